@@ -1,0 +1,77 @@
+// Package analysis says what is wrong in a snapshot. Analyze is a pure function over a table of rules; each Finding carries
+// the evidence for it, in words, and several are reported where several hold.
+//
+// It never says what to do about it: that is package plan. The one idea: a primary is dead only on the word of witnesses
+// other than ourselves, and a witness is a replica that was asked after the primary fell silent and that tried, itself, to
+// reach it.
+package analysis
+
+import (
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+// Code names a kind of trouble. The strings are stable: they appear in the API, in metrics and in logs.
+type Code string
+
+const (
+	DeadPrimary                            Code = "DeadPrimary"                           // every reachable replica witnesses it; all replicas reachable
+	DeadPrimaryAndSomeReplicas             Code = "DeadPrimaryAndSomeReplicas"            // the same, some replicas unreachable
+	DeadPrimaryAndReplicas                 Code = "DeadPrimaryAndReplicas"                // nobody is left to ask: no witness
+	DeadPrimaryWithoutReplicas             Code = "DeadPrimaryWithoutReplicas"            // it has, and had, none
+	UnreachablePrimary                     Code = "UnreachablePrimary"                    // by us; replicas still receive, or can't tell
+	UnreachablePrimaryWithLaggingReplicas  Code = "UnreachablePrimaryWithLaggingReplicas" // the same, all of them lagging or delayed
+	PrimaryRefusesConnections              Code = "PrimaryRefusesConnections"             // it lives (max_connections, access denied…), and does not let us in
+	PrimaryStalled                         Code = "PrimaryStalled"                        // it answers, commits hang: disk full, semi-sync, unknown
+	AllPrimaryReplicasNotReplicating       Code = "AllPrimaryReplicasNotReplicating"
+	AllPrimaryReplicasNotReplicatingOrDead Code = "AllPrimaryReplicasNotReplicatingOrDead"
+	PrimarySingleReplicaNotReplicating     Code = "PrimarySingleReplicaNotReplicating"
+	PrimarySingleReplicaDead               Code = "PrimarySingleReplicaDead"
+	PrimaryNotWritable                     Code = "PrimaryNotWritable"
+	TwoWritable                            Code = "TwoWritable" // a server other than the primary, without a source, takes writes
+
+	DeadIntermediate                                  Code = "DeadIntermediate"
+	DeadIntermediateAndSomeReplicas                   Code = "DeadIntermediateAndSomeReplicas"
+	DeadIntermediateAndReplicas                       Code = "DeadIntermediateAndReplicas"
+	DeadIntermediateWithSingleReplica                 Code = "DeadIntermediateWithSingleReplica" // whose replica is stopped or can't tell
+	DeadIntermediateWithSingleReplicaFailingToConnect Code = "DeadIntermediateWithSingleReplicaFailingToConnect"
+	UnreachableIntermediate                           Code = "UnreachableIntermediate"
+	UnreachableIntermediateWithLaggingReplicas        Code = "UnreachableIntermediateWithLaggingReplicas"
+	AllIntermediateReplicasNotReplicating             Code = "AllIntermediateReplicasNotReplicating"
+	AllIntermediateReplicasFailingToConnectOrDead     Code = "AllIntermediateReplicasFailingToConnectOrDead"
+
+	ReplicaDead             Code = "ReplicaDead"
+	ReplicaStopped          Code = "ReplicaStopped" // a thread was stopped, without an error
+	ReplicaBroken           Code = "ReplicaBroken"  // a thread stopped with an error
+	ReplicaFailingToConnect Code = "ReplicaFailingToConnect"
+	ReplicaLagging          Code = "ReplicaLagging"
+	ReplicaWritable         Code = "ReplicaWritable"
+	ErrantGTID              Code = "ErrantGTID"
+	MultiSource             Code = "MultiSource" // shown, never touched
+)
+
+// Finding is one trouble at one server.
+type Finding struct {
+	Code    Code         `json:"code"`
+	At      topology.Key `json:"at"`
+	Cluster string       `json:"cluster,omitempty"`
+	// Says is the finding as a sentence; Evidence lists what it rests on, a line a fact.
+	Says     string   `json:"says"`
+	Evidence []string `json:"evidence,omitempty"`
+	// Downtimed findings are shown, and not acted on.
+	Downtimed bool `json:"downtimed,omitempty"`
+	// Structural findings concern the shape of a cluster, not an outage.
+	Replicas int `json:"replicas,omitempty"` // direct replicas of At
+}
+
+// Thresholds are the numbers that turn a fact into a trouble.
+type Thresholds struct {
+	Lag time.Duration // a replica further behind is ReplicaLagging
+	// Silence is how long a primary that times out must have been silent before it can be dead; one that refuses
+	// connections has proved it at once.
+	Silence time.Duration
+}
+
+// Defaults are the thresholds of a configuration that says nothing.
+var Defaults = Thresholds{Lag: 10 * time.Second, Silence: 2500 * time.Millisecond}

@@ -1,0 +1,86 @@
+package topology
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// DefaultPort is the port of a key that names none.
+const DefaultPort = 3306
+
+// Key is the address of a server. Making one does no I/O: names are resolved by whoever probes.
+type Key struct {
+	Host string
+	Port int
+}
+
+// ParseKey reads "host", "host:port", "[v6]:port" or a bare IPv6 address.
+func ParseKey(text string) (Key, error) {
+	text = strings.TrimSpace(text)
+	host, port := text, DefaultPort
+	if _, err := netip.ParseAddr(text); err != nil || !strings.Contains(text, ":") {
+		if i := strings.LastIndexByte(text, ':'); i >= 0 {
+			n, err := strconv.Atoi(text[i+1:])
+			if err != nil || n < 1 || n > 65535 {
+				return Key{}, fmt.Errorf("address %q: port must be a number from 1 to 65535", text)
+			}
+			host, port = text[:i], n
+		}
+	}
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		host = host[1 : len(host)-1]
+		if _, err := netip.ParseAddr(host); err != nil {
+			return Key{}, fmt.Errorf("address %q: %q is no IPv6 address", text, host)
+		}
+	} else if strings.Contains(host, ":") {
+		if _, err := netip.ParseAddr(host); err != nil {
+			return Key{}, fmt.Errorf("address %q: write an IPv6 address with its port as [address]:port", text)
+		}
+	}
+	if host == "" || len(host) > 255 || strings.ContainsFunc(host, badInHost) {
+		return Key{}, fmt.Errorf("address %q: want host or host:port", text)
+	}
+	return Key{strings.ToLower(host), port}, nil
+}
+
+func badInHost(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_' || r == ':' || r == '%')
+}
+
+// String is the form that ParseKey reads back; the port is always there.
+func (k Key) String() string {
+	if strings.Contains(k.Host, ":") {
+		return fmt.Sprintf("[%s]:%d", k.Host, k.Port)
+	}
+	return k.Host + ":" + strconv.Itoa(k.Port)
+}
+
+// IsZero reports whether the key names nothing.
+func (k Key) IsZero() bool { return k == Key{} }
+
+// Compare orders keys by host, then port.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.Host, o.Host), cmp.Compare(k.Port, o.Port))
+}
+
+// MarshalText makes keys readable in JSON, and usable as keys of JSON objects.
+func (k Key) MarshalText() ([]byte, error) {
+	if k.IsZero() {
+		return nil, nil
+	}
+	return []byte(k.String()), nil
+}
+
+// UnmarshalText is ParseKey; the empty text is the zero key.
+func (k *Key) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*k = Key{}
+		return nil
+	}
+	var err error
+	*k, err = ParseKey(string(text))
+	return err
+}

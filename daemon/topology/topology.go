@@ -1,0 +1,222 @@
+// Package topology holds what is known of a fleet at one moment: servers, what each answered last, how asking it went,
+// and who replicates from whom. A Snapshot is the input of every decision; it can be saved as JSON, drawn as text,
+// parsed from either and replayed on a desk.
+//
+// It judges nothing (see analysis) and fetches nothing (see discovery). The one idea: if a decision needs a fact, the
+// fact is put in here.
+package topology
+
+import (
+	"time"
+
+	"orchestrator/daemon/gtid"
+)
+
+// Instance is what the last answered probe of a server said.
+type Instance struct {
+	// UUID is the server's own (MySQL), or one made from what identifies a MariaDB server; "" where nothing does. Two keys with
+	// one UUID are one server under two names.
+	UUID       string    `json:"uuid,omitempty"`
+	ServerID   uint32    `json:"server_id,omitempty"`
+	Hostname   string    `json:"hostname,omitempty"`    // @@hostname
+	ReportHost string    `json:"report_host,omitempty"` // @@report_host
+	Port       int       `json:"port,omitempty"`        // @@port
+	Flavor     Flavor    `json:"flavor"`
+	Version    Version   `json:"version"`
+	StartedAt  time.Time `json:"started_at,omitzero"` // from the server's uptime: whole seconds, ±1 s
+
+	ReadOnly          bool   `json:"read_only"`       // read_only or super_read_only
+	SuperReadOnly     bool   `json:"super_read_only"` // MySQL only
+	LogBin            bool   `json:"log_bin"`
+	LogReplicaUpdates bool   `json:"log_replica_updates"`
+	BinlogFormat      string `json:"binlog_format,omitempty"`
+	GTID              bool   `json:"gtid"` // gtid_mode=ON; on MariaDB always true
+
+	// Executed is what the server has committed: gtid_executed on MySQL; on MariaDB, per domain, the further of
+	// gtid_slave_pos and gtid_binlog_pos.
+	Executed gtid.Set `json:"executed"`
+	Purged   gtid.Set `json:"purged,omitzero"` // MySQL: no longer in its binary logs
+	// BinlogWritten is MariaDB's gtid_binlog_pos: its last writers tell local writes on a replica.
+	BinlogWritten gtid.Set `json:"binlog_written,omitzero"`
+	BinlogFile    string   `json:"binlog_file,omitempty"`
+	BinlogPos     uint64   `json:"binlog_pos,omitempty"`
+
+	// Channels are the sources that the server is configured to replicate from; usually none (a primary) or one.
+	Channels []Channel `json:"channels,omitempty"`
+	SemiSync SemiSync  `json:"semi_sync,omitzero"`
+	// Registered are the replicas that have registered with this server, at the addresses that they report.
+	Registered []Key `json:"registered,omitempty"`
+	// Stalled tells of commits that hang although the server answers; nil when none do. Read on primaries only, seldom.
+	Stalled *Stall `json:"stalled,omitempty"`
+}
+
+// Channel is one source of a replica, in words that both vocabularies of the servers share.
+type Channel struct {
+	Name         string      `json:"name,omitempty"` // "" is the default channel
+	Source       Key         `json:"source"`         // after host names were resolved as configured
+	SourceUUID   string      `json:"source_uuid,omitempty"`
+	SourceID     uint32      `json:"source_server_id,omitempty"`
+	IO           ThreadState `json:"io"`  // receives
+	SQL          ThreadState `json:"sql"` // applies
+	IOErrno      int         `json:"io_errno,omitempty"`
+	IOError      string      `json:"io_error,omitempty"`
+	SQLErrno     int         `json:"sql_errno,omitempty"`
+	SQLError     string      `json:"sql_error,omitempty"`
+	AutoPosition bool        `json:"auto_position"` // by GTID: SOURCE_AUTO_POSITION=1, or Using_Gtid other than No
+	// Received is everything that reached this server from the source, applied or not: Retrieved_Gtid_Set with Executed
+	// (MySQL), Gtid_IO_Pos (MariaDB). Without GTID it is empty, and coordinates speak.
+	Received gtid.Set `json:"received"`
+	// Lag is what the server says of itself (Seconds_Behind), nil when it says NULL.
+	Lag           *int64  `json:"lag_seconds,omitempty"`
+	Delay         int64   `json:"delay_seconds,omitempty"` // configured
+	ReadFile      string  `json:"read_file,omitempty"`     // coordinates in the source's binary log: received
+	ReadPos       uint64  `json:"read_pos,omitempty"`
+	ExecFile      string  `json:"exec_file,omitempty"` // applied
+	ExecPos       uint64  `json:"exec_pos,omitempty"`
+	HeartbeatSecs float64 `json:"heartbeat_seconds,omitempty"` // configured period, 0 where unknown
+	Heartbeats    uint64  `json:"heartbeats,omitempty"`        // received so far, 0 where unknown
+	Filters       bool    `json:"filters,omitempty"`
+	SSL           bool    `json:"ssl,omitempty"`
+	User          string  `json:"user,omitempty"`
+}
+
+// Drained says that everything received is applied. Replicas without GTID compare coordinates.
+func (c Channel) Drained(executed gtid.Set) bool {
+	if c.Received.Empty() {
+		return c.ReadFile == c.ExecFile && c.ReadPos == c.ExecPos
+	}
+	return executed.Contains(c.Received)
+}
+
+// ThreadState is what a server says of a replication thread.
+type ThreadState string
+
+const (
+	Running    ThreadState = "yes"
+	Stopped    ThreadState = "no"
+	Connecting ThreadState = "connecting"
+)
+
+// SemiSync is the state of semi-synchronous replication on a server.
+type SemiSync struct {
+	SourceEnabled  bool   `json:"source_enabled,omitempty"`
+	SourceActive   bool   `json:"source_active,omitempty"`
+	ReplicaEnabled bool   `json:"replica_enabled,omitempty"`
+	ReplicaActive  bool   `json:"replica_active,omitempty"`
+	WaitCount      int    `json:"wait_count,omitempty"`
+	Clients        int    `json:"clients,omitempty"`
+	TimeoutMillis  uint64 `json:"timeout_ms,omitempty"`
+}
+
+// Stall is a commit that does not end.
+type Stall struct {
+	State   string `json:"state"`   // the thread state as the server prints it
+	Seconds int64  `json:"seconds"` // how long the longest has been in it
+	Count   int    `json:"count"`
+	// Cause is "disk_full", "semi_sync" or "commit" when only the length is known.
+	Cause string `json:"cause"`
+}
+
+// Failure says how asking a server failed; the ways differ in what they prove.
+type Failure string
+
+const (
+	OK       Failure = ""
+	Refused  Failure = "refused"  // nothing listens there: the host is alive, the server is not
+	Reset    Failure = "reset"    // the connection broke under us
+	Timeout  Failure = "timeout"  // silence: a hang, a cut, or only slow
+	Shutdown Failure = "shutdown" // 1053: it says that it is going down
+	TooMany  Failure = "too_many_connections"
+	Denied   Failure = "access_denied" // login or GRANT
+	TLSError Failure = "tls"
+	Alien    Failure = "not_mysql" // something answers, and it is no such server
+	NoHost   Failure = "no_such_host"
+	Other    Failure = "other"
+)
+
+// Alive says that the failure itself proves a living server behind it.
+func (f Failure) Alive() bool {
+	switch f {
+	case OK, TooMany, Denied, TLSError, Other:
+		return true
+	}
+	return false
+}
+
+// Probe tells how asking a server went.
+type Probe struct {
+	Asked    time.Time `json:"asked,omitzero"`    // start of the last finished probe
+	Answered time.Time `json:"answered,omitzero"` // start of the last probe that was answered whole
+	Failure  Failure   `json:"failure,omitempty"`
+	Error    string    `json:"error,omitempty"` // for people; never with a secret
+	// FailingSince is the start of the first probe of the present unbroken row of failures; zero while it answers. What
+	// replicas say counts as evidence only when they were asked after it.
+	FailingSince time.Time `json:"failing_since,omitzero"`
+	Failures     int       `json:"failures,omitempty"` // in that row
+}
+
+// Server is all that is known of one server.
+type Server struct {
+	Key     Key    `json:"key"`
+	Cluster string `json:"cluster,omitempty"` // name of the cluster that it belongs, or last belonged, to
+	Probe   Probe  `json:"probe"`
+	// Instance is nil while the server has never answered.
+	Instance *Instance `json:"instance,omitempty"`
+	Names    []Key     `json:"names,omitempty"` // other keys under which the same server was seen
+
+	// What people declared:
+	Rule     Rule              `json:"promotion_rule,omitempty"`
+	Downtime *Downtime         `json:"downtime,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`
+}
+
+// Up says that the last probe was answered.
+func (s Server) Up() bool {
+	return s.Instance != nil && s.Probe.Failure == OK && !s.Probe.Answered.IsZero()
+}
+
+// Channel returns the one source of a plain replica: the only channel, or nil when there are none or several.
+func (s Server) Channel() *Channel {
+	if s.Instance == nil || len(s.Instance.Channels) != 1 {
+		return nil
+	}
+	return &s.Instance.Channels[0]
+}
+
+// MultiSource says that the server replicates from several sources; nothing automatic ever touches those.
+func (s Server) MultiSource() bool { return s.Instance != nil && len(s.Instance.Channels) > 1 }
+
+// Received is all that the server has, applied or only received.
+func (s Server) Received() gtid.Set {
+	if s.Instance == nil {
+		return gtid.Set{}
+	}
+	all := s.Instance.Executed
+	for _, c := range s.Instance.Channels {
+		all = all.Union(c.Received)
+	}
+	return all
+}
+
+// Rule is an operator's wish about promotion.
+type Rule string
+
+const (
+	Prefer    Rule = "prefer"
+	Neutral   Rule = "neutral" // also ""
+	PreferNot Rule = "prefer_not"
+	MustNot   Rule = "must_not"
+)
+
+// Downtime mutes a server: it is watched, and not repaired.
+type Downtime struct {
+	Owner  string    `json:"owner"`
+	Reason string    `json:"reason"`
+	Until  time.Time `json:"until"`
+}
+
+// Snapshot is a fleet, or one cluster of it, at one moment.
+type Snapshot struct {
+	At      time.Time `json:"at"`
+	Servers []Server  `json:"servers"` // sorted by key
+}
