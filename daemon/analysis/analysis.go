@@ -41,6 +41,9 @@ const (
 	AllIntermediateReplicasNotReplicating             Code = "AllIntermediateReplicasNotReplicating"
 	AllIntermediateReplicasFailingToConnectOrDead     Code = "AllIntermediateReplicasFailingToConnectOrDead"
 
+	// DeadFormerPrimary is another root of the cluster, dead, that replicas still point to although the cluster has a primary.
+	DeadFormerPrimary Code = "DeadFormerPrimary"
+
 	ReplicaDead             Code = "ReplicaDead"
 	ReplicaStopped          Code = "ReplicaStopped" // a thread was stopped, without an error
 	ReplicaBroken           Code = "ReplicaBroken"  // a thread stopped with an error

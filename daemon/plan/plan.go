@@ -40,12 +40,13 @@ type Promotion struct {
 
 // Situation is all that a decision rests on.
 type Situation struct {
-	Cluster    string             `json:"cluster"`
-	Snapshot   topology.Snapshot  `json:"snapshot"` // of this cluster only
-	Findings   []analysis.Finding `json:"findings"`
-	Policy     Policy             `json:"policy"`
-	Episodes   []Episode          `json:"episodes,omitempty"`   // of this cluster, newest first; at most one is open
-	Promotions []Promotion        `json:"promotions,omitempty"` // finished lately
+	Cluster    string              `json:"cluster"`
+	Snapshot   topology.Snapshot   `json:"snapshot"` // of this cluster only
+	Findings   []analysis.Finding  `json:"findings"`
+	Policy     Policy              `json:"policy"`
+	Thresholds analysis.Thresholds `json:"thresholds"`
+	Episodes   []Episode           `json:"episodes,omitempty"`   // of this cluster, newest first; at most one is open
+	Promotions []Promotion         `json:"promotions,omitempty"` // finished lately
 	// Off says why recoveries are switched off everywhere; "" when they are on. What can't be known is off.
 	Off string `json:"off,omitempty"`
 }
@@ -84,6 +85,10 @@ type Episode struct {
 	// episode keeps asking it.
 	Fenced       time.Time        `json:"fenced,omitzero"`
 	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"`
+	// Challenged is when receivers were last restarted so that the replicas find out.
+	Challenged time.Time `json:"challenged,omitzero"`
+	// Abandoned were candidates once, and fell silent; should one come back writable, it is fenced.
+	Abandoned []topology.Key `json:"abandoned,omitempty"`
 	// Blocked is the present reason for not going on; "" while it goes on.
 	Blocked string `json:"blocked,omitempty"`
 }
@@ -95,7 +100,7 @@ const (
 	Suspected Stage = "suspected" // receivers are restarted so that replicas find out; reversible
 	Committed Stage = "committed" // receivers are being stopped
 	Chosen    Stage = "chosen"    // Candidate is set
-	Promoted  Stage = "promoted"  // Candidate takes writes
+	Replaced  Stage = "promoted"  // Candidate takes writes; the others are moved under it
 	Ended     Stage = "ended"
 )
 
@@ -107,8 +112,9 @@ type Lost struct {
 
 // Acknowledgement ends what an episode still asks for (anti-flapping, fencing).
 type Acknowledgement struct {
-	By, Comment string
-	At          time.Time
+	By      string    `json:"by"`
+	Comment string    `json:"comment"`
+	At      time.Time `json:"at"`
 }
 
 // StepKind names an idempotent act at one server.
@@ -117,6 +123,7 @@ type StepKind string
 const (
 	RestartReceiver StepKind = "restart_receiver" // stop and start the IO thread, so that the replica finds out whether its source lives
 	StopReceiver    StepKind = "stop_receiver"    // the IO thread; what was received stays, and goes on being applied
+	StartReceiver   StepKind = "start_receiver"   // takes StopReceiver back
 	StartApplier    StepKind = "start_applier"
 	AwaitApplied    StepKind = "await_applied" // wait, a second at most, until Set is executed
 	Promote         StepKind = "promote"       // stop and forget replication, open for writes
@@ -161,8 +168,10 @@ type Candidate struct {
 type Decision struct {
 	// Episode is as it must be stored before any of Steps is done; nil when nothing is or was going on.
 	Episode *Episode `json:"episode,omitempty"`
-	Steps   []Step   `json:"steps,omitempty"` // all independent of each other, at most one a server
-	Wait    string   `json:"wait,omitempty"`  // why nothing more can be done now, although something is going on
+	// Update are ended episodes that have changed, to be stored too.
+	Update []Episode `json:"update,omitempty"`
+	Steps  []Step    `json:"steps,omitempty"` // all independent of each other, at most one a server
+	Wait   string    `json:"wait,omitempty"`  // why nothing more can be done now, although something is going on
 	// Refused are the reasons for not acting on what was found.
 	Refused    []string    `json:"refused,omitempty"`
 	Candidates []Candidate `json:"candidates,omitempty"` // in order

@@ -1,0 +1,642 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
+)
+
+// challengeAgain is how long replicas that found their source alive are left in peace.
+const challengeAgain = 30 * time.Second
+
+// canaryTime is how long the first restarted receiver is given to reach its source before the others are asked too.
+const canaryTime = 150 * time.Millisecond
+
+// Next answers what to do now. Ask it again after every step: it remembers nothing, all it knows is in the situation.
+func Next(s Situation) Decision {
+	w := world{Situation: s}
+	var d Decision
+	ep := w.open()
+	switch {
+	case ep == nil:
+		d = w.begin()
+	case ep.Kind == IntermediateFailover:
+		d = w.intermediate(*ep)
+	default:
+		d = w.primary(*ep)
+	}
+	w.aftercare(&d)
+	return d
+}
+
+// world is a situation with the questions that decisions ask of it.
+type world struct{ Situation }
+
+func (w world) open() *Episode {
+	for i := range w.Episodes {
+		if w.Episodes[i].Closed.IsZero() {
+			e := w.Episodes[i]
+			return &e
+		}
+	}
+	return nil
+}
+
+func (w world) finding(at topology.Key, codes ...analysis.Code) *analysis.Finding {
+	for i, f := range w.Findings {
+		if f.At == at && slices.Contains(codes, f.Code) {
+			return &w.Findings[i]
+		}
+	}
+	return nil
+}
+
+var (
+	deadPrimary = []analysis.Code{analysis.DeadPrimary, analysis.DeadPrimaryAndSomeReplicas}
+	suspect     = []analysis.Code{analysis.UnreachablePrimary, analysis.UnreachablePrimaryWithLaggingReplicas}
+	// deadIntermediate are the codes that are witnessed by replicas, so that these may be moved.
+	deadIntermediate = []analysis.Code{
+		analysis.DeadIntermediate, analysis.DeadIntermediateAndSomeReplicas,
+		analysis.DeadIntermediateWithSingleReplicaFailingToConnect, analysis.AllIntermediateReplicasFailingToConnectOrDead,
+		analysis.DeadFormerPrimary,
+	}
+)
+
+// begin looks for a finding that calls for an episode.
+func (w world) begin() Decision {
+	for _, f := range w.Findings {
+		switch {
+		case slices.Contains(deadPrimary, f.Code):
+			return w.commit(w.episode(PrimaryFailover, f))
+		case slices.Contains(suspect, f.Code):
+			return w.suspected(w.episode(PrimaryFailover, f))
+		case f.Code == analysis.DeadPrimaryAndReplicas:
+			return Decision{Refused: []string{fmt.Sprintf(
+				"no witness: %v and all its replicas are out of reach, so it may be our own network that is down", f.At)}}
+		}
+	}
+	for _, f := range w.Findings {
+		if slices.Contains(deadIntermediate, f.Code) {
+			return w.intermediate(w.episode(IntermediateFailover, f))
+		}
+	}
+	return Decision{}
+}
+
+func (w world) episode(kind EpisodeKind, f analysis.Finding) Episode {
+	e := Episode{Kind: kind, Cluster: w.Cluster, Failed: f.At, Code: f.Code, Evidence: f.Evidence, Opened: w.Snapshot.At, Stage: Suspected}
+	since := w.Snapshot.At
+	if v := w.Snapshot.Server(f.At); v != nil {
+		if !v.Probe.FailingSince.IsZero() {
+			since = v.Probe.FailingSince
+		}
+		if v.Instance != nil {
+			e.FailedUUID = v.Instance.UUID
+		}
+	}
+	e.ID = fmt.Sprintf("%s-%d-%d", strings.NewReplacer(":", "_", "%", "_").Replace(f.At.Host), f.At.Port, since.UnixMilli())
+	return e
+}
+
+// gate lists what forbids an automatic recovery of this failure before anything is touched.
+func (w world) gate(e Episode) []string {
+	var no []string
+	if w.Off != "" {
+		no = append(no, "recoveries are switched off: "+w.Off)
+	}
+	switch p := w.Policy; {
+	case !p.Named:
+		no = append(no, fmt.Sprintf("policy: no policy of the configuration names cluster %s", w.Cluster))
+	case e.Kind == PrimaryFailover && !p.RecoverPrimary:
+		no = append(no, fmt.Sprintf("policy: recover_primary is false for cluster %s", w.Cluster))
+	case e.Kind == IntermediateFailover && !p.RecoverIntermediate:
+		no = append(no, fmt.Sprintf("policy: recover_intermediate is false for cluster %s", w.Cluster))
+	}
+	failed := w.Snapshot.Server(e.Failed)
+	if failed == nil {
+		return append(no, fmt.Sprintf("%v is not in the fleet any more", e.Failed))
+	}
+	if d := failed.Downtime; d != nil && d.Until.After(w.Snapshot.At) {
+		no = append(no, fmt.Sprintf("downtime: %v is in downtime until %s (%s: %s)", e.Failed, d.Until.UTC().Format(time.RFC3339), d.Owner, d.Reason))
+	}
+	if e.Kind == IntermediateFailover {
+		return no
+	}
+	if last := w.lastPromotion(); w.Policy.AntiFlap > 0 && last != nil && w.Snapshot.At.Sub(last.At) < w.Policy.AntiFlap {
+		no = append(no, fmt.Sprintf("anti-flapping: %v was promoted %s ago, and the policy wants %s between promotions (acknowledge that episode to allow another)",
+			last.To, w.Snapshot.At.Sub(last.At).Round(time.Second), w.Policy.AntiFlap))
+	}
+	if !w.Policy.AllowUnfenced && !proved(failed.Probe.Failure) {
+		no = append(no, fmt.Sprintf("policy: %v is silent, not proved dead, and can't be fenced; allow_unfenced is false", e.Failed))
+	}
+	if failed.Instance != nil {
+		for _, c := range failed.Instance.Channels {
+			if w.Snapshot.Server(c.Source) == nil {
+				no = append(no, fmt.Sprintf("%v itself replicates from %v, which is outside the fleet: a promotion would cut the cluster off from it", e.Failed, c.Source))
+			}
+		}
+	}
+	for _, r := range w.followers(e.Failed) {
+		if c := r.ChannelFrom(e.Failed); !c.AutoPosition && !r.MultiSource() {
+			no = append(no, fmt.Sprintf("%v does not replicate by GTID: without it nobody can prove what it has received", r.Key))
+		}
+	}
+	return no
+}
+
+// proved says that the failure itself shows that no server process takes writes there.
+func proved(f topology.Failure) bool { return f == topology.Refused || f == topology.Shutdown }
+
+func (w world) lastPromotion() *Promotion {
+	var last *Promotion
+	for i, p := range w.Promotions {
+		if last == nil || p.At.After(last.At) {
+			last = &w.Promotions[i]
+		}
+	}
+	return last
+}
+
+// followers are the direct replicas of k that can be reached.
+func (w world) followers(k topology.Key) []topology.Server {
+	var out []topology.Server
+	for _, r := range w.Snapshot.Replicas(k) {
+		if r.Up() {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// suspected makes the replicas of a silent primary find out for themselves whether it lives: a receiver that is started anew has to
+// connect. One is asked first, so that a primary that only we can't reach keeps its other replicas undisturbed.
+func (w world) suspected(e Episode) Decision {
+	failed := w.Snapshot.Server(e.Failed)
+	if failed == nil || failed.Up() {
+		return w.close(e, fmt.Sprintf("%v answers again; nothing was changed", e.Failed))
+	}
+	if f := w.finding(e.Failed, deadPrimary...); f != nil {
+		e.Code, e.Evidence = f.Code, f.Evidence
+		return w.commit(e)
+	}
+	if w.finding(e.Failed, suspect...) == nil {
+		return Decision{Episode: stored(e, w), Wait: fmt.Sprintf("%v is out of reach, and so are those who could witness it", e.Failed)}
+	}
+	if no := w.gate(e); len(no) > 0 {
+		return Decision{Episode: stored(e, w), Refused: no}
+	}
+	silent := w.Snapshot.At.Sub(failed.Probe.FailingSince)
+	patience := w.Thresholds.Silence / 2
+	if proved(failed.Probe.Failure) || failed.Probe.Failure == topology.Reset {
+		patience = 200 * time.Millisecond
+	}
+	if silent < patience || failed.Probe.Failures < 2 {
+		return Decision{Episode: stored(e, w), Wait: fmt.Sprintf("%v has been out of reach for %s only", e.Failed, silent.Round(time.Millisecond))}
+	}
+	var receiving []topology.Server
+	var waiting []string
+	asked := w.Snapshot.At.Sub(e.Challenged)
+	found := false // some restarted receiver could not connect
+	for _, r := range w.followers(e.Failed) {
+		c := r.ChannelFrom(e.Failed)
+		switch {
+		case r.MultiSource():
+		case c.IO == topology.Connecting:
+			found = true
+		case c.IO != topology.Running:
+		case r.Instance.Flavor == topology.MariaDB && !c.Drained(r.Instance.Executed):
+			waiting = append(waiting, fmt.Sprintf("%v must apply what it received first: starting its receiver anew throws relay logs away", r.Key))
+		default:
+			receiving = append(receiving, r)
+		}
+	}
+	switch {
+	case len(receiving) == 0:
+		if len(waiting) == 0 {
+			waiting = append(waiting, fmt.Sprintf("no replica of %v can tell whether it lives", e.Failed))
+		}
+		return Decision{Episode: stored(e, w), Wait: strings.Join(waiting, "; ")}
+	case e.Challenged.IsZero() || asked > challengeAgain:
+		e.Challenged = w.Snapshot.At
+		receiving = receiving[:1]
+	case asked < canaryTime:
+		return Decision{Episode: &e, Wait: "the first replica is finding out whether its source lives"}
+	case !found:
+		return Decision{Episode: &e, Wait: fmt.Sprintf("%v: a replica whose receiver was started anew %s ago reached it, so it lives; only we can't reach it",
+			e.Failed, asked.Round(time.Millisecond))}
+	}
+	d := Decision{Episode: &e}
+	for _, r := range receiving {
+		d.Steps = append(d.Steps, Step{Kind: RestartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Failed},
+			Why: fmt.Sprintf("%v does not answer us (%s for %s) and %v seems still connected: it has to connect anew, and so finds out whether its source lives",
+				e.Failed, failed.Probe.Failure, silent.Round(time.Millisecond), r.Key)})
+	}
+	return d
+}
+
+// stored returns e only if it is already an episode on record: what has not begun leaves no record.
+func stored(e Episode, w world) *Episode {
+	if slices.ContainsFunc(w.Episodes, func(o Episode) bool { return o.ID == e.ID }) {
+		return &e
+	}
+	return nil
+}
+
+func (w world) close(e Episode, outcome string) Decision {
+	if stored(e, w) == nil {
+		return Decision{}
+	}
+	e.Closed, e.Outcome, e.Blocked = w.Snapshot.At, outcome, ""
+	if e.Stage == Replaced {
+		e.Stage = Ended
+	}
+	return Decision{Episode: &e}
+}
+
+// commit weighs everything that can forbid the failover; if nothing does, the receivers are stopped. From then on what each replica
+// has received is final, and a semi-synchronous primary gets no acknowledgement any more.
+func (w world) commit(e Episode) Decision {
+	no := w.gate(e)
+	c := w.choice(e)
+	if c.chosen == nil && c.adopted == nil {
+		no = append(no, c.refused...)
+	}
+	if len(no) > 0 {
+		e.Blocked = strings.Join(no, "; ")
+		return Decision{Episode: stored(e, w), Refused: no, Candidates: c.ranking}
+	}
+	e.Stage = Committed
+	e.Blocked = ""
+	for _, r := range w.followers(e.Failed) {
+		e.Witnesses = append(e.Witnesses, r.Key)
+	}
+	return w.primary(e)
+}
+
+// primary carries a committed failover of a primary on, from wherever it stands.
+func (w world) primary(e Episode) Decision {
+	if e.Stage == Suspected {
+		return w.suspected(e)
+	}
+	failed := w.Snapshot.Server(e.Failed)
+	c := w.choice(e)
+	if c.adopted != nil {
+		e.Candidate, e.Blocked = c.adopted.Key, ""
+		if e.Why == "" {
+			e.Why = "it had already been opened for writes"
+		}
+		return w.regroup(e)
+	}
+	if e.Stage == Replaced {
+		// It was opened for writes once and is silent or read-only now. To promote a second server beside it would split the cluster;
+		// once it is found dead in its own right, that is the next episode.
+		if v := w.Snapshot.Server(e.Candidate); v == nil || !v.Up() {
+			return w.close(e, fmt.Sprintf("%v was promoted, and fell silent before the other replicas were moved", e.Candidate))
+		}
+	}
+	if failed != nil && failed.Up() && e.Stage != Replaced {
+		return w.undo(e)
+	}
+	d := Decision{Candidates: c.ranking, Bound: c.bound}
+	for _, r := range w.followers(e.Failed) {
+		if r.MultiSource() {
+			continue
+		}
+		if r.ChannelFrom(e.Failed).IO != topology.Stopped {
+			d.Steps = append(d.Steps, Step{Kind: StopReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Failed},
+				Why: fmt.Sprintf("from now on nobody receives from %v, so what each replica has is final", e.Failed)})
+		}
+	}
+	if len(d.Steps) > 0 {
+		d.Episode = &e
+		return d
+	}
+	if c.chosen == nil {
+		e.Blocked = strings.Join(c.refused, "; ")
+		d.Episode, d.Refused, d.Wait = &e, c.refused, e.Blocked
+		return d
+	}
+	if e.Candidate != c.chosen.Key {
+		if v := w.Snapshot.Server(e.Candidate); v != nil && !v.Up() && !slices.Contains(e.Abandoned, e.Candidate) {
+			e.Abandoned = append(e.Abandoned, e.Candidate)
+		}
+		e.Candidate, e.Why = c.chosen.Key, strings.Join(c.ranking[0].Reasons, "; ")
+		e.Stage = Chosen
+	}
+	e.Blocked = ""
+	d.Episode = &e
+	w.promote(&d, &e, c)
+	return d
+}
+
+// promote brings the candidate to the point where it has everything, and opens it.
+func (w world) promote(d *Decision, e *Episode, c choice) {
+	cand := *w.Snapshot.Server(e.Candidate)
+	have := cand.Instance.Executed
+	if !cand.Received().Contains(c.need) {
+		w.catchUp(d, e, c, cand)
+		return
+	}
+	if !have.Contains(c.need) && len(cand.Instance.Channels) > 0 {
+		if e.DrainSince.IsZero() {
+			e.DrainSince = w.Snapshot.At
+		}
+		late := w.Snapshot.At.Sub(e.DrainSince) > w.Policy.DrainTimeout
+		if !late || !w.Policy.AllowReceivedLoss {
+			left := have.Missing(c.need)
+			d.Wait = fmt.Sprintf("%v applies the last %d transactions that it received", cand.Key, left)
+			if late {
+				e.Blocked = fmt.Sprintf("%v has not applied what it received within %s: %d transactions are left; it is promoted as soon as it has (allow_received_loss is false)",
+					cand.Key, w.Policy.DrainTimeout, left)
+				d.Refused = append(d.Refused, e.Blocked)
+			}
+			d.Steps = append(d.Steps, w.drain(cand, c.need))
+			return
+		}
+		d.Bound = fmt.Sprintf("%d received transactions are dropped, as the policy allows after %s", have.Missing(c.need), w.Policy.DrainTimeout)
+		c.need = have
+	}
+	d.Steps = append(d.Steps, Step{Kind: Promote, At: cand.Key, Why: e.Why,
+		Expect: Expect{UUID: cand.Instance.UUID, Executed: c.need, NotFrom: e.Failed}})
+}
+
+// drain has the applier of v finish: it is started if it was stopped without an error, else waited for.
+func (w world) drain(v topology.Server, need gtid.Set) Step {
+	for _, c := range v.Instance.Channels {
+		if c.SQL == topology.Stopped && c.SQLErrno == 0 {
+			return Step{Kind: StartApplier, At: v.Key, Expect: Expect{UUID: v.Instance.UUID},
+				Why: "its applier is stopped, and what it has received must be applied before it can be promoted"}
+		}
+	}
+	return Step{Kind: AwaitApplied, At: v.Key, Set: v.Received().Subtract(v.Received().Subtract(need)), Expect: Expect{UUID: v.Instance.UUID},
+		Why: fmt.Sprintf("%d received transactions are not applied yet, and would be lost", v.Instance.Executed.Missing(need))}
+}
+
+// catchUp gives a candidate that the operator prefers, and that lacks something, what another replica has.
+func (w world) catchUp(d *Decision, e *Episode, c choice, cand topology.Server) {
+	donor := w.donor(c, cand.Key)
+	if donor == nil { // choice would have refused; the donor has gone meanwhile
+		d.Wait = fmt.Sprintf("%v lacks transactions that nobody in reach can give it", cand.Key)
+		return
+	}
+	missing := cand.Received().Missing(c.need)
+	switch follows := cand.ChannelFrom(donor.Key); {
+	case !donor.Instance.Executed.Contains(c.need):
+		d.Steps = append(d.Steps, w.drain(*donor, c.need))
+		d.Wait = fmt.Sprintf("%v applies what %v lacks", donor.Key, cand.Key)
+	case follows == nil || follows.IO == topology.Stopped:
+		d.Steps = append(d.Steps, Step{Kind: Repoint, At: cand.Key, Source: donor.Key,
+			Expect: Expect{UUID: cand.Instance.UUID, Within: within(cand, *donor)},
+			Why:    fmt.Sprintf("%v has %d transactions that %v lacks; it gets them before it is promoted", donor.Key, missing, cand.Key)})
+	default:
+		d.Steps = append(d.Steps, Step{Kind: AwaitApplied, At: cand.Key, Set: c.need, Expect: Expect{UUID: cand.Instance.UUID},
+			Why: fmt.Sprintf("it fetches %d transactions from %v", missing, donor.Key)})
+		d.Wait = fmt.Sprintf("%v fetches from %v what it lacks", cand.Key, donor.Key)
+	}
+}
+
+// donor is the first server that has all that is needed and can pass it on.
+func (w world) donor(c choice, but topology.Key) *topology.Server {
+	for _, r := range w.Snapshot.Servers {
+		if r.Key != but && r.Up() && slices.Contains(c.donors, r.Key) && r.Received().Contains(c.need) {
+			return &r
+		}
+	}
+	return nil
+}
+
+// within is what r may have received at most if it is to follow source: the source's transactions, and those that r wrote itself (a
+// MySQL replica that carries errant transactions can follow all the same).
+func within(r, source topology.Server) gtid.Set {
+	return source.Instance.Executed.Union(r.Received().From(r.Instance.UUID))
+}
+
+// regroup moves everybody under the new primary, once that takes writes.
+func (w world) regroup(e Episode) Decision {
+	if e.Stage != Replaced {
+		e.Stage = Replaced
+		e.Promoted = w.Snapshot.At
+	}
+	d := Decision{Episode: &e}
+	primary := *w.Snapshot.Server(e.Candidate)
+	if v := w.Snapshot.Server(e.Failed); v != nil && v.Up() && !v.Instance.ReadOnly {
+		d.Steps = append(d.Steps, fence(*v, e))
+	}
+	for _, r := range w.Snapshot.Servers {
+		if r.Key == primary.Key || r.Key == e.Failed || !r.Up() {
+			continue
+		}
+		step, lost := w.move(r, primary, e.Failed, e)
+		if step != nil {
+			d.Steps = append(d.Steps, *step)
+		}
+		if lost != "" {
+			e.lose(r.Key, lost)
+		}
+	}
+	if len(d.Steps) > 0 {
+		return d
+	}
+	for _, r := range w.Snapshot.Replicas(e.Failed) {
+		if !r.Up() {
+			e.lose(r.Key, fmt.Sprintf("out of reach (%s); it is moved under %v when it comes back", r.Probe.Failure, primary.Key))
+		}
+	}
+	outcome := fmt.Sprintf("%v replaces %v", e.Candidate, e.Failed)
+	if len(e.Lost) > 0 {
+		outcome += fmt.Sprintf("; %d lost", len(e.Lost))
+	}
+	return w.close(e, outcome)
+}
+
+func (e *Episode) lose(k topology.Key, why string) {
+	if !slices.ContainsFunc(e.Lost, func(l Lost) bool { return l.Key == k }) {
+		e.Lost = append(e.Lost, Lost{k, why})
+	}
+}
+
+// move says how r gets from the failed server to its new source, or why it can't.
+func (w world) move(r, source topology.Server, failed topology.Key, e Episode) (*Step, string) {
+	c := r.ChannelFrom(failed)
+	if c == nil { // repointed, and killed before it was started?
+		if c = r.ChannelFrom(source.Key); c == nil || r.MultiSource() || c.IO != topology.Stopped || c.IOErrno != 0 || !slices.Contains(e.Witnesses, r.Key) {
+			return nil, ""
+		}
+	}
+	if r.MultiSource() {
+		return nil, fmt.Sprintf("it has several sources, and those are never changed automatically; its channel from %v must be moved by hand", failed)
+	}
+	if !c.AutoPosition {
+		return nil, "it does not replicate by GTID, so its place in another source's binary log can't be proved"
+	}
+	limit := within(r, source)
+	if extra := r.Received().Subtract(limit); !extra.Empty() {
+		why := fmt.Sprintf("it has %d transactions that %v lacks (%s)", extra.Count(), source.Key, extra)
+		return &Step{Kind: Detach, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: failed}, Why: why}, why
+	}
+	if newer(source.Instance, r.Instance) {
+		why := fmt.Sprintf("it runs %v and can't follow %v, which runs %v", r.Instance.Version, source.Key, source.Instance.Version)
+		return &Step{Kind: Detach, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: failed}, Why: why}, why
+	}
+	return &Step{Kind: Repoint, At: r.Key, Source: source.Key, Expect: Expect{UUID: r.Instance.UUID, Within: limit},
+		Why: fmt.Sprintf("its source %v has failed; %v has all that it received", failed, source.Key)}, ""
+}
+
+// newer says that a runs a later release series than b, which then can't replicate from it with certainty.
+func newer(a, b *topology.Instance) bool {
+	x, y := a.Version, b.Version
+	x.Patch, y.Patch = 0, 0
+	return x.Compare(y) > 0
+}
+
+// undo takes back what was done before anything irreversible: the primary answers again.
+func (w world) undo(e Episode) Decision {
+	d := Decision{Episode: &e, Wait: fmt.Sprintf("%v answers again before anybody was promoted: the replicas go back to it", e.Failed)}
+	for _, r := range w.followers(e.Failed) {
+		if c := r.ChannelFrom(e.Failed); !r.MultiSource() && c.IO == topology.Stopped && c.IOErrno == 0 && slices.Contains(e.Witnesses, r.Key) {
+			d.Steps = append(d.Steps, Step{Kind: StartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Failed},
+				Why: fmt.Sprintf("%v answers again", e.Failed)})
+		}
+	}
+	if len(d.Steps) == 0 {
+		return w.close(e, fmt.Sprintf("%v answered again before anybody was promoted", e.Failed))
+	}
+	return d
+}
+
+func fence(v topology.Server, e Episode) Step {
+	return Step{Kind: Fence, At: v.Key, Expect: Expect{UUID: v.Instance.UUID},
+		Why: fmt.Sprintf("%v was promoted in its place: it must not take writes", e.Candidate)}
+}
+
+// aftercare asks for what ended failovers still want: a failed primary, or a former candidate, that comes back writable is fenced, and asked until
+// it is; a replica that was out of reach then is moved to the new primary.
+func (w world) aftercare(d *Decision) {
+	primary := w.Snapshot.Primary()
+	for _, e := range w.Episodes {
+		if e.Kind != PrimaryFailover || e.Closed.IsZero() || e.Promoted.IsZero() || e.Acknowledged != nil || primary == nil {
+			continue
+		}
+		for _, k := range append(slices.Clone(e.Abandoned), e.Failed) {
+			v := w.Snapshot.Server(k)
+			if v == nil || !v.Up() || k == w.current(e) || len(v.Instance.Channels) > 0 || w.promotedAfter(k, e.Promoted) ||
+				e.FailedUUID != "" && k == e.Failed && v.Instance.UUID != e.FailedUUID {
+				continue
+			}
+			if !v.Instance.ReadOnly {
+				if !d.acts(k) {
+					d.Steps = append(d.Steps, fence(*v, e))
+				}
+			} else if k == e.Failed && e.Fenced.IsZero() {
+				e.Fenced = w.Snapshot.At
+				d.Update = append(d.Update, e)
+			}
+		}
+		if w.open() != nil || d.Episode != nil || primary.Key != w.current(e) || !primary.Up() || len(w.gate(Episode{Kind: PrimaryFailover, Failed: primary.Key})) > 1 {
+			continue
+		}
+		for _, r := range w.followers(e.Failed) {
+			if slices.ContainsFunc(e.Lost, func(l Lost) bool { return l.Key == r.Key }) && !d.acts(r.Key) && w.Off == "" && w.Policy.RecoverPrimary {
+				if step, _ := w.move(r, *primary, e.Failed, e); step != nil && step.Kind == Repoint {
+					d.Steps = append(d.Steps, *step)
+				}
+			}
+		}
+	}
+}
+
+// current is the server that holds the place which the episode gave its candidate.
+func (w world) current(e Episode) topology.Key { return e.Candidate }
+
+func (w world) promotedAfter(k topology.Key, t time.Time) bool {
+	return slices.ContainsFunc(w.Promotions, func(p Promotion) bool { return p.To == k && p.At.After(t) })
+}
+
+func (d Decision) acts(k topology.Key) bool {
+	return slices.ContainsFunc(d.Steps, func(s Step) bool { return s.At == k })
+}
+
+// intermediate moves the replicas of a dead intermediate server under the nearest living server above it.
+func (w world) intermediate(e Episode) Decision {
+	if e.Stage == Suspected {
+		if no := w.gate(e); len(no) > 0 {
+			return Decision{Episode: stored(e, w), Refused: no}
+		}
+		for _, r := range w.followers(e.Failed) {
+			e.Witnesses = append(e.Witnesses, r.Key)
+		}
+		e.Stage = Committed
+	}
+	above := w.above(e.Failed)
+	if above == nil {
+		e.Blocked = fmt.Sprintf("no living server above %v can take its replicas", e.Failed)
+		return Decision{Episode: &e, Refused: []string{e.Blocked}, Wait: e.Blocked}
+	}
+	e.Candidate = above.Key
+	e.Why = fmt.Sprintf("it is the nearest living server above %v", e.Failed)
+	e.Blocked = ""
+	d := Decision{Episode: &e}
+	for _, r := range w.Snapshot.Servers {
+		if !r.Up() || r.Key == e.Failed || r.Key == above.Key {
+			continue
+		}
+		if c := r.ChannelFrom(e.Failed); c != nil && c.IO == topology.Running {
+			continue // it receives: its source lives after all
+		}
+		if c := r.ChannelFrom(e.Failed); c != nil && !r.MultiSource() && !r.Received().Subtract(within(r, *above)).Empty() && w.behind(*above, r) {
+			d.Wait = fmt.Sprintf("%v must be read again before %v can be moved under it", above.Key, r.Key)
+			continue
+		}
+		step, lost := w.move(r, *above, e.Failed, e)
+		if step != nil && step.Kind == Repoint {
+			d.Steps = append(d.Steps, *step)
+		} else if lost != "" {
+			e.lose(r.Key, lost)
+		}
+	}
+	if len(d.Steps) > 0 || d.Wait != "" {
+		return d
+	}
+	for _, r := range w.Snapshot.Replicas(e.Failed) {
+		if !r.Up() {
+			e.lose(r.Key, fmt.Sprintf("out of reach (%s)", r.Probe.Failure))
+		}
+	}
+	outcome := fmt.Sprintf("the replicas of %v follow %v", e.Failed, above.Key)
+	if len(e.Lost) > 0 {
+		outcome += fmt.Sprintf("; %d lost", len(e.Lost))
+	}
+	if stored(e, w) == nil { // nothing to move, nothing begun
+		return Decision{}
+	}
+	return w.close(e, outcome)
+}
+
+// behind says that a's facts are older than r's, so that what a seems to lack may only not have been read yet.
+func (w world) behind(a, r topology.Server) bool { return a.Probe.Answered.Before(r.Probe.Answered) }
+
+// above is the nearest server up the tree from k that is up and can serve replicas; else the primary.
+func (w world) above(k topology.Key) *topology.Server {
+	serves := func(v *topology.Server) bool {
+		return v != nil && v.Key != k && v.Up() && v.Instance.LogBin && (len(v.Instance.Channels) == 0 || v.Instance.LogReplicaUpdates)
+	}
+	at := w.Snapshot.Server(k)
+	for range w.Snapshot.Servers {
+		if at == nil || at.Instance == nil || len(at.Instance.Channels) == 0 {
+			break
+		}
+		at = w.Snapshot.Server(at.Instance.Channels[0].Source)
+		if serves(at) {
+			return at
+		}
+	}
+	if p := w.Snapshot.Primary(); serves(p) {
+		return p
+	}
+	return nil
+}
