@@ -1,0 +1,113 @@
+package backend
+
+import (
+	"math"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// A clock is never behind the wall, never behind what it observed, and always rises, however the wall clock jumps.
+func TestClockRises(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		wall := rapid.Int64Range(1, 1e6)
+		var now, floor int64
+		c := NewClock(func() time.Time { return time.UnixMicro(now) })
+		for range rapid.IntRange(1, 50).Draw(t, "steps") {
+			now = wall.Draw(t, "wall")
+			if rapid.Bool().Draw(t, "observe") {
+				seen := wall.Draw(t, "seen")
+				c.Observe(seen)
+				floor = max(floor, seen)
+				continue
+			}
+			v := c.Next()
+			if v <= floor || v < now {
+				t.Fatalf("Next = %d at wall %d, after %d", v, now, floor)
+			}
+			floor = v
+		}
+	})
+}
+
+func TestClockNeverWraps(t *testing.T) {
+	c := NewClock(time.Now)
+	c.Observe(math.MaxInt64)
+	if v := c.Next(); v != math.MaxInt64 {
+		t.Fatalf("Next = %d after the last number there is", v)
+	}
+}
+
+func TestClockIsUniqueAmongGoroutines(t *testing.T) {
+	c := NewClock(func() time.Time { return time.UnixMicro(1) })
+	const each = 1000
+	given := make([][]int64, 4)
+	var wg sync.WaitGroup
+	for i := range given {
+		wg.Go(func() {
+			for range each {
+				given[i] = append(given[i], c.Next())
+			}
+		})
+	}
+	wg.Wait()
+	all := slices.Concat(given...)
+	slices.Sort(all)
+	if n := len(slices.Compact(all)); n != len(given)*each {
+		t.Fatalf("%d different versions, want %d", n, len(given)*each)
+	}
+}
+
+func TestRecordCheck(t *testing.T) {
+	good := Record{Kind: "tag", Key: "db1:3306/größe", Version: 1, Writer: "d1", Document: []byte(`{"value":"x"}`)}
+	long := string(make([]byte, 0, MaxKey+1))
+	for range MaxKey + 1 {
+		long += "k"
+	}
+	for name, tc := range map[string]struct {
+		change func(*Record)
+		good   bool
+	}{
+		"a record":                     {func(*Record) {}, true},
+		"a tombstone has no document":  {func(r *Record) { r.Deleted, r.Document = true, nil }, true},
+		"no kind":                      {func(r *Record) { r.Kind = "" }, false},
+		"no key":                       {func(r *Record) { r.Key = "" }, false},
+		"no writer":                    {func(r *Record) { r.Writer = "" }, false},
+		"no version":                   {func(r *Record) { r.Version = 0 }, false},
+		"a key too long":               {func(r *Record) { r.Key = long }, false},
+		"a key that is no text":        {func(r *Record) { r.Key = "a\xff" }, false},
+		"a zero byte":                  {func(r *Record) { r.Key = "a\x00b" }, false},
+		"a document that is no JSON":   {func(r *Record) { r.Document = []byte(`{"value":`) }, false},
+		"a document that is not UTF-8": {func(r *Record) { r.Document = []byte("\"\xff\"") }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := good
+			tc.change(&r)
+			if err := r.Check(); (err == nil) != tc.good {
+				t.Fatalf("Check = %v", err)
+			}
+		})
+	}
+}
+
+func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
+	type doc struct {
+		Value string `json:"value"`
+	}
+	r, err := Encode("tag", "k", doc{"x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Decode[doc](r); err != nil || got.Value != "x" {
+		t.Fatalf("Decode = %v, %v", got, err)
+	}
+	if _, err := Decode[int](r); err == nil {
+		t.Fatal("a document of another shape was decoded")
+	}
+	if _, err := Encode("tag", "k", func() {}); err == nil {
+		t.Fatal("a function was encoded")
+	}
+}

@@ -1,0 +1,58 @@
+package backend
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// The longest names, in bytes: what a primary key and an index row hold in every database that is to be a store.
+const (
+	MaxKind   = 64
+	MaxKey    = 512
+	MaxWriter = 255
+)
+
+// Check says why no store takes the record, or nil. A missing version or writer is a forgotten stamp: such a record would
+// lose against everything, silently.
+func (r Record) Check() error {
+	for _, f := range []struct {
+		name, text string
+		most       int
+	}{{"kind", r.Kind, MaxKind}, {"key", r.Key, MaxKey}, {"writer", r.Writer, MaxWriter}} {
+		switch {
+		case f.text == "":
+			return fmt.Errorf("record %q %q: the %s is missing", r.Kind, r.Key, f.name)
+		case len(f.text) > f.most:
+			return fmt.Errorf("record %q %.80q: the %s has %d bytes, and at most %d are kept", r.Kind, r.Key, f.name, len(f.text), f.most)
+		case !utf8.ValidString(f.text) || strings.ContainsRune(f.text, 0):
+			return fmt.Errorf("record %q %q: the %s is not UTF-8 text without zero bytes", r.Kind, r.Key, f.name)
+		}
+	}
+	if r.Version <= 0 {
+		return fmt.Errorf("record %q %q: version %d: take one from the clock", r.Kind, r.Key, r.Version)
+	}
+	if len(r.Document) > 0 && (!json.Valid(r.Document) || !utf8.Valid(r.Document)) {
+		return fmt.Errorf("record %q %q: the document is not JSON", r.Kind, r.Key)
+	}
+	return nil
+}
+
+// Encode returns a record with v as its document; the caller adds version and writer.
+func Encode(kind, key string, v any) (Record, error) {
+	doc, err := json.Marshal(v)
+	if err != nil {
+		return Record{}, fmt.Errorf("encode %s %q: %w", kind, key, err)
+	}
+	return Record{Kind: kind, Key: key, Document: doc}, nil
+}
+
+// Decode reads the document of a record.
+func Decode[T any](r Record) (T, error) {
+	var v T
+	if err := json.Unmarshal(r.Document, &v); err != nil {
+		return v, fmt.Errorf("decode %s %q written by %s: %w", r.Kind, r.Key, r.Writer, err)
+	}
+	return v, nil
+}
