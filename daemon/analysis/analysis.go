@@ -41,8 +41,10 @@ const (
 	AllIntermediateReplicasNotReplicating             Code = "AllIntermediateReplicasNotReplicating"
 	AllIntermediateReplicasFailingToConnectOrDead     Code = "AllIntermediateReplicasFailingToConnectOrDead"
 
-	// DeadFormerPrimary is another root of the cluster, dead, that replicas still point to although the cluster has a primary.
-	DeadFormerPrimary Code = "DeadFormerPrimary"
+	// A former primary is a root of the cluster other than its primary that still has replicas, as between the promotion of
+	// another server and the moving of the last replica.
+	DeadFormerPrimary        Code = "DeadFormerPrimary"        // its replicas witness it, and the primary is alive, so that they can be moved there
+	UnreachableFormerPrimary Code = "UnreachableFormerPrimary" // any other way of not answering
 
 	ReplicaDead             Code = "ReplicaDead"
 	ReplicaStopped          Code = "ReplicaStopped" // a thread was stopped, without an error
@@ -50,8 +52,10 @@ const (
 	ReplicaFailingToConnect Code = "ReplicaFailingToConnect"
 	ReplicaLagging          Code = "ReplicaLagging"
 	ReplicaWritable         Code = "ReplicaWritable"
-	ErrantGTID              Code = "ErrantGTID"
-	MultiSource             Code = "MultiSource" // shown, never touched
+	// ReplicaRefusesConnections is for every server but the primary that lives and does not let us in.
+	ReplicaRefusesConnections Code = "ReplicaRefusesConnections"
+	ErrantGTID                Code = "ErrantGTID"
+	MultiSource               Code = "MultiSource" // shown, never touched
 )
 
 // Finding is one trouble at one server.
@@ -64,8 +68,7 @@ type Finding struct {
 	Evidence []string `json:"evidence,omitempty"`
 	// Downtimed findings are shown, and not acted on.
 	Downtimed bool `json:"downtimed,omitempty"`
-	// Structural findings concern the shape of a cluster, not an outage.
-	Replicas int `json:"replicas,omitempty"` // direct replicas of At
+	Replicas  int  `json:"replicas,omitempty"` // direct replicas of At
 }
 
 // Thresholds are the numbers that turn a fact into a trouble.

@@ -52,11 +52,14 @@ type Instance struct {
 
 // Channel is one source of a replica, in words that both vocabularies of the servers share.
 type Channel struct {
-	Name         string      `json:"name,omitempty"` // "" is the default channel
-	Source       Key         `json:"source"`         // after host names were resolved as configured
-	SourceUUID   string      `json:"source_uuid,omitempty"`
-	SourceID     uint32      `json:"source_server_id,omitempty"`
-	IO           ThreadState `json:"io"`  // receives
+	Name       string      `json:"name,omitempty"` // "" is the default channel
+	Source     Key         `json:"source"`         // after host names were resolved as configured
+	SourceUUID string      `json:"source_uuid,omitempty"`
+	SourceID   uint32      `json:"source_server_id,omitempty"`
+	IO         ThreadState `json:"io"` // receives
+	// IOSince is the start of the first probe of an unbroken row that saw IO as it is now; zero where nobody kept count. It tells a
+	// receiver that fails to connect from one that was started a moment ago, or stopped long ago.
+	IOSince      time.Time   `json:"io_since,omitzero"`
 	SQL          ThreadState `json:"sql"` // applies
 	IOErrno      int         `json:"io_errno,omitempty"`
 	IOError      string      `json:"io_error,omitempty"`
