@@ -1,0 +1,570 @@
+package daemon
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"path"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"orchestrator/daemon/topology"
+)
+
+// Problem is one thing that is wrong with a configuration file.
+type Problem struct {
+	File string `json:"file"`
+	Line int    `json:"line"`          // 0 when it is about no line
+	Key  string `json:"key,omitempty"` // such as "discovery.poll"; "policy[1].clusters" in the second policy
+	Says string `json:"says"`          // what is wrong, and what to do
+}
+
+func (p Problem) String() string {
+	where := p.File
+	if p.Line > 0 {
+		where += ":" + strconv.Itoa(p.Line)
+	}
+	if p.Key != "" {
+		where += ": " + p.Key
+	}
+	return where + ": " + p.Says
+}
+
+// Problems are all that is wrong with a file, in the order of its lines.
+type Problems []Problem
+
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i, one := range p {
+		lines[i] = one.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Check says everything that is wrong with the configuration in data, which was read from file; the files that it names are looked at too.
+func Check(file string, data []byte) []Problem {
+	_, problems := parse(file, data)
+	return problems
+}
+
+// parse reads a configuration. The TOML goes through a map, not straight into the struct, because a decoder stops at the first wrong value,
+// and whoever mends a file wants to hear of all of them at once.
+func parse(file string, data []byte) (Config, Problems) {
+	r := reader{file: file}
+	c := Default()
+	if deep(data) {
+		r.add("", "is no configuration: values are nested deeper than any key needs")
+		return c, r.problems
+	}
+	var have map[string]any
+	if _, err := toml.Decode(string(data), &have); err != nil {
+		var syntax toml.ParseError
+		if !errors.As(err, &syntax) {
+			r.add("", "is no TOML: %v", err)
+			return c, r.problems
+		}
+		r.problems = append(r.problems, Problem{File: file, Line: syntax.Position.Line, Key: syntax.LastKey, Says: "is no TOML: " + syntax.Message})
+		return c, r.problems
+	}
+	r.lines = locate(string(data))
+	r.table("", reflect.ValueOf(&c).Elem(), have)
+	r.values(&c)
+	slices.SortStableFunc(r.problems, func(a, b Problem) int { return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key)) })
+	return c, r.problems
+}
+
+// deep guards the TOML decoder, which calls itself for each bracket, against a file made of brackets.
+func deep(data []byte) bool {
+	depth := 0
+	for _, b := range data {
+		switch b {
+		case '[', '{':
+			depth++
+		case ']', '}', '\n': // brackets over many lines are rare enough to be counted too generously
+			depth = max(0, depth-1)
+		}
+		if depth > 100 {
+			return true
+		}
+	}
+	return false
+}
+
+// reader fills a Config and collects what is wrong on the way.
+type reader struct {
+	file     string
+	lines    map[string]int // path of a key → its line
+	problems Problems
+	bad      map[string]bool // paths whose value could not be taken: nothing more is said about them
+}
+
+func (r *reader) add(key, format string, args ...any) {
+	r.problems = append(r.problems, Problem{File: r.file, Line: r.line(key), Key: key, Says: fmt.Sprintf(format, args...)})
+	if r.bad == nil {
+		r.bad = map[string]bool{}
+	}
+	r.bad[key] = true
+}
+
+// line is that of the key, or of the table that it would be in.
+func (r *reader) line(key string) int {
+	for key != "" {
+		if n, ok := r.lines[key]; ok {
+			return n
+		}
+		cut := strings.LastIndexAny(key, ".[")
+		if cut < 0 {
+			break
+		}
+		key = key[:cut]
+	}
+	return 0
+}
+
+func join(table, key string) string {
+	if table == "" {
+		return key
+	}
+	return table + "." + key
+}
+
+func (r *reader) table(at string, into reflect.Value, have map[string]any) {
+	for _, name := range slices.Sorted(maps.Keys(have)) {
+		key := join(at, name)
+		field, ok := fieldOf(into.Type(), name)
+		if !ok {
+			r.add(key, "%s", unknown(into.Type(), at, name))
+			continue
+		}
+		r.value(key, field.Tag, into.FieldByIndex(field.Index), have[name])
+	}
+}
+
+func fieldOf(t reflect.Type, name string) (reflect.StructField, bool) {
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Tag.Get("toml") == name && name != "-" {
+			return f, true
+		}
+	}
+	return reflect.StructField{}, false
+}
+
+// value takes one value over, or says why not.
+func (r *reader) value(key string, tag reflect.StructTag, into reflect.Value, v any) {
+	switch target := into.Addr().Interface().(type) {
+	case *time.Duration:
+		s, ok := v.(string)
+		if !ok {
+			r.add(key, `want a duration in quotes, with its unit, such as "5s"; got %s`, describe(v))
+			return
+		}
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			r.add(key, `%q is no duration; write a number and its unit (ms, s, m, h), such as "5s"`, s)
+			return
+		}
+		low, _ := time.ParseDuration(tag.Get("min"))
+		high, _ := time.ParseDuration(tag.Get("max"))
+		if d < low || d > high {
+			r.add(key, "%q is impossible; want %s to %s", s, tag.Get("min"), tag.Get("max"))
+			return
+		}
+		*target = d
+		return
+	case *[]PolicyConfig:
+		blocks, ok := v.([]map[string]any)
+		if !ok {
+			r.add(key, "want blocks that begin with [[policy]]; got %s", describe(v))
+			return
+		}
+		for i, block := range blocks {
+			p := defaultPolicy()
+			r.table(fmt.Sprintf("%s[%d]", key, i), reflect.ValueOf(&p).Elem(), block)
+			*target = append(*target, p)
+		}
+		return
+	case encoding.TextUnmarshaler:
+		s, ok := v.(string)
+		if !ok {
+			r.add(key, "want a text in quotes; got %s", describe(v))
+			return
+		}
+		if s == "" {
+			r.add(key, "is empty")
+			return
+		}
+		if err := target.UnmarshalText([]byte(s)); err != nil {
+			r.add(key, "%v", err)
+		}
+		return
+	}
+	switch into.Kind() {
+	case reflect.Struct:
+		table, ok := v.(map[string]any)
+		if !ok {
+			r.add(key, "is a table: write [%s] on a line of its own, and its keys below; got %s", key, describe(v))
+			return
+		}
+		r.table(key, into, table)
+	case reflect.Slice:
+		list, ok := v.([]any)
+		if !ok {
+			r.add(key, `want a list such as ["a", "b"]; got %s`, describe(v))
+			return
+		}
+		for i, item := range list {
+			one := reflect.New(into.Type().Elem()).Elem()
+			where := fmt.Sprintf("%s[%d]", key, i)
+			if one.Kind() == reflect.Pointer {
+				one.Set(reflect.New(one.Type().Elem()))
+				r.value(where, tag, one.Elem(), item)
+			} else {
+				r.value(where, tag, one, item)
+			}
+			if k, ok := one.Interface().(topology.Key); ok && slices.Contains(into.Interface().([]topology.Key), k) {
+				r.add(where, "%v is there twice", k)
+			}
+			if !r.bad[where] {
+				into.Set(reflect.Append(into, one))
+			}
+		}
+	case reflect.String:
+		s, ok := v.(string)
+		if !ok {
+			r.add(key, "want a text in quotes; got %s", describe(v))
+			return
+		}
+		if words := strings.Fields(tag.Get("oneof")); len(words) > 0 && !slices.Contains(words, s) {
+			r.add(key, "%q is not possible; want %s%s", s, either(words), meant(s, words))
+			return
+		}
+		into.SetString(s)
+	case reflect.Bool:
+		b, ok := v.(bool)
+		if !ok {
+			r.add(key, "want true or false, without quotes; got %s", describe(v))
+			return
+		}
+		into.SetBool(b)
+	case reflect.Int:
+		n, ok := v.(int64)
+		if !ok {
+			r.add(key, "want a whole number, without quotes; got %s", describe(v))
+			return
+		}
+		low, _ := strconv.ParseInt(tag.Get("min"), 10, 64)
+		high, _ := strconv.ParseInt(tag.Get("max"), 10, 64)
+		if n < low || n > high {
+			r.add(key, "%d is impossible; want %d to %d", n, low, high)
+			return
+		}
+		into.SetInt(n)
+	}
+}
+
+// describe never shows a text: it may be a password that was put in the wrong place.
+func describe(v any) string {
+	switch v := v.(type) {
+	case string:
+		return "a text"
+	case int64, float64, bool:
+		return fmt.Sprint(v)
+	case []any, []map[string]any:
+		return "a list"
+	case map[string]any:
+		return "a table"
+	}
+	return "a date or time"
+}
+
+func either(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = strconv.Quote(w)
+	}
+	if len(quoted) == 1 {
+		return quoted[0]
+	}
+	return strings.Join(quoted[:len(quoted)-1], ", ") + " or " + quoted[len(quoted)-1]
+}
+
+// values checks what the types can't say: what keys mean together, and the files that they point at.
+func (r *reader) values(c *Config) {
+	for key, p := range map[string]*string{
+		"http.token_file": &c.HTTP.TokenFile, "http.tls_cert": &c.HTTP.TLSCert, "http.tls_key": &c.HTTP.TLSKey,
+		"servers.password_file": &c.Servers.PasswordFile, "backend.path": &c.Backend.Path,
+	} {
+		if strings.ContainsRune(*p, 0) {
+			r.add(key, "is no path: it holds a zero byte")
+			*p = ""
+			continue
+		}
+		*p = beside(r.file, *p)
+	}
+	r.http(&c.HTTP)
+	r.servers(&c.Servers)
+	r.discovery(c)
+
+	if c.Backend.Path == "" && !r.bad["backend.path"] {
+		r.add("backend.path", "is empty; name the file in which the daemon shall remember things")
+	}
+	if !r.bad["lease.tick"] && !r.bad["lease.ttl"] && 2*c.Lease.Tick > c.Lease.TTL {
+		r.add("lease.tick", "%v is more than half of lease.ttl (%v): one late beat would lose the lead", c.Lease.Tick, c.Lease.TTL)
+	}
+	r.policies(c.Policies)
+}
+
+func (r *reader) http(h *HTTPConfig) {
+	host, port, err := net.SplitHostPort(h.Listen)
+	if err != nil {
+		r.add("http.listen", `%q is no address to listen on; want "host:port", such as "127.0.0.1:3000"`, h.Listen)
+	} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		r.add("http.listen", "%q: port must be a number from 0 to 65535", h.Listen)
+	}
+	if h.TokenFile != "" {
+		h.Token = r.secret("http.token_file", h.TokenFile)
+	} else if err == nil && !local(host) && !r.bad["http.token_file"] {
+		r.add("http.listen", "%q can be reached from other machines, and nobody is asked for a token: set http.token_file, or listen on 127.0.0.1", h.Listen)
+	}
+	switch {
+	case r.bad["http.tls_cert"] || r.bad["http.tls_key"] || h.TLSCert == "" && h.TLSKey == "":
+	case h.TLSKey == "":
+		r.add("http.tls_cert", "needs http.tls_key, the key of the certificate")
+	case h.TLSCert == "":
+		r.add("http.tls_key", "needs http.tls_cert, the certificate of the key")
+	default:
+		key := r.secret("http.tls_key", h.TLSKey)
+		cert, err := readRegular(h.TLSCert, maxConfig)
+		if err != nil {
+			r.add("http.tls_cert", "%v", err)
+		} else if key != "" {
+			if _, err := tls.X509KeyPair(cert, []byte(key)); err != nil {
+				r.add("http.tls_cert", "%s and %s are not a certificate and its key: %v", h.TLSCert, h.TLSKey, err)
+			}
+		}
+	}
+}
+
+// local says that nobody but this machine can reach the address. A name is taken at its word only if it is localhost: resolving it
+// would make the check depend on the network.
+func local(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func (r *reader) servers(s *ServersConfig) {
+	if s.User == "" && !r.bad["servers.user"] {
+		r.add("servers.user", "is empty; name the account on the managed servers")
+	}
+	if s.PasswordFile != "" {
+		s.Password = r.secret("servers.password_file", s.PasswordFile)
+	} else {
+		s.Password = Secret(os.Getenv(PasswordVariable))
+	}
+	if s.TLS == "" {
+		r.add("servers.tls", `is empty; want "off", "verify", or the path of a PEM file with authorities`)
+	} else if s.TLS != "off" && s.TLS != "verify" {
+		s.TLS = beside(r.file, s.TLS)
+		if _, err := s.TLSConfig(); err != nil {
+			r.add("servers.tls", `%v; want "off", "verify", or the path of a PEM file with authorities`, err)
+		}
+	}
+	if !r.bad["servers.connect_timeout"] && !r.bad["servers.probe_timeout"] && s.ConnectTimeout > s.ProbeTimeout {
+		r.add("servers.connect_timeout", "%v is longer than servers.probe_timeout (%v), which includes it", s.ConnectTimeout, s.ProbeTimeout)
+	}
+}
+
+// TLSConfig is how to talk to managed servers; nil is plain text.
+func (s ServersConfig) TLSConfig() (*tls.Config, error) {
+	switch s.TLS {
+	case "off":
+		return nil, nil
+	case "verify":
+		return &tls.Config{MinVersion: tls.VersionTLS12}, nil
+	}
+	pem, err := readRegular(s.TLS, maxConfig)
+	if err != nil {
+		return nil, fmt.Errorf("read authorities: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read authorities: %s holds no certificate in PEM form", s.TLS)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
+}
+
+func (r *reader) discovery(c *Config) {
+	if !r.bad["discovery.max_backoff"] && !r.bad["discovery.poll"] && c.Discovery.MaxBackoff < c.Discovery.Poll {
+		r.add("discovery.max_backoff", "%v is shorter than discovery.poll (%v)", c.Discovery.MaxBackoff, c.Discovery.Poll)
+	}
+	if !r.bad["servers.probe_timeout"] && !r.bad["analysis.silence"] && c.Servers.ProbeTimeout >= c.Analysis.Silence {
+		key := "servers.probe_timeout"
+		if _, ok := r.lines[key]; !ok {
+			key = "analysis.silence"
+		}
+		r.add(key, "servers.probe_timeout (%v) must be shorter than analysis.silence (%v): one slow answer would look like death",
+			c.Servers.ProbeTimeout, c.Analysis.Silence)
+	}
+}
+
+func (r *reader) policies(policies []PolicyConfig) {
+	all := -1 // the first policy that names every cluster
+	for i, p := range policies {
+		key := fmt.Sprintf("policy[%d]", i)
+		if all >= 0 {
+			r.add(key, `is never used: the %s policy names every cluster ("*"), and the first that names one counts; put it last`, ordinal(all+1))
+		}
+		if len(p.Clusters) == 0 && !slices.ContainsFunc(r.problems, func(one Problem) bool { return strings.HasPrefix(one.Key, key+".clusters") }) {
+			r.add(key+".clusters", `names no cluster; ["*"] is every cluster`)
+		}
+		for _, pattern := range p.Clusters {
+			expr, isExpr := strings.CutPrefix(pattern, "~")
+			switch {
+			case pattern == "":
+				r.add(key+".clusters", "holds an empty name")
+			case isExpr:
+				if _, err := regexp.Compile(expr); err != nil {
+					r.add(key+".clusters", "%q: %v", pattern, err)
+				}
+			default:
+				if _, err := path.Match(pattern, ""); err != nil {
+					r.add(key+".clusters", `%q is no pattern; * stands for anything, ? for a letter, [a-z] for one of some; before others write \`, pattern)
+				}
+			}
+			if pattern == "*" && all < 0 {
+				all = i
+			}
+		}
+	}
+}
+
+func ordinal(n int) string {
+	if n <= 3 {
+		return []string{"", "first", "second", "third"}[n]
+	}
+	return strconv.Itoa(n) + "th"
+}
+
+// secret reads a file that holds one, and insists that not everybody can.
+func (r *reader) secret(key, file string) Secret {
+	data, err := readRegular(file, 64<<10)
+	if errors.Is(err, os.ErrPermission) {
+		r.add(key, "%v; let the group of the daemon read it: chgrp orchestrator %s && chmod 640 %s", err, file, file)
+		return ""
+	}
+	if err != nil {
+		r.add(key, "%v", err)
+		return ""
+	}
+	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
+		r.add(key, "%s is open to everybody (mode %04o): chmod o= %s", file, info.Mode().Perm(), file)
+		return ""
+	}
+	s := strings.TrimRight(string(data), "\r\n")
+	if s == "" {
+		r.add(key, "%s is empty", file)
+	}
+	return Secret(s)
+}
+
+// unknown says what to write instead of a key that doesn't exist in a table.
+func unknown(t reflect.Type, at, name string) string {
+	here := keysOf(t)
+	if at == "" {
+		for _, section := range here { // a key that stands above the first [table]
+			if f, _ := fieldOf(t, section); f.Type.Kind() == reflect.Struct && slices.Contains(keysOf(f.Type), name) {
+				return fmt.Sprintf("unknown key; it belongs below [%s]", section)
+			}
+		}
+	} else {
+		whole := reflect.TypeFor[Config]()
+		for i := range whole.NumField() {
+			if s := whole.Field(i); !slices.Contains(here, name) && s.Type.Kind() == reflect.Struct && slices.Contains(keysOf(s.Type), name) {
+				return fmt.Sprintf("unknown key; it belongs below [%s]", s.Tag.Get("toml"))
+			}
+		}
+	}
+	if name == "password" || name == "token" {
+		if slices.Contains(here, name+"_file") {
+			return fmt.Sprintf("unknown key; secrets are not written in here: put it into a file of its own, and the path of that into %s_file", name)
+		}
+	}
+	if m := meant(name, here); m != "" {
+		return "unknown key" + m
+	}
+	return "unknown key; possible are " + strings.Join(here, ", ")
+}
+
+func keysOf(t reflect.Type) []string {
+	var out []string
+	for i := range t.NumField() {
+		if name := t.Field(i).Tag.Get("toml"); name != "-" {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// meant asks whether the nearest of the words was meant, if one is near.
+func meant(wrong string, words []string) string {
+	if len(wrong) > 100 {
+		return ""
+	}
+	plain := strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(wrong))
+	best, distance := "", 1+max(1, len(wrong)/3)
+	for _, w := range words {
+		if d := edits(plain, w); d < distance {
+			best, distance = w, d
+		}
+	}
+	if best == "" && len(plain) > 2 {
+		for _, w := range words { // a piece of the right word, or the right word with something added
+			if strings.Contains(w, plain) || strings.Contains(plain, w) {
+				best = w
+				break
+			}
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// edits counts the letters to insert, delete, replace or swap with their neighbour to make b of a.
+func edits(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}

@@ -1,0 +1,27 @@
+package daemon
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// Secret is a password or a token. However it is printed, logged or encoded, it shows as "***"; only a conversion to string
+// shows it, and that is easy to look for.
+type Secret string
+
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "***"
+}
+
+// Format covers the verbs that don't ask String, such as %#v and %d.
+func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
+
+// MarshalText covers JSON and TOML.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue covers slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }

@@ -1,0 +1,428 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/plan"
+)
+
+const topFile = "../orchestrator.toml"
+
+func TestTheDocumentedFileIsTheDefault(t *testing.T) {
+	data, err := os.ReadFile(topFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(data) != DefaultFile() {
+		t.Error("daemon/defaults.toml is not orchestrator.toml: go generate ./daemon")
+	}
+	got, problems := parse(topFile, data)
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	if !reflect.DeepEqual(got, Default()) {
+		t.Errorf("orchestrator.toml says\n%v\nand the default is\n%v", got, Default())
+	}
+}
+
+func TestTheDocumentedPolicyIsTheDefault(t *testing.T) {
+	file := regexp.MustCompile(`(?m)^#(\[\[|[a-z_]+ =)`).ReplaceAllString(DefaultFile(), "$1")
+	got, problems := parse("orchestrator.toml", []byte(file))
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	want := defaultPolicy()
+	want.Clusters = []string{"*"}
+	if len(got.Policies) != 1 || !reflect.DeepEqual(got.Policies[0], want) {
+		t.Errorf("orchestrator.toml says %+v, and the default is %+v", got.Policies, want)
+	}
+}
+
+// The file lists every key, says something about it, and lists nothing else; the handbook names them all.
+func TestEveryKeyIsDocumented(t *testing.T) {
+	var keys []string
+	whole := reflect.TypeFor[Config]()
+	for i := range whole.NumField() {
+		section := whole.Field(i)
+		inner := section.Type
+		if inner.Kind() == reflect.Slice {
+			inner = inner.Elem()
+		}
+		for _, k := range keysOf(inner) {
+			keys = append(keys, section.Tag.Get("toml")+"."+k)
+		}
+	}
+	var listed []string
+	table, before := "", ""
+	for _, line := range strings.Split(DefaultFile(), "\n") {
+		if m := regexp.MustCompile(`^#?\[+([a-z]+)\]+$`).FindStringSubmatch(line); m != nil {
+			table = m[1]
+		}
+		if m := regexp.MustCompile(`^#?([a-z_]+) = `).FindStringSubmatch(line); m != nil {
+			listed = append(listed, table+"."+m[1])
+			if !strings.HasPrefix(before, "#") && table+"."+m[1] != "http.tls_key" {
+				t.Errorf("%s.%s: not a word on when to change it", table, m[1])
+			}
+		}
+		before = line
+	}
+	if !slices.Equal(keys, listed) {
+		t.Errorf("orchestrator.toml lists\n%v\nand there are\n%v", listed, keys)
+	}
+	handbook, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range keys {
+		if !strings.Contains(string(handbook), "`"+strings.Replace(k, "policy.", "", 1)+"`") {
+			t.Errorf("docs/configuration.md does not mention `%s`", k)
+		}
+	}
+}
+
+func write(t *testing.T, name, text string, mode os.FileMode) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(file, mode); err != nil { // whatever the umask
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"open": 0o644, "closed": 0o640, "empty": 0o600} {
+		text := "s3cret\n"
+		if name == "empty" {
+			text = ""
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cases := []struct{ name, toml, want string }{
+		{"nothing is fine", ``, ``},
+		{"a misspelt key", "[discovery]\npol = \"2s\"", `2: discovery.pol: unknown key; did you mean "poll"?`},
+		{"a key in another case", "[servers]\nProbe-Timeout = \"2s\"", `2: servers.Probe-Timeout: unknown key; did you mean "probe_timeout"?`},
+		{"a misspelt table", "[discovry]\n", `1: discovry: unknown key; did you mean "discovery"?`},
+		{"a key of another table", "[servers]\npoll = \"2s\"", `2: servers.poll: unknown key; it belongs below [discovery]`},
+		{"a key without a table", "seeds = []", `1: seeds: unknown key; it belongs below [discovery]`},
+		{"a key out of nowhere", "[log]\nbanana = 1", `2: log.banana: unknown key; possible are level, format`},
+		{"a password in the file", "[servers]\npassword = \"hunter2\"",
+			`2: servers.password: unknown key; secrets are not written in here: put it into a file of its own, and the path of that into password_file`},
+		{"a number without unit", "[discovery]\npoll = 5", `2: discovery.poll: want a duration in quotes, with its unit, such as "5s"; got 5`},
+		{"a duration without unit", "[discovery]\npoll = \"5\"", `2: discovery.poll: "5" is no duration; write a number and its unit (ms, s, m, h), such as "5s"`},
+		{"zero poll", "[discovery]\npoll = \"0s\"", `2: discovery.poll: "0s" is impossible; want 50ms to 1h`},
+		{"negative", "[analysis]\nlag = \"-1s\"", `2: analysis.lag: "-1s" is impossible; want 1s to 24h`},
+		{"too few", "[discovery]\nconcurrency = 0", `2: discovery.concurrency: 0 is impossible; want 1 to 10000`},
+		{"a fraction", "[discovery]\nconcurrency = 1.5", `2: discovery.concurrency: want a whole number, without quotes; got 1.5`},
+		{"a wrong word", "[log]\nformat = \"jsn\"", `2: log.format: "jsn" is not possible; want "text" or "json"; did you mean "json"?`},
+		{"the only word", "[backend]\nkind = \"oracle\"", `2: backend.kind: "oracle" is not possible; want "sqlite"`},
+		{"text for a list", "[discovery]\nseeds = \"db1\"", `2: discovery.seeds: want a list such as ["a", "b"]; got a text`},
+		{"a truth in quotes", "[[policy]]\nclusters = [\"*\"]\nrecover_primary = \"yes\"", `3: policy[0].recover_primary: want true or false, without quotes; got a text`},
+		{"a table that isn't", "servers = 1", `1: servers: is a table: write [servers] on a line of its own, and its keys below; got 1`},
+		{"a policy in single brackets", "[policy]\nclusters = [\"*\"]", `1: policy: want blocks that begin with [[policy]]; got a table`},
+		{"seeds", "[discovery]\nseeds = [\n  \"db1\", # fine\n  \"db1:99999\",\n  \"DB1:3306\",\n  7, \"\",\n]",
+			"4: discovery.seeds[1]: address \"db1:99999\": port must be a number from 1 to 65535\n" +
+				"5: discovery.seeds[2]: db1:3306 is there twice\n" +
+				"6: discovery.seeds[3]: want a text in quotes; got 7\n" +
+				"6: discovery.seeds[4]: is empty"},
+		{"a bad expression", "[discovery]\nignore = [\"a(\"]", "2: discovery.ignore[0]: error parsing regexp: missing closing ): `a(`"},
+		{"ports", "[http]\nlisten = \"127.0.0.1:70000\"", `2: http.listen: "127.0.0.1:70000": port must be a number from 0 to 65535`},
+		{"no port", "[http]\nlisten = \"localhost\"", `2: http.listen: "localhost" is no address to listen on; want "host:port", such as "127.0.0.1:3000"`},
+		{"the world is let in", "[http]\nlisten = \":3000\"",
+			`2: http.listen: ":3000" can be reached from other machines, and nobody is asked for a token: set http.token_file, or listen on 127.0.0.1`},
+		{"the world with a token", "[http]\nlisten = \":3000\"\ntoken_file = \"closed\"", ``},
+		{"a certificate alone", "[http]\ntls_cert = \"closed\"", `2: http.tls_cert: needs http.tls_key, the key of the certificate`},
+		{"no certificate", "[http]\ntls_cert = \"closed\"\ntls_key = \"closed\"",
+			`2: http.tls_cert: DIR/closed and DIR/closed are not a certificate and its key: tls: failed to find any PEM data in certificate input`},
+		{"no authority", "[servers]\ntls = \"closed\"",
+			`2: servers.tls: read authorities: DIR/closed holds no certificate in PEM form; want "off", "verify", or the path of a PEM file with authorities`},
+		{"a misspelt word for TLS", "[servers]\ntls = \"verfy\"",
+			`2: servers.tls: read authorities: stat DIR/verfy: no such file or directory; want "off", "verify", or the path of a PEM file with authorities`},
+		{"a password for everybody", "[servers]\npassword_file = \"open\"", `2: servers.password_file: DIR/open is open to everybody (mode 0644): chmod o= DIR/open`},
+		{"a password for the group", "[servers]\npassword_file = \"closed\"", ``},
+		{"no password", "[servers]\npassword_file = \"empty\"", `2: servers.password_file: DIR/empty is empty`},
+		{"no password file", "[servers]\npassword_file = \"gone\"", `2: servers.password_file: stat DIR/gone: no such file or directory`},
+		{"a directory", "[servers]\npassword_file = \".\"", `2: servers.password_file: DIR is not a regular file`},
+		{"a device", "[servers]\npassword_file = \"/dev/zero\"", `2: servers.password_file: /dev/zero is not a regular file`},
+		{"no user", "[servers]\nuser = \"\"", `2: servers.user: is empty; name the account on the managed servers`},
+		{"no path", "[backend]\npath = \"\"", `2: backend.path: is empty; name the file in which the daemon shall remember things`},
+		{"connecting longer than probing", "[servers]\nconnect_timeout = \"1500ms\"",
+			`2: servers.connect_timeout: 1.5s is longer than servers.probe_timeout (1s), which includes it`},
+		{"probing longer than death", "[servers]\nprobe_timeout = \"3s\"",
+			`2: servers.probe_timeout: servers.probe_timeout (3s) must be shorter than analysis.silence (2.5s): one slow answer would look like death`},
+		{"death before probing", "[analysis]\nsilence = \"1s\"",
+			`2: analysis.silence: servers.probe_timeout (1s) must be shorter than analysis.silence (1s): one slow answer would look like death`},
+		{"backing off to less than the poll", "[discovery]\npoll = \"1m\"", `1: discovery.max_backoff: 10s is shorter than discovery.poll (1m0s)`},
+		{"a lease without room", "[lease]\nttl = \"1500ms\"", `1: lease.tick: 1s is more than half of lease.ttl (1.5s): one late beat would lose the lead`},
+		{"a policy for nobody", "[[policy]]\n", `1: policy[0].clusters: names no cluster; ["*"] is every cluster`},
+		{"patterns", "[[policy]]\nclusters = [\"~a(\", \"[\", \"\"]",
+			"2: policy[0].clusters: \"[\" is no pattern; * stands for anything, ? for a letter, [a-z] for one of some; before others write \\\n" +
+				"2: policy[0].clusters: \"~a(\": error parsing regexp: missing closing ): `a(`\n" +
+				"2: policy[0].clusters: holds an empty name"},
+		{"a policy that is never reached", "[[policy]]\nclusters = [\"*\"]\n\n[[policy]]\nclusters = [\"a\"]",
+			`4: policy[1]: is never used: the first policy names every cluster ("*"), and the first that names one counts; put it last`},
+		{"not TOML", "[http]\nlisten = 127.0.0.1:3000", `2: http.listen: is no TOML: `},
+		{"a key twice", "[log]\nlevel = \"info\"\nlevel = \"info\"", `3: log.level: is no TOML: Key 'log.level' has already been defined.`},
+		{"brackets and nothing else", "a = " + strings.Repeat("[", 1<<19), `0: is no configuration: values are nested deeper than any key needs`},
+		{"several", "[servers]\nuser = 1\nprobe_timeot = \"1s\"\n[discovery]\npoll = \"-1s\"\n[lease]\nttl = true",
+			"2: servers.user: want a text in quotes; got 1\n3: servers.probe_timeot: unknown key; did you mean \"probe_timeout\"?\n" +
+				"5: discovery.poll: \"-1s\" is impossible; want 50ms to 1h\n7: lease.ttl: want a duration in quotes, with its unit, such as \"5s\"; got true"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			for _, p := range Check(filepath.Join(dir, "o.toml"), []byte(c.toml)) {
+				where := fmt.Sprintf("%d: ", p.Line)
+				if p.Key != "" {
+					where += p.Key + ": "
+				}
+				got = append(got, where+strings.ReplaceAll(p.Says, dir, "DIR"))
+			}
+			slices.Sort(got)
+			lines := strings.Join(got, "\n")
+			if c.name == "not TOML" {
+				lines = lines[:min(len(lines), len(c.want))]
+			}
+			if lines != c.want {
+				t.Errorf("got\n%s\nwant\n%s", lines, c.want)
+			}
+			if strings.Contains(lines, "hunter2") || strings.Contains(lines, "s3cret") {
+				t.Error("a secret is shown")
+			}
+		})
+	}
+}
+
+func TestAProblemIsReadable(t *testing.T) {
+	file := write(t, "o.toml", "[discovery]\npoll = \"0s\"\npol = 1\n", 0o644)
+	_, err := Load(file)
+	want := file + `:2: discovery.poll: "0s" is impossible; want 50ms to 1h` + "\n" + file + `:3: discovery.pol: unknown key; did you mean "poll"?`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	var problems Problems
+	if !errors.As(err, &problems) || len(problems) != 2 {
+		t.Errorf("Load's error is no Problems: %#v", err)
+	}
+}
+
+func TestNoFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "none.toml")
+	_, err := Load(file)
+	want := fmt.Sprintf("read configuration: stat %s: no such file or directory; begin with the defaults: orchestrator config defaults > %s", file, file)
+	if err == nil || err.Error() != want || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if _, err := Load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+		t.Errorf("a directory: %v", err)
+	}
+}
+
+const full = `
+[http]
+listen = "127.0.0.2:0"
+[servers]
+user = "root"
+[discovery]
+seeds = ["db1", "[::1]:3307"]
+ignore = ["^backup-", ':3399$']
+[[policy]]
+clusters = ["shop", "db1:3306"]
+recover_primary = true
+[[policy]]
+clusters = ["test-*"]
+[[policy]]
+clusters = ['~^db\d+\.eu\.']
+max_lag = "1m"
+allow_unfenced = false
+[[policy]]
+clusters = ["*"]
+recover_intermediate = true
+`
+
+func parsed(t *testing.T, toml string) Config {
+	t.Helper()
+	c, problems := parse("o.toml", []byte(toml))
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	return c
+}
+
+func TestWhatIsPrintedReadsTheSame(t *testing.T) {
+	c := parsed(t, full)
+	again, problems := parse("o.toml", []byte(c.String()))
+	if problems != nil {
+		t.Fatalf("%v\nin\n%v", problems, c)
+	}
+	if re, no := c.Changes(again); len(re)+len(no) > 0 {
+		t.Errorf("%v %v differ in\n%v", re, no, c)
+	}
+}
+
+func TestThePasswordComesFromTheFileOrElseTheEnvironment(t *testing.T) {
+	t.Setenv(PasswordVariable, "from the environment")
+	if c := parsed(t, ""); c.Servers.Password != "from the environment" {
+		t.Errorf("got %s", string(c.Servers.Password))
+	}
+	file := write(t, "password", "from the file\r\n", 0o600)
+	c := parsed(t, fmt.Sprintf("[servers]\npassword_file = %q", file))
+	if c.Servers.Password != "from the file" {
+		t.Errorf("got %q", string(c.Servers.Password))
+	}
+}
+
+func TestSecretsAreNeverShown(t *testing.T) {
+	c := Default()
+	c.Servers.Password, c.HTTP.Token = "hunter2", "hunter3"
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("config", "password", c.Servers.Password, "all", c)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "password", c.Servers.Password, "all", c)
+	js, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := log.String() + string(js) + c.String() + fmt.Sprintf("%v %+v %#v %s %q %d %x", c, c.Servers, c.Servers, c.Servers.Password, c.Servers.Password, c.Servers.Password, c.Servers)
+	for _, bad := range []string{"hunter", fmt.Sprintf("%x", "hunter")} {
+		if strings.Contains(shown, bad) {
+			t.Errorf("%s is in %s", bad, shown)
+		}
+	}
+	if got := fmt.Sprint(Secret("x"), Secret("")); got != "*** " && got != "***" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestTheFirstPolicyThatNamesTheClusterCounts(t *testing.T) {
+	c := parsed(t, full)
+	named := func(change func(*plan.Policy)) plan.Policy {
+		p := plan.Policy{Named: true, DrainTimeout: 10 * time.Second, AllowUnfenced: true, AntiFlap: 10 * time.Minute}
+		change(&p)
+		return p
+	}
+	shop := named(func(p *plan.Policy) { p.RecoverPrimary = true })
+	test := named(func(*plan.Policy) {})
+	eu := named(func(p *plan.Policy) { p.MaxLag, p.AllowUnfenced = time.Minute, false })
+	rest := named(func(p *plan.Policy) { p.RecoverIntermediate = true })
+	for _, x := range []struct {
+		cluster, alias string
+		want           plan.Policy
+	}{
+		{"db1:3306", "", shop},
+		{"db7:3306", "shop", shop},
+		{"test-7:3306", "", test},
+		{"db9:3306", "test-x", test},
+		{"db4.eu.example:3306", "", eu},
+		{"xdb4.eu.example:3306", "", rest},
+		{"[::1]:3306", "", rest},
+		{"", "", rest},
+	} {
+		if got := c.Policy(x.cluster, x.alias); got != x.want {
+			t.Errorf("%s %q: got %+v, want %+v", x.cluster, x.alias, got, x.want)
+		}
+	}
+	if got := Default().Policy("db1:3306", "shop"); got != (plan.Policy{}) {
+		t.Errorf("nobody names it, and it is allowed %+v", got)
+	}
+	if got := parsed(t, "[[policy]]\nclusters = [\"[::1]:3306\"]").Policy("[::1]:3306", ""); !got.Named {
+		t.Error("an IPv6 name is taken for a pattern")
+	}
+}
+
+func TestReload(t *testing.T) {
+	old := parsed(t, full)
+	next := parsed(t, strings.NewReplacer("127.0.0.2:0", "127.0.0.3:0", `"root"`, `"admin"`, `"db1", `, "", "^backup-", "^dump-", "[[policy]]\nclusters = [\"test-*\"]", "").Replace(full))
+	next.Servers.Password, next.Log.Level = "new", "debug"
+	re, no := old.Changes(next)
+	if want := []string{"servers.user", "servers.password", "discovery.seeds", "log.level", "policy"}; !slices.Equal(re, want) {
+		t.Errorf("taken over: %v, want %v", re, want)
+	}
+	if want := []string{"http.listen", "discovery.ignore"}; !slices.Equal(no, want) {
+		t.Errorf("waiting for a restart: %v, want %v", no, want)
+	}
+	if re, no := old.Changes(parsed(t, full)); len(re)+len(no) > 0 {
+		t.Errorf("nothing changed, and %v %v did", re, no)
+	}
+	both := old.Reloaded(next)
+	if re, no2 := both.Changes(next); len(re) > 0 || !slices.Equal(no, no2) {
+		t.Errorf("after reloading %v %v differ", re, no2)
+	}
+	if old.Servers.User != "root" {
+		t.Error("Reloaded changed its receiver")
+	}
+}
+
+func TestLinesAreFoundInAnyStyle(t *testing.T) {
+	got := locate(`# a comment with [brackets] = and "quotes
+a . b = """
+[not] a = table
+""""
+[ "quoted" ] # x = y
+ list = [ # ]
+   "]",  'x#',
+   { in = "line" },
+   [1,
+    2], 3
+ ]
+after = '''
+'''
+[[twice]]
+k = 1
+[[twice]]
+k = "\"#"
+[twice.sub]
+k = 2
+`)
+	want := map[string]int{"a.b": 2, "quoted": 5, "quoted.list": 6, "quoted.list[0]": 7, "quoted.list[1]": 7, "quoted.list[2]": 8,
+		"quoted.list[3]": 9, "quoted.list[4]": 10, "quoted.after": 12, "twice": 14, "twice[0]": 14, "twice[0].k": 15, "twice[1]": 16, "twice[1].k": 17,
+		"twice.sub": 18, "twice.sub.k": 19}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// Whatever the file, Check answers; and what it finds nothing wrong with, Load's parser takes and prints so that it reads the same.
+func FuzzConfig(f *testing.F) {
+	f.Add(DefaultFile())
+	f.Add(full)
+	f.Add("[[policy]]\nclusters = [\"[\", \"~(\"]\n[[policy]]")
+	f.Add("a.b.\"c\" = { d = [1, \"\"\"\n\"\"\"] }\r\n[http]\nlisten = 1979-05-27")
+	f.Add("policy = [{clusters = [\"*\"]}, 1]")
+	f.Add("[servers]\ntls=\"\\u0000\"\nPassword_File='x'")
+	f.Fuzz(func(t *testing.T, text string) {
+		problems := Check("o.toml", []byte(text))
+		lines := strings.Count(text, "\n") + 1
+		for _, p := range problems {
+			if p.Line < 0 || p.Line > lines || p.Says == "" || p.File != "o.toml" {
+				t.Errorf("%+v", p)
+			}
+		}
+		if len(problems) > 0 {
+			return
+		}
+		c, _ := parse("o.toml", []byte(text))
+		again, problems := parse("o.toml", []byte(c.String()))
+		if re, no := c.Changes(again); len(problems)+len(re)+len(no) > 0 {
+			t.Errorf("%v %v %v in\n%v", problems, re, no, c)
+		}
+	})
+}
