@@ -1,0 +1,214 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/topology"
+)
+
+// Previewed is what would happen: the decisions in order until nothing is left to do.
+type Previewed struct {
+	// Dead is the server that the preview supposes to have died; zero when it starts from what is.
+	Dead       topology.Key      `json:"dead,omitzero"`
+	Candidates []Candidate       `json:"candidates,omitempty"`
+	Refused    []string          `json:"refused,omitempty"`
+	Wait       string            `json:"wait,omitempty"` // where it would stop
+	Bound      string            `json:"bound,omitempty"`
+	Steps      []Step            `json:"steps,omitempty"`
+	Promoted   topology.Key      `json:"promoted,omitzero"`
+	Outcome    string            `json:"outcome,omitempty"`
+	Lost       []Lost            `json:"lost,omitempty"`
+	After      topology.Snapshot `json:"-"` // the cluster as it would be then
+}
+
+// Ready says that nothing would have to be refused.
+func (p Previewed) Ready() bool { return len(p.Refused) == 0 && p.Outcome != "" }
+
+// Preview plays the decisions out on paper: every step is taken to succeed at once.
+func Preview(s Situation) Previewed {
+	var p Previewed
+	for range 20 { // a recovery takes some five rounds
+		d := Next(s)
+		if p.Candidates == nil {
+			p.Candidates, p.Bound = d.Candidates, d.Bound
+		}
+		if d.Bound != "" {
+			p.Bound = d.Bound
+		}
+		p.Refused, p.Wait = d.Refused, d.Wait
+		p.Steps = append(p.Steps, d.Steps...)
+		if e := d.Episode; e != nil {
+			s.Episodes = replace(s.Episodes, *e)
+			if e.Kind == PrimaryFailover && !e.Candidate.IsZero() {
+				p.Promoted = e.Candidate
+			}
+			p.Outcome, p.Lost = e.Outcome, e.Lost
+			if !e.Closed.IsZero() {
+				break
+			}
+		}
+		if len(d.Steps) == 0 {
+			break
+		}
+		s.Snapshot.Servers = slices.Clone(s.Snapshot.Servers)
+		for _, step := range d.Steps {
+			Pretend(&s.Snapshot, step)
+		}
+		s.Snapshot.At = s.Snapshot.At.Add(200 * time.Millisecond)
+		s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
+	}
+	p.After = s.Snapshot
+	return p
+}
+
+// IfDies previews what would be done if a server died now, as a killed process does: it refuses connections, and every replica of it
+// notices. This is the question of failover readiness.
+func IfDies(s Situation, dead topology.Key) Previewed {
+	s.Snapshot = Died(s.Snapshot, dead)
+	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
+	p := Preview(s)
+	p.Dead = dead
+	return p
+}
+
+// Died is the snapshot as it would be a moment after a server was killed.
+func Died(s topology.Snapshot, dead topology.Key) topology.Snapshot {
+	out := topology.Snapshot{At: s.At, Servers: slices.Clone(s.Servers)}
+	for i := range out.Servers {
+		v := &out.Servers[i]
+		if v.Key == dead {
+			v.Probe.Failure, v.Probe.Error = topology.Refused, "supposed to have died"
+			v.Probe.FailingSince, v.Probe.Failures = s.At.Add(-time.Second), 3
+			continue
+		}
+		if v.ChannelFrom(dead) == nil || !v.Up() {
+			continue
+		}
+		v.Probe.Answered, v.Probe.Asked = s.At, s.At
+		edit(v, func(i *topology.Instance) {
+			for j := range i.Channels {
+				if c := &i.Channels[j]; c.Source == dead && c.IO == topology.Running {
+					c.IO, c.IOErrno = topology.Connecting, 2003
+				}
+			}
+		})
+	}
+	return out
+}
+
+func replace(es []Episode, e Episode) []Episode {
+	out := slices.Clone(es)
+	for i := range out {
+		if out[i].ID == e.ID {
+			out[i] = e
+			return out
+		}
+	}
+	return append([]Episode{e}, out...)
+}
+
+// edit changes a copy of the instance, so that snapshots can share what did not change.
+func edit(v *topology.Server, change func(*topology.Instance)) {
+	i := *v.Instance
+	i.Channels = slices.Clone(i.Channels)
+	change(&i)
+	v.Instance = &i
+}
+
+// Pretend does a step on paper, as a server would that obeys at once.
+func Pretend(s *topology.Snapshot, step Step) {
+	v := s.Server(step.At)
+	if v == nil || v.Instance == nil {
+		return
+	}
+	source := s.Server(step.Source)
+	edit(v, func(i *topology.Instance) {
+		channels := func(change func(*topology.Channel)) {
+			for j := range i.Channels {
+				change(&i.Channels[j])
+			}
+		}
+		reaches := func(k topology.Key) topology.ThreadState {
+			if to := s.Server(k); to != nil && !to.Up() {
+				return topology.Connecting
+			}
+			return topology.Running
+		}
+		switch step.Kind {
+		case RestartReceiver, StartReceiver:
+			channels(func(c *topology.Channel) {
+				c.IO, c.IOErrno = reaches(c.Source), 0
+			})
+		case StopReceiver:
+			channels(func(c *topology.Channel) { c.IO, c.IOErrno, c.IOError = topology.Stopped, 0, "" })
+		case StartApplier:
+			channels(func(c *topology.Channel) { c.SQL = topology.Running })
+		case AwaitApplied:
+			i.Executed = i.Executed.Union(step.Set)
+		case Promote:
+			i.Channels, i.ReadOnly, i.SuperReadOnly = nil, false, false
+		case Repoint:
+			channels(func(c *topology.Channel) {
+				c.Source, c.IO, c.IOErrno, c.IOError = step.Source, topology.Running, 0, ""
+				if source != nil && source.Instance != nil {
+					c.SourceUUID = source.Instance.UUID
+					c.Received = c.Received.Union(source.Instance.Executed)
+					i.Executed = i.Executed.Union(source.Instance.Executed)
+				}
+			})
+		case Fence:
+			i.ReadOnly = true
+			i.SuperReadOnly = i.Flavor == topology.MySQL
+		case Detach:
+			channels(func(c *topology.Channel) {
+				c.IO = topology.Stopped
+				if !strings.HasPrefix(c.Source.Host, "//") {
+					c.Source.Host = "//" + c.Source.Host
+				}
+			})
+		}
+	})
+}
+
+// Peer is the word of another daemon of the configuration, given just now.
+type Peer struct {
+	Name     string
+	Answered bool
+	Agrees   bool // on who leads, on the term and on the backend's face
+	Reaches  bool // it can reach the server that is to be replaced
+	Farewell bool // it stopped in order, and its farewell is on record with every other
+}
+
+// Locks tells on how many of the replicas that were alive before the incident this daemon holds the advisory lock.
+type Locks struct{ Held, Alive int }
+
+// Permit says whether an irreversible step may be done, and why, or why not: either every daemon that the configuration names agrees, or
+// the locks held cover a majority of the replicas that were alive before. Two sides of a split can't both have that.
+func Permit(failed topology.Key, peers []Peer, locks Locks) (bool, string) {
+	var against []string
+	for _, p := range peers {
+		switch {
+		case p.Reaches:
+			return false, fmt.Sprintf("%s can reach %v", p.Name, failed)
+		case p.Farewell:
+		case !p.Answered:
+			against = append(against, p.Name+" does not answer")
+		case !p.Agrees:
+			against = append(against, p.Name+" does not agree on who leads, or on the backend")
+		}
+	}
+	if len(against) == 0 {
+		if len(peers) == 0 {
+			return true, "no other daemon is configured"
+		}
+		return true, "every daemon agrees"
+	}
+	if locks.Alive > 0 && 2*locks.Held > locks.Alive {
+		return true, fmt.Sprintf("locks are held on %d of the %d replicas that were alive, although %s", locks.Held, locks.Alive, strings.Join(against, ", "))
+	}
+	return false, fmt.Sprintf("%s, and locks are held on %d of the %d replicas that were alive only", strings.Join(against, ", "), locks.Held, locks.Alive)
+}

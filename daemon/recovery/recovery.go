@@ -1,0 +1,337 @@
+// Package recovery acts: it asks plan what to do about each cluster, does it, looks again, and asks again.
+//
+// It decides nothing, and keeps nothing that a successor would need: what is known comes from the fleet, what we are committed to
+// from the episodes on record. The one idea: a turn does all that can be done now; whoever takes the next turn, this daemon or
+// another one, asks the same question of the same fleet.
+package recovery
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"orchestrator/backend"
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+)
+
+// Fleet is what is known of the servers, and the way to look again.
+type Fleet interface {
+	Snapshot() topology.Snapshot
+	Look(ctx context.Context, keys ...topology.Key)
+	Changed() <-chan struct{}
+	StayClose(keys ...topology.Key)
+}
+
+// Operator changes servers.
+type Operator interface {
+	Do(ctx context.Context, step plan.Step) error
+}
+
+// Options of a Runner.
+type Options struct {
+	Fleet      Fleet
+	Operator   Operator
+	Store      backend.Store
+	Clock      *backend.Clock
+	Writer     string // id of this daemon
+	Policy     func(cluster string) plan.Policy
+	Off        func() string // why recoveries are switched off everywhere; "" when on
+	Thresholds func() analysis.Thresholds
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	// Tick is how often clusters are judged though nothing changed; 0 is one second.
+	Tick time.Duration
+}
+
+const (
+	// turnBound ends a turn that would go round for ever; a failover takes some six rounds.
+	turnBound = 200
+	// storeTime bounds bookkeeping, which must never stop a recovery.
+	storeTime = 2 * time.Second
+	// glance is how long the failed server is given to answer before an irreversible step.
+	glance = 150 * time.Millisecond
+	// stepTime bounds a step.
+	stepTime = 15 * time.Second
+	// kept is how many episodes a cluster keeps in memory.
+	kept = 50
+)
+
+// Runner is the acting loop.
+type Runner struct {
+	Options
+	metrics *metrics
+	journal chan backend.Record
+
+	mu       sync.Mutex
+	episodes map[string][]plan.Episode // by cluster, newest first
+	steps    map[string][]plan.Done    // by episode
+	last     map[string]plan.Decision  // by cluster
+	running  map[string]bool           // clusters whose turn is under way
+	again    map[string]bool           // those that changed meanwhile
+}
+
+// New makes a Runner; Load and Run do the rest.
+func New(o Options) *Runner {
+	if o.Tick == 0 {
+		o.Tick = time.Second
+	}
+	return &Runner{
+		Options: o, metrics: newMetrics(o.Registerer), journal: make(chan backend.Record, 1000),
+		episodes: map[string][]plan.Episode{}, steps: map[string][]plan.Done{}, last: map[string]plan.Decision{},
+		running: map[string]bool{}, again: map[string]bool{},
+	}
+}
+
+// Load reads the episodes and steps on record; what is known already and newer stays.
+func (r *Runner) Load(ctx context.Context) error {
+	es, err := r.Store.List(ctx, episodeKind)
+	if err != nil {
+		return fmt.Errorf("read the episodes on record: %w", err)
+	}
+	ss, err := r.Store.List(ctx, stepKind)
+	if err != nil {
+		return fmt.Errorf("read the journal of steps: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rec := range es {
+		r.Clock.Observe(rec.Version)
+		if e, err := backend.Decode[plan.Episode](rec); err == nil {
+			r.remember(e)
+		} else {
+			r.Logger.Error("skip an unreadable episode", "episode", rec.Key, "err", err)
+		}
+	}
+	r.steps = map[string][]plan.Done{}
+	for _, rec := range ss {
+		r.Clock.Observe(rec.Version)
+		if d, err := backend.Decode[plan.Done](rec); err == nil {
+			r.steps[d.Episode] = append(r.steps[d.Episode], d)
+		}
+	}
+	return nil
+}
+
+// Run judges and acts until ctx, which is that of the leadership, ends; it waits for the steps under way.
+func (r *Runner) Run(ctx context.Context) error {
+	if err := r.Load(ctx); err != nil {
+		r.Logger.Error("begin without the episodes on record", "err", err)
+	}
+	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var turns, journal sync.WaitGroup
+	journal.Go(func() { r.keepJournal(writing) })
+	defer func() { // the steps of the last turns belong into the journal too
+		turns.Wait()
+		stop()
+		journal.Wait()
+	}()
+	tick := time.NewTicker(r.Tick)
+	defer tick.Stop()
+	for {
+		r.judge(ctx, &turns)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.Fleet.Changed():
+		case <-tick.C:
+		}
+	}
+}
+
+// judge starts a turn for each cluster that has findings or something open, unless one is under way.
+func (r *Runner) judge(ctx context.Context, turns *sync.WaitGroup) {
+	snapshot := r.Fleet.Snapshot()
+	var close []topology.Key
+	for _, cluster := range snapshot.Clusters() {
+		s := r.situation(cluster, snapshot)
+		r.metrics.judged(s)
+		close = append(close, awaited(s.Episodes)...)
+		d := plan.Next(s)
+		if !r.note(cluster, d) {
+			continue
+		}
+		turns.Go(func() {
+			for r.begin(cluster) {
+				r.Turn(ctx, cluster)
+				if !r.finish(cluster) || ctx.Err() != nil {
+					return
+				}
+			}
+		})
+	}
+	r.Fleet.StayClose(close...)
+}
+
+// awaited are the servers that a failover has left behind, and that must be seen at once when they come back.
+func awaited(episodes []plan.Episode) []topology.Key {
+	var out []topology.Key
+	for _, e := range episodes {
+		if e.Kind == plan.PrimaryFailover && e.Acknowledged == nil && (!e.Promoted.IsZero() || e.Closed.IsZero()) {
+			out = append(out, e.Failed)
+			out = append(out, e.Abandoned...)
+			for _, l := range e.Lost {
+				out = append(out, l.Key)
+			}
+		}
+	}
+	return out
+}
+
+// note remembers the decision for those who ask why, and says whether there is something to do.
+func (r *Runner) note(cluster string, d plan.Decision) bool {
+	r.mu.Lock()
+	before := r.last[cluster]
+	r.last[cluster] = d
+	r.mu.Unlock()
+	if !slices.Equal(before.Refused, d.Refused) && len(d.Refused) > 0 {
+		r.Logger.Warn("not acting", "cluster", cluster, "why", strings.Join(d.Refused, "; "))
+	}
+	if d.Wait != "" && before.Wait == "" {
+		r.Logger.Info("waiting", "cluster", cluster, "why", d.Wait)
+	}
+	r.metrics.blocked(cluster, len(d.Refused) > 0)
+	return len(d.Steps) > 0 || len(d.Update) > 0 || d.Episode != nil && r.differs(*d.Episode)
+}
+
+// begin claims the cluster; finish gives it back, and says whether somebody asked for another turn meanwhile.
+func (r *Runner) begin(cluster string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running[cluster] {
+		r.again[cluster] = true
+		return false
+	}
+	r.running[cluster] = true
+	return true
+}
+
+func (r *Runner) finish(cluster string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running[cluster] = false
+	again := r.again[cluster]
+	r.again[cluster] = false
+	return again
+}
+
+// Turn does all that can be done about a cluster now: it acts, looks again and asks again, until there is nothing more to do.
+func (r *Runner) Turn(ctx context.Context, cluster string) {
+	for range turnBound {
+		if ctx.Err() != nil {
+			return
+		}
+		s := r.situation(cluster, r.Fleet.Snapshot())
+		d := plan.Next(s)
+		if irreversible(d) && d.Episode != nil { // once more, on what is true now
+			r.lookAgain(ctx, s, *d.Episode)
+			s = r.situation(cluster, r.Fleet.Snapshot())
+			d = plan.Next(s)
+		}
+		r.note(cluster, d)
+		r.record(ctx, d)
+		if len(d.Steps) == 0 {
+			return
+		}
+		if d.Episode != nil && irreversible(d) {
+			if ok, why := plan.Permit(d.Episode.Failed, nil, plan.Locks{}); !ok {
+				r.Logger.Error("not permitted", "cluster", cluster, "why", why)
+				return
+			}
+		}
+		failed := r.act(ctx, cluster, d)
+		keys := make([]topology.Key, 0, len(d.Steps))
+		for _, step := range d.Steps {
+			keys = append(keys, step.At)
+		}
+		r.Fleet.Look(ctx, keys...)
+		if failed == len(d.Steps) { // nothing moved: leave it to the next change or tick
+			return
+		}
+	}
+	r.Logger.Error("a recovery goes round in circles", "cluster", cluster, "rounds", turnBound)
+}
+
+func irreversible(d plan.Decision) bool {
+	return slices.ContainsFunc(d.Steps, func(s plan.Step) bool { return s.Kind == plan.Promote })
+}
+
+// lookAgain probes everybody who matters. The failed server is given a moment only: a hung one would take the whole deadline to say
+// nothing once more.
+func (r *Runner) lookAgain(ctx context.Context, s plan.Situation, e plan.Episode) {
+	var others []topology.Key
+	for _, v := range s.Snapshot.Servers {
+		if v.Key != e.Failed && v.Up() {
+			others = append(others, v.Key)
+		}
+	}
+	var both sync.WaitGroup
+	both.Go(func() { r.Fleet.Look(ctx, others...) })
+	both.Go(func() {
+		short, cancel := context.WithTimeout(ctx, glance)
+		defer cancel()
+		r.Fleet.Look(short, e.Failed)
+	})
+	both.Wait()
+}
+
+// act does the steps side by side, journals each, and says how many failed.
+func (r *Runner) act(ctx context.Context, cluster string, d plan.Decision) int {
+	episode := ""
+	if d.Episode != nil {
+		episode = d.Episode.ID
+	}
+	errs := make([]error, len(d.Steps))
+	var all sync.WaitGroup
+	for i, step := range d.Steps {
+		all.Go(func() {
+			short, cancel := context.WithTimeout(ctx, stepTime)
+			defer cancel()
+			started := time.Now()
+			errs[i] = r.Operator.Do(short, step)
+			r.done(cluster, plan.Done{Step: step, Episode: episode, Started: started, Took: time.Since(started), Error: text(errs[i])})
+		})
+	}
+	all.Wait()
+	failed := 0
+	for _, err := range errs {
+		if err != nil {
+			failed++
+		}
+	}
+	return failed
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// situation is all that a decision about the cluster rests on.
+func (r *Runner) situation(cluster string, fleet topology.Snapshot) plan.Situation {
+	s := plan.Situation{Cluster: cluster, Snapshot: fleet.Of(cluster), Thresholds: r.Thresholds(), Policy: r.Policy(cluster), Off: r.Off()}
+	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.Episodes = slices.Clone(r.episodes[cluster])
+	for _, e := range s.Episodes {
+		if e.Kind == plan.PrimaryFailover && !e.Promoted.IsZero() && !e.Closed.IsZero() && e.Acknowledged == nil {
+			s.Promotions = append(s.Promotions, plan.Promotion{At: e.Promoted, From: e.Failed, To: e.Candidate})
+		}
+	}
+	return s
+}
+
+// Situation is what the next decision about a cluster would rest on, for those who ask why and what if.
+func (r *Runner) Situation(cluster string) plan.Situation {
+	return r.situation(cluster, r.Fleet.Snapshot())
+}
