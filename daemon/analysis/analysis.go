@@ -3,10 +3,12 @@
 //
 // It never says what to do about it: that is package plan. The one idea: a primary is dead only on the word of witnesses
 // other than ourselves, and a witness is a replica that was asked after the primary fell silent and that tried, itself, to
-// reach it.
+// reach it. What proves what is told where it is decided: verdict and stand, in view.go.
 package analysis
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"orchestrator/daemon/topology"
@@ -16,7 +18,7 @@ import (
 type Code string
 
 const (
-	DeadPrimary                            Code = "DeadPrimary"                           // every reachable replica witnesses it; all replicas reachable
+	DeadPrimary                            Code = "DeadPrimary"                           // replicas witness it, none contradicts; all replicas reachable
 	DeadPrimaryAndSomeReplicas             Code = "DeadPrimaryAndSomeReplicas"            // the same, some replicas unreachable
 	DeadPrimaryAndReplicas                 Code = "DeadPrimaryAndReplicas"                // nobody is left to ask: no witness
 	DeadPrimaryWithoutReplicas             Code = "DeadPrimaryWithoutReplicas"            // it has, and had, none
@@ -81,3 +83,52 @@ type Thresholds struct {
 
 // Defaults are the thresholds of a configuration that says nothing.
 var Defaults = Thresholds{Lag: 10 * time.Second, Silence: 2500 * time.Millisecond}
+
+// Analyze says what is wrong in a snapshot of a fleet, or of one cluster. The findings are sorted by cluster, server and code, and do
+// not depend on the order of the servers. Given a whole fleet, a replica of several sources counts as evidence in the cluster of each,
+// although it belongs to one.
+func Analyze(s topology.Snapshot, t Thresholds) []Finding {
+	f := newFleet(s, t)
+	var out []Finding
+	for _, cluster := range f.clusters() {
+		for _, v := range f.views(cluster) {
+			for _, r := range rules {
+				if r.of&v.role == 0 {
+					continue
+				}
+				says, evidence := r.says(v)
+				if says == "" {
+					continue
+				}
+				out = append(out, Finding{
+					Code: r.code, At: v.Key, Cluster: cluster, Says: says, Evidence: evidence,
+					Downtimed: v.downtimed(v.Server) || r.byReplicas && v.allReplicasDowntimed(),
+					Replicas:  len(v.replicas),
+				})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), a.At.Compare(b.At), cmp.Compare(a.Code, b.Code))
+	})
+	return out
+}
+
+// Codes are all codes, in the order of the documentation.
+func Codes() []Code {
+	var out []Code
+	for _, r := range rules {
+		out = append(out, r.code)
+	}
+	return out
+}
+
+// Explain says, for people, what a code means and when it is reported; "" for a code that there is not.
+func Explain(code Code) string {
+	for _, r := range rules {
+		if r.code == code {
+			return r.explain
+		}
+	}
+	return ""
+}

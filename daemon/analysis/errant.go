@@ -1,0 +1,62 @@
+package analysis
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
+)
+
+// errant lists the transactions that a replica has and that no way of replication can have brought it; "" when there are none, or nobody
+// can tell. Servers are asked one after the other, so a replica may well have what its source had not yet when that was asked: what a
+// server above it wrote is never errant.
+func (v *view) errant() string {
+	if !v.Up() || len(v.sources) == 0 {
+		return ""
+	}
+	above := v.f.above(v.Server)
+	if above[v.Key] != nil { // it stands in a circle: its writes are meant to be
+		return ""
+	}
+	var have gtid.Set // what its sources had
+	for _, s := range v.sources {
+		if s.Instance == nil {
+			return ""
+		}
+		have = have.Union(s.Received())
+	}
+	if len(v.sources) < len(v.Instance.Channels) {
+		return "" // a source that we don't know may have brought anything
+	}
+	if v.Instance.Flavor == topology.MariaDB {
+		return v.errantMaria(have)
+	}
+	left := v.Instance.Executed.Subtract(have)
+	outside := false // somebody above receives from servers that we don't know, whose writes are unknown to us by name
+	for _, s := range above {
+		if s.Instance == nil || len(v.f.sourcesOf(s)) < len(s.Instance.Channels) {
+			outside = true
+		}
+		if s.Instance != nil {
+			left = left.Subtract(left.From(s.Instance.UUID))
+		}
+	}
+	if outside {
+		left = left.From(v.Instance.UUID)
+	}
+	return left.String()
+}
+
+// errantMaria looks for local writes: MariaDB names the last writer of each domain, and nobody but the replica writes under its own id.
+// An old local write that the source has gone past is not seen: it may as well date from when this server was the primary.
+func (v *view) errantMaria(have gtid.Set) string {
+	own := fmt.Sprint(v.Instance.ServerID)
+	left := v.Instance.BinlogWritten.Subtract(have).String()
+	local := slices.DeleteFunc(strings.Split(left, ","), func(position string) bool {
+		f := strings.Split(position, "-")
+		return len(f) < 3 || f[1] != own
+	})
+	return strings.Join(local, ",")
+}

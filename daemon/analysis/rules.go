@@ -1,0 +1,411 @@
+package analysis
+
+import (
+	"fmt"
+	"strings"
+
+	"orchestrator/daemon/topology"
+)
+
+// rule is a line of the table: what a code means, of whom it can be said, and whether it holds.
+type rule struct {
+	code Code
+	of   role
+	// byReplicas is for trouble that is the replicas' own, at a source that answers: it is muted also when all of them are in downtime.
+	byReplicas bool
+	// says returns "" when the rule does not hold.
+	says func(*view) (says string, evidence []string)
+	// explain is for people: when the code is reported, and what is to be done, or what is done about it.
+	explain string
+}
+
+const anyone = primary | intermediate | former | leaf
+
+// rules is the whole of what is known about trouble, a code a line, in the order of the documentation. All that hold are reported.
+var rules = []rule{
+	{DeadPrimary, primary, false, when(dead, allReachable, deadSays),
+		"The primary does not answer, and neither can its replicas reach it: at least one, asked after it fell silent, tried and failed; none still receives; all could be asked. " +
+			"If the primary was silent rather than refusing connections, it has been so for the configured time. A failover is called for."},
+	{DeadPrimaryAndSomeReplicas, primary, false, when(dead, someGone, deadSays),
+		"As DeadPrimary, but some of the replicas do not answer either. What those received is unknown. A failover among the others is called for."},
+	{DeadPrimaryAndReplicas, primary, false, when(deserted, always, desertedSays),
+		"Neither the primary nor any of its replicas answers. Nobody is left to testify, and it may be our own network that is gone, so nothing is done. Look from somewhere else."},
+	{DeadPrimaryWithoutReplicas, primary, false, when(alone, always, aloneSays),
+		"A server that has, and as far as is known had, no replicas does not answer. There is nobody to promote."},
+	{UnreachablePrimary, primary, false, unreachableSays(false),
+		"We can't reach the primary, but something is missing for calling it dead; the evidence says what: a replica still receives from it, was not asked since, or none of them can tell, " +
+			"or it has not been silent for long enough. It is looked at again at once, and replicas that only seem connected are made to find out."},
+	{UnreachablePrimaryWithLaggingReplicas, primary, false, unreachableSays(true),
+		"As UnreachablePrimary, and all replicas that still receive are further behind than the threshold, or delayed by configuration."},
+	{PrimaryRefusesConnections, primary, false, refusesSays,
+		"The primary lives and does not let us in: too many connections, access denied, a TLS error. That is never a reason for a failover. Mend the account, the certificate, or what holds the connections."},
+	{PrimaryStalled, primary, false, stalledSays,
+		"The primary answers, and commits hang: its disk is full, or it waits for acknowledgements of semi-synchronous replicas, or only the length of a commit is known. " +
+			"A failover would not be safe, as the server lives. Free the disk, or see to the replicas."},
+	{AllPrimaryReplicasNotReplicating, primary, true, idleSays(func(n, up int) bool { return n > 1 && up == n }),
+		"The primary answers, and so do all its replicas, two or more, but none replicates. If the primary died now, all that was written since would be lost."},
+	{AllPrimaryReplicasNotReplicatingOrDead, primary, true, idleSays(func(n, up int) bool { return n > 1 && up < n }),
+		"The primary answers; of its replicas, two or more, some or all do not answer, and none of the others replicates."},
+	{PrimarySingleReplicaNotReplicating, primary, true, idleSays(func(n, up int) bool { return n == 1 && up == 1 }),
+		"The primary answers, and its only replica does too, but does not replicate."},
+	{PrimarySingleReplicaDead, primary, true, idleSays(func(n, up int) bool { return n == 1 && up == 0 }),
+		"The primary answers, and its only replica does not: there is nobody to fail over to."},
+	{PrimaryNotWritable, primary, false, notWritableSays,
+		"The primary of a cluster answers and is read-only, so nobody can write. A primary that itself replicates from outside the fleet is meant to be, and a server without replicas is nobody's primary."},
+	{TwoWritable, intermediate | former | leaf, false, twoWritableSays,
+		"A server of the cluster takes writes beside the primary, without following it, or in a circle with it. Writes to the one are missing on the other. Make the one that should not be written to read-only at once."},
+
+	{DeadIntermediate, intermediate, false, when(dead, several(allReachable), deadSays),
+		"A replica that has replicas of its own, two or more, does not answer, and these can't reach it either. They are to be moved under another source."},
+	{DeadIntermediateAndSomeReplicas, intermediate, false, when(dead, someGone, deadSays),
+		"As DeadIntermediate, but some of its replicas do not answer either. The others are to be moved."},
+	{DeadIntermediateAndReplicas, intermediate, false, when(deserted, always, desertedSays),
+		"Neither an intermediate source nor any of its replicas answers: nobody can testify, and there is nobody to move."},
+	{DeadIntermediateWithSingleReplica, intermediate, false, when(unwitnessed, single, untestedSays),
+		"An intermediate source does not answer, and its only replica does, but can't tell: its receiver is stopped. Nothing is done; start the receiver, or move the replica."},
+	{DeadIntermediateWithSingleReplicaFailingToConnect, intermediate, false, when(dead, single, deadSays),
+		"An intermediate source does not answer, and its only replica can't reach it either. The replica is to be moved under another source."},
+	{UnreachableIntermediate, intermediate, false, unreachableSays(false),
+		"We can't reach an intermediate source, but something is missing for calling it dead; the evidence says what."},
+	{UnreachableIntermediateWithLaggingReplicas, intermediate, false, unreachableSays(true),
+		"As UnreachableIntermediate, and all its replicas that still receive are further behind than the threshold, or delayed by configuration."},
+	{AllIntermediateReplicasNotReplicating, intermediate, true, intermediateIdleSays,
+		"An intermediate source answers, and none of its replicas replicates."},
+	{AllIntermediateReplicasFailingToConnectOrDead, intermediate, true, allFailSays,
+		"An intermediate source answers us, but all of its replicas that answer, of two or more, fail to connect to it. They may be moved under another source."},
+	{DeadFormerPrimary, former, false, when(dead, primaryLives, deadSays),
+		"A server that follows nobody in the cluster, and is not its primary, does not answer; replicas still follow it, at least one of them can't reach it, none receives from it, and the primary lives. " +
+			"So it is after a failover that was not finished. The replicas are to be moved under the primary."},
+	{UnreachableFormerPrimary, former, false, formerSays,
+		"As DeadFormerPrimary, but something is missing for that: a replica still receives from it, none that answers can tell, all its replicas are out of reach too, or the primary of the cluster does not live either."},
+
+	{ReplicaDead, leaf, false, replicaDeadSays,
+		"A server that is neither the primary nor anybody's source does not answer. Nothing depends on it but its readers."},
+	{ReplicaRefusesConnections, intermediate | former | leaf, false, refusesSays,
+		"A server other than the primary lives and does not let us in: too many connections, access denied, a TLS error. Nothing is known of its replication until that is mended."},
+	{ReplicaStopped, anyone, false, channelSays("has its replication stopped", stopped),
+		"A replication thread was stopped without an error: somebody did that. Start it, or declare a downtime."},
+	{ReplicaBroken, anyone, false, channelSays("has its replication broken", broken),
+		"A replication thread stopped with an error, other than a failure to connect. It will not go on by itself; the evidence has the error."},
+	{ReplicaFailingToConnect, anyone, false, channelSays("can't connect to its source", (*view).failsToConnect),
+		"The receiver of a replica can't connect to its source, although the source lives, or is outside of the fleet: see to the account of replication, the network, TLS. " +
+			"Not reported where the source is down, as that is the source's trouble."},
+	{ReplicaLagging, anyone, false, laggingSays,
+		"A replica is further behind its source than the threshold, the configured delay not counted."},
+	{ReplicaWritable, intermediate | leaf, false, replicaWritableSays,
+		"A replica takes writes from clients. What is written there is missing elsewhere, and may break its replication. Make it read-only."},
+	{ErrantGTID, anyone, false, errantSays,
+		"A replica has transactions that its sources do not have, and that none of the servers above it wrote. Promoted, it would bring them to the others, or fail to, if their logs are purged. " +
+			"On MariaDB these are local writes that the source has not got; those that the source has gone past are not seen."},
+	{MultiSource, anyone, false, multiSourceSays,
+		"A replica receives from several sources. That is shown, and such a replica is never promoted or moved."},
+}
+
+// when makes a rule of a verdict, a condition and a sentence.
+func when(verdict verdict, also func(*view) bool, sentence func(*view) string) func(*view) (string, []string) {
+	return func(v *view) (string, []string) {
+		if v.verdict != verdict || !also(v) {
+			return "", nil
+		}
+		return sentence(v), v.testimonies()
+	}
+}
+
+func always(*view) bool         { return true }
+func single(v *view) bool       { return len(v.replicas) == 1 }
+func someGone(v *view) bool     { return v.count(gone) > 0 }
+func allReachable(v *view) bool { return v.count(gone) == 0 }
+
+func several(also func(*view) bool) func(*view) bool {
+	return func(v *view) bool { return !single(v) && also(v) }
+}
+
+// primaryLives also where the primary only refuses us.
+func primaryLives(v *view) bool {
+	return v.primary.Up() || v.primary.Probe.Failure != topology.OK && v.primary.Probe.Failure.Alive()
+}
+
+func deadSays(v *view) string {
+	text := fmt.Sprintf("%s is dead: it does not answer us, and %d of its %s can't reach it either", v.is(), v.count(witnesses), many(len(v.replicas), "replica"))
+	if n := v.count(gone); n > 0 {
+		text += fmt.Sprintf("; %d more can't be asked", n)
+	}
+	if n := v.count(cannotTell); n > 0 {
+		text += fmt.Sprintf("; %d can't tell", n)
+	}
+	return text + "."
+}
+
+func desertedSays(v *view) string {
+	if single(v) {
+		return fmt.Sprintf("%s does not answer, and neither does its only replica: there is no witness, and it may be our own network that is gone.", v.is())
+	}
+	return fmt.Sprintf("%s does not answer, and neither does any of its %s: there is no witness, and it may be our own network that is gone.",
+		v.is(), many(len(v.replicas), "replica"))
+}
+
+func aloneSays(v *view) string {
+	return fmt.Sprintf("%s does not answer, and it has no replica that could be promoted.", v.is())
+}
+
+func untestedSays(v *view) string {
+	return fmt.Sprintf("%s does not answer, and its only replica can't tell whether it lives.", v.is())
+}
+
+// unreachableSays holds for what no more precise code says of a server that does not answer.
+func unreachableSays(late bool) func(*view) (string, []string) {
+	return func(v *view) (string, []string) {
+		switch v.verdict {
+		case unreachable:
+		case unwitnessed:
+			if v.role == intermediate && single(v) { // DeadIntermediateWithSingleReplica
+				return "", nil
+			}
+		default:
+			return "", nil
+		}
+		if v.receiversLate() != late {
+			return "", nil
+		}
+		return unreachableText(v), v.unreachableEvidence()
+	}
+}
+
+func unreachableText(v *view) string {
+	var why []string
+	if n := v.count(receives); n > 0 {
+		text := fmt.Sprintf("%d of its %s still receive from it", n, many(len(v.replicas), "replica"))
+		if n == 1 {
+			text = fmt.Sprintf("1 of its %s still receives from it", many(len(v.replicas), "replica"))
+		}
+		if v.receiversLate() {
+			text += ", all of these late"
+		}
+		why = append(why, text)
+	}
+	if n := v.count(pending); n > 0 {
+		why = append(why, fmt.Sprintf("%s must be asked again", many(n, "replica")))
+	}
+	if v.verdict == unwitnessed {
+		why = append(why, fmt.Sprintf("none of its %s can tell", many(len(v.replicas), "replica")))
+	}
+	if silence := v.silence(); !proves(v.Probe.Failure) && silence < v.f.t.Silence {
+		why = append(why, fmt.Sprintf("it has been silent for %s of %s only", span(silence), span(v.f.t.Silence)))
+	}
+	return fmt.Sprintf("%s does not answer us, and is not proved dead: %s.", v.is(), strings.Join(why, "; "))
+}
+
+// unreachableEvidence has all testimonies, and what else is missing for a verdict.
+func (v *view) unreachableEvidence() []string {
+	out := v.testimonies()
+	for _, line := range v.missing {
+		known := false
+		for _, r := range v.replicas {
+			known = known || r.says == line
+		}
+		if !known {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+func formerSays(v *view) (string, []string) {
+	switch {
+	case v.verdict == unreachable, v.verdict == unwitnessed:
+		return unreachableText(v), v.unreachableEvidence()
+	case v.verdict == deserted:
+		return desertedSays(v), v.testimonies()
+	case v.verdict == dead && !primaryLives(v):
+		return fmt.Sprintf("%s is dead, and so, it seems, is %v, the primary that its replicas could be moved to.", v.is(), v.primary.Key),
+			append(v.testimonies(), fmt.Sprintf("%v: %s", v.primary.Key, howFailed(v.primary, v.f.at)))
+	}
+	return "", nil
+}
+
+func refusesSays(v *view) (string, []string) {
+	if v.verdict != refuses {
+		return "", nil
+	}
+	return fmt.Sprintf("%s lives, and does not let us in: %s.", v.is(), howFailed(v.Server, v.f.at)), []string{v.asked()}
+}
+
+func stalledSays(v *view) (string, []string) {
+	if !v.Up() || v.Instance.Stalled == nil {
+		return "", nil
+	}
+	s := v.Instance.Stalled
+	cause := "and what they wait for is not known"
+	switch s.Cause {
+	case "disk_full":
+		cause = "because its disk is full"
+	case "semi_sync":
+		cause = "waiting for a semi-synchronous replica to acknowledge"
+	}
+	out := []string{fmt.Sprintf("%v: %s in state %q, the longest for %d s", v.Key, many(s.Count, "thread"), s.State, s.Seconds)}
+	if semi := v.Instance.SemiSync; s.Cause == "semi_sync" {
+		out = append(out, fmt.Sprintf("%v: waits for %s, and has %s", v.Key, many(semi.WaitCount, "acknowledgement"), many(semi.Clients, "semi-synchronous replica")))
+	}
+	return fmt.Sprintf("%s answers, but its commits have hung for %d s, %s.", v.is(), s.Seconds, cause), out
+}
+
+func idleSays(fits func(replicas, up int) bool) func(*view) (string, []string) {
+	return func(v *view) (string, []string) {
+		up, idle := v.idle(1)
+		if !v.Up() || !idle || !fits(len(v.replicas), up) {
+			return "", nil
+		}
+		if single(v) && up == 0 {
+			return fmt.Sprintf("%s answers, and its only replica %v does not.", v.is(), v.replicas[0].Key), v.standings()
+		}
+		if single(v) {
+			return fmt.Sprintf("%s answers, but its only replica %v does not replicate.", v.is(), v.replicas[0].Key), v.standings()
+		}
+		return fmt.Sprintf("%s answers, but none of its %s replicates; %d of them answer.", v.is(), many(len(v.replicas), "replica"), up), v.standings()
+	}
+}
+
+func intermediateIdleSays(v *view) (string, []string) {
+	if v.allFail() {
+		return "", nil
+	}
+	return idleSays(func(int, int) bool { return true })(v)
+}
+
+func allFailSays(v *view) (string, []string) {
+	if !v.Up() || !v.allFail() {
+		return "", nil
+	}
+	return fmt.Sprintf("%s answers us, but none of its %s can connect to it.", v.is(), many(len(v.replicas), "replica")), v.standings()
+}
+
+func notWritableSays(v *view) (string, []string) {
+	if !v.Up() || !v.Instance.ReadOnly || len(v.Instance.Channels) > 0 || len(v.replicas) == 0 {
+		return "", nil
+	}
+	out := []string{fmt.Sprintf("%v: read_only is on, super_read_only is %s", v.Key, onOff(v.Instance.SuperReadOnly))}
+	for _, o := range v.f.members[v.Cluster] {
+		if o.Key != v.Key && writes(&o) {
+			out = append(out, fmt.Sprintf("%v: takes writes", o.Key))
+		}
+	}
+	return fmt.Sprintf("%s is read-only: nobody can write to the cluster.", v.is()), out
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+// twoWritableSays is silent while the primary takes no writes: then the one that does is more likely what is being promoted.
+func twoWritableSays(v *view) (string, []string) {
+	if !writes(v.Server) || !writes(v.primary) || !v.leads() {
+		return "", nil
+	}
+	return fmt.Sprintf("%v takes writes beside %v, the primary of cluster %s.", v.Key, v.primary.Key, v.Cluster), []string{
+		fmt.Sprintf("%v: read_only is off, it has %s and %s", v.Key, many(len(v.replicas), "replica"), many(len(v.Instance.Channels), "source")),
+		fmt.Sprintf("%v: read_only is off", v.primary.Key),
+	}
+}
+
+func replicaWritableSays(v *view) (string, []string) {
+	if !writes(v.Server) || v.leads() {
+		return "", nil
+	}
+	return fmt.Sprintf("%s takes writes from clients.", v.is()), []string{fmt.Sprintf("%v: read_only is off", v.Key)}
+}
+
+func replicaDeadSays(v *view) (string, []string) {
+	switch v.verdict {
+	case alone, unreachable: // nobody follows a leaf, so this is all that can be said, and the silence may be short
+		return fmt.Sprintf("%s does not answer: %s.", v.is(), howFailed(v.Server, v.f.at)), []string{v.asked()}
+	}
+	return "", nil
+}
+
+// channelSays makes a rule of what is wrong with a channel; a line of evidence each.
+func channelSays(what string, wrong func(*view, topology.Channel) string) func(*view) (string, []string) {
+	return func(v *view) (string, []string) {
+		if !v.Up() {
+			return "", nil
+		}
+		var out []string
+		for _, c := range v.Instance.Channels {
+			if text := wrong(v, c); text != "" {
+				out = append(out, v.channel(c)+": "+text)
+			}
+		}
+		if len(out) == 0 {
+			return "", nil
+		}
+		return fmt.Sprintf("%s %s: %s.", v.is(), what, strings.Join(out, "; ")), out
+	}
+}
+
+func stopped(_ *view, c topology.Channel) string {
+	var out []string
+	if c.IO == topology.Stopped && c.IOErrno == 0 {
+		out = append(out, "IO thread stopped without an error")
+	}
+	if c.SQL == topology.Stopped && c.SQLErrno == 0 {
+		out = append(out, "SQL thread stopped without an error")
+	}
+	return strings.Join(out, ", ")
+}
+
+func broken(_ *view, c topology.Channel) string {
+	var out []string
+	if c.IO == topology.Stopped && c.IOErrno != 0 && !connection(c.IOErrno) {
+		out = append(out, "IO thread "+thread(c.IO, c.IOErrno, c.IOError))
+	}
+	if c.SQL == topology.Stopped && c.SQLErrno != 0 {
+		out = append(out, "SQL thread "+thread(c.SQL, c.SQLErrno, c.SQLError))
+	}
+	return strings.Join(out, ", ")
+}
+
+// failsToConnect leaves out what follows from a source that is down.
+func (v *view) failsToConnect(c topology.Channel) string {
+	source := v.f.servers[c.Source]
+	if !cannotConnect(c) || source != nil && source.Probe.Failure != topology.OK && !source.Probe.Failure.Alive() {
+		return ""
+	}
+	return "IO thread " + thread(c.IO, c.IOErrno, c.IOError)
+}
+
+func laggingSays(v *view) (string, []string) {
+	c := v.late()
+	if c == nil {
+		return "", nil
+	}
+	text := fmt.Sprintf("%s: %d s behind", v.channel(*c), *c.Lag)
+	if c.Delay > 0 {
+		text += fmt.Sprintf(", %d s of that by configuration", c.Delay)
+	}
+	return fmt.Sprintf("%s lags: it is %d s behind %v, and the threshold is %s.", v.is(), *c.Lag-c.Delay, c.Source, span(v.f.t.Lag)), []string{text}
+}
+
+func errantSays(v *view) (string, []string) {
+	set := v.errant()
+	if set == "" {
+		return "", nil
+	}
+	out := []string{fmt.Sprintf("%v: only here: %s", v.Key, set)}
+	for _, s := range v.sources {
+		out = append(out, fmt.Sprintf("%v: its source, has %s", s.Key, s.Received()))
+	}
+	return fmt.Sprintf("%s has transactions that did not come from its source: %s.", v.is(), set), out
+}
+
+func multiSourceSays(v *view) (string, []string) {
+	if !v.Up() || !v.MultiSource() {
+		return "", nil
+	}
+	var out []string
+	for _, c := range v.Instance.Channels {
+		out = append(out, v.channel(c))
+	}
+	return fmt.Sprintf("%s replicates from %d sources: it is shown, and never moved or promoted.", v.is(), len(v.Instance.Channels)), out
+}

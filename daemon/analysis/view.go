@@ -1,0 +1,432 @@
+package analysis
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+// settled is how long a receiver must have been seen connecting, without any error yet, to be a witness. One that was started anew
+// says "connecting" for a moment also when its source is in the best of health.
+const settled = 500 * time.Millisecond
+
+// fleet is a snapshot with its ways: who follows whom.
+type fleet struct {
+	at        time.Time
+	t         Thresholds
+	servers   map[topology.Key]*topology.Server
+	following map[topology.Key][]*topology.Server // by source, sorted by key
+	members   map[string][]topology.Server        // by cluster, sorted by key
+}
+
+func newFleet(s topology.Snapshot, t Thresholds) *fleet {
+	f := &fleet{at: s.At, t: t,
+		servers:   map[topology.Key]*topology.Server{},
+		following: map[topology.Key][]*topology.Server{},
+		members:   map[string][]topology.Server{},
+	}
+	s.Servers = slices.Clone(s.Servers)
+	s.Sort()
+	nameClusters(s)
+	for i := range s.Servers {
+		v := &s.Servers[i]
+		f.servers[v.Key] = v
+		f.members[v.Cluster] = append(f.members[v.Cluster], *v)
+	}
+	for i := range s.Servers {
+		v := &s.Servers[i]
+		for _, source := range f.sourcesOf(v) {
+			f.following[source.Key] = append(f.following[source.Key], v)
+		}
+	}
+	for i := range s.Servers {
+		v := &s.Servers[i]
+		if v.Instance == nil {
+			continue
+		}
+		for _, k := range v.Instance.Registered { // a replica that never answered us is known by its registration only
+			if r := f.servers[k]; r != nil && r.Instance == nil && r != v && !slices.Contains(f.following[v.Key], r) {
+				f.following[v.Key] = append(f.following[v.Key], r)
+			}
+		}
+		slices.SortFunc(f.following[v.Key], func(a, b *topology.Server) int { return a.Key.Compare(b.Key) })
+	}
+	return f
+}
+
+// nameClusters fills in the clusters of a snapshot written by hand. A daemon's has them all.
+func nameClusters(s topology.Snapshot) {
+	if !slices.ContainsFunc(s.Servers, func(v topology.Server) bool { return v.Cluster == "" }) {
+		return
+	}
+	given := map[topology.Key]string{}
+	for _, v := range s.Servers {
+		given[v.Key] = v.Cluster
+	}
+	names := s.Name(given)
+	for i := range s.Servers {
+		if v := &s.Servers[i]; v.Cluster == "" {
+			v.Cluster = names[v.Key]
+		}
+	}
+}
+
+func (f *fleet) clusters() []string { return slices.Sorted(maps.Keys(f.members)) }
+
+// sourcesOf returns the sources of v that are in the snapshot, each once. A server that names itself is no source of itself.
+func (f *fleet) sourcesOf(v *topology.Server) []*topology.Server {
+	if v.Instance == nil {
+		return nil
+	}
+	var out []*topology.Server
+	for _, c := range v.Instance.Channels {
+		if s := f.servers[c.Source]; s != nil && s.Key != v.Key && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// above returns everybody from whom v receives, directly or through others; v itself too if it stands in a circle.
+func (f *fleet) above(v *topology.Server) map[topology.Key]*topology.Server {
+	out := map[topology.Key]*topology.Server{}
+	next := f.sourcesOf(v)
+	for len(next) > 0 {
+		s := next[0]
+		next = next[1:]
+		if out[s.Key] == nil {
+			out[s.Key] = s
+			next = append(next, f.sourcesOf(s)...)
+		}
+	}
+	return out
+}
+
+// role is a server's place in its cluster; a bit, so that a rule can be for several.
+type role int
+
+const (
+	primary      role = 1 << iota // Snapshot.Of(cluster).Primary()
+	intermediate                  // has a source in its cluster, and replicas
+	former                        // another root than the primary, with replicas
+	leaf                          // neither the primary nor anybody's source
+)
+
+// view is what the rules look at: a server, its place, and what its replicas say of it.
+type view struct {
+	*topology.Server
+	f        *fleet
+	role     role
+	primary  *topology.Server // of its cluster
+	sources  []*topology.Server
+	replicas []replica
+	verdict  verdict
+	missing  []string // what keeps an unreachable server from being dead
+}
+
+func (f *fleet) views(cluster string) []*view {
+	members := topology.Snapshot{At: f.at, Servers: f.members[cluster]}
+	first := f.servers[members.Primary().Key]
+	var out []*view
+	for i := range members.Servers {
+		v := &view{Server: f.servers[members.Servers[i].Key], f: f, primary: first}
+		v.sources = f.sourcesOf(v.Server)
+		for _, r := range f.following[v.Key] {
+			v.replicas = append(v.replicas, v.judge(r))
+		}
+		inside := slices.ContainsFunc(v.sources, func(s *topology.Server) bool { return s.Cluster == cluster })
+		switch {
+		case v.Server == first:
+			v.role = primary
+		case len(v.replicas) == 0:
+			v.role = leaf
+		case inside:
+			v.role = intermediate
+		default:
+			v.role = former
+		}
+		v.decide()
+		out = append(out, v)
+	}
+	return out
+}
+
+// verdict is what is known of a server's life.
+type verdict int
+
+const (
+	lives       verdict = iota // it answers
+	unknown                    // nobody has asked it yet, so nothing is reported of it
+	refuses                    // the very failure shows that it lives: max_connections, access denied, TLS…
+	alone                      // fails, and never had a replica that could testify
+	deserted                   // fails, and so do all its replicas
+	dead                       // fails, on the word of witnesses
+	unwitnessed                // fails; replicas answer, and none of them can tell
+	unreachable                // fails, and something is missing for dead: see missing
+)
+
+// decide passes the verdict. A server is dead only if all of this holds:
+//
+//   - our own probe failed in a way that does not show that it lives (Failure.Alive);
+//   - a replica, asked after the server fell silent, tried to reach it and could not: a witness;
+//   - no replica asked after the server fell silent still receives from it;
+//   - every reachable replica was asked after that moment, so that nobody is left who may yet contradict;
+//   - the silence has lasted Thresholds.Silence, unless the server's host itself said that no server is there (refused, shutdown).
+//     A broken connection, a name that does not resolve, or something alien that answers says less than that, so it waits too.
+func (v *view) decide() {
+	switch {
+	case v.Up():
+		v.verdict = lives
+		return
+	case v.Probe.Failure == topology.OK:
+		v.verdict = unknown
+		return
+	case v.Probe.Failure.Alive():
+		v.verdict = refuses
+		return
+	}
+	if silence := v.silence(); !proves(v.Probe.Failure) && silence < v.f.t.Silence {
+		v.missing = append(v.missing, fmt.Sprintf("%v: silent for %s so far, of the %s after which silence counts", v.Key, span(silence), span(v.f.t.Silence)))
+	}
+	for _, r := range v.replicas {
+		if r.stand == receives || r.stand == pending {
+			v.missing = append(v.missing, r.says)
+		}
+	}
+	switch {
+	case len(v.missing) > 0:
+		v.verdict = unreachable
+	case len(v.replicas) == 0:
+		v.verdict = alone
+	case v.count(witnesses) > 0:
+		v.verdict = dead
+	case v.count(gone) == len(v.replicas):
+		v.verdict = deserted
+	default:
+		v.verdict = unwitnessed
+		v.missing = append(v.missing, fmt.Sprintf("no replica that answers has tried to reach %v", v.Key))
+	}
+}
+
+// proves says that the host lives and that no server is listening on it, or that the server itself said that it goes.
+func proves(f topology.Failure) bool { return f == topology.Refused || f == topology.Shutdown }
+
+// since is when the server began to fail.
+func (v *view) since() time.Time { return failingSince(v.Server) }
+
+func failingSince(s *topology.Server) time.Time {
+	if s.Probe.FailingSince.IsZero() {
+		return s.Probe.Asked
+	}
+	return s.Probe.FailingSince
+}
+
+func (v *view) silence() time.Duration {
+	if v.since().IsZero() {
+		return 0
+	}
+	return max(0, v.f.at.Sub(v.since()))
+}
+
+// stand is what a replica says of its source, when the source does not answer us.
+type stand int
+
+const (
+	cannotTell stand = iota // stopped, by somebody or by an error that proves nothing
+	witnesses               // tries to reach it and can't
+	receives                // still connected: it contradicts
+	pending                 // answers us, and was not asked since, or has not tried long enough
+	gone                    // does not answer us
+)
+
+// replica is a server that follows the viewed one, as seen from there. If several of its channels do, the one that says most for a living
+// source speaks.
+type replica struct {
+	*topology.Server
+	stand stand
+	says  string // the stand, as a line of evidence
+	// replicating is both threads running; failing is a receiver that can't reach its source. Both only of replicas that answer.
+	replicating, failing bool
+	lagging              bool // further behind than the threshold, or delayed by configuration
+}
+
+func (v *view) judge(r *topology.Server) replica {
+	out := replica{Server: r}
+	switch {
+	case r.Up():
+	case r.Probe.Failure == topology.OK:
+		out.stand, out.says = pending, fmt.Sprintf("%v: not asked yet", r.Key)
+		return out
+	default:
+		// Also one that lives and refuses us: it may well receive, but it cannot tell us.
+		out.stand, out.says = gone, fmt.Sprintf("%v: does not answer either (%s)", r.Key, howFailed(r, v.f.at))
+		return out
+	}
+	weight := map[stand]int{cannotTell: 1, witnesses: 2, pending: 3, receives: 4}
+	best := 0
+	for _, c := range r.Instance.Channels {
+		if c.Source != v.Key {
+			continue
+		}
+		s, why := v.testimony(r, c)
+		if weight[s] > best {
+			best = weight[s]
+			out.stand, out.says = s, why
+		}
+		out.replicating = out.replicating || c.IO == topology.Running && c.SQL == topology.Running
+		out.failing = out.failing || cannotConnect(c)
+		out.lagging = out.lagging || c.Delay > 0 || late(c, v.f.t) > 0
+	}
+	return out
+}
+
+// testimony is what one channel of a reachable replica says of the viewed server. The traps:
+//
+//   - What was read before the server fell silent describes better days.
+//   - A receiver that stands still without an error was stopped by somebody, and has not tried. One that stopped with a connection error
+//     gave up trying; but if it was seen stopped already before the server fell silent, that error is an old story.
+//   - "Connecting" with an error that only a server can send (access denied, too many connections…) proves a living server when it was written.
+//     Nobody knows when that was, so it counts neither way.
+//   - "Connecting" without an error is true of every receiver that was started a moment ago: it must have lasted.
+func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string) {
+	since := v.since()
+	if r.Probe.Answered.Before(since) {
+		return pending, fmt.Sprintf("%v: not asked since %v fell silent (last answered %s before)", r.Key, v.Key, span(since.Sub(r.Probe.Answered)))
+	}
+	asked := fmt.Sprintf("asked %s after %v fell silent", span(r.Probe.Answered.Sub(since)), v.Key)
+	say := func(s stand, format string, args ...any) (stand, string) {
+		return s, fmt.Sprintf("%v: IO thread is %s, %s", r.Key, fmt.Sprintf(format, args...), asked)
+	}
+	seen := r.Probe.Answered.Sub(c.IOSince)
+	switch c.IO {
+	case topology.Running:
+		return say(receives, "running, so it still receives from %v", v.Key)
+	case topology.Connecting:
+		switch {
+		case c.IOErrno != 0 && !connection(c.IOErrno) && c.IOErrno != shutdownInProgress:
+			return say(cannotTell, "connecting (%s), which only a living server sends, some time", failure(c.IOErrno, ""))
+		case c.IOErrno != 0:
+			return say(witnesses, "connecting (%s)", failure(c.IOErrno, ""))
+		case !c.IOSince.IsZero() && seen < settled:
+			return say(pending, "connecting for %s only, of the %s after which that counts", span(seen), span(settled))
+		}
+		return say(witnesses, "connecting")
+	}
+	switch {
+	case c.IOErrno == 0:
+		return say(cannotTell, "stopped without an error, so it has not tried to reach %v", v.Key)
+	case !connection(c.IOErrno):
+		return say(cannotTell, "stopped (%s), which is no failure to connect", failure(c.IOErrno, ""))
+	case !c.IOSince.IsZero() && c.IOSince.Before(since):
+		return say(cannotTell, "stopped (%s), and was so already before", failure(c.IOErrno, ""))
+	}
+	return say(witnesses, "stopped (%s)", failure(c.IOErrno, ""))
+}
+
+// shutdownInProgress is what a server that goes down tells those who come.
+const shutdownInProgress = 1053
+
+// connection tells the errors of a client that could not reach a server, or lost it, from those that a server sends. 2026 (TLS) is not
+// among them: a certificate that expired gives it as well as a host that dies during the handshake.
+func connection(errno int) bool {
+	switch errno {
+	case 2002, 2003, 2005, 2006, 2013, 2055: // socket, host, name, gone away, lost, lost with the cause
+		return true
+	case 1158, 1159, 1160, 1161: // the replica's own network layer: read, read timeout, write, write timeout
+		return true
+	}
+	return false
+}
+
+// cannotConnect says that a receiver wants to and can't, for whatever reason.
+func cannotConnect(c topology.Channel) bool {
+	return c.IO == topology.Connecting || c.IO == topology.Stopped && connection(c.IOErrno)
+}
+
+// late is how much further behind than its configured delay and the threshold a channel is; 0 when it is not, or does not know.
+func late(c topology.Channel, t Thresholds) time.Duration {
+	if c.Lag == nil {
+		return 0
+	}
+	behind := time.Duration(max(0, *c.Lag-c.Delay)) * time.Second
+	return max(0, behind-t.Lag)
+}
+
+func (v *view) count(s stand) int {
+	n := 0
+	for _, r := range v.replicas {
+		if r.stand == s {
+			n++
+		}
+	}
+	return n
+}
+
+// receiversLate says that all who still receive are behind: what they say of the source they may say late.
+func (v *view) receiversLate() bool {
+	n := 0
+	for _, r := range v.replicas {
+		if r.stand == receives {
+			if !r.lagging {
+				return false
+			}
+			n++
+		}
+	}
+	return n > 0
+}
+
+// idle says that there are n replicas or more, all were asked, and none replicates. up is how many answer.
+func (v *view) idle(n int) (up int, idle bool) {
+	for _, r := range v.replicas {
+		if r.replicating || !r.Up() && r.Probe.Failure == topology.OK {
+			return 0, false
+		}
+		if r.Up() {
+			up++
+		}
+	}
+	return up, len(v.replicas) >= n
+}
+
+// allFail says that there are several replicas, some answer, and none that answers can reach the viewed server.
+func (v *view) allFail() bool {
+	up, idle := v.idle(2)
+	return idle && up > 0 && !slices.ContainsFunc(v.replicas, func(r replica) bool { return r.Up() && !r.failing })
+}
+
+func (v *view) downtimed(s *topology.Server) bool {
+	return s.Downtime != nil && s.Downtime.Until.After(v.f.at)
+}
+
+func (v *view) allReplicasDowntimed() bool {
+	return len(v.replicas) > 0 && !slices.ContainsFunc(v.replicas, func(r replica) bool { return !v.downtimed(r.Server) })
+}
+
+// writes says that a server answers and takes writes.
+func writes(s *topology.Server) bool { return s.Up() && !s.Instance.ReadOnly }
+
+// leads says that nobody in its cluster stands above the server, or that it stands in a circle with the primary.
+func (v *view) leads() bool {
+	inside := slices.ContainsFunc(v.sources, func(s *topology.Server) bool { return s.Cluster == v.Cluster })
+	return !inside || v.f.above(v.primary)[v.Key] != nil
+}
+
+// late returns the channel that is furthest behind, nil when none is too far.
+func (v *view) late() *topology.Channel {
+	if !v.Up() {
+		return nil
+	}
+	var worst *topology.Channel
+	for i := range v.Instance.Channels {
+		c := &v.Instance.Channels[i]
+		if d := late(*c, v.f.t); d > 0 && (worst == nil || cmp.Compare(d, late(*worst, v.f.t)) > 0) {
+			worst = c
+		}
+	}
+	return worst
+}
