@@ -99,7 +99,11 @@ func (w world) episode(kind EpisodeKind, f analysis.Finding) Episode {
 			e.FailedUUID = v.Instance.UUID
 		}
 	}
-	e.ID = fmt.Sprintf("%s-%d-%d", strings.NewReplacer(":", "_", "%", "_").Replace(f.At.Host), f.At.Port, since.UnixMilli())
+	id := fmt.Sprintf("%s-%d-%d", strings.NewReplacer(":", "_", "%", "_").Replace(f.At.Host), f.At.Port, since.UnixMilli())
+	e.ID = id
+	for n := 2; stored(e, w) != nil; n++ { // the same failure has had an episode that ended too early
+		e.ID = fmt.Sprintf("%s-%d", id, n)
+	}
 	return e
 }
 
@@ -477,14 +481,23 @@ func (w world) move(r, source topology.Server, failed topology.Key, e Episode) (
 	limit := within(r, source)
 	if extra := r.Received().Subtract(limit); !extra.Empty() {
 		why := fmt.Sprintf("it has %d transactions that %v lacks (%s)", extra.Count(), source.Key, extra)
-		return &Step{Kind: Detach, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: failed}, Why: why}, why
+		return detach(r, *c, failed, why), why
 	}
 	if newer(source.Instance, r.Instance) {
 		why := fmt.Sprintf("it runs %v and can't follow %v, which runs %v", r.Instance.Version, source.Key, source.Instance.Version)
-		return &Step{Kind: Detach, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: failed}, Why: why}, why
+		return detach(r, *c, failed, why), why
 	}
 	return &Step{Kind: Repoint, At: r.Key, Source: source.Key, Expect: Expect{UUID: r.Instance.UUID, Within: limit},
 		Why: fmt.Sprintf("its source %v has failed; %v has all that it received", failed, source.Key)}, ""
+}
+
+// detach is nil for a server that receives nothing any more and still has to apply what it received: to change its source now would throw
+// that away.
+func detach(r topology.Server, c topology.Channel, failed topology.Key, why string) *Step {
+	if c.IO == topology.Stopped && !c.Drained(r.Instance.Executed) {
+		return nil
+	}
+	return &Step{Kind: Detach, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: failed}, Why: why}
 }
 
 // newer says that a runs a later release series than b, which then can't replicate from it with certainty.
@@ -514,47 +527,63 @@ func fence(v topology.Server, e Episode) Step {
 		Why: fmt.Sprintf("%v was promoted in its place: it must not take writes", e.Candidate)}
 }
 
-// aftercare asks for what ended failovers still want: a failed primary, or a former candidate, that comes back writable is fenced, and asked until
-// it is; a replica that was out of reach then is moved to the new primary.
+// aftercare asks for what ended failovers still want. Whoever was promoted last is the rightful primary: any other server that failed, or was a
+// candidate, and that comes back writable is fenced, and asked until it is. A replica that was out of reach then is moved.
 func (w world) aftercare(d *Decision) {
-	primary := w.Snapshot.Primary()
+	last := w.lastPromoted()
+	if last == nil {
+		return
+	}
 	for _, e := range w.Episodes {
-		if e.Kind != PrimaryFailover || e.Closed.IsZero() || e.Promoted.IsZero() || e.Acknowledged != nil || primary == nil {
+		if e.Kind != PrimaryFailover || e.Promoted.IsZero() || e.Acknowledged != nil {
 			continue
 		}
-		for _, k := range append(slices.Clone(e.Abandoned), e.Failed) {
+		for _, k := range append(slices.Clone(e.Abandoned), e.Failed, e.Candidate) {
 			v := w.Snapshot.Server(k)
-			if v == nil || !v.Up() || k == w.current(e) || len(v.Instance.Channels) > 0 || w.promotedAfter(k, e.Promoted) ||
+			if v == nil || !v.Up() || k == last.Candidate || len(v.Instance.Channels) > 0 ||
 				e.FailedUUID != "" && k == e.Failed && v.Instance.UUID != e.FailedUUID {
 				continue
 			}
 			if !v.Instance.ReadOnly {
 				if !d.acts(k) {
-					d.Steps = append(d.Steps, fence(*v, e))
+					d.Steps = append(d.Steps, fence(*v, *last))
 				}
-			} else if k == e.Failed && e.Fenced.IsZero() {
+			} else if k == e.Failed && e.Fenced.IsZero() && !e.Closed.IsZero() {
 				e.Fenced = w.Snapshot.At
 				d.Update = append(d.Update, e)
 			}
 		}
-		if w.open() != nil || d.Episode != nil || primary.Key != w.current(e) || !primary.Up() || len(w.gate(Episode{Kind: PrimaryFailover, Failed: primary.Key})) > 1 {
-			continue
-		}
-		for _, r := range w.followers(e.Failed) {
-			if slices.ContainsFunc(e.Lost, func(l Lost) bool { return l.Key == r.Key }) && !d.acts(r.Key) && w.Off == "" && w.Policy.RecoverPrimary {
-				if step, _ := w.move(r, *primary, e.Failed, e); step != nil && step.Kind == Repoint {
-					d.Steps = append(d.Steps, *step)
-				}
-			}
-		}
+	}
+	if w.open() == nil && d.Episode == nil && last.Acknowledged == nil {
+		w.bringHome(d, *last)
 	}
 }
 
-// current is the server that holds the place which the episode gave its candidate.
-func (w world) current(e Episode) topology.Key { return e.Candidate }
+// lastPromoted is the episode of the latest promotion.
+func (w world) lastPromoted() *Episode {
+	var last *Episode
+	for i, e := range w.Episodes {
+		if e.Kind == PrimaryFailover && !e.Promoted.IsZero() && (last == nil || e.Promoted.After(last.Promoted)) {
+			last = &w.Episodes[i]
+		}
+	}
+	return last
+}
 
-func (w world) promotedAfter(k topology.Key, t time.Time) bool {
-	return slices.ContainsFunc(w.Promotions, func(p Promotion) bool { return p.To == k && p.At.After(t) })
+// bringHome moves replicas that were out of reach during the failover, and are back now, under the new primary.
+func (w world) bringHome(d *Decision, e Episode) {
+	primary := w.Snapshot.Server(e.Candidate)
+	if primary == nil || !primary.Up() || len(primary.Instance.Channels) > 0 || w.Off != "" || !w.Policy.RecoverPrimary {
+		return
+	}
+	for _, r := range w.followers(e.Failed) {
+		if d.acts(r.Key) || !slices.ContainsFunc(e.Lost, func(l Lost) bool { return l.Key == r.Key }) {
+			continue
+		}
+		if step, _ := w.move(r, *primary, e.Failed, e); step != nil && step.Kind == Repoint {
+			d.Steps = append(d.Steps, *step)
+		}
+	}
 }
 
 func (d Decision) acts(k topology.Key) bool {

@@ -300,7 +300,7 @@ func (r *run) check(d plan.Decision, step plan.Step) {
 		}
 		reachable := v.Health == world.Alive && r.Reaches(-1, v.N)
 		all = all && reachable
-		if reachable && v.Source == failed.N && !cand.Executed.Has(v.Received) {
+		if reachable && v.Source == failed.N && !v.Detached && !cand.Executed.Has(v.Received) {
 			r.hurt("never less advanced, nothing received is lost", "%v is promoted with %v, %v received %v", cand.Key, cand.Executed, v.Key, v.Received)
 		}
 		if reachable && !v.ReadOnly && v.Source < 0 {

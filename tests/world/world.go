@@ -65,6 +65,7 @@ type Server struct {
 	Maria      bool
 	LagTicks   int  // it applies nothing for so many ticks
 	Opened     bool // by a step of ours
+	Detached   bool // its source's name is spoilt
 	Booted     int  // tick of the last start
 }
 
@@ -184,7 +185,7 @@ func (w *World) acknowledge() {
 
 // connect settles whether the IO thread of v has a connection. One to a hung or cut-off source stays, as TCP does, until it is made anew.
 func (w *World) connect(v *Server) {
-	if v.Health != Alive || !v.IO || v.Source < 0 {
+	if v.Health != Alive || !v.IO || v.Source < 0 || v.Detached {
 		v.Connected = false
 		return
 	}
@@ -250,6 +251,9 @@ func (w *World) instance(v *Server) *topology.Instance {
 	}
 	c := topology.Channel{Source: w.Servers[v.Source].Key, SourceUUID: uuid(v.Source), AutoPosition: true, Received: gtids(v.Received), SQLErrno: v.SQLErrno,
 		IO: topology.Stopped, SQL: topology.Stopped}
+	if v.Detached {
+		c.Source.Host, c.SourceUUID = "//"+c.Source.Host, ""
+	}
 	switch {
 	case v.Connected:
 		c.IO = topology.Running
@@ -343,11 +347,15 @@ func (w *World) parts(v *Server, step plan.Step) []func() {
 			func() { v.ReadOnly, v.Opened = false, true },
 		}
 	case plan.Repoint:
-		return []func(){stop, func() { v.Source = w.Find(step.Source).N; v.Received = v.Executed }, start}
+		return []func(){stop, func() { v.Source, v.Detached, v.Received = w.Find(step.Source).N, false, v.Executed }, start}
 	case plan.Fence:
 		return []func(){func() { v.ReadOnly, v.Opened = true, false }}
 	case plan.Detach:
-		return []func(){stop, func() { v.SQL = false }}
+		return []func(){stop, func() {
+			if v.Executed.Has(v.Received) {
+				v.SQL, v.Detached = false, true
+			}
+		}}
 	}
 	panic("unknown step " + step.Kind)
 }
