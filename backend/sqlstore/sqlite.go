@@ -1,0 +1,272 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	driver "modernc.org/sqlite"
+	code "modernc.org/sqlite/lib"
+)
+
+// applicationID marks our files in their headers: "orch".
+const applicationID = 0x6f726368
+
+// OpenSQLite opens the store in the file at path, and creates the file, mode 0600, when there is none. What is written survives
+// a crash of the machine. Several processes may open one file.
+//
+// A file that is damaged, not ours, or written by a newer program is refused, and no byte of it is changed.
+func OpenSQLite(path string) (*Store, error) {
+	abs, err := filepath.Abs(path)
+	if path == "" || strings.HasSuffix(path, string(filepath.Separator)) {
+		err = errors.New("the path must name a file")
+	}
+	if err == nil {
+		err = prepare(abs)
+	}
+	var s *Store
+	if err == nil {
+		s, err = openSQLite(abs)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open store %q: %w", path, err)
+	}
+	return s, nil
+}
+
+// prepare sees to it that there is a sound file of ours.
+func prepare(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := create(path); err != nil && !errors.Is(err, fs.ErrExist) { // another daemon may have been quicker
+			return err
+		}
+	case err != nil:
+		return err
+	case info.IsDir():
+		return errors.New("it is a directory: name a file in it")
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("it is no regular file (%v)", info.Mode().Type())
+	case info.Size() == 0:
+		// It may be all that a broken file system left of a store: that nothing is there any longer must not go unnoticed.
+		return errors.New("it is empty, which no store ever is: restore it, or remove it to begin with a new one")
+	}
+	return check(path)
+}
+
+// create makes the file beside its place and moves it there when it is complete, so that a crash never leaves half a store.
+func create(path string) error {
+	dir := filepath.Dir(path)
+	if info, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no directory %s: create it, writable for the user that runs this", dir)
+	} else if err == nil && !info.IsDir() {
+		return fmt.Errorf("%s is no directory", dir)
+	}
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".new-*") // mode 0600; the files beside a database inherit its mode
+	if err != nil {
+		return fmt.Errorf("create the file: %w (the directory must be writable for the user that runs this)", err)
+	}
+	f.Close()
+	defer os.Remove(f.Name())
+	if err := lay(f.Name()); err != nil {
+		return fmt.Errorf("create the tables: %w", err)
+	}
+	if err := os.Link(f.Name(), path); err != nil { // unlike a rename, never over a file that another daemon has just made
+		return fmt.Errorf("put the new file in its place: %w", err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+func lay(path string) error {
+	db, err := connect(path, url.Values{"mode": {"rw"}, "_pragma": {"journal_mode(DELETE)", "synchronous(FULL)"}}, 1)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for _, statement := range append(sqliteTables[:len(sqliteTables):len(sqliteTables)],
+		fmt.Sprintf("PRAGMA application_id = %d", applicationID),
+		fmt.Sprintf("PRAGMA user_version = %d", schema),
+		"PRAGMA journal_mode = WAL",
+	) {
+		if _, err := db.Exec(statement); err != nil {
+			return err
+		}
+	}
+	return db.Close()
+}
+
+// check reads the file, without the right to change it, and says why it must not be used.
+func check(path string) error {
+	// Without looking at the log beside the file, and so without a trace: SQLite takes no lock and makes no file. What identifies a
+	// store is in the file itself from the beginning.
+	immutable := url.Values{"mode": {"ro"}, "immutable": {"1"}}
+	if err := identify(path, immutable); err != nil {
+		return err
+	}
+	if !logged(path) {
+		err := examine(path, immutable)
+		if err == nil || !logged(path) {
+			return err
+		}
+		// Another daemon has opened it meanwhile: what was read may have been half of a change.
+	}
+	return examine(path, url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(5000)"}})
+}
+
+// logged reports whether there are changes beside the file that are not in it yet.
+func logged(path string) bool {
+	info, err := os.Stat(path + "-wal")
+	return err == nil && info.Size() > 0
+}
+
+func identify(path string, how url.Values) error {
+	db, err := connect(path, how, 1)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var id, version int64
+	if err := db.QueryRow("PRAGMA application_id").Scan(&id); err != nil {
+		return explain(err)
+	}
+	if id != applicationID {
+		return errors.New("it is a database of another program: it stays as it is; name another file")
+	}
+	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return explain(err)
+	}
+	return readable(version)
+}
+
+func readable(version int64) error {
+	if version > schema {
+		return fmt.Errorf("it was written by a newer version of this program (layout %d, this one knows %d): use that version or another file", version, schema)
+	}
+	if version < schema {
+		return fmt.Errorf("its layout is %d, which no version of this program has written: restore the file", version)
+	}
+	return nil
+}
+
+func examine(path string, how url.Values) error {
+	db, err := connect(path, how, 1)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var verdict string
+	if err := db.QueryRow("PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		return explain(err)
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("it is damaged (%s): it stays as it is; restore it from a copy, or move it away to begin with a new one", verdict)
+	}
+	for _, table := range []string{sqlite.everything, sqlite.leaseRead} {
+		stmt, err := db.Prepare(table)
+		if err != nil {
+			return fmt.Errorf("its tables are not those of a store: %w", explain(err))
+		}
+		stmt.Close()
+	}
+	return nil
+}
+
+// openSQLite opens a file that has passed the check.
+func openSQLite(path string) (*Store, error) {
+	s := &Store{name: path, face: "sqlite:" + path, dialect: sqlite}
+	opened, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	s.sound = func() error {
+		// Writing on into a file that has been unlinked works, and everything acknowledged would be gone at the next start.
+		now, err := os.Stat(path)
+		if err != nil || !os.SameFile(opened, now) {
+			return errors.New("the file was removed or replaced while it was in use: restart with the right one in place")
+		}
+		return nil
+	}
+	s.write, err = connect(path, url.Values{
+		"mode":    {"rw"},
+		"_txlock": {"immediate"}, // a transaction that reads first and then finds another writer would fail
+		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "journal_size_limit(16777216)"},
+	}, 1)
+	if err != nil {
+		return nil, err
+	}
+	s.read, err = connect(path, url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(10000)", "query_only(1)"}}, 4)
+	if err == nil {
+		err = s.writable()
+	}
+	if err != nil {
+		s.write.Close()
+		if s.read != nil {
+			s.read.Close()
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+// writable finds out now what would otherwise fail at the first write.
+func (s *Store) writable() error {
+	tx, err := s.write.BeginTx(context.Background(), nil)
+	if err != nil {
+		return explain(err)
+	}
+	defer tx.Rollback()
+	var mode string
+	if err := tx.QueryRow("PRAGMA journal_mode").Scan(&mode); err != nil {
+		return explain(err)
+	}
+	if mode != "wal" {
+		return fmt.Errorf("the file system cannot keep a write-ahead log (journal mode %s): use a local one", mode)
+	}
+	// Once more, with what is in the log: it may have been upgraded since.
+	var version int64
+	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return explain(err)
+	}
+	return readable(version)
+}
+
+func connect(path string, how url.Values, connections int) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: how.Encode()}).String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return db, nil
+}
+
+// explain adds what to do to the errors of SQLite that an operator meets.
+func explain(err error) error {
+	var e *driver.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code() & 0xff {
+	case code.SQLITE_NOTADB:
+		return fmt.Errorf("it is not an SQLite database: it stays as it is; name another file (%w)", err)
+	case code.SQLITE_CORRUPT:
+		return fmt.Errorf("it is damaged: it stays as it is; restore it from a copy, or move it away to begin with a new one (%w)", err)
+	case code.SQLITE_READONLY, code.SQLITE_CANTOPEN, code.SQLITE_PERM:
+		return fmt.Errorf("the file and its directory must be readable and writable for the user that runs this (%w)", err)
+	case code.SQLITE_BUSY:
+		return fmt.Errorf("another process keeps it locked (%w)", err)
+	}
+	return err
+}

@@ -1,0 +1,183 @@
+// Package sqlstore keeps records and leases in a database: two tables, and statements that a dialect holds whole. It knows
+// nothing of what the records mean.
+//
+// The one idea: every write is a merge done by the database in one statement, so that writing needs no reading before it, and a
+// write that is lost, repeated or late does no harm.
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"orchestrator/backend"
+)
+
+// Store implements backend.Store, and hands out leases kept beside the records. Safe for concurrent use.
+type Store struct {
+	name    string // for errors: what the operator calls the database
+	face    string
+	dialect dialect
+	write   *sql.DB // one connection: writers of one process queue here, where their contexts are heard, and not in the database
+	read    *sql.DB
+	// sound says why the database must not be trusted any longer, or nil. Asked before each use.
+	sound func() error
+}
+
+// Put merges the records, all of them or none.
+func (s *Store) Put(ctx context.Context, records ...backend.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	for _, r := range records {
+		if err := r.Check(); err != nil {
+			return fmt.Errorf("put into %s: %w", s.name, err)
+		}
+	}
+	if err := s.put(ctx, winners(records)); err != nil {
+		return fmt.Errorf("put %d records into %s: %w", len(records), s.name, err)
+	}
+	return nil
+}
+
+// winners sorts the records and keeps one a key. All writers lock rows in the same order, so that they never wait for each other in
+// a circle; and no statement touches a row twice.
+func winners(records []backend.Record) []backend.Record {
+	out := slices.Clone(records)
+	slices.SortStableFunc(out, func(a, b backend.Record) int {
+		switch c := strings.Compare(a.Kind, b.Kind); {
+		case c != 0:
+			return c
+		case a.Key != b.Key:
+			return strings.Compare(a.Key, b.Key)
+		case a.Wins(b):
+			return -1
+		case b.Wins(a):
+			return 1
+		}
+		return 0
+	})
+	return slices.CompactFunc(out, func(a, b backend.Record) bool { return a.Kind == b.Kind && a.Key == b.Key })
+}
+
+// The most that one statement carries: far below what the databases take (SQLite: 32766 values; MySQL: max_allowed_packet, 16 MiB).
+const (
+	maxRows  = 500
+	maxBytes = 1 << 20
+)
+
+func (s *Store) put(ctx context.Context, records []backend.Record) error {
+	if err := s.sound(); err != nil {
+		return err
+	}
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // after a Commit it does nothing
+	for len(records) > 0 {
+		n, bytes := 0, 0
+		var values []any
+		for n < len(records) && n < maxRows && (n == 0 || bytes < maxBytes) {
+			r := records[n]
+			values = append(values, r.Kind, r.Key, r.Version, r.Writer, r.Deleted, string(r.Document))
+			bytes += len(r.Document)
+			n++
+		}
+		if _, err := tx.ExecContext(ctx, s.dialect.put.of(n), values...); err != nil {
+			return err
+		}
+		records = records[n:]
+	}
+	return tx.Commit()
+}
+
+// Get returns the live record, or backend.ErrNotFound.
+func (s *Store) Get(ctx context.Context, kind, key string) (backend.Record, error) {
+	found, err := s.query(ctx, s.dialect.get, kind, key)
+	if err != nil {
+		return backend.Record{}, fmt.Errorf("get %s %q from %s: %w", kind, key, s.name, err)
+	}
+	if len(found) == 0 {
+		return backend.Record{}, fmt.Errorf("get %s %q from %s: %w", kind, key, s.name, backend.ErrNotFound)
+	}
+	return found[0], nil
+}
+
+// List returns the live records of a kind, sorted by key.
+func (s *Store) List(ctx context.Context, kind string) ([]backend.Record, error) {
+	found, err := s.query(ctx, s.dialect.list, kind)
+	if err != nil {
+		return nil, fmt.Errorf("list %s from %s: %w", kind, s.name, err)
+	}
+	return found, nil
+}
+
+// Everything returns all records, the deleted too, sorted by kind and key.
+func (s *Store) Everything(ctx context.Context) ([]backend.Record, error) {
+	found, err := s.query(ctx, s.dialect.everything)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.name, err)
+	}
+	return found, nil
+}
+
+func (s *Store) query(ctx context.Context, statement string, values ...any) ([]backend.Record, error) {
+	if err := s.sound(); err != nil {
+		return nil, err
+	}
+	rows, err := s.read.QueryContext(ctx, statement, values...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []backend.Record
+	for rows.Next() {
+		var r backend.Record
+		var document []byte
+		if err := rows.Scan(&r.Kind, &r.Key, &r.Version, &r.Writer, &r.Deleted, &document); err != nil {
+			return nil, err
+		}
+		if len(document) > 0 {
+			r.Document = document
+		}
+		out = append(out, r)
+	}
+	return out, rows.Err()
+}
+
+// Purge removes records for good. On a pair of which one member purges later, a purged record may come back from the other; it
+// is a tombstone there too, so nothing that was deleted lives again.
+func (s *Store) Purge(ctx context.Context, kind string, before int64, all bool) error {
+	if err := s.exec(ctx, s.dialect.purge, kind, before, all); err != nil {
+		return fmt.Errorf("purge %s in %s: %w", kind, s.name, err)
+	}
+	return nil
+}
+
+func (s *Store) exec(ctx context.Context, statement string, values ...any) error {
+	if err := s.sound(); err != nil {
+		return err
+	}
+	_, err := s.write.ExecContext(ctx, statement, values...)
+	return err
+}
+
+// Face identifies the database.
+func (s *Store) Face(context.Context) (string, error) {
+	if err := s.sound(); err != nil {
+		return "", fmt.Errorf("identify %s: %w", s.name, err)
+	}
+	return s.face, nil
+}
+
+// Close ends all connections.
+func (s *Store) Close() error {
+	if err := errors.Join(s.read.Close(), s.write.Close()); err != nil {
+		return fmt.Errorf("close %s: %w", s.name, err)
+	}
+	return nil
+}
