@@ -18,6 +18,9 @@ import (
 // applicationID marks our files in their headers: "orch".
 const applicationID = 0x6f726368
 
+// smallest is the least size in bytes of a page, and so of a database.
+const smallest = 512
+
 // OpenSQLite opens the store in the file at path, and creates the file, mode 0600, when there is none. What is written survives
 // a crash of the machine. Several processes may open one file.
 //
@@ -45,6 +48,9 @@ func prepare(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Lstat(path); err == nil {
+			return errors.New("it is a link to a file that does not exist")
+		}
 		if err := create(path); err != nil && !errors.Is(err, fs.ErrExist) { // another daemon may have been quicker
 			return err
 		}
@@ -57,6 +63,8 @@ func prepare(path string) error {
 	case info.Size() == 0:
 		// It may be all that a broken file system left of a store: that nothing is there any longer must not go unnoticed.
 		return errors.New("it is empty, which no store ever is: restore it, or remove it to begin with a new one")
+	case info.Size() < smallest: // SQLite would take it for an empty database
+		return errors.New("it is not an SQLite database: it stays as it is; name another file")
 	}
 	return check(path)
 }
