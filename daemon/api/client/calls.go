@@ -1,0 +1,184 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+)
+
+// ErrNoLeader is returned by Leader when daemons answer, and none of them leads.
+var ErrNoLeader = errors.New("no daemon that answers is the leader")
+
+// Leader asks all endpoints at once, and returns the endpoint of the leader and what it says.
+func (c *Client) Leader(ctx context.Context) (string, api.Health, error) {
+	type word struct {
+		endpoint string
+		health   api.Health
+		err      error
+	}
+	ctx, done := context.WithCancel(ctx)
+	defer done()
+	words := make(chan word, len(c.endpoints))
+	for _, e := range c.endpoints {
+		go func() { // ends with its request, which ends with ctx; nobody waits for the slow ones
+			w := word{endpoint: e}
+			w.err = c.one(ctx, e, http.MethodGet, "/health/leader", nil, &w.health)
+			words <- w
+		}()
+	}
+	var tried []error
+	answered := false
+	for range c.endpoints {
+		w := <-words
+		if w.err == nil {
+			return w.endpoint, w.health, nil
+		}
+		r := new(Refused)
+		if errors.As(w.err, &r) {
+			answered = true
+		}
+		tried = append(tried, w.err)
+	}
+	if answered {
+		return "", api.Health{}, fmt.Errorf("%w: %w", ErrNoLeader, errors.Join(tried...))
+	}
+	return "", api.Health{}, &Unreachable{Tried: tried}
+}
+
+// Clusters lists the clusters in brief.
+func (c *Client) Clusters(ctx context.Context) (out []api.ClusterSummary, err error) {
+	err = c.read(ctx, path("clusters"), &out)
+	return out, err
+}
+
+// Cluster returns one cluster, by name, alias or the address of a member.
+func (c *Client) Cluster(ctx context.Context, cluster string) (out api.Cluster, err error) {
+	err = c.read(ctx, path("clusters", cluster), &out)
+	return out, err
+}
+
+// Drawing returns one cluster, drawn.
+func (c *Client) Drawing(ctx context.Context, cluster string) (out string, err error) {
+	err = c.read(ctx, path("clusters", cluster, "drawing"), &out)
+	return out, err
+}
+
+// Plan says what would be done now, and what if dead, or with "" the primary, died.
+func (c *Client) Plan(ctx context.Context, cluster, dead string) (out api.ClusterPlan, err error) {
+	err = c.read(ctx, path("clusters", cluster, "plan")+query("dead", dead), &out)
+	return out, err
+}
+
+// SetAlias gives a cluster a second name; "" takes it away.
+func (c *Client) SetAlias(ctx context.Context, cluster, alias string) error {
+	return c.change(ctx, http.MethodPut, path("clusters", cluster, "alias"), api.Alias{Alias: alias}, nil)
+}
+
+// Findings lists what is wrong in a cluster, or with "" in the fleet.
+func (c *Client) Findings(ctx context.Context, cluster string) (out []analysis.Finding, err error) {
+	err = c.read(ctx, path("findings")+query("cluster", cluster), &out)
+	return out, err
+}
+
+// Instances lists the servers of a cluster, or with "" of the fleet.
+func (c *Client) Instances(ctx context.Context, cluster string) (out []topology.Server, err error) {
+	err = c.read(ctx, path("instances")+query("cluster", cluster), &out)
+	return out, err
+}
+
+// Instance returns one server.
+func (c *Client) Instance(ctx context.Context, key string) (out topology.Server, err error) {
+	err = c.read(ctx, path("instances", key), &out)
+	return out, err
+}
+
+// Discover has a server asked now, and watched from now on.
+func (c *Client) Discover(ctx context.Context, key string) (out topology.Server, err error) {
+	err = c.change(ctx, http.MethodPost, path("instances", key), nil, &out)
+	return out, err
+}
+
+// Forget ends the watching of a server.
+func (c *Client) Forget(ctx context.Context, key string) error {
+	return c.change(ctx, http.MethodDelete, path("instances", key), nil, nil)
+}
+
+// BeginDowntime mutes a server.
+func (c *Client) BeginDowntime(ctx context.Context, key string, d api.DowntimeRequest) (out topology.Downtime, err error) {
+	err = c.change(ctx, http.MethodPut, path("instances", key, "downtime"), d, &out)
+	return out, err
+}
+
+// EndDowntime ends that.
+func (c *Client) EndDowntime(ctx context.Context, key string) error {
+	return c.change(ctx, http.MethodDelete, path("instances", key, "downtime"), nil, nil)
+}
+
+// SetTag gives a server a tag.
+func (c *Client) SetTag(ctx context.Context, key, name, value string) error {
+	return c.change(ctx, http.MethodPut, path("instances", key, "tags", name), api.Tag{Value: value}, nil)
+}
+
+// RemoveTag takes it away.
+func (c *Client) RemoveTag(ctx context.Context, key, name string) error {
+	return c.change(ctx, http.MethodDelete, path("instances", key, "tags", name), nil, nil)
+}
+
+// SetRule sets the promotion rule of a server.
+func (c *Client) SetRule(ctx context.Context, key string, rule topology.Rule) error {
+	return c.change(ctx, http.MethodPut, path("instances", key, "promotion-rule"), api.PromotionRule{Rule: rule}, nil)
+}
+
+// Episodes lists the incidents of a cluster, or with "" of all, newest first. open is "", "true" or "false".
+func (c *Client) Episodes(ctx context.Context, cluster, open string) (out []plan.Episode, err error) {
+	err = c.read(ctx, path("episodes")+query("cluster", cluster, "open", open), &out)
+	return out, err
+}
+
+// Episode returns one incident with its steps.
+func (c *Client) Episode(ctx context.Context, id string) (out api.Episode, err error) {
+	err = c.read(ctx, path("episodes", id), &out)
+	return out, err
+}
+
+// Acknowledge takes note of an incident.
+func (c *Client) Acknowledge(ctx context.Context, id, by, comment string) (out plan.Episode, err error) {
+	err = c.change(ctx, http.MethodPost, path("episodes", id, "acknowledgement"), api.AcknowledgementRequest{By: by, Comment: comment}, &out)
+	return out, err
+}
+
+// Recoveries says whether recoveries are on.
+func (c *Client) Recoveries(ctx context.Context) (out api.Recoveries, err error) {
+	err = c.read(ctx, path("recoveries"), &out)
+	return out, err
+}
+
+// SwitchRecoveries turns all recoveries off, or on again.
+func (c *Client) SwitchRecoveries(ctx context.Context, on bool, by, reason string) (out api.Recoveries, err error) {
+	err = c.change(ctx, http.MethodPut, path("recoveries"), api.RecoveriesRequest{On: &on, By: by, Reason: reason}, &out)
+	return out, err
+}
+
+// Snapshot returns the servers of a cluster, or with "" of the fleet, at this moment.
+func (c *Client) Snapshot(ctx context.Context, cluster string) (out topology.Snapshot, err error) {
+	err = c.read(ctx, path("snapshot")+query("cluster", cluster), &out)
+	return out, err
+}
+
+// SnapshotDrawing is Snapshot, drawn.
+func (c *Client) SnapshotDrawing(ctx context.Context, cluster string) (out string, err error) {
+	err = c.read(ctx, path("snapshot")+query("cluster", cluster, "format", "drawing"), &out)
+	return out, err
+}
+
+// Status returns what the first daemon that answers says of itself.
+func (c *Client) Status(ctx context.Context) (out api.Status, err error) {
+	err = c.read(ctx, path("status"), &out)
+	return out, err
+}

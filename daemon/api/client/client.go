@@ -1,0 +1,270 @@
+// Package client asks orchestrator's daemons over their HTTP API. It is what orchestrator-client is made of.
+//
+// It knows several daemons and needs only one that answers. The one idea: reads and changes may both be sent again, as every
+// change of the API is idempotent, so whatever one daemon can't do is simply asked of the next; changes are sent to the leader
+// first, because its memory is what decisions rest on.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"orchestrator/daemon/api"
+)
+
+// maxAnswer bounds what is read of an answer, in bytes: a snapshot of ten thousand servers is some 30 MB.
+const maxAnswer = 256 << 20
+
+// Options of a Client.
+type Options struct {
+	// Endpoints are the daemons, as http://host:port, or host:port for short.
+	Endpoints []string
+	Token     string
+	// Timeout of one try at one endpoint; 0 is 5 s. A discovery, which waits for a server, is given 35 s at least.
+	Timeout time.Duration
+	HTTP    *http.Client // nil: one of its own
+}
+
+// Client is safe for use by several goroutines.
+type Client struct {
+	endpoints []string
+	token     string
+	timeout   time.Duration
+	http      *http.Client
+
+	mu   sync.Mutex
+	good string // the endpoint that answered last is asked first
+}
+
+// Unreachable is returned when no endpoint answered.
+type Unreachable struct {
+	Tried []error // a line an endpoint
+}
+
+func (u *Unreachable) Error() string {
+	return fmt.Sprintf("no daemon answers: %v; check that one runs, and its address (ORCHESTRATOR_API)", errors.Join(u.Tried...))
+}
+
+func (u *Unreachable) Unwrap() []error { return u.Tried }
+
+// Refused is returned when a daemon answered, and the answer was no.
+type Refused struct {
+	Endpoint string
+	api.Problem
+}
+
+func (r *Refused) Error() string { return r.Detail }
+
+// NotFound says that err is a daemon's word that something does not exist.
+func NotFound(err error) bool {
+	r := new(Refused)
+	return errors.As(err, &r) && r.Status == http.StatusNotFound
+}
+
+// New checks the endpoints, and asks nobody yet.
+func New(o Options) (*Client, error) {
+	c := &Client{token: o.Token, timeout: o.Timeout, http: o.HTTP}
+	if c.timeout <= 0 {
+		c.timeout = 5 * time.Second
+	}
+	if c.http == nil {
+		c.http = &http.Client{}
+	}
+	for _, e := range o.Endpoints {
+		base, err := Endpoint(e)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(c.endpoints, base) {
+			c.endpoints = append(c.endpoints, base)
+		}
+	}
+	if len(c.endpoints) == 0 {
+		return nil, errors.New("no endpoint is given; name at least one daemon, as http://127.0.0.1:3000")
+	}
+	return c, nil
+}
+
+// Split reads a list of endpoints that are separated by commas or blanks.
+func Split(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' })
+}
+
+// Endpoint completes the address of a daemon.
+func Endpoint(text string) (string, error) {
+	full := text
+	if !strings.Contains(full, "://") {
+		full = "http://" + full
+	}
+	u, err := url.Parse(full)
+	if err != nil { // the error of url.Parse quotes what it was given, and that may hold a password
+		return "", errors.New("an endpoint is no URL; write http://host:port")
+	}
+	switch {
+	case u.User != nil:
+		return "", fmt.Errorf("endpoint %s: it holds a user or a password, which would show in the list of processes; put the token into a file", u.Redacted())
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
+		return "", fmt.Errorf("endpoint %q: want http://host:port", text)
+	}
+	return u.Scheme + "://" + u.Host + strings.TrimSuffix(strings.TrimSuffix(u.Path, "/"), "/api/v1"), nil
+}
+
+// path joins parts to a path under /api/v1, each escaped.
+func path(parts ...string) string {
+	var b strings.Builder
+	b.WriteString("/api/v1")
+	for _, p := range parts {
+		b.WriteString("/" + url.PathEscape(p))
+	}
+	return b.String()
+}
+
+func query(pairs ...string) string {
+	q := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	if len(q) == 0 {
+		return ""
+	}
+	return "?" + q.Encode()
+}
+
+// read asks the endpoints in turn until one answers.
+func (c *Client) read(ctx context.Context, path string, out any) error {
+	return c.each(ctx, c.order(), http.MethodGet, path, nil, out)
+}
+
+// change sends a change to the leader, or where none is found, to any.
+func (c *Client) change(ctx context.Context, method, path string, in, out any) error {
+	order := c.order()
+	if leader, _, err := c.Leader(ctx); err == nil {
+		order = append([]string{leader}, slices.DeleteFunc(order, func(e string) bool { return e == leader })...)
+	}
+	return c.each(ctx, order, method, path, in, out)
+}
+
+func (c *Client) order() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	order := slices.Clone(c.endpoints)
+	slices.SortStableFunc(order, func(a, b string) int {
+		switch {
+		case a == b:
+			return 0
+		case a == c.good:
+			return -1
+		case b == c.good:
+			return 1
+		}
+		return 0
+	})
+	return order
+}
+
+func (c *Client) each(ctx context.Context, endpoints []string, method, path string, in, out any) error {
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return fmt.Errorf("encode the request: %w", err)
+		}
+	}
+	var tried []error
+	var refused *Refused
+	for _, e := range endpoints {
+		err := c.one(ctx, e, method, path, body, out)
+		if err == nil {
+			c.mu.Lock()
+			c.good = e
+			c.mu.Unlock()
+			return nil
+		}
+		r := new(Refused)
+		switch {
+		case errors.As(err, &r) && r.Status != http.StatusServiceUnavailable:
+			return err // what one daemon refuses, the others would refuse as well
+		case errors.As(err, &r):
+			refused = r
+		default:
+			tried = append(tried, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if refused != nil {
+		return refused
+	}
+	return &Unreachable{Tried: tried}
+}
+
+// one sends one request to one endpoint.
+func (c *Client) one(ctx context.Context, endpoint, method, path string, body []byte, out any) error {
+	timeout := c.timeout
+	if method == http.MethodPost {
+		timeout = max(timeout, 35*time.Second)
+	}
+	ctx, done := context.WithTimeout(ctx, timeout)
+	defer done()
+	req, err := http.NewRequestWithContext(ctx, method, endpoint+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", endpoint, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		if u := new(url.Error); errors.As(err, &u) {
+			err = u.Err // the method and the URL are known to whoever reads this
+		}
+		return fmt.Errorf("%s: %w", endpoint, err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: read the answer: %w", endpoint, err)
+	case len(data) > maxAnswer:
+		return fmt.Errorf("%s: the answer is larger than %d bytes", endpoint, maxAnswer)
+	}
+	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	if res.StatusCode >= 300 {
+		r := &Refused{Endpoint: endpoint}
+		if media != "application/problem+json" || json.Unmarshal(data, &r.Problem) != nil || r.Status == 0 {
+			return fmt.Errorf("%s: answered %s, and not as orchestrator does; is the address that of a daemon?", endpoint, res.Status)
+		}
+		return r
+	}
+	switch out := out.(type) {
+	case nil:
+		return nil
+	case *string:
+		*out = string(data)
+		return nil
+	}
+	if media != "application/json" {
+		return fmt.Errorf("%s: answered %q, and not JSON; is the address that of a daemon?", endpoint, media)
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return fmt.Errorf("%s: decode the answer: %w; client and daemon may be of different versions", endpoint, err)
+	}
+	return nil
+}

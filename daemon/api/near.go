@@ -1,0 +1,63 @@
+package api
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// near returns the names that somebody who wrote word may have meant, the likeliest first, at most five.
+func near(word string, names []string) []string {
+	type guess struct {
+		name string
+		far  int
+	}
+	var guesses []guess
+	word = strings.ToLower(word)
+	if len(word) > 300 { // nobody mistypes that much, and the comparison is quadratic
+		return nil
+	}
+	for _, name := range names {
+		lower := strings.ToLower(name)
+		far := distance(word, lower)
+		if word != "" && (strings.Contains(lower, word) || lower != "" && strings.Contains(word, lower)) {
+			far = min(far, 2)
+		}
+		if far <= max(2, len(word)/3) {
+			guesses = append(guesses, guess{name, far})
+		}
+	}
+	slices.SortStableFunc(guesses, func(a, b guess) int {
+		return cmp.Or(cmp.Compare(a.far, b.far), cmp.Compare(a.name, b.name))
+	})
+	var out []string
+	for _, g := range guesses {
+		if !slices.Contains(out, g.name) && len(out) < 5 {
+			out = append(out, g.name)
+		}
+	}
+	return out
+}
+
+// distance counts the insertions, removals and replacements that turn a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			d := diagonal
+			if a[i] != b[j] {
+				d = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], d
+		}
+	}
+	return row[len(b)]
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,52 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// grace is how long requests that are under way may go on when the daemon ends.
+const grace = 5 * time.Second
+
+// Serve answers on the listener until ctx ends; then it takes no new requests, lets those under way finish for a few seconds, and returns
+// nil. The listener is closed when it returns.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Logger) error {
+	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	s := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      discoverTimeout + 30*time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug), // what clients do wrong on their connections
+		BaseContext:       func(net.Listener) context.Context { return requests },
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(l) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve the API on %v: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	patience, done := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer done()
+	err := s.Shutdown(patience)
+	if err != nil {
+		cut()
+		err = s.Close()
+	}
+	if e := <-ended; !errors.Is(e, http.ErrServerClosed) {
+		return fmt.Errorf("serve the API on %v: %w", l.Addr(), e)
+	}
+	if err != nil {
+		return fmt.Errorf("close the API on %v: %w", l.Addr(), err)
+	}
+	return nil
+}

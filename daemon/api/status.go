@@ -1,0 +1,66 @@
+package api
+
+import (
+	"net/http"
+	"time"
+)
+
+func (a *API) statusRoutes() []route {
+	open := func(rt route) route { rt.open = true; return rt }
+	out := []route{
+		get("/api/v1/status", "getStatus", "What this daemon is doing", a.status),
+		open(get("/health/live", "isLive", "200 while the daemon runs", a.live)),
+		open(get("/health/ready", "isReady", "200 when the daemon has its backend and has looked at the fleet; else 503, with the reason", a.ready, 503)),
+		open(get("/health/leader", "isLeader", "200 on the daemon that leads, 503 on every other", a.leader, 503)),
+	}
+	if a.options.Metrics != nil {
+		metrics := get("/metrics", "getMetrics", "The metrics, as Prometheus reads them", func(*http.Request) (Text, error) { return "", nil })
+		metrics.raw = a.options.Metrics
+		out = append(out, metrics)
+	}
+	return out
+}
+
+// Status is what a daemon says of itself.
+type Status struct {
+	Daemon        string    `json:"daemon" doc:"id of this daemon"`
+	Version       string    `json:"version"`
+	Started       time.Time `json:"started"`
+	Leading       bool      `json:"leading" doc:"this daemon is the leader"`
+	Leader        string    `json:"leader,omitempty" doc:"id of the daemon that leads, as far as this one knows"`
+	Term          int64     `json:"term" doc:"rises with every change of leader"`
+	LeadingSince  time.Time `json:"leading_since,omitzero"`
+	NotReady      string    `json:"not_ready,omitempty" doc:"why this daemon is not ready; absent when it is"`
+	RecoveriesOff string    `json:"recoveries_off,omitempty" doc:"why recoveries are switched off everywhere"`
+}
+
+// Health is a good answer.
+type Health struct {
+	Daemon string `json:"daemon" doc:"id of this daemon"`
+	Says   string `json:"says"`
+}
+
+func (a *API) status(*http.Request) (Status, error) { return a.daemon.Status(), nil }
+
+func (a *API) live(*http.Request) (Health, error) {
+	return Health{a.daemon.Status().Daemon, "live"}, nil
+}
+
+func (a *API) ready(*http.Request) (Health, error) {
+	s := a.daemon.Status()
+	if s.NotReady != "" {
+		return Health{}, refuse(http.StatusServiceUnavailable, "daemon %s is not ready: %s", s.Daemon, s.NotReady)
+	}
+	return Health{s.Daemon, "ready"}, nil
+}
+
+func (a *API) leader(*http.Request) (Health, error) {
+	s := a.daemon.Status()
+	switch {
+	case s.Leading:
+		return Health{s.Daemon, "leader"}, nil
+	case s.Leader == "":
+		return Health{}, refuse(http.StatusServiceUnavailable, "daemon %s does not lead, and knows of none that does", s.Daemon)
+	}
+	return Health{}, refuse(http.StatusServiceUnavailable, "daemon %s does not lead; %s does", s.Daemon, s.Leader)
+}
