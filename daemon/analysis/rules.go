@@ -187,7 +187,11 @@ func unreachableText(v *view) string {
 		why = append(why, fmt.Sprintf("%s must be asked again", many(n, "replica")))
 	}
 	if v.verdict == unwitnessed {
-		why = append(why, fmt.Sprintf("none of its %s can tell", many(len(v.replicas), "replica")))
+		text := fmt.Sprintf("none of its %s can tell", many(len(v.replicas), "replica"))
+		if single(v) {
+			text = "its only replica can't tell"
+		}
+		why = append(why, text)
 	}
 	if silence := v.silence(); !proves(v.Probe.Failure) && silence < v.f.t.Silence {
 		why = append(why, fmt.Sprintf("it has been silent for %s of %s only", span(silence), span(v.f.t.Silence)))
@@ -366,11 +370,15 @@ func broken(_ *view, c topology.Channel) string {
 	return strings.Join(out, ", ")
 }
 
-// failsToConnect leaves out what follows from a source that is down.
+// failsToConnect leaves out what only follows from a source that is down.
 func (v *view) failsToConnect(c topology.Channel) string {
-	source := v.f.servers[c.Source]
-	if !cannotConnect(c) || source != nil && source.Probe.Failure != topology.OK && !source.Probe.Failure.Alive() {
+	if !cannotConnect(c) {
 		return ""
+	}
+	if source := v.f.servers[c.Source]; source != nil && source.Probe.Failure != topology.OK && !source.Probe.Failure.Alive() {
+		if s, _ := (&view{Server: source, f: v.f}).testimony(v.Server, c); s != cannotTell {
+			return ""
+		}
 	}
 	return "IO thread " + thread(c.IO, c.IOErrno, c.IOError)
 }

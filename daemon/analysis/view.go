@@ -308,7 +308,7 @@ func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string)
 	case topology.Connecting:
 		switch {
 		case c.IOErrno != 0 && !connection(c.IOErrno) && c.IOErrno != shutdownInProgress:
-			return say(cannotTell, "connecting (%s), which only a living server sends, some time", failure(c.IOErrno, ""))
+			return say(cannotTell, "connecting (%s), which does not show that %v is gone", failure(c.IOErrno, ""), v.Key)
 		case c.IOErrno != 0:
 			return say(witnesses, "connecting (%s)", failure(c.IOErrno, ""))
 		case !c.IOSince.IsZero() && seen < settled:

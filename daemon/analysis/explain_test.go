@@ -1,0 +1,101 @@
+package analysis
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite docs/findings.md")
+
+const document = "../../docs/findings.md"
+
+// findings is the page that operators read.
+func findings() string {
+	var b strings.Builder
+	b.WriteString(`# Findings
+
+What the daemon may say is wrong, and when. Several are reported at once where several hold. The names are stable: they appear in the API, in metrics, in logs,
+and in what ` + "`orchestrator analyze`" + ` prints. Each finding comes with a sentence and with its evidence, a line a fact.
+
+A server is called dead only on the word of witnesses: replicas that were asked after it fell silent, and that tried, themselves, to reach it.
+What counts as such, exactly: a receiver that is *connecting*, with an error of connecting or, for half a second at least, with none; or one that stopped with
+an error of connecting after the server fell silent. A receiver that was stopped by somebody has not tried; one that runs contradicts.
+
+This page is made from the table of rules (` + "`go test ./daemon/analysis -update`" + `).
+
+| finding | at | means |
+|---|---|---|
+`)
+	names := []struct {
+		role
+		text string
+	}{{primary, "primary"}, {intermediate, "intermediate"}, {former, "former primary"}, {leaf, "replica"}}
+	for _, r := range rules {
+		var at []string
+		for _, n := range names {
+			if r.of&n.role != 0 {
+				at = append(at, n.text)
+			}
+		}
+		who := strings.Join(at, ", ")
+		if r.of == anyone {
+			who = "any replica"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", r.code, who, r.explain)
+	}
+	return b.String()
+}
+
+func TestDocument(t *testing.T) {
+	want := findings()
+	if *update {
+		if err := os.WriteFile(document, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(document)
+	if err != nil || string(got) != want {
+		t.Errorf("docs/findings.md is not what the rules say (%v): go test ./daemon/analysis -update", err)
+	}
+}
+
+// Every code that is declared has its one rule, and an explanation.
+func TestEveryCodeIsExplained(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "analysis.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var declared []Code
+	ast.Inspect(file, func(n ast.Node) bool {
+		if v, ok := n.(*ast.ValueSpec); ok && fmt.Sprint(v.Type) == "Code" {
+			text, err := strconv.Unquote(v.Values[0].(*ast.BasicLit).Value)
+			if err != nil || text != v.Names[0].Name {
+				t.Errorf("the text of %s is %s", v.Names[0].Name, text)
+			}
+			declared = append(declared, Code(text))
+		}
+		return true
+	})
+	ruled := Codes()
+	slices.Sort(declared)
+	slices.Sort(ruled)
+	if !slices.Equal(declared, ruled) {
+		t.Errorf("declared\n%v\nruled\n%v", declared, ruled)
+	}
+	for _, c := range declared {
+		if text := Explain(c); !strings.HasSuffix(text, ".") || strings.ContainsAny(text, "|\n") {
+			t.Errorf("%s: %q is no explanation for a table", c, text)
+		}
+	}
+	if Explain("Nothing") != "" {
+		t.Error("an unknown code is explained")
+	}
+}
