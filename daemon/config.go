@@ -129,6 +129,14 @@ func defaultPolicy() PolicyConfig {
 	return PolicyConfig{DrainTimeout: 10 * time.Second, AllowUnfenced: true, AntiFlap: 10 * time.Minute}
 }
 
+// Permissive is what a block allows that names every cluster and leaves all but recover_primary and recover_intermediate alone: what
+// a plan is studied with where nobody has said what is allowed.
+func Permissive() plan.Policy {
+	p := defaultPolicy()
+	p.Clusters, p.RecoverPrimary, p.RecoverIntermediate = []string{"*"}, true, true
+	return Config{Policies: []PolicyConfig{p}}.Policy("", "")
+}
+
 // DefaultFile is the documented file with every key and its default. It is a copy of orchestrator.toml at the top of the repository,
 // because embedding can't reach up there; a test keeps them equal, and "go generate ./daemon" copies it again.
 func DefaultFile() string { return defaultFile }
