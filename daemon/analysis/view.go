@@ -21,10 +21,11 @@ type fleet struct {
 	servers   map[topology.Key]*topology.Server
 	following map[topology.Key][]*topology.Server // by source, sorted by key
 	members   map[string][]topology.Server        // by cluster, sorted by key
+	promoted  map[string]topology.Key             // by cluster
 }
 
 func newFleet(s topology.Snapshot, t Thresholds) *fleet {
-	f := &fleet{at: s.At, t: t,
+	f := &fleet{at: s.At, t: t, promoted: s.Promoted,
 		servers:   map[topology.Key]*topology.Server{},
 		following: map[topology.Key][]*topology.Server{},
 		members:   map[string][]topology.Server{},
@@ -129,7 +130,7 @@ type view struct {
 }
 
 func (f *fleet) views(cluster string) []*view {
-	members := topology.Snapshot{At: f.at, Servers: f.members[cluster]}
+	members := topology.Snapshot{At: f.at, Servers: f.members[cluster], Promoted: f.promoted}
 	first := f.servers[members.Primary().Key]
 	var out []*view
 	for i := range members.Servers {

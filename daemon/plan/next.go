@@ -70,10 +70,18 @@ var (
 // begin looks for a finding that calls for an episode.
 func (w world) begin() Decision {
 	for _, f := range w.Findings {
+		dead, suspected := slices.Contains(deadPrimary, f.Code), slices.Contains(suspect, f.Code)
 		switch {
-		case slices.Contains(deadPrimary, f.Code):
-			return w.commit(w.episode(PrimaryFailover, f))
-		case slices.Contains(suspect, f.Code):
+		case dead || suspected:
+			if done, why := w.replaced(f.At); done {
+				if why == "" {
+					continue
+				}
+				return Decision{Refused: []string{why}}
+			}
+			if dead {
+				return w.commit(w.episode(PrimaryFailover, f))
+			}
 			return w.suspected(w.episode(PrimaryFailover, f))
 		case f.Code == analysis.DeadPrimaryAndReplicas:
 			return Decision{Refused: []string{fmt.Sprintf(
@@ -81,11 +89,30 @@ func (w world) begin() Decision {
 		}
 	}
 	for _, f := range w.Findings {
-		if slices.Contains(deadIntermediate, f.Code) {
+		if _, why := w.replaced(f.At); slices.Contains(deadIntermediate, f.Code) && why == "" {
 			return w.intermediate(w.episode(IntermediateFailover, f))
 		}
 	}
 	return Decision{}
+}
+
+// replaced says whether another server was promoted in the place of k already, and if that one's own failure forbids to promote a third, why.
+func (w world) replaced(k topology.Key) (bool, string) {
+	last := w.lastPromoted()
+	if last == nil || last.Candidate == k || last.Acknowledged != nil {
+		return false, ""
+	}
+	v := w.Snapshot.Server(last.Candidate)
+	switch {
+	case v == nil:
+		return false, ""
+	case v.Up():
+		return true, ""
+	case len(w.Snapshot.Replicas(v.Key)) == 0 && proved(v.Probe.Failure):
+		return false, "" // it died before anybody followed it, so that nobody could witness it; that it refuses connections must do
+	}
+	return true, fmt.Sprintf("%v was promoted in the place of %v and is out of reach (%s): a third server may be promoted only once its own failure is witnessed",
+		v.Key, k, v.Probe.Failure)
 }
 
 func (w world) episode(kind EpisodeKind, f analysis.Finding) Episode {
@@ -509,6 +536,10 @@ func newer(a, b *topology.Instance) bool {
 
 // undo takes back what was done before anything irreversible: the primary answers again.
 func (w world) undo(e Episode) Decision {
+	if v := w.Snapshot.Server(e.Candidate); v != nil && !v.Up() {
+		e.Blocked = fmt.Sprintf("%v answers again, and %v, which may have been opened for writes already, does not: both may take writes", e.Failed, e.Candidate)
+		return Decision{Episode: &e, Wait: e.Blocked, Refused: []string{e.Blocked}}
+	}
 	d := Decision{Episode: &e, Wait: fmt.Sprintf("%v answers again before anybody was promoted: the replicas go back to it", e.Failed)}
 	for _, r := range w.followers(e.Failed) {
 		if c := r.ChannelFrom(e.Failed); !r.MultiSource() && c.IO == topology.Stopped && c.IOErrno == 0 && slices.Contains(e.Witnesses, r.Key) {
@@ -570,18 +601,23 @@ func (w world) lastPromoted() *Episode {
 	return last
 }
 
-// bringHome moves replicas that were out of reach during the failover, and are back now, under the new primary.
+// bringHome moves replicas that were out of reach during a failover, and are back now, under the primary.
 func (w world) bringHome(d *Decision, e Episode) {
 	primary := w.Snapshot.Server(e.Candidate)
 	if primary == nil || !primary.Up() || len(primary.Instance.Channels) > 0 || w.Off != "" || !w.Policy.RecoverPrimary {
 		return
 	}
-	for _, r := range w.followers(e.Failed) {
-		if d.acts(r.Key) || !slices.ContainsFunc(e.Lost, func(l Lost) bool { return l.Key == r.Key }) {
+	for _, old := range w.Episodes {
+		if old.Kind != PrimaryFailover || old.Promoted.IsZero() || old.Acknowledged != nil || old.Failed == primary.Key {
 			continue
 		}
-		if step, _ := w.move(r, *primary, e.Failed, e); step != nil && step.Kind == Repoint {
-			d.Steps = append(d.Steps, *step)
+		for _, r := range w.followers(old.Failed) {
+			if d.acts(r.Key) || r.Key == primary.Key {
+				continue
+			}
+			if step, _ := w.move(r, *primary, old.Failed, old); step != nil && step.Kind == Repoint {
+				d.Steps = append(d.Steps, *step)
+			}
 		}
 	}
 }
@@ -600,6 +636,9 @@ func (w world) intermediate(e Episode) Decision {
 			e.Witnesses = append(e.Witnesses, r.Key)
 		}
 		e.Stage = Committed
+	}
+	if v := w.Snapshot.Server(e.Failed); v == nil || v.Up() {
+		return w.close(e, fmt.Sprintf("%v answers again", e.Failed))
 	}
 	above := w.above(e.Failed)
 	if above == nil {

@@ -117,6 +117,16 @@ type Acknowledgement struct {
 	At      time.Time `json:"at"`
 }
 
+// PromotedLast is the key that the last finished or ongoing promotion of these episodes gave its cluster; zero when there is none that
+// still counts.
+func PromotedLast(episodes []Episode) topology.Key {
+	last := world{Situation{Episodes: episodes}}.lastPromoted()
+	if last == nil || last.Acknowledged != nil {
+		return topology.Key{}
+	}
+	return last.Candidate
+}
+
 // StepKind names an idempotent act at one server.
 type StepKind string
 

@@ -31,7 +31,8 @@ func (p Previewed) Ready() bool { return len(p.Refused) == 0 && p.Outcome != "" 
 // Preview plays the decisions out on paper: every step is taken to succeed at once.
 func Preview(s Situation) Previewed {
 	var p Previewed
-	for range 20 { // a recovery takes some five rounds
+	waited := 0
+	for range 30 { // a recovery takes some five rounds
 		d := Next(s)
 		if p.Candidates == nil {
 			p.Candidates, p.Bound = d.Candidates, d.Bound
@@ -52,7 +53,10 @@ func Preview(s Situation) Previewed {
 			}
 		}
 		if len(d.Steps) == 0 {
-			break
+			if waited++; d.Wait == "" || len(d.Refused) > 0 || waited > 6 {
+				break // what only waits for time to pass goes on by itself
+			}
+			s.Snapshot.At = s.Snapshot.At.Add(500 * time.Millisecond)
 		}
 		s.Snapshot.Servers = slices.Clone(s.Snapshot.Servers)
 		for _, step := range d.Steps {

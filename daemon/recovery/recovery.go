@@ -318,7 +318,7 @@ func text(err error) string {
 
 // situation is all that a decision about the cluster rests on.
 func (r *Runner) situation(cluster string, fleet topology.Snapshot) plan.Situation {
-	s := plan.Situation{Cluster: cluster, Snapshot: fleet.Of(cluster), Thresholds: r.Thresholds(), Policy: r.Policy(cluster), Off: r.Off()}
+	s := plan.Situation{Cluster: cluster, Snapshot: r.Mark(fleet).Of(cluster), Thresholds: r.Thresholds(), Policy: r.Policy(cluster), Off: r.Off()}
 	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -326,6 +326,21 @@ func (r *Runner) situation(cluster string, fleet topology.Snapshot) plan.Situati
 	for _, e := range s.Episodes {
 		if e.Kind == plan.PrimaryFailover && !e.Promoted.IsZero() && !e.Closed.IsZero() && e.Acknowledged == nil {
 			s.Promotions = append(s.Promotions, plan.Promotion{At: e.Promoted, From: e.Failed, To: e.Candidate})
+		}
+	}
+	return s
+}
+
+// Mark adds to a snapshot what the episodes know: who was promoted last.
+func (r *Runner) Mark(s topology.Snapshot) topology.Snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for cluster, episodes := range r.episodes {
+		if k := plan.PromotedLast(episodes); !k.IsZero() {
+			if s.Promoted == nil {
+				s.Promoted = map[string]topology.Key{}
+			}
+			s.Promoted[cluster] = k
 		}
 	}
 	return s

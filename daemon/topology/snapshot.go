@@ -41,6 +41,9 @@ func (s Server) ChannelFrom(k Key) *Channel {
 // Of returns the part of the snapshot that belongs to one cluster.
 func (s Snapshot) Of(cluster string) Snapshot {
 	out := Snapshot{At: s.At}
+	if k, ok := s.Promoted[cluster]; ok {
+		out.Promoted = map[string]Key{cluster: k}
+	}
 	for _, v := range s.Servers {
 		if v.Cluster == cluster {
 			out.Servers = append(out.Servers, v)
@@ -89,12 +92,17 @@ func (s Snapshot) follows(v Server) bool {
 	return slices.ContainsFunc(v.Instance.Channels, func(c Channel) bool { return s.Server(c.Source) != nil })
 }
 
-// Primary returns the primary of a one-cluster snapshot: the root that most servers follow; among equals one that is up and
+// Primary returns the primary of a one-cluster snapshot: the one that was promoted last, unless it follows another server now; else the root that most servers follow; among equals one that is up and
 // writable, then one that is up, then the first by key. nil when the snapshot is empty.
 func (s Snapshot) Primary() *Server {
 	roots := s.Roots()
 	if len(roots) == 0 {
 		return nil
+	}
+	for _, r := range roots {
+		if k, ok := s.Promoted[r.Cluster]; ok && k == r.Key {
+			return s.Server(k)
+		}
 	}
 	weight := func(v Server) int {
 		w := 4 * len(s.Replicas(v.Key))

@@ -222,4 +222,7 @@ type Downtime struct {
 type Snapshot struct {
 	At      time.Time `json:"at"`
 	Servers []Server  `json:"servers"` // sorted by key
+	// Promoted says, by cluster, which server the last failover on record made its primary. Where replicas that were out of reach
+	// then still point to the former one, nothing else tells.
+	Promoted map[string]Key `json:"promoted,omitempty"`
 }

@@ -165,6 +165,9 @@ func (r *run) heal() {
 
 func (r *run) situation() plan.Situation {
 	s := plan.Situation{Cluster: "c", Snapshot: r.Snapshot(), Policy: r.policy, Thresholds: analysis.Defaults, Episodes: r.episodes}
+	if k := plan.PromotedLast(r.episodes); !k.IsZero() {
+		s.Snapshot.Promoted = map[string]topology.Key{"c": k}
+	}
 	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
 	for _, e := range r.episodes {
 		if !e.Promoted.IsZero() && !e.Closed.IsZero() {
