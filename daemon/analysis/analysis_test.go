@@ -91,12 +91,15 @@ db1 never`, `db1 DeadPrimaryWithoutReplicas`},
 		{"a receiver that gave up trying is a witness", `
 db1 down
   db2 ioerr=2003 io=no`, `db1 DeadPrimary`},
-		{"a receiver that fell silent before the primary did tells an old story", `
+		{"a receiver that gave up while the primary still answered tells an old story", `
 db1 down
-  db2 ioerr=2003 io=no io_since=1h`, `db1 UnreachablePrimary, db2 ReplicaFailingToConnect`},
+  db2 ioerr=2003 io=no io_since=6s`, `db1 UnreachablePrimary, db2 ReplicaFailingToConnect`},
 		{"a receiver that gave up after the primary fell silent is a witness", `
 db1 down
   db2 ioerr=2003 io=no io_since=1s`, `db1 DeadPrimary`},
+		{"since when it stands still means nothing where the primary was never seen alive", `
+db1 never
+  db2 ioerr=2003 io=no io_since=1h`, `db1 DeadPrimary`},
 		{"a receiver that was started a moment ago has not tried yet", `
 db1 down
   db2 io=connecting io_since=20ms`, `db1 UnreachablePrimary`},
@@ -449,10 +452,8 @@ db1
 db1
   db5
   db2 down io=no lag=30s rw`, `db2 ReplicaDead`},
-		{"it follows itself", `
-db1
-  db5
-db3 source=db3`, ``},
+		{"who follows itself is no replica of its own", `
+db3 source=db3 down`, `db3 DeadPrimaryWithoutReplicas`},
 	})
 }
 
@@ -517,6 +518,9 @@ db1 mariadb=10.11.6
 db1 mariadb=10.11.6
   db5
   db2 written=0-1-100+7-2-3`, `db2 ErrantGTID`},
+		{"MariaDB: the members of a circle write", `
+db1 mariadb=10.11.6 source=db2 rw
+  db2 written=0-2-101`, ``},
 		{"MariaDB: it was the primary once", `
 db1 mariadb=10.11.6 exec=0-1-200
   db5
@@ -550,6 +554,28 @@ db8:3306: IO thread is connecting for 0.02 s only, of the 0.5 s after which that
 db1:3306: silent for 2 s so far, of the 2.5 s after which silence counts`
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestEvidenceIsSorted(t *testing.T) {
+	found := Analyze(topology.MustParseDrawing(`
+db1 down registered=db2+db3
+  db3 ioerr=2003
+db2 of=db1 never`), Defaults)
+	if len(found) == 0 || len(found[0].Evidence) != 3 || !strings.HasPrefix(found[0].Evidence[1], "db2:3306: does not answer either") {
+		t.Errorf("%+v", found)
+	}
+}
+
+// A snapshot written by hand names no clusters, or not all: its servers are not thrown together for that.
+func TestClustersWithoutNames(t *testing.T) {
+	s := topology.MustParseDrawing("db1\n  db2\ndb8\n  db9 io=no\n  db7")
+	for i := range s.Servers {
+		s.Servers[i].Cluster = ""
+	}
+	found := Analyze(s, Defaults)
+	if got := brief(found); got != "db9 ReplicaStopped" || found[0].Cluster != "db8:3306" {
+		t.Errorf("got %+v", found)
 	}
 }
 

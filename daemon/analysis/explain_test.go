@@ -27,7 +27,7 @@ and in what ` + "`orchestrator analyze`" + ` prints. Each finding comes with a s
 
 A server is called dead only on the word of witnesses: replicas that were asked after it fell silent, and that tried, themselves, to reach it.
 What counts as such, exactly: a receiver that is *connecting*, with an error of connecting or, for half a second at least, with none; or one that stopped with
-an error of connecting after the server fell silent. A receiver that was stopped by somebody has not tried; one that runs contradicts.
+an error of connecting, unless it was seen so already while the server still answered. A receiver that was stopped by somebody has not tried; one that runs contradicts.
 
 This page is made from the table of rules (` + "`go test ./daemon/analysis -update`" + `).
 

@@ -289,7 +289,7 @@ func (v *view) judge(r *topology.Server) replica {
 //
 //   - What was read before the server fell silent describes better days.
 //   - A receiver that stands still without an error was stopped by somebody, and has not tried. One that stopped with a connection error
-//     gave up trying; but if it was seen stopped already before the server fell silent, that error is an old story.
+//     gave up trying; but if it was seen stopped already while the server still answered us, that error is an old story.
 //   - "Connecting" with an error that only a server can send (access denied, too many connections…) proves a living server when it was written.
 //     Nobody knows when that was, so it counts neither way.
 //   - "Connecting" without an error is true of every receiver that was started a moment ago: it must have lasted.
@@ -322,8 +322,8 @@ func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string)
 		return say(cannotTell, "stopped without an error, so it has not tried to reach %v", v.Key)
 	case !connection(c.IOErrno):
 		return say(cannotTell, "stopped (%s), which is no failure to connect", failure(c.IOErrno, ""))
-	case !c.IOSince.IsZero() && c.IOSince.Before(since):
-		return say(cannotTell, "stopped (%s), and was so already before", failure(c.IOErrno, ""))
+	case !c.IOSince.IsZero() && !v.Probe.Answered.Before(c.IOSince):
+		return say(cannotTell, "stopped (%s), and was so already while %v still answered", failure(c.IOErrno, ""), v.Key)
 	}
 	return say(witnesses, "stopped (%s)", failure(c.IOErrno, ""))
 }
