@@ -233,6 +233,12 @@ func (c Config) Thresholds() analysis.Thresholds {
 
 // String is the configuration in force as TOML, without secrets.
 func (c Config) String() string {
+	if c.Discovery.Seeds == nil { // the encoder leaves out what is nil
+		c.Discovery.Seeds = []topology.Key{}
+	}
+	if c.Discovery.Ignore == nil {
+		c.Discovery.Ignore = []*regexp.Regexp{}
+	}
 	var b bytes.Buffer
 	e := toml.NewEncoder(&b)
 	e.Indent = ""
