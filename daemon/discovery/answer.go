@@ -1,0 +1,245 @@
+package discovery
+
+import (
+	"cmp"
+	"log/slog"
+	"reflect"
+	"slices"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+// answer is what a probe returned.
+type answer struct {
+	instance topology.Instance
+	failure  topology.Failure
+	err      error
+}
+
+// finish takes in what a probe returned, and says when the server is due next.
+func (f *Fleet) finish(s *server, flight uint64, asked time.Time, a answer) {
+	now := time.Now()
+	if a.err != nil && a.failure == topology.OK {
+		a.failure = topology.Other
+	}
+	f.metrics.probed(a.failure, now.Sub(asked))
+	if f.servers[s.key] != s { // forgotten, or found to be another one, meanwhile
+		return
+	}
+	s.flight = 0
+	if f.forgotten(s.key) {
+		f.forget(s)
+		return
+	}
+	before := f.significance(s)
+	if !asked.Before(s.probe.Asked) { // a late answer tells what was, and something newer is known
+		if a.failure == topology.OK {
+			s = f.answered(s, asked, a.instance)
+		} else {
+			f.failed(s, asked, a)
+		}
+	}
+	if s == nil || f.servers[s.key] != s {
+		return
+	}
+	s.settle(flight)
+	if !reflect.DeepEqual(before, f.significance(s)) {
+		s.touched = true
+		f.signal()
+	} else if f.inTrouble(s) {
+		f.signal()
+	}
+	if s.flight == 0 {
+		s.due = f.next(s, asked, now)
+		if s.again {
+			s.due, s.again = time.Time{}, false
+		}
+		f.queue.put(s)
+	}
+	f.watch(s)
+}
+
+// settle lets those go who waited for a probe like this one.
+func (s *server) settle(flight uint64) {
+	s.waiters = slices.DeleteFunc(s.waiters, func(w waiter) bool {
+		if w.after < flight {
+			close(w.done)
+			return true
+		}
+		return false
+	})
+}
+
+// failed keeps the books on a probe that was not answered.
+func (f *Fleet) failed(s *server, asked time.Time, a answer) {
+	if s.trial {
+		f.tried[s.key] = time.Now().Add(retry)
+		f.remove(s)
+		return
+	}
+	p := &s.probe
+	news := p.Failure != a.failure
+	if p.Failure == topology.OK {
+		p.FailingSince, p.Failures = asked, 0
+		f.stale = true
+	}
+	p.Asked, p.Failure, p.Error = asked, a.failure, ""
+	p.Failures++
+	if a.err != nil {
+		p.Error = a.err.Error()
+	}
+	if !news {
+		return
+	}
+	f.tally(s)
+	f.log(slog.LevelWarn, "server down", "server", s.key, "failure", a.failure, "err", p.Error)
+	if len(f.replicas[s.key]) > 0 {
+		f.suspect(s)
+	}
+}
+
+// suspect asks at once all those who can bear witness about a server, or take its place.
+func (f *Fleet) suspect(s *server) {
+	for r := range f.replicas[s.key] {
+		f.want(r)
+	}
+	for _, k := range s.sources {
+		if t := f.servers[k]; t != nil {
+			f.want(t)
+		}
+		for r := range f.replicas[k] {
+			if r != s {
+				f.want(r)
+			}
+		}
+	}
+}
+
+// answered takes in what a server said; it returns the server that it belongs to, which may be one known before under
+// another name, or nil.
+func (f *Fleet) answered(s *server, asked time.Time, said topology.Instance) *server {
+	was := s.probe
+	i := copyInstance(said)
+	since(&i, s, asked)
+	old := s.instance
+	s.instance = &i
+	s.probe = topology.Probe{Asked: asked, Answered: asked}
+	if old != nil && !near(old.StartedAt, i.StartedAt) { // it was restarted between two polls
+		s.touched = true
+		f.signal()
+	}
+	if !s.trial && (was.Failure != topology.OK || was.Answered.IsZero()) {
+		f.stale = true
+		f.tally(s)
+		f.log(slog.LevelInfo, "server up", "server", s.key, "after", was.Failure)
+		select {
+		case s.revived <- struct{}{}:
+		default:
+		}
+	}
+	uuid := ""
+	if old != nil {
+		uuid = old.UUID
+		if old.ReadOnly != i.ReadOnly {
+			f.stale = true
+		}
+	}
+	f.learn(s, uuid)
+	s = f.identify(s)
+	if s == nil {
+		return nil
+	}
+	f.link(s)
+	f.testify(s)
+	for n, c := range i.Channels {
+		if n < len(s.sources) && s.sources[n] == f.canon(c.Source) { // else it is known by its UUID, under another name
+			f.add(c.Source, s.key.String())
+		}
+	}
+	for _, k := range i.Registered {
+		f.add(k, s.key.String())
+	}
+	f.prefer(s)
+	return s
+}
+
+// since fills in how long each receiver has been as it is.
+func since(i *topology.Instance, s *server, asked time.Time) {
+	for n := range i.Channels {
+		c := &i.Channels[n]
+		if !c.IOSince.IsZero() {
+			continue
+		}
+		c.IOSince = asked
+		if !s.up() {
+			continue
+		}
+		for _, o := range s.instance.Channels {
+			if o.Name == c.Name && o.Source == c.Source && o.IO == c.IO && !o.IOSince.IsZero() {
+				c.IOSince = o.IOSince
+			}
+		}
+	}
+}
+
+// significant is what of a server matters for decisions: no positions, no lag, no times.
+type significant struct {
+	key      topology.Key
+	failure  topology.Failure
+	up       bool
+	uuid     string
+	id       uint32
+	flags    [5]bool
+	semiSync topology.SemiSync
+	stalled  string
+	channels []topology.Channel
+	names    int
+}
+
+func (f *Fleet) significance(s *server) significant {
+	out := significant{key: s.key, failure: s.probe.Failure, up: s.up(), names: len(s.names)}
+	i := s.instance
+	if i == nil {
+		return out
+	}
+	out.uuid, out.id, out.semiSync = i.UUID, i.ServerID, i.SemiSync
+	out.flags = [5]bool{i.ReadOnly, i.SuperReadOnly, i.LogBin, i.LogReplicaUpdates, i.GTID}
+	if i.Stalled != nil {
+		out.stalled = cmp.Or(i.Stalled.Cause, "unknown")
+	}
+	for n, c := range i.Channels {
+		source := c.Source
+		if n < len(s.sources) {
+			source = s.sources[n]
+		}
+		out.channels = append(out.channels, topology.Channel{Name: c.Name, Source: source, SourceUUID: c.SourceUUID, IO: c.IO, SQL: c.SQL,
+			IOErrno: c.IOErrno, SQLErrno: c.SQLErrno, AutoPosition: c.AutoPosition, Delay: c.Delay})
+	}
+	return out
+}
+
+// inTrouble says whether a server with replicas fails in the cluster of this one. Clusters are as Snapshot named them last: whoever
+// was found since counts as in trouble with anybody.
+func (f *Fleet) inTrouble(s *server) bool {
+	if f.trouble == nil {
+		f.trouble = map[string]bool{}
+		for t := range f.down {
+			if len(f.replicas[t.key]) > 0 {
+				f.trouble[f.names[t.key]] = true
+			}
+		}
+	}
+	name := f.names[s.key]
+	return f.trouble[name] || f.trouble[""] || name == "" && len(f.trouble) > 0
+}
+
+// tally keeps the set of failing servers.
+func (f *Fleet) tally(s *server) {
+	if s.failing() && f.servers[s.key] == s {
+		f.down[s] = struct{}{}
+	} else {
+		delete(f.down, s)
+	}
+	f.trouble = nil
+}

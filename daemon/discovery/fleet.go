@@ -1,0 +1,498 @@
+// Package discovery decides whom to probe when, finds the neighbours of whoever answers, and keeps the fleet in memory.
+//
+// It talks to no server itself (see daemon/mysql, which is its Prober), judges nothing (see analysis) and stores nothing (see Dirty
+// and Restore). The one idea: one queue of servers ordered by when they are due; a poll, a suspicion, a look on request and a socket
+// that closed differ only in what they write into that queue, so that one bound on probes holds for all of them.
+package discovery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"orchestrator/daemon/topology"
+)
+
+// Prober asks servers. Probe returns within a deadline of its own; what it returns is the fleet's from then on. Watch blocks until
+// an idle connection to the server is closed by the other side, and returns nil then; an error when it can't connect or ctx ends.
+type Prober interface {
+	Probe(ctx context.Context, k topology.Key) (topology.Instance, topology.Failure, error)
+	Watch(ctx context.Context, k topology.Key) error
+	Forget(k topology.Key)
+}
+
+// Options of a Fleet. The functions must not call the Fleet.
+type Options struct {
+	Seeds       []topology.Key
+	Poll        time.Duration    // how often a server is asked; 0 is 1 s
+	MaxBackoff  time.Duration    // a dead server is asked at least this often; 0 is 30 s
+	Concurrency int              // scheduled probes at a time; 0 is 300. Urgent ones may take as many again.
+	Ignore      []*regexp.Regexp // matched against host:port: never looked at
+	// Silence is how long a server must time out before it can be called dead: within it, it is asked at least twice.
+	Silence time.Duration
+	// Resolve says which of its names a server goes by: "given" (also ""; the one seen first, seeds before others), "hostname"
+	// (@@hostname) or "report_host"; the last two only where the server answers under that name too.
+	Resolve    string
+	Declared   func(*topology.Server)  // fills what people declared; nil: nothing
+	Forgotten  func(topology.Key) bool // never added, and dropped at the next turn; nil: none
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// ErrRefused is returned by DiscoverNow for a server that is ignored or forgotten.
+var ErrRefused = errors.New("not looked at")
+
+// Fleet is all that is known of the servers.
+type Fleet struct {
+	prober  Prober
+	o       Options
+	metrics *metrics
+	changed chan struct{}
+	wake    chan struct{} // tells the loop that something became due before its timer
+	over    chan struct{} // closed when Run has ended
+	wg      sync.WaitGroup
+
+	mu       sync.Mutex
+	after    []func()        // run by unlock, out of the lock: logging, and calls of the prober that may block
+	ctx      context.Context // of Run; nil before it and after it
+	began    bool
+	servers  map[topology.Key]*server
+	aliases  map[topology.Key]topology.Key // other names of servers, to the key in servers
+	buried   map[topology.Key]topology.Key // names of forgotten servers, to the key under which they were forgotten
+	close    map[topology.Key]bool         // StayClose
+	found    int                           // servers found so far
+	queue    queue
+	alarm    time.Time // for when the timer of the loop is set
+	flights  uint64    // probes started so far
+	inflight int
+
+	// Who replicates from whom, under canonical keys, and what could change that: see links.go.
+	replicas map[topology.Key]map[*server]struct{}
+	refs     map[ref]map[*server]struct{}
+	byUUID   map[string]map[*server]struct{}
+	clones   map[[2]topology.Key]bool   // pairs with one UUID that are two servers, once logged
+	tried    map[topology.Key]time.Time // canonical keys that were tried in vain, not to be tried before
+
+	names   map[topology.Key]string // clusters; sticky
+	stale   bool                    // names must be computed anew
+	down    map[*server]struct{}    // those that fail
+	trouble map[string]bool         // clusters in which a server with replicas fails; nil: compute anew
+}
+
+// server is what the fleet keeps of one server; everything in it belongs to Fleet.mu.
+type server struct {
+	key      topology.Key
+	order    int  // in which it was found
+	seed     bool // named by the configuration or by a person
+	restored bool
+	// trial marks a key that was made up from what a server says of itself: it counts only once it answers as that server.
+	trial    bool
+	probe    topology.Probe
+	instance *topology.Instance // never changed once it is set: Snapshot copies it
+	names    []topology.Key     // sorted
+	sources  []topology.Key     // canonical, a channel each
+	refs     []ref
+
+	due     time.Time // zero: at once
+	index   int       // in the queue; -1: not in it
+	flight  uint64    // number of the probe under way; 0: none
+	again   bool      // wanted once more when that ends
+	waiters []waiter
+
+	unwatch context.CancelFunc // nil while not watched
+	revived chan struct{}      // tells the watcher that the server answers again
+
+	touched bool             // something storable may have changed
+	stored  *topology.Server // as Dirty returned it last
+}
+
+// waiter wants the end of a probe that began after that number of probes.
+type waiter struct {
+	after uint64
+	done  chan struct{}
+}
+
+func (s *server) failing() bool { return s.probe.Failure != topology.OK }
+
+func (s *server) up() bool { return !s.failing() && !s.probe.Answered.IsZero() && s.instance != nil }
+
+// New makes a Fleet that knows the seeds; nothing is asked before Run.
+func New(p Prober, o Options) *Fleet {
+	if o.Poll <= 0 {
+		o.Poll = time.Second
+	}
+	if o.MaxBackoff <= 0 {
+		o.MaxBackoff = 30 * time.Second
+	}
+	if o.Concurrency <= 0 {
+		o.Concurrency = 300
+	}
+	if o.Forgotten == nil {
+		o.Forgotten = func(topology.Key) bool { return false }
+	}
+	if o.Declared == nil {
+		o.Declared = func(*topology.Server) {}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	f := &Fleet{
+		prober: p, o: o,
+		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), over: make(chan struct{}),
+		servers: map[topology.Key]*server{}, aliases: map[topology.Key]topology.Key{}, buried: map[topology.Key]topology.Key{},
+		close:    map[topology.Key]bool{},
+		replicas: map[topology.Key]map[*server]struct{}{}, refs: map[ref]map[*server]struct{}{},
+		byUUID: map[string]map[*server]struct{}{}, clones: map[[2]topology.Key]bool{}, tried: map[topology.Key]time.Time{},
+		names: map[topology.Key]string{}, down: map[*server]struct{}{},
+	}
+	f.metrics = newMetrics(o.Registerer, f)
+	f.mu.Lock()
+	defer f.unlock()
+	for _, k := range o.Seeds {
+		if s := f.add(k, "seed"); s != nil {
+			s.seed = true
+		}
+	}
+	return f
+}
+
+// unlock lets go of the lock, then does what must not be done while holding it.
+func (f *Fleet) unlock() {
+	after := f.after
+	f.after = nil
+	f.mu.Unlock()
+	for _, do := range after {
+		do()
+	}
+}
+
+func (f *Fleet) log(level slog.Level, event string, args ...any) {
+	f.after = append(f.after, func() { f.o.Logger.Log(context.Background(), level, event, args...) })
+}
+
+// Run probes until ctx ends, and waits for all that it started. It can be called once.
+func (f *Fleet) Run(ctx context.Context) error {
+	f.mu.Lock()
+	if f.began {
+		f.unlock()
+		return errors.New("run discovery: it runs or has ended already; make a new one")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f.began, f.ctx = true, ctx
+	f.unlock()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		timer.Reset(f.turn())
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-f.wake:
+		}
+	}
+	f.mu.Lock()
+	f.ctx = nil // nothing is started from here on
+	f.unlock()
+	f.wg.Wait()
+	close(f.over)
+	return nil
+}
+
+// turn starts what is due, and says how long nothing else will be.
+func (f *Fleet) turn() time.Duration {
+	f.mu.Lock()
+	defer f.unlock()
+	now := time.Now()
+	f.dispatch(now)
+	f.alarm = now.Add(time.Minute)
+	if len(f.queue) > 0 && f.queue[0].due.After(now) && f.queue[0].due.Before(f.alarm) {
+		f.alarm = f.queue[0].due
+	}
+	return f.alarm.Sub(now)
+}
+
+// Changed signals that something changed that matters for a decision; positions and lag do not. While a server with replicas fails,
+// every probe in its cluster signals. One signal may stand for many changes.
+func (f *Fleet) Changed() <-chan struct{} { return f.changed }
+
+func (f *Fleet) signal() {
+	select {
+	case f.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Discover adds a server, to be probed at once; it is refused silently where it is ignored or forgotten.
+func (f *Fleet) Discover(k topology.Key) {
+	f.mu.Lock()
+	defer f.unlock()
+	f.discover(k)
+}
+
+func (f *Fleet) discover(k topology.Key) (s *server, added bool) {
+	if s := f.at(k); s != nil {
+		s.seed, s.trial = true, false
+		return s, false
+	}
+	s = f.add(k, "request")
+	if s != nil {
+		s.seed = true
+		f.dispatch(time.Now())
+	}
+	return s, s != nil
+}
+
+// DiscoverNow adds a server and probes it before it returns. One that does not answer, and that nobody else speaks of, is not kept.
+func (f *Fleet) DiscoverNow(ctx context.Context, k topology.Key) (topology.Server, error) {
+	f.mu.Lock()
+	s, added := f.discover(k)
+	f.unlock()
+	if s == nil {
+		return topology.Server{}, fmt.Errorf("discover %v: %w: it matches the ignore list or is forgotten; take it off there first", k, ErrRefused)
+	}
+	f.Look(ctx, k)
+	f.mu.Lock()
+	defer f.unlock()
+	s = f.at(k)
+	switch {
+	case s == nil:
+		return topology.Server{}, fmt.Errorf("discover %v: it was forgotten meanwhile", k)
+	case s.probe.Asked.IsZero():
+		if err := ctx.Err(); err != nil {
+			return topology.Server{}, fmt.Errorf("discover %v: no answer yet: %w", k, err)
+		}
+		return topology.Server{}, fmt.Errorf("discover %v: discovery has ended", k)
+	case s.failing():
+		err := fmt.Errorf("discover %v: %s: %s", k, s.probe.Failure, s.probe.Error)
+		if added && s.instance == nil && len(f.replicas[s.key]) == 0 {
+			f.remove(s)
+			f.log(slog.LevelInfo, "server not kept", "server", s.key, "why", "it did not answer")
+		}
+		return topology.Server{}, err
+	}
+	out := f.export(s)
+	f.o.Declared(&out)
+	return out, nil
+}
+
+// Forget drops a server with all its names. It comes back when somebody discovers it, or when a neighbour names it, unless
+// Options.Forgotten says that it stays forgotten.
+func (f *Fleet) Forget(k topology.Key) {
+	f.mu.Lock()
+	defer f.unlock()
+	if s := f.at(k); s != nil {
+		f.forget(s)
+	}
+}
+
+func (f *Fleet) forget(s *server) {
+	for _, n := range append([]topology.Key{s.key}, s.names...) {
+		f.buried[n] = s.key
+	}
+	f.log(slog.LevelInfo, "server forgotten", "server", s.key)
+	f.remove(s)
+	delete(f.names, s.key)
+	f.signal()
+}
+
+// Restore adds servers as a store remembered them, before Run. What they said in an earlier life tells who they are and who
+// replicates from whom, but no server counts as up (its Probe is zero) before it has answered in this one.
+func (f *Fleet) Restore(servers []topology.Server) {
+	f.mu.Lock()
+	defer f.unlock()
+	known := map[*server]string{}
+	servers = slices.Clone(servers)
+	slices.SortFunc(servers, func(a, b topology.Server) int { return a.Key.Compare(b.Key) })
+	for _, v := range servers {
+		s := f.at(v.Key)
+		if s == nil {
+			if s = f.add(v.Key, ""); s == nil {
+				continue
+			}
+			s.due = time.Now().Add(phase(s.key, min(f.o.Poll, time.Second)))
+			f.queue.put(s)
+		}
+		if s.key != v.Key || s.instance != nil {
+			continue // a name of another one by now
+		}
+		s.restored = true
+		if v.Cluster != "" {
+			f.names[s.key] = v.Cluster
+		}
+		if v.Instance != nil {
+			i := copyInstance(*v.Instance)
+			s.instance = &i
+			f.learn(s, "")
+			f.link(s)
+		}
+		for _, n := range v.Names {
+			if f.at(n) == nil {
+				s.names = insert(s.names, n)
+				f.aliases[n] = s.key
+				f.relink(ref{key: n})
+			}
+		}
+		known[s] = v.Cluster
+	}
+	for s, cluster := range known {
+		stored := storable(f.export(s))
+		stored.Cluster = cluster
+		s.stored = &stored
+	}
+}
+
+// StayClose replaces the set of servers that are asked at every Poll however long they have been dead.
+func (f *Fleet) StayClose(keys ...topology.Key) {
+	f.mu.Lock()
+	defer f.unlock()
+	clear(f.close)
+	for _, k := range keys {
+		f.close[k] = true
+		f.close[f.canon(k)] = true
+		if s := f.at(k); s != nil && s.failing() && s.index >= 0 {
+			if soon := time.Now().Add(f.o.Poll); s.due.After(soon) {
+				s.due = soon
+				f.queue.put(s)
+				f.rouse()
+			}
+		}
+	}
+}
+
+// Look probes these servers now, side by side, and waits for the answers, until ctx ends or Run has; before Run it waits for that.
+// A probe that was under way when Look was called is no answer: it is waited for, and another one follows.
+func (f *Fleet) Look(ctx context.Context, keys ...topology.Key) {
+	f.mu.Lock()
+	if f.began && f.ctx == nil {
+		f.unlock()
+		return
+	}
+	var wait []chan struct{}
+	var seen []*server
+	for _, k := range keys {
+		s := f.at(k)
+		if s == nil || slices.Contains(seen, s) {
+			continue
+		}
+		seen = append(seen, s)
+		w := waiter{after: f.flights, done: make(chan struct{})}
+		s.waiters = append(s.waiters, w)
+		wait = append(wait, w.done)
+		f.want(s)
+	}
+	f.dispatch(time.Now())
+	f.unlock()
+	for _, done := range wait {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return
+		case <-f.over:
+			return
+		}
+	}
+}
+
+// at finds a server under any of its names; nil when nobody has it.
+func (f *Fleet) at(k topology.Key) *server { return f.servers[f.canon(k)] }
+
+// canon is the key under which a server is kept.
+func (f *Fleet) canon(k topology.Key) topology.Key {
+	if c, ok := f.aliases[k]; ok {
+		return c
+	}
+	return k
+}
+
+// welcome says whether a server may be looked at.
+func (f *Fleet) welcome(k topology.Key) bool {
+	if k.Host == "" || k.Port == 0 || strings.HasPrefix(k.Host, "//") { // "//" marks a source that was detached on purpose
+		return false
+	}
+	if f.forgotten(k) {
+		return false
+	}
+	text := k.String()
+	return !slices.ContainsFunc(f.o.Ignore, func(r *regexp.Regexp) bool { return r.MatchString(text) })
+}
+
+func (f *Fleet) forgotten(k topology.Key) bool {
+	if f.o.Forgotten(k) {
+		return true
+	}
+	under, ok := f.buried[k]
+	return ok && under != k && f.o.Forgotten(under)
+}
+
+// add puts a server that nobody has into the fleet, due at once; nil where it is not welcome. from is for the log.
+func (f *Fleet) add(k topology.Key, from string) *server {
+	if s := f.at(k); s != nil {
+		return s
+	}
+	if !f.welcome(k) {
+		return nil
+	}
+	f.found++
+	s := &server{key: k, order: f.found, index: -1, revived: make(chan struct{}, 1), touched: true}
+	f.servers[k] = s
+	f.queue.put(s)
+	f.stale = true
+	if from != "" {
+		f.log(slog.LevelInfo, "server found", "server", k, "from", from)
+	}
+	f.signal()
+	f.rouse()
+	return s
+}
+
+// remove takes a server out of the fleet; a probe of it that is under way comes to nothing.
+func (f *Fleet) remove(s *server) {
+	f.queue.drop(s)
+	delete(f.servers, s.key)
+	for _, n := range s.names {
+		delete(f.aliases, n)
+	}
+	f.unlearn(s)
+	f.unlink(s)
+	f.watch(s)
+	for _, w := range s.waiters {
+		close(w.done)
+	}
+	s.waiters = nil
+	f.relink(ref{key: s.key})
+	for _, n := range s.names {
+		f.relink(ref{key: n})
+	}
+	f.stale = true
+	f.tally(s)
+	k := s.key
+	f.after = append(f.after, func() { f.prober.Forget(k) })
+}
+
+func insert(keys []topology.Key, k topology.Key) []topology.Key {
+	if slices.Contains(keys, k) {
+		return keys
+	}
+	keys = append(slices.Clone(keys), k)
+	slices.SortFunc(keys, topology.Key.Compare)
+	return keys
+}
+
+func sortedServers(set map[*server]struct{}) []*server {
+	out := make([]*server, 0, len(set))
+	for s := range set {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b *server) int { return cmp.Or(a.key.Compare(b.key), cmp.Compare(a.order, b.order)) })
+	return out
+}

@@ -1,0 +1,240 @@
+package discovery
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+// retry is after how long a name is tried again that a server gives itself, and under which it did not answer.
+const retry = 5 * time.Minute
+
+// learn notes the UUID of a server; before is the one that it had.
+func (f *Fleet) learn(s *server, before string) {
+	uuid := s.instance.UUID
+	if uuid == before {
+		if uuid != "" {
+			put(f.byUUID, uuid, s)
+		}
+		return
+	}
+	if before != "" {
+		take(f.byUUID, before, s)
+	}
+	if uuid != "" {
+		put(f.byUUID, uuid, s)
+	}
+	if before != "" && len(s.names) > 0 { // another server answers at this address: nobody knows whose the other names are now
+		names := s.names
+		s.names = nil
+		for _, n := range names {
+			delete(f.aliases, n)
+			f.add(n, "a former name of "+s.key.String())
+			f.relink(ref{key: n})
+		}
+	}
+	f.relink(ref{uuid: before}, ref{uuid: uuid}, ref{key: s.key})
+}
+
+func (f *Fleet) unlearn(s *server) {
+	if s.instance != nil {
+		uuid := s.instance.UUID
+		take(f.byUUID, uuid, s)
+		f.relink(ref{uuid: uuid})
+	}
+}
+
+// identify finds out whether a server that has just answered is one that is known under another key already, and returns the one
+// that is kept; nil for a trial that was somebody else.
+func (f *Fleet) identify(s *server) *server {
+	if s.instance.UUID != "" {
+		for _, o := range sortedServers(f.byUUID[s.instance.UUID]) {
+			if o == s || !o.up() {
+				continue
+			}
+			if why, clone := differ(s, o); why != "" {
+				f.cloned(s, o, why, clone)
+				continue
+			}
+			keep, drop := f.choose(s, o)
+			f.merge(keep, drop)
+			s = keep
+		}
+	}
+	if s.trial {
+		f.tried[s.key] = time.Now().Add(retry)
+		f.remove(s)
+		return nil
+	}
+	return s
+}
+
+// differ says why two servers that give one UUID are not one server; "" when they are. A server that was cloned with its UUID is the
+// danger: whoever takes two such servers for one moves replicas to the wrong one. clone is false where it may be a matter of
+// time only.
+func differ(a, b *server) (why string, clone bool) {
+	x, y := a.instance, b.instance
+	switch {
+	case x.ServerID != y.ServerID:
+		return fmt.Sprintf("server_id %d and %d", x.ServerID, y.ServerID), true
+	case !strings.EqualFold(x.Hostname, y.Hostname) || x.Port != y.Port:
+		return fmt.Sprintf("they call themselves %s:%d and %s:%d", x.Hostname, x.Port, y.Hostname, y.Port), true
+	}
+	apart := x.StartedAt.Sub(y.StartedAt).Abs()
+	if apart <= 2*time.Second { // each is exact to a second
+		return "", false
+	}
+	settled := a.probe.Answered.Sub(y.StartedAt) > patience && b.probe.Answered.Sub(x.StartedAt) > patience
+	return fmt.Sprintf("one was started %v after the other", apart.Round(time.Second)), settled
+}
+
+func (f *Fleet) cloned(a, b *server, why string, sure bool) {
+	if b.key.Compare(a.key) < 0 {
+		a, b = b, a
+	}
+	pair := [2]topology.Key{a.key, b.key}
+	if !sure || f.clones[pair] {
+		return
+	}
+	f.clones[pair] = true
+	f.log(slog.LevelWarn, "two servers have one UUID; give one of them its own (remove auto.cnf from its data directory and restart it)",
+		"server", a.key, "other", b.key, "uuid", a.instance.UUID, "why", why)
+}
+
+// choose says under which of two keys a server is kept.
+func (f *Fleet) choose(a, b *server) (keep, drop *server) {
+	k := f.preferred(*a.instance)
+	switch {
+	case k == a.key:
+		return a, b
+	case k == b.key:
+		return b, a
+	case a.trial != b.trial:
+		if a.trial {
+			return b, a
+		}
+	case a.seed != b.seed:
+		if b.seed {
+			return b, a
+		}
+	case b.order < a.order:
+		return b, a
+	}
+	return a, b
+}
+
+// preferred is the key that a server should go by; zero where it is that under which it was found.
+func (f *Fleet) preferred(i topology.Instance) topology.Key {
+	host := ""
+	switch f.o.Resolve {
+	case "hostname":
+		host = i.Hostname
+	case "report_host":
+		host = i.ReportHost
+	}
+	host = strings.ToLower(host)
+	if host == "" || i.Port == 0 || strings.HasPrefix(host, "localhost") { // that would be a server on our own machine
+		return topology.Key{}
+	}
+	return topology.Key{Host: host, Port: i.Port}
+}
+
+// prefer tries the key that a server should go by. The name counts once the same server answers under it; until then, and where it never
+// does, the server stays what it was called.
+func (f *Fleet) prefer(s *server) {
+	k := f.preferred(*s.instance)
+	if k.IsZero() || k == s.key || f.servers[k] != nil || time.Now().Before(f.tried[k]) || !f.welcome(k) {
+		return
+	}
+	if c, ok := f.aliases[k]; ok {
+		if c != s.key {
+			return
+		}
+		delete(f.aliases, k)
+		s.names = without(s.names, k)
+		f.relink(ref{key: k})
+	}
+	if t := f.add(k, ""); t != nil {
+		t.trial = true
+		f.stale = true
+	}
+}
+
+// merge makes one server of two.
+func (f *Fleet) merge(keep, drop *server) {
+	f.log(slog.LevelInfo, "one server under two names", "server", keep.key, "also", drop.key)
+	if drop.probe.Asked.After(keep.probe.Asked) {
+		keep.probe = drop.probe
+		if drop.instance != nil {
+			before := ""
+			if keep.instance != nil {
+				before = keep.instance.UUID
+			}
+			keep.instance = drop.instance
+			f.learn(keep, before)
+		}
+	}
+	keep.order = min(keep.order, drop.order)
+	keep.seed = keep.seed || drop.seed
+	keep.restored = keep.restored || drop.restored
+	keep.trial = false
+	keep.again = keep.again || drop.again
+	keep.touched = true
+	names := append([]topology.Key{drop.key}, drop.names...)
+	cluster := f.names[drop.key]
+	waiters := drop.waiters
+	drop.waiters, drop.names = nil, nil
+	f.remove(drop)
+	for _, n := range names {
+		f.aliases[n] = keep.key
+		keep.names = insert(keep.names, n)
+	}
+	for _, n := range names {
+		f.relink(ref{key: n})
+	}
+	f.link(keep)
+	if len(waiters) > 0 {
+		keep.waiters = append(keep.waiters, waiters...)
+		f.want(keep)
+	}
+	delete(f.names, drop.key)
+	if f.names[keep.key] == "" {
+		f.names[keep.key] = cluster
+	}
+	if cluster == drop.key.String() && !drop.restored { // a name that nobody has relied on yet
+		for k, n := range f.names {
+			if n == cluster {
+				f.names[k] = keep.key.String()
+			}
+		}
+	}
+	f.stale = true
+	f.tally(keep)
+	f.watch(keep)
+}
+
+// testify drops addresses at which nobody ever answered us, when a replica that is connected there says whose they are.
+func (f *Fleet) testify(s *server) {
+	for n, c := range s.instance.Channels {
+		if c.IO != topology.Running || n >= len(s.sources) || s.sources[n] == c.Source {
+			continue
+		}
+		o, t := f.servers[c.Source], f.servers[s.sources[n]]
+		if o != nil && t != nil && o != t && o != s && o.instance == nil && !o.seed && o.probe.Answered.IsZero() {
+			f.merge(t, o)
+		}
+	}
+}
+
+func without(keys []topology.Key, k topology.Key) []topology.Key {
+	var out []topology.Key
+	for _, o := range keys {
+		if o != k {
+			out = append(out, o)
+		}
+	}
+	return out
+}

@@ -1,0 +1,74 @@
+package discovery
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"orchestrator/daemon/topology"
+)
+
+type metrics struct {
+	probes   *prometheus.CounterVec
+	seconds  prometheus.Histogram
+	lateness prometheus.Histogram
+	closed   prometheus.Counter
+}
+
+// outcomes are the values of the label outcome.
+var outcomes = map[topology.Failure]string{
+	topology.OK: "ok", topology.Refused: "refused", topology.Reset: "reset", topology.Timeout: "timeout", topology.Shutdown: "shutdown",
+	topology.TooMany: "too_many_connections", topology.Denied: "access_denied", topology.TLSError: "tls", topology.Alien: "not_mysql",
+	topology.NoHost: "no_such_host", topology.Other: "other",
+}
+
+func newMetrics(reg prometheus.Registerer, f *Fleet) *metrics {
+	m := &metrics{
+		probes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_discovery_probes_total",
+			Help: "Probes of servers that ended, by outcome: ok, or how they failed."}, []string{"outcome"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "orchestrator_discovery_probe_duration_seconds",
+			Help: "Time that probes of servers took.", Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 10)}),
+		lateness: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "orchestrator_discovery_probe_lateness_seconds",
+			Help: "How much later than scheduled polls began; more than milliseconds asks for more discovery.concurrency.", Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9)}),
+		closed: prometheus.NewCounter(prometheus.CounterOpts{Name: "orchestrator_discovery_watches_closed_total",
+			Help: "Watched connections that servers with replicas closed."}),
+	}
+	for _, o := range outcomes {
+		m.probes.WithLabelValues(o)
+	}
+	if reg == nil {
+		return m
+	}
+	reg.MustRegister(m.probes, m.seconds, m.lateness, m.closed)
+	for state, is := range map[string]func(*server) bool{
+		"up":      (*server).up,
+		"failing": (*server).failing,
+		"unknown": func(s *server) bool { return !s.up() && !s.failing() },
+	} {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_discovery_servers",
+			Help: "Servers known, by state: up, failing, unknown (not asked yet).", ConstLabels: prometheus.Labels{"state": state}},
+			func() float64 { return f.count(is) }))
+	}
+	return m
+}
+
+func (m *metrics) probed(failure topology.Failure, took time.Duration) {
+	outcome, ok := outcomes[failure]
+	if !ok {
+		outcome = outcomes[topology.Other]
+	}
+	m.probes.WithLabelValues(outcome).Inc()
+	m.seconds.Observe(took.Seconds())
+}
+
+func (f *Fleet) count(is func(*server) bool) float64 {
+	f.mu.Lock()
+	defer f.unlock()
+	n := 0
+	for _, s := range f.servers {
+		if !s.trial && is(s) {
+			n++
+		}
+	}
+	return float64(n)
+}

@@ -1,0 +1,204 @@
+package discovery
+
+import (
+	"container/heap"
+	"hash/fnv"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+const (
+	// patience is how long a failing server is asked at every Poll before it is asked less and less often.
+	patience = 10 * time.Second
+	// recheck is after how long a server that has replicas and whose process seems gone is asked again; it doubles, up to Poll.
+	recheck = 50 * time.Millisecond
+	// shortest gap between the end of a probe and the next one that nobody asked for.
+	breath = 5 * time.Millisecond
+)
+
+// eagerness is how often the replicas of a server are asked that has been failing for so long: what their receivers say
+// changes within tens of milliseconds of a crash, and a verdict waits for it.
+func eagerness(failing, poll time.Duration) time.Duration {
+	switch {
+	case failing < 500*time.Millisecond:
+		return min(25*time.Millisecond, poll)
+	case failing < 2*time.Second:
+		return min(100*time.Millisecond, poll)
+	case failing < patience:
+		return min(250*time.Millisecond, poll)
+	}
+	return poll
+}
+
+// next says when a server is due whose last probe began at asked.
+func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
+	poll := f.o.Poll
+	wait := poll
+	failing := time.Duration(0)
+	if s.failing() {
+		failing = now.Sub(s.probe.FailingSince)
+		switch {
+		case len(f.replicas[s.key]) > 0:
+			switch s.probe.Failure {
+			case topology.Refused, topology.Reset, topology.Shutdown: // over in milliseconds, one way or the other
+				wait = min(poll, recheck<<min(s.probe.Failures-1, 16))
+			default:
+				if f.o.Silence > 0 {
+					wait = min(poll, f.o.Silence/2)
+				}
+			}
+		case failing < patience || f.close[s.key]:
+		default: // a fifth of the time that it has been dead: each wait is longer than the one before by that much
+			wait = max(poll, min(f.o.MaxBackoff, failing/5))
+			wait -= phase(s.key, wait/10)
+		}
+	}
+	if failing < patience {
+		for _, k := range s.sources {
+			if t := f.servers[k]; t != nil && t.failing() {
+				wait = min(wait, eagerness(now.Sub(t.probe.FailingSince), poll))
+			}
+		}
+	}
+	if wait == poll && !s.failing() {
+		return onBeat(s.key, poll, now)
+	}
+	due := asked.Add(wait)
+	if soonest := now.Add(min(breath, wait)); due.Before(soonest) {
+		return soonest
+	}
+	return due
+}
+
+// onBeat is the server's next own moment in the rhythm of polls: the moments of a fleet are spread over the whole interval, and stay.
+func onBeat(k topology.Key, poll time.Duration, now time.Time) time.Time {
+	behind := time.Duration((now.UnixNano() - int64(phase(k, poll))) % int64(poll))
+	if behind < 0 {
+		behind += poll
+	}
+	wait := poll - behind
+	if wait < poll/10 { // it was asked for this beat already: clocks differ by a little
+		wait += poll
+	}
+	return now.Add(wait)
+}
+
+// phase spreads servers over an interval by their keys.
+func phase(k topology.Key, over time.Duration) time.Duration {
+	if over <= 0 {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write([]byte(k.String())) // never fails
+	return time.Duration(h.Sum64() % uint64(over))
+}
+
+// want makes a server due at once; when it is being asked, once more after that.
+func (f *Fleet) want(s *server) {
+	if s.flight != 0 {
+		s.again = true
+		return
+	}
+	s.due = time.Time{}
+	f.queue.put(s)
+}
+
+// rouse has the loop look at the queue when its timer is set too late for it.
+func (f *Fleet) rouse() {
+	if len(f.queue) == 0 || !f.queue[0].due.Before(f.alarm) {
+		return
+	}
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// dispatch starts what is due, as far as there is room. Each end of a probe makes room, and dispatches again.
+func (f *Fleet) dispatch(now time.Time) {
+	for f.ctx != nil && len(f.queue) > 0 {
+		s := f.queue[0]
+		room := f.o.Concurrency
+		if s.due.IsZero() { // urgent: not held up by a fleet of dead servers that take a deadline each
+			room *= 2
+		}
+		if s.due.After(now) || f.inflight >= room {
+			break
+		}
+		f.queue.drop(s)
+		if !s.due.IsZero() {
+			f.metrics.lateness.Observe(now.Sub(s.due).Seconds())
+		}
+		f.start(s)
+	}
+	f.rouse()
+}
+
+func (f *Fleet) start(s *server) {
+	f.flights++
+	f.inflight++
+	s.flight = f.flights
+	ctx, k, flight := f.ctx, s.key, s.flight
+	f.wg.Go(func() {
+		asked := time.Now()
+		i, failure, err := f.prober.Probe(ctx, k)
+		f.mu.Lock()
+		defer f.unlock()
+		f.inflight--
+		if ctx.Err() != nil { // it is we who gave up
+			return
+		}
+		f.finish(s, flight, asked, answer{i, failure, err})
+		f.dispatch(time.Now())
+	})
+}
+
+// queue is a heap of servers by when they are due; urgent ones, with a zero time, are first.
+type queue []*server
+
+// put adds a server, or moves it to where its due belongs now.
+func (q *queue) put(s *server) {
+	if s.index >= 0 {
+		heap.Fix(q, s.index)
+		return
+	}
+	heap.Push(q, s)
+}
+
+func (q *queue) drop(s *server) {
+	if s.index >= 0 {
+		heap.Remove(q, s.index)
+	}
+}
+
+func (q queue) Len() int { return len(q) }
+
+func (q queue) Less(i, j int) bool {
+	if c := q[i].due.Compare(q[j].due); c != 0 {
+		return c < 0
+	}
+	return q[i].order < q[j].order
+}
+
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+// Push is for container/heap only.
+func (q *queue) Push(x any) {
+	s := x.(*server)
+	s.index = len(*q)
+	*q = append(*q, s)
+}
+
+// Pop is for container/heap only.
+func (q *queue) Pop() any {
+	old := *q
+	s := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	s.index = -1
+	return s
+}
