@@ -21,6 +21,9 @@ func near(word string, names []string) []string {
 	for _, name := range names {
 		lower := strings.ToLower(name)
 		far := distance(word, lower)
+		if host, _, ok := strings.Cut(lower, ":"); ok && !strings.Contains(word, ":") {
+			far = min(far, distance(word, host)) // people leave the port out
+		}
 		if word != "" && (strings.Contains(lower, word) || lower != "" && strings.Contains(word, lower)) {
 			far = min(far, 2)
 		}
