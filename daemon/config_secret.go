@@ -3,7 +3,6 @@ package daemon
 import (
 	"fmt"
 	"io"
-	"log/slog"
 )
 
 // Secret is a password or a token. However it is printed, logged or encoded, it shows as "***"; only a conversion to string
@@ -20,8 +19,5 @@ func (s Secret) String() string {
 // Format covers the verbs that don't ask String, such as %#v and %d.
 func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 
-// MarshalText covers JSON and TOML.
+// MarshalText covers JSON, TOML and slog.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// LogValue covers slog.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }

@@ -388,7 +388,7 @@ after = '''
 [[twice]]
 k = 1
 [[twice]]
-k = "\"#"
+k = "\"[#"
 [twice.sub]
 k = 2
 `)
