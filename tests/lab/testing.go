@@ -1,0 +1,48 @@
+package lab
+
+import (
+	"context"
+	"testing"
+
+	"orchestrator/daemon/topology"
+)
+
+// Test gives a test a lab that goes with it. With -short the test is skipped: real servers take seconds.
+func Test(t testing.TB) *Lab {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs real servers")
+	}
+	l, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, s := range l.Servers() {
+				t.Logf("log of %s at %v: %s", s.Name, s.Key, s.Log())
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// Flavors runs a test once for each flavour, each with a lab of its own.
+func Flavors(t *testing.T, test func(t *testing.T, l *Lab, f topology.Flavor)) {
+	for _, f := range []topology.Flavor{MariaDB, MySQL} {
+		t.Run(string(f), func(t *testing.T) { test(t, Test(t), f) })
+	}
+}
+
+// TestCluster is Cluster for tests.
+func (l *Lab) TestCluster(t testing.TB, spec Spec, n int) (primary *Server, replicas []*Server) {
+	t.Helper()
+	primary, replicas, err := l.Cluster(context.Background(), spec, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return primary, replicas
+}
