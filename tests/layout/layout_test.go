@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -171,7 +172,7 @@ func TestPurePackagesDependOnTheirArgumentsOnly(t *testing.T) {
 
 // calls finds package.name(…), whatever name the package was imported under.
 func calls(s source, pkg string, names ...string) []ast.Node {
-	local := pkg
+	local := path.Base(pkg)
 	for _, i := range s.tree.Imports {
 		if i.Name != nil && i.Path.Value == strconv.Quote(pkg) {
 			local = i.Name.Name
