@@ -1,0 +1,285 @@
+// Package lead makes one daemon of several the leader, by the lease that they share. It decides nothing that a leader decides: it
+// hands out a context that ends with the leadership. Leases make two leaders rare; what makes them harmless is checked at the servers.
+//
+// The one idea: time is measured only by one's own monotonic clock, from a moment that is safe. A leader counts from before it asked
+// for its last confirmed beat, and stops early; the others count from after they saw the row move, and wait the full TTL.
+package lead
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"orchestrator/backend"
+)
+
+// Options of a Lease.
+type Options struct {
+	// ID names this daemon to people and to the other daemons. In the row it carries a random part too, new at each start of the process: a
+	// daemon must not mistake for its own what its predecessor held.
+	ID string
+	// TTL is how long the row must stand still before another takes it; default backend.LeaseTTL. The same for all daemons of a backend.
+	TTL time.Duration
+	// Tick is the time from beat to beat, and from look to look; default a fifth of the TTL, at most a quarter.
+	Tick       time.Duration
+	Logger     *slog.Logger          // nil: silent
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+// Lease takes part in who leads.
+type Lease struct {
+	lease   backend.Lease
+	id      string
+	ttl     time.Duration
+	tick    time.Duration
+	logger  *slog.Logger
+	failed  prometheus.Counter
+	started prometheus.Counter
+
+	// Of Run alone:
+	beat  int64     // the last one tried, confirmed or not; it never starts again
+	since time.Time // row was seen first
+	bad   bool      // the last call failed
+
+	mu      sync.Mutex
+	row     backend.Hold // as last seen
+	known   bool         // row has ever been read
+	highest int64        // term ever seen: terms rise although a backend may go back in time
+	reign   *reign       // while fn runs, though its context may have ended
+}
+
+// Status says who leads, as far as this daemon knows.
+type Status struct {
+	Leading bool   `json:"leading"` // this daemon leads
+	Holder  string `json:"holder"`  // ID of the one that last held the lease; "" when it is free or not known
+	Term    int64  `json:"term"`
+}
+
+// New returns the part of this daemon in the lease; Run plays it.
+func New(lease backend.Lease, o Options) *Lease {
+	var unique [6]byte
+	rand.Read(unique[:]) // never fails
+	l := &Lease{lease: lease, id: o.ID + "#" + hex.EncodeToString(unique[:]), ttl: o.TTL, tick: o.Tick, logger: o.Logger}
+	if l.ttl <= 0 {
+		l.ttl = backend.LeaseTTL
+	}
+	if l.tick <= 0 {
+		l.tick = l.ttl / 5
+	}
+	l.tick = min(l.tick, l.ttl/4)
+	if l.logger == nil {
+		l.logger = slog.New(slog.DiscardHandler)
+	}
+	l.failed = prometheus.NewCounter(prometheus.CounterOpts{Name: "orchestrator_lease_failures_total", Help: "Calls to the lease in the backend that failed or took too long."})
+	l.started = prometheus.NewCounter(prometheus.CounterOpts{Name: "orchestrator_lease_won_total", Help: "How often this daemon has become the leader."})
+	if o.Registerer != nil {
+		o.Registerer.MustRegister(l.failed, l.started,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_leader", Help: "1 while this daemon leads, else 0."}, func() float64 {
+				if l.Status().Leading {
+					return 1
+				}
+				return 0
+			}),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_lease_term", Help: "Term of the lease as last seen."}, func() float64 {
+				return float64(l.Status().Term)
+			}))
+	}
+	return l
+}
+
+// reserve is how long before others may take the lease its holder has stopped: time for fn to end, and for clocks that run unevenly.
+func (l *Lease) reserve() time.Duration { return l.ttl / 5 }
+
+// patience is how long one call to the backend may take; after one that hung there is time for another before the reign ends.
+func (l *Lease) patience() time.Duration { return l.ttl / 4 }
+
+// Status tells without asking the backend.
+func (l *Lease) Status() Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	holder := l.row.Holder
+	if i := strings.LastIndexByte(holder, '#'); i >= 0 {
+		holder = holder[:i]
+	}
+	return Status{Leading: l.reign != nil && l.reign.ctx.Err() == nil, Holder: holder, Term: l.row.Term}
+}
+
+// Run takes part until ctx ends, then releases the lease if it holds it. Each time the lease is won it calls fn in a goroutine of its own.
+// The context of fn ends when the lease is lost or on any doubt about it; until fn has returned, Run does not try again. A fn that returns
+// by itself gives the leadership up.
+func (l *Lease) Run(ctx context.Context, fn func(leading context.Context)) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			l.leave(ctx, "the daemon stops")
+			return nil
+		case <-timer.C:
+		case <-l.over():
+		}
+		timer.Reset(l.turn(ctx, fn))
+	}
+}
+
+// over returns what is closed when fn has returned; nil while it is not running.
+func (l *Lease) over() <-chan struct{} {
+	if l.reign == nil {
+		return nil
+	}
+	return l.reign.done
+}
+
+// turn does what is to be done now and returns when to come again.
+func (l *Lease) turn(ctx context.Context, fn func(context.Context)) time.Duration {
+	switch r := l.reign; {
+	case r == nil:
+		l.watch(ctx, fn)
+	case r.ctx.Err() != nil && ctx.Err() != nil:
+		return l.tick // it ended because everything ends: Run releases what is held
+	case r.ctx.Err() != nil:
+		l.end("the backend has not confirmed the lease in time")
+		l.watch(ctx, fn)
+	case r.returned():
+		l.leave(ctx, "its work has ended by itself")
+	default:
+		l.keep(ctx)
+	}
+	if wait := l.ttl - time.Since(l.since); l.reign == nil && wait > 0 {
+		return min(wait, l.tick) // to look a tick too late would add it to each failover
+	}
+	return l.tick
+}
+
+// watch looks at the lease of another, or of nobody, and takes it when it may.
+func (l *Lease) watch(ctx context.Context, fn func(context.Context)) {
+	if ctx.Err() != nil {
+		return // nobody would be there to lead
+	}
+	if !l.takeable() {
+		row, err := l.call(ctx, func(ctx context.Context) (backend.Hold, error) { return l.lease.Read(ctx) })
+		if err != nil {
+			return
+		}
+		l.see(row)
+		if !l.takeable() {
+			return
+		}
+	}
+	seen, next := l.row, l.next(max(l.highest, l.row.Term)+1)
+	asked := time.Now()
+	row, err := l.call(ctx, func(ctx context.Context) (backend.Hold, error) { return l.lease.Take(ctx, seen, next) })
+	if err != nil {
+		return
+	}
+	l.see(row)
+	if row != next {
+		return
+	}
+	if !time.Now().Before(asked.Add(l.ttl - l.reserve())) {
+		return // it took so long that others may count it as dead already
+	}
+	l.begin(ctx, asked, fn)
+}
+
+// next returns a row of ours that was never tried before. What failed may have been written all the same: to find the same row there again
+// would look like a confirmation, though the row did not move, and the others count on from the first time.
+func (l *Lease) next(term int64) backend.Hold {
+	l.beat++
+	return backend.Hold{Holder: l.id, Term: term, Beat: l.beat}
+}
+
+// takeable says that the row, as last seen, may be replaced: nobody holds it; or we do, by a taking whose answer was lost; or it has
+// stood still for the TTL.
+func (l *Lease) takeable() bool {
+	return l.known && (l.row.Holder == "" || l.row.Holder == l.id || time.Since(l.since) >= l.ttl)
+}
+
+// see remembers the row. The clock of its standing still starts when the answer is here, and not when it was asked for: it may have moved
+// while the question was under way.
+func (l *Lease) see(row backend.Hold) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.known || row != l.row {
+		l.since = time.Now()
+	}
+	l.row, l.known, l.highest = row, true, max(l.highest, row.Term)
+}
+
+// keep beats.
+func (l *Lease) keep(ctx context.Context) {
+	next := l.next(l.row.Term)
+	asked := time.Now()
+	row, err := l.call(ctx, func(ctx context.Context) (backend.Hold, error) { return l.lease.Beat(ctx, next) })
+	if err != nil {
+		return // until the reign ends by its timer there may be another answer
+	}
+	if row != next {
+		l.reign.cancel()
+		l.see(row)
+		l.end("another holds the lease")
+		return
+	}
+	l.see(row)
+	l.reign.extend(asked.Add(l.ttl - l.reserve()))
+}
+
+func (l *Lease) call(ctx context.Context, ask func(context.Context) (backend.Hold, error)) (backend.Hold, error) {
+	within, cancel := context.WithTimeout(ctx, l.patience())
+	defer cancel()
+	row, err := ask(within)
+	if err != nil && ctx.Err() == nil {
+		l.failed.Inc()
+		if !l.bad {
+			l.logger.Warn("the lease cannot be reached", "leading", l.reign != nil, "error", err)
+		}
+		l.bad = true
+	}
+	if err == nil && l.bad {
+		l.logger.Info("the lease can be reached again")
+		l.bad = false
+	}
+	return row, err
+}
+
+func (l *Lease) begin(ctx context.Context, asked time.Time, fn func(context.Context)) {
+	r := newReign(ctx, asked.Add(l.ttl-l.reserve()), fn)
+	l.mu.Lock()
+	l.reign = r
+	l.mu.Unlock()
+	l.started.Inc()
+	l.logger.Info("leading", "term", l.row.Term)
+}
+
+// end waits until fn has returned.
+func (l *Lease) end(why string) {
+	l.reign.stop()
+	l.mu.Lock()
+	l.reign = nil
+	l.mu.Unlock()
+	l.logger.Info("no longer leading", "term", l.row.Term, "why", why)
+}
+
+// leave ends the reign and says so in the row, so that the next need not wait. ctx may have ended.
+func (l *Lease) leave(ctx context.Context, why string) {
+	if l.reign == nil {
+		return
+	}
+	term := l.row.Term
+	l.end(why)
+	// It is higher than any beat of ours that may still be under way, which must not bring the lease back.
+	free := l.next(term)
+	free.Holder = ""
+	row, err := l.call(context.WithoutCancel(ctx), func(ctx context.Context) (backend.Hold, error) {
+		return l.lease.Beat(ctx, free)
+	})
+	if err == nil {
+		l.see(row)
+	}
+}

@@ -1,0 +1,44 @@
+package lead
+
+import (
+	"context"
+	"time"
+)
+
+// reign is one time of leading: fn in its goroutine, its context, and the timer that ends it unless it is extended. The timer is independent
+// of whoever asks the backend, so that a call that hangs cannot hold up the end.
+type reign struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	timer  *time.Timer
+	done   chan struct{} // closed when fn has returned
+}
+
+func newReign(ctx context.Context, until time.Time, fn func(context.Context)) *reign {
+	r := &reign{done: make(chan struct{})}
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	r.timer = time.AfterFunc(time.Until(until), r.cancel)
+	go func() {
+		defer close(r.done)
+		fn(r.ctx)
+	}()
+	return r
+}
+
+// extend moves the end. What has ended stays so.
+func (r *reign) extend(until time.Time) { r.timer.Reset(time.Until(until)) }
+
+func (r *reign) returned() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (r *reign) stop() {
+	r.timer.Stop()
+	r.cancel()
+	<-r.done
+}
