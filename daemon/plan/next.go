@@ -70,49 +70,39 @@ var (
 // begin looks for a finding that calls for an episode.
 func (w world) begin() Decision {
 	for _, f := range w.Findings {
-		dead, suspected := slices.Contains(deadPrimary, f.Code), slices.Contains(suspect, f.Code)
 		switch {
-		case dead || suspected:
-			if done, why := w.replaced(f.At); done {
-				if why == "" {
-					continue
-				}
-				return Decision{Refused: []string{why}}
-			}
-			if dead {
-				return w.commit(w.episode(PrimaryFailover, f))
-			}
+		case slices.Contains(deadPrimary, f.Code):
+			return w.commit(w.episode(PrimaryFailover, f))
+		case slices.Contains(suspect, f.Code):
 			return w.suspected(w.episode(PrimaryFailover, f))
 		case f.Code == analysis.DeadPrimaryAndReplicas:
 			return Decision{Refused: []string{fmt.Sprintf(
 				"no witness: %v and all its replicas are out of reach, so it may be our own network that is down", f.At)}}
+		case f.Code == analysis.DeadPrimaryWithoutReplicas:
+			if e := w.orphaned(f); e != nil {
+				return w.commit(*e)
+			}
 		}
 	}
 	for _, f := range w.Findings {
-		if _, why := w.replaced(f.At); slices.Contains(deadIntermediate, f.Code) && why == "" {
+		if slices.Contains(deadIntermediate, f.Code) {
 			return w.intermediate(w.episode(IntermediateFailover, f))
 		}
 	}
 	return Decision{}
 }
 
-// replaced says whether another server was promoted in the place of k already, and if that one's own failure forbids to promote a third, why.
-func (w world) replaced(k topology.Key) (bool, string) {
+// orphaned is for a server that died after it was promoted and before anybody followed it: its replicas-to-be still point to the one before,
+// and can't witness. That it refuses connections must do, and another of them is promoted.
+func (w world) orphaned(f analysis.Finding) *Episode {
 	last := w.lastPromoted()
-	if last == nil || last.Candidate == k || last.Acknowledged != nil {
-		return false, ""
+	if last == nil || last.Candidate != f.At || last.Acknowledged != nil || !proved(w.Snapshot.Server(f.At).Probe.Failure) ||
+		len(w.followers(last.Failed)) == 0 {
+		return nil
 	}
-	v := w.Snapshot.Server(last.Candidate)
-	switch {
-	case v == nil:
-		return false, ""
-	case v.Up():
-		return true, ""
-	case len(w.Snapshot.Replicas(v.Key)) == 0 && proved(v.Probe.Failure):
-		return false, "" // it died before anybody followed it, so that nobody could witness it; that it refuses connections must do
-	}
-	return true, fmt.Sprintf("%v was promoted in the place of %v and is out of reach (%s): a third server may be promoted only once its own failure is witnessed",
-		v.Key, k, v.Probe.Failure)
+	e := w.episode(PrimaryFailover, f)
+	e.Failed, e.FailedUUID, e.Abandoned = last.Failed, last.FailedUUID, append(slices.Clone(last.Abandoned), last.Candidate)
+	return &e
 }
 
 func (w world) episode(kind EpisodeKind, f analysis.Finding) Episode {

@@ -1,0 +1,228 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/topology"
+)
+
+func key(host string) topology.Key { return topology.Key{Host: host, Port: topology.DefaultPort} }
+
+// under is what an episode in this state makes of a drawing.
+func under(drawing string, episodes ...Episode) Situation {
+	s := situation(drawing)
+	for i := range episodes {
+		episodes[i].Cluster = s.Cluster
+	}
+	s.Episodes = episodes
+	if k := PromotedLast(episodes); !k.IsZero() {
+		s.Snapshot.Promoted = map[string]topology.Key{s.Cluster: k}
+	}
+	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
+	return s
+}
+
+func TestContinuation(t *testing.T) {
+	at := topology.MustParseDrawing("db1").At
+	witnesses := []topology.Key{key("db2"), key("db3")}
+	begun := Episode{ID: "e", Kind: PrimaryFailover, Failed: key("db1"), Stage: Committed, Witnesses: witnesses, Opened: at}
+	chosen, moving, over := begun, begun, begun
+	chosen.Stage, chosen.Candidate = Chosen, key("db2")
+	moving.Stage, moving.Candidate, moving.Promoted = Replaced, key("db2"), at
+	over = moving
+	over.Stage, over.Closed = Ended, at
+	acknowledged := over
+	acknowledged.Acknowledged = &Acknowledgement{By: "ann"}
+	higher := Episode{ID: "i", Kind: IntermediateFailover, Failed: key("db2"), Stage: Committed, Witnesses: []topology.Key{key("db3")}, Opened: at}
+	suspected := Episode{ID: "s", Kind: PrimaryFailover, Failed: key("db1"), Stage: Suspected, Challenged: at.Add(-time.Second)}
+
+	for _, c := range []struct {
+		name, drawing string
+		episode       Episode
+		want          string // steps, then the outcome or the reason
+	}{
+		{"receivers are stopped: the failover goes on", `
+db1 down of=c
+  db2 io=no
+  db3 io=no`, begun, "promote db2"},
+		{"one receiver is left to stop", `
+db1 down of=c
+  db2 io=no
+  db3 io=connecting ioerr=2003`, begun, "stop_receiver db3"},
+		{"killed in the middle of the promotion: it has forgotten its source and is not open yet", `
+db1 down of=c
+  db3 io=no
+db2 of=c ro exec=db1:1-100`, chosen, "promote db2"},
+		{"killed after the promotion: it is not done again, nor to another", `
+db1 down of=c
+  db3 io=no
+db2 of=c rw exec=db1:1-100`, chosen, "repoint db3 db2"},
+		{"killed in the middle of a repoint: changed, not started", `
+db1 down of=c
+db2 of=c rw exec=db1:1-100
+  db3 io=no`, moving, "repoint db3 db2"},
+		{"everybody is moved", `
+db1 down of=c
+db2 of=c rw exec=db1:1-100
+  db3`, moving, "outcome: db2:3306 replaces db1:3306"},
+		{"the primary answers before anybody was promoted", `
+db1 of=c
+  db2 io=no
+  db3 io=no`, begun, "start_receiver db2; start_receiver db3; wait: db1:3306 answers again before anybody was promoted: the replicas go back to it"},
+		{"it answers, and all receive again", `
+db1 of=c
+  db2
+  db3`, begun, "outcome: db1:3306 answered again before anybody was promoted"},
+		{"it answers, and the candidate, perhaps open, does not", `
+db1 of=c
+  db3 io=no
+db2 of=c down`, chosen, "refused: db1:3306 answers again, and db2:3306, which may have been opened for writes already, does not: both may take writes"},
+		{"the candidate falls silent: the next one", `
+db1 down of=c
+  db2 down io=no
+  db3 io=no`, chosen, "promote db3"},
+		{"the new primary falls silent before the others were moved", `
+db1 down of=c
+  db3 io=no
+db2 of=c down`, moving, "outcome: db2:3306 was promoted, and fell silent before the other replicas were moved"},
+		{"a replica that has more is detached, reversibly", `
+db1 down of=c
+  db3 io=no recv=1-105 exec=1-105
+db2 of=c rw exec=db1:1-100`, moving, "detach db3"},
+		{"a replica that has more, and has not applied it, keeps its relay logs", `
+db1 down of=c
+  db3 io=no recv=1-105 exec=1-100
+db2 of=c rw exec=db1:1-100`, moving, "outcome: db2:3306 replaces db1:3306; 1 lost"},
+		{"a replica that is older than the new primary is detached", `
+db1 down of=c mysql=8.0.36
+  db3 io=no mysql=8.0.36
+db2 of=c rw mysql=8.4.0 exec=db1:1-100`, moving, "detach db3"},
+		{"several sources are left alone", `
+db1 down of=c
+  db3 io=connecting ioerr=2003 also=db9
+db2 of=c rw exec=db1:1-100`, moving, "outcome: db2:3306 replaces db1:3306; 1 lost"},
+		{"the failed primary comes back writable", `
+db1 of=c
+db2 of=c rw exec=db1:1-100
+  db3`, over, "fence db1"},
+		{"it comes back writable while the others are being moved", `
+db1 of=c
+  db3 io=no
+db2 of=c rw exec=db1:1-100`, moving, "fence db1; repoint db3 db2"},
+		{"it comes back read-only", `
+db1 of=c ro
+db2 of=c rw exec=db1:1-100
+  db3`, over, "fenced"},
+		{"it comes back, and the failover was acknowledged", `
+db1 of=c
+db2 of=c rw exec=db1:1-100
+  db3`, acknowledged, ""},
+		{"a replica comes back that still follows the failed primary", `
+db1 down of=c
+  db3 io=connecting ioerr=2003
+db2 of=c rw exec=db1:1-100
+  db4`, over, "repoint db3 db2"},
+		{"the new primary is silent, a replica of the old one is back: only its own replica can witness", `
+db1 down of=c
+  db3 io=connecting ioerr=2003
+db2 of=c down=timeout
+  db4`, over, "restart_receiver db4"},
+		{"the new primary died before anybody followed it", `
+db1 down of=c
+  db3 io=connecting ioerr=2003
+db2 of=c down`, over, "stop_receiver db3"},
+		{"the replica of an intermediate that has moved", `
+db1
+  db2 down
+  db3`, higher, "outcome: the replicas of db2:3306 follow db1:3306"},
+		{"the intermediate answers again", `
+db1
+  db2
+    db3`, higher, "outcome: db2:3306 answers again"},
+		{"the first replica reached the primary: it lives", `
+db1 down=timeout since=3s
+  db2
+  db3`, suspected, "wait: db1:3306: a replica whose receiver was started anew 1s ago reached it, so it lives; only we can't reach it"},
+		{"the first replica did not reach it: the others are asked", `
+db1 down=timeout since=2s
+  db2 io=connecting ioerr=2003
+  db3`, suspected, "restart_receiver db3"},
+		{"it answers again", `
+db1
+  db2
+  db3`, suspected, "outcome: db1:3306 answers again; nothing was changed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := under(c.drawing, c.episode)
+			d := Next(s)
+			var got []string
+			for _, step := range d.Steps {
+				line := string(step.Kind) + " " + step.At.Host
+				if !step.Source.IsZero() {
+					line += " " + step.Source.Host
+				}
+				got = append(got, line)
+			}
+			for _, r := range d.Refused {
+				got = append(got, "refused: "+r)
+			}
+			if len(d.Refused) == 0 && d.Wait != "" {
+				got = append(got, "wait: "+d.Wait)
+			}
+			if d.Episode != nil && !d.Episode.Closed.IsZero() {
+				got = append(got, "outcome: "+d.Episode.Outcome)
+			}
+			if len(d.Update) > 0 {
+				got = append(got, "fenced")
+			}
+			if text := strings.Join(got, "; "); text != c.want {
+				t.Errorf("got  %s\nwant %s", text, c.want)
+			}
+		})
+	}
+}
+
+func TestDrainThatNeverEndsIsAnAlarm(t *testing.T) {
+	const drawing = `
+db1 down of=c
+  db2 io=no recv=1-120 exec=1-110
+  db3 io=no recv=1-120 exec=1-105`
+	e := Episode{ID: "e", Kind: PrimaryFailover, Failed: key("db1"), Stage: Chosen, Candidate: key("db2"), Witnesses: []topology.Key{key("db2"), key("db3")}}
+	s := under(drawing, e)
+	s.Episodes[0].DrainSince = s.Snapshot.At.Add(-time.Minute)
+	if d := Next(s); d.Steps[0].Kind != AwaitApplied || !strings.Contains(d.Episode.Blocked, "10 transactions are left") {
+		t.Errorf("got %v, blocked %q: it must go on waiting, and say so", d.Steps, d.Episode.Blocked)
+	}
+	s.Policy.AllowReceivedLoss = true
+	if d := Next(s); d.Steps[0].Kind != Promote || !strings.Contains(d.Bound, "10 received transactions are dropped") {
+		t.Errorf("got %v, bound %q: the policy allows the loss", d.Steps, d.Bound)
+	}
+	s = under(strings.Replace(drawing, "exec=1-105", "exec=1-120", 1), e)
+	if d := Next(s); d.Episode.Candidate != key("db3") {
+		t.Errorf("%v is kept, although db3 has applied everything", d.Episode.Candidate)
+	}
+}
+
+func TestReadiness(t *testing.T) {
+	s := situation(`
+db1
+  db2 nologupdates
+  db3 prefer`)
+	if p := IfDies(s, key("db1")); !p.Ready() || p.Promoted != key("db3") || p.After.Server(key("db3")).Instance.ReadOnly {
+		t.Errorf("got %+v", p)
+	}
+	s.Policy = Policy{}
+	if p := IfDies(s, key("db1")); p.Ready() || len(p.Candidates) != 2 {
+		t.Errorf("ready without a policy: %+v", p)
+	}
+	if got := Rank(s, key("db1")); got[0].Key != key("db3") || got[1].Eligible {
+		t.Errorf("ranking %+v", got)
+	}
+	if slices.ContainsFunc([]StepKind{StopReceiver, RestartReceiver, AwaitApplied, Fence}, StepKind.Irreversible) || !Promote.Irreversible() {
+		t.Error("what can be taken back is not irreversible")
+	}
+}

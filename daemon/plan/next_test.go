@@ -1,0 +1,238 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/topology"
+)
+
+// allowing is a policy that lets everything be recovered.
+var allowing = Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second, AllowUnfenced: true}
+
+func situation(drawing string) Situation {
+	s := Situation{Snapshot: topology.MustParseDrawing(drawing), Policy: allowing, Thresholds: analysis.Defaults}
+	s.Cluster = s.Snapshot.Clusters()[0]
+	s.Snapshot = s.Snapshot.Of(s.Cluster)
+	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
+	return s
+}
+
+// told is a preview in a line a step, then how it ends.
+func told(p Previewed) string {
+	var out []string
+	for _, s := range p.Steps {
+		line := fmt.Sprintf("%s %s", s.Kind, s.At.Host)
+		if !s.Source.IsZero() {
+			line += " " + s.Source.Host
+		}
+		if !slices.Contains(out, line) {
+			out = append(out, line)
+		}
+	}
+	for _, r := range p.Refused {
+		out = append(out, "refused: "+r)
+	}
+	if p.Wait != "" && len(p.Refused) == 0 {
+		out = append(out, "wait: "+p.Wait)
+	}
+	for _, l := range p.Lost {
+		out = append(out, "lost: "+l.Key.Host+" "+l.Why)
+	}
+	return strings.Join(out, "\n")
+}
+
+func TestNext(t *testing.T) {
+	for _, c := range []struct{ name, drawing, want string }{
+		{"all is well, nothing is done", `
+db1
+  db2
+  db3`, ``},
+		{"the most advanced replica by received data is promoted", `
+db1 down
+  db2 io=connecting ioerr=2003 recv=1-110 exec=1-110
+  db3 io=connecting ioerr=2003 recv=1-120 exec=1-120`, `
+stop_receiver db2
+stop_receiver db3
+promote db3
+repoint db2 db3`},
+		{"what was received is applied before the promotion", `
+db1 down
+  db2 io=connecting ioerr=2003 recv=1-110 exec=1-110
+  db3 io=connecting ioerr=2003 recv=1-120 exec=1-105`, `
+stop_receiver db2
+stop_receiver db3
+await_applied db3
+promote db3
+repoint db2 db3`},
+		{"a stopped applier is started to apply what was received", `
+db1 down
+  db2 io=connecting ioerr=2003 sql=no recv=1-120 exec=1-105`, `
+stop_receiver db2
+start_applier db2
+await_applied db2
+promote db2`},
+		{"prefer is promoted after it got what another has", `
+db1 down
+  db2 io=connecting ioerr=2003 recv=1-110 exec=1-110 prefer
+  db3 io=connecting ioerr=2003 recv=1-120 exec=1-120`, `
+stop_receiver db2
+stop_receiver db3
+repoint db2 db3
+promote db2
+repoint db3 db2`},
+		{"must_not is never promoted, and gives what it has", `
+db1 down
+  db2 io=connecting ioerr=2003
+  db3 io=connecting ioerr=2003 recv=1-120 exec=1-120 must_not`, `
+stop_receiver db2
+stop_receiver db3
+repoint db2 db3
+promote db2
+repoint db3 db2`},
+		{"received rows that only a broken applier has are not thrown away", `
+db1 down
+  db2 io=connecting ioerr=2003
+  db3 io=connecting ioerr=2003 recv=1-120 exec=1-100 sql=no sqlerr=1062`, `
+refused: 20 transactions that were received would be thrown away: db3:3306 has them, and can't pass them on to db2:3306 (its applier stopped with error 1062); allow_received_loss is false`},
+		{"every applier broken: nobody is promoted", `
+db1 down
+  db2 io=connecting ioerr=2003 recv=1-120 sql=no sqlerr=1062 exec=1-100`, `
+refused: no replica of db1:3306 can be promoted
+refused: db2:3306: its applier stopped with error 1062: 20 transactions that it received can't be applied`},
+		{"no binary log, no logged updates, delayed, several sources: not candidates", `
+db1 down
+  db2 io=connecting ioerr=2003 nobinlog
+  db3 io=connecting ioerr=2003 nologupdates
+  db4 io=connecting ioerr=2003 delay=1h
+  db5 io=connecting ioerr=2003`, `
+stop_receiver db2
+stop_receiver db3
+stop_receiver db4
+stop_receiver db5
+promote db5
+repoint db2 db5
+repoint db3 db5
+repoint db4 db5`},
+		{"an older server is promoted before one that it could not follow", `
+db1 down mysql=8.0.36
+  db2 io=connecting ioerr=2003 mysql=8.4.0
+  db3 io=connecting ioerr=2003 mysql=8.0.36`, `
+stop_receiver db2
+stop_receiver db3
+promote db3
+repoint db2 db3`},
+		{"all replicas dead: no witness", `
+db1 down
+  db2 down
+  db3 down`, `
+refused: no witness: db1:3306 and all its replicas are out of reach, so it may be our own network that is down`},
+		{"a replica out of reach is reported as lost", `
+db1 down
+  db2 io=connecting ioerr=2003
+  db3 down=timeout`, `
+stop_receiver db2
+promote db2
+lost: db3 out of reach (timeout); it is moved under db2:3306 when it comes back`},
+		{"a silent primary whose replicas seem connected: one of them has to find out", `
+db1 down=timeout since=2s
+  db2
+  db3`, `
+restart_receiver db2
+restart_receiver db3
+stop_receiver db2
+stop_receiver db3
+promote db2
+repoint db3 db2`},
+		{"on MariaDB that waits for the relay log", `
+db1 down=timeout since=2s mariadb=10.11.6
+  db2 mariadb=10.11.6 recv=0-1-120 exec=0-1-100`, `
+wait: db2:3306 must apply what it received first: starting its receiver anew throws relay logs away`},
+		{"a dead intermediate server: its replicas go up", `
+db1
+  db2 down
+    db3 io=connecting ioerr=2003
+    db4 io=connecting ioerr=2003`, `
+repoint db3 db1
+repoint db4 db1`},
+		{"without GTID it is refused", `
+db1 down
+  db2 io=connecting ioerr=2003 nogtid`, `
+refused: db2:3306 does not replicate by GTID: without it nobody can prove what it has received
+refused: no replica of db1:3306 can be promoted
+refused: db2:3306: it does not replicate by GTID`},
+		{"downtime", `
+db1 down downtime=1h
+  db2 io=connecting ioerr=2003`, `
+refused: downtime: db1:3306 is in downtime until`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, want := told(Preview(situation(c.drawing))), strings.TrimSpace(c.want)
+			if got != want && (want == "" || !strings.HasPrefix(want, "refused: downtime") || !strings.HasPrefix(got, want)) {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestGate(t *testing.T) {
+	const dead = `
+db1 down
+  db2 io=connecting ioerr=2003
+  db3 io=connecting ioerr=2003`
+	for _, c := range []struct {
+		name   string
+		change func(*Situation)
+		want   string
+	}{
+		{"no policy", func(s *Situation) { s.Policy = Policy{} }, "policy: no policy of the configuration names cluster db1:3306"},
+		{"policy", func(s *Situation) { s.Policy.RecoverPrimary = false }, "policy: recover_primary is false"},
+		{"off", func(s *Situation) { s.Off = "by ann: release" }, "recoveries are switched off: by ann: release"},
+		{"anti-flapping", func(s *Situation) {
+			s.Policy.AntiFlap = time.Hour
+			s.Promotions = []Promotion{{At: s.Snapshot.At.Add(-time.Minute), To: topology.Key{Host: "db1", Port: 3306}}}
+		}, "anti-flapping: db1:3306 was promoted 1m0s ago"},
+		{"lag", func(s *Situation) {
+			s.Policy.MaxLag = time.Second
+			for i := range s.Snapshot.Servers[1:] {
+				edit(&s.Snapshot.Servers[i+1], func(i *topology.Instance) { lag := int64(60); i.Channels[0].Lag = &lag })
+			}
+		}, "it lags by 1m0s, and the policy wants 1s at most"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := situation(dead)
+			c.change(&s)
+			d := Next(s)
+			if len(d.Steps) > 0 || !strings.Contains(strings.Join(d.Refused, "\n"), c.want) {
+				t.Errorf("got steps %v, refused %q, want %q", d.Steps, d.Refused, c.want)
+			}
+		})
+	}
+}
+
+func TestPermit(t *testing.T) {
+	k := topology.Key{Host: "db1", Port: 3306}
+	for _, c := range []struct {
+		name  string
+		peers []Peer
+		locks Locks
+		want  bool
+	}{
+		{"alone", nil, Locks{}, true},
+		{"all agree", []Peer{{Name: "b", Answered: true, Agrees: true}}, Locks{}, true},
+		{"one reaches the primary", []Peer{{Name: "b", Answered: true, Agrees: true, Reaches: true}}, Locks{3, 3}, false},
+		{"one is silent", []Peer{{Name: "b"}}, Locks{}, false},
+		{"one is silent, most replicas are locked", []Peer{{Name: "b"}}, Locks{2, 3}, true},
+		{"one is silent, half of the replicas are locked", []Peer{{Name: "b"}}, Locks{2, 4}, false},
+		{"one said farewell", []Peer{{Name: "b", Farewell: true}}, Locks{}, true},
+		{"one sees another leader", []Peer{{Name: "b", Answered: true}}, Locks{}, false},
+	} {
+		if got, why := Permit(k, c.peers, c.locks); got != c.want || why == "" {
+			t.Errorf("%s: got %v (%s), want %v", c.name, got, why, c.want)
+		}
+	}
+}
