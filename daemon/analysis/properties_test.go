@@ -19,12 +19,13 @@ import (
 // The hundred fleets that rapid tries by itself are few for this; -rapid.checks still has the last word.
 func init() { _ = flag.Set("rapid.checks", "2000") }
 
-// Each property was seen to fail with the break that stands beside it:
+// Each property was seen to fail with the breaks that stand beside it:
 //
-//	TestOrderDoesNotMatter      newFleet without Sort; nobody sorts f.following after the registered were added
-//	TestNeverDeadWhileReceived  stand receives left out of decide; best stand not kept in judge, so that the last channel speaks
-//	TestNeverDeadUnwitnessed    Answered.Before(since) left out of testimony; a Stopped receiver without an error taken for a witness
-//	TestNeverDeadTooSoon        proves true of Reset; the silence left out of decide
+//	TestOrderDoesNotMatter      newFleet without Sort; Sort without Clone (the caller's snapshot changes)
+//	TestNeverDeadWhileReceived  decide without receives; judge letting the last channel speak; testimony ignoring when it was asked
+//	TestNeverDeadUnwitnessed    testimony without Answered.Before(since); a receiver stopped without an error taken for a witness; a replica
+//	                            that is gone taken for one; since() zero instead of Asked
+//	TestNeverDeadTooSoon        Reset taken for proof; decide without silence; decide without Failure.Alive
 
 // onNobodysWord are the codes that say dead of a server although nobody could testify, and that nothing acts upon.
 var onNobodysWord = []Code{DeadPrimaryAndReplicas, DeadPrimaryWithoutReplicas, DeadIntermediateAndReplicas, DeadIntermediateWithSingleReplica}

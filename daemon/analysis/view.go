@@ -11,7 +11,8 @@ import (
 )
 
 // settled is how long a receiver must have been seen connecting, without any error yet, to be a witness. One that was started anew
-// says "connecting" for a moment also when its source is in the best of health.
+// says "connecting" for a moment also when its source is in the best of health. A crash does not wait for this: a receiver that loses its
+// connection has error 2013 from the moment when it says "connecting" (seen on MariaDB 10.11 and MySQL 9.7).
 const settled = 500 * time.Millisecond
 
 // fleet is a snapshot with its ways: who follows whom.
