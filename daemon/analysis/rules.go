@@ -89,7 +89,7 @@ var rules = []rule{
 		"A replication thread stopped with an error, other than a failure to connect. It will not go on by itself; the evidence has the error."},
 	{ReplicaFailingToConnect, anyone, false, channelSays("can't connect to its source", (*view).failsToConnect),
 		"The receiver of a replica can't connect to its source, although the source lives, or is outside of the fleet: see to the account of replication, the network, TLS. " +
-			"Not reported where the source is down, as that is the source's trouble."},
+			"Where the source is down it is not reported, unless the error (a login refused, say) has another cause."},
 	{ReplicaLagging, anyone, false, laggingSays,
 		"A replica is further behind its source than the threshold, the configured delay not counted."},
 	{ReplicaWritable, intermediate | leaf, false, replicaWritableSays,
