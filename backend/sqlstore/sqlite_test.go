@@ -248,7 +248,9 @@ func TestNothingIsLeftBeside(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	fill(t, s)
-	for _, e := range must2(os.ReadDir(dir)) {
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	for _, e := range entries {
 		if info, err := e.Info(); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %v (%v), want 0600", e.Name(), info.Mode(), err)
 		}
@@ -257,13 +259,6 @@ func TestNothingIsLeftBeside(t *testing.T) {
 	if left := contents(t, dir); len(left) != 1 {
 		t.Errorf("after closing there is %v", slices.Sorted(maps.Keys(left)))
 	}
-}
-
-func must2[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }
 
 func TestAfterACrashTheLogCounts(t *testing.T) {
