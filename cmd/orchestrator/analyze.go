@@ -1,0 +1,268 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"orchestrator/daemon"
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+)
+
+// maxSnapshot bounds what is read: thousands of servers take some ten megabytes.
+const maxSnapshot = 256 << 20
+
+func newAnalyze() *cobra.Command {
+	var planned bool
+	var dies, config, output string
+	analyze := &cobra.Command{
+		Use:   "analyze FILE",
+		Short: "Say what is wrong in a saved snapshot, and what would be done about it",
+		Long: `Reads a snapshot (JSON, or the text drawing; "-" is standard input) and says what the daemon would find wrong in it; with --plan also
+what it would do, step by step, and why not, candidate by candidate. It is the same code as the daemon's, and touches nothing.
+
+Without --config the plan is made as if a policy allowed to recover primaries and intermediate primaries everywhere.`,
+		Example: `  orchestrator snapshot -o now.json && orchestrator analyze now.json
+  orchestrator analyze --if-dies db1:3306 now.json
+  printf 'db1 down\n  db2 io=connecting\n  db3 io=connecting\n' | orchestrator analyze --plan -`,
+		Args: oneArg(`a snapshot's file, or "-"`),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := oneOf("output", output, "text", "json"); err != nil {
+				return err
+			}
+			situations, err := situate(args[0], cmd.InOrStdin(), config)
+			if err != nil {
+				return err
+			}
+			if dies != "" {
+				if situations, err = kill(situations, dies); err != nil {
+					return err
+				}
+			}
+			results := study(situations, planned || dies != "")
+			if output == "json" {
+				return writeJSON(cmd.OutOrStdout(), results)
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), tellAll(results))
+			return err
+		},
+	}
+	f := analyze.Flags()
+	f.BoolVar(&planned, "plan", false, "say what would be done, and why not")
+	f.StringVar(&dies, "if-dies", "", "suppose that the server `HOST:PORT` died just now, and plan")
+	f.StringVar(&config, "config", "", "take policies and thresholds from this configuration `FILE`")
+	f.StringVar(&output, "output", "text", "`FORMAT` of the answer: text or json")
+	return analyze
+}
+
+// situate reads a snapshot and makes of each cluster in it what a decision rests on.
+func situate(file string, in io.Reader, config string) ([]plan.Situation, error) {
+	policy := func(string) plan.Policy { return daemon.Permissive() }
+	thresholds := analysis.Defaults
+	if config != "" {
+		c, err := daemon.Load(config)
+		if err != nil {
+			return nil, coded(exitConfig, err)
+		}
+		policy = func(cluster string) plan.Policy { return c.Policy(cluster, "") }
+		thresholds = c.Thresholds()
+	}
+	data, err := readSnapshot(file, in)
+	if err != nil {
+		return nil, coded(exitSnapshot, fmt.Errorf("read snapshot: %w", err))
+	}
+	fleet, err := decode(data)
+	if err != nil {
+		if file == "-" {
+			file = "standard input"
+		}
+		return nil, coded(exitSnapshot, fmt.Errorf("%s is no snapshot: %w", file, err))
+	}
+	findings := analysis.Analyze(fleet, thresholds)
+	var out []plan.Situation
+	for _, cluster := range fleet.Clusters() {
+		out = append(out, plan.Situation{Cluster: cluster, Snapshot: fleet.Of(cluster), Findings: of(cluster, findings), Policy: policy(cluster), Thresholds: thresholds})
+	}
+	return out, nil
+}
+
+func of(cluster string, findings []analysis.Finding) []analysis.Finding {
+	var out []analysis.Finding
+	for _, f := range findings {
+		if f.Cluster == cluster {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func readSnapshot(file string, in io.Reader) ([]byte, error) {
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxSnapshot+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxSnapshot {
+		return nil, fmt.Errorf("%s is longer than %d bytes", file, maxSnapshot)
+	}
+	return data, nil
+}
+
+// kill supposes that one server died, and leaves only its cluster to look at.
+func kill(situations []plan.Situation, server string) ([]plan.Situation, error) {
+	key, err := topology.ParseKey(server)
+	if err != nil {
+		return nil, coded(exitUsage, fmt.Errorf("--if-dies: %w", err))
+	}
+	var known []string
+	for _, s := range situations {
+		if s.Snapshot.Server(key) != nil {
+			s.Snapshot = plan.Died(s.Snapshot, key)
+			s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
+			return []plan.Situation{s}, nil
+		}
+		for _, v := range s.Snapshot.Servers {
+			known = append(known, v.Key.String())
+		}
+	}
+	if len(known) > 10 {
+		known = append(known[:10], "…")
+	}
+	return nil, coded(exitUsage, fmt.Errorf("--if-dies %v: no such server in the snapshot, which has %s", key, strings.Join(known, ", ")))
+}
+
+// studied is what analyze has to say about one cluster.
+type studied struct {
+	Cluster  string             `json:"cluster"`
+	Servers  int                `json:"servers"`
+	Findings []analysis.Finding `json:"findings"`
+	Plan     *plan.Decision     `json:"plan,omitempty"`    // what would be done at once
+	Preview  *plan.Previewed    `json:"preview,omitempty"` // and then, were every step to succeed
+}
+
+func study(situations []plan.Situation, planned bool) []studied {
+	out := []studied{}
+	for _, s := range situations {
+		one := studied{Cluster: s.Cluster, Servers: len(s.Snapshot.Servers), Findings: s.Findings}
+		if one.Findings == nil {
+			one.Findings = []analysis.Finding{}
+		}
+		if planned {
+			decision, preview := plan.Next(s), plan.Preview(s)
+			one.Plan, one.Preview = &decision, &preview
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+func tellAll(results []studied) string {
+	var b strings.Builder
+	for i, r := range results {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		tell(&b, r)
+	}
+	if len(results) == 0 {
+		b.WriteString("The snapshot is empty.\n")
+	}
+	return b.String()
+}
+
+func tell(b *strings.Builder, r studied) {
+	servers := "servers"
+	if r.Servers == 1 {
+		servers = "server"
+	}
+	fmt.Fprintf(b, "Cluster %s, %d %s\n", r.Cluster, r.Servers, servers)
+	if len(r.Findings) == 0 {
+		b.WriteString("  Nothing is wrong.\n")
+	}
+	for _, f := range r.Findings {
+		muted := ""
+		if f.Downtimed {
+			muted = " (downtimed)"
+		}
+		fmt.Fprintf(b, "  %s at %v%s: %s\n", f.Code, f.At, muted, f.Says)
+		for _, e := range f.Evidence {
+			fmt.Fprintf(b, "    - %s\n", e)
+		}
+	}
+	if r.Plan == nil {
+		return
+	}
+	b.WriteString("Plan\n")
+	p := r.Preview
+	for _, why := range r.Plan.Refused {
+		fmt.Fprintf(b, "  Refused: %s\n", why)
+	}
+	if p.Bound != "" {
+		fmt.Fprintf(b, "  May be lost: %s\n", p.Bound)
+	}
+	candidates := p.Candidates
+	if len(candidates) == 0 {
+		candidates = r.Plan.Candidates
+	}
+	if len(candidates) > 0 {
+		b.WriteString("  Candidates\n")
+	}
+	for i, c := range candidates {
+		fmt.Fprintf(b, "    %d. %v", i+1, c.Key)
+		if !c.Eligible {
+			b.WriteString(" is vetoed")
+		}
+		b.WriteByte('\n')
+		for _, why := range c.Vetoes {
+			fmt.Fprintf(b, "       no: %s\n", why)
+		}
+		for _, why := range c.Reasons {
+			fmt.Fprintf(b, "       %s\n", why)
+		}
+	}
+	if len(p.Steps) > 0 {
+		b.WriteString("  Steps, the first of them at once, the others when those before have succeeded\n")
+	}
+	for i, s := range p.Steps {
+		target := ""
+		if !s.Source.IsZero() {
+			target = fmt.Sprintf(" from %v", s.Source)
+		}
+		when := "  "
+		if i < len(r.Plan.Steps) {
+			when = "* "
+		}
+		fmt.Fprintf(b, "    %s%s at %v%s: %s\n", when, s.Kind, s.At, target, s.Why)
+	}
+	for _, l := range p.Lost {
+		fmt.Fprintf(b, "  Left behind: %v: %s\n", l.Key, l.Why)
+	}
+	switch {
+	case p.Wait != "":
+		fmt.Fprintf(b, "  Then waits: %s\n", p.Wait)
+	case p.Outcome != "":
+		fmt.Fprintf(b, "  In the end: %s\n", p.Outcome)
+	case len(p.Steps) == 0 && len(r.Plan.Refused) == 0:
+		b.WriteString("  Nothing to do.\n")
+	}
+}

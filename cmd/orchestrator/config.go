@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/spf13/cobra"
+
+	"orchestrator/daemon"
+)
+
+const defaultConfig = "/etc/orchestrator/orchestrator.toml"
+
+func newConfig() *cobra.Command {
+	config := &cobra.Command{
+		Use:   "config",
+		Short: "Check a configuration file, or print the defaults",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return coded(exitUsage, errors.New("config wants a command: check or defaults"))
+		},
+	}
+	config.AddCommand(
+		&cobra.Command{
+			Use:     "check FILE",
+			Short:   "Say all that is wrong with a configuration file; or, when nothing is, what is in force",
+			Example: `  orchestrator config check /etc/orchestrator/orchestrator.toml`,
+			Args:    oneArg("the configuration file"),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				c, err := daemon.Load(args[0])
+				if err != nil {
+					return coded(exitConfig, err)
+				}
+				_, err = fmt.Fprint(cmd.OutOrStdout(), c)
+				return err
+			},
+		},
+		&cobra.Command{
+			Use:     "defaults",
+			Short:   "Print every key with its default, and when to change it",
+			Example: `  orchestrator config defaults > orchestrator.toml`,
+			Args:    noArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				_, err := fmt.Fprint(cmd.OutOrStdout(), daemon.DefaultFile())
+				return err
+			},
+		},
+	)
+	return config
+}
+
+// load reads the configuration of the daemon. Where nobody named a file, and there is none in its place, the answer is what to do
+// first of all.
+func load(file string, named bool) (daemon.Config, error) {
+	c, err := daemon.Load(file)
+	if errors.Is(err, fs.ErrNotExist) && !named {
+		err = fmt.Errorf("there is no configuration at %s: name one with --config FILE, or begin with the defaults: orchestrator config defaults > %s", file, file)
+	}
+	return c, coded(exitConfig, err)
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"orchestrator/daemon"
+)
+
+func newServe() *cobra.Command {
+	var file string
+	serve := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the daemon (the same as no command at all)",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := load(file, cmd.Flags().Changed("config"))
+			if err != nil {
+				return err
+			}
+			signals := make(chan os.Signal, 8)
+			signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+			defer signal.Stop(signals)
+			s := newServer(file, config, cmd.ErrOrStderr())
+			return s.serve(cmd.Context(), signals)
+		},
+	}
+	serve.Flags().StringVar(&file, "config", defaultConfig, "the configuration `FILE`")
+	return serve
+}
+
+// server is the daemon with what surrounds it: the signals, the log, and the service manager.
+type server struct {
+	file   string
+	config daemon.Config // in force
+	level  *slog.LevelVar
+	log    *slog.Logger
+}
+
+func newServer(file string, config daemon.Config, errs io.Writer) *server {
+	level := new(slog.LevelVar)
+	level.Set(levelOf(config))
+	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewTextHandler(errs, options)
+	if config.Log.Format == "json" {
+		handler = slog.NewJSONHandler(errs, options)
+	}
+	return &server{file: file, config: config, level: level, log: slog.New(handler)}
+}
+
+func levelOf(c daemon.Config) slog.Level {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		return slog.LevelInfo
+	}
+	return level
+}
+
+// runner is a daemon.Daemon, or what a test puts in its place to see it hang.
+type runner interface {
+	Run(ctx context.Context) error
+	Reload(daemon.Config) []string
+}
+
+func (s *server) serve(ctx context.Context, signals <-chan os.Signal) error {
+	d, err := daemon.New(s.config, daemon.Options{Logger: s.log})
+	if err != nil {
+		return coded(whyNot(err), err)
+	}
+	return s.run(ctx, d, signals)
+}
+
+// run lets the daemon run until ctx ends, a signal ends it, or it fails.
+func (s *server) run(ctx context.Context, d runner, signals <-chan os.Signal) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	s.tell("READY=1")
+	ending := false
+	for {
+		select {
+		case err := <-done:
+			if err == nil || ending && errors.Is(err, context.Canceled) {
+				s.log.Info("ended")
+				return nil
+			}
+			return coded(whyNot(err), err)
+		case sig := <-signals:
+			switch {
+			case sig == syscall.SIGHUP && !ending:
+				s.reload(d)
+			case sig == syscall.SIGHUP: // too late
+			case ending:
+				return fmt.Errorf("told to end twice (%v): ended at once, without order", sig)
+			default:
+				ending = true
+				s.log.Info("ending", "signal", sig.String())
+				s.tell("STOPPING=1")
+				end()
+			}
+		}
+	}
+}
+
+// reload takes over what a running daemon can. A file with a problem changes nothing: half of a configuration is none.
+func (s *server) reload(d runner) {
+	s.tell("RELOADING=1")
+	defer s.tell("READY=1")
+	next, err := daemon.Load(s.file)
+	var problems daemon.Problems
+	switch {
+	case errors.As(err, &problems):
+		for _, p := range problems {
+			s.log.Error("reload: nothing was changed", "file", p.File, "line", p.Line, "key", p.Key, "problem", p.Says)
+		}
+		return
+	case err != nil:
+		s.log.Error("reload: nothing was changed", "problem", err)
+		return
+	}
+	taken, waiting := s.config.Changes(next)
+	d.Reload(s.config.Reloaded(next))
+	s.config = s.config.Reloaded(next)
+	s.level.Set(levelOf(s.config))
+	s.log.Info("reload", "file", s.file, "taken_over", taken, "needs_restart", waiting)
+}
+
+func (s *server) tell(state string) {
+	if err := notify(state); err != nil {
+		s.log.Warn("service manager", "error", err)
+	}
+}
+
+// whyNot is the exit code of a daemon that could not begin, or go on.
+func whyNot(err error) int {
+	var op *net.OpError
+	switch {
+	case errors.Is(err, daemon.ErrBackend):
+		return exitBackend
+	case errors.As(err, &op) && op.Op == "listen":
+		return exitListen
+	}
+	return exitFailure
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"orchestrator/daemon"
+)
+
+// binary is built once for all tests that need real signals.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "orchestrator-test-")
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(dir, "orchestrator")
+	if text, err := exec.Command("go", "build", "-o", out, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, text)
+	}
+	return out, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := binary(); err == nil {
+		os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+// process is a daemon as the service manager sees it.
+type process struct {
+	*exec.Cmd
+	log    *transcript
+	states chan string // what it told the service manager
+	ended  chan error
+}
+
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(p)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
+}
+
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.79.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func config(listen, rest string) string {
+	return fmt.Sprintf("[http]\nlisten = %q\n[backend]\npath = \"orchestrator.db\"\n%s", listen, rest)
+}
+
+func start(t *testing.T, config string) *process {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	p := &process{Cmd: exec.Command(path, "--config", config), log: &transcript{}, states: make(chan string, 100), ended: make(chan error, 1)}
+	p.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
+	p.Stderr = p.log
+	go func() {
+		buf := make([]byte, 1024)
+		for {
+			n, err := l.Read(buf)
+			if err != nil {
+				return
+			}
+			p.states <- string(buf[:n])
+		}
+	}()
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.ended <- p.Wait() }()
+	t.Cleanup(func() { p.Process.Kill() })
+	return p
+}
+
+func (p *process) state(t *testing.T, want string) {
+	t.Helper()
+	select {
+	case got := <-p.states:
+		if got != want {
+			t.Fatalf("it tells the service manager %q, want %q", got, want)
+		}
+	case err := <-p.ended:
+		t.Fatalf("it ended (%v) before %q:\n%s", err, want, p.log)
+	case <-time.After(20 * time.Second):
+		t.Fatalf("it never told the service manager %q:\n%s", want, p.log)
+	}
+}
+
+func (p *process) says(t *testing.T, want string) {
+	t.Helper()
+	for range 200 {
+		if strings.Contains(p.log.String(), want) {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Errorf("the log never says %q:\n%s", want, p.log)
+}
+
+func (p *process) signal(t *testing.T, s os.Signal) {
+	t.Helper()
+	if err := p.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *process) end(t *testing.T, code int) {
+	t.Helper()
+	select {
+	case <-p.ended:
+		if got := p.ProcessState.ExitCode(); got != code {
+			t.Errorf("exit code %d, want %d:\n%s", got, code, p.log)
+		}
+	case <-time.After(20 * time.Second):
+		t.Errorf("it never ended:\n%s", p.log)
+	}
+}
+
+func TestTheDaemonReloadsAndEndsInOrder(t *testing.T) {
+	listen := free(t)
+	path := file(t, "o.toml", config(listen, ""))
+	p := start(t, path)
+	p.state(t, "READY=1")
+
+	rewrite := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.signal(t, syscall.SIGHUP)
+	}
+	rewrite(config(listen, "[log]\nlevel = \"debug\"\n[discovery]\npoll = \"2s\"\n"))
+	p.state(t, "RELOADING=1")
+	p.state(t, "READY=1")
+	p.says(t, "taken_over=[log.level] needs_restart=[discovery.poll]")
+
+	rewrite(config(listen, "[log]\nlevel = \"debu\"\n"))
+	p.state(t, "RELOADING=1")
+	p.state(t, "READY=1")
+	p.says(t, "nothing was changed")
+	p.says(t, `did you mean \"debug\"?`)
+
+	p.signal(t, syscall.SIGTERM)
+	p.state(t, "STOPPING=1")
+	p.end(t, exitOK)
+}
+
+func TestTheDaemonEndsWithSIGINTToo(t *testing.T) {
+	p := start(t, file(t, "o.toml", config(free(t), "[log]\nformat = \"json\"\n")))
+	p.state(t, "READY=1")
+	p.signal(t, syscall.SIGINT)
+	p.end(t, exitOK)
+	p.says(t, `"msg":"ended"`)
+}
+
+func TestAPortInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.79.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	p := start(t, file(t, "o.toml", config(l.Addr().String(), "")))
+	p.end(t, exitListen)
+	p.says(t, l.Addr().String())
+	p.says(t, "address already in use")
+}
+
+func TestABackendThatCantBeOpened(t *testing.T) {
+	path := file(t, "o.toml", config(free(t), ""))
+	db := filepath.Join(filepath.Dir(path), "orchestrator.db")
+	const letter = "Dear all, this is no database. It is long enough to be taken for one, though, and that is the point of it."
+	if err := os.WriteFile(db, []byte(letter), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, path)
+	p.end(t, exitBackend)
+	p.says(t, db)
+	if data, err := os.ReadFile(db); err != nil || string(data) != letter {
+		t.Errorf("what was there is not any more: %q, %v", data, err)
+	}
+}
+
+// stuck is a daemon that can't end.
+type stuck struct{ asked chan struct{} }
+
+func (s stuck) Run(ctx context.Context) error {
+	<-ctx.Done()
+	close(s.asked)
+	select {}
+}
+
+func (stuck) Reload(daemon.Config) []string { return nil }
+
+func TestTheSecondSignalEndsItAtOnce(t *testing.T) {
+	d := stuck{make(chan struct{})}
+	signals := make(chan os.Signal, 2)
+	done := make(chan error, 1)
+	go func() {
+		done <- newServer("o.toml", daemon.Default(), io.Discard).run(context.Background(), d, signals)
+	}()
+	signals <- syscall.SIGTERM
+	<-d.asked
+	select {
+	case err := <-done:
+		t.Fatalf("ended by the first: %v", err)
+	default:
+	}
+	signals <- syscall.SIGTERM
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "told to end twice") {
+		t.Errorf("got %v", err)
+	}
+}
