@@ -18,36 +18,53 @@ import (
 // Cut takes servers off the network; they can still be asked through DB.
 func (l *Lab) Cut(servers ...*Server) error {
 	for _, s := range servers {
-		rules := [][]string{
-			{"-d", s.Key.Host, "-j", "DROP"},
-			{"-s", s.Key.Host, "-j", "DROP"},
-		}
-		more, err := isolate(s.Pid(), s.group())
+		rules, err := s.isolate("127.0.0.0/8")
 		if err != nil {
-			return fmt.Errorf("cut %v off: %w", s.Key, err)
+			return fmt.Errorf("cut %s off: %w", s.what, err)
 		}
-		s.cut = true
-		if err := l.drop(append(rules, more...)...); err != nil {
-			return fmt.Errorf("cut %v off: %w", s.Key, err)
+		rules = append(rules, []string{"-d", s.Key.Host}, []string{"-s", s.Key.Host})
+		if err := l.drop(rules...); err != nil {
+			return fmt.Errorf("cut %s off: %w", s.what, err)
 		}
 	}
 	return nil
 }
 
-// isolate are the rules that keep a process from hearing those that it connected to.
-func isolate(pid int, group uint32) ([][]string, error) {
-	if pid == 0 {
+// CutDaemon keeps a daemon from reaching these servers, or with none of them any server; who asks its API is still answered.
+func (l *Lab) CutDaemon(d *Daemon, from ...*Server) error {
+	to := []string{"127.0.0.0/8"}
+	if len(from) > 0 {
+		to = nil
+		for _, s := range from {
+			to = append(to, s.Key.Host)
+		}
+	}
+	var all [][]string
+	for _, host := range to {
+		rules, err := d.isolate(host)
+		if err != nil {
+			return fmt.Errorf("cut %s off: %w", d.what, err)
+		}
+		all = append(all, rules...)
+	}
+	// Before the others: what it answers at its own address goes out.
+	return l.drop(append([][]string{{"-s", d.host, "-p", "tcp", "--sport", strconv.Itoa(d.port), "-j", "RETURN"}}, all...)...)
+}
+
+// isolate are the rules that keep a process from reaching, and hearing, those that it connected to, as far as they are in the network to.
+func (p *process) isolate(to string) ([][]string, error) {
+	if p.Pid() == 0 {
 		return nil, nil
 	}
-	rules := [][]string{{"-m", "owner", "--gid-owner", fmt.Sprint(group), "-d", "127.0.0.0/8", "-j", "DROP"}}
-	ports, err := connectedPorts(pid)
+	rules := [][]string{{"-m", "owner", "--gid-owner", fmt.Sprint(p.group()), "-d", to}}
+	ports, err := connectedPorts(p.Pid())
 	for _, port := range ports {
-		rules = append(rules, []string{"-p", "tcp", "-d", "127.0.0.0/8", "--dport", strconv.Itoa(port), "-j", "DROP"})
+		rules = append(rules, []string{"-p", "tcp", "-s", to, "--dport", strconv.Itoa(port)})
 	}
 	return rules, err
 }
 
-// connectedPorts are the local ports of the connections that a process has.
+// connectedPorts are the local ports of the connections that a process has opened.
 func connectedPorts(pid int) ([]int, error) {
 	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 	if err != nil {
@@ -90,9 +107,6 @@ func (l *Lab) Heal() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.chain = false
-	for _, s := range l.servers {
-		s.cut = false
-	}
 	return nil
 }
 
@@ -111,6 +125,9 @@ func (l *Lab) drop(rules ...[]string) error {
 		fmt.Fprintf(&text, ":%s - [0:0]\n-I OUTPUT -j %s\n", chain, chain)
 	}
 	for _, rule := range rules {
+		if !slices.Contains(rule, "-j") {
+			rule = append(rule, "-j", "DROP")
+		}
 		fmt.Fprintf(&text, "-A %s %s\n", chain, strings.Join(rule, " "))
 	}
 	text.WriteString("COMMIT\n")

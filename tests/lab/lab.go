@@ -48,6 +48,7 @@ type Lab struct {
 
 	mu      sync.Mutex
 	servers []*Server
+	daemons []*Daemon
 	last    int // of the addresses given away
 	chain   bool
 	closed  bool
@@ -139,14 +140,22 @@ func (l *Lab) sweep() error {
 // Dir is a directory of this lab; it goes when the lab is closed.
 func (l *Lab) Dir() string { return l.dir }
 
-// Address hands out the next address 127.0.S.N of this lab.
-func (l *Lab) Address() (string, error) {
+// number hands out the next one: N of 127.0.S.N.
+func (l *Lab) number() (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.last++; l.last >= lockHost {
-		return "", fmt.Errorf("take an address of 127.0.%d.0: all are used up", l.Subnet)
+		return 0, fmt.Errorf("take an address of 127.0.%d.0: all are used up", l.Subnet)
 	}
-	return fmt.Sprintf("127.0.%d.%d", l.Subnet, l.last), nil
+	return l.last, nil
+}
+
+func (l *Lab) address(number int) string { return fmt.Sprintf("127.0.%d.%d", l.Subnet, number) }
+
+// Address hands out an address 127.0.S.N that nobody else in this lab gets.
+func (l *Lab) Address() (string, error) {
+	number, err := l.number()
+	return l.address(number), err
 }
 
 // Servers are all that were started, in that order.
@@ -156,19 +165,29 @@ func (l *Lab) Servers() []*Server {
 	return append([]*Server(nil), l.servers...)
 }
 
-// Reset kills all servers, heals all cuts and frees the addresses: what follows begins with nothing, and quicker than in a new lab.
+// Daemons are all that were started, in that order.
+func (l *Lab) Daemons() []*Daemon {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]*Daemon(nil), l.daemons...)
+}
+
+// Reset kills all servers and daemons, heals all cuts and frees the addresses: what follows begins with nothing, and quicker than in a new lab.
 func (l *Lab) Reset() error {
 	var failed error
+	for _, d := range l.Daemons() {
+		failed = errors.Join(failed, d.Close())
+	}
 	for _, s := range l.Servers() {
 		failed = errors.Join(failed, s.Close())
 	}
 	l.mu.Lock()
-	l.servers, l.last, l.chain = nil, 0, false
+	l.servers, l.daemons, l.last, l.chain = nil, nil, 0, false
 	l.mu.Unlock()
 	return errors.Join(failed, l.sweep())
 }
 
-// Close kills all servers, heals all cuts and removes all files.
+// Close kills all servers and daemons, heals all cuts and removes all files.
 func (l *Lab) Close() error {
 	l.mu.Lock()
 	closed := l.closed

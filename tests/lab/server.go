@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -36,14 +35,11 @@ type Server struct {
 	Key      topology.Key
 	ServerID int
 
-	lab     *Lab
-	dir     string // as we see it
-	args    []string
-	process *exec.Cmd
-	exited  chan struct{}
-	once    sync.Once
-	db      *sql.DB
-	cut     bool
+	process
+	dir  string // as we see it
+	args []string
+	once sync.Once
+	db   *sql.DB
 }
 
 // Start copies a prepared data directory and starts a server on it; it returns when the server answers.
@@ -51,14 +47,11 @@ func (l *Lab) Start(ctx context.Context, spec Spec) (*Server, error) {
 	if err := knownFlavor(spec.Flavor); err != nil {
 		return nil, err
 	}
-	address, err := l.Address()
+	number, err := l.number()
 	if err != nil {
 		return nil, err
 	}
-	number := 0
-	if _, err := fmt.Sscanf(address[strings.LastIndexByte(address, '.')+1:], "%d", &number); err != nil {
-		return nil, err
-	}
+	address := l.address(number)
 	if spec.Name == "" {
 		spec.Name = fmt.Sprintf("db%d", number)
 	}
@@ -76,8 +69,10 @@ func (l *Lab) Start(ctx context.Context, spec Spec) (*Server, error) {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err
 	}
-	s := &Server{lab: l, Flavor: spec.Flavor, Name: spec.Name, ServerID: spec.ServerID, Key: topology.Key{Host: address, Port: topology.DefaultPort},
-		dir: filepath.Join(parent, fmt.Sprint(number))}
+	key := topology.Key{Host: address, Port: topology.DefaultPort}
+	s := &Server{Flavor: spec.Flavor, Name: spec.Name, ServerID: spec.ServerID, Key: key,
+		process: process{lab: l, what: fmt.Sprintf("%s %s at %v", spec.Flavor, spec.Name, key), number: uint32(number)},
+		dir:     filepath.Join(parent, fmt.Sprint(number))}
 	if out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", template, s.dir).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("copy %s to %s: %w: %s", template, s.dir, err, tail(string(out)))
 	}
@@ -102,50 +97,14 @@ func (s *Server) start(ctx context.Context) error {
 	if s.Flavor == MySQL {
 		binary = mysqld
 	}
-	if s.Name == "template" {
-		s.args = append(options(s.Flavor, false), s.args...)
-	}
 	args := append([]string{"--no-defaults", "--datadir=" + dir, "--socket=" + dir + "/s.sock", "--pid-file=" + dir + "/pid",
 		"--log-error=" + dir + "/error.log"}, s.args...)
-	process := exec.Command(binary, args...)
-	process.Dir = "/"
-	process.SysProcAttr = &syscall.SysProcAttr{
-		Chroot:     root,
-		Pdeathsig:  syscall.SIGKILL,
-		Setpgid:    true, // a Ctrl-C at the terminal is for the program that started it
-		Credential: &syscall.Credential{Uid: 0, Gid: s.group()},
+	if err := s.run(root, nil, binary, args...); err != nil {
+		return err
 	}
-	if err := s.lab.onKeeper(process.Start); err != nil {
-		return fmt.Errorf("start %s %s: %w", s.Flavor, s.Name, err)
-	}
-	s.process, s.exited = process, make(chan struct{})
-	go func(exited chan struct{}) {
-		process.Wait() // how it ended is in its log
-		close(exited)
-	}(s.exited)
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	for {
-		err := s.DB().PingContext(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-s.exited:
-			return fmt.Errorf("start %s %s at %v: it ended; its log: %s", s.Flavor, s.Name, s.Key, s.Log())
-		default:
-		}
-		if wait := pause(ctx, 20*time.Millisecond); wait != nil {
-			return fmt.Errorf("wait for %s %s at %v: %w (last: %v); its log: %s", s.Flavor, s.Name, s.Key, wait, err, s.Log())
-		}
-	}
-}
-
-// group is the process's own group id, by which a cut finds its packets.
-func (s *Server) group() uint32 {
-	var number uint32
-	fmt.Sscanf(s.Key.Host[strings.LastIndexByte(s.Key.Host, '.')+1:], "%d", &number) // the template has no address: 0
-	return groups + uint32(s.lab.Subnet)<<8 + number
+	return s.await(ctx, s.DB().PingContext, s.Log)
 }
 
 // DB speaks to the server as root, by its Unix socket.
@@ -182,67 +141,6 @@ func (s *Server) DSN(user, password string) string {
 	return c.FormatDSN()
 }
 
-// Pid of the process itself; 0 when it doesn't run.
-func (s *Server) Pid() int {
-	if s.process == nil {
-		return 0
-	}
-	select {
-	case <-s.exited:
-		return 0
-	default:
-		return s.process.Process.Pid
-	}
-}
-
-func (s *Server) signal(signal syscall.Signal) error {
-	pid := s.Pid()
-	if pid == 0 {
-		return fmt.Errorf("signal %v to %s at %v: it doesn't run", signal, s.Name, s.Key)
-	}
-	if err := syscall.Kill(pid, signal); err != nil {
-		return fmt.Errorf("signal %v to %s at %v: %w", signal, s.Name, s.Key, err)
-	}
-	return nil
-}
-
-// Signal sends and doesn't wait.
-func (s *Server) Signal(signal syscall.Signal) error { return s.signal(signal) }
-
-// Kill sends SIGKILL and waits until the process is gone.
-func (s *Server) Kill() error {
-	if err := s.signal(syscall.SIGKILL); err != nil {
-		return err
-	}
-	return s.Wait(30 * time.Second)
-}
-
-// Terminate sends SIGTERM and waits until the server has shut down.
-func (s *Server) Terminate() error {
-	if err := s.signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	return s.Wait(60 * time.Second)
-}
-
-// Wait until the process has ended.
-func (s *Server) Wait(most time.Duration) error {
-	t := time.NewTimer(most)
-	defer t.Stop()
-	select {
-	case <-s.exited:
-		return nil
-	case <-t.C:
-		return fmt.Errorf("wait for the end of %s at %v: still there after %v", s.Name, s.Key, most)
-	}
-}
-
-// Hang stops the process as it stands (SIGSTOP): connections stay open, and nobody answers.
-func (s *Server) Hang() error { return s.signal(syscall.SIGSTOP) }
-
-// Continue ends Hang.
-func (s *Server) Continue() error { return s.signal(syscall.SIGCONT) }
-
 // Restart starts a server again that was killed or terminated, with what it has on disk, and with extra arguments.
 func (s *Server) Restart(ctx context.Context, extra ...string) error {
 	if s.Pid() != 0 {
@@ -277,11 +175,8 @@ func (s *Server) Log() string {
 	return tail(string(text))
 }
 
-// Close kills the server, also a hung one, and heals it. Its files stay until the lab is closed.
+// Close kills the server, also a hung one. Its files stay until the lab is closed.
 func (s *Server) Close() error {
 	_ = s.DB().Close() // connections to a server that was killed say so
-	if s.Pid() != 0 {
-		return s.Kill()
-	}
-	return nil
+	return s.end()
 }

@@ -73,7 +73,8 @@ func (l *Lab) prepare(ctx context.Context, f topology.Flavor, dir string) error 
 		return fmt.Errorf("%s: %w: %s", install.Path, err, tail(string(out)))
 	}
 	// Without binary log: the copies must begin with no transactions, or each would look errant to the others.
-	s := &Server{lab: l, Flavor: f, Name: "template", dir: dir, args: []string{"--skip-log-bin", "--skip-networking", "--read-only=0"}}
+	s := &Server{Flavor: f, Name: "template", process: process{lab: l, what: string(f)}, dir: dir,
+		args: append(options(f, false), "--skip-log-bin", "--skip-networking", "--read-only=0")}
 	if err := s.start(ctx); err != nil {
 		return err
 	}

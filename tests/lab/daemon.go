@@ -1,0 +1,176 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/api/client"
+	"orchestrator/daemon/topology"
+)
+
+// DaemonSpec says how to start a daemon.
+type DaemonSpec struct {
+	Binary string // of the program, see Build
+	Seeds  []topology.Key
+	// Config is TOML that stands after what is written here (http, servers, backend; the section discovery is open): "" allows recoveries in every cluster.
+	Config string
+}
+
+// everything is what a daemon is allowed where nobody says otherwise.
+const everything = `
+[[policy]]
+clusters = ["*"]
+recover_primary = true
+recover_intermediate = true
+`
+
+// Daemon is one running orchestrator, on an SQLite file of its own, with a client of its API.
+type Daemon struct {
+	process
+	*client.Client
+	URL        string
+	ConfigFile string
+
+	host   string
+	port   int
+	dir    string
+	binary string
+}
+
+// Build makes the programs anew and returns the path of the daemon's.
+func Build(ctx context.Context, dir string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", dir+"/", "orchestrator/cmd/orchestrator")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build orchestrator: %w: %s", err, tail(string(out)))
+	}
+	return filepath.Abs(filepath.Join(dir, "orchestrator"))
+}
+
+// StartDaemon starts a daemon and returns when it is ready.
+func (l *Lab) StartDaemon(ctx context.Context, spec DaemonSpec) (*Daemon, error) {
+	number, err := l.number()
+	if err != nil {
+		return nil, err
+	}
+	host, port := l.address(number), 3000
+	dir := filepath.Join(l.dir, fmt.Sprintf("daemon-%d", number))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	d := &Daemon{URL: fmt.Sprintf("http://%s:%d", host, port), host: host, port: port, dir: dir, binary: spec.Binary,
+		ConfigFile: filepath.Join(dir, "orchestrator.toml"),
+		process:    process{lab: l, what: fmt.Sprintf("orchestrator at %s:%d", host, port), number: uint32(number)}}
+	if d.Client, err = client.New(client.Options{Endpoints: []string{d.URL}}); err != nil {
+		return nil, err
+	}
+	var seeds []string
+	for _, k := range spec.Seeds {
+		seeds = append(seeds, fmt.Sprintf("%q", k))
+	}
+	config := spec.Config
+	if config == "" {
+		config = everything
+	}
+	text := fmt.Sprintf(`[http]
+listen = "%s:%d"
+[servers]
+user = %q
+password_file = "password"
+[backend]
+path = "orchestrator.db"
+[discovery]
+seeds = [%s]
+%s`, host, port, User, strings.Join(seeds, ", "), config)
+	if err := os.WriteFile(filepath.Join(dir, "password"), []byte(Password+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(d.ConfigFile, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	l.daemons = append(l.daemons, d)
+	l.mu.Unlock()
+	return d, d.Restart(ctx)
+}
+
+// Restart starts a daemon that has ended; what it remembers is still there. It returns when the daemon is ready.
+func (d *Daemon) Restart(ctx context.Context) error {
+	if d.Pid() != 0 {
+		return fmt.Errorf("start %s: it runs", d.what)
+	}
+	output, err := os.OpenFile(filepath.Join(d.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer output.Close()
+	if err := d.run("", output, d.binary, "serve", "--config", d.ConfigFile); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	return d.await(ctx, func(ctx context.Context) error {
+		s, err := d.Status(ctx)
+		if err == nil && s.NotReady != "" {
+			err = errors.New(s.NotReady)
+		}
+		return err
+	}, d.Log)
+}
+
+// Log is all that the daemon has said, over all its lives.
+func (d *Daemon) Log() string {
+	text, err := os.ReadFile(filepath.Join(d.dir, "log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// AwaitServers waits until the daemon knows a cluster of n servers that are all up, with a primary, and returns it.
+func (d *Daemon) AwaitServers(ctx context.Context, n int) (api.Cluster, error) {
+	ctx, cancel := context.WithTimeout(ctx, settledWithin)
+	defer cancel()
+	for {
+		all, err := d.Clusters(ctx)
+		if err == nil {
+			for _, c := range all {
+				if c.Servers == n && c.Up == n && !c.Primary.IsZero() {
+					return d.Cluster(ctx, c.Name)
+				}
+			}
+		}
+		if wait := pause(ctx, 20*time.Millisecond); wait != nil {
+			return api.Cluster{}, fmt.Errorf("wait until %s knows %d servers: it says %+v (%v); its log: %s", d.what, n, all, err, tail(d.Log()))
+		}
+	}
+}
+
+// AwaitClosed waits for an episode about a failed server that is closed, and returns it with its steps.
+func (d *Daemon) AwaitClosed(ctx context.Context, failed topology.Key) (api.Episode, error) {
+	ctx, cancel := context.WithTimeout(ctx, settledWithin)
+	defer cancel()
+	for {
+		all, err := d.Episodes(ctx, "", "false")
+		if err == nil {
+			for _, e := range all {
+				if e.Failed == failed {
+					return d.Episode(ctx, e.ID)
+				}
+			}
+		}
+		if wait := pause(ctx, 20*time.Millisecond); wait != nil {
+			return api.Episode{}, fmt.Errorf("wait until %s has ended the episode of %v: %w (last: %v); its log: %s", d.what, failed, wait, err, tail(d.Log()))
+		}
+	}
+}
+
+// Close kills the daemon.
+func (d *Daemon) Close() error { return d.end() }
