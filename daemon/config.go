@@ -116,7 +116,7 @@ func Default() Config {
 			ConnectTimeout: time.Second,
 			ProbeTimeout:   time.Second,
 		},
-		Discovery: DiscoveryConfig{Poll: time.Second, MaxBackoff: 10 * time.Second, Concurrency: 100},
+		Discovery: DiscoveryConfig{Poll: time.Second, MaxBackoff: 10 * time.Second, Concurrency: 300},
 		Analysis:  AnalysisConfig{Lag: analysis.Defaults.Lag, Silence: analysis.Defaults.Silence},
 		Backend:   BackendConfig{Kind: "sqlite", Path: "/var/lib/orchestrator/orchestrator.db"},
 		Lease:     LeaseConfig{TTL: backend.LeaseTTL, Tick: time.Second},

@@ -321,8 +321,8 @@ func (r *reader) values(c *Config) {
 	if c.Backend.Path == "" && !r.bad["backend.path"] {
 		r.add("backend.path", "is empty; name the file in which the daemon shall remember things")
 	}
-	if !r.bad["lease.tick"] && !r.bad["lease.ttl"] && 2*c.Lease.Tick > c.Lease.TTL {
-		r.add("lease.tick", "%v is more than half of lease.ttl (%v): one late beat would lose the lead", c.Lease.Tick, c.Lease.TTL)
+	if !r.bad["lease.tick"] && !r.bad["lease.ttl"] && 4*c.Lease.Tick > c.Lease.TTL {
+		r.add("lease.tick", "%v is more than a quarter of lease.ttl (%v): a late beat or two would lose the lead", c.Lease.Tick, c.Lease.TTL)
 	}
 	r.policies(c.Policies)
 }

@@ -172,7 +172,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		{"death before probing", "[analysis]\nsilence = \"1s\"",
 			`2: analysis.silence: servers.probe_timeout (1s) must be shorter than analysis.silence (1s): one slow answer would look like death`},
 		{"backing off to less than the poll", "[discovery]\npoll = \"1m\"", `1: discovery.max_backoff: 10s is shorter than discovery.poll (1m0s)`},
-		{"a lease without room", "[lease]\nttl = \"1500ms\"", `1: lease.tick: 1s is more than half of lease.ttl (1.5s): one late beat would lose the lead`},
+		{"a lease without room", "[lease]\nttl = \"3900ms\"", `1: lease.tick: 1s is more than a quarter of lease.ttl (3.9s): a late beat or two would lose the lead`},
 		{"a policy for nobody", "[[policy]]\n", `1: policy[0].clusters: names no cluster; ["*"] is every cluster`},
 		{"patterns", "[[policy]]\nclusters = [\"~a(\", \"[\", \"\"]",
 			"2: policy[0].clusters: \"[\" is no pattern; * stands for anything, ? for a letter, [a-z] for one of some; before others write \\\n" +
