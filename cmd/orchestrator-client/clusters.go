@@ -1,0 +1,225 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/plan"
+)
+
+func (p *program) clusterCommands() []*cobra.Command {
+	return []*cobra.Command{p.clusters(), p.topology(), p.findings(), p.plan(), p.alias()}
+}
+
+func (p *program) clusters() *cobra.Command {
+	return &cobra.Command{Use: "clusters", Short: "List the clusters", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		all, err := p.client.Clusters(cmd.Context())
+		if err != nil {
+			return err
+		}
+		return p.print(all, func(w io.Writer) {
+			var rows [][]string
+			for _, c := range all {
+				rows = append(rows, []string{c.Name, c.Alias, text(c.Primary), fmt.Sprintf("%d/%d", c.Up, c.Servers), strings.Join(c.Codes, ","), c.Episode})
+			}
+			table(w, []string{"CLUSTER", "ALIAS", "PRIMARY", "UP", "FINDINGS", "OPEN EPISODE"}, rows)
+		})
+	}}
+}
+
+func (p *program) topology() *cobra.Command {
+	return &cobra.Command{Use: "topology CLUSTER", Short: "Draw a cluster", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeCluster,
+		Long: "Draws a cluster: a server a line, replicas indented below their source. With --output json, all that is known of the cluster.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := p.client.Cluster(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return p.print(c, func(w io.Writer) { fmt.Fprint(w, clean(strings.TrimRight(c.Drawing, "\n")), "\n") })
+		}}
+}
+
+func (p *program) findings() *cobra.Command {
+	var check bool
+	cmd := &cobra.Command{Use: "findings [CLUSTER]", Short: "Say what is wrong, and by what evidence", Args: cobra.MaximumNArgs(1), ValidArgsFunction: p.completeCluster,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			all, err := p.client.Findings(cmd.Context(), first(args))
+			if err != nil {
+				return err
+			}
+			if err := p.print(all, func(w io.Writer) { printFindings(w, all) }); err != nil {
+				return err
+			}
+			if check && len(all) > 0 {
+				return errNo
+			}
+			return nil
+		}}
+	cmd.Flags().BoolVar(&check, "check", false, "exit with 5 if there are any")
+	return cmd
+}
+
+func printFindings(w io.Writer, all []analysis.Finding) {
+	if len(all) == 0 {
+		line(w, "nothing is wrong")
+	}
+	for _, f := range all {
+		muted := ""
+		if f.Downtimed {
+			muted = " (in downtime)"
+		}
+		line(w, "%v  %s%s  cluster %s", f.At, f.Code, muted, f.Cluster)
+		line(w, "  %s", f.Says)
+		for _, e := range f.Evidence {
+			line(w, "  - %s", e)
+		}
+	}
+}
+
+func (p *program) plan() *cobra.Command {
+	var check bool
+	var dead string
+	cmd := &cobra.Command{Use: "plan CLUSTER", Aliases: []string{"why"}, Short: "Say what would be done, and why, and why not", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: p.completeCluster,
+		Long: `Says what would be done about a cluster now, and what would be done if its primary died now: candidate by candidate, with
+the reasons for its place and everything that stands against it.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := p.client.Plan(cmd.Context(), args[0], dead)
+			if err != nil {
+				return err
+			}
+			if err := p.print(c, func(w io.Writer) { printPlan(w, c) }); err != nil {
+				return err
+			}
+			if check && !c.Ready {
+				return errNo
+			}
+			return nil
+		}}
+	cmd.Flags().BoolVar(&check, "check", false, "exit with 5 if a failover would be refused")
+	cmd.Flags().StringVar(&dead, "dead", "", "suppose that this `SERVER` died, and not the primary")
+	noError(cmd.RegisterFlagCompletionFunc("dead", func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+		return p.completeServer(cmd, nil, word)
+	}))
+	return cmd
+}
+
+func printPlan(w io.Writer, c api.ClusterPlan) {
+	line(w, "cluster %s", c.Cluster)
+	if c.RecoveriesOff != "" {
+		line(w, "recoveries are switched off: %s", c.RecoveriesOff)
+	}
+	switch {
+	case !c.Policy.Named:
+		line(w, "policy: none names this cluster, so nothing is done by itself")
+	default:
+		line(w, "policy: primaries are replaced: %s; intermediate sources are replaced: %s", yes(c.Policy.RecoverPrimary), yes(c.Policy.RecoverIntermediate))
+	}
+	line(w, "")
+	line(w, "NOW")
+	if n := c.Now; len(c.Findings) == 0 && n.Episode == nil && len(n.Steps)+len(n.Refused) == 0 {
+		line(w, "  nothing is wrong, nothing would be done")
+	} else {
+		for _, f := range c.Findings {
+			line(w, "  %v: %s: %s", f.At, f.Code, f.Says)
+		}
+		printDecision(indent{w}, n.Candidates, n.Steps, n.Refused, n.Wait, n.Bound)
+	}
+	if c.IfDead == nil {
+		return
+	}
+	d := c.IfDead
+	line(w, "")
+	line(w, "IF %v DIED NOW", d.Dead)
+	switch {
+	case c.Ready && !d.Promoted.IsZero():
+		line(w, "  %v would be promoted", d.Promoted)
+	case c.Ready:
+		line(w, "  it would be repaired")
+	default:
+		line(w, "  it would not be repaired by itself")
+	}
+	if d.Outcome != "" {
+		line(w, "  %s", d.Outcome)
+	}
+	printDecision(indent{w}, d.Candidates, d.Steps, d.Refused, d.Wait, d.Bound)
+	for _, l := range d.Lost {
+		line(w, "  lost: %v: %s", l.Key, l.Why)
+	}
+}
+
+func printDecision(w io.Writer, candidates []plan.Candidate, steps []plan.Step, refused []string, wait, bound string) {
+	list(w, "why not:", refused)
+	if wait != "" {
+		line(w, "waiting: %s", wait)
+	}
+	if bound != "" {
+		line(w, "what may be lost: %s", bound)
+	}
+	if len(candidates) > 0 {
+		line(w, "candidates, the best first:")
+	}
+	for _, c := range candidates {
+		word := "eligible"
+		if !c.Eligible {
+			word = "vetoed"
+		}
+		line(w, "  %v  %s, lacks %d transactions, %d received and not applied", c.Key, word, c.Behind, c.Unapplied)
+		for _, v := range c.Vetoes {
+			line(w, "    against it: %s", v)
+		}
+		for _, r := range c.Reasons {
+			line(w, "    - %s", r)
+		}
+	}
+	if len(steps) > 0 {
+		line(w, "steps:")
+	}
+	for _, s := range steps {
+		line(w, "  %s: %s", describe(s), s.Why)
+	}
+}
+
+func describe(s plan.Step) string {
+	if s.Source.IsZero() {
+		return fmt.Sprintf("%s at %v", s.Kind, s.At)
+	}
+	return fmt.Sprintf("%s at %v to %v", s.Kind, s.At, s.Source)
+}
+
+func (p *program) alias() *cobra.Command {
+	return &cobra.Command{Use: "alias CLUSTER [ALIAS]", Short: "Give a cluster a second name; without one, take it away", Args: cobra.RangeArgs(1, 2),
+		ValidArgsFunction: p.completeCluster,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := first(args[1:])
+			if err := p.client.SetAlias(cmd.Context(), args[0], name); err != nil {
+				return err
+			}
+			if name == "" {
+				return p.done("cluster %s has no alias", args[0])
+			}
+			return p.done("cluster %s is also called %s", args[0], name)
+		}}
+}
+
+// indent moves what is written to it two columns to the right. It is given whole lines.
+type indent struct{ w io.Writer }
+
+func (i indent) Write(b []byte) (int, error) {
+	if _, err := i.w.Write(append([]byte("  "), b...)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+func first(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}

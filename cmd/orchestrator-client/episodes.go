@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"orchestrator/daemon/api"
+)
+
+func (p *program) episodeCommands() []*cobra.Command {
+	return []*cobra.Command{p.episodes(), p.episode(), p.acknowledge()}
+}
+
+func (p *program) episodes() *cobra.Command {
+	var open bool
+	cmd := &cobra.Command{Use: "episodes [CLUSTER]", Short: "List the incidents, newest first", Args: cobra.MaximumNArgs(1), ValidArgsFunction: p.completeCluster,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			only := ""
+			if open {
+				only = "true"
+			}
+			all, err := p.client.Episodes(cmd.Context(), first(args), only)
+			if err != nil {
+				return err
+			}
+			return p.print(all, func(w io.Writer) {
+				var rows [][]string
+				for _, e := range all {
+					says := e.Outcome
+					if e.Blocked != "" {
+						says = "blocked: " + e.Blocked
+					}
+					rows = append(rows, []string{e.ID, stamp(e.Opened), stamp(e.Closed), string(e.Stage), string(e.Code), text(e.Failed), text(e.Candidate), says})
+				}
+				table(w, []string{"EPISODE", "OPENED", "CLOSED", "STAGE", "FINDING", "FAILED", "CANDIDATE", "SAYS"}, rows)
+			})
+		}}
+	cmd.Flags().BoolVar(&open, "open", false, "only those that are open")
+	return cmd
+}
+
+func (p *program) episode() *cobra.Command {
+	return &cobra.Command{Use: "episode ID", Short: "Show an incident, with every step that was tried", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeEpisode,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e, err := p.client.Episode(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return p.print(e, func(w io.Writer) { printEpisode(w, e) })
+		}}
+}
+
+func printEpisode(w io.Writer, e api.Episode) {
+	acknowledged := ""
+	if a := e.Acknowledged; a != nil {
+		acknowledged = fmt.Sprintf("%s, %s: %s", stamp(a.At), a.By, a.Comment)
+	}
+	facts(w, "episode", e.ID, "cluster", e.Cluster, "kind", string(e.Kind), "failed", text(e.Failed), "finding", string(e.Code), "stage", string(e.Stage),
+		"opened", stamp(e.Opened), "promoted", stamp(e.Promoted), "closed", stamp(e.Closed), "candidate", text(e.Candidate), "why", e.Why,
+		"blocked", e.Blocked, "outcome", e.Outcome, "fenced", stamp(e.Fenced), "acknowledged", acknowledged)
+	list(w, "evidence:", e.Evidence)
+	for _, l := range e.Lost {
+		line(w, "lost: %v: %s", l.Key, l.Why)
+	}
+	if len(e.Steps) == 0 {
+		return
+	}
+	line(w, "")
+	var rows [][]string
+	for _, s := range e.Steps {
+		outcome := "done"
+		if s.Error != "" {
+			outcome = s.Error
+		}
+		rows = append(rows, []string{s.Started.UTC().Format("15:04:05.000"), fmt.Sprintf("%.1f ms", 1000*s.Took), describe(s.Step), s.Why, outcome})
+	}
+	table(w, []string{"STARTED", "TOOK", "STEP", "WHY", "OUTCOME"}, rows)
+}
+
+func (p *program) acknowledge() *cobra.Command {
+	var by, comment string
+	cmd := &cobra.Command{Use: "acknowledge ID", Short: "Take note of an incident: it asks for nothing more", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeEpisode,
+		Long: "Takes note of an incident. It then asks for nothing more (fencing the old primary), and does not hold up the next promotion (anti-flapping).",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if by == "" {
+				by = p.who()
+			}
+			e, err := p.client.Acknowledge(cmd.Context(), args[0], by, comment)
+			if err != nil {
+				return err
+			}
+			return p.print(e, func(w io.Writer) { line(w, "%s is acknowledged", e.ID) })
+		}}
+	cmd.Flags().StringVar(&by, "by", "", "`WHO` takes note (default: you)")
+	cmd.Flags().StringVar(&comment, "comment", "", "what was found, or done")
+	noError(cmd.MarkFlagRequired("comment"))
+	return cmd
+}

@@ -1,0 +1,192 @@
+// Command orchestrator-client asks running daemons, and tells them what people declare.
+//
+// It knows nothing of replication and keeps nothing: it parses a command line, makes one call of daemon/api/client, and prints.
+// The one idea: every command prints one value, either as JSON exactly as the API has it, or as text for people.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"os/user"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"orchestrator/daemon/api/client"
+)
+
+// Exit codes; docs/client.md lists them too.
+const (
+	exitOK          = 0
+	exitRefused     = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+	exitNotFound    = 4
+	exitNo          = 5
+)
+
+const exitCodes = `Exit codes:
+  0  done
+  1  a daemon refused, or tried and failed; or the answer could not be written
+  2  the command line is wrong
+  3  no daemon answers
+  4  what was named does not exist
+  5  the answer is no: no daemon leads (leader), something is wrong (findings --check),
+     or a failover would be refused (plan --check)`
+
+// errNo ends a command that was answered, and whose answer is no.
+var errNo = errors.New("no")
+
+// environment is what the program is given besides its arguments.
+type environment struct {
+	get      func(string) string
+	out, err io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], environment{os.Getenv, os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// run is the whole program, for main and for tests.
+func run(ctx context.Context, args []string, env environment) int {
+	p := &program{env: env}
+	root := p.root()
+	root.SetArgs(args)
+	root.SetOut(env.out)
+	root.SetErr(env.err)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if !errors.Is(err, errNo) {
+		fmt.Fprintln(env.err, "orchestrator-client:", clean(err.Error()))
+	}
+	unreachable, usage := new(client.Unreachable), new(usageError)
+	switch {
+	case errors.Is(err, errNo), errors.Is(err, client.ErrNoLeader):
+		return exitNo
+	case !p.started, errors.As(err, &usage):
+		fmt.Fprintf(env.err, "See '%s --help'.\n", cmd.CommandPath())
+		return exitUsage
+	case errors.As(err, &unreachable):
+		return exitUnreachable
+	case client.NotFound(err):
+		return exitNotFound
+	}
+	return exitRefused
+}
+
+// usageError is a mistake on the command line that cobra does not see.
+type usageError struct{ says string }
+
+func (u *usageError) Error() string { return u.says }
+
+func misuse(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// program is one run: its flags, and the client they make.
+type program struct {
+	env       environment
+	endpoints string
+	tokenFile string
+	timeout   time.Duration
+	output    string
+	started   bool // the command line was understood
+	client    *client.Client
+}
+
+func (p *program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "orchestrator-client",
+		Short: "Ask orchestrator's daemons, and tell them what you declare",
+		Long: `orchestrator-client speaks to running daemons over their HTTP API.
+
+ORCHESTRATOR_API lists the daemons, separated by commas or blanks: http://host:port, or host:port for
+short (default http://127.0.0.1:3000). Reads are answered by the first daemon that can; changes go to the leader, or
+where none is found, to any.
+
+If the daemons ask for a token, ORCHESTRATOR_TOKEN_FILE or --token-file names a file that holds it, or
+ORCHESTRATOR_TOKEN is it. It is never taken from the command line, which everybody can see.
+
+A cluster is given by its name, its alias or the address of any member; a server by host:port (port 3306
+when there is none).
+
+` + exitCodes,
+		SilenceErrors: true, SilenceUsage: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return p.begin(cmd) },
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&p.endpoints, "api", "", "`URLs` of the daemons, in place of ORCHESTRATOR_API")
+	f.StringVar(&p.tokenFile, "token-file", "", "a `FILE` with the token, in place of ORCHESTRATOR_TOKEN_FILE")
+	f.DurationVar(&p.timeout, "timeout", 5*time.Second, "how long one daemon may take to answer")
+	f.StringVarP(&p.output, "output", "o", "text", "text or json")
+	noError(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
+	root.AddCommand(p.clusterCommands()...)
+	root.AddCommand(p.instanceCommands()...)
+	root.AddCommand(p.episodeCommands()...)
+	root.AddCommand(p.daemonCommands()...)
+	root.AddCommand(p.programCommands()...)
+	return root
+}
+
+// begin runs when the command line was understood, before any command.
+func (p *program) begin(cmd *cobra.Command) error {
+	if err := cmd.ValidateRequiredFlags(); err != nil { // cobra would ask later, when it can't be told from a failure any more
+		return misuse("%v", err)
+	}
+	if p.output != "text" && p.output != "json" {
+		return misuse("--output %q: want text or json", p.output)
+	}
+	if p.timeout <= 0 {
+		return misuse("--timeout %v: want more than 0", p.timeout)
+	}
+	p.started = true
+	return p.connect()
+}
+
+// connect makes the client. It asks nobody yet.
+func (p *program) connect() error {
+	token := p.env.get("ORCHESTRATOR_TOKEN")
+	if file := cmp.Or(p.tokenFile, p.env.get("ORCHESTRATOR_TOKEN_FILE")); file != "" {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return misuse("read the token: %v", err)
+		}
+		if token = strings.TrimSpace(string(data)); token == "" {
+			return misuse("read the token: file %s is empty", file)
+		}
+	}
+	endpoints := client.Split(cmp.Or(p.endpoints, p.env.get("ORCHESTRATOR_API"), "http://127.0.0.1:3000"))
+	var err error
+	if p.client, err = client.New(client.Options{Endpoints: endpoints, Token: token, Timeout: p.timeout}); err != nil {
+		return misuse("%v", err)
+	}
+	return nil
+}
+
+// who is the name that a declared thing is signed with.
+func (p *program) who() string {
+	if name := cmp.Or(p.env.get("SUDO_USER"), p.env.get("USER")); name != "" {
+		return name
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "unknown"
+}
+
+// noError is for calls that fail only where this program is written wrongly.
+func noError(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

@@ -1,0 +1,327 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+)
+
+const fleet = `
+db1 mysql=8.0.36 down
+  db2 io=connecting
+  db3 io=connecting must_not
+web1:3307 mariadb=10.11.6
+  web2:3307 tag=dc:west
+`
+
+// fake is a daemon whose fleet is drawn, and that remembers what it was told.
+type fake struct {
+	off    string
+	status api.Status
+	told   []string
+}
+
+func (f *fake) tell(format string, args ...any) error {
+	f.told = append(f.told, fmt.Sprintf(format, args...))
+	return nil
+}
+
+func (f *fake) situation(cluster string) plan.Situation {
+	of := f.Snapshot().Of(cluster)
+	return plan.Situation{Cluster: cluster, Snapshot: of, Findings: analysis.Analyze(of, analysis.Defaults), Policy: f.Policy(cluster), Thresholds: analysis.Defaults}
+}
+
+func (f *fake) Snapshot() topology.Snapshot { return topology.MustParseDrawing(fleet) }
+func (f *fake) Findings(cluster string) []analysis.Finding {
+	if cluster == "" {
+		return analysis.Analyze(f.Snapshot(), analysis.Defaults)
+	}
+	return f.situation(cluster).Findings
+}
+func (f *fake) Policy(cluster string) plan.Policy {
+	return plan.Policy{Named: cluster == "db1:3306", RecoverPrimary: true, DrainTimeout: time.Second}
+}
+func (f *fake) Alias(cluster string) string         { return map[string]string{"web1:3307": "shop"}[cluster] }
+func (f *fake) Decide(cluster string) plan.Decision { return plan.Next(f.situation(cluster)) }
+func (f *fake) RecoveriesOff() string               { return f.off }
+func (f *fake) Status() api.Status                  { return f.status }
+func (f *fake) WhatIf(cluster string, dead topology.Key) plan.Previewed {
+	return plan.IfDies(f.situation(cluster), dead)
+}
+func (f *fake) Episodes(string) []plan.Episode {
+	db1 := topology.Key{Host: "db1", Port: 3306}
+	return []plan.Episode{{ID: "db1-3306-2", Kind: plan.PrimaryFailover, Cluster: "db1:3306", Failed: db1, Code: analysis.DeadPrimary,
+		Opened: topology.DrawnAt, Stage: plan.Committed, Blocked: "the disk of db2 is full"}}
+}
+func (f *fake) Episode(_ context.Context, id string) (plan.Episode, []plan.Done, error) {
+	if e := f.Episodes("")[0]; e.ID == id {
+		return e, []plan.Done{{Step: plan.Step{Kind: plan.StopReceiver, At: topology.Key{Host: "db2", Port: 3306}, Why: "what it has is final"},
+			Started: topology.DrawnAt, Took: 1500 * time.Microsecond, Error: "lost \x1b[2J"}}, nil
+	}
+	return plan.Episode{}, nil, api.ErrNotFound
+}
+func (f *fake) Acknowledge(_ context.Context, id, by, comment string) error {
+	return f.tell("acknowledge %s %s: %s", id, by, comment)
+}
+func (f *fake) Discover(_ context.Context, k topology.Key) (topology.Server, error) {
+	if v := f.Snapshot().Server(k); v != nil {
+		return *v, f.tell("discover %v", k)
+	}
+	return topology.Server{}, fmt.Errorf("probe %v: connection refused", k)
+}
+func (f *fake) Forget(_ context.Context, k topology.Key) error { return f.tell("forget %v", k) }
+func (f *fake) EndDowntime(_ context.Context, k topology.Key) error {
+	return f.tell("end downtime %v", k)
+}
+func (f *fake) SetDowntime(_ context.Context, k topology.Key, d topology.Downtime) error {
+	return f.tell("downtime %v %s: %s", k, d.Owner, d.Reason)
+}
+func (f *fake) SetRule(_ context.Context, k topology.Key, r topology.Rule) error {
+	return f.tell("rule %v %s", k, r)
+}
+func (f *fake) SetTag(_ context.Context, k topology.Key, name, value string) error {
+	return f.tell("tag %v %s=%s", k, name, value)
+}
+func (f *fake) RemoveTag(_ context.Context, k topology.Key, name string) error {
+	return f.tell("untag %v %s", k, name)
+}
+func (f *fake) SetAlias(_ context.Context, cluster, alias string) error {
+	return f.tell("alias %s %q", cluster, alias)
+}
+func (f *fake) SwitchRecoveries(_ context.Context, on bool, by, reason string) error {
+	f.off = reason
+	return f.tell("recoveries %v %s: %s", on, by, reason)
+}
+
+// desk runs the program against a fake daemon.
+type desk struct {
+	*fake
+	env map[string]string
+}
+
+func newDesk(t *testing.T, token string) desk {
+	t.Helper()
+	f := &fake{status: api.Status{Daemon: "d1", Version: "0.1", Leading: true, Leader: "d1", Term: 7}}
+	a, err := api.New(f, api.Options{Token: token, TokenForReads: token != ""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.33.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: a}}
+	s.Start()
+	t.Cleanup(s.Close)
+	return desk{f, map[string]string{"ORCHESTRATOR_API": s.URL, "USER": "ann"}}
+}
+
+func (d desk) run(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = run(t.Context(), args, environment{func(name string) string { return d.env[name] }, &o, &e})
+	return code, o.String(), e.String()
+}
+
+func TestCommands(t *testing.T) {
+	for _, c := range []struct {
+		args string // separated by blanks
+		code int
+		told string
+		says string // somewhere in what is printed
+	}{
+		{"clusters", 0, "", "web1:3307  shop"},
+		{"topology db2", 0, "", ""},
+		{"topology nowhere", 4, "", `no cluster "nowhere"`},
+		{"instances shop", 0, "", "mariadb 10.11.6"},
+		{"instance web2:3307", 0, "", "dc=west"},
+		{"instance db9", 4, "", "near are db1:3306"},
+		{"instance a/b", 1, "", "want host or host:port"},
+		{"discover db2", 0, "discover db2:3306", "db2:3306"},
+		{"discover db9", 1, "", "connection refused"},
+		{"forget db2", 0, "forget db2:3306", "db2 is forgotten"},
+		{"findings", 0, "", "db1:3306  DeadPrimary"},
+		{"findings --check", 5, "", "DeadPrimary"},
+		{"findings shop --check", 0, "", "nothing is wrong"},
+		{"plan db1", 0, "", "candidates, the best first:"},
+		{"why shop", 0, "", "no policy of the configuration names cluster web1:3307"},
+		{"plan shop --check", 5, "", "IF web1:3307 DIED NOW"},
+		{"plan db1 --check", 0, "", "db2:3306 would be promoted"},
+		{"plan shop --dead web2:3307", 0, "", "IF web2:3307 DIED NOW"},
+		{"alias db2 main", 0, `alias db1:3306 "main"`, "also called main"},
+		{"alias db2", 0, `alias db1:3306 ""`, "no alias"},
+		{"episodes", 0, "", "blocked: the disk of db2 is full"},
+		{"episodes --open", 0, "", "db1-3306-2"},
+		{"episode db1-3306-2", 0, "", "stop_receiver at db2:3306"},
+		{"episode none", 4, "", "no episode"},
+		{"acknowledge db1-3306-2 --comment seen", 0, "acknowledge db1-3306-2 ann: seen", "is acknowledged"},
+		{"acknowledge db1-3306-2", 2, "", `required flag(s) "comment" not set`},
+		{"downtime begin db2 --reason disk --for 2h", 0, "downtime db2:3306 ann: disk", "in downtime until"},
+		{"downtime begin db2 --reason disk --until 2999-01-01T00:00:00Z", 1, "", "surely a mistake"},
+		{"downtime begin db2 --reason disk --until soon", 2, "", "want a time"},
+		{"downtime begin db2 --reason disk", 2, "", "either --for or --until"},
+		{"downtime end db2", 0, "end downtime db2:3306", "not in downtime any more"},
+		{"downtime", 2, "", "want begin or end"},
+		{"tag db2 dc=west", 0, "tag db2:3306 dc=west", "tagged dc=west"},
+		{"tag db2 =west", 2, "", "want NAME=VALUE"},
+		{"untag db2 dc", 0, "untag db2:3306 dc", "no tag dc"},
+		{"rule set db2 prefer", 0, "rule db2:3306 prefer", "is prefer"},
+		{"rule set db2 perfer", 1, "", `did you mean "prefer"?`},
+		{"recoveries status", 0, "", "recoveries are on"},
+		{"recoveries off --reason works", 0, "recoveries false ann: works", "recoveries are off: works"},
+		{"recoveries off", 2, "", `"reason" not set`},
+		{"recoveries on --by bob", 0, "recoveries true bob: ", "recoveries are on"},
+		{"recoveries maybe", 2, "", "want on or off or status"},
+		{"status", 0, "", "term        7"},
+		{"leader", 0, "", "d1  http://127.0.33.1"},
+		{"snapshot --format drawing", 0, "", ""},
+		{"snapshot --format yaml", 2, "", "want json or drawing"},
+		{"version", 0, "", "orchestrator-client"},
+		{"", 0, "", "Exit codes:"},
+		{"clusterz", 2, "", "unknown command"},
+		{"clusters --nonsense", 2, "", "unknown flag"},
+		{"clusters x", 2, "", "unknown command"},
+		{"clusters -o yaml", 2, "", "want text or json"},
+		{"clusters --timeout 0s", 2, "", "more than 0"},
+		{"clusters --api http://ann:pw@h", 2, "", "list of processes"},
+		{"clusters --api 127.0.33.1:1", 3, "", "no daemon answers"},
+		{"clusters --token-file /nowhere/token", 2, "", "read the token"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			d := newDesk(t, "")
+			code, out, errs := d.run(t, strings.Fields(c.args)...)
+			if code != c.code {
+				t.Errorf("exit %d, want %d: %s%s", code, c.code, out, errs)
+			}
+			if told := strings.Join(d.told, "; "); told != c.told {
+				t.Errorf("told %q, want %q", told, c.told)
+			}
+			if !strings.Contains(out+errs, c.says) {
+				t.Errorf("%q is not in:\n%s%s", c.says, out, errs)
+			}
+			if (c.code == 0 || c.code == 5) == (errs != "") {
+				t.Errorf("exit %d with this on standard error: %q", code, errs)
+			}
+			if strings.ContainsRune(out+errs, '\x1b') {
+				t.Error("an escape sequence of a server reached the terminal")
+			}
+		})
+	}
+}
+
+// Whatever is asked for as JSON is one JSON value, and nothing else.
+func TestJSON(t *testing.T) {
+	for _, args := range []string{"clusters", "topology db1", "instances", "instance db2", "findings", "plan db1", "episodes", "episode db1-3306-2", "recoveries status", "status",
+		"leader", "snapshot", "snapshot --format drawing", "version", "forget db2", "tag db2 a=b", "acknowledge db1-3306-2 --comment x", "alias db2 main", "discover db2"} {
+		d := newDesk(t, "")
+		code, out, errs := d.run(t, append(strings.Fields(args), "-o", "json")...)
+		if code != 0 || !json.Valid([]byte(out)) || errs != "" {
+			t.Errorf("%s: exit %d, %s%s", args, code, out, errs)
+		}
+	}
+}
+
+func TestASnapshotCanBeReadBack(t *testing.T) {
+	_, out, _ := newDesk(t, "").run(t, "snapshot", "shop")
+	var s topology.Snapshot
+	if err := json.Unmarshal([]byte(out), &s); err != nil || len(s.Servers) != 2 {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestNoLeader(t *testing.T) {
+	d := newDesk(t, "")
+	d.status.Leading = false
+	if code, out, errs := d.run(t, "leader"); code != 5 || !strings.Contains(errs, "d1 does not lead") || out != "" {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+	d.env["ORCHESTRATOR_API"] = "127.0.33.1:1 127.0.33.1:2"
+	if code, _, errs := d.run(t, "leader"); code != 3 {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}
+
+func TestTheTokenComesFromAFileOrTheEnvironment(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("sesame\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, value string
+		args        []string
+		code        int
+	}{
+		{"", "", nil, 1},
+		{"ORCHESTRATOR_TOKEN", "sesame", nil, 0},
+		{"ORCHESTRATOR_TOKEN", "wrong", nil, 1},
+		{"ORCHESTRATOR_TOKEN_FILE", file, nil, 0},
+		{"ORCHESTRATOR_TOKEN", "wrong", []string{"--token-file", file}, 0},
+		{"ORCHESTRATOR_TOKEN_FILE", os.DevNull, nil, 2},
+	} {
+		d := newDesk(t, "sesame")
+		d.env[c.name] = c.value
+		if code, out, errs := d.run(t, append([]string{"clusters"}, c.args...)...); code != c.code || strings.Contains(out+errs, "sesame") {
+			t.Errorf("%s=%s %v: exit %d, want %d: %s%s", c.name, c.value, c.args, code, c.code, out, errs)
+		}
+	}
+}
+
+func TestCompletionAndManualPages(t *testing.T) {
+	d := newDesk(t, "")
+	for args, want := range map[string]string{
+		"__complete topology ":          "shop\n",
+		"__complete instance ":          "web2:3307\n",
+		"__complete episode ":           "db1-3306-2\n",
+		"__complete rule set db2 ":      "must_not\n",
+		"__complete plan db1 --dead ":   "db3:3306\n",
+		"__complete clusters --output ": "json\n",
+		"__complete snapshot --format ": "drawing\n",
+		"completion bash":               "bash completion",
+		"completion zsh":                "zsh completion",
+	} {
+		if code, out, _ := d.run(t, strings.Split(args, " ")...); code != 0 || !strings.Contains(out, want) {
+			t.Errorf("%s: exit %d: %.300s", args, code, out)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "man")
+	if code, _, errs := d.run(t, "man", dir); code != 0 {
+		t.Fatal(errs)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "orchestrator-client-downtime-begin.1"))
+	if err != nil || !strings.Contains(string(page), "new disk") {
+		t.Errorf("%v: %s", err, page)
+	}
+}
+
+// The document lists every command, and the exit codes as the program prints them.
+func TestTheDocumentIsComplete(t *testing.T) {
+	data, err := os.ReadFile("../../docs/client.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &program{}
+	for _, c := range p.root().Commands() {
+		if !c.Hidden && !strings.Contains(string(data), "`"+c.Name()) {
+			t.Errorf("docs/client.md does not have %s", c.Name())
+		}
+	}
+	for code := range 6 {
+		if !strings.Contains(exitCodes, fmt.Sprintf("\n  %d  ", code)) || !strings.Contains(string(data), fmt.Sprintf("| %d |", code)) {
+			t.Errorf("exit code %d is not documented", code)
+		}
+	}
+}
