@@ -271,6 +271,25 @@ func TestAfterACrashTheLogCounts(t *testing.T) {
 	}
 }
 
+// A crash while the log was carried over into the file: the file alone is nonsense, and the log has what belongs there.
+func TestAHalfCarriedLogMendsTheFile(t *testing.T) {
+	live := open(t, t.TempDir())
+	defer live.Close()
+	fill(t, live)
+	dir := t.TempDir()
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(live.name + suffix)
+		must(t, err)
+		write(t, filepath.Join(dir, "store.db"+suffix), b)
+	}
+	overwrite(t, filepath.Join(dir, "store.db"), 4096, bytes.Repeat([]byte{0xA5}, 4096))
+	s := open(t, dir)
+	defer s.Close()
+	if got, err := s.List(t.Context(), "k"); err != nil || len(got) != 500 {
+		t.Fatalf("%d of 500 records, %v", len(got), err)
+	}
+}
+
 func TestPathsMayHaveAnyName(t *testing.T) {
 	for _, name := range []string{"a b.db", "what?mode=memory", "50%25.db", "#1", "größe.db", "a&b=c;d"} {
 		path := filepath.Join(t.TempDir(), name)

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -35,6 +36,7 @@ func Run(t *testing.T, open Opener) {
 	t.Run("a big document, and very many records at once", func(t *testing.T) { big(t, open) })
 	t.Run("writers at the same time", func(t *testing.T) { concurrent(t, open) })
 	t.Run("an ended context writes nothing", func(t *testing.T) { ended(t, open) })
+	t.Run("what is put together is there whole or not at all", func(t *testing.T) { whole(t, open) })
 	t.Run("a face is stable", func(t *testing.T) { face(t, open) })
 	t.Run("merging is commutative, associative and idempotent", func(t *testing.T) { merging(t, open) })
 }
@@ -289,6 +291,32 @@ func ended(t *testing.T, open Opener) {
 		t.Fatal("Everything with an ended context answers")
 	}
 	wantEverything(t, s)
+}
+
+// whole breaks off writes of many records at ever later moments.
+func whole(t *testing.T, open Opener) {
+	s := fresh(t, open)
+	broken := 0
+	for i := range 25 {
+		kind := fmt.Sprint("round", i)
+		var many []backend.Record
+		for n := range 3000 {
+			many = append(many, rec(kind, fmt.Sprint(n), 1, "w"))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*3*time.Millisecond)
+		err := s.Put(ctx, many...)
+		cancel()
+		if err != nil {
+			broken++
+		}
+		there, listErr := s.List(t.Context(), kind)
+		if n := len(there); listErr != nil || n != 0 && n != len(many) || n == 0 && err == nil {
+			t.Fatalf("Put said %v, and %d of %d records are there (%v)", err, n, len(many), listErr)
+		}
+	}
+	if broken < 2 {
+		t.Logf("only %d writes were broken off: this has shown little", broken)
+	}
 }
 
 func face(t *testing.T, open Opener) {

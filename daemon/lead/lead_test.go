@@ -180,12 +180,13 @@ func TestOneDaemonLeadsAtOnceAndGoesOn(t *testing.T) {
 }
 
 func TestTheNextLeads(t *testing.T) {
+	const delay = 240 * time.Millisecond
 	for name, tc := range map[string]struct {
 		crash bool
 		limit time.Duration
 	}{
-		"at once after a release":                {false, tick},
-		"after the TTL and a tick after a crash": {true, ttl + tick},
+		"at once after a release":                {false, tick + 3*delay},
+		"after the TTL and a tick after a crash": {true, ttl + tick + 3*delay}, // to see the last beat, and to take, it must ask
 	} {
 		t.Run(name, func(t *testing.T) {
 			for ms := range 20 { // wherever between two beats
@@ -195,7 +196,7 @@ func TestTheNextLeads(t *testing.T) {
 					a := start(t, "a", path{r, line.now})
 					within(t, tick, a, true)
 					time.Sleep(time.Duration(ms) * 53 * time.Millisecond)
-					b := start(t, "b", path{r, sound})
+					b := start(t, "b", path{r, func() fault { return fault{before: delay} }})
 					time.Sleep(10*time.Second + time.Duration(ms*ms)*7*time.Millisecond)
 					if b.leads.Load() {
 						t.Fatal("two lead")
@@ -278,6 +279,41 @@ func TestALostAnswerIsNotConfirmedByWritingTheSameAgain(t *testing.T) {
 			t.Errorf("the row stood at %v, and is now at %v", before, after)
 		}
 		a.stop()
+	})
+}
+
+// The row may be ours although we were not told: then there is nobody to wait for.
+func TestATakingWhoseAnswerWasLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var line switchable
+		a := start(t, "a", path{&row{}, line.now})
+		line.Store(&fault{err: errCut}) // before the first look, for which nothing is lost but time
+		time.Sleep(tick / 2)
+		line.Store(nil)
+		asked := 0
+		b := start(t, "b", path{&row{}, func() fault {
+			if asked++; asked == 2 {
+				return fault{err: errCut} // the first is the look, the second the taking
+			}
+			return fault{}
+		}})
+		within(t, 2*tick, b, true)
+		within(t, tick, a, true)
+	})
+}
+
+func TestTheHighestTermSeenCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &row{hold: backend.Hold{Holder: "z#1", Term: 41, Beat: 9}}
+		a := start(t, "a", path{r, sound})
+		time.Sleep(tick / 2)
+		r.mu.Lock()
+		r.hold = backend.Hold{Term: 3, Beat: 1} // the backend is another, older copy now
+		r.mu.Unlock()
+		within(t, 2*tick, a, true)
+		if s := a.Status(); s.Term != 42 {
+			t.Errorf("after 41 comes %+v", s)
+		}
 	})
 }
 
@@ -376,8 +412,8 @@ func TestTheSameNameTwice(t *testing.T) {
 		r := &row{}
 		one, two := start(t, "a", path{r, sound}), start(t, "a", path{r, sound})
 		time.Sleep(time.Minute)
-		if one.leads.Load() == two.leads.Load() {
-			t.Error("both lead, or none")
+		if one.leads.Load() == two.leads.Load() || one.started.Load()+two.started.Load() != 1 {
+			t.Error("both lead, or none, or they took it from each other")
 		}
 		one.stop()
 		two.stop()
