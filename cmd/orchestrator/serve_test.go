@@ -18,13 +18,12 @@ import (
 	"orchestrator/daemon"
 )
 
+// workshop is where the binary is built, and removed from.
+var workshop string
+
 // binary is built once for all tests that need real signals.
 var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "orchestrator-test-")
-	if err != nil {
-		return "", err
-	}
-	out := filepath.Join(dir, "orchestrator")
+	out := filepath.Join(workshop, "orchestrator")
 	if text, err := exec.Command("go", "build", "-o", out, ".").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, text)
 	}
@@ -32,10 +31,13 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := binary(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	var err error
+	if workshop, err = os.MkdirTemp("", "orchestrator-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
+	code := m.Run()
+	os.RemoveAll(workshop)
 	os.Exit(code)
 }
 
