@@ -1,0 +1,71 @@
+# What can be done here. "make demo" and "make test" install what they need (see install-deps), on Debian 12, as root.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PURE        := ./daemon/gtid ./daemon/topology ./daemon/analysis ./daemon/plan
+
+# Arguments for the demo and the benchmarks, as in: make demo ARGS=--once
+ARGS :=
+# How long each fuzz target runs.
+FUZZTIME := 10s
+# The least part of each pure package that its tests must cover, in percent.
+COVER := 95
+
+.PHONY: help build install-deps demo test lint bench bench-failover fuzz cover clean
+
+help:
+	@echo "make build           both programs, into bin/"
+	@echo "make demo            a primary with three replicas, the daemon, and a failover to watch (ARGS=--once: ends at once)"
+	@echo "make test            all tests, with real MariaDB and MySQL"
+	@echo "make lint            gofmt, go vet, staticcheck"
+	@echo "make cover           what the tests of the pure packages cover, each $(COVER) % at least"
+	@echo "make fuzz            each fuzz target for FUZZTIME=$(FUZZTIME)"
+	@echo "make bench           the Go benchmarks"
+	@echo "make bench-failover  failovers on real servers, measured (ARGS=-help shows the flags)"
+	@echo "make install-deps    what all these need; they call it themselves"
+
+build:
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+install-deps:
+	@tests/install.sh
+
+demo: install-deps build
+	@go run ./tests/demo $(ARGS)
+
+test: install-deps
+	go vet ./...
+	go test -race -p 2 -timeout 20m ./...
+
+lint:
+	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+cover:
+	@failed=0; \
+	for package in $(PURE); do \
+		said=$$(go test -short -cover $$package) || failed=1; \
+		echo "$$said"; \
+		part=$$(sed -n 's/.*coverage: \([0-9.]*\)%.*/\1/p' <<<"$$said"); \
+		if ! awk -v part="$${part:-0}" 'BEGIN { exit !(part >= $(COVER)) }'; then echo "$$package: $${part:-0} % covered, want $(COVER) %"; failed=1; fi; \
+	done; exit $$failed
+
+fuzz:
+	@for file in $$(git ls-files '*_test.go'); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
+			echo "$$target in ./$$(dirname $$file)"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
+		done; \
+	done
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+bench-failover: install-deps build
+	@go run ./tests/bench $(ARGS)
+
+clean:
+	rm -rf bin coverage.out

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Installs what the tests, the demo and the benchmarks need beside git, make and Go, on Debian 12: MariaDB, Prometheus (for promtool),
+# iptables, gcc (for go test -race), and MySQL in a Debian root of its own, because Debian 12 has no MySQL. Nothing is started or enabled as a service.
+# It can be run as often as you like: what is there already is left alone.
+set -euo pipefail
+
+cache=${ORCHESTRATOR_CACHE:-/var/cache/orchestrator}
+root=$cache/mysql-sid
+log=$cache/install.log
+
+say() { echo "install: $*"; }
+fail() { echo "install: $*" >&2; exit 1; }
+
+run() { # quietly; what it said is shown when it fails
+	if ! "$@" >>"$log" 2>&1; then
+		tail -n 25 "$log" >&2
+		fail "failed: $*. The whole log is in $log; mend what it says, and run this again."
+	fi
+}
+
+packages=()
+need() { # PROGRAM PACKAGE
+	command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || packages+=("$2")
+}
+need mariadbd mariadb-server
+need debootstrap debootstrap
+need promtool prometheus
+need iptables-restore iptables
+need gcc gcc
+[ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
+
+if [ ${#packages[@]} = 0 ] && [ -e "$root/.complete" ] && [ -x "$root/usr/sbin/mysqld" ]; then
+	exit 0
+fi
+
+[ "$(id -u)" = 0 ] || fail "must be run as root: it installs packages, and MySQL in $root. Run: sudo $0"
+command -v apt-get >/dev/null || fail "this machine has no apt-get; install mariadbd, promtool, iptables, gcc and debootstrap by hand, and run this again."
+mkdir -p "$cache"
+: >"$log"
+export DEBIAN_FRONTEND=noninteractive
+
+if [ ${#packages[@]} != 0 ]; then
+	say "installing ${packages[*]} from Debian (log: $log)"
+	# Installing a server starts it. 101 is "not allowed" in the words of invoke-rc.d; a policy that is there already is put back.
+	policy=/usr/sbin/policy-rc.d
+	if [ -e $policy ]; then mv $policy $policy.before-orchestrator; fi
+	restore() {
+		rm -f $policy
+		if [ -e $policy.before-orchestrator ]; then mv $policy.before-orchestrator $policy; fi
+	}
+	trap restore EXIT
+	printf '#!/bin/sh\nexit 101\n' >$policy
+	chmod 755 $policy
+	run apt-get update -q
+	run apt-get install -q -y --no-install-recommends "${packages[@]}"
+	restore
+	trap - EXIT
+fi
+
+if [ ! -e "$root/.complete" ]; then
+	if [ -x "$root/usr/sbin/mysqld" ] && chroot "$root" mysqld --version >>"$log" 2>&1; then
+		say "MySQL is there already in $root"
+	else
+		say "installing MySQL from Debian sid into $root, some 1.4 GB, a few minutes (log: $log)"
+		rm -rf "$root.draft"
+		run debootstrap --variant=minbase --include=mysql-server sid "$root.draft"
+		chroot "$root.draft" mysqld --version >>"$log" 2>&1 || fail "MySQL was installed in $root.draft, but doesn't run; see $log"
+		rm -rf "$root"
+		mv "$root.draft" "$root"
+	fi
+	touch "$root/.complete"
+fi
+say "done: $(mariadbd --version 2>/dev/null || /usr/sbin/mariadbd --version); $(chroot "$root" mysqld --version)"
