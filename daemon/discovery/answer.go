@@ -71,6 +71,9 @@ func (s *server) settle(flight uint64) {
 	})
 }
 
+// fleeting is for how long a server is kept that never answered and that nobody replicates from or asked for.
+const fleeting = time.Hour
+
 // failed keeps the books on a probe that was not answered.
 func (f *Fleet) failed(s *server, asked time.Time, a answer) {
 	if s.trial {
@@ -88,6 +91,12 @@ func (f *Fleet) failed(s *server, asked time.Time, a answer) {
 	p.Failures++
 	if a.err != nil {
 		p.Error = a.err.Error()
+	}
+	if s.instance == nil && !s.seed && asked.Sub(p.FailingSince) > fleeting && len(f.refs[ref{key: s.key}]) == 0 {
+		f.log(slog.LevelInfo, "server not kept", "server", s.key, "why", "it never answered, and nothing replicates from it")
+		f.remove(s)
+		f.signal()
+		return
 	}
 	if !news {
 		return
@@ -132,7 +141,11 @@ func (f *Fleet) answered(s *server, asked time.Time, said topology.Instance) *se
 	if !s.trial && (was.Failure != topology.OK || was.Answered.IsZero()) {
 		f.stale = true
 		f.tally(s)
-		f.log(slog.LevelInfo, "server up", "server", s.key, "after", was.Failure)
+		if was.Failure == topology.OK {
+			f.log(slog.LevelInfo, "server up", "server", s.key)
+		} else {
+			f.log(slog.LevelInfo, "server up again", "server", s.key, "after", was.Failure, "down_for", asked.Sub(was.FailingSince).Round(time.Millisecond))
+		}
 		select {
 		case s.revived <- struct{}{}:
 		default:
@@ -190,6 +203,8 @@ type significant struct {
 	up       bool
 	uuid     string
 	id       uint32
+	version  topology.Version
+	setup    [4]string
 	flags    [5]bool
 	semiSync topology.SemiSync
 	stalled  string
@@ -204,6 +219,7 @@ func (f *Fleet) significance(s *server) significant {
 		return out
 	}
 	out.uuid, out.id, out.semiSync = i.UUID, i.ServerID, i.SemiSync
+	out.version, out.setup = i.Version, [4]string{i.Hostname, i.ReportHost, string(i.Flavor), i.BinlogFormat}
 	out.flags = [5]bool{i.ReadOnly, i.SuperReadOnly, i.LogBin, i.LogReplicaUpdates, i.GTID}
 	if i.Stalled != nil {
 		out.stalled = cmp.Or(i.Stalled.Cause, "unknown")

@@ -213,7 +213,7 @@ func (f *Fleet) turn() time.Duration {
 	f.mu.Lock()
 	defer f.unlock()
 	now := time.Now()
-	f.dispatch(now)
+	f.launch(now)
 	f.alarm = now.Add(time.Minute)
 	if len(f.queue) > 0 && f.queue[0].due.After(now) && f.queue[0].due.Before(f.alarm) {
 		f.alarm = f.queue[0].due
@@ -261,9 +261,18 @@ func (f *Fleet) DiscoverNow(ctx context.Context, k topology.Key) (topology.Serve
 		return topology.Server{}, fmt.Errorf("discover %v: %w: it matches the ignore list or is forgotten; take it off there first", k, ErrRefused)
 	}
 	f.Look(ctx, k)
+	out, err := f.report(ctx, k, added)
+	if err == nil {
+		f.o.Declared(&out)
+	}
+	return out, err
+}
+
+// report says what came of discovering a server.
+func (f *Fleet) report(ctx context.Context, k topology.Key, added bool) (topology.Server, error) {
 	f.mu.Lock()
 	defer f.unlock()
-	s = f.at(k)
+	s := f.at(k)
 	switch {
 	case s == nil:
 		return topology.Server{}, fmt.Errorf("discover %v: it was forgotten meanwhile", k)
@@ -280,9 +289,7 @@ func (f *Fleet) DiscoverNow(ctx context.Context, k topology.Key) (topology.Serve
 		}
 		return topology.Server{}, err
 	}
-	out := f.export(s)
-	f.o.Declared(&out)
-	return out, nil
+	return f.export(s), nil
 }
 
 // Forget drops a server with all its names. It comes back when somebody discovers it, or when a neighbour names it, unless
@@ -313,7 +320,16 @@ func (f *Fleet) Restore(servers []topology.Server) {
 	known := map[*server]string{}
 	servers = slices.Clone(servers)
 	slices.SortFunc(servers, func(a, b topology.Server) int { return a.Key.Compare(b.Key) })
+	owner := map[topology.Key]topology.Server{}
 	for _, v := range servers {
+		for _, n := range v.Names {
+			owner[n] = v
+		}
+	}
+	for _, v := range servers {
+		if o, ok := owner[v.Key]; ok && !slices.Contains(v.Names, o.Key) { // from before it was found to be that one
+			continue
+		}
 		s := f.at(v.Key)
 		if s == nil {
 			if s = f.add(v.Key, ""); s == nil {

@@ -28,12 +28,8 @@ func (f *Fleet) learn(s *server, before string) {
 		put(f.byUUID, uuid, s)
 	}
 	if before != "" && len(s.names) > 0 { // another server answers at this address: nobody knows whose the other names are now
-		names := s.names
-		s.names = nil
-		for _, n := range names {
-			delete(f.aliases, n)
-			f.add(n, "a former name of "+s.key.String())
-			f.relink(ref{key: n})
+		for _, n := range s.names {
+			f.release(s, n)
 		}
 	}
 	f.relink(ref{uuid: before}, ref{uuid: uuid}, ref{key: s.key})
@@ -216,17 +212,32 @@ func (f *Fleet) merge(keep, drop *server) {
 	f.watch(keep)
 }
 
-// testify drops addresses at which nobody ever answered us, when a replica that is connected there says whose they are.
+// testify believes replicas that are connected about who is at the addresses they use: it drops one at which nobody ever answered
+// us when they say whose it is, and asks anew about one that was another name of a server that they are not connected to.
 func (f *Fleet) testify(s *server) {
 	for n, c := range s.instance.Channels {
-		if c.IO != topology.Running || n >= len(s.sources) || s.sources[n] == c.Source {
+		if c.IO != topology.Running || n >= len(s.sources) {
 			continue
 		}
-		o, t := f.servers[c.Source], f.servers[s.sources[n]]
-		if o != nil && t != nil && o != t && o != s && o.instance == nil && !o.seed && o.probe.Answered.IsZero() {
-			f.merge(t, o)
+		t, at := f.servers[s.sources[n]], f.at(c.Source)
+		switch {
+		case t == nil || t.instance == nil || at == nil || at == s:
+		case at != t && at.key == c.Source && at.instance == nil && !at.seed:
+			f.merge(t, at)
+		case at.key != c.Source && at.up() && (at != t || c.SourceID != 0 && c.SourceID != at.instance.ServerID) && time.Now().After(f.tried[c.Source]):
+			f.tried[c.Source] = time.Now().Add(retry) // we and the replica may be led to different servers for good
+			f.release(at, c.Source)
 		}
 	}
+}
+
+// release makes another name of a server a server of its own, until it has answered.
+func (f *Fleet) release(s *server, name topology.Key) {
+	delete(f.aliases, name)
+	s.names = without(s.names, name)
+	s.touched = true
+	f.add(name, "a former name of "+s.key.String())
+	f.relink(ref{key: name})
 }
 
 func without(keys []topology.Key, k topology.Key) []topology.Key {

@@ -18,10 +18,12 @@ const (
 )
 
 // eagerness is how often the replicas of a server are asked that has been failing for so long: what their receivers say
-// changes within tens of milliseconds of a crash, and a verdict waits for it.
-func eagerness(failing, poll time.Duration) time.Duration {
+// changes within tens of milliseconds of a crash, and a verdict waits for it. One whose receiver has noticed is asked less.
+func eagerness(failing, poll time.Duration, receives bool) time.Duration {
 	switch {
-	case failing < 500*time.Millisecond:
+	case failing < 100*time.Millisecond && receives:
+		return min(10*time.Millisecond, poll)
+	case failing < 500*time.Millisecond && receives:
 		return min(25*time.Millisecond, poll)
 	case failing < 2*time.Second:
 		return min(100*time.Millisecond, poll)
@@ -55,9 +57,10 @@ func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
 		}
 	}
 	if failing < patience {
-		for _, k := range s.sources {
+		for n, k := range s.sources {
 			if t := f.servers[k]; t != nil && t.failing() {
-				wait = min(wait, eagerness(now.Sub(t.probe.FailingSince), poll))
+				receives := s.instance.Channels[n].IO == topology.Running
+				wait = min(wait, eagerness(now.Sub(t.probe.FailingSince), poll, receives))
 			}
 		}
 	}
@@ -115,16 +118,27 @@ func (f *Fleet) rouse() {
 	}
 }
 
-// dispatch starts what is due, as far as there is room. Each end of a probe makes room, and dispatches again.
+// dispatch starts what is due, as far as there is room, and sees to it that the loop does the rest in time. Each end of a probe makes
+// room, and dispatches again: where there is none, the loop must not be roused, or it would spin.
 func (f *Fleet) dispatch(now time.Time) {
+	if f.launch(now) {
+		f.rouse()
+	}
+}
+
+// launch starts what is due; false when that was not all, for want of room.
+func (f *Fleet) launch(now time.Time) bool {
 	for f.ctx != nil && len(f.queue) > 0 {
 		s := f.queue[0]
 		room := f.o.Concurrency
 		if s.due.IsZero() { // urgent: not held up by a fleet of dead servers that take a deadline each
 			room *= 2
 		}
-		if s.due.After(now) || f.inflight >= room {
-			break
+		if s.due.After(now) {
+			return true
+		}
+		if f.inflight >= room {
+			return false
 		}
 		f.queue.drop(s)
 		if !s.due.IsZero() {
@@ -132,7 +146,7 @@ func (f *Fleet) dispatch(now time.Time) {
 		}
 		f.start(s)
 	}
-	f.rouse()
+	return true
 }
 
 func (f *Fleet) start(s *server) {
