@@ -336,6 +336,36 @@ func (s Set) Union(o Set) Set {
 	return out
 }
 
+// Intersect returns what is in both. Of a MariaDB domain the nearer position is kept.
+func (s Set) Intersect(o Set) Set {
+	out := Set{}
+	for id, is := range s.mysql {
+		if both := subtract(is, subtract(is, o.mysql[id])); len(both) > 0 {
+			if out.mysql == nil {
+				out.mysql = map[string][]interval{}
+			}
+			out.mysql[id] = both
+		}
+	}
+	for d, p := range s.maria {
+		q, ok := o.maria[d]
+		if !ok {
+			continue
+		}
+		if q.seq < p.seq {
+			p.server, p.seq = q.server, q.seq
+		}
+		if p.from = max(p.from, q.from); p.from > p.seq {
+			continue
+		}
+		if out.maria == nil {
+			out.maria = map[uint32]position{}
+		}
+		out.maria[d] = p
+	}
+	return out
+}
+
 // From returns the part of a MySQL set that the server with this UUID wrote, under any tag.
 func (s Set) From(uuid string) Set {
 	out := Set{mysql: map[string][]interval{}}

@@ -52,6 +52,9 @@ func badInHost(r rune) bool {
 
 // String is the form that ParseKey reads back; the port is always there.
 func (k Key) String() string {
+	if k.Detached() {
+		return detachedMark + k.Attached().String()
+	}
 	if strings.Contains(k.Host, ":") {
 		return fmt.Sprintf("[%s]:%d", k.Host, k.Port)
 	}
@@ -74,13 +77,32 @@ func (k Key) MarshalText() ([]byte, error) {
 	return []byte(k.String()), nil
 }
 
-// UnmarshalText is ParseKey; the empty text is the zero key.
+// UnmarshalText is ParseKey; the empty text is the zero key, and a detached source is allowed.
 func (k *Key) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*k = Key{}
 		return nil
 	}
-	var err error
-	*k, err = ParseKey(string(text))
-	return err
+	rest, detached := strings.CutPrefix(string(text), detachedMark)
+	parsed, err := ParseKey(rest)
+	if err != nil {
+		return err
+	}
+	if detached {
+		parsed = parsed.Detach()
+	}
+	*k = parsed
+	return nil
 }
+
+// detachedMark in front of a host name makes it one that no resolver finds: so a replica is detached and its source not forgotten.
+const detachedMark = "//"
+
+// Detached says that the key is a source spoilt on purpose.
+func (k Key) Detached() bool { return strings.HasPrefix(k.Host, detachedMark) }
+
+// Detach returns the spoilt key, Attached the good one.
+func (k Key) Detach() Key { return Key{detachedMark + k.Attached().Host, k.Port} }
+
+// Attached returns the key without the mark.
+func (k Key) Attached() Key { return Key{strings.TrimPrefix(k.Host, detachedMark), k.Port} }
