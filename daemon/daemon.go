@@ -1,63 +1,276 @@
-// Package daemon wires the parts together: it is the only place that knows them all, and the one that reads the configuration.
+// Package daemon is the whole program as a value: New wires the parts, Run lets them work until its context ends. It is the only wiring
+// there is, and the only place that knows the configuration.
 //
-// It decides nothing, and knows nothing of replication. The one idea: each part has small options of its own and takes what it needs as
-// interfaces, so that everything about how they fit together is read here, top to bottom.
+// Nothing is decided here. The one idea: what leads runs within the context that the lease hands out, what looks and answers runs
+// always, and the two meet in memory only.
 package daemon
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"orchestrator/backend"
+	"orchestrator/backend/sqlstore"
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/declared"
+	"orchestrator/daemon/discovery"
+	"orchestrator/daemon/lead"
+	"orchestrator/daemon/mysql"
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/recovery"
+	"orchestrator/daemon/topology"
 )
 
-// Options of a Daemon are what is not configuration.
+// ErrListen is in the error of New when the address of the API is taken or can't be had.
+var ErrListen = errors.New("listen")
+
+// Options are what main gives besides the configuration.
 type Options struct {
-	Logger *slog.Logger
+	Version string
+	Logger  *slog.Logger
 }
 
 // Daemon is one running orchestrator.
 type Daemon struct {
-	config Config
-	log    *slog.Logger
-	listen net.Listener
+	options  Options
+	config   atomic.Pointer[Config]
+	id       string // of this process
+	started  time.Time
+	store    *sqlstore.Store
+	clock    *backend.Clock
+	servers  *mysql.Servers
+	fleet    *discovery.Fleet
+	book     *declared.Book
+	lead     *lead.Lease
+	recovery *recovery.Runner
+	listener net.Listener
+	handler  http.Handler
 }
 
-// New opens what the daemon needs: the backend (or ErrBackend) and the address to listen on. Nothing runs before Run.
+const (
+	// keepEvery is how often what changed of the fleet is written, and what people declared elsewhere is read.
+	keepEvery = 5 * time.Second
+	// instanceKind is the kind of the records that remember servers.
+	instanceKind = "instance"
+	// storeTime bounds one access of the store in the background.
+	storeTime = 3 * time.Second
+)
+
+// New opens the store and the port, and wires everything. Nothing is probed before Run.
 func New(c Config, o Options) (*Daemon, error) {
-	l, err := net.Listen("tcp", c.HTTP.Listen)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	d := &Daemon{options: o, id: identity(), started: time.Now(), clock: backend.NewClock(time.Now)}
+	d.config.Store(&c)
+	store, err := sqlstore.OpenSQLite(c.Backend.Path)
 	if err != nil {
-		return nil, fmt.Errorf("serve the API: %w; is another orchestrator running? http.listen names the address", err)
+		return nil, fmt.Errorf("%w: %w", ErrBackend, err)
 	}
-	return &Daemon{config: c, log: o.Logger, listen: l}, nil
+	d.store = store
+	if err := d.wire(c); err != nil {
+		store.Close()
+		return nil, err
+	}
+	return d, nil
 }
 
-// Run serves until ctx ends.
-func (d *Daemon) Run(ctx context.Context) error {
-	s := &http.Server{ReadHeaderTimeout: 10 * time.Second}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(d.listen) }()
-	d.log.Info("listening", "address", d.listen.Addr().String())
-	select {
-	case err := <-ended:
-		return fmt.Errorf("serve the API: %w", err)
-	case <-ctx.Done():
+// listen opens the port of the API, with TLS where a certificate is configured.
+func listen(c Config) (net.Listener, error) {
+	l, err := net.Listen("tcp", c.HTTP.Listen)
+	if err != nil || c.HTTP.TLSCert == "" {
+		return l, err
 	}
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	pair, err := tls.LoadX509KeyPair(c.HTTP.TLSCert, c.HTTP.TLSKey)
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("load the certificate %s: %w", c.HTTP.TLSCert, err)
+	}
+	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}), nil
+}
+
+// identity names this process: a daemon that was started anew is another one.
+func identity() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	salt := make([]byte, 4)
+	rand.Read(salt) // never fails
+	return fmt.Sprintf("%s:%d:%s", host, os.Getpid(), hex.EncodeToString(salt))
+}
+
+func (d *Daemon) wire(c Config) error {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
-	err := s.Shutdown(late)
-	if serve := <-ended; !errors.Is(serve, http.ErrServerClosed) {
-		err = errors.Join(err, serve)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	security, err := c.Servers.TLSConfig()
+	if err != nil {
+		return err
 	}
-	return err
+	if d.book, err = declared.Open(ctx, d.store, d.clock, d.id); err != nil {
+		return fmt.Errorf("%w: %w", ErrBackend, err)
+	}
+	log := d.options.Logger
+	d.servers = mysql.New(mysql.Options{User: c.Servers.User, Password: string(c.Servers.Password), TLS: security, Resolve: c.Servers.Resolve,
+		ConnectTimeout: c.Servers.ConnectTimeout, ProbeTimeout: c.Servers.ProbeTimeout, Logger: log, Daemon: d.id})
+	d.fleet = discovery.New(d.servers, discovery.Options{Seeds: c.Discovery.Seeds, Poll: c.Discovery.Poll, MaxBackoff: c.Discovery.MaxBackoff,
+		Concurrency: c.Discovery.Concurrency, Ignore: c.Discovery.Ignore, Silence: c.Analysis.Silence, Resolve: c.Servers.Resolve,
+		Declared: d.book.Mark, Forgotten: d.book.Forgotten, Logger: log, Registerer: registry})
+	if err := d.restore(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrBackend, err)
+	}
+	d.lead = lead.New(d.store.Lease("leader"), lead.Options{ID: d.id, TTL: c.Lease.TTL, Tick: c.Lease.Tick, Logger: log, Registerer: registry})
+	d.recovery = recovery.New(recovery.Options{Fleet: d.fleet, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
+		Policy: d.Policy, Off: d.book.RecoveriesOff, Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
+		Logger: log, Registerer: registry})
+	if err := d.recovery.Load(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrBackend, err)
+	}
+	handler, err := api.New(&face{d}, api.Options{Token: string(c.HTTP.Token), Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+		Logger: log, Registerer: registry})
+	if err != nil {
+		return err
+	}
+	d.handler = handler
+	if d.listener, err = listen(c); err != nil {
+		return fmt.Errorf("%w on %s: %w", ErrListen, c.HTTP.Listen, err)
+	}
+	return nil
 }
 
-// Reload takes over what can be taken over while running, and names the rest.
+// restore tells the fleet which servers a former life knew, so that they are asked although no seed names them.
+func (d *Daemon) restore(ctx context.Context) error {
+	records, err := d.store.List(ctx, instanceKind)
+	if err != nil {
+		return err
+	}
+	var servers []topology.Server
+	for _, r := range records {
+		d.clock.Observe(r.Version)
+		v, err := backend.Decode[topology.Server](r)
+		if err != nil {
+			d.options.Logger.Error("skip an unreadable server on record", "key", r.Key, "err", err)
+			continue
+		}
+		servers = append(servers, v)
+	}
+	d.fleet.Restore(servers)
+	return nil
+}
+
+// Address is where the API answers.
+func (d *Daemon) Address() net.Addr { return d.listener.Addr() }
+
+// Run works until ctx ends, then ends in order: the leadership and what hangs on it first, then the API, last what looks at servers.
+func (d *Daemon) Run(ctx context.Context) error {
+	d.options.Logger.Info("orchestrator runs", "version", d.options.Version, "id", d.id, "api", d.listener.Addr().String())
+	looking, blind := context.WithCancel(context.WithoutCancel(ctx))
+	defer blind()
+	var others sync.WaitGroup
+	var failed error
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	others.Go(func() { _ = d.fleet.Run(looking) })
+	others.Go(func() { d.keep(looking) })
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := api.Serve(ctx, d.listener, d.handler, d.options.Logger); err != nil {
+			stop(err)
+		}
+	}()
+	err := d.lead.Run(ctx, func(leading context.Context) {
+		if err := d.recovery.Run(leading); err != nil {
+			d.options.Logger.Error("recovery ended", "err", err)
+		}
+	})
+	stop(err)
+	<-served
+	blind()
+	others.Wait()
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		failed = cause
+	}
+	failed = errors.Join(failed, d.servers.Close(), d.store.Close())
+	d.options.Logger.Info("orchestrator has ended")
+	return failed
+}
+
+// keep writes what changed of the fleet, and reads what other daemons were told.
+func (d *Daemon) keep(ctx context.Context) {
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			d.remember(context.WithoutCancel(ctx))
+			return
+		case <-tick.C:
+			d.remember(ctx)
+			short, cancel := context.WithTimeout(ctx, storeTime)
+			if err := d.book.Refresh(short); err != nil && ctx.Err() == nil {
+				d.options.Logger.Error("what was declared could not be read anew", "err", err)
+			}
+			cancel()
+		}
+	}
+}
+
+// remember stores the facts that somebody would miss. It may fail: they are found again.
+func (d *Daemon) remember(ctx context.Context) {
+	var records []backend.Record
+	for _, v := range d.fleet.Dirty() {
+		r, err := backend.Encode(instanceKind, v.Key.String(), v)
+		if err != nil {
+			d.options.Logger.Error("a server could not be written down", "key", v.Key, "err", err)
+			continue
+		}
+		r.Version, r.Writer = d.clock.Next(), d.id
+		records = append(records, r)
+	}
+	if len(records) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	if err := d.store.Put(ctx, records...); err != nil {
+		d.options.Logger.Error("facts could not be stored; they will be found again", "servers", len(records), "err", err)
+	}
+}
+
+// Reload takes over what a running daemon can; it returns the keys that wait for a restart.
 func (d *Daemon) Reload(next Config) []string {
-	_, waiting := d.config.Changes(next)
-	d.config = d.config.Reloaded(next)
-	return waiting
+	before := *d.config.Load()
+	reloaded, restart := before.Changes(next)
+	c := before.Reloaded(next)
+	d.config.Store(&c)
+	d.servers.SetCredentials(c.Servers.User, string(c.Servers.Password))
+	for _, k := range c.Discovery.Seeds {
+		d.fleet.Discover(k)
+	}
+	d.options.Logger.Info("configuration reloaded", "changed", reloaded, "needs_restart", restart)
+	return restart
+}
+
+// Policy is what the configuration allows in a cluster.
+func (d *Daemon) Policy(cluster string) plan.Policy {
+	return d.config.Load().Policy(cluster, d.book.Alias(cluster))
 }

@@ -1,0 +1,107 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/recovery"
+	"orchestrator/daemon/topology"
+)
+
+// face is the daemon as the API sees it.
+type face struct{ *Daemon }
+
+var _ api.Daemon = (*face)(nil)
+
+func (f *face) Snapshot() topology.Snapshot { return f.recovery.Mark(f.fleet.Snapshot()) }
+
+func (f *face) Findings(cluster string) []analysis.Finding {
+	s := f.Snapshot()
+	if cluster != "" {
+		s = s.Of(cluster)
+	}
+	return analysis.Analyze(s, f.config.Load().Thresholds())
+}
+
+func (f *face) Alias(cluster string) string { return f.book.Alias(cluster) }
+
+func (f *face) Decide(cluster string) plan.Decision {
+	return plan.Next(f.recovery.Situation(cluster))
+}
+
+func (f *face) WhatIf(cluster string, dead topology.Key) plan.Previewed {
+	return plan.IfDies(f.recovery.Situation(cluster), dead)
+}
+
+func (f *face) Episodes(cluster string) []plan.Episode { return f.recovery.Episodes(cluster) }
+
+func (f *face) Episode(ctx context.Context, id string) (plan.Episode, []plan.Done, error) {
+	e, steps, err := f.recovery.Episode(id)
+	if errors.Is(err, recovery.ErrNoEpisode) {
+		err = fmt.Errorf("%w: %w", api.ErrNotFound, err)
+	}
+	return e, steps, err
+}
+
+func (f *face) Acknowledge(ctx context.Context, id, by, comment string) error {
+	err := f.recovery.Acknowledge(ctx, id, by, comment, time.Now())
+	if errors.Is(err, recovery.ErrNoEpisode) {
+		err = fmt.Errorf("%w: %w", api.ErrNotFound, err)
+	}
+	return err
+}
+
+func (f *face) Discover(ctx context.Context, k topology.Key) (topology.Server, error) {
+	if f.book.Forgotten(k) {
+		if err := f.book.Unforget(ctx, k); err != nil {
+			return topology.Server{}, err
+		}
+	}
+	return f.fleet.DiscoverNow(ctx, k)
+}
+
+func (f *face) Forget(ctx context.Context, k topology.Key) error {
+	if err := f.book.Forget(ctx, k); err != nil {
+		return err
+	}
+	f.fleet.Forget(k)
+	return nil
+}
+
+func (f *face) SetDowntime(ctx context.Context, k topology.Key, t topology.Downtime) error {
+	return f.book.SetDowntime(ctx, k, t)
+}
+func (f *face) EndDowntime(ctx context.Context, k topology.Key) error {
+	return f.book.EndDowntime(ctx, k)
+}
+func (f *face) SetRule(ctx context.Context, k topology.Key, r topology.Rule) error {
+	return f.book.SetRule(ctx, k, r)
+}
+func (f *face) SetTag(ctx context.Context, k topology.Key, name, value string) error {
+	return f.book.SetTag(ctx, k, name, value)
+}
+func (f *face) RemoveTag(ctx context.Context, k topology.Key, name string) error {
+	return f.book.RemoveTag(ctx, k, name)
+}
+func (f *face) SetAlias(ctx context.Context, cluster, alias string) error {
+	return f.book.SetAlias(ctx, cluster, alias)
+}
+func (f *face) RecoveriesOff() string { return f.book.RecoveriesOff() }
+func (f *face) SwitchRecoveries(ctx context.Context, on bool, by, reason string) error {
+	return f.book.SwitchRecoveries(ctx, on, by, reason)
+}
+
+func (f *face) Status() api.Status {
+	l := f.lead.Status()
+	s := api.Status{Daemon: f.id, Version: f.options.Version, Started: f.started, Leading: l.Leading, Leader: l.Holder, Term: l.Term,
+		RecoveriesOff: f.book.RecoveriesOff()}
+	if l.Holder == "" {
+		s.NotReady = "no daemon leads yet, as far as this one knows"
+	}
+	return s
+}
