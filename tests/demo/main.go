@@ -191,7 +191,9 @@ func (d demo) next(l *lab.Lab, daemon *lab.Daemon, w *lab.Writer) {
 	}
 	client := filepath.Join(d.bin, "orchestrator-client")
 	d.say("or ask with the client:\n  export ORCHESTRATOR_API=%s", daemon.URL)
-	d.say("  %s --help", client)
+	for _, command := range []string{"topology " + w.Last().Key.String(), "why " + w.Last().Key.String(), "episodes", "findings", "--help"} {
+		d.say("  %s %s", client, command)
+	}
 	d.say("The daemon's configuration is %s; the new primary is %v, and can be killed, too (process %d), once the pause\nbetween two failovers (anti_flap) is over.",
 		daemon.ConfigFile, w.Last().Key, w.Last().Pid())
 	d.say("A server answers at, for example, mariadb -h %s -u %s -p%s app", l.Servers()[1].Key.Host, lab.AppUser, lab.AppPassword)
