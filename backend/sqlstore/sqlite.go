@@ -247,7 +247,14 @@ func (s *Store) writable() error {
 	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return explain(err)
 	}
-	return readable(version)
+	if err := readable(version); err != nil {
+		return err
+	}
+	// A transaction begins also in a file that cannot be written; only writing tells. It is rolled back.
+	if _, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", schema)); err != nil {
+		return explain(err)
+	}
+	return nil
 }
 
 func connect(path string, how url.Values, connections int) (*sql.DB, error) {

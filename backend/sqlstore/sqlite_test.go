@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -200,7 +201,34 @@ func overwrite(t *testing.T, path string, at int64, with []byte) {
 	must(t, err)
 }
 
+// asNobody reports whether the test is to go on: root may write everywhere, so there the test runs itself once more as nobody.
+func asNobody(t *testing.T) bool {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return true
+	}
+	dir := t.TempDir()
+	must(t, errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755)))
+	program := filepath.Join(dir, "test")
+	b, err := os.ReadFile(os.Args[0])
+	must(t, err)
+	must(t, os.WriteFile(program, b, 0o755))
+	work := filepath.Join(dir, "work")
+	must(t, os.Mkdir(work, 0o700))
+	must(t, os.Chown(work, 65534, 65534))
+	cmd := exec.CommandContext(t.Context(), program, "-test.run=^"+t.Name()+"$")
+	cmd.Dir, cmd.Env = work, append(os.Environ(), "TMPDIR="+work)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("as nobody: %v\n%s", err, out)
+	}
+	return false
+}
+
 func TestBadPlaces(t *testing.T) {
+	if !asNobody(t) {
+		return
+	}
 	dir := t.TempDir()
 	readOnly := filepath.Join(dir, "readonly")
 	must(t, os.Mkdir(readOnly, 0o500))
@@ -214,9 +242,6 @@ func TestBadPlaces(t *testing.T) {
 		"a read-only directory":         {filepath.Join(readOnly, "store.db"), "must be writable"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if strings.HasPrefix(tc.path, readOnly) && os.Geteuid() == 0 {
-				t.Skip("root may write everywhere")
-			}
 			s, err := OpenSQLite(tc.path)
 			if err == nil {
 				s.Close()
@@ -230,8 +255,8 @@ func TestBadPlaces(t *testing.T) {
 }
 
 func TestReadOnlyFile(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may write everywhere")
+	if !asNobody(t) {
+		return
 	}
 	path := filepath.Join(t.TempDir(), "store.db")
 	filled(t, path)
