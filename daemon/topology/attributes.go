@@ -40,7 +40,7 @@ var short = map[string]string{
 	"rw": "mode=rw", "ro": "mode=ro", "sro": "mode=sro",
 	"nobinlog": "log_bin=no", "nologupdates": "log_updates=no", "nogtid": "gtid=no", "nosource": "source=none",
 	"prefer": "rule=prefer", "neutral": "rule=neutral", "prefer_not": "rule=prefer_not", "must_not": "rule=must_not",
-	"downtime": "downtime=1h", "semisync": "semisync=on", "filters": "filters=yes", "ssl": "ssl=yes",
+	"downtime": "downtime=1h", "semisync": "semisync=on", "filters": "filters=yes", "ssl": "ssl=yes", "promoted": "promoted=yes",
 }
 
 // attributes in the order in which they are read and printed: what sets expectations stands before what depends on it.
@@ -85,23 +85,27 @@ func init() { // not in the declaration: the functions refer to the table throug
 			d.server.Instance.Channels[0].Name = v
 			return nil
 		}, show: func(_ *picture, d *drawn) string { return d.server.Instance.Channels[0].Name }},
-		{name: "also", takes: "HOST|NAME@HOST", needs: channel, repeats: true, read: func(_ *picture, d *drawn, v string) error {
-			host, name := v, ""
+		{name: "also", takes: "HOST|NAME@HOST", needs: instance, repeats: true, read: func(_ *picture, d *drawn, v string) error {
+			host, name := v, v
 			if i := strings.LastIndexByte(v, '@'); i >= 0 {
 				name, host = v[:i], v[i+1:]
-			} else {
-				name = v
 			}
 			k, err := parseSource(host)
 			if err != nil {
 				return err
 			}
+			if len(d.server.Instance.Channels) == 0 && name == v {
+				name = "" // the only source of a root
+			}
 			d.server.Instance.Channels = append(d.server.Instance.Channels, Channel{Name: name, Source: k})
 			return nil
 		}, show: func(_ *picture, d *drawn) string {
 			var out []string
-			for _, c := range d.server.Instance.Channels[1:] {
-				if source := brief(c.Source); c.Name == source && !strings.Contains(source, "@") {
+			for n, c := range d.server.Instance.Channels {
+				if n == 0 {
+					continue
+				}
+				if source := brief(c.Source); c.Name == source {
 					out = append(out, source)
 				} else {
 					out = append(out, c.Name+"@"+source)
@@ -109,6 +113,9 @@ func init() { // not in the declaration: the functions refer to the table throug
 			}
 			return strings.Join(out, between)
 		}},
+		{name: "promoted", takes: "yes|no", read: func(_ *picture, d *drawn, v string) error {
+			return yes(v, &d.promoted)
+		}, show: func(_ *picture, d *drawn) string { return yesNo(d.promoted) }},
 		// Last, because the others need an instance to speak of.
 		{name: "never", takes: "yes", read: func(_ *picture, d *drawn, v string) error {
 			d.server.Instance = nil

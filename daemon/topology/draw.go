@@ -13,7 +13,8 @@ import (
 // server takes writes are always said. Comments tell people what they would otherwise have to work out.
 //
 // It holds what decisions read, times to the millisecond. It leaves out what describes a server to people only
-// (its own names, the user of its replication), coordinates where GTIDs speak, the state of further channels of a server with several, and, as long as
+// (its own names, the user of its replication), coordinates where GTIDs speak,
+// since when a receiver runs, the state of further channels of a server with several, and, as long as
 // every server answers, how many of the last two seconds ago each was asked. JSON holds it all.
 func (s Snapshot) Drawing() string {
 	s = s.drawable()
@@ -196,7 +197,7 @@ func layout(s Snapshot, p *picture) map[*drawn]*drawn {
 			return
 		}
 		d := &drawn{parent: parent, server: Server{Key: v.Key}, given: map[string][]string{}}
-		show := &drawn{server: v}
+		show := &drawn{server: v, promoted: s.Promoted[v.Cluster] == v.Key}
 		if v.Instance != nil {
 			show.flavor, show.version = v.Instance.Flavor, v.Instance.Version
 		}
@@ -227,7 +228,7 @@ func (s Snapshot) parts() []Snapshot {
 	var out []Snapshot
 	for _, name := range s.Clusters() {
 		by[name] = len(out)
-		out = append(out, Snapshot{At: s.At})
+		out = append(out, Snapshot{At: s.At, Promoted: s.Promoted})
 	}
 	for _, v := range s.Servers {
 		part := &out[by[v.Cluster]]
@@ -238,7 +239,7 @@ func (s Snapshot) parts() []Snapshot {
 
 // drawable returns a copy without what a drawing does not hold.
 func (s Snapshot) drawable() Snapshot {
-	out := Snapshot{At: s.At}
+	out := Snapshot{At: s.At, Promoted: s.Promoted}
 	follower := map[Key]bool{} // by coordinates
 	quiet := true
 	for _, v := range s.Servers {
@@ -291,6 +292,9 @@ func (s Snapshot) drawable() Snapshot {
 				}
 				if c.AutoPosition && !c.Received.Empty() {
 					c.ReadFile, c.ReadPos, c.ExecFile, c.ExecPos = "binlog.000001", 10000, "binlog.000001", 10000
+				}
+				if c.IOSince = near(c.IOSince); c.IO == Running {
+					c.IOSince = time.Time{}
 				}
 				c.HeartbeatSecs, c.Heartbeats, c.User = 0, 0, ""
 				i.Channels = append(i.Channels, c)

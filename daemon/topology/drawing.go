@@ -159,7 +159,9 @@ type drawn struct {
 	version Version
 	given   map[string][]string // attribute → values, as written
 	stale   bool
-	server  Server
+	// promoted says that the last failover of the cluster ended at this server.
+	promoted bool
+	server   Server
 }
 
 func newPicture() *picture { return &picture{at: DrawnAt, byKey: map[Key]*drawn{}} }
@@ -335,6 +337,12 @@ func (p *picture) snapshot() Snapshot {
 		if d.stale {
 			d.server.Probe.Asked = p.at.Add(-longest - time.Second)
 			d.server.Probe.Answered = d.server.Probe.Asked
+		}
+		if d.promoted {
+			if s.Promoted == nil {
+				s.Promoted = map[string]Key{}
+			}
+			s.Promoted[d.server.Cluster] = d.server.Key
 		}
 		s.Servers = append(s.Servers, d.server)
 	}
