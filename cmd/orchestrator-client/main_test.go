@@ -145,7 +145,7 @@ func TestCommands(t *testing.T) {
 		says string // somewhere in what is printed
 	}{
 		{"clusters", 0, "", "web1:3307  shop"},
-		{"topology db2", 0, "", ""},
+		{"topology db2", 0, "", "\n  db2"},
 		{"topology nowhere", 4, "", `no cluster "nowhere"`},
 		{"instances shop", 0, "", "mariadb 10.11.6"},
 		{"instance web2:3307", 0, "", "dc=west"},
@@ -188,7 +188,7 @@ func TestCommands(t *testing.T) {
 		{"recoveries maybe", 2, "", "want on or off or status"},
 		{"status", 0, "", "term        7"},
 		{"leader", 0, "", "d1  http://127.0.33.1"},
-		{"snapshot --format drawing", 0, "", ""},
+		{"snapshot --format drawing", 0, "", "web1:3307"},
 		{"snapshot --format yaml", 2, "", "want json or drawing"},
 		{"version", 0, "", "orchestrator-client"},
 		{"", 0, "", "Exit codes:"},

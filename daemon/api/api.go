@@ -222,7 +222,7 @@ func (a *API) admit(r *http.Request, rt *route) *Problem {
 	}
 	if a.options.Token != "" && !rt.open && (rt.changes() || a.options.TokenForReads) && !a.knows(r) {
 		return &Problem{Status: http.StatusUnauthorized, Detail: "this needs the daemon's token: send it as Authorization: Bearer, or as the password " +
-			"of basic authentication (orchestrator-client reads it from the file that ORCHESTRATOR_API_TOKEN_FILE names)"}
+			"of basic authentication (orchestrator-client reads it from the file that ORCHESTRATOR_TOKEN_FILE names)"}
 	}
 	q := r.URL.Query()
 	for name, values := range q {

@@ -238,17 +238,7 @@ func (s *schemas) fields(t reflect.Type, properties object, required *[]string) 
 		properties[name] = schema
 		if !strings.Contains(options, "omit") {
 			*required = append(*required, name)
-			if k := f.Type.Kind(); k == reflect.Slice || k == reflect.Map {
-				nullable(schema)
-			}
 		}
-	}
-}
-
-// nullable admits null, which is what encoding/json writes for a nil that is not left out.
-func nullable(schema object) {
-	if t, ok := schema["type"].(string); ok {
-		schema["type"] = []string{t, "null"}
 	}
 }
 

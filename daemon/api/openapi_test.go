@@ -161,6 +161,14 @@ func TestRealAnswersAreAsDocumented(t *testing.T) {
 		broken.fake.fails = fmt.Errorf("the backend is away")
 		check(broken, request)
 	}
+	empty := newRig(t, fleet)
+	empty.fake.done = nil
+	check(empty, "GET /api/v1/episodes/db1-3306-2")
+	for _, path := range []string{"clusters", "instances", "findings", "snapshot"} {
+		check(newRig(t, ""), "GET /api/v1/"+path)
+	}
+	check(newRig(t, "db1\n"), "GET /api/v1/clusters/db1")
+	check(newRig(t, "db1\n"), "GET /api/v1/clusters/db1/plan")
 	for _, path := range []string{"/health/ready", "/health/leader"} {
 		g := newRig(t, fleet)
 		g.fake.status = Status{Daemon: "d2", NotReady: "not yet"}

@@ -39,8 +39,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Log
 	defer done()
 	err := s.Shutdown(patience)
 	if err != nil {
-		cut()
-		err = s.Close()
+		err = s.Close() // which ends the contexts of requests too
 	}
 	if e := <-ended; !errors.Is(e, http.ErrServerClosed) {
 		return fmt.Errorf("serve the API on %v: %w", l.Addr(), e)

@@ -14,7 +14,7 @@ func (a *API) snapshotRoutes() []route {
 	snapshot.call = func(r *http.Request, body any) (any, error) {
 		if r.URL.Query().Get("format") == "drawing" {
 			of, err := a.snapshotOf(r)
-			return Text(draw(of)), err
+			return Text(of.Drawing()), err
 		}
 		return asked(r, body)
 	}
@@ -26,9 +26,4 @@ func (a *API) snapshot(r *http.Request) (topology.Snapshot, error) {
 	of, err := a.snapshotOf(r)
 	of.Servers = some(of.Servers)
 	return of, err
-}
-
-// draw is the drawing of a snapshot; of an empty one, a line that says so.
-func draw(s topology.Snapshot) string {
-	return ""
 }
