@@ -22,6 +22,7 @@ type fakeFleet struct {
 	twice     bool
 	busy      map[topology.Key]bool
 	watching  map[topology.Key]int
+	watches   map[topology.Key]int // begun so far
 }
 
 type fakeServer struct {
@@ -33,7 +34,7 @@ type fakeServer struct {
 
 func newFake() *fakeFleet {
 	return &fakeFleet{latency: time.Millisecond, servers: map[topology.Key]*fakeServer{}, addresses: map[topology.Key]topology.Key{},
-		asked: map[topology.Key][]time.Time{}, forgot: map[topology.Key]int{}, busy: map[topology.Key]bool{}, watching: map[topology.Key]int{}}
+		asked: map[topology.Key][]time.Time{}, forgot: map[topology.Key]int{}, busy: map[topology.Key]bool{}, watching: map[topology.Key]int{}, watches: map[topology.Key]int{}}
 }
 
 func key(text string) topology.Key {
@@ -127,6 +128,7 @@ func (p *fakeFleet) Probe(ctx context.Context, k topology.Key) (topology.Instanc
 
 func (p *fakeFleet) Watch(ctx context.Context, k topology.Key) error {
 	p.mu.Lock()
+	p.watches[k]++
 	s := p.find(k)
 	if s == nil || s.fails != topology.OK {
 		p.mu.Unlock()
@@ -157,4 +159,20 @@ func (p *fakeFleet) probes(name string, since time.Time) []time.Duration {
 		}
 	}
 	return out
+}
+
+// crowd is how many probes there were at a time, at most, since the last call; twice says whether one server was ever asked
+// twice at a time.
+func (p *fakeFleet) crowd() (most int, twice bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	most, p.most = p.most, 0
+	return most, p.twice
+}
+
+// count reads one of the counters.
+func (p *fakeFleet) count(of map[topology.Key]int, name string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return of[key(name)]
 }

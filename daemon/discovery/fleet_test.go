@@ -173,7 +173,7 @@ func TestEveryServerIsAskedEachPoll(t *testing.T) {
 		}
 		run(t, p, Options{Seeds: seeds, Poll: time.Second}, func(f *Fleet) {
 			time.Sleep(3 * time.Second)
-			p.do(func() { p.most = 0 })
+			p.crowd()
 			since := time.Now()
 			time.Sleep(10*time.Second - time.Nanosecond)
 			for _, k := range seeds {
@@ -187,8 +187,8 @@ func TestEveryServerIsAskedEachPoll(t *testing.T) {
 					}
 				}
 			}
-			if p.most > 8 {
-				t.Errorf("%d of 100 servers were asked at the same time", p.most)
+			if most, _ := p.crowd(); most > 8 {
+				t.Errorf("%d of 100 servers were asked at the same time", most)
 			}
 		})
 	})
@@ -286,10 +286,31 @@ func TestACrashIsNoticedInMilliseconds(t *testing.T) {
 			if n := len(p.probes("db2", since)); n > 7 {
 				t.Errorf("db2 is still asked %d times a minute, with a poll of 10 s", n)
 			}
-			for k, n := range p.watching {
-				if k == key("db1") && n > 0 {
-					t.Error("a dead server is watched")
+			if n := p.count(p.watches, "db1"); n != 1 {
+				t.Errorf("%d watches of db1 were begun, although it never came back", n)
+			}
+			p.do(func() { p.servers[key("db1")].fails = topology.OK })
+			time.Sleep(10 * time.Second)
+			if n := p.count(p.watching, "db1"); n != 1 {
+				t.Errorf("db1 is back, and watched %d times", n)
+			}
+		})
+	})
+}
+
+func TestWhoHasNoReplicasAnyMoreIsNotWatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := tree()
+		run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
+			for _, want := range []int{1, 0, 1} {
+				time.Sleep(3 * time.Second)
+				if n := p.count(p.watching, "db2"); n != want {
+					t.Errorf("db2 is watched %d times, want %d", n, want)
 				}
+				p.do(func() {
+					c := &p.servers[key("db4")].instance.Channels[0]
+					c.Source = map[bool]topology.Key{true: key("db1"), false: key("db2")}[c.Source == key("db2")]
+				})
 			}
 		})
 	})
@@ -321,8 +342,10 @@ func TestATimeoutIsAskedAgainWithinTheSilence(t *testing.T) {
 				p.servers[key("db1")].hang = time.Second
 				p.servers[key("db1")].fails = topology.Timeout
 			})
-			time.Sleep(9 * time.Second)
+			time.Sleep(6 * time.Second) // by now a probe has failed
 			v := f.Snapshot().Server(key("db1"))
+			time.Sleep(time.Until(v.Probe.FailingSince.Add(2500 * time.Millisecond)))
+			v = f.Snapshot().Server(key("db1"))
 			if v.Probe.Failures < 2 || v.Probe.Asked.Sub(v.Probe.FailingSince) < 1250*time.Millisecond {
 				t.Errorf("%+v", v.Probe)
 			}
@@ -411,7 +434,7 @@ func TestLookWaitsForAProbeThatBeganAfterIt(t *testing.T) {
 			if took := time.Since(began); took != 10*time.Millisecond {
 				t.Errorf("took %v though its context ended", took)
 			}
-			if p.twice {
+			if _, twice := p.crowd(); twice {
 				t.Error("a server was asked twice at a time")
 			}
 		})
@@ -427,6 +450,7 @@ func TestOneServerUnderTwoNames(t *testing.T) {
 		{"the one seen first stays", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up", "vip:3306", keys("db1"), nil},
 		{"a seed goes before what was found", "db2<vip up, db3<vip up, db4<db2 up, vip up", "db1:3306", keys("db4", "vip"), nil},
 		{"by @@hostname", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up", "vip:3306", keys("vip"), func(_ *fakeFleet, o *Options) { o.Resolve = "hostname" }},
+		{"by @@hostname, both known", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up", "vip:3306", keys("vip", "db1"), func(_ *fakeFleet, o *Options) { o.Resolve = "hostname" }},
 		{"by report_host", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up", "vip:3306", keys("vip"), func(p *fakeFleet, o *Options) {
 			o.Resolve = "report_host"
 			p.servers[key("db1")].instance.ReportHost = "DB1"
@@ -526,7 +550,7 @@ func TestForgottenServersStayForgotten(t *testing.T) {
 			f.Forget(key("db3")) // by its other name
 			time.Sleep(3 * time.Second)
 			expect(t, f, "db1 up, db2<db1 up, db4<db2 up")
-			if p.forgot[key("vip")] != 1 {
+			if p.count(p.forgot, "vip") != 1 {
 				t.Error("the prober keeps its connection")
 			}
 			if _, err := f.DiscoverNow(t.Context(), key("vip")); !errors.Is(err, ErrRefused) {
