@@ -283,6 +283,8 @@ func TestAServerIsFoundByItsOtherName(t *testing.T) {
 // What `orchestrator snapshot` saves must be read back by the decoder of topology, whole.
 func TestASnapshotIsReadBack(t *testing.T) {
 	g := newRig(t, fleet)
+	detached := &g.fake.snapshot.Servers[2].Instance.Channels[0]
+	detached.Source = detached.Source.Detach()
 	saved := g.ask(t, "GET /api/v1/snapshot").Body.Bytes()
 	var again topology.Snapshot
 	if err := json.Unmarshal(saved, &again); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -306,6 +307,23 @@ func TestBodiesAreDocumented(t *testing.T) {
 		properties := schema["properties"].(map[string]any)
 		if names := fieldNames(rt.in); len(names) != len(properties) || schema["additionalProperties"] != false {
 			t.Errorf("%s takes %v, documented are %v", rt.pattern(), names, properties)
+		}
+	}
+}
+
+func TestEveryRouteIsInTheGuide(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rt := range newRig(t, fleet).routes {
+		found := false
+		for line := range strings.Lines(string(guide)) {
+			found = found || strings.Contains(line, "`"+rt.Path+"`") && strings.Contains(line, rt.Method)
+			found = found || strings.Contains(line, "`"+rt.Path+"`") && !strings.HasPrefix(rt.Path, "/api") // GET, as all of these are
+		}
+		if !found {
+			t.Errorf("docs/api.md does not have %s", rt.pattern())
 		}
 	}
 }

@@ -143,9 +143,52 @@ func query(pairs ...string) string {
 	return "?" + q.Encode()
 }
 
-// read asks the endpoints in turn until one answers.
+// impatience is how long a read waits for one daemon before it asks the next one too. A machine that hangs must not make every
+// command slow, least of all during an incident.
+const impatience = 500 * time.Millisecond
+
+// read asks the endpoints, each when those before it failed or were silent for a while, and takes the first answer.
 func (c *Client) read(ctx context.Context, path string, out any) error {
-	return c.each(ctx, c.order(), http.MethodGet, path, nil, out)
+	ctx, done := context.WithCancel(ctx)
+	defer done() // ends the requests that are not needed any more, and so their goroutines
+	order := c.order()
+	words := make(chan word, len(order))
+	asked, pending := 0, 0
+	ask := func() {
+		e := order[asked]
+		asked++
+		pending++
+		go func() {
+			w := word{endpoint: e}
+			w.media, w.data, w.err = c.fetch(ctx, e, http.MethodGet, path, nil)
+			words <- w
+		}()
+	}
+	ask()
+	hurry := time.NewTicker(impatience)
+	defer hurry.Stop()
+	var f failures
+	for pending > 0 {
+		select {
+		case <-hurry.C:
+		case w := <-words:
+			pending--
+			if w.err == nil {
+				w.err = w.decode(out)
+			}
+			if w.err == nil {
+				c.remember(w.endpoint)
+				return nil
+			}
+			if f.add(w.err) {
+				return w.err
+			}
+		}
+		if asked < len(order) {
+			ask()
+		}
+	}
+	return f.sum()
 }
 
 // change sends a change to the leader, or where none is found, to any.
@@ -175,6 +218,37 @@ func (c *Client) order() []string {
 	return order
 }
 
+func (c *Client) remember(endpoint string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.good = endpoint
+}
+
+// failures are the errors of the endpoints that were asked so far.
+type failures struct {
+	tried   []error
+	refused *Refused
+}
+
+// add tells whether the error is final: what one daemon refuses, the others would refuse as well, unless it could not store it.
+func (f *failures) add(err error) bool {
+	r := new(Refused)
+	if !errors.As(err, &r) {
+		f.tried = append(f.tried, err)
+		return false
+	}
+	f.refused = r
+	return r.Status != http.StatusServiceUnavailable
+}
+
+func (f *failures) sum() error {
+	if f.refused != nil {
+		return f.refused
+	}
+	return &Unreachable{Tried: f.tried}
+}
+
+// each sends a change to the endpoints in turn until one takes it.
 func (c *Client) each(ctx context.Context, endpoints []string, method, path string, in, out any) error {
 	var body []byte
 	if in != nil {
@@ -183,37 +257,41 @@ func (c *Client) each(ctx context.Context, endpoints []string, method, path stri
 			return fmt.Errorf("encode the request: %w", err)
 		}
 	}
-	var tried []error
-	var refused *Refused
+	var f failures
 	for _, e := range endpoints {
 		err := c.one(ctx, e, method, path, body, out)
 		if err == nil {
-			c.mu.Lock()
-			c.good = e
-			c.mu.Unlock()
+			c.remember(e)
 			return nil
 		}
-		r := new(Refused)
-		switch {
-		case errors.As(err, &r) && r.Status != http.StatusServiceUnavailable:
-			return err // what one daemon refuses, the others would refuse as well
-		case errors.As(err, &r):
-			refused = r
-		default:
-			tried = append(tried, err)
+		if f.add(err) {
+			return err
 		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	if refused != nil {
-		return refused
-	}
-	return &Unreachable{Tried: tried}
+	return f.sum()
 }
 
-// one sends one request to one endpoint.
+// word is what an endpoint answered.
+type word struct {
+	endpoint, media string
+	data            []byte
+	err             error
+}
+
+// one sends one request to one endpoint, and decodes the answer.
 func (c *Client) one(ctx context.Context, endpoint, method, path string, body []byte, out any) error {
+	w := word{endpoint: endpoint}
+	if w.media, w.data, w.err = c.fetch(ctx, endpoint, method, path, body); w.err != nil {
+		return w.err
+	}
+	return w.decode(out)
+}
+
+// fetch sends one request to one endpoint. An answer that is no success is an error.
+func (c *Client) fetch(ctx context.Context, endpoint, method, path string, body []byte) (string, []byte, error) {
 	timeout := c.timeout
 	if method == http.MethodPost {
 		timeout = max(timeout, 35*time.Second)
@@ -222,7 +300,7 @@ func (c *Client) one(ctx context.Context, endpoint, method, path string, body []
 	defer done()
 	req, err := http.NewRequestWithContext(ctx, method, endpoint+path, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", endpoint, err)
+		return "", nil, fmt.Errorf("ask %s: %w", endpoint, err)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -235,36 +313,43 @@ func (c *Client) one(ctx context.Context, endpoint, method, path string, body []
 		if u := new(url.Error); errors.As(err, &u) {
 			err = u.Err // the method and the URL are known to whoever reads this
 		}
-		return fmt.Errorf("%s: %w", endpoint, err)
+		return "", nil, fmt.Errorf("%s: %w", endpoint, err)
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: read the answer: %w", endpoint, err)
+		return "", nil, fmt.Errorf("%s: read the answer: %w", endpoint, err)
 	case len(data) > maxAnswer:
-		return fmt.Errorf("%s: the answer is larger than %d bytes", endpoint, maxAnswer)
+		return "", nil, fmt.Errorf("%s: the answer is larger than %d bytes", endpoint, maxAnswer)
 	}
 	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if res.StatusCode >= 300 {
 		r := &Refused{Endpoint: endpoint}
 		if media != "application/problem+json" || json.Unmarshal(data, &r.Problem) != nil || r.Status == 0 {
-			return fmt.Errorf("%s: answered %s, and not as orchestrator does; is the address that of a daemon?", endpoint, res.Status)
+			return "", nil, fmt.Errorf("%s: answered %s, and not as orchestrator does; is the address that of a daemon?", endpoint, res.Status)
 		}
-		return r
+		return "", nil, r
 	}
+	return media, data, nil
+}
+
+func (w word) decode(out any) error {
 	switch out := out.(type) {
 	case nil:
 		return nil
 	case *string:
-		*out = string(data)
+		if w.media != "text/plain" {
+			return fmt.Errorf("%s: answered %q, and not plain text; is the address that of a daemon?", w.endpoint, w.media)
+		}
+		*out = string(w.data)
 		return nil
 	}
-	if media != "application/json" {
-		return fmt.Errorf("%s: answered %q, and not JSON; is the address that of a daemon?", endpoint, media)
+	if w.media != "application/json" {
+		return fmt.Errorf("%s: answered %q, and not JSON; is the address that of a daemon?", w.endpoint, w.media)
 	}
-	if err := json.Unmarshal(data, out); err != nil {
-		return fmt.Errorf("%s: decode the answer: %w; client and daemon may be of different versions", endpoint, err)
+	if err := json.Unmarshal(w.data, out); err != nil {
+		return fmt.Errorf("%s: decode the answer: %w; client and daemon may be of different versions", w.endpoint, err)
 	}
 	return nil
 }
