@@ -2,321 +2,469 @@ package mysql
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
+	mysqldriver "github.com/go-sql-driver/mysql"
 
 	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
 
-// Errors of Do, for those who must tell "not now" from "failed".
-var (
-	ErrExpect = errors.New("not as expected")                    // the server is not as the step expects; nothing was changed
-	ErrNotYet = errors.New("not yet")                            // AwaitApplied: the set is not executed yet
-	ErrLocked = errors.New("another daemon works at the server") // its advisory lock is taken
-)
+// ErrNotYet is returned by AwaitApplied, and by steps that need the relay logs applied first: nothing was changed, look and ask again.
+var ErrNotYet = errors.New("not everything received is applied yet")
 
-const (
-	// lockName is the advisory lock that whoever changes a server holds there.
-	lockName = "orchestrator"
-	// lockWait, awaitTime: seconds on the server.
-	lockWait, awaitTime = 2, 1
-	// fenceTime is how long SET GLOBAL read_only may wait for open transactions before they are ended.
-	fenceTime = 2 * time.Second
-)
+// ErrExpect is what a step found in place of what it had been promised. Nothing was changed.
+type ErrExpect struct{ What, Expected, Seen string }
 
-// Do does a step at its server: on one connection, under the server's advisory lock, after checking there that what the step expects is true.
-// It can be repeated: what is done already is left as it is.
+func (e *ErrExpect) Error() string {
+	return fmt.Sprintf("%s: expected %s, found %s; nothing was changed", e.What, e.Expected, e.Seen)
+}
+
+// ErrLocked says that another session, of another daemon, is at work at the server. Nothing was changed.
+type ErrLocked struct{ Holder string }
+
+func (e *ErrLocked) Error() string {
+	return fmt.Sprintf("connection %s there holds the lock 'orchestrator': another daemon is at work at this server; nothing was changed", e.Holder)
+}
+
+// site is a server during a step: the connection that acts, and what it saw when it began.
+type site struct {
+	*conn
+	s       *Servers
+	key     topology.Key
+	dialect dialect
+	known   known
+	topology.Instance
+	slavePos gtid.Set
+}
+
+// Do does one step, within Options.StepTimeout. Each may be done again at any time: what already holds is left alone. What the step
+// expects is checked on the connection that acts, while that holds the server's advisory lock.
 func (s *Servers) Do(ctx context.Context, step plan.Step) error {
 	ctx, cancel := context.WithTimeout(ctx, s.o.StepTimeout)
 	defer cancel()
-	c, err := s.dial(ctx, step.At)
-	if err != nil {
-		return fmt.Errorf("%s at %v: connect: %w", step.Kind, step.At, err)
-	}
-	defer c.close()
-	stop := context.AfterFunc(ctx, func() { c.socket.Close() })
-	defer stop()
-	if err := s.do(ctx, c, step); err != nil {
-		return fmt.Errorf("%s at %v: %w", step.Kind, step.At, err)
+	if err := s.do(ctx, step); err != nil {
+		return fmt.Errorf("%s at %v: %w", step.Kind, step.At, explain(err))
 	}
 	return nil
 }
 
-// session is a server under our lock, as it was a moment ago.
-type session struct {
-	*conn
-	ctx  context.Context
-	d    dialect
-	i    topology.Instance
-	step plan.Step
-}
-
-func (s *Servers) do(ctx context.Context, c *conn, step plan.Step) error {
-	var got sql.NullInt64
-	if err := c.sql.QueryRowContext(ctx, "SELECT GET_LOCK(?, ?)", lockName, lockWait).Scan(&got); err != nil {
-		return fmt.Errorf("take the lock %q: %w", lockName, err)
-	}
-	if got.Int64 != 1 {
-		return ErrLocked
-	}
-	w := session{conn: c, ctx: ctx, step: step}
-	var err error
-	if w.i, w.d, err = readIdentity(ctx, c); err != nil {
+func (s *Servers) do(ctx context.Context, step plan.Step) (err error) {
+	if _, err := s.server(step.At); err != nil {
 		return err
 	}
-	if err := w.look(); err != nil {
-		return err
-	}
-	if err := w.expect(step.Expect); err != nil {
-		return err
-	}
-	switch step.Kind {
-	case plan.RestartReceiver:
-		return w.restartReceiver()
-	case plan.StopReceiver:
-		return w.each(w.d.stopReceiver)
-	case plan.StartReceiver:
-		return w.each(w.d.startReceiver)
-	case plan.StartApplier:
-		return w.each(w.d.startApplier)
-	case plan.AwaitApplied:
-		return w.await()
-	case plan.Promote:
-		return w.promote()
-	case plan.Repoint:
-		return w.repoint()
-	case plan.Fence:
-		return w.fence(s)
-	case plan.Detach:
-		return w.detach()
-	}
-	return fmt.Errorf("no such step: %q", step.Kind)
-}
-
-// readIdentity reads the little that a step needs of what rarely changes.
-func readIdentity(ctx context.Context, c *conn) (topology.Instance, dialect, error) {
-	var i topology.Instance
-	vars, err := named(ctx, c, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'server_uuid', 'server_id', 'hostname', 'report_host', 'port', 'datadir', "+
-		"'rpl_semi_sync_replica_enabled', 'rpl_semi_sync_slave_enabled', 'rpl_semi_sync_source_enabled', 'rpl_semi_sync_master_enabled')")
+	c, err := s.connect(ctx, step.At)
 	if err != nil {
-		return i, dialect{}, err
-	}
-	if i.Flavor, i.Version, err = topology.ParseVersion(vars["version"]); err != nil {
-		return i, dialect{}, err
-	}
-	i.UUID = vars["server_uuid"]
-	if i.Flavor == topology.MariaDB {
-		i.UUID = synthetic(vars)
-	}
-	d, err := dialectOf(i.Flavor, i.Version)
-	return i, d, err
-}
-
-// look reads what a step may have to rely on.
-func (w *session) look() error {
-	if err := readPositions(w.ctx, w.conn, w.d, &w.i); err != nil {
 		return err
 	}
-	var err error
-	w.i.Channels, err = readChannels(w.ctx, w.conn, w.d, w.i)
+	defer c.close() // which frees the lock as well
+	t := &site{conn: c, s: s, key: step.At}
+	defer func() {
+		var r *refusal
+		if errors.As(err, &r) {
+			r.account = t.known.account
+		}
+	}()
+	lock, err := c.one(ctx, takeLock)
+	if err != nil {
+		return err
+	}
+	if lock.get("got") != "1" {
+		holder, err := c.one(ctx, lockHolder)
+		if err != nil {
+			return err
+		}
+		return &ErrLocked{holder.get("holder")}
+	}
+	if _, err := c.query(ctx, shortWaits); err != nil {
+		return err
+	}
+	if err := t.known.recognise(ctx, c); err != nil {
+		return err
+	}
+	vars, err := c.named(ctx, askVariables)
+	if err != nil {
+		return err
+	}
+	t.Instance = t.known.instance
+	t.dialect = speak(t.Flavor, t.Version, vars.on("performance_schema"))
+	if t.UUID = strings.ToLower(vars.get("server_uuid")); t.UUID == "" {
+		t.UUID = madeUUID(vars)
+	}
+	t.SemiSync.ReplicaEnabled = vars.on("rpl_semi_sync_replica_enabled", "rpl_semi_sync_slave_enabled")
+	if err := t.look(ctx); err != nil {
+		return err
+	}
+	if err := t.expect(step.Expect); err != nil {
+		return err
+	}
+	if err := t.act(ctx, step); err != nil {
+		return err
+	}
+	// The lock goes with the connection, but only once the server has noticed that this is closed; the next step is at once.
+	_, _ = c.query(ctx, releaseLock)
+	return nil
+}
+
+// look reads positions and channels anew.
+func (t *site) look(ctx context.Context) error {
+	r, err := t.one(ctx, t.dialect.poll)
+	if err != nil {
+		return err
+	}
+	t.ReadOnly = r.on("read_only") || r.on("super_read_only")
+	t.SuperReadOnly = r.on("super_read_only")
+	if t.slavePos, err = positions(&t.Instance, r); err != nil {
+		return err
+	}
+	rows, err := t.query(ctx, t.dialect.channels)
+	if err != nil {
+		return err
+	}
+	t.Channels, err = channels(rows, t.Instance, t.slavePos)
 	return err
 }
 
-func (w *session) received() gtid.Set {
-	return topology.Server{Instance: &w.i}.Received()
-}
-
-func (w *session) expect(e plan.Expect) error {
-	if e.UUID != "" && e.UUID != w.i.UUID {
-		return fmt.Errorf("%w: server %s stands there, not %s", ErrExpect, w.i.UUID, e.UUID)
+func (t *site) expect(e plan.Expect) error {
+	if e.UUID != "" && !strings.EqualFold(e.UUID, t.UUID) {
+		return &ErrExpect{"another server stands behind this address", "identity " + e.UUID, t.UUID}
 	}
-	if missing := e.Executed.Subtract(w.i.Executed); !missing.Empty() {
-		return fmt.Errorf("%w: it has not executed %s", ErrExpect, missing)
+	if !t.Executed.Contains(e.Executed) {
+		return &ErrExpect{"it has not executed what it should have", e.Executed.String(), t.Executed.String()}
 	}
 	if !e.Within.Empty() {
-		if extra := w.received().Subtract(e.Within); !extra.Empty() {
-			return fmt.Errorf("%w: it has received %s, which its new source lacks", ErrExpect, extra)
+		if more := t.received().Subtract(e.Within); !more.Empty() {
+			return &ErrExpect{"it has received more than its new source has", "at most " + e.Within.String(), more.String() + " besides"}
 		}
 	}
-	for _, c := range w.i.Channels {
-		if !e.NotFrom.IsZero() && c.Source == e.NotFrom && c.IO == topology.Running {
-			return fmt.Errorf("%w: it receives from %v", ErrExpect, e.NotFrom)
+	for _, c := range t.Channels {
+		if !e.NotFrom.IsZero() && c.Source == e.NotFrom && c.IO != topology.Stopped {
+			return &ErrExpect{"it still receives", "a stopped receiver from " + e.NotFrom.String(), string(c.IO)}
 		}
 	}
-	return nil
-}
-
-func (w *session) exec(statement string, args ...any) error {
-	if _, err := w.sql.ExecContext(w.ctx, statement, args...); err != nil {
-		return fmt.Errorf("%s: %w", strings.SplitN(statement, "?", 2)[0], err)
-	}
-	return nil
-}
-
-func quoted(channel string) string { return strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(channel) }
-
-// each runs a statement for every channel. That a thread is already as it should be is said with a warning, not an error.
-func (w *session) each(statement string) error {
-	for _, c := range w.i.Channels {
-		if err := w.exec(fmt.Sprintf(statement, quoted(c.Name))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *session) restartReceiver() error {
-	for _, c := range w.i.Channels {
-		if w.d.flavor == topology.MariaDB && !c.Drained(w.i.Executed) {
-			return fmt.Errorf("%w: it has received what it has not applied, and starting its receiver anew would throw that away", ErrExpect)
-		}
-	}
-	if err := w.each(w.d.stopReceiver); err != nil {
-		return err
-	}
-	return w.each(w.d.startReceiver)
-}
-
-func (w *session) await() error {
-	var answer sql.NullInt64
-	if err := w.sql.QueryRowContext(w.ctx, w.d.await, w.step.Set.String(), awaitTime).Scan(&answer); err != nil {
-		return fmt.Errorf("wait for what was received to be applied: %w", err)
-	}
-	if answer.Int64 != 0 {
-		return fmt.Errorf("%w: %s", ErrNotYet, w.step.Set.Subtract(w.i.Executed))
-	}
-	return nil
-}
-
-// promote makes the server forget its source and opens it for writes.
-func (w *session) promote() error {
-	if len(w.i.Channels) > 0 {
-		if err := w.each(w.d.stopAll); err != nil {
-			return err
-		}
-		if err := w.look(); err != nil { // something may have arrived before the receiver stopped
-			return err
-		}
-		for _, c := range w.i.Channels {
-			if !w.step.Expect.Executed.Contains(c.Received) && !w.i.Executed.Contains(c.Received) {
-				return fmt.Errorf("%w: it has received %s and not applied it", ErrExpect, c.Received.Subtract(w.i.Executed))
+	if !e.Source.IsZero() && len(t.Channels) > 0 {
+		for _, c := range t.Channels {
+			if c.Source.Attached() == e.Source {
+				return nil
 			}
 		}
-		if err := w.each(w.d.resetAll); err != nil {
-			return err
-		}
+		return &ErrExpect{"it has another source", e.Source.String(), t.Channels[0].Source.String()}
 	}
-	if w.d.flavor == topology.MySQL {
-		if err := w.exec("SET GLOBAL super_read_only = 0"); err != nil {
-			return err
-		}
-	}
-	return w.exec("SET GLOBAL read_only = 0")
+	return nil
 }
 
-func (w *session) repoint() error {
-	if len(w.i.Channels) == 0 {
-		return fmt.Errorf("it replicates from nobody, so its replication account is not known: set replication up by hand, from %v", w.step.Source)
+func (t *site) received() gtid.Set {
+	all := t.Executed
+	for _, c := range t.Channels {
+		all = all.Union(c.Received)
 	}
-	if len(w.i.Channels) > 1 {
-		return fmt.Errorf("%w: it has several sources", ErrExpect)
-	}
-	c := w.i.Channels[0]
-	name := quoted(c.Name)
-	if c.Source == w.step.Source {
-		return w.exec(fmt.Sprintf(w.d.startAll, name))
-	}
-	change, args := w.d.repoint(w.i.Version, name, w.step.Source.Host, w.step.Source.Port, c.SSL)
-	stop := w.d.stopReceiver // an applier with much to do need not be waited for
-	if w.d.flavor == topology.MariaDB || c.SQL != topology.Running {
-		stop = w.d.stopAll
-	}
-	if err := w.exec(fmt.Sprintf(stop, name)); err != nil {
-		return err
-	}
-	if err := w.exec(change, args...); err != nil {
-		return err
-	}
-	return w.exec(fmt.Sprintf(w.d.startAll, name))
+	return all
 }
 
-func (w *session) detach() error {
-	if err := w.each(w.d.stopReceiver); err != nil {
-		return err
+func (t *site) act(ctx context.Context, step plan.Step) error {
+	switch step.Kind {
+	case plan.RestartReceiver:
+		return t.restartReceivers(ctx, step.Expect.Source)
+	case plan.StopReceiver:
+		return t.each(ctx, step.Expect.Source, func(c topology.Channel) error {
+			if c.IO == topology.Stopped {
+				return nil
+			}
+			return t.of(ctx, t.dialect.stopReceiver, c.Name)
+		})
+	case plan.StartReceiver:
+		return t.each(ctx, step.Expect.Source, func(c topology.Channel) error {
+			if c.IO != topology.Stopped {
+				return nil
+			}
+			return t.of(ctx, t.dialect.startReceiver, c.Name)
+		})
+	case plan.StartApplier:
+		return t.each(ctx, step.Expect.Source, func(c topology.Channel) error {
+			if c.SQL != topology.Stopped {
+				return nil
+			}
+			return t.of(ctx, t.dialect.startApplier, c.Name)
+		})
+	case plan.AwaitApplied:
+		return t.await(ctx, step.Set)
+	case plan.Promote:
+		return t.promote(ctx, step.Expect)
+	case plan.Repoint:
+		return t.repoint(ctx, step)
+	case plan.Fence:
+		return t.fence(ctx)
+	case plan.Detach:
+		return t.detach(ctx, step.Expect.Source)
 	}
-	if err := w.look(); err != nil {
-		return err
-	}
-	for _, c := range w.i.Channels {
-		if strings.HasPrefix(c.Source.Host, "//") || !c.Drained(w.i.Executed) {
-			continue // done, or still applying what a change would throw away
-		}
-		if err := w.exec(fmt.Sprintf(w.d.stopAll, quoted(c.Name))); err != nil {
-			return err
-		}
-		if err := w.exec(w.d.spoil(w.i.Version, quoted(c.Name)), "//"+c.Source.Host, c.Source.Port); err != nil {
-			return err
+	return fmt.Errorf("there is no such step")
+}
+
+// each goes through the channels from a source, or all when none is named.
+func (t *site) each(_ context.Context, source topology.Key, do func(topology.Channel) error) error {
+	for _, c := range t.Channels {
+		if source.IsZero() || c.Source.Attached() == source {
+			if err := do(c); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// fence makes the server read-only. That waits for open transactions, and for commits that wait for a semi-sync acknowledgement which will never
-// come; whoever holds it up after a moment is disconnected.
-func (w *session) fence(s *Servers) error {
-	if w.i.ReadOnly && (w.i.SuperReadOnly || w.d.flavor == topology.MariaDB) {
+// of runs a statement that names a channel.
+func (t *site) of(ctx context.Context, q statement, channel string, args ...any) error {
+	if t.dialect.nameFirst {
+		args = append([]any{channel}, args...)
+	} else {
+		args = append(args, channel)
+	}
+	_, err := t.query(ctx, q, args...)
+	return err
+}
+
+func (t *site) restartReceivers(ctx context.Context, source topology.Key) error {
+	return t.each(ctx, source, func(c topology.Channel) error {
+		if c.IO == topology.Stopped || c.IO == topology.Connecting { // one that connects is finding out already; a stopped one was stopped on purpose
+			return nil
+		}
+		if t.Flavor == topology.MariaDB && !c.Drained(t.slavePos) {
+			return fmt.Errorf("%w: MariaDB throws received relay logs away when its receiver starts (received %v, applied %v)", ErrNotYet, c.Received, t.slavePos)
+		}
+		if err := t.of(ctx, t.dialect.stopReceiver, c.Name); err != nil {
+			return err
+		}
+		if t.Flavor == topology.MariaDB { // it may have received more between the look and the stop
+			if err := t.look(ctx); err != nil {
+				return err
+			}
+			for _, now := range t.Channels {
+				if now.Name == c.Name && !now.Drained(t.slavePos) {
+					return fmt.Errorf("%w: the receiver stays stopped, for its start would throw away what came in last", ErrNotYet)
+				}
+			}
+		}
+		return t.of(ctx, t.dialect.startReceiver, c.Name)
+	})
+}
+
+func (t *site) await(ctx context.Context, set gtid.Set) error {
+	if t.Executed.Contains(set) {
 		return nil
 	}
-	statement := "SET GLOBAL read_only = 1"
-	if w.d.flavor == topology.MySQL {
-		statement = "SET GLOBAL super_read_only = 1"
+	r, err := t.one(ctx, t.dialect.await, set.String())
+	if err != nil {
+		return err
 	}
-	done := make(chan error, 1)
-	go func() { done <- w.exec(statement) }()
-	late := time.NewTicker(fenceTime)
-	defer late.Stop()
-	for {
-		select {
-		case err := <-done:
-			return err
-		case <-late.C:
-			if err := s.disconnectClients(w.ctx, w.step.At); err != nil {
-				return errors.Join(err, <-done)
+	if r.get("missing") == "0" {
+		return nil
+	}
+	if err := t.look(ctx); err != nil {
+		return err
+	}
+	if left := set.Subtract(t.Executed); !left.Empty() {
+		return fmt.Errorf("%w: %d transactions left (%v)", ErrNotYet, left.Count(), left)
+	}
+	return nil
+}
+
+// promote ends replication for good. What was received is looked at again after everything stands still: between the plan and now, more may have come.
+func (t *site) promote(ctx context.Context, e plan.Expect) error {
+	for _, c := range t.Channels {
+		if c.IO != topology.Stopped {
+			if err := t.of(ctx, t.dialect.stopReceiver, c.Name); err != nil {
+				return err
 			}
 		}
 	}
-}
-
-// disconnectClients ends the connections of all clients but replicas and ourselves.
-func (s *Servers) disconnectClients(ctx context.Context, k topology.Key) error {
-	c, err := s.dial(ctx, k)
-	if err != nil {
-		return fmt.Errorf("disconnect clients: %w", err)
-	}
-	defer c.close()
-	all, err := rows(ctx, c, "SELECT ID, USER, COMMAND FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID()")
-	if err != nil {
-		return fmt.Errorf("disconnect clients: %w", err)
-	}
-	s.mu.Lock()
-	us := s.user
-	s.mu.Unlock()
-	for _, t := range all {
-		if t["USER"] == us || t["USER"] == "system user" || t["USER"] == "event_scheduler" || t["COMMAND"] == "Daemon" || strings.HasPrefix(t["COMMAND"], "Binlog Dump") {
-			continue
+	if len(t.Channels) > 0 {
+		if err := t.look(ctx); err != nil {
+			return err
 		}
-		const gone = 1094
-		var server *mysql.MySQLError
-		if _, err := c.sql.ExecContext(ctx, "KILL CONNECTION ?", number(t["ID"])); err != nil && !(errors.As(err, &server) && server.Number == gone) {
-			return fmt.Errorf("disconnect client %s: %w", t["ID"], err)
+		for _, c := range t.Channels {
+			// Where the plan says what must be executed, the operator may have allowed to lose the rest.
+			if e.Executed.Empty() && !c.Drained(t.Executed) {
+				return fmt.Errorf("%w: received %v, executed %v; its receiver is stopped, and it was not promoted", ErrNotYet, c.Received, t.Executed)
+			}
+		}
+		if err := t.expect(e); err != nil {
+			return err
+		}
+		for _, c := range t.Channels {
+			if err := t.of(ctx, t.dialect.stop, c.Name); err != nil {
+				return err
+			}
+			if err := t.of(ctx, t.dialect.reset, c.Name); err != nil {
+				return err
+			}
+		}
+	}
+	if t.SemiSync.ReplicaEnabled {
+		// Best done before writes come; a promotion does not fail for it.
+		for _, q := range semiSyncSource {
+			if _, err := t.query(ctx, q); err == nil {
+				break
+			}
+		}
+	}
+	if !t.ReadOnly {
+		return nil
+	}
+	for _, q := range t.dialect.writable {
+		if _, err := t.query(ctx, q); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// repoint keeps user, password and TLS settings: a server keeps what a CHANGE does not name.
+func (t *site) repoint(ctx context.Context, step plan.Step) error {
+	to := step.Source
+	if to.IsZero() || to.Detached() {
+		return fmt.Errorf("the step names no source to follow")
+	}
+	if len(t.Channels) == 0 {
+		return fmt.Errorf("it has no source yet, and so no replication user and password that could be kept: " +
+			"set it up with CHANGE REPLICATION SOURCE TO (CHANGE MASTER TO) once, by hand")
+	}
+	if len(t.Channels) > 1 {
+		return fmt.Errorf("it replicates from %d sources: such a server is not moved by itself", len(t.Channels))
+	}
+	c := t.Channels[0]
+	if c.Source == to && c.AutoPosition {
+		if c.IO != topology.Stopped && c.SQL != topology.Stopped {
+			return nil
+		}
+		return t.of(ctx, t.dialect.start, c.Name)
+	}
+	// MySQL changes the host while the applier goes on with what it has; all else stops it.
+	q, stop := t.dialect.changeHostWithKey, t.dialect.stopReceiver
+	if c.SSL {
+		q = t.dialect.changeHost
+	}
+	if t.Flavor == topology.MariaDB || !c.AutoPosition {
+		q, stop = t.dialect.changeAuto, t.dialect.stop
+	}
+	if err := t.of(ctx, stop, c.Name); err != nil {
+		return err
+	}
+	if err := t.look(ctx); err != nil {
+		return err
+	}
+	if err := t.expect(step.Expect); err != nil { // more may have come in before it stopped
+		return err
+	}
+	if t.Flavor == topology.MariaDB && !t.slavePos.Contains(t.BinlogWritten) {
+		// What a former primary wrote itself is not in gtid_slave_pos, and its new source would send it again.
+		if _, err := t.query(ctx, setSlavePos, t.Executed.String()); err != nil {
+			return err
+		}
+	}
+	if err := t.of(ctx, q, c.Name, to.Host, int64(to.Port)); err != nil {
+		return err
+	}
+	return t.of(ctx, t.dialect.start, c.Name)
+}
+
+// fence makes the server refuse writes. The statement waits for open transactions and for commits that hang in semi-sync, so the session
+// gives up after lock_wait_timeout, and then those that hold it up are disconnected.
+func (t *site) fence(ctx context.Context) error {
+	if t.SuperReadOnly || t.ReadOnly && t.Flavor == topology.MariaDB {
+		return nil
+	}
+	var killed []string
+	for range 3 {
+		err := t.readOnly(ctx)
+		var told *mysqldriver.MySQLError
+		if err == nil {
+			if len(killed) > 0 {
+				t.s.logger.Warn("fence disconnected clients", "at", t.key, "clients", strings.Join(killed, ", "))
+			}
+			return nil
+		}
+		if !errors.As(err, &told) || told.Number != lockWaitTimeout {
+			return err
+		}
+		more, err := t.disconnectClients(ctx)
+		killed = append(killed, more...)
+		if err != nil {
+			return fmt.Errorf("clients held up SET GLOBAL read_only; disconnected %s: %w", strings.Join(killed, ", "), err)
+		}
+	}
+	return fmt.Errorf("SET GLOBAL read_only did not come through although clients were disconnected: %s", strings.Join(killed, ", "))
+}
+
+func (t *site) readOnly(ctx context.Context) error {
+	for _, q := range t.dialect.readOnly {
+		if _, err := t.query(ctx, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *site) disconnectClients(ctx context.Context) (killed []string, err error) {
+	rows, err := t.query(ctx, t.dialect.clients)
+	if err != nil {
+		return nil, err
+	}
+	own, _ := t.s.credentials()
+	for _, r := range rows {
+		if r.get("user") == own { // ours, and those of other daemons
+			continue
+		}
+		id, err := strconv.ParseInt(r.get("id"), 10, 64)
+		if err != nil {
+			return killed, fmt.Errorf("read connection id: %w", err)
+		}
+		if _, err := t.query(ctx, kill, id); err != nil {
+			var told *mysqldriver.MySQLError
+			if errors.As(err, &told) && told.Number == noSuchThread {
+				continue
+			}
+			return killed, err
+		}
+		killed = append(killed, fmt.Sprintf("%s@%s (%d)", r.get("user"), r.get("host"), id))
+	}
+	wait := time.NewTimer(50 * time.Millisecond) // for them to roll back
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+	}
+	return killed, nil
+}
+
+// detach stops a replica that can't be kept, and spoils the name of its source so that nothing starts it again by chance. Taking the
+// two slashes away again is all it takes to undo it. While relay logs are not applied only the receiver is stopped: a change of source would drop them.
+func (t *site) detach(ctx context.Context, source topology.Key) error {
+	return t.each(ctx, source, func(c topology.Channel) error {
+		if c.IO != topology.Stopped {
+			if err := t.of(ctx, t.dialect.stopReceiver, c.Name); err != nil {
+				return err
+			}
+		}
+		if c.Source.Detached() {
+			return nil
+		}
+		if err := t.look(ctx); err != nil {
+			return err
+		}
+		for _, now := range t.Channels {
+			if now.Name != c.Name || !now.Drained(t.Executed) {
+				continue
+			}
+			if err := t.of(ctx, t.dialect.stop, c.Name); err != nil {
+				return err
+			}
+			return t.of(ctx, t.dialect.changeHost, c.Name, c.Source.Detach().Host, int64(c.Source.Port))
+		}
+		return nil
+	})
 }

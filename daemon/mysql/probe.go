@@ -3,9 +3,11 @@ package mysql
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
+	"errors"
 	"fmt"
-	"strconv"
+	"maps"
+	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,292 +15,374 @@ import (
 	"orchestrator/daemon/topology"
 )
 
+// How seldom the rest is read. A new connection reads all of it at once, and only a new connection can find another server, or another
+// start of the same: what a connection knows of its server's identity holds as long as it.
 const (
-	// rarely is how often what hardly ever changes is read again; a new connection reads it at once, so a restart is seen.
-	rarely = 30 * time.Second
-	// stallEvery is how often a primary is asked for commits that hang, and stallAfter how long such a one must have hung.
-	stallEvery = 5 * time.Second
-	stallAfter = 5
+	readAllEvery    = 30 * time.Second
+	lookForStallsAt = 5 * time.Second
 )
 
-// Probe asks the server what is true of it now. A steady probe is two questions on a connection that is kept. The failure says how it
-// failed; the error says it in words, with what to do. A kept connection that turns out to be broken is replaced, once, within the same deadline.
-func (s *Servers) Probe(ctx context.Context, k topology.Key) (topology.Instance, topology.Failure, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.o.ProbeTimeout)
-	defer cancel()
-	l := s.link(k)
-	l.Lock()
-	defer l.Unlock()
-	kept := l.conn != nil
-	i, err := s.ask(ctx, k, l)
-	if err != nil && kept && ctx.Err() == nil && broken(err) {
-		i, err = s.ask(ctx, k, l)
-	}
-	if err == nil {
-		return i, topology.OK, nil
-	}
-	failure := failureOf(err)
-	if ctx.Err() != nil {
-		failure = topology.Timeout
-	}
-	return topology.Instance{}, failure, s.explain(k, failure, err)
+// known is what is kept of a server between probes.
+type known struct {
+	dialect  dialect
+	account  string
+	instance topology.Instance // what rarely changes
+	readAt   time.Time         // when it was read
+	channels bool              // it had a source at the last probe
+	stallsAt time.Time
+	dumps    int // binary log dump threads, at stallsAt
 }
 
-// ask reads over the kept connection, or opens one. After any error the connection is gone: what state it is in nobody knows.
-func (s *Servers) ask(ctx context.Context, k topology.Key, l *link) (i topology.Instance, err error) {
-	if l.conn == nil {
-		if l.conn, err = s.dial(ctx, k); err != nil {
-			l.conn = nil
-			return i, err
-		}
-		l.fixedAt, l.stallAt = time.Time{}, time.Time{}
-	}
-	// The driver gives up on a context in its own time; a socket that is closed under it, at once.
-	stop := context.AfterFunc(ctx, func() { l.conn.socket.Close() })
-	defer func() {
-		stop()
+// ask is one probe: two round trips, more when a connection or what rarely changes is due.
+func (s *Servers) ask(ctx context.Context, k topology.Key, v *server) (topology.Instance, error) {
+	if v.conn == nil {
+		c, err := s.connect(ctx, k)
 		if err != nil {
-			l.drop()
+			return topology.Instance{}, err
 		}
-	}()
+		v.conn, v.known = c, known{}
+	}
+	i, err := v.ask(ctx)
+	var r *refusal
+	if errors.As(err, &r) {
+		r.account = v.known.account
+	}
+	return i, err
+}
+
+func (v *server) ask(ctx context.Context) (topology.Instance, error) {
+	c, n := v.conn, &v.known
 	now := time.Now()
-	if now.Sub(l.fixedAt) > rarely {
-		if l.fixed, l.dialect, err = readFixed(ctx, l.conn); err != nil {
-			return i, err
+	if n.readAt.IsZero() {
+		if err := n.recognise(ctx, c); err != nil {
+			return topology.Instance{}, err
 		}
-		l.fixedAt = now
 	}
-	i = l.fixed
-	if err = readPositions(ctx, l.conn, l.dialect, &i); err != nil {
-		return i, err
-	}
-	if i.Channels, err = readChannels(ctx, l.conn, l.dialect, i); err != nil {
-		return i, err
-	}
-	if len(i.Channels) > 0 {
-		return i, nil
-	}
-	if now.Sub(l.stallAt) > stallEvery {
-		if l.stalled, err = readStall(ctx, l.conn, l.dialect); err != nil {
-			return i, err
+	if now.Sub(n.readAt) >= readAllEvery {
+		if err := n.readSeldom(ctx, c, now); err != nil {
+			return topology.Instance{}, err
 		}
-		l.stallAt = now
 	}
-	i.Stalled = l.stalled
+
+	q := n.dialect.poll
+	threads := !n.channels && now.Sub(n.stallsAt) >= lookForStallsAt
+	if threads {
+		q = n.dialect.pollWithThreads
+	}
+	rows, err := c.query(ctx, q)
+	if err != nil {
+		return topology.Instance{}, err
+	}
+	if len(rows) == 0 {
+		return topology.Instance{}, fmt.Errorf("%s: %w: it returned no row", q.text, errAlien)
+	}
+	i := n.instance
+	i.ReadOnly = rows[0].on("read_only") || rows[0].on("super_read_only")
+	i.SuperReadOnly = rows[0].on("super_read_only")
+	slavePos, err := positions(&i, rows[0])
+	if err != nil {
+		return topology.Instance{}, err
+	}
+	if threads {
+		dumps := 0
+		i.Stalled, dumps = stall(rows)
+		n.instance.Stalled = i.Stalled
+		if dumps != n.dumps && !n.stallsAt.IsZero() {
+			n.readAt = now.Add(-readAllEvery) // replicas came or went: ask for them at the next probe
+		}
+		n.stallsAt, n.dumps = now, dumps
+	}
+
+	rows, err = c.query(ctx, n.dialect.channels)
+	if err != nil {
+		return topology.Instance{}, err
+	}
+	i.Channels, err = channels(rows, i, slavePos)
+	if err != nil {
+		return topology.Instance{}, err
+	}
+	n.channels = len(i.Channels) > 0
+	if n.channels {
+		i.Stalled, n.instance.Stalled = nil, nil
+	}
+	i.Registered = slices.Clone(i.Registered)
 	return i, nil
 }
 
-// readFixed reads what rarely changes.
-func readFixed(ctx context.Context, c *conn) (topology.Instance, dialect, error) {
-	var i topology.Instance
-	vars, err := named(ctx, c, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'server_uuid', 'server_id', 'hostname', 'report_host', 'report_port', 'port', "+
-		"'datadir', 'log_bin', 'log_slave_updates', 'log_replica_updates', 'binlog_format', 'gtid_mode', "+
-		"'rpl_semi_sync_master_enabled', 'rpl_semi_sync_source_enabled', 'rpl_semi_sync_slave_enabled', 'rpl_semi_sync_replica_enabled', "+
-		"'rpl_semi_sync_master_wait_for_slave_count', 'rpl_semi_sync_source_wait_for_replica_count', 'rpl_semi_sync_master_timeout', 'rpl_semi_sync_source_timeout')")
+// recognise finds out which dialect the server speaks.
+func (n *known) recognise(ctx context.Context, c *conn) error {
+	who, err := c.one(ctx, askWho)
 	if err != nil {
-		return i, dialect{}, err
-	}
-	if i.Flavor, i.Version, err = topology.ParseVersion(vars["version"]); err != nil {
-		return i, dialect{}, err
-	}
-	d, err := dialectOf(i.Flavor, i.Version)
-	if err != nil {
-		return i, d, err
-	}
-	status, err := named(ctx, c, "SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', 'Rpl_semi_sync_master_status', 'Rpl_semi_sync_source_status', "+
-		"'Rpl_semi_sync_slave_status', 'Rpl_semi_sync_replica_status', 'Rpl_semi_sync_master_clients', 'Rpl_semi_sync_source_clients')")
-	if err != nil {
-		return i, d, err
-	}
-	either := func(from row, names ...string) string { return from.first(names...) }
-	on := func(text string) bool { return text == "ON" || text == "1" || text == "YES" }
-	i.UUID = vars["server_uuid"]
-	i.ServerID = uint32(number(vars["server_id"]))
-	i.Hostname, i.ReportHost, i.Port = vars["hostname"], vars["report_host"], int(number(vars["port"]))
-	i.StartedAt = time.Now().Add(-time.Duration(number(status["Uptime"])) * time.Second).Truncate(time.Second)
-	i.LogBin, i.LogReplicaUpdates = on(vars["log_bin"]), on(either(vars, "log_replica_updates", "log_slave_updates"))
-	i.BinlogFormat = vars["binlog_format"]
-	i.GTID = i.Flavor == topology.MariaDB || vars["gtid_mode"] == "ON"
-	if i.Flavor == topology.MariaDB {
-		i.UUID = synthetic(vars)
-	}
-	i.SemiSync = topology.SemiSync{
-		SourceEnabled:  on(either(vars, "rpl_semi_sync_source_enabled", "rpl_semi_sync_master_enabled")),
-		SourceActive:   on(either(status, "Rpl_semi_sync_source_status", "Rpl_semi_sync_master_status")),
-		ReplicaEnabled: on(either(vars, "rpl_semi_sync_replica_enabled", "rpl_semi_sync_slave_enabled")),
-		ReplicaActive:  on(either(status, "Rpl_semi_sync_replica_status", "Rpl_semi_sync_slave_status")),
-		WaitCount:      int(number(either(vars, "rpl_semi_sync_source_wait_for_replica_count", "rpl_semi_sync_master_wait_for_slave_count"))),
-		Clients:        int(number(either(status, "Rpl_semi_sync_source_clients", "Rpl_semi_sync_master_clients"))),
-		TimeoutMillis:  number(either(vars, "rpl_semi_sync_source_timeout", "rpl_semi_sync_master_timeout")),
-	}
-	hosts, err := rows(ctx, c, d.registered)
-	if err != nil {
-		return i, d, err
-	}
-	for _, h := range hosts {
-		if k, err := topology.ParseKey(h["Host"]); err == nil && h["Host"] != "" {
-			k.Port = int(number(h["Port"]))
-			i.Registered = append(i.Registered, k)
-		}
-	}
-	if i.LogBin {
-		if at, err := rows(ctx, c, d.binlog); err == nil && len(at) > 0 { // needs a grant of its own on MariaDB, and is for people only
-			i.BinlogFile, i.BinlogPos = at[0]["File"], number(at[0]["Position"])
-		}
-	}
-	return i, d, nil
-}
-
-// synthetic is an identity for servers that have none of their own (MariaDB): what no two servers of a fleet should share. It changes when the
-// host is renamed or the server is moved to another port or directory; discovery also compares when the servers were started.
-func synthetic(vars row) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{vars["server_id"], vars["hostname"], vars["port"], vars["datadir"], vars["report_host"]}, "\x00")))
-	h := hex.EncodeToString(sum[:16])
-	return fmt.Sprintf("%s-%s-%s-%s-%s", h[:8], h[8:12], h[12:16], h[16:20], h[20:])
-}
-
-func named(ctx context.Context, c *conn, query string) (row, error) {
-	all, err := rows(ctx, c, query)
-	out := row{}
-	for _, r := range all {
-		out[r["Variable_name"]] = r["Value"]
-	}
-	return out, err
-}
-
-func number(text string) uint64 {
-	n, _ := strconv.ParseUint(text, 10, 64) // what servers print where a number is due, or nothing
-	return n
-}
-
-func readPositions(ctx context.Context, c *conn, d dialect, i *topology.Instance) error {
-	var readOnly, super, executed, written, purged string
-	if err := c.sql.QueryRowContext(ctx, d.positions).Scan(&readOnly, &super, &executed, &written, &purged); err != nil {
 		return err
 	}
-	// MariaDB 12 says more than 0 and 1 of read_only: each of it refuses writes.
-	off := func(text string) bool { return text == "0" || text == "OFF" }
-	i.SuperReadOnly = !off(super)
-	i.ReadOnly = !off(readOnly) || i.SuperReadOnly
-	var err error
-	if i.Executed, err = gtid.Parse(executed); err != nil {
-		return err
+	n.account = who.get("account")
+	n.instance.Flavor, n.instance.Version, err = topology.ParseVersion(who.get("version"))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errAlien, err)
 	}
-	if i.Purged, err = gtid.Parse(purged); err != nil {
-		return err
-	}
-	if i.BinlogWritten, err = gtid.Parse(written); err != nil {
-		return err
-	}
-	i.Executed = i.Executed.Union(i.BinlogWritten)
+	n.dialect = speak(n.instance.Flavor, n.instance.Version, false)
+	n.readAt = time.Unix(0, 0)
 	return nil
 }
 
-func readChannels(ctx context.Context, c *conn, d dialect, i topology.Instance) ([]topology.Channel, error) {
-	all, err := rows(ctx, c, d.status)
+// readSeldom reads what rarely changes. SHOW VARIABLES never fails on a name that a version lacks, as SELECT @@name would.
+func (n *known) readSeldom(ctx context.Context, c *conn, now time.Time) error {
+	vars, err := c.named(ctx, askVariables)
+	if err != nil {
+		return err
+	}
+	i := &n.instance
+	n.dialect = speak(i.Flavor, i.Version, vars.on("performance_schema"))
+	status, err := c.named(ctx, askStatus)
+	if err != nil {
+		return err
+	}
+	if i.StartedAt.IsZero() { // a connection outlives no server, so this is read once: its rounding must not look like restarts
+		i.StartedAt = now.Add(-time.Duration(status.uint("uptime")) * time.Second).Truncate(time.Second)
+	}
+	i.ServerID = uint32(vars.uint("server_id"))
+	i.Hostname, i.ReportHost, i.Port = vars.get("hostname"), vars.get("report_host"), int(vars.uint("port"))
+	i.LogBin = vars.on("log_bin")
+	i.LogReplicaUpdates = vars.on("log_replica_updates", "log_slave_updates")
+	i.BinlogFormat = vars.get("binlog_format")
+	i.GTID = i.Flavor == topology.MariaDB || vars.get("gtid_mode") == "ON"
+	i.UUID = strings.ToLower(vars.get("server_uuid"))
+	if i.UUID == "" {
+		i.UUID = madeUUID(vars)
+	}
+	i.SemiSync = topology.SemiSync{
+		SourceEnabled:  vars.on("rpl_semi_sync_source_enabled", "rpl_semi_sync_master_enabled"),
+		ReplicaEnabled: vars.on("rpl_semi_sync_replica_enabled", "rpl_semi_sync_slave_enabled"),
+		WaitCount:      int(vars.uint("rpl_semi_sync_source_wait_for_replica_count", "rpl_semi_sync_master_wait_for_slave_count")),
+		TimeoutMillis:  vars.uint("rpl_semi_sync_source_timeout", "rpl_semi_sync_master_timeout"),
+		SourceActive:   status.on("rpl_semi_sync_source_status", "rpl_semi_sync_master_status"),
+		ReplicaActive:  status.on("rpl_semi_sync_replica_status", "rpl_semi_sync_slave_status"),
+		Clients:        int(status.uint("rpl_semi_sync_source_clients", "rpl_semi_sync_master_clients")),
+	}
+	if i.SemiSync.SourceEnabled && i.SemiSync.WaitCount == 0 {
+		i.SemiSync.WaitCount = 1 // MariaDB waits for one, and has no variable for it
+	}
+	if n.dialect.more.text != "" {
+		more, err := c.one(ctx, n.dialect.more)
+		if err != nil {
+			return err
+		}
+		if i.Purged, err = gtid.Parse(more.get("purged")); err != nil {
+			return fmt.Errorf("read gtid_purged: %w", err)
+		}
+	}
+	i.BinlogFile, i.BinlogPos, i.Registered = "", 0, nil
+	if i.LogBin {
+		at, err := c.one(ctx, n.dialect.binlog)
+		if err != nil {
+			return err
+		}
+		i.BinlogFile, i.BinlogPos = at.get("file"), at.uint("position")
+		if i.Registered, err = n.registered(ctx, c); err != nil {
+			return err
+		}
+	}
+	n.readAt = now
+	return nil
+}
+
+// named reads a list of Variable_name and Value as one row.
+func (c *conn) named(ctx context.Context, q statement) (row, error) {
+	rows, err := c.query(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	var out []topology.Channel
-	for _, r := range all {
-		ch, err := channelOf(r, i)
+	all := row{}
+	for _, r := range rows {
+		all[strings.ToLower(r.get("variable_name"))] = r.get("value")
+	}
+	return all, nil
+}
+
+// madeUUID stands in for what MariaDB lacks. It is as good as its parts are: two servers with one server_id, host name, port and data
+// directory (containers made from one image) look like one, and a server whose server_id is changed looks like another.
+func madeUUID(vars row) string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{vars.get("server_id"), vars.get("hostname"), vars.get("port"), vars.get("datadir")}, "\x00")))
+	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[0:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
+}
+
+// registered lists the replicas at the addresses that they report. One that reports only its port is looked for where the binary log dump
+// threads' clients come from, where that leaves no doubt.
+func (n *known) registered(ctx context.Context, c *conn) ([]topology.Key, error) {
+	rows, err := c.query(ctx, n.dialect.replicas)
+	if err != nil {
+		return nil, err
+	}
+	found, ports := map[topology.Key]bool{}, map[int]bool{}
+	for _, r := range rows {
+		port := int(r.uint("port"))
+		switch host := r.get("host"); {
+		case port == 0: // a reader of binary logs that is no server
+		case host == "":
+			ports[port] = true
+		default:
+			found[topology.Key{Host: strings.ToLower(host), Port: port}] = true
+		}
+	}
+	if len(ports) > 0 {
+		rows, err := c.query(ctx, n.dialect.dumps)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, ch)
+		hosts := map[string]bool{}
+		for _, r := range rows {
+			host, _, err := net.SplitHostPort(r.get("host"))
+			if err != nil {
+				host = r.get("host")
+			}
+			if host != "" {
+				hosts[strings.ToLower(host)] = true
+			}
+		}
+		if len(ports) == 1 || len(hosts) == 1 {
+			for port := range ports {
+				for host := range hosts {
+					found[topology.Key{Host: host, Port: port}] = true
+				}
+			}
+		}
 	}
+	return slices.SortedFunc(maps.Keys(found), topology.Key.Compare), nil
+}
+
+// positions reads what is executed; on MariaDB it returns gtid_slave_pos too.
+func positions(i *topology.Instance, r row) (slavePos gtid.Set, err error) {
+	if i.Flavor == topology.MySQL {
+		i.Executed, err = gtid.Parse(r.get("executed"))
+		if err != nil {
+			return gtid.Set{}, fmt.Errorf("read gtid_executed: %w", err)
+		}
+		return gtid.Set{}, nil
+	}
+	if slavePos, err = gtid.Parse(r.get("slave_pos")); err != nil {
+		return gtid.Set{}, fmt.Errorf("read gtid_slave_pos: %w", err)
+	}
+	if i.BinlogWritten, err = gtid.Parse(r.get("binlog_pos")); err != nil {
+		return gtid.Set{}, fmt.Errorf("read gtid_binlog_pos: %w", err)
+	}
+	i.Executed = slavePos.Union(i.BinlogWritten)
+	return slavePos, nil
+}
+
+// stall picks the worst of the hanging commits, and counts the binary log dump threads.
+func stall(rows []row) (*topology.Stall, int) {
+	var worst *topology.Stall
+	dumps, count := 0, 0
+	for _, r := range rows {
+		command, state := r.get("command"), r.get("state")
+		if command == "" {
+			continue
+		}
+		if strings.HasPrefix(command, "Binlog Dump") {
+			dumps++
+			continue
+		}
+		one := topology.Stall{State: state, Seconds: int64(r.uint("seconds")), Cause: "commit"}
+		lower := strings.ToLower(state)
+		switch {
+		case strings.Contains(lower, "free space"):
+			one.Cause = "disk_full"
+		case strings.Contains(lower, "semi-sync ack"):
+			one.Cause = "semi_sync"
+		}
+		count++
+		if worst == nil || rank(one.Cause) > rank(worst.Cause) || rank(one.Cause) == rank(worst.Cause) && one.Seconds > worst.Seconds {
+			worst = &one
+		}
+	}
+	if worst != nil {
+		worst.Count = count
+	}
+	return worst, dumps
+}
+
+// rank: a full disk is why the others wait.
+func rank(cause string) int { return slices.Index([]string{"commit", "semi_sync", "disk_full"}, cause) }
+
+// channels reads the replication status in either vocabulary.
+func channels(rows []row, i topology.Instance, slavePos gtid.Set) ([]topology.Channel, error) {
+	var out []topology.Channel
+	for _, r := range rows {
+		host := r.get("source_host", "master_host")
+		if host == "" { // such as group replication's own channels
+			continue
+		}
+		c := topology.Channel{
+			Name:          r.get("channel_name", "connection_name"),
+			Source:        topology.Key{Host: strings.ToLower(host), Port: int(r.uint("source_port", "master_port"))},
+			SourceUUID:    strings.ToLower(r.get("source_uuid", "master_uuid")),
+			SourceID:      uint32(r.uint("source_server_id", "master_server_id")),
+			IO:            thread(r.get("replica_io_running", "slave_io_running")),
+			SQL:           thread(r.get("replica_sql_running", "slave_sql_running")),
+			IOErrno:       int(r.uint("last_io_errno")),
+			IOError:       r.get("last_io_error"),
+			SQLErrno:      int(r.uint("last_sql_errno")),
+			SQLError:      r.get("last_sql_error"),
+			Delay:         int64(r.uint("sql_delay")),
+			ReadFile:      r.get("source_log_file", "master_log_file"),
+			ReadPos:       r.uint("read_source_log_pos", "read_master_log_pos"),
+			ExecFile:      r.get("relay_source_log_file", "relay_master_log_file"),
+			ExecPos:       r.uint("exec_source_log_pos", "exec_master_log_pos"),
+			Heartbeats:    r.uint("slave_received_heartbeats"),
+			SSL:           r.on("source_ssl_allowed", "master_ssl_allowed"),
+			User:          r.get("source_user", "master_user"),
+			HeartbeatSecs: seconds(r.get("slave_heartbeat_period")),
+		}
+		if lag := r.get("seconds_behind_source", "seconds_behind_master"); lag != "" {
+			n := int64(r.uint("seconds_behind_source", "seconds_behind_master"))
+			c.Lag = &n
+		}
+		for name, value := range r {
+			if value != "" && strings.HasPrefix(name, "replicate_") {
+				c.Filters = true
+			}
+		}
+		if i.Flavor == topology.MariaDB {
+			using := r.get("using_gtid")
+			c.AutoPosition = using != "" && !strings.EqualFold(using, "no")
+			if c.AutoPosition {
+				received, err := gtid.Parse(r.get("gtid_io_pos"))
+				if err != nil {
+					return nil, fmt.Errorf("read Gtid_IO_Pos of channel %q: %w", c.Name, err)
+				}
+				// A receiver that has just started stands where the applier stood when it was stopped, or nowhere.
+				c.Received = received.Union(slavePos)
+			}
+		} else {
+			c.AutoPosition = r.on("auto_position")
+			received, err := gtid.Parse(r.get("retrieved_gtid_set"))
+			if err != nil {
+				return nil, fmt.Errorf("read Retrieved_Gtid_Set of channel %q: %w", c.Name, err)
+			}
+			if !received.Empty() || c.AutoPosition {
+				c.Received = received.Union(i.Executed)
+			}
+		}
+		out = append(out, c)
+	}
+	slices.SortFunc(out, func(a, b topology.Channel) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 
-// channelOf reads one row of the replication status, in either vocabulary.
-func channelOf(r row, i topology.Instance) (topology.Channel, error) {
-	c := topology.Channel{
-		Name:       r.first("Channel_Name", "Connection_name"),
-		SourceUUID: r.first("Source_UUID", "Master_UUID"),
-		SourceID:   uint32(number(r.first("Source_Server_Id", "Master_Server_Id"))),
-		IO:         threadState(r.first("Replica_IO_Running", "Slave_IO_Running")),
-		SQL:        threadState(r.first("Replica_SQL_Running", "Slave_SQL_Running")),
-		IOErrno:    int(number(r["Last_IO_Errno"])), IOError: r["Last_IO_Error"],
-		SQLErrno: int(number(r["Last_SQL_Errno"])), SQLError: r["Last_SQL_Error"],
-		Delay:    int64(number(r["SQL_Delay"])),
-		ReadFile: r.first("Source_Log_File", "Master_Log_File"), ReadPos: number(r.first("Read_Source_Log_Pos", "Read_Master_Log_Pos")),
-		ExecFile: r.first("Relay_Source_Log_File", "Relay_Master_Log_File"), ExecPos: number(r.first("Exec_Source_Log_Pos", "Exec_Master_Log_Pos")),
-		User: r.first("Source_User", "Master_User"), SSL: r.first("Source_SSL_Allowed", "Master_SSL_Allowed") == "Yes",
-		Heartbeats: number(r["Slave_received_heartbeats"]),
-	}
-	c.HeartbeatSecs, _ = strconv.ParseFloat(r["Slave_heartbeat_period"], 64)
-	c.Source = topology.Key{Host: strings.ToLower(r.first("Source_Host", "Master_Host")), Port: int(number(r.first("Source_Port", "Master_Port")))}
-	if lag, err := strconv.ParseInt(r.first("Seconds_Behind_Source", "Seconds_Behind_Master"), 10, 64); err == nil {
-		c.Lag = &lag
-	}
-	for _, f := range []string{"Replicate_Do_DB", "Replicate_Ignore_DB", "Replicate_Do_Table", "Replicate_Ignore_Table",
-		"Replicate_Wild_Do_Table", "Replicate_Wild_Ignore_Table", "Replicate_Rewrite_DB"} {
-		c.Filters = c.Filters || r[f] != ""
-	}
-	received := r["Retrieved_Gtid_Set"]
-	if i.Flavor == topology.MariaDB {
-		using := r["Using_Gtid"]
-		c.AutoPosition = using != "" && using != "No"
-		received = r["Gtid_IO_Pos"]
-	} else {
-		c.AutoPosition = r["Auto_Position"] == "1"
-	}
-	if !c.AutoPosition {
-		return c, nil
-	}
-	set, err := gtid.Parse(received)
-	if err != nil {
-		return c, fmt.Errorf("read what was received from %v: %w", c.Source, err)
-	}
-	c.Received = set.Union(i.Executed)
-	return c, nil
-}
-
-func threadState(text string) topology.ThreadState {
-	switch text {
-	case "Yes":
+func thread(word string) topology.ThreadState {
+	switch strings.ToLower(word) {
+	case "yes":
 		return topology.Running
-	case "No":
-		return topology.Stopped
+	case "connecting", "preparing":
+		return topology.Connecting
 	}
-	return topology.Connecting // also MariaDB's Preparing
+	return topology.Stopped
 }
 
-// readStall looks for commits that do not end although the server answers.
-func readStall(ctx context.Context, c *conn, d dialect) (*topology.Stall, error) {
-	all, err := rows(ctx, c, d.threads)
-	if err != nil {
-		return nil, err
+func seconds(text string) float64 {
+	var f float64
+	if _, err := fmt.Sscan(text, &f); err != nil {
+		return 0
 	}
-	return stallOf(all), nil
-}
-
-// causes are what servers say of a thread whose commit hangs, and what that means.
-var causes = []struct{ says, cause string }{
-	{"free space", "disk_full"},
-	{"semi-sync ack", "semi_sync"},
-	{"waiting for handler commit", "commit"},
-	{"commit", "commit"},
-}
-
-func stallOf(threads []row) *topology.Stall {
-	var out *topology.Stall
-	for _, t := range threads {
-		state, seconds := strings.ToLower(t.first("STATE", "State")), int64(number(t.first("TIME", "Time")))
-		for rank, c := range causes {
-			if !strings.Contains(state, c.says) || rank > 0 && seconds < stallAfter {
-				continue
-			}
-			if out == nil {
-				out = &topology.Stall{State: t.first("STATE", "State"), Cause: c.cause}
-			}
-			if c.cause == "disk_full" {
-				out.State, out.Cause = t.first("STATE", "State"), c.cause
-			}
-			out.Count++
-			out.Seconds = max(out.Seconds, seconds)
-			break
-		}
-	}
-	return out
+	return f
 }

@@ -1,23 +1,19 @@
-// Package mysql is the only code that talks to managed servers: it asks them (Probe), notices that they die (Watch), and changes them (Do).
+// Package mysql is the only code that talks to managed servers, MySQL 5.7 to 9 and MariaDB 10.5 to 12: it asks what they are doing (Probe),
+// notices that one has gone (Watch), and does one step of a recovery at one of them (Do).
 //
-// It judges and decides nothing. The one idea: everything that differs between flavours and versions stands in one place, the dialect, which
-// is chosen by what the server says of itself when a connection is opened.
+// It decides nothing: what a finding means is analysis, what to do is plan. The one idea: a server is recognised once a connection, by
+// flavour and parsed version, and from then on its dialect is a table of whole statements; everything behind reads columns by name, in
+// either vocabulary, and failures by type and number, never by text.
 package mysql
 
 import (
 	"context"
 	"crypto/tls"
-	"database/sql"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
-
-	"github.com/go-sql-driver/mysql"
 
 	"orchestrator/daemon/topology"
 )
@@ -25,27 +21,34 @@ import (
 // Options of Servers.
 type Options struct {
 	User, Password string
-	TLS            *tls.Config // nil: plain text
-	Resolve        string      // see discovery; names are taken as given here
+	TLS            *tls.Config // nil: without TLS. ServerName is set to the host of each server
+	Resolve        string      // "given", "hostname" or "report_host": carried for discovery, which names servers; nothing is renamed here
 	ConnectTimeout time.Duration
-	ProbeTimeout   time.Duration // of a probe as a whole
-	StepTimeout    time.Duration
+	ProbeTimeout   time.Duration // a probe with all it needs, connecting included; 1 s by default
+	StepTimeout    time.Duration // one step; 10 s by default
 	Logger         *slog.Logger
-	Daemon         string // name of this daemon
+	Daemon         string // who we are, told to servers as program_name
 }
 
-// Servers holds a kept-open connection to each server that was asked.
+// Servers are the managed servers, each with a connection that is kept open between probes. Safe for concurrent use.
 type Servers struct {
-	o Options
-
-	mu       sync.Mutex
-	user     string
-	password string
-	links    map[topology.Key]*link
-	closed   bool
+	o       Options
+	logger  *slog.Logger
+	mu      sync.Mutex
+	closed  bool
+	user    string
+	secret  string
+	servers map[topology.Key]*server
 }
 
-// New makes Servers; nothing is connected yet.
+// server is what is kept of one of them between probes. Whoever holds turn may use the rest.
+type server struct {
+	turn  chan struct{}
+	conn  *conn
+	known known
+}
+
+// New opens nothing: connections are made when a server is asked.
 func New(o Options) *Servers {
 	if o.ConnectTimeout <= 0 {
 		o.ConnectTimeout = time.Second
@@ -59,202 +62,113 @@ func New(o Options) *Servers {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Servers{o: o, user: o.User, password: o.Password, links: map[topology.Key]*link{}}
+	return &Servers{o: o, logger: o.Logger, user: o.User, secret: o.Password, servers: map[topology.Key]*server{}}
 }
 
-// link is the kept connection to one server. Its lock is held by the probe that uses it.
-type link struct {
-	sync.Mutex
-	conn    *conn
-	fixed   topology.Instance // what rarely changes, as read last
-	fixedAt time.Time
-	stallAt time.Time
-	stalled *topology.Stall
-	dialect dialect
-}
+var errClosed = errors.New("the daemon is stopping: its connections are closed")
 
-// conn is one connection, with the socket below it.
-type conn struct {
-	db     *sql.DB
-	sql    *sql.Conn
-	socket net.Conn
-}
-
-func (c *conn) close() {
-	if c == nil {
-		return
-	}
-	// The socket first: to say goodbye to a server that hangs would wait for it.
-	if c.socket != nil {
-		c.socket.Close()
-	}
-	c.sql.Close()
-	c.db.Close()
-}
-
-// dial opens a connection and logs in.
-func (s *Servers) dial(ctx context.Context, k topology.Key) (*conn, error) {
-	s.mu.Lock()
-	user, password, closed := s.user, s.password, s.closed
-	s.mu.Unlock()
-	if closed {
-		return nil, errors.New("closed")
-	}
-	c := mysql.NewConfig()
-	c.User, c.Passwd, c.Net, c.Addr = user, password, "tcp", k.String()
-	c.Timeout = s.o.ConnectTimeout
-	c.InterpolateParams = true // one round trip a question
-	c.AllowNativePasswords = true
-	c.Logger = log.New(io.Discard, "", 0) // what breaks is reported by whoever asked
-	if s.o.TLS != nil {
-		c.TLS = s.o.TLS.Clone()
-		c.TLS.ServerName = k.Host
-	}
-	out := &conn{}
-	c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		d := net.Dialer{Timeout: s.o.ConnectTimeout, KeepAlive: 5 * time.Second}
-		socket, err := d.DialContext(ctx, network, addr)
-		out.socket = socket
-		return socket, err
-	}
-	connector, err := mysql.NewConnector(c)
-	if err != nil {
-		return nil, err
-	}
-	out.db = sql.OpenDB(connector)
-	out.db.SetMaxOpenConns(1)
-	if out.sql, err = out.db.Conn(ctx); err != nil {
-		if out.socket != nil {
-			out.socket.Close()
-		}
-		out.db.Close()
-		return nil, err
-	}
-	return out, nil
-}
-
-// link returns the place of the connection to k.
-func (s *Servers) link(k topology.Key) *link {
+func (s *Servers) server(k topology.Key) (*server, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.links[k]
-	if l == nil {
-		l = &link{}
-		s.links[k] = l
+	if s.closed {
+		return nil, errClosed
 	}
-	return l
-}
-
-// Forget closes the connection to k.
-func (s *Servers) Forget(k topology.Key) {
-	s.mu.Lock()
-	l := s.links[k]
-	delete(s.links, k)
-	s.mu.Unlock()
-	if l != nil {
-		l.Lock()
-		defer l.Unlock()
-		l.drop()
+	v := s.servers[k]
+	if v == nil {
+		v = &server{turn: make(chan struct{}, 1)}
+		s.servers[k] = v
 	}
+	return v, nil
 }
 
-func (l *link) drop() {
-	l.conn.close()
-	l.conn = nil
-}
-
-// SetCredentials changes the account for connections that are opened from now on.
+// SetCredentials is for those that log in from now on; connections that are open stay open.
 func (s *Servers) SetCredentials(user, password string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.user, s.password = user, password
+	s.user, s.secret = user, password
 }
 
-// Close closes all connections.
+func (s *Servers) credentials() (user, password string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.user, s.secret
+}
+
+// Forget closes what is kept of a server. It does not wait for a probe that is under way, which then closes it itself.
+func (s *Servers) Forget(k topology.Key) {
+	s.mu.Lock()
+	v := s.servers[k]
+	delete(s.servers, k)
+	s.mu.Unlock()
+	if v != nil {
+		v.drop()
+	}
+}
+
+// drop closes the kept connection unless a probe is using it: that one sees that its server was forgotten when it ends.
+func (v *server) drop() {
+	select {
+	case v.turn <- struct{}{}:
+		v.hangUp()
+		<-v.turn
+	default:
+	}
+}
+
+func (v *server) hangUp() {
+	if v.conn != nil {
+		v.conn.close()
+		v.conn = nil
+	}
+}
+
+// Close closes all kept connections; probes under way end by their own deadline.
 func (s *Servers) Close() error {
 	s.mu.Lock()
 	s.closed = true
-	links := s.links
-	s.links = map[topology.Key]*link{}
+	all := s.servers
+	s.servers = map[topology.Key]*server{}
 	s.mu.Unlock()
-	for _, l := range links {
-		l.Lock()
-		l.drop()
-		l.Unlock()
+	for _, v := range all {
+		v.drop()
 	}
 	return nil
 }
 
-// row is the answer of a SHOW, by column; NULL is absent.
-type row map[string]string
-
-func rows(ctx context.Context, c *conn, query string, args ...any) ([]row, error) {
-	answer, err := c.sql.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Close()
-	names, err := answer.Columns()
-	if err != nil {
-		return nil, err
-	}
-	var out []row
-	for answer.Next() {
-		values := make([]sql.NullString, len(names))
-		into := make([]any, len(names))
-		for i := range values {
-			into[i] = &values[i]
-		}
-		if err := answer.Scan(into...); err != nil {
-			return nil, err
-		}
-		r := row{}
-		for i, v := range values {
-			if v.Valid {
-				r[names[i]] = v.String
-			}
-		}
-		out = append(out, r)
-	}
-	return out, answer.Err()
+// kept says whether v is still the server of k.
+func (s *Servers) kept(k topology.Key, v *server) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.servers[k] == v
 }
 
-// first returns the value of the first column that the row has: old and new words for one thing.
-func (r row) first(names ...string) string {
-	for _, n := range names {
-		if v, ok := r[n]; ok {
-			return v
-		}
-	}
-	return ""
-}
-
-// Watch opens an idle connection to k, and returns nil when the other side closes it: that is when a killed server is noticed. It returns an
-// error when it can't connect, or when ctx ends.
-func (s *Servers) Watch(ctx context.Context, k topology.Key) error {
-	short, cancel := context.WithTimeout(ctx, s.o.ConnectTimeout+s.o.ProbeTimeout)
+// Probe asks the server at k, within Options.ProbeTimeout. A connection that was kept and turns out broken is made anew once, and how that
+// ends decides. The error is for people; it never holds a secret.
+func (s *Servers) Probe(ctx context.Context, k topology.Key) (topology.Instance, topology.Failure, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.o.ProbeTimeout)
 	defer cancel()
-	c, err := s.dial(short, k)
+	v, err := s.server(k)
 	if err != nil {
-		return fmt.Errorf("watch %v: %w", k, err)
+		return topology.Instance{}, topology.Other, fmt.Errorf("probe %v: %w", k, err)
 	}
-	defer c.close()
-	if _, err := c.sql.ExecContext(short, "SET SESSION wait_timeout = 2147483"); err != nil {
-		return fmt.Errorf("watch %v: %w", k, err)
+	select {
+	case v.turn <- struct{}{}:
+	case <-ctx.Done():
+		return topology.Instance{}, topology.Timeout, fmt.Errorf("probe %v: the probe before has not ended yet: %w", k, ctx.Err())
 	}
-	stop := context.AfterFunc(ctx, func() { c.socket.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	// Nothing is ever sent to an idle client but the news that the server goes down: whatever comes, it is a reason to look.
-	err = c.sql.Raw(func(any) error {
-		_, err := c.socket.Read(make([]byte, 1))
-		return err
-	})
-	if ctx.Err() != nil {
-		return ctx.Err()
+	defer func() { <-v.turn }()
+
+	fresh := v.conn == nil
+	i, err := s.ask(ctx, k, v)
+	if err != nil && !fresh && failure(err) == topology.Reset && ctx.Err() == nil {
+		v.hangUp()
+		i, err = s.ask(ctx, k, v)
 	}
-	var late net.Error
-	if errors.As(err, &late) && late.Timeout() {
-		return fmt.Errorf("watch %v: %w", k, err)
+	if err != nil || !s.kept(k, v) {
+		v.hangUp() // privileges, too, are learnt only by logging in again
 	}
-	return nil
+	if err != nil {
+		return topology.Instance{}, failure(err), fmt.Errorf("probe %v: %w", k, explain(err))
+	}
+	return i, topology.OK, nil
 }
