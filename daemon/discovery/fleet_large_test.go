@@ -232,11 +232,12 @@ func TestWhatIsWorthStoring(t *testing.T) {
 		{"positions and lag", "", func(p *fakeFleet) {
 			i := &p.servers[key("db2")].instance
 			i.BinlogPos, i.Channels[0].ReadPos, i.Channels[0].Lag = 9, 9, &lag
+			i.Stalled = &topology.Stall{Cause: "commit"} // matters, and is not stored
 		}},
 		{"a starting time that wanders", "", func(p *fakeFleet) {
 			i := &p.servers[key("db2")].instance
 			i.StartedAt = i.StartedAt.Add(time.Second)
-			i.Stalled = &topology.Stall{Cause: "commit"} // matters, and is not stored
+			i.Stalled = &topology.Stall{Cause: "commit"}
 		}},
 		{"a server made writable", "db2", func(p *fakeFleet) { p.servers[key("db2")].instance.ReadOnly = false }},
 		{"another version", "db2", func(p *fakeFleet) { p.servers[key("db2")].instance.Version.Patch++ }},
