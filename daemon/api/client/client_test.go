@@ -1,0 +1,235 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/topology"
+)
+
+// daemon is what these tests need of one; all else of the API is tested in package api.
+type daemon struct {
+	api.Daemon
+	name    string
+	leading bool
+	fails   error
+
+	mu   sync.Mutex
+	tags []string
+}
+
+func (d *daemon) Status() api.Status {
+	return api.Status{Daemon: d.name, Leading: d.leading, Leader: "?"}
+}
+func (d *daemon) Snapshot() topology.Snapshot {
+	return topology.MustParseDrawing("db1\n  db2\n  [2001:db8::1]:3307")
+}
+func (d *daemon) Alias(string) string { return "" }
+func (d *daemon) SetTag(_ context.Context, k topology.Key, name, value string) error {
+	if d.fails != nil {
+		return d.fails
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tags = append(d.tags, fmt.Sprintf("%v %s=%s", k, name, value))
+	return nil
+}
+
+// serve starts a daemon on an address of these tests' own.
+func serve(t *testing.T, h http.Handler) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.32.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: h}}
+	s.Start()
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func serveDaemon(t *testing.T, d *daemon, token string) string {
+	t.Helper()
+	a, err := api.New(d, api.Options{Token: token, TokenForReads: token != ""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serve(t, a)
+}
+
+// dead is an address where nothing listens.
+func dead(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.32.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return "http://" + l.Addr().String()
+}
+
+// hung takes connections and never answers.
+func hung(t *testing.T) string {
+	return serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+}
+
+func dial(t *testing.T, endpoints ...string) *Client {
+	t.Helper()
+	c, err := New(Options{Endpoints: endpoints, Timeout: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestAChangeGoesToTheLeader(t *testing.T) {
+	follower, leader := &daemon{name: "d1"}, &daemon{name: "d2", leading: true}
+	c := dial(t, dead(t), hung(t), serveDaemon(t, follower, ""), serveDaemon(t, leader, ""))
+	if err := c.SetTag(t.Context(), "db2", "dc", "west"); err != nil {
+		t.Fatal(err)
+	}
+	if len(follower.tags) != 0 || len(leader.tags) != 1 || leader.tags[0] != "db2:3306 dc=west" {
+		t.Errorf("follower took %v, leader %v", follower.tags, leader.tags)
+	}
+}
+
+func TestWithoutALeaderAnyDaemonTakesAChange(t *testing.T) {
+	one := &daemon{name: "d1"}
+	c := dial(t, dead(t), serveDaemon(t, one, ""))
+	if err := c.SetTag(t.Context(), "db2", "dc", "west"); err != nil || len(one.tags) != 1 {
+		t.Errorf("%v, took %v", err, one.tags)
+	}
+	if _, _, err := c.Leader(t.Context()); !errors.Is(err, ErrNoLeader) {
+		t.Errorf("leader: %v", err)
+	}
+}
+
+func TestWhatTheLeaderCannotStoreAnotherMay(t *testing.T) {
+	leader, other := &daemon{name: "d1", leading: true, fails: errors.New("store: disk full")}, &daemon{name: "d2"}
+	c := dial(t, serveDaemon(t, leader, ""), serveDaemon(t, other, ""))
+	if err := c.SetTag(t.Context(), "db2", "dc", "west"); err != nil || len(other.tags) != 1 {
+		t.Errorf("%v, took %v", err, other.tags)
+	}
+	other.fails = errors.New("store: disk full as well")
+	var r *Refused
+	if err := c.SetTag(t.Context(), "db2", "dc", "west"); !errors.As(err, &r) || r.Status != 503 || !strings.Contains(err.Error(), "disk full") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAReadIsAnsweredByWhoeverCan(t *testing.T) {
+	c := dial(t, dead(t), hung(t), serveDaemon(t, &daemon{name: "d1"}, ""))
+	v, err := c.Instance(t.Context(), "[2001:db8::1]:3307")
+	if err != nil || v.Key.String() != "[2001:db8::1]:3307" {
+		t.Fatalf("%v %v", v.Key, err)
+	}
+	began := time.Now()
+	if _, err := c.Instance(t.Context(), "db2"); err != nil || time.Since(began) > 200*time.Millisecond {
+		t.Errorf("the second read asked the hung daemon again: %v, %v", time.Since(began), err)
+	}
+}
+
+// With a patient client too, a daemon that hangs costs half a second and not the whole timeout.
+func TestAHungDaemonDoesNotHoldUpARead(t *testing.T) {
+	c, err := New(Options{Endpoints: []string{hung(t), serveDaemon(t, &daemon{name: "d1"}, "")}, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if _, err := c.Instance(t.Context(), "db2"); err != nil || time.Since(began) > 10*time.Second {
+		t.Errorf("%v after %v", err, time.Since(began))
+	}
+}
+
+func TestErrors(t *testing.T) {
+	live := serveDaemon(t, &daemon{name: "d1"}, "")
+	locked := serveDaemon(t, &daemon{name: "d1"}, "sesame")
+	other := serve(t, http.NotFoundHandler())
+	hello := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>hello") }))
+	for _, c := range []struct {
+		name     string
+		endpoint string
+		is       func(error) bool
+		says     string
+	}{
+		{"nothing listens", dead(t), unreachable, "connection refused"},
+		{"it hangs", hung(t), unreachable, "deadline exceeded"},
+		{"another program's 404 is no word of ours", other, unreachable, "is the address that of a daemon?"},
+		{"another program's page", hello, unreachable, "and not JSON"},
+		{"no such server", live, NotFound, "near are db1:3306"},
+		{"the token is missing", locked, refused(401), "token"},
+	} {
+		_, err := dial(t, c.endpoint).Instance(t.Context(), "db9")
+		if err == nil || !c.is(err) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+func unreachable(err error) bool { u := new(Unreachable); return errors.As(err, &u) }
+
+func refused(status int) func(error) bool {
+	return func(err error) bool { r := new(Refused); return errors.As(err, &r) && r.Status == status }
+}
+
+func TestTheTokenOpens(t *testing.T) {
+	c, err := New(Options{Endpoints: []string{serveDaemon(t, &daemon{}, "sesame")}, Token: "sesame"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Instance(t.Context(), "db2"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	for given, want := range map[string]string{
+		"db1:3000":                     "http://db1:3000",
+		"https://o.example/":           "https://o.example",
+		"http://h:3000/api/v1/":        "http://h:3000",
+		"https://o.example/orc/api/v1": "https://o.example/orc",
+		"http://ann:secret@h:3000":     "error",
+		"http://h:3000?x=1":            "error",
+		"ftp://h":                      "error",
+		"http://":                      "error",
+		"http://h:port:secret@[":       "error",
+	} {
+		got, err := Endpoint(given)
+		if err != nil {
+			got = "error"
+			if strings.Contains(err.Error(), "secret") {
+				t.Errorf("%s: the error shows the password: %v", given, err)
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", given, got, want)
+		}
+	}
+	if got := Split(" a:1, b:2\tc:3,,"); len(got) != 3 {
+		t.Errorf("split: %q", got)
+	}
+	if _, err := New(Options{}); err == nil {
+		t.Error("no endpoints, no error")
+	}
+}
+
+func TestACancelledCallEndsAtOnce(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c, err := New(Options{Endpoints: []string{hung(t), hung(t)}, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Clusters(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
