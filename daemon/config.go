@@ -70,7 +70,7 @@ type DiscoveryConfig struct {
 
 // AnalysisConfig is about when a fact is a trouble.
 type AnalysisConfig struct {
-	Lag     time.Duration `toml:"lag" min:"1s" max:"24h"`
+	Lag     time.Duration `toml:"lag" min:"1s" max:"24h" reload:"yes"`
 	Silence time.Duration `toml:"silence" min:"100ms" max:"1h"`
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -41,7 +40,7 @@ func newServe() *cobra.Command {
 // server is the daemon with what surrounds it: the signals, the log, and the service manager.
 type server struct {
 	file   string
-	config daemon.Config // in force
+	config daemon.Config // that it began with
 	level  *slog.LevelVar
 	log    *slog.Logger
 }
@@ -72,7 +71,7 @@ type runner interface {
 }
 
 func (s *server) serve(ctx context.Context, signals <-chan os.Signal) error {
-	d, err := daemon.New(s.config, daemon.Options{Logger: s.log})
+	d, err := daemon.New(s.config, daemon.Options{Version: version(), Logger: s.log})
 	if err != nil {
 		return coded(whyNot(err), err)
 	}
@@ -90,10 +89,6 @@ func (s *server) run(ctx context.Context, d runner, signals <-chan os.Signal) er
 	for {
 		select {
 		case err := <-done:
-			if err == nil || ending && errors.Is(err, context.Canceled) {
-				s.log.Info("ended")
-				return nil
-			}
 			return coded(whyNot(err), err)
 		case sig := <-signals:
 			switch {
@@ -128,11 +123,8 @@ func (s *server) reload(d runner) {
 		s.log.Error("reload: nothing was changed", "problem", err)
 		return
 	}
-	taken, waiting := s.config.Changes(next)
-	d.Reload(s.config.Reloaded(next))
-	s.config = s.config.Reloaded(next)
-	s.level.Set(levelOf(s.config))
-	s.log.Info("reload", "file", s.file, "taken_over", taken, "needs_restart", waiting)
+	s.level.Set(levelOf(next))
+	d.Reload(next) // logs what it takes over, and what waits for a restart
 }
 
 func (s *server) tell(state string) {
@@ -143,11 +135,10 @@ func (s *server) tell(state string) {
 
 // whyNot is the exit code of a daemon that could not begin, or go on.
 func whyNot(err error) int {
-	var op *net.OpError
 	switch {
 	case errors.Is(err, daemon.ErrBackend):
 		return exitBackend
-	case errors.As(err, &op) && op.Op == "listen":
+	case errors.Is(err, daemon.ErrListen):
 		return exitListen
 	}
 	return exitFailure

@@ -172,7 +172,7 @@ func TestTheDaemonReloadsAndEndsInOrder(t *testing.T) {
 	rewrite(config(listen, "[log]\nlevel = \"debug\"\n[discovery]\npoll = \"2s\"\n"))
 	p.state(t, "RELOADING=1")
 	p.state(t, "READY=1")
-	p.says(t, "taken_over=[log.level] needs_restart=[discovery.poll]")
+	p.says(t, "changed=[log.level] needs_restart=[discovery.poll]")
 
 	rewrite(config(listen, "[log]\nlevel = \"debu\"\n"))
 	p.state(t, "RELOADING=1")
@@ -190,7 +190,7 @@ func TestTheDaemonEndsWithSIGINTToo(t *testing.T) {
 	p.state(t, "READY=1")
 	p.signal(t, syscall.SIGINT)
 	p.end(t, exitOK)
-	p.says(t, `"msg":"ended"`)
+	p.says(t, `"msg":"orchestrator has ended"`)
 }
 
 func TestAPortInUse(t *testing.T) {
