@@ -123,6 +123,10 @@ func (r *Runner) encode(kind, key string, v any) backend.Record {
 
 // done journals a step. The journal is written behind, so that the next step does not wait for the disk.
 func (r *Runner) done(cluster string, d plan.Done) {
+	if d.Step.Kind == plan.AwaitApplied && d.Error != "" { // it is asked again until it is
+		r.Logger.Debug("not applied yet", "cluster", cluster, "at", d.Step.At, "says", d.Error)
+		return
+	}
 	if d.Error == "" {
 		r.Logger.Info("step", "cluster", cluster, "kind", d.Step.Kind, "at", d.Step.At, "took", d.Took, "why", d.Step.Why)
 	} else {

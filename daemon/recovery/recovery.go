@@ -60,6 +60,8 @@ const (
 	glance = 150 * time.Millisecond
 	// stepTime bounds a step.
 	stepTime = 15 * time.Second
+	// vainPause grows by itself with each round in which nothing could be done.
+	vainPause = 50 * time.Millisecond
 	// kept is how many episodes a cluster keeps in memory.
 	kept = 50
 )
@@ -224,6 +226,7 @@ func (r *Runner) finish(cluster string) bool {
 
 // Turn does all that can be done about a cluster now: it acts, looks again and asks again, until there is nothing more to do.
 func (r *Runner) Turn(ctx context.Context, cluster string) {
+	vain := 0 // rounds in a row in which every step failed
 	for range turnBound {
 		if ctx.Err() != nil {
 			return
@@ -252,11 +255,25 @@ func (r *Runner) Turn(ctx context.Context, cluster string) {
 			keys = append(keys, step.At)
 		}
 		r.Fleet.Look(ctx, keys...)
-		if failed == len(d.Steps) { // nothing moved: leave it to the next change or tick
+		if failed < len(d.Steps) {
+			vain = 0
+		} else if vain++; !pause(ctx, min(time.Duration(vain)*vainPause, r.Tick)) { // nothing moved: not again at once
 			return
 		}
 	}
 	r.Logger.Error("a recovery goes round in circles", "cluster", cluster, "rounds", turnBound)
+}
+
+// pause waits, and says whether there is still somebody to wait for.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func irreversible(d plan.Decision) bool {

@@ -55,7 +55,7 @@ func options(f topology.Flavor, semisync bool) []string {
 			"--log-slave-updates=1", "--gtid-strict-mode=1", "--slave-net-timeout=4",
 			"--innodb-log-file-size=16M", "--aria-pagecache-buffer-size=4M", "--key-buffer-size=1M")
 		if semisync {
-			common = append(common, "--rpl-semi-sync-master-enabled=1", "--rpl-semi-sync-slave-enabled=1",
+			common = append(common, "--rpl-semi-sync-slave-enabled=1",
 				"--rpl-semi-sync-master-timeout=3600000", "--rpl-semi-sync-master-wait-point=AFTER_SYNC")
 		}
 		return common
@@ -65,10 +65,16 @@ func options(f topology.Flavor, semisync bool) []string {
 		"--mysqlx=OFF", "--innodb-redo-log-capacity=16M", "--key-buffer-size=1M", "--temptable-max-ram=8M")
 	if semisync {
 		common = append(common, "--plugin-load-add=semisync_source.so", "--plugin-load-add=semisync_replica.so",
-			"--loose-rpl-semi-sync-source-enabled=1", "--loose-rpl-semi-sync-replica-enabled=1",
+			"--loose-rpl-semi-sync-replica-enabled=1",
 			"--loose-rpl-semi-sync-source-timeout=3600000", "--loose-rpl-semi-sync-source-wait-point=AFTER_SYNC")
 	}
 	return common
+}
+
+// waitForReplicas has a primary wait for acknowledgements. A replica must not: what it applies would wait for replicas of its own.
+var waitForReplicas = map[topology.Flavor]string{
+	MariaDB: "SET GLOBAL rpl_semi_sync_master_enabled = 1",
+	MySQL:   "SET GLOBAL rpl_semi_sync_source_enabled = 1",
 }
 
 // accounts are the statements that prepare a data directory; nothing of it enters a binary log. The grants of the daemon's account are

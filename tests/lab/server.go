@@ -24,7 +24,7 @@ type Spec struct {
 	Flavor    topology.Flavor
 	Name      string // for errors and drawings; "" gets one from its number
 	ServerID  int    // 0: from its number
-	Semisync  bool   // both sides on, with a time-out of an hour
+	Semisync  bool   // replicas acknowledge, and a server that is opened by SetReadOnly waits for them, an hour at most
 	ExtraArgs []string
 }
 
@@ -36,10 +36,11 @@ type Server struct {
 	ServerID int
 
 	process
-	dir  string // as we see it
-	args []string
-	once sync.Once
-	db   *sql.DB
+	dir      string // as we see it
+	args     []string
+	semisync bool
+	once     sync.Once
+	db       *sql.DB
 }
 
 // Start copies a prepared data directory and starts a server on it; it returns when the server answers.
@@ -71,8 +72,8 @@ func (l *Lab) Start(ctx context.Context, spec Spec) (*Server, error) {
 	}
 	key := topology.Key{Host: address, Port: topology.DefaultPort}
 	s := &Server{Flavor: spec.Flavor, Name: spec.Name, ServerID: spec.ServerID, Key: key,
-		process: process{lab: l, what: fmt.Sprintf("%s %s at %v", spec.Flavor, spec.Name, key), number: uint32(number)},
-		dir:     filepath.Join(parent, fmt.Sprint(number))}
+		process: process{lab: l, what: fmt.Sprintf("%s %s at %v", spec.Flavor, spec.Name, key), number: uint32(number)}, semisync: spec.Semisync,
+		dir: filepath.Join(parent, fmt.Sprint(number))}
 	if out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", template, s.dir).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("copy %s to %s: %w: %s", template, s.dir, err, tail(string(out)))
 	}
@@ -162,6 +163,11 @@ func (s *Server) SetReadOnly(ctx context.Context, on bool) error {
 	value := 0
 	if on {
 		value = 1
+	}
+	if !on && s.semisync {
+		if err := s.Exec(ctx, waitForReplicas[s.Flavor]); err != nil {
+			return err
+		}
 	}
 	return s.Exec(ctx, fmt.Sprintf("SET GLOBAL read_only = %d", value))
 }
