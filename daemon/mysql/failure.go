@@ -44,6 +44,7 @@ const (
 	userLimitReached        = 1226
 	specificAccessDenied    = 1227
 	noSuchThread            = 1094
+	notOwner                = 1095 // of a thread
 	authenticationUnknown   = 1251
 	accessDeniedNoPassword  = 1698
 	mustChangePassword      = 1820
