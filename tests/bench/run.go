@@ -182,5 +182,5 @@ func wait(ctx context.Context, d time.Duration) error {
 // last lines of a log.
 func last(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-15):], "\n")
+	return strings.Join(lines[max(0, len(lines)-5):], "\n")
 }

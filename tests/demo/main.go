@@ -154,6 +154,9 @@ func (d demo) check(ctx context.Context, l *lab.Lab, daemon *lab.Daemon, w *lab.
 		return errors.Join(failed, err)
 	}
 	d.say("\nThe topology now:\n\n%s", indent(after.Drawing))
+	if !strings.Contains(after.Drawing, promoted.Key.Host) {
+		failed = errors.Join(failed, errors.New("the daemon doesn't draw the topology"))
+	}
 	d.say("Writes were out for %v; after %v all replicas replicated from the new primary.", outage.Round(time.Millisecond), settled.Round(time.Millisecond))
 	d.say("Acknowledged rows: %d; lost: %d.", w.Acknowledged(), len(lost))
 	if len(lost) > 0 {
