@@ -12,6 +12,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,18 +71,25 @@ func parseMySQL(text string) (Set, error) {
 		if !ok || !isUUID(uuid) {
 			return Set{}, fmt.Errorf("parse GTID set: %q has no server UUID", part)
 		}
-		id := uuid
+		id, tagged := uuid, false
 		for field := range strings.SplitSeq(rest, ":") {
 			field = strings.ToLower(strings.TrimSpace(field))
 			if isTag(field) { // a tag holds for the intervals after it, up to the next tag
-				id = uuid + ":" + field
+				if tagged {
+					break // a tag after a tag: the first holds for nothing
+				}
+				id, tagged = uuid+":"+field, true
 				continue
 			}
+			tagged = false
 			i, err := parseInterval(field)
 			if err != nil {
 				return Set{}, fmt.Errorf("parse GTID set: %q: %w", part, err)
 			}
 			s.mysql[id] = append(s.mysql[id], i)
+		}
+		if tagged {
+			return Set{}, fmt.Errorf("parse GTID set: %q has a tag without an interval", part)
 		}
 	}
 	for id, is := range s.mysql {
@@ -132,11 +140,11 @@ func parseMaria(text string) (Set, error) {
 		}
 		from, err4 := strconv.ParseUint(first, 10, 64)
 		seq, err3 := strconv.ParseUint(last, 10, 64)
-		if err4 != nil || from == 0 || seq > 0 && from > seq {
-			err3 = strconv.ErrRange
-		}
-		if err1 != nil || err2 != nil || err3 != nil {
+		if err1 != nil || err2 != nil || err3 != nil || err4 != nil || ranged && (from == 0 || from > seq) {
 			return Set{}, fmt.Errorf("parse GTID position: %q is not domain-server-sequence", part)
+		}
+		if seq == 0 { // nothing yet
+			continue
 		}
 		p := position{uint32(server), from, seq}
 		if old, ok := s.maria[uint32(domain)]; !ok || old.seq < p.seq { // gtid_binlog_state lists several servers a domain
@@ -233,7 +241,7 @@ func (s Set) String() string {
 func (s Set) Empty() bool { return len(s.mysql) == 0 && len(s.maria) == 0 }
 
 // Contains reports whether every transaction of o is in s.
-func (s Set) Contains(o Set) bool { return s.Missing(o) == 0 }
+func (s Set) Contains(o Set) bool { return o.Subtract(s).Empty() }
 
 // Equal reports whether both hold the same transactions.
 func (s Set) Equal(o Set) bool { return s.Contains(o) && o.Contains(s) }
@@ -242,24 +250,30 @@ func (s Set) Equal(o Set) bool { return s.Contains(o) && o.Contains(s) }
 func (s Set) Missing(o Set) uint64 { return o.Subtract(s).Count() }
 
 // Count is the number of transactions in the set. On MariaDB it counts from the beginning of each domain, so only the
-// counts of differences mean something to people; see Missing.
+// counts of differences mean something to people; see Missing. What is too much for the number is the largest number.
 func (s Set) Count() uint64 {
 	var n uint64
+	add := func(from, to uint64) {
+		if more := to - from + 1; n+more >= n {
+			n += more
+		} else {
+			n = math.MaxUint64
+		}
+	}
 	for _, is := range s.mysql {
 		for _, i := range is {
-			n += i.to - i.from + 1
+			add(i.from, i.to)
 		}
 	}
 	for _, p := range s.maria {
-		if p.seq > 0 {
-			n += p.seq - p.from + 1
-		}
+		add(p.from, p.seq)
 	}
 	return n
 }
 
 // Subtract returns what is in s and not in o. Of a MariaDB domain in which both hold the same sequence number from
-// different servers, that last transaction is returned: the two have parted there, though nobody knows for how long.
+// different servers, that last transaction is returned: the two have parted there, though nobody knows for how long. Where o holds
+// the middle of a domain of s, as only a difference can, all of the domain is returned: a hole can't be told.
 func (s Set) Subtract(o Set) Set {
 	var out Set
 	for id, is := range s.mysql {
@@ -271,12 +285,11 @@ func (s Set) Subtract(o Set) Set {
 		}
 	}
 	for d, p := range s.maria {
-		q, both := o.maria[d]
-		if both && q.seq >= p.seq && (q.seq > p.seq || q.server == p.server) || p.seq == 0 {
-			continue
+		if q, both := o.maria[d]; both {
+			p = p.without(q)
 		}
-		if both {
-			p.from = min(max(p.from, q.seq+1), p.seq)
+		if p.seq == 0 {
+			continue
 		}
 		if out.maria == nil {
 			out.maria = map[uint32]position{}
@@ -284,6 +297,28 @@ func (s Set) Subtract(o Set) Set {
 		out.maria[d] = p
 	}
 	return out
+}
+
+// without returns the transactions of p that are not in q; the zero position when there are none.
+func (p position) without(q position) position {
+	apart := q.seq < p.from || q.from > p.seq
+	whole := q.from <= p.from // q holds the beginning of p
+	switch {
+	case apart:
+		return p
+	case q.seq > p.seq || q.seq == p.seq && q.server == p.server:
+		if whole {
+			return position{}
+		}
+		p.seq = q.from - 1
+	case !whole:
+		return p
+	case q.seq == p.seq:
+		p.from = p.seq
+	default:
+		p.from = q.seq + 1
+	}
+	return p
 }
 
 // subtract takes the intervals of b out of those of a; both are normal.
@@ -312,7 +347,7 @@ func subtract(a, b []interval) []interval {
 	return out
 }
 
-// Union returns what is in either. Of a MariaDB domain the further position is kept.
+// Union returns what is in either. Of a MariaDB domain the further position is kept, the receiver's where both are equally far.
 func (s Set) Union(o Set) Set {
 	out := Set{}
 	if len(s.mysql)+len(o.mysql) > 0 {
@@ -327,9 +362,14 @@ func (s Set) Union(o Set) Set {
 		out.maria = map[uint32]position{}
 		for _, m := range []map[uint32]position{s.maria, o.maria} {
 			for d, p := range m {
-				if q, ok := out.maria[d]; !ok || p.seq > q.seq {
-					out.maria[d] = p
+				q, ok := out.maria[d]
+				if ok && p.seq <= q.seq {
+					p, q = q, p
 				}
+				if ok && q.from < p.from && q.seq >= p.from-1 { // they touch: what one lacks at the beginning, the other has
+					p.from = q.from
+				}
+				out.maria[d] = p
 			}
 		}
 	}
@@ -349,10 +389,12 @@ func (s Set) Intersect(o Set) Set {
 	}
 	for d, p := range s.maria {
 		q, ok := o.maria[d]
-		if !ok {
+		if !ok || p.seq == q.seq && p.server != q.server && p.seq == 1 {
 			continue
 		}
-		if q.seq < p.seq {
+		if p.seq == q.seq && p.server != q.server { // parted at the last transaction; who wrote the one before is not known
+			p.seq--
+		} else if q.seq < p.seq {
 			p.server, p.seq = q.server, q.seq
 		}
 		if p.from = max(p.from, q.from); p.from > p.seq {

@@ -135,7 +135,7 @@ func init() { // not in the declaration: the functions refer to the table throug
 				p.fail(d, f, 5*time.Second)
 				return nil
 			}
-			return fmt.Errorf("want %s", failureNames())
+			return fmt.Errorf("%q is no failure", clip(v))
 		}, show: func(_ *picture, d *drawn) string {
 			if d.server.Probe.Failure == OK {
 				return "no"
@@ -451,10 +451,10 @@ func find(name string) *attribute {
 // apply reads one value into the server of a line.
 func (p *picture) apply(d *drawn, a *attribute, value string) error {
 	if err := a.missing(d); err != nil {
-		return fmt.Errorf("%s=%s: %w", a.name, value, err)
+		return fmt.Errorf("%s=%s: %w", a.name, clip(value), err)
 	}
 	if err := a.read(p, d, value); err != nil {
-		return fmt.Errorf("%s=%s: %w (want %s=%s)", a.name, value, err, a.name, a.takes)
+		return fmt.Errorf("%s=%s: %w (want %s=%s)", a.name, clip(value), err, a.name, a.takes)
 	}
 	return nil
 }
@@ -581,7 +581,7 @@ func (p *picture) fullPart(d *drawn, part string) (string, error) {
 	}
 	k, err := ParseKey(name)
 	if err != nil || p.byKey[k] == nil {
-		return "", fmt.Errorf("%q names no server of the drawing; write its UUID", name)
+		return "", fmt.Errorf("%q names no server of the drawing; write its UUID", clip(name))
 	}
 	return uuidOf(p.byKey[k]) + ":" + rest, nil
 }
@@ -707,7 +707,7 @@ func readSemiSync(i *Instance, text string) error {
 			t, err = duration(value)
 			s.TimeoutMillis = uint64(max(0, t.Milliseconds()))
 		default:
-			err = fmt.Errorf("%q is unknown", word)
+			err = fmt.Errorf("%q is unknown", clip(word))
 		}
 		if err != nil {
 			return err
@@ -750,7 +750,7 @@ func readStall(i *Instance, text string) error {
 	f := strings.SplitN(text, ",", 4)
 	state, ok := stallStates[f[0]]
 	if !ok {
-		return fmt.Errorf("%q is no cause", f[0])
+		return fmt.Errorf("%q is no cause", clip(f[0]))
 	}
 	i.Stalled = &Stall{State: state, Seconds: 30, Count: 1, Cause: f[0]}
 	if len(f) > 1 {
@@ -805,7 +805,7 @@ func (p *picture) ago(t time.Time) string {
 func duration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no time, such as 3s, 200ms or 1h30m", text)
+		return 0, fmt.Errorf("%q is no time, such as 3s, 200ms or 1h30m", clip(text))
 	}
 	return d, nil
 }
@@ -861,7 +861,7 @@ func failureNames() string {
 func number[T int | uint32 | uint64](text string, bits int, to *T) error {
 	n, err := strconv.ParseUint(text, 10, bits)
 	if err != nil {
-		return fmt.Errorf("%q is no such number", text)
+		return fmt.Errorf("%q is no such number", clip(text))
 	}
 	*to = T(n)
 	return nil
@@ -869,7 +869,7 @@ func number[T int | uint32 | uint64](text string, bits int, to *T) error {
 
 func oneOf(text string, values ...string) error {
 	if !slices.Contains(values, text) {
-		return fmt.Errorf("%q is not known here", text)
+		return fmt.Errorf("%q is not known here", clip(text))
 	}
 	return nil
 }

@@ -55,13 +55,13 @@ func ParseDrawing(text string) (Snapshot, error) {
 				return Snapshot{}, fmt.Errorf("line %d: at= stands alone, on the first line", number)
 			}
 			if p.at, err = time.Parse(time.RFC3339Nano, at); err != nil {
-				return Snapshot{}, fmt.Errorf("line %d: %q: want a moment such as at=2026-01-01T00:00:10Z", number, words[0])
+				return Snapshot{}, fmt.Errorf("line %d: %q: want a moment such as at=2026-01-01T00:00:10Z", number, clip(words[0]))
 			}
 			continue
 		}
 		key, err := ParseKey(words[0])
 		if err != nil {
-			return Snapshot{}, fmt.Errorf("line %d: a line begins with the server: %w", number, err)
+			return Snapshot{}, fmt.Errorf("line %d: %q: a line begins with the server: host or host:port", number, clip(words[0]))
 		}
 		if old := p.byKey[key]; old != nil {
 			return Snapshot{}, fmt.Errorf("line %d: %v is already on line %d", number, key, old.number)
@@ -384,11 +384,11 @@ func splitWords(text string) ([]string, error) {
 			if text[0] == '"' {
 				quoted, err := strconv.QuotedPrefix(text)
 				if err != nil {
-					return nil, fmt.Errorf("%s: a quote is not closed", text)
+					return nil, fmt.Errorf("%s: a quote is not closed", clip(text))
 				}
 				plain, err := strconv.Unquote(quoted)
 				if err != nil {
-					return nil, fmt.Errorf("%s: %w", quoted, err)
+					return nil, fmt.Errorf("%s: %w", clip(quoted), err)
 				}
 				word.WriteString(plain)
 				text = text[len(quoted):]
@@ -412,17 +412,25 @@ func readWords(words []string) (map[string][]string, error) {
 		name, value, valued := strings.Cut(long, "=")
 		a := find(name)
 		if a == nil {
-			return nil, fmt.Errorf("%q is no attribute; the nearest is %q", word, nearest(name))
+			return nil, fmt.Errorf("%q is no attribute; the nearest is %q", clip(word), nearest(clip(name)))
 		}
 		if !valued {
-			return nil, fmt.Errorf("%q wants a value: %s=%s", word, name, a.takes)
+			return nil, fmt.Errorf("%q wants a value: %s=%s", clip(word), name, a.takes)
 		}
 		if len(given[name]) > 0 && !a.repeats {
-			return nil, fmt.Errorf("%q: %s was already said", word, name)
+			return nil, fmt.Errorf("%q: %s was already said", clip(word), name)
 		}
 		given[name] = append(given[name], value)
 	}
 	return given, nil
+}
+
+// clip keeps an error readable whatever it quotes.
+func clip(text string) string {
+	if len(text) > 60 {
+		return strings.ToValidUTF8(text[:60], "") + "…"
+	}
+	return text
 }
 
 // nearest is the attribute, in its usual spelling, that takes the fewest changes of letters.

@@ -66,93 +66,159 @@ func (s Snapshot) Clusters() []string {
 // nobody is a root, so there the writable members stand for it, or else the first.
 func (s Snapshot) Roots() []Server {
 	var out []Server
-	for _, v := range s.Servers {
-		if !s.follows(v) {
-			out = append(out, v)
+	for _, top := range s.links().tops() {
+		for _, i := range top {
+			out = append(out, s.Servers[i])
 		}
 	}
-	if len(out) > 0 {
-		return out
+	slices.SortFunc(out, func(a, b Server) int { return a.Key.Compare(b.Key) })
+	return out
+}
+
+// links are who follows whom, as indexes of Servers, so that large fleets are walked in no time.
+type links struct {
+	servers []Server
+	sources [][]int // by server, in the order of its channels
+	below   [][]int // by server, by key
+}
+
+func (s Snapshot) links() links {
+	l := links{s.Servers, make([][]int, len(s.Servers)), make([][]int, len(s.Servers))}
+	at := make(map[Key]int, len(s.Servers))
+	for i, v := range s.Servers {
+		at[v.Key] = i
 	}
-	for _, v := range s.Servers {
-		if v.Instance != nil && !v.Instance.ReadOnly {
-			out = append(out, v)
+	for i, v := range s.Servers {
+		if v.Instance == nil {
+			continue
+		}
+		for _, c := range v.Instance.Channels {
+			if j, ok := at[c.Source]; ok && !slices.Contains(l.sources[i], j) {
+				l.sources[i] = append(l.sources[i], j)
+				l.below[j] = append(l.below[j], i)
+			}
 		}
 	}
-	if len(out) == 0 && len(s.Servers) > 0 {
-		out = s.Servers[:1]
+	return l
+}
+
+// tops returns whom the trees hang from: each root alone, and those that stand for a circle together.
+func (l links) tops() [][]int {
+	var out [][]int
+	reached := make([]bool, len(l.servers))
+	reach := func(from int) {
+		for todo := []int{from}; len(todo) > 0; todo = todo[1:] {
+			if i := todo[0]; !reached[i] {
+				reached[i] = true
+				todo = append(todo, l.below[i]...)
+			}
+		}
+	}
+	for i := range l.servers {
+		if len(l.sources[i]) == 0 {
+			out = append(out, []int{i})
+			reach(i)
+		}
+	}
+	for i := range l.servers {
+		if reached[i] {
+			continue
+		}
+		circle := l.circle(i)
+		var stand []int
+		for _, j := range circle {
+			reach(j)
+			if !l.servers[j].Instance.ReadOnly {
+				stand = append(stand, j)
+			}
+		}
+		if len(stand) == 0 {
+			stand = circle[:1]
+		}
+		out = append(out, stand)
 	}
 	return out
 }
 
-func (s Snapshot) follows(v Server) bool {
-	if v.Instance == nil {
-		return false
+// circle walks up from a server that no root is above of, until it comes round; sorted by key.
+func (l links) circle(i int) []int {
+	var path []int
+	place := map[int]int{}
+	for seen := false; !seen; _, seen = place[i] {
+		place[i] = len(path)
+		path = append(path, i)
+		i = l.sources[i][0]
 	}
-	return slices.ContainsFunc(v.Instance.Channels, func(c Channel) bool { return s.Server(c.Source) != nil })
+	path = path[place[i]:]
+	slices.SortFunc(path, func(a, b int) int { return l.servers[a].Key.Compare(l.servers[b].Key) })
+	return path
 }
 
-// Primary returns the primary of a one-cluster snapshot: the one that was promoted last, unless it follows another server now; else the root that most servers follow; among equals one that is up and
-// writable, then one that is up, then the first by key. nil when the snapshot is empty.
+// Primary returns the primary of a one-cluster snapshot: the one that was promoted last, unless it follows another server now;
+// else the root that most servers follow; among equals one that is up and writable, then one that is up, then the first by key.
+// nil when the snapshot is empty.
 func (s Snapshot) Primary() *Server {
-	roots := s.Roots()
-	if len(roots) == 0 {
-		return nil
-	}
-	for _, r := range roots {
-		if k, ok := s.Promoted[r.Cluster]; ok && k == r.Key {
-			return s.Server(k)
-		}
-	}
-	weight := func(v Server) int {
-		w := 4 * len(s.Replicas(v.Key))
-		if v.Up() {
-			w++
-			if !v.Instance.ReadOnly {
-				w += 2
+	l := s.links()
+	best, most := -1, -1
+	for _, top := range l.tops() {
+		for _, i := range top {
+			v := s.Servers[i]
+			if k, ok := s.Promoted[v.Cluster]; ok && k == v.Key {
+				return &s.Servers[i]
+			}
+			weight := 4 * len(l.below[i])
+			if v.Up() {
+				weight++
+				if !v.Instance.ReadOnly {
+					weight += 2
+				}
+			}
+			if weight > most || weight == most && v.Key.Compare(s.Servers[best].Key) < 0 {
+				best, most = i, weight
 			}
 		}
-		return w
 	}
-	best := slices.MaxFunc(roots, func(a, b Server) int {
-		if d := weight(a) - weight(b); d != 0 {
-			return d
-		}
-		return b.Key.Compare(a.Key)
-	})
-	return s.Server(best.Key)
+	if best < 0 {
+		return nil
+	}
+	return &s.Servers[best]
 }
 
 // Name gives every server its cluster: that of its source, up to the root. A root keeps the name that it had; one that never had
 // any is named by its key; a live root that has replicas of its own does not keep a name that a better primary holds.
-// before may be nil.
+// A circle of sources is one cluster. before may be nil.
 func (s Snapshot) Name(before map[Key]string) map[Key]string {
+	l := s.links()
 	names := map[Key]string{}
-	holder := map[string]Key{}
-	for _, r := range s.Roots() {
-		name := before[r.Key]
+	holder := map[string]int{}
+	var tops []int
+	for _, top := range l.tops() {
+		i := top[0]
+		tops = append(tops, i)
+		k := s.Servers[i].Key
+		name := before[k]
 		if name == "" {
-			name = r.Key.String()
+			name = k.String()
 		}
-		names[r.Key] = name
-		if h, ok := holder[name]; !ok || s.weightier(r, *s.Server(h)) {
-			holder[name] = r.Key
-		}
-	}
-	for k, name := range names {
-		r := s.Server(k)
-		if holder[name] != k && r.Up() && s.Server(holder[name]).Up() && len(s.Replicas(k)) > 0 {
-			names[k] = k.String()
+		names[k] = name
+		if h, ok := holder[name]; !ok || len(l.below[i]) > len(l.below[h]) {
+			holder[name] = i
 		}
 	}
-	for range s.Servers { // each round names one tier more; the bound ends circles
+	for _, i := range tops {
+		v := s.Servers[i]
+		if h := holder[names[v.Key]]; h != i && v.Up() && s.Servers[h].Up() && len(l.below[i]) > 0 {
+			names[v.Key] = v.Key.String()
+		}
+	}
+	for range s.Servers { // each round names one tier more
 		changed := false
-		for _, v := range s.Servers {
-			if names[v.Key] != "" || v.Instance == nil {
+		for i, v := range s.Servers {
+			if names[v.Key] != "" {
 				continue
 			}
-			for _, c := range v.Instance.Channels {
-				if n := names[c.Source]; n != "" {
+			for _, j := range l.sources[i] {
+				if n := names[s.Servers[j].Key]; n != "" {
 					names[v.Key] = n
 					changed = true
 					break
@@ -163,16 +229,7 @@ func (s Snapshot) Name(before map[Key]string) map[Key]string {
 			break
 		}
 	}
-	for _, v := range s.Servers {
-		if names[v.Key] == "" {
-			names[v.Key] = v.Key.String()
-		}
-	}
 	return names
-}
-
-func (s Snapshot) weightier(a, b Server) bool {
-	return len(s.Replicas(a.Key)) > len(s.Replicas(b.Key))
 }
 
 // Sort puts the servers in the order that every reader of a snapshot relies on.
