@@ -77,12 +77,12 @@ func situate(file string, in io.Reader, config string) ([]plan.Situation, error)
 	if err != nil {
 		return nil, coded(exitSnapshot, fmt.Errorf("read snapshot: %w", err))
 	}
-	fleet, err := decode(data)
+	fleet, err := topology.DecodeSnapshot(data)
 	if err != nil {
 		if file == "-" {
 			file = "standard input"
 		}
-		return nil, coded(exitSnapshot, fmt.Errorf("%s is no snapshot: %w", file, err))
+		return nil, coded(exitSnapshot, fmt.Errorf("%s: %w", file, err))
 	}
 	findings := analysis.Analyze(fleet, thresholds)
 	var out []plan.Situation
@@ -148,6 +148,7 @@ func kill(situations []plan.Situation, server string) ([]plan.Situation, error) 
 type studied struct {
 	Cluster  string             `json:"cluster"`
 	Servers  int                `json:"servers"`
+	Drawing  string             `json:"drawing"`
 	Findings []analysis.Finding `json:"findings"`
 	Plan     *plan.Decision     `json:"plan,omitempty"`    // what would be done at once
 	Preview  *plan.Previewed    `json:"preview,omitempty"` // and then, were every step to succeed
@@ -156,7 +157,7 @@ type studied struct {
 func study(situations []plan.Situation, planned bool) []studied {
 	out := []studied{}
 	for _, s := range situations {
-		one := studied{Cluster: s.Cluster, Servers: len(s.Snapshot.Servers), Findings: s.Findings}
+		one := studied{Cluster: s.Cluster, Servers: len(s.Snapshot.Servers), Drawing: s.Snapshot.Drawing(), Findings: s.Findings}
 		if one.Findings == nil {
 			one.Findings = []analysis.Finding{}
 		}
@@ -196,6 +197,8 @@ func tell(b *strings.Builder, r studied) {
 		servers = "server"
 	}
 	fmt.Fprintf(b, "Cluster %s, %d %s\n", r.Cluster, r.Servers, servers)
+	indent(b, r.Drawing)
+	b.WriteString("Findings\n")
 	if len(r.Findings) == 0 {
 		b.WriteString("  Nothing is wrong.\n")
 	}
@@ -241,7 +244,7 @@ func tell(b *strings.Builder, r studied) {
 		}
 	}
 	if len(p.Steps) > 0 {
-		b.WriteString("  Steps, the first of them at once, the others when those before have succeeded\n")
+		b.WriteString("  Steps (* at once, the others when those before have succeeded)\n")
 	}
 	for i, s := range p.Steps {
 		target := ""
@@ -264,5 +267,15 @@ func tell(b *strings.Builder, r studied) {
 		fmt.Fprintf(b, "  In the end: %s\n", p.Outcome)
 	case len(p.Steps) == 0 && len(r.Plan.Refused) == 0:
 		b.WriteString("  Nothing to do.\n")
+	}
+	if len(p.Steps) > 0 {
+		b.WriteString("Afterwards\n")
+		indent(b, p.After.Drawing())
+	}
+}
+
+func indent(b *strings.Builder, text string) {
+	for line := range strings.Lines(text) {
+		b.WriteString("  " + line)
 	}
 }

@@ -70,9 +70,9 @@ func TestBadInput(t *testing.T) {
 		{"analyze nothing", "analyze", "", exitUsage, `wants one argument, a snapshot's file, or "-"; got 0`},
 		{"analyze what isn't there", "analyze /no/such.json", "", exitSnapshot, "read snapshot: open /no/such.json: no such file or directory"},
 		{"analyze a directory", "analyze /", "", exitSnapshot, "read snapshot: read /: is a directory"},
-		{"analyze junk", "analyze " + junk, "", exitSnapshot, junk + " is no snapshot: "},
-		{"analyze junk from a pipe", "analyze -", "db1 colour=red\n", exitSnapshot, "standard input is no snapshot: \ncolour"},
-		{"analyze half a JSON", "analyze -", `{"servers":[{"key":"db1:33`, exitSnapshot, "standard input is no snapshot: "},
+		{"analyze junk", "analyze " + junk, "", exitSnapshot, junk + ": read snapshot as JSON: "},
+		{"analyze junk from a pipe", "analyze -", "db1 colour=red\n", exitSnapshot, "standard input: read snapshot as a drawing\ncolour"},
+		{"analyze half a JSON", "analyze -", `{"servers":[{"key":"db1:33`, exitSnapshot, "standard input: read snapshot as JSON: line 1"},
 		{"a format out of nowhere", "analyze --output xml -", "db1", exitUsage, `--output "xml" is not possible; want one of ["text" "json"]`},
 		{"who dies?", "analyze --if-dies db7 " + drawing, "", exitUsage, "--if-dies db7:3306: no such server in the snapshot, which has db1:3306, db2:3306"},
 		{"nobody can be called so", "analyze --if-dies db1:0 " + drawing, "", exitUsage, `--if-dies: address "db1:0": port must be a number`},
@@ -127,7 +127,7 @@ func TestAnalyze(t *testing.T) {
 	if code != exitOK || errs != "" {
 		t.Fatalf("code %d: %s", code, errs)
 	}
-	if !strings.HasPrefix(out, "Cluster db1:3306, 3 servers\n  DeadPrimary at db1:3306: ") || strings.Contains(out, "Plan") {
+	if !strings.HasPrefix(out, "Cluster db1:3306, 3 servers\n  db1 ") || !strings.Contains(out, "\nFindings\n  DeadPrimary at db1:3306: ") || strings.Contains(out, "Plan") {
 		t.Errorf("got\n%s", out)
 	}
 }
@@ -140,8 +140,8 @@ func TestThePlanSaysWhatAndWhyNot(t *testing.T) {
 		want     []string
 	}{
 		{"a dead primary", killed, []string{"--plan"}, []string{
-			"\n  Steps, ", "\n    * stop_receiver at db2:3306: ", "\n      promote at db2:3306: ", "\n      repoint at db3:3306 from db2:3306: ",
-			"\n    2. db3:3306 is vetoed\n       no: its promotion rule is must_not\n", "\n  May be lost: ", "\n  In the end: db2:3306 replaces db1:3306\n"}},
+			"\n  Steps (* at once", "\n    * stop_receiver at db2:3306: ", "\n      promote at db2:3306: ", "\n      repoint at db3:3306 from db2:3306: ",
+			"\n    2. db3:3306 is vetoed\n       no: its promotion rule is must_not\n", "\n  May be lost: ", "\n  In the end: db2:3306 replaces db1:3306\nAfterwards\n"}},
 		{"one supposed to be dead", "db1\n  db2\n", []string{"--if-dies", "db1"}, []string{"supposed to have died", "promote at db2:3306"}},
 		{"a fleet that is well", "db1\n  db2\n", []string{"--plan"}, []string{"  Nothing is wrong.\nPlan\n  Nothing to do.\n"}},
 		{"a policy that allows nothing", killed, []string{"--plan", "--config", never}, []string{"  Refused: "}},

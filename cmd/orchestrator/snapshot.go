@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"orchestrator/daemon/topology"
 )
 
 func newSnapshot() *cobra.Command {
@@ -94,7 +96,7 @@ func fetch(ctx context.Context, api, token string) ([]byte, error) {
 	if len(data) > maxSnapshot {
 		return nil, coded(exitSnapshot, fmt.Errorf("%s answers with more than %d bytes", where, maxSnapshot))
 	}
-	if _, err := decode(data); err != nil {
+	if _, err := topology.DecodeSnapshot(data); err != nil {
 		return nil, coded(exitSnapshot, fmt.Errorf("what %s answers is no snapshot: %w", where, err))
 	}
 	return data, nil
