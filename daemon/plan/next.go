@@ -14,9 +14,6 @@ import (
 // challengeAgain is how long replicas that found their source alive are left in peace.
 const challengeAgain = 30 * time.Second
 
-// canaryTime is how long the first restarted receiver is given to reach its source before the others are asked too.
-const canaryTime = 150 * time.Millisecond
-
 // Next answers what to do now. Ask it again after every step: it remembers nothing, all it knows is in the situation.
 func Next(s Situation) Decision {
 	w := world{Situation: s}
@@ -195,7 +192,8 @@ func (w world) followers(k topology.Key) []topology.Server {
 }
 
 // suspected makes the replicas of a silent primary find out for themselves whether it lives: a receiver that is started anew has to
-// connect. One is asked first, so that a primary that only we can't reach keeps its other replicas undisturbed.
+// connect. All are asked at once: to stop a receiver can take seconds (MariaDB with semi-sync wants to tell the source), and to a living
+// source they are back in milliseconds. They are asked again only much later.
 func (w world) suspected(e Episode) Decision {
 	failed := w.Snapshot.Server(e.Failed)
 	if failed == nil || failed.Up() {
@@ -212,24 +210,20 @@ func (w world) suspected(e Episode) Decision {
 		return Decision{Episode: stored(e, w), Refused: no}
 	}
 	silent := w.Snapshot.At.Sub(failed.Probe.FailingSince)
-	patience := w.Thresholds.Silence / 2
+	patience, failures := w.Thresholds.Silence*2/5, 1 // one time-out is long enough in itself
 	if proved(failed.Probe.Failure) || failed.Probe.Failure == topology.Reset {
-		patience = 200 * time.Millisecond
+		patience, failures = 200*time.Millisecond, 2
 	}
-	if silent < patience || failed.Probe.Failures < 2 {
+	if silent < patience || failed.Probe.Failures < failures {
 		return Decision{Episode: stored(e, w), Wait: fmt.Sprintf("%v has been out of reach for %s only", e.Failed, silent.Round(time.Millisecond))}
 	}
 	var receiving []topology.Server
 	var waiting []string
 	asked := w.Snapshot.At.Sub(e.Challenged)
-	found := false // some restarted receiver could not connect
 	for _, r := range w.followers(e.Failed) {
 		c := r.ChannelFrom(e.Failed)
 		switch {
-		case r.MultiSource():
-		case c.IO == topology.Connecting:
-			found = true
-		case c.IO != topology.Running:
+		case r.MultiSource(), c.IO != topology.Running:
 		case r.Instance.Flavor == topology.MariaDB && !c.Drained(r.Instance.Executed):
 			waiting = append(waiting, fmt.Sprintf("%v must apply what it received first: starting its receiver anew throws relay logs away", r.Key))
 		default:
@@ -242,15 +236,11 @@ func (w world) suspected(e Episode) Decision {
 			waiting = append(waiting, fmt.Sprintf("no replica of %v can tell whether it lives", e.Failed))
 		}
 		return Decision{Episode: stored(e, w), Wait: strings.Join(waiting, "; ")}
-	case e.Challenged.IsZero() || asked > challengeAgain:
-		e.Challenged = w.Snapshot.At
-		receiving = receiving[:1]
-	case asked < canaryTime:
-		return Decision{Episode: &e, Wait: "the first replica is finding out whether its source lives"}
-	case !found:
-		return Decision{Episode: &e, Wait: fmt.Sprintf("%v: a replica whose receiver was started anew %s ago reached it, so it lives; only we can't reach it",
-			e.Failed, asked.Round(time.Millisecond))}
+	case !e.Challenged.IsZero() && asked < challengeAgain:
+		return Decision{Episode: &e, Wait: fmt.Sprintf("%v reached %v with a receiver that was started anew %s ago: it lives, and only we can't reach it",
+			receiving[0].Key, e.Failed, asked.Round(time.Millisecond))}
 	}
+	e.Challenged = w.Snapshot.At
 	d := Decision{Episode: &e}
 	for _, r := range receiving {
 		d.Steps = append(d.Steps, Step{Kind: RestartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Failed},

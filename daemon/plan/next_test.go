@@ -138,7 +138,7 @@ db1 down
 stop_receiver db2
 promote db2
 lost: db3 out of reach (timeout); it is moved under db2:3306 when it comes back`},
-		{"a silent primary whose replicas seem connected: one of them has to find out", `
+		{"a silent primary whose replicas seem connected: they have to find out", `
 db1 down=timeout since=2s
   db2
   db3`, `
@@ -159,6 +159,62 @@ db1
     db4 io=connecting ioerr=2003`, `
 repoint db3 db1
 repoint db4 db1`},
+		{"prefer has to wait until the other has applied what it is to give", `
+db1 down
+  db2 io=connecting ioerr=2003 prefer
+  db3 io=connecting ioerr=2003 recv=1-120 exec=1-110`, `
+stop_receiver db2
+stop_receiver db3
+await_applied db3
+repoint db2 db3
+promote db2
+repoint db3 db2`},
+		{"prefer_not is promoted when there is nobody else", `
+db1 down
+  db2 io=connecting ioerr=2003 prefer_not
+  db3 io=connecting ioerr=2003 must_not`, `
+stop_receiver db2
+stop_receiver db3
+promote db2
+repoint db3 db2`},
+		{"filters, errant transactions, downtime: not candidates", `
+db1 down
+  db2 io=connecting ioerr=2003 filters
+  db3 io=connecting ioerr=2003 exec=db1:1-100+db3:1-2 recv=db1:1-100+db3:1-2
+  db4 io=connecting ioerr=2003 downtime=1h
+  db5 io=connecting ioerr=2003`, `
+stop_receiver db2
+stop_receiver db3
+stop_receiver db4
+stop_receiver db5
+promote db5
+repoint db2 db5
+repoint db3 db5
+repoint db4 db5`},
+		{"several sources and the only one with the last rows", `
+db1 down
+  db2 io=connecting ioerr=2003
+  db3 io=connecting ioerr=2003 also=db9 recv=1-120 exec=1-120`, `
+refused: 20 transactions that were received would be thrown away: db3:3306 has them, and can't pass them on to db2:3306 (it has several sources); allow_received_loss is false`},
+		{"a primary that was silent for a moment only", `
+db1 down=timeout since=1s
+  db2`, `
+restart_receiver db2
+stop_receiver db2
+promote db2`},
+		{"a replica of a dead intermediate that has more stays", `
+db1 exec=1-100
+  db2 down exec=1-105
+    db3 io=connecting ioerr=2003 exec=1-100 recv=1-105
+    db4 io=connecting ioerr=2003`, `
+repoint db4 db1
+lost: db3 it has 5 transactions that db1:3306 lacks (`},
+		{"nobody above a dead intermediate lives", `
+db1 down
+  db2 down
+    db3 io=connecting ioerr=2003
+    db4 io=connecting ioerr=2003`, `
+refused: `},
 		{"without GTID it is refused", `
 db1 down
   db2 io=connecting ioerr=2003 nogtid`, `
@@ -172,7 +228,7 @@ refused: downtime: db1:3306 is in downtime until`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, want := told(Preview(situation(c.drawing))), strings.TrimSpace(c.want)
-			if got != want && (want == "" || !strings.HasPrefix(want, "refused: downtime") || !strings.HasPrefix(got, want)) {
+			if open := strings.HasSuffix(want, "(") || strings.HasSuffix(want, "until") || strings.HasSuffix(want, ":"); got != want && !(open && strings.HasPrefix(got, want)) {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
 		})
@@ -196,6 +252,19 @@ db1 down
 			s.Policy.AntiFlap = time.Hour
 			s.Promotions = []Promotion{{At: s.Snapshot.At.Add(-time.Minute), To: topology.Key{Host: "db1", Port: 3306}}}
 		}, "anti-flapping: db1:3306 was promoted 1m0s ago"},
+		{"silence that proves nothing", func(s *Situation) {
+			s.Policy.AllowUnfenced = false
+			s.Snapshot = topology.MustParseDrawing("db1 down=timeout since=9s\n  db2 io=connecting ioerr=2003")
+			s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
+		}, "allow_unfenced is false"},
+		{"a source outside the fleet", func(s *Situation) {
+			s.Snapshot.Servers[0].Instance.Channels = []topology.Channel{{Source: topology.Key{Host: "far", Port: 3306}}}
+		}, "db1:3306 itself replicates from far:3306, which is outside the fleet"},
+		{"intermediate", func(s *Situation) {
+			s.Policy.RecoverIntermediate = false
+			s.Snapshot = topology.MustParseDrawing("db1\n  db2 down\n    db3 io=connecting ioerr=2003\n    db4 io=connecting ioerr=2003")
+			s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
+		}, "policy: recover_intermediate is false"},
 		{"lag", func(s *Situation) {
 			s.Policy.MaxLag = time.Second
 			for i := range s.Snapshot.Servers[1:] {

@@ -61,7 +61,7 @@ func start(t *testing.T, l *lab.Lab, spec lab.Spec, n int) *fleet {
 	f.api, err = l.StartDaemon(ctx, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{f.replicas[0].Key}, Config: policy})
 	f.must(err)
 	t.Cleanup(func() {
-		if t.Failed() {
+		if t.Failed() || os.Getenv("ORCHESTRATOR_E2E_LOG") != "" {
 			t.Logf("the daemon's log:\n%s", f.api.Log())
 		}
 	})
