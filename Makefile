@@ -38,6 +38,7 @@ demo: install-deps build
 test: install-deps
 	go vet ./...
 	go test -race -p 2 -timeout 20m ./...
+	go test -timeout 15m ./tests/sim
 
 lint:
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi

@@ -26,7 +26,7 @@ func TestWorlds(t *testing.T) {
 		return
 	}
 	n := *worlds
-	if testing.Short() {
+	if testing.Short() || racing {
 		n = min(n, 2000)
 	}
 	var next atomic.Uint64
