@@ -342,6 +342,19 @@ func init() { // not in the declaration: the functions refer to the table throug
 			}
 			return nil
 		}, show: func(p *picture, d *drawn) string { return p.showSet(d, d.server.Instance.Channels[0].Received) }},
+		furtherAttribute("also_io", "2:yes|no|connecting", func(_ *picture, _ *drawn, c *Channel, v string) error {
+			c.IO = ThreadState(v)
+			expectLag(c)
+			return oneOf(v, "yes", "no", "connecting")
+		}, func(_ *picture, _ *drawn, c Channel) string { return string(c.IO) }),
+		furtherAttribute("also_sql", "2:yes|no|connecting", func(_ *picture, _ *drawn, c *Channel, v string) error {
+			c.SQL = ThreadState(v)
+			expectLag(c)
+			return oneOf(v, "yes", "no", "connecting")
+		}, func(_ *picture, _ *drawn, c Channel) string { return string(c.SQL) }),
+		furtherAttribute("also_recv", "2:"+setHelp, func(p *picture, d *drawn, c *Channel, v string) error {
+			return p.readSet(d, v, &c.Received)
+		}, func(p *picture, d *drawn, c Channel) string { return p.showSet(d, c.Received) }),
 		{name: "purged", second: true, needs: instance, takes: setHelp, read: func(p *picture, d *drawn, v string) error {
 			return p.readSet(d, v, &d.server.Instance.Purged)
 		}, show: func(p *picture, d *drawn) string { return p.showSet(d, d.server.Instance.Purged) }},
@@ -437,6 +450,29 @@ func init() { // not in the declaration: the functions refer to the table throug
 			return strings.Join(out, between)
 		}},
 	}
+}
+
+// furtherAttribute tells of the second and later channels, by number.
+func furtherAttribute(name, takes string, read func(*picture, *drawn, *Channel, string) error, show func(*picture, *drawn, Channel) string) attribute {
+	return attribute{name: name, takes: takes, second: true, needs: channel, repeats: true, read: func(p *picture, d *drawn, v string) error {
+		text, value, _ := strings.Cut(v, ":")
+		var n int
+		if err := number(text, 16, &n); err != nil {
+			return err
+		}
+		if cs := d.server.Instance.Channels; n < 2 || n > len(cs) {
+			return fmt.Errorf("it has no source number %d beside the first", n)
+		}
+		return read(p, d, &d.server.Instance.Channels[n-1], value)
+	}, show: func(p *picture, d *drawn) string {
+		var out []string
+		for n, c := range d.server.Instance.Channels {
+			if n > 0 {
+				out = append(out, fmt.Sprintf("%d:%s", n+1, show(p, d, c)))
+			}
+		}
+		return strings.Join(out, between)
+	}}
 }
 
 func find(name string) *attribute {

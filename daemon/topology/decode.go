@@ -71,7 +71,7 @@ func explain(data []byte, offset int64, err error) error {
 	case errors.As(err, &syntax):
 		return fmt.Errorf("line %d: %s", lineAt(data, syntax.Offset), syntax)
 	case errors.As(err, &kind):
-		return fmt.Errorf("line %d: %q is a %s; want %s", lineAt(data, kind.Offset), kind.Field, kind.Value, wanted(kind.Type))
+		return fmt.Errorf("line %d: %q: found %s, want %s", lineAt(data, kind.Offset), kind.Field, kind.Value, wanted(kind.Type))
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("line %d: it ends in the middle", lineAt(data, int64(len(data))))
 	}

@@ -14,7 +14,7 @@ import (
 //
 // It holds what decisions read, times to the millisecond. It leaves out what describes a server to people only
 // (its own names, the user of its replication), coordinates where GTIDs speak,
-// since when a receiver runs, the state of further channels of a server with several, and, as long as
+// since when a receiver runs, errors and settings of further channels of a server with several, and, as long as
 // every server answers, how many of the last two seconds ago each was asked. JSON holds it all.
 func (s Snapshot) Drawing() string {
 	s = s.drawable()
@@ -56,7 +56,7 @@ func (s Snapshot) Drawing() string {
 		v := actual[d]
 		rows[n][0] = strings.Repeat("  ", d.indent) + brief(d.server.Key)
 		if i := v.server.Instance; i != nil {
-			rows[n][1] = string(i.Flavor) + "=" + i.Version.String()
+			rows[n][1] = string(d.flavor) + "=" + d.version.String()
 			rows[n][2] = find("mode").show(p, v)
 		}
 		rows[n][3] = strings.Join(said[d], " ")

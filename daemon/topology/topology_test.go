@@ -1,0 +1,249 @@
+package topology
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/gtid"
+)
+
+func TestParseKey(t *testing.T) {
+	for text, want := range map[string]Key{
+		"db1":                   {"db1", 3306},
+		" DB1.Example.com:3307": {"db1.example.com", 3307},
+		"10.0.0.1:3306":         {"10.0.0.1", 3306},
+		"::1":                   {"::1", 3306},
+		"[2001:DB8::1]:3307":    {"2001:db8::1", 3307},
+		"a_b-c":                 {"a_b-c", 3306},
+	} {
+		k, err := ParseKey(text)
+		if err != nil || k != want {
+			t.Errorf("ParseKey(%q) = %v, %v; want %v", text, k, err, want)
+		}
+		if back, err := ParseKey(k.String()); err != nil || back != k {
+			t.Errorf("%v is read back as %v, %v", k, back, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                       "want host or host:port",
+		"db1:":                   "port must be a number",
+		"db1:0":                  "port must be a number",
+		"db1:65536":              "port must be a number",
+		"db1:mysql":              "port must be a number",
+		":3306":                  "want host or host:port",
+		"[db1]:3306":             "no IPv6 address",
+		"2001:db8::zz:1:3306":    "[address]:port",
+		"db 1":                   "want host or host:port",
+		"db1;drop":               "want host or host:port",
+		"//db1":                  "want host or host:port",
+		strings.Repeat("x", 256): "want host or host:port",
+	} {
+		if k, err := ParseKey(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("ParseKey(%q) = %v, %v; want an error with %q", text, k, err, want)
+		}
+	}
+}
+
+func TestKeyAsText(t *testing.T) {
+	for text, want := range map[string]Key{
+		`""`:             {},
+		`"db1:3306"`:     {"db1", 3306},
+		`"//db1:3306"`:   {"//db1", 3306},
+		`"//[::1]:3307"`: {"//::1", 3307},
+	} {
+		var k Key
+		if err := json.Unmarshal([]byte(text), &k); err != nil || k != want {
+			t.Errorf("%s is read as %v, %v", text, k, err)
+		}
+		if data, err := json.Marshal(k); err != nil || string(data) != text {
+			t.Errorf("%v is written as %s, %v; want %s", k, data, err, text)
+		}
+	}
+	k := Key{"db1", 3306}
+	if err := json.Unmarshal([]byte(`"//"`), &k); err == nil || (k != Key{"db1", 3306}) {
+		t.Errorf("a mark alone is read as %v, %v", k, err)
+	}
+	if d := k.Detach(); !d.Detached() || d.Detach() != d || d.Attached() != k || k.Attached() != k || k.Detached() {
+		t.Errorf("detach, attach: %v", d)
+	}
+	if (Key{"a", 2}).Compare(Key{"a", 10}) >= 0 || (Key{"a", 2}).Compare(Key{"b", 1}) >= 0 {
+		t.Error("keys sort by host, then by port as a number")
+	}
+}
+
+func TestParseVersion(t *testing.T) {
+	for _, c := range []struct {
+		text   string
+		flavor Flavor
+		want   Version
+	}{
+		{"8.0.36-28", MySQL, Version{8, 0, 36}},
+		{"5.7.44-log", MySQL, Version{5, 7, 44}},
+		{"9.7", MySQL, Version{9, 7, 0}},
+		{"10.11.19-MariaDB-0+deb12u1-log", MariaDB, Version{10, 11, 19}},
+		{"5.5.5-10.11.19-MariaDB", MariaDB, Version{10, 11, 19}},
+	} {
+		if f, v, err := ParseVersion(c.text); err != nil || f != c.flavor || v != c.want {
+			t.Errorf("ParseVersion(%q) = %v %v, %v", c.text, f, v, err)
+		}
+	}
+	for _, text := range []string{"", "8", "x.y", "8.-1", "8.0.x"} {
+		if _, v, err := ParseVersion(text); err == nil {
+			t.Errorf("ParseVersion(%q) = %v", text, v)
+		}
+	}
+	v := Version{10, 11, 6}
+	if !v.AtLeast(8, 4, 0) || !v.AtLeast(10, 11, 6) || v.AtLeast(10, 11, 7) {
+		t.Error("versions compare as numbers")
+	}
+}
+
+func TestRoots(t *testing.T) {
+	for _, c := range []struct{ name, drawing, roots, primary string }{
+		{"a tree", "db1\n  db2\n    db3\n  db4", "db1", "db1"},
+		{"nobody", "", "", ""},
+		{"the one that most follow", "db1\ndb2 of=db1\n  db3", "db1 db2", "db2"},
+		{"among equals one that is up and writable", "db1 ro\ndb2 of=db1\ndb3 of=db1 down", "db1 db2 db3", "db2"},
+		{"then one that is up", "db1 down\ndb2 of=db1 ro", "db1 db2", "db2"},
+		{"then the first", "db2 down\ndb1 of=db2 down", "db1 db2", "db1"},
+		{"a dead primary keeps its place while they follow it", "db1 down\n  db2\n  db3\ndb4 of=db1", "db1 db4", "db1"},
+		{"the promoted one, whoever still follows the former", "db1 down\n  db2\n  db3\ndb4 of=db1 promoted", "db1 db4", "db4"},
+		{"the promoted one that has found another source is it no more", "db1\n  db2 promoted", "db1", "db1"},
+		{"a circle: the writable", "a ro source=b\n  b rw", "b", "b"},
+		{"a circle: both writable", "a rw source=b\n  b rw\n  c", "a b", "a"},
+		{"a circle: none writable", "b source=a\n  a", "a", "a"},
+		{"a circle beside a root, and what hangs below it", "z\na ro source=b of=z\n  b rw\n    c\n  d", "b z", "b"},
+		{"a source outside", "db1 source=far\n  db2", "db1", "db1"},
+		{"following itself", "db1 source=db1\n  db2", "db1", "db1"},
+		{"several sources, one of them in a circle", "a source=b\n  b also=z\nz of=a", "z", "z"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := MustParseDrawing(c.drawing)
+			var roots []string
+			for _, r := range s.Roots() {
+				roots = append(roots, r.Key.Host)
+			}
+			primary := ""
+			if p := s.Primary(); p != nil {
+				primary = p.Key.Host
+				if p != s.Server(p.Key) {
+					t.Error("Primary is not the server in the snapshot")
+				}
+			}
+			if got := strings.Join(roots, " "); got != c.roots || primary != c.primary {
+				t.Errorf("roots %q, primary %q; want %q, %q", got, primary, c.roots, c.primary)
+			}
+			slices.Reverse(s.Servers)
+			if p := s.Primary(); p != nil && p.Key.Host != c.primary && !strings.Contains(c.name, "circle") {
+				t.Errorf("in another order the primary is %v", p.Key)
+			}
+		})
+	}
+}
+
+func TestName(t *testing.T) {
+	for _, c := range []struct{ name, drawing, before, want string }{
+		{"by the key of the root", "db1\n  db2\n    db3\ndb9\n  db8", "", "db1=db1 db2=db1 db3=db1 db8=db9 db9=db9"},
+		{"a root keeps its name", "db2\n  db3", "db2=shop", "db2=shop db3=shop"},
+		{"after a failover the new primary has the name, and the dead one keeps it", "db2\n  db3\ndb1 down", "db1=shop db2=shop db3=shop", "db1=shop db2=shop db3=shop"},
+		{"so does the dead one that somebody still follows", "db2\n  db3\n  db4\ndb1 down\n  db5", "db1=shop db2=shop", "db1=shop db2=shop db3=shop db4=shop db5=shop"},
+		{"a live root with replicas of its own goes its own way", "db2\n  db3\n  db4\ndb1\n  db5", "db1=shop db2=shop", "db1=db1 db2=shop db3=shop db4=shop db5=db1"},
+		{"a live root without replicas stays", "db2\n  db3\ndb1", "db1=shop db2=shop", "db1=shop db2=shop db3=shop"},
+		{"who was moved is named after its new root", "db1\n  db3\ndb2", "db1=a db2=b db3=b", "db1=a db2=b db3=a"},
+		{"a circle is one cluster", "a rw source=b\n  b rw\n    c\nz", "", "a=a b=a c=a z=z"},
+		{"several sources: the first", "a\n  b also=c\nc", "", "a=a b=a c=c"},
+		{"a first source that nobody knows", "b source=far also=c\nc", "", "b=c c=c"},
+		{"never answered", "db1 never", "db1=shop", "db1=shop"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := map[Key]string{}
+			for word := range strings.FieldsSeq(c.before) {
+				host, name, _ := strings.Cut(word, "=")
+				before[Key{host, 3306}] = name
+			}
+			names := MustParseDrawing(c.drawing).Name(before)
+			var got []string
+			for _, k := range slices.SortedFunc(maps.Keys(names), Key.Compare) {
+				got = append(got, k.Host+"="+strings.TrimSuffix(names[k], ":3306"))
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("got  %v\nwant %v", strings.Join(got, " "), c.want)
+			}
+		})
+	}
+}
+
+func TestNameOfALargeFleet(t *testing.T) {
+	var b strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&b, "p%d\n  q%d\n  r%d\n", i, i, i)
+	}
+	s := MustParseDrawing(b.String())
+	begin := time.Now()
+	if names := s.Name(nil); len(names) != 9000 || names[Key{"r7", 3306}] != "p7:3306" {
+		t.Errorf("%d names", len(names))
+	}
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("naming 9000 servers took %v", took)
+	}
+}
+
+func TestSnapshotParts(t *testing.T) {
+	s := MustParseDrawing("db1\n  db2\ndb9 promoted\n  db8 also=db1")
+	if got := s.Clusters(); !slices.Equal(got, []string{"db1:3306", "db9:3306"}) {
+		t.Errorf("clusters %v", got)
+	}
+	of := s.Of("db9:3306")
+	if len(of.Servers) != 2 || of.Promoted["db9:3306"].Host != "db9" || !of.At.Equal(s.At) {
+		t.Errorf("of db9: %+v", of)
+	}
+	if of := s.Of("db1:3306"); of.Promoted != nil || len(of.Servers) != 2 {
+		t.Errorf("of db1: %+v", of)
+	}
+	if r := s.Replicas(Key{"db1", 3306}); len(r) != 2 {
+		t.Errorf("replicas %v", r)
+	}
+	if s.Server(Key{"nobody", 1}) != nil || (Snapshot{}).Primary() != nil {
+		t.Error("something is made of nothing")
+	}
+}
+
+func TestServer(t *testing.T) {
+	s := MustParseDrawing("db1\n  db2 recv=1-120 exec=1-90\n  db3 also=db9\n  db4 never\n  db5 down\n  db6 nogtid\n  db7 nogtid read=binlog.000002:4\n  db8 asked=never")
+	at := func(host string) Server { return *s.Server(Key{host, 3306}) }
+	db2 := at("db2")
+	if db2.Received().Count() != 120 || at("db4").Received().Count() != 0 {
+		t.Errorf("received %v", db2.Received())
+	}
+	if db2.Channel() == nil || at("db1").Channel() != nil || at("db3").Channel() != nil || at("db4").Channel() != nil {
+		t.Error("Channel is the only one of a plain replica")
+	}
+	if db2.MultiSource() || !at("db3").MultiSource() || at("db4").MultiSource() {
+		t.Error("MultiSource")
+	}
+	if !db2.Up() || at("db4").Up() || at("db5").Up() || at("db8").Up() {
+		t.Error("Up")
+	}
+	if db2.Channel().Drained(db2.Instance.Executed) || !db2.Channel().Drained(gtid.MustParse(DrawnUUID(Key{"db1", 3306})+":1-120")) {
+		t.Error("drained is when all that was received is executed")
+	}
+	if !at("db6").Channel().Drained(gtid.Set{}) || at("db7").Channel().Drained(gtid.Set{}) {
+		t.Error("without GTID coordinates say what is drained")
+	}
+	if at("db4").ChannelFrom(Key{"db1", 3306}) != nil {
+		t.Error("who never answered has no channel")
+	}
+}
+
+func TestFailureAlive(t *testing.T) {
+	for f, alive := range map[Failure]bool{OK: true, Denied: true, TooMany: true, Refused: false, Timeout: false, Reset: false, Shutdown: false} {
+		if f.Alive() != alive {
+			t.Errorf("%q alive: %v", f, f.Alive())
+		}
+	}
+}
