@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +31,7 @@ type settings struct {
 	semisync        bool
 	binary, config  string
 	markdown        string
-	keep            string
+	logs            string
 }
 
 func main() {
@@ -44,7 +45,7 @@ func main() {
 	flag.StringVar(&s.binary, "binary", "bin/orchestrator", "the daemon's program")
 	flag.StringVar(&s.config, "config", "", "a file with more of the daemon's configuration; it must allow recoveries")
 	flag.StringVar(&s.markdown, "markdown", "", "a file for the tables, beside printing them")
-	flag.StringVar(&s.keep, "log", "", "a file for the daemon's log of the last run")
+	flag.StringVar(&s.logs, "logs", "", "a directory for the daemon's log of each run")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -67,7 +68,7 @@ func (s settings) bench(ctx context.Context, out, progress io.Writer) error {
 		}
 		config = string(text)
 	}
-	binary, err := absolute(s.binary)
+	binary, err := filepath.Abs(s.binary)
 	if err != nil {
 		return err
 	}
@@ -92,11 +93,7 @@ func (s settings) bench(ctx context.Context, out, progress io.Writer) error {
 			for i := range n {
 				spec := lab.Spec{Flavor: set.flavor, Semisync: s.semisync}
 				r, err := one(ctx, l, spec, s.replicas, lab.DaemonSpec{Binary: binary, Config: config}, f)
-				if s.keep != "" {
-					for _, d := range l.Daemons() {
-						err = errors.Join(err, os.WriteFile(s.keep, []byte(d.Log()), 0o644))
-					}
-				}
+				err = errors.Join(err, s.save(l, fmt.Sprintf("%s-%s-%d.log", flavor, name, i+1)))
 				if ctx.Err() != nil {
 					failed = errors.Join(failed, ctx.Err())
 					break
@@ -120,6 +117,19 @@ func (s settings) bench(ctx context.Context, out, progress io.Writer) error {
 		failed = errors.Join(failed, os.WriteFile(s.markdown, []byte(text.String()), 0o644))
 	}
 	return failed
+}
+
+// save writes the daemon's log of a run.
+func (s settings) save(l *lab.Lab, name string) error {
+	if s.logs == "" {
+		return nil
+	}
+	for _, d := range l.Daemons() {
+		if err := os.WriteFile(filepath.Join(s.logs, name), []byte(d.Log()), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // randomWait is how long the writer runs before the fault, so that faults don't follow the beat of the daemon's polls.

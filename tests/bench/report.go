@@ -21,20 +21,21 @@ type series struct {
 
 // report prints the tables.
 func report(out io.Writer, all []series) {
-	fmt.Fprintln(out, "| servers | fault | runs | failed | writer out, ms: min / median / max | all replicas moved, ms: min / median / max | acknowledged rows lost: sum | old primary read-only after its return, ms: min / median / max |")
-	fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|--:|")
+	fmt.Fprintln(out, "| servers | fault | runs | failed | writer out, ms: min / median / max | all replicas moved, ms: min / median / max | acknowledged rows lost: sum | received and lost: sum | old primary read-only after its return, ms: min / median / max |")
+	fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|")
 	for _, s := range all {
-		lost := 0
+		lost, dropped := 0, uint64(0)
 		for _, r := range s.runs {
 			lost += r.lost
+			dropped += r.dropped
 		}
 		name := string(s.flavor)
 		if s.semisync {
 			name += ", semi-sync"
 		}
-		fmt.Fprintf(out, "| %s | %s | %d | %d | %s | %s | %d | %s |\n", name, s.fault, len(s.runs), s.failed,
+		fmt.Fprintf(out, "| %s | %s | %d | %d | %s | %s | %d | %d | %s |\n", name, s.fault, len(s.runs), s.failed,
 			spread(s.runs, func(r run) time.Duration { return r.outage }),
-			spread(s.runs, func(r run) time.Duration { return r.settled }), lost,
+			spread(s.runs, func(r run) time.Duration { return r.settled }), lost, dropped,
 			spread(s.runs, func(r run) time.Duration { return r.fenced }))
 	}
 	fmt.Fprintln(out, "\nWhere the time goes, ms from the fault, medians:\n\n| servers | fault | step | begins | ends |\n|---|---|---|--:|--:|")

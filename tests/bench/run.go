@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/gtid"
 	"orchestrator/tests/lab"
 )
 
@@ -35,6 +35,7 @@ type run struct {
 	outage  time.Duration // last acknowledged row before, to first one after
 	settled time.Duration // from the fault until every replica replicates from the new primary
 	lost    int           // acknowledged rows that the new primary doesn't have
+	dropped uint64        // transactions that some replica had received after the fault, and the new primary doesn't have
 	fenced  time.Duration // from the return of the old primary until it was read-only; negative: it never returned
 	phases  []phase       // what the daemon did when, since the fault
 }
@@ -46,14 +47,15 @@ type phase struct {
 }
 
 func (r run) String() string {
-	out := fmt.Sprintf("out %v, settled %v, lost %d", r.outage.Round(time.Millisecond), r.settled.Round(time.Millisecond), r.lost)
+	out := fmt.Sprintf("out %v, settled %v, lost %d, received and lost %d", r.outage.Round(time.Millisecond), r.settled.Round(time.Millisecond), r.lost, r.dropped)
 	if r.fenced >= 0 {
 		out += fmt.Sprintf(", old primary read-only %v after its return", r.fenced.Round(time.Millisecond))
 	}
+	for _, p := range r.phases {
+		out += fmt.Sprintf("; %s %d to %d", p.name, p.begin.Milliseconds(), p.end.Milliseconds())
+	}
 	return out
 }
-
-func absolute(path string) (string, error) { return filepath.Abs(path) }
 
 // one does one run on fresh servers.
 func one(ctx context.Context, l *lab.Lab, spec lab.Spec, replicas int, daemon lab.DaemonSpec, f fault) (run, error) {
@@ -88,7 +90,14 @@ func one(ctx context.Context, l *lab.Lab, spec lab.Spec, replicas int, daemon la
 	if err := f.strike(l, primary); err != nil {
 		return r, err
 	}
-	if err := w.AwaitAnother(ctx, primary); err != nil {
+	received := make(chan gtid.Set)
+	watching, end := context.WithCancel(ctx)
+	defer end()
+	go func() { received <- watchReceived(watching, others) }()
+	err = w.AwaitAnother(ctx, primary)
+	end()
+	had := <-received
+	if err != nil {
 		return r, fmt.Errorf("no failover: %w; the daemon's log: %s", err, last(d.Log()))
 	}
 	promoted := w.Last()
@@ -123,6 +132,11 @@ func one(ctx context.Context, l *lab.Lab, spec lab.Spec, replicas int, daemon la
 		return r, err
 	}
 	r.lost = len(lost)
+	has, err := promoted.Executed(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.dropped = has.Missing(had)
 	if f.revert != nil { // the server may have come back before its episode could be ended otherwise
 		ctx, cancel = context.WithTimeout(ctx, returnWithin)
 		defer cancel()
@@ -133,6 +147,20 @@ func one(ctx context.Context, l *lab.Lab, spec lab.Spec, replicas int, daemon la
 	}
 	r.phases = phases(e, struck)
 	return r, nil
+}
+
+// watchReceived is all that replicas say they received, from now until ctx ends.
+func watchReceived(ctx context.Context, replicas []*lab.Server) gtid.Set {
+	var all gtid.Set
+	for ctx.Err() == nil {
+		for _, s := range replicas {
+			if set, err := s.Received(ctx); err == nil { // one that is being promoted has forgotten
+				all = all.Union(set)
+			}
+		}
+		_ = wait(ctx, 5*time.Millisecond)
+	}
+	return all
 }
 
 // phases groups the steps of an episode by their kind.

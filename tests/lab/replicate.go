@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/topology"
 )
 
@@ -40,6 +41,37 @@ func (s *Server) Replication(ctx context.Context) (Replication, error) {
 		return Replication{}, fmt.Errorf("%s at %v: port %q: %w", statement, s.Key, row[port], err)
 	}
 	return Replication{Source: topology.Key{Host: row[host], Port: n}, IO: row[io], SQL: row[applier]}, nil
+}
+
+// Received is what a replica has received from its source, applied or not. (MariaDB counts a transaction when it begins to come.)
+func (s *Server) Received(ctx context.Context) (gtid.Set, error) {
+	statement, column := "SHOW REPLICA STATUS", "Retrieved_Gtid_Set"
+	if s.Flavor == MariaDB {
+		statement, column = "SHOW SLAVE STATUS", "Gtid_IO_Pos"
+	}
+	rows, err := s.DB().QueryContext(ctx, statement)
+	if err != nil {
+		return gtid.Set{}, fmt.Errorf("%s at %v: %w", statement, s.Key, err)
+	}
+	defer rows.Close()
+	row, err := readRow(rows)
+	if err != nil {
+		return gtid.Set{}, err
+	}
+	return gtid.Parse(row[column])
+}
+
+// Executed is all that a server has committed.
+func (s *Server) Executed(ctx context.Context) (gtid.Set, error) {
+	variable := "gtid_executed"
+	if s.Flavor == MariaDB {
+		variable = "gtid_current_pos"
+	}
+	var text string
+	if err := s.DB().QueryRowContext(ctx, "SELECT @@GLOBAL."+variable).Scan(&text); err != nil {
+		return gtid.Set{}, fmt.Errorf("read %s at %v: %w", variable, s.Key, err)
+	}
+	return gtid.Parse(text)
 }
 
 // readRow reads one row by its columns' names; nil where there is none.
