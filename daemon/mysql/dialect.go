@@ -12,6 +12,7 @@ type dialect struct {
 	// Seldom.
 	more, replicas, binlog statement
 	dumps                  statement
+	diskFull               statement // did it complain of a full disk in the last seconds?
 	// Steps. Where there is a name of a channel, it is the last argument on MySQL and the first on MariaDB: see channelArgs.
 	nameFirst                                                     bool
 	stop, stopReceiver, start, startReceiver, startApplier, reset statement
@@ -107,6 +108,7 @@ func speak(flavor topology.Flavor, v topology.Version, performanceSchema bool) d
 		d.reset.text = "RESET REPLICA ALL FOR CHANNEL ?"
 		if performanceSchema {
 			d.pollWithThreads.text = mysqlThreadsNew
+			d.diskFull.text = "SELECT COUNT(*) AS complaints FROM performance_schema.error_log WHERE ERROR_CODE = 'MY-000035' AND LOGGED >= NOW(6) - INTERVAL ? SECOND"
 			d.dumps.text = "SELECT HOST AS host FROM performance_schema.processlist WHERE COMMAND LIKE 'Binlog Dump%'"
 		}
 	}

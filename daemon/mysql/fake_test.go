@@ -209,7 +209,7 @@ func TestVersions(t *testing.T) {
 				t.Fatalf("%v; asked %q", err, f.taken())
 			}
 			if i.UUID == "" || i.ServerID != 1 || i.Hostname != "box" || i.ReportHost != "db1" || i.Port != 3306 || !i.ReadOnly || i.SuperReadOnly || !i.LogBin ||
-				!i.LogReplicaUpdates || i.BinlogFormat != "ROW" || !i.GTID || i.Executed.Empty() || i.BinlogFile != "own.000001" || i.BinlogPos != 123 ||
+				!i.LogReplicaUpdates || i.BinlogFormat != "ROW" || !i.GTID || i.Executed.Empty() ||
 				!i.SemiSync.ReplicaEnabled || i.SemiSync.SourceEnabled || i.StartedAt.IsZero() {
 				t.Errorf("it says %+v", i)
 			}

@@ -86,6 +86,7 @@ func (v *server) ask(ctx context.Context) (topology.Instance, error) {
 	if threads {
 		dumps := 0
 		i.Stalled, dumps = stall(rows)
+		n.nameDiskFull(ctx, c, i.Stalled)
 		n.instance.Stalled = i.Stalled
 		if dumps != n.dumps && !n.stallsAt.IsZero() {
 			n.readAt = now.Add(-readAllEvery) // replicas came or went: ask for them at the next probe
@@ -173,11 +174,16 @@ func (n *known) readSeldom(ctx context.Context, c *conn, now time.Time) error {
 	}
 	i.BinlogFile, i.BinlogPos, i.Registered = "", 0, nil
 	if i.LogBin {
-		at, err := c.one(ctx, n.dialect.binlog)
-		if err != nil {
-			return err
+		// Only where nothing else tells how far the server is: while its disk is full, this one question hangs, and a primary
+		// that answers all others would look dead.
+		if !i.GTID {
+			at, err := c.one(ctx, n.dialect.binlog)
+			if err != nil {
+				return err
+			}
+			i.BinlogFile, i.BinlogPos = at.get("file"), at.uint("position")
 		}
-		i.BinlogFile, i.BinlogPos = at.get("file"), at.uint("position")
+		var err error
 		if i.Registered, err = n.registered(ctx, c); err != nil {
 			return err
 		}
@@ -299,6 +305,18 @@ func stall(rows []row) (*topology.Stall, int) {
 		worst.Count = count
 	}
 	return worst, dumps
+}
+
+// nameDiskFull finds the reason that MySQL 8 and later keep out of the thread's state ("waiting for handler commit"): the error that the first of the
+// waiting commits logged. Servers without performance_schema, and accounts that may not read it, leave it a commit that hangs.
+func (n *known) nameDiskFull(ctx context.Context, c *conn, s *topology.Stall) {
+	if s == nil || s.Cause != "commit" || n.dialect.diskFull.text == "" {
+		return
+	}
+	r, err := c.one(ctx, n.dialect.diskFull, s.Seconds+5)
+	if err == nil && r.uint("complaints") > 0 {
+		s.Cause = "disk_full"
+	}
 }
 
 // rank: a full disk is why the others wait.
