@@ -46,6 +46,9 @@ func TestPrimaryAtMaxConnections(t *testing.T) {
 			}
 			defer c.Close()
 		}
+		reserved, err := f.primary.DB().Conn(f.ctx) // the place that is kept for administrators, as the daemon is one
+		f.must(err)
+		defer reserved.Close()
 		f.must(f.api.Restart(f.ctx))
 		f.await("the finding names it", func() bool {
 			fs, err := f.api.Findings(f.ctx, "")

@@ -40,7 +40,8 @@ type run struct {
 	episodes []plan.Episode // on record: they survive the daemon
 	down     int            // ticks until the daemon is started again
 	policy   plan.Policy
-	two      int // for how many ticks two servers have been writable in the daemon's sight
+	well     bool // everything has come back
+	two      int  // for how many ticks two servers have been writable in the daemon's sight
 	found    *Violation
 	Stats    Stats
 }
@@ -57,7 +58,8 @@ func Run(seed uint64) (Stats, *Violation) {
 		if r.Tick < faultsEnd {
 			r.fault()
 		}
-		if r.Tick == healed {
+		if r.Tick >= healed && !r.well {
+			r.well = true
 			r.heal()
 		}
 		if r.down > 0 {
@@ -244,6 +246,12 @@ func (r *run) turn() {
 			r.die()
 			return
 		}
+		if r.Rand.IntN(3) == 0 { // time passes while steps are done, and the world goes on
+			r.Advance()
+			if r.Tick < faultsEnd {
+				r.fault()
+			}
+		}
 		for _, step := range d.Steps {
 			r.Probe(r.Find(step.At).N)
 		}
@@ -367,6 +375,17 @@ func (r *run) finally() {
 	}
 	if writable != 1 {
 		r.hurt("in the end one server is writable", "%d are", writable)
+	}
+	lost := map[topology.Key]bool{}
+	for _, e := range r.episodes {
+		for _, l := range e.Lost {
+			lost[l.Key] = true
+		}
+	}
+	for _, v := range r.Servers {
+		if v.Source >= 0 && !v.Detached && !v.IO && !lost[v.Key] {
+			r.hurt("in the end every replica receives, or is reported as lost", "%v does not", v.Key)
+		}
 	}
 	for _, e := range r.episodes {
 		if e.Closed.IsZero() {
