@@ -168,6 +168,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(data)
 	f.Add([]byte("db1\n  db2"))
+	f.Add([]byte("\r#"))
 	f.Add([]byte(`{"at":"2026-01-01T00:00:10Z","servers":[{"key":"db1","probe":{}}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := DecodeSnapshot(data)

@@ -96,7 +96,11 @@ func (p *picture) say(d, actual *drawn, a *attribute) []string {
 		return nil
 	}
 	var words []string
-	for value := range strings.SplitSeq(want, between) {
+	values := []string{want}
+	if a.repeats {
+		values = strings.Split(want, between)
+	}
+	for _, value := range values {
 		if a.name == "of" {
 			if k, err := ParseKey(value); err == nil && p.byKey[k] != nil && k.String() == value {
 				value = brief(k)

@@ -33,12 +33,12 @@ var DrawnAt = time.Date(2026, 1, 1, 0, 0, 10, 0, time.UTC)
 // that, and whoever is given exec= alone has received that and all that the root has.
 func ParseDrawing(text string) (Snapshot, error) {
 	p := newPicture()
-	lines := strings.Split(text, "\n")
+	lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text), "\n")
 	margin := margin(lines)
 	var above []*drawn // the path from the root to the line above
 	for i, line := range lines {
 		number := i + 1
-		line = strings.TrimRight(strings.TrimPrefix(line, margin), " \t\r")
+		line = strings.TrimRight(strings.TrimPrefix(line, margin), " \t")
 		body := strings.TrimLeft(line, " ")
 		if body == "" || body[0] == '#' {
 			continue
@@ -375,7 +375,7 @@ func margin(lines []string) string {
 func splitWords(text string) ([]string, error) {
 	var words []string
 	for {
-		text = strings.TrimLeft(text, " \t\r")
+		text = strings.TrimLeft(text, " \t")
 		if text == "" || text[0] == '#' {
 			return words, nil
 		}

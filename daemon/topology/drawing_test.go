@@ -456,6 +456,7 @@ func FuzzDrawing(f *testing.F) {
 	f.Add("db1 down\n  db2 io=connecting recv=1-120 exec=1-80\ndb9 of=db1 detached=db1")
 	f.Add("db1 mariadb=10.11.6 never\n  db2 exec=0-1-5 tag=\"a b\" # c")
 	f.Add("at=2026-01-01T00:00:00Z\n\ta source=b\n\t  b also=c stalled=commit,1s,2,x")
+	f.Add("0\n 1 io=connecting recv=\n2 of=0\x00")
 	f.Add("[::1]:3306 semisync=source,wait=1 exec=[::1]:3306:x:1-2+none:3")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := ParseDrawing(text)
