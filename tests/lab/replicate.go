@@ -148,6 +148,11 @@ func (l *Lab) Cluster(ctx context.Context, spec Spec, n int) (primary *Server, r
 	if primary, err = l.Start(ctx, spec); err != nil {
 		return nil, nil, err
 	}
+	if spec.Semisync { // before they connect: what a replica and its source agree on then holds as long as the connection
+		if err := primary.Exec(ctx, waitForReplicas[primary.Flavor]); err != nil {
+			return nil, nil, err
+		}
+	}
 	if replicas, err = l.Replicas(ctx, primary, n, spec); err != nil {
 		return nil, nil, err
 	}

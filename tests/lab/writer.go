@@ -183,7 +183,7 @@ func (w *Writer) Last() *Server {
 	return w.acks[len(w.acks)-1].by
 }
 
-// Outage is the longest gap between two acknowledged rows that ends after a moment.
+// Outage is the first gap after a moment that ends at another server than it began; where there is none, the longest that ends after it.
 func (w *Writer) Outage(after time.Time) Gap {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -193,7 +193,11 @@ func (w *Writer) Outage(after time.Time) Gap {
 		if next.at.Before(after) {
 			continue
 		}
-		if g := (Gap{before.at, next.at, before.by, next.by, before.id, next.id}); g.Length() > longest.Length() {
+		g := Gap{before.at, next.at, before.by, next.by, before.id, next.id}
+		if before.by != next.by {
+			return g
+		}
+		if g.Length() > longest.Length() {
 			longest = g
 		}
 	}
