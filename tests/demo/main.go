@@ -62,10 +62,10 @@ func (d demo) run(ctx context.Context) error {
 	}
 	defer l.Close()
 
-	d.say("Starting a %s primary with %d replicas, and the daemon.", d.flavor, replicas)
+	d.say("Starting a %s primary with %d replicas, and the daemon. The primary acknowledges a row when a replica has received it (semi-synchronous\nreplication): without that, what it sent to nobody in its last moment would be lost with it, whoever is promoted.", d.flavor, replicas)
 	setup, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
-	primary, _, err := l.Cluster(setup, lab.Spec{Flavor: d.flavor}, replicas)
+	primary, _, err := l.Cluster(setup, lab.Spec{Flavor: d.flavor, Semisync: true}, replicas)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (d demo) run(ctx context.Context) error {
 	if d.once || promise != nil {
 		return promise
 	}
-	d.next(l, daemon, w)
+	d.next(daemon, w)
 	<-ctx.Done()
 	d.say("\nEnding.")
 	return nil
@@ -187,7 +187,7 @@ func (d demo) tell(e api.Episode, struck time.Time) {
 }
 
 // next says where to look.
-func (d demo) next(l *lab.Lab, daemon *lab.Daemon, w *lab.Writer) {
+func (d demo) next(daemon *lab.Daemon, w *lab.Writer) {
 	d.say("\nThe servers, the daemon and the writer stay up until Ctrl-C. Look at")
 	for _, path := range []string{"/api/v1/clusters", "/api/v1/episodes", "/health/ready", "/metrics"} {
 		d.say("  curl %s%s", daemon.URL, path)
@@ -199,7 +199,7 @@ func (d demo) next(l *lab.Lab, daemon *lab.Daemon, w *lab.Writer) {
 	}
 	d.say("The daemon's configuration is %s; the new primary is %v, and can be killed, too (process %d), once the pause\nbetween two failovers (anti_flap) is over.",
 		daemon.ConfigFile, w.Last().Key, w.Last().Pid())
-	d.say("A server answers at, for example, mariadb -h %s -u %s -p%s app", l.Servers()[1].Key.Host, lab.AppUser, lab.AppPassword)
+	d.say("A server answers at, for example, mariadb -h %s -u %s -p app (the password is %s).", w.Last().Key.Host, lab.AppUser, lab.AppPassword)
 }
 
 func indent(text string) string {
