@@ -76,10 +76,14 @@ type Finding struct {
 // Thresholds are the numbers that turn a fact into a trouble.
 type Thresholds struct {
 	Lag time.Duration // a replica further behind is ReplicaLagging
-	// Silence is how long a primary that times out must have been silent before it can be dead; one that refuses
+	// Silence is how long a primary that times out must have been silent before another is promoted; one that refuses
 	// connections has proved it at once.
 	Silence time.Duration
 }
+
+// Verdict is how long the silence must have lasted before a server can be called dead, given witnesses. It is shorter than Silence, because
+// what follows first, the stopping of receivers, takes seconds on some servers and can be taken back.
+func (t Thresholds) Verdict() time.Duration { return t.Silence * 3 / 5 }
 
 // Defaults are the thresholds of a configuration that says nothing.
 var Defaults = Thresholds{Lag: 10 * time.Second, Silence: 2500 * time.Millisecond}

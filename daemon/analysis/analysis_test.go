@@ -162,10 +162,10 @@ db1 down since=5s
 db1 down since=5s
   db2 ioerr=2003 asked=5001ms`, `db1 UnreachablePrimary`},
 		{"silence must last", `
-db1 down=timeout since=2s
+db1 down=timeout since=1400ms
   db2 ioerr=2003`, `db1 UnreachablePrimary`},
 		{"silence has lasted", `
-db1 down=timeout since=2500ms
+db1 down=timeout since=1500ms
   db2 ioerr=2003`, `db1 DeadPrimary`},
 		{"a broken connection alone proves no death", `
 db1 down=reset since=100ms
@@ -530,8 +530,8 @@ db1 mariadb=10.11.6 exec=0-1-200
 
 func TestEvidence(t *testing.T) {
 	found := Analyze(topology.MustParseDrawing(`
-db1 down=timeout since=2s
-  db2 ioerr=2003 asked=1990ms
+db1 down=timeout since=1s
+  db2 ioerr=2003 asked=990ms
   db3
   db4 stale
   db5 down since=3s
@@ -542,16 +542,16 @@ db1 down=timeout since=2s
 		t.Fatal("nothing was found")
 	}
 	got := found[0].Says + "\n" + strings.Join(found[0].Evidence, "\n")
-	want := `db1:3306, the primary of cluster db1:3306, does not answer us, and is not proved dead: 1 of its 7 replicas still receives from it; 3 replicas must be asked again; it has been silent for 2 s of 2.5 s only.
-db1:3306: no answer in time, for 2 s, 2 times in a row; no answer in time
+	want := `db1:3306, the primary of cluster db1:3306, does not answer us, and is not proved dead: 1 of its 7 replicas still receives from it; 3 replicas must be asked again; it has been silent for 1 s of 1.5 s only.
+db1:3306: no answer in time, for 1 s; no answer in time
 db2:3306: IO thread is connecting (error 2003), asked 0.01 s after db1:3306 fell silent
-db3:3306: IO thread is running, so it still receives from db1:3306, asked 2 s after db1:3306 fell silent
-db4:3306: not asked since db1:3306 fell silent (last answered 4 s before)
+db3:3306: IO thread is running, so it still receives from db1:3306, asked 1 s after db1:3306 fell silent
+db4:3306: not asked since db1:3306 fell silent (last answered 5 s before)
 db5:3306: does not answer either (connection refused, for 3 s, 3 times in a row)
-db6:3306: IO thread is stopped without an error, so it has not tried to reach db1:3306, asked 2 s after db1:3306 fell silent
+db6:3306: IO thread is stopped without an error, so it has not tried to reach db1:3306, asked 1 s after db1:3306 fell silent
 db7:3306: not asked yet
-db8:3306: IO thread is connecting for 0.02 s only, of the 0.5 s after which that counts, asked 2 s after db1:3306 fell silent
-db1:3306: silent for 2 s so far, of the 2.5 s after which silence counts`
+db8:3306: IO thread is connecting for 0.02 s only, of the 0.5 s after which that counts, asked 1 s after db1:3306 fell silent
+db1:3306: silent for 1 s so far, of the 1.5 s after which silence counts`
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

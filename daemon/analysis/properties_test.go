@@ -212,7 +212,7 @@ func TestNeverDeadTooSoon(t *testing.T) {
 			case !isDead(f.Code):
 			case v.Probe.Failure.Alive():
 				t.Fatalf("%v lives (%q), and is called %s", f.At, v.Probe.Failure, f.Code)
-			case v.Probe.Failure != topology.Refused && v.Probe.Failure != topology.Shutdown && s.At.Sub(v.Probe.FailingSince) < Defaults.Silence:
+			case v.Probe.Failure != topology.Refused && v.Probe.Failure != topology.Shutdown && s.At.Sub(v.Probe.FailingSince) < Defaults.Verdict():
 				t.Fatalf("%v has been silent since %v only, and is called %s", f.At, v.Probe.FailingSince, f.Code)
 			}
 		}

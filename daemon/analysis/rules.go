@@ -193,8 +193,8 @@ func unreachableText(v *view) string {
 		}
 		why = append(why, text)
 	}
-	if silence := v.silence(); !proves(v.Probe.Failure) && silence < v.f.t.Silence {
-		why = append(why, fmt.Sprintf("it has been silent for %s of %s only", span(silence), span(v.f.t.Silence)))
+	if silence := v.silence(); !proves(v.Probe.Failure) && silence < v.f.t.Verdict() {
+		why = append(why, fmt.Sprintf("it has been silent for %s of %s only", span(silence), span(v.f.t.Verdict())))
 	}
 	return fmt.Sprintf("%s does not answer us, and is not proved dead: %s.", v.is(), strings.Join(why, "; "))
 }

@@ -177,7 +177,7 @@ const (
 //   - a replica, asked after the server fell silent, tried to reach it and could not: a witness;
 //   - no replica asked after the server fell silent still receives from it;
 //   - every reachable replica was asked after that moment, so that nobody is left who may yet contradict;
-//   - the silence has lasted Thresholds.Silence, unless the server's host itself said that no server is there (refused, shutdown).
+//   - the silence has lasted Thresholds.Verdict(), unless the server's host itself said that no server is there (refused, shutdown).
 //     A broken connection, a name that does not resolve, or something alien that answers says less than that, so it waits too.
 func (v *view) decide() {
 	switch {
@@ -191,8 +191,8 @@ func (v *view) decide() {
 		v.verdict = refuses
 		return
 	}
-	if silence := v.silence(); !proves(v.Probe.Failure) && silence < v.f.t.Silence {
-		v.missing = append(v.missing, fmt.Sprintf("%v: silent for %s so far, of the %s after which silence counts", v.Key, span(silence), span(v.f.t.Silence)))
+	if silence := v.silence(); !proves(v.Probe.Failure) && silence < v.f.t.Verdict() {
+		v.missing = append(v.missing, fmt.Sprintf("%v: silent for %s so far, of the %s after which silence counts", v.Key, span(silence), span(v.f.t.Verdict())))
 	}
 	for _, r := range v.replicas {
 		if r.stand == receives || r.stand == pending {

@@ -38,6 +38,8 @@ func TestContinuation(t *testing.T) {
 	acknowledged := over
 	acknowledged.Acknowledged = &Acknowledgement{By: "ann"}
 	higher := Episode{ID: "i", Kind: IntermediateFailover, Failed: key("db2"), Stage: Committed, Witnesses: []topology.Key{key("db3")}, Opened: at}
+	undone := Episode{ID: "u", Kind: PrimaryFailover, Failed: key("db1"), Closed: at, Left: []topology.Key{key("db2")}}
+	restarting := Episode{ID: "r", Kind: PrimaryFailover, Failed: key("db1"), Stage: Suspected, Challenged: at, Witnesses: witnesses}
 	suspected := Episode{ID: "s", Kind: PrimaryFailover, Failed: key("db1"), Stage: Suspected, Challenged: at.Add(-time.Second)}
 
 	for _, c := range []struct {
@@ -116,7 +118,7 @@ db2 of=c rw exec=db1:1-100`, moving, "fence db1; repoint db3 db2"},
 		{"it comes back read-only", `
 db1 of=c ro
 db2 of=c rw exec=db1:1-100
-  db3`, over, "fenced"},
+  db3`, over, "updated"},
 		{"it comes back, and the failover was acknowledged", `
 db1 of=c
 db2 of=c rw exec=db1:1-100
@@ -147,10 +149,26 @@ db1
 db1 down=timeout since=3s
   db2
   db3`, suspected, "wait: db2:3306 reached db1:3306 with a receiver that was started anew 1s ago: it lives, and only we can't reach it"},
+		{"a replica that was out of reach when the others were started again", `
+db1
+  db2 io=no
+  db3`, undone, "start_receiver db2"},
+		{"it receives", `
+db1
+  db2
+  db3`, undone, "updated"},
+		{"killed between the halves of a restart", `
+db1 down=timeout since=1s
+  db2 io=no
+  db3`, restarting, "start_receiver db2"},
+		{"the same, and the primary answers", `
+db1
+  db2 io=no
+  db3`, restarting, "start_receiver db2; wait: db1:3306 answers again before anybody was promoted: the replicas go back to it"},
 		{"it answers again", `
 db1
   db2
-  db3`, suspected, "outcome: db1:3306 answers again; nothing was changed"},
+  db3`, suspected, "outcome: db1:3306 answered again before anybody was promoted"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := under(c.drawing, c.episode)
@@ -173,7 +191,7 @@ db1
 				got = append(got, "outcome: "+d.Episode.Outcome)
 			}
 			if len(d.Update) > 0 {
-				got = append(got, "fenced")
+				got = append(got, "updated")
 			}
 			if text := strings.Join(got, "; "); text != c.want {
 				t.Errorf("got  %s\nwant %s", text, c.want)

@@ -197,14 +197,14 @@ func (w world) followers(k topology.Key) []topology.Server {
 func (w world) suspected(e Episode) Decision {
 	failed := w.Snapshot.Server(e.Failed)
 	if failed == nil || failed.Up() {
-		return w.close(e, fmt.Sprintf("%v answers again; nothing was changed", e.Failed))
+		return w.undo(e)
 	}
 	if f := w.finding(e.Failed, deadPrimary...); f != nil {
 		e.Code, e.Evidence = f.Code, f.Evidence
 		return w.commit(e)
 	}
 	if w.finding(e.Failed, suspect...) == nil {
-		return Decision{Episode: stored(e, w), Wait: fmt.Sprintf("%v is out of reach, and so are those who could witness it", e.Failed)}
+		return Decision{Episode: stored(e, w), Wait: fmt.Sprintf("no witness: %v is out of reach, and so are those who could tell", e.Failed)}
 	}
 	if no := w.gate(e); len(no) > 0 {
 		return Decision{Episode: stored(e, w), Refused: no}
@@ -219,11 +219,16 @@ func (w world) suspected(e Episode) Decision {
 	}
 	var receiving []topology.Server
 	var waiting []string
+	halfway := Decision{Episode: &e}
 	asked := w.Snapshot.At.Sub(e.Challenged)
 	for _, r := range w.followers(e.Failed) {
 		c := r.ChannelFrom(e.Failed)
 		switch {
-		case r.MultiSource(), c.IO != topology.Running:
+		case r.MultiSource():
+		case c.IO == topology.Stopped && c.IOErrno == 0 && slices.Contains(e.Witnesses, r.Key):
+			halfway.Steps = append(halfway.Steps, Step{Kind: StartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Failed},
+				Why: "its receiver was stopped to be started anew, and whoever did that did not come to the second half"})
+		case c.IO != topology.Running:
 		case r.Instance.Flavor == topology.MariaDB && !c.Drained(r.Instance.Executed):
 			waiting = append(waiting, fmt.Sprintf("%v must apply what it received first: starting its receiver anew throws relay logs away", r.Key))
 		default:
@@ -231,6 +236,8 @@ func (w world) suspected(e Episode) Decision {
 		}
 	}
 	switch {
+	case len(halfway.Steps) > 0:
+		return halfway
 	case len(receiving) == 0:
 		if len(waiting) == 0 {
 			waiting = append(waiting, fmt.Sprintf("no replica of %v can tell whether it lives", e.Failed))
@@ -241,6 +248,11 @@ func (w world) suspected(e Episode) Decision {
 			receiving[0].Key, e.Failed, asked.Round(time.Millisecond))}
 	}
 	e.Challenged = w.Snapshot.At
+	for _, r := range receiving {
+		if !slices.Contains(e.Witnesses, r.Key) {
+			e.Witnesses = append(e.Witnesses, r.Key)
+		}
+	}
 	d := Decision{Episode: &e}
 	for _, r := range receiving {
 		d.Steps = append(d.Steps, Step{Kind: RestartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Failed},
@@ -283,6 +295,7 @@ func (w world) commit(e Episode) Decision {
 	}
 	e.Stage = Committed
 	e.Blocked = ""
+	e.Witnesses = nil
 	for _, r := range w.followers(e.Failed) {
 		e.Witnesses = append(e.Witnesses, r.Key)
 	}
@@ -307,6 +320,7 @@ func (w world) primary(e Episode) Decision {
 		// It was opened for writes once and is silent or read-only now. To promote a second server beside it would split the cluster;
 		// once it is found dead in its own right, that is the next episode.
 		if v := w.Snapshot.Server(e.Candidate); v == nil || !v.Up() {
+			e.Unfinished = true
 			return w.close(e, fmt.Sprintf("%v was promoted, and fell silent before the other replicas were moved", e.Candidate))
 		}
 	}
@@ -318,7 +332,13 @@ func (w world) primary(e Episode) Decision {
 		if r.MultiSource() {
 			continue
 		}
+		if r.ChannelFrom(e.Failed).IO == topology.Running && e.Stage != Replaced && !w.gone(e.Candidate) {
+			return w.undo(e) // it lives after all: whoever committed us to this was away, and this replica found it again
+		}
 		if r.ChannelFrom(e.Failed).IO != topology.Stopped {
+			if !slices.Contains(e.Witnesses, r.Key) { // it came back meanwhile
+				e.Witnesses = append(slices.Clone(e.Witnesses), r.Key)
+			}
 			d.Steps = append(d.Steps, Step{Kind: StopReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Failed},
 				Why: fmt.Sprintf("from now on nobody receives from %v, so what each replica has is final", e.Failed)})
 		}
@@ -372,8 +392,21 @@ func (w world) promote(d *Decision, e *Episode, c choice) {
 		d.Bound = fmt.Sprintf("%d received transactions are dropped, as the policy allows after %s", have.Missing(c.need), w.Policy.DrainTimeout)
 		c.need = have
 	}
+	if silent := w.silence(e.Failed); silent < w.Thresholds.Silence {
+		d.Wait = fmt.Sprintf("%v has been silent for %s; another is promoted after %s", e.Failed, silent.Round(time.Millisecond), w.Thresholds.Silence)
+		return
+	}
 	d.Steps = append(d.Steps, Step{Kind: Promote, At: cand.Key, Why: e.Why,
 		Expect: Expect{UUID: cand.Instance.UUID, Executed: c.need, NotFrom: e.Failed}})
+}
+
+// silence is how long the server has been silent; for ever, when it has proved that it is dead.
+func (w world) silence(k topology.Key) time.Duration {
+	v := w.Snapshot.Server(k)
+	if v == nil || proved(v.Probe.Failure) {
+		return 1<<63 - 1
+	}
+	return w.Snapshot.At.Sub(v.Probe.FailingSince)
 }
 
 // drain has the applier of v finish: it is started if it was stopped without an error, else waited for.
@@ -514,6 +547,12 @@ func newer(a, b *topology.Instance) bool {
 	return x.Compare(y) > 0
 }
 
+// gone says that the candidate has been taken from its source already, or may have been.
+func (w world) gone(candidate topology.Key) bool {
+	v := w.Snapshot.Server(candidate)
+	return v != nil && (!v.Up() || len(v.Instance.Channels) == 0)
+}
+
 // undo takes back what was done before anything irreversible: the primary answers again.
 func (w world) undo(e Episode) Decision {
 	if v := w.Snapshot.Server(e.Candidate); v != nil && !v.Up() {
@@ -528,6 +567,11 @@ func (w world) undo(e Episode) Decision {
 		}
 	}
 	if len(d.Steps) == 0 {
+		for _, k := range e.Witnesses {
+			if v := w.Snapshot.Server(k); v != nil && !v.Up() {
+				e.Left = append(e.Left, k)
+			}
+		}
 		return w.close(e, fmt.Sprintf("%v answered again before anybody was promoted", e.Failed))
 	}
 	return d
@@ -541,6 +585,14 @@ func fence(v topology.Server, e Episode) Step {
 // aftercare asks for what ended failovers still want. Whoever was promoted last is the rightful primary: any other server that failed, or was a
 // candidate, and that comes back writable is fenced, and asked until it is. A replica that was out of reach then is moved.
 func (w world) aftercare(d *Decision) {
+	if d.Episode != nil { // whom this decision finds promoted is the last one already
+		w.Episodes = replace(w.Episodes, *d.Episode)
+	}
+	for _, e := range w.Episodes {
+		if len(e.Left) > 0 {
+			w.startLeft(d, e)
+		}
+	}
 	last := w.lastPromoted()
 	if last == nil {
 		return
@@ -570,6 +622,27 @@ func (w world) aftercare(d *Decision) {
 	}
 }
 
+// startLeft starts the receivers that an undone failover left stopped, of replicas that are back.
+func (w world) startLeft(d *Decision, e Episode) {
+	left := e.Left
+	e.Left = nil
+	for _, k := range left {
+		v := w.Snapshot.Server(k)
+		switch {
+		case v == nil:
+		case !v.Up() || d.acts(k):
+			e.Left = append(e.Left, k)
+		case v.ChannelFrom(e.Failed) != nil && !v.MultiSource() && v.ChannelFrom(e.Failed).IO == topology.Stopped && v.ChannelFrom(e.Failed).IOErrno == 0:
+			e.Left = append(e.Left, k)
+			d.Steps = append(d.Steps, Step{Kind: StartReceiver, At: k, Expect: Expect{UUID: v.Instance.UUID, Source: e.Failed},
+				Why: fmt.Sprintf("it was stopped when %v seemed dead, and out of reach when the others were started again", e.Failed)})
+		}
+	}
+	if len(e.Left) != len(left) {
+		d.Update = append(d.Update, e)
+	}
+}
+
 // lastPromoted is the episode of the latest promotion.
 func (w world) lastPromoted() *Episode {
 	var last *Episode
@@ -591,8 +664,8 @@ func (w world) bringHome(d *Decision, e Episode) {
 		if old.Kind != PrimaryFailover || old.Promoted.IsZero() || old.Acknowledged != nil || old.Failed == primary.Key {
 			continue
 		}
-		for _, r := range w.followers(old.Failed) {
-			if d.acts(r.Key) || r.Key == primary.Key {
+		for _, r := range w.Snapshot.Servers {
+			if !r.Up() || d.acts(r.Key) || r.Key == primary.Key || r.ChannelFrom(old.Failed) == nil && !old.Unfinished {
 				continue
 			}
 			if step, _ := w.move(r, *primary, old.Failed, old); step != nil && step.Kind == Repoint {

@@ -89,6 +89,10 @@ type Episode struct {
 	Challenged time.Time `json:"challenged,omitzero"`
 	// Abandoned were candidates once, and fell silent; should one come back writable, it is fenced.
 	Abandoned []topology.Key `json:"abandoned,omitempty"`
+	// Left are replicas whose receivers were to be started again, and that were out of reach; they are, when they are back.
+	Left []topology.Key `json:"left,omitempty"`
+	// Unfinished tells that the new primary fell silent before everybody was moved: what was done by half is finished when it is back.
+	Unfinished bool `json:"unfinished,omitempty"`
 	// Blocked is the present reason for not going on; "" while it goes on.
 	Blocked string `json:"blocked,omitempty"`
 }
