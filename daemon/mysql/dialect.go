@@ -43,7 +43,7 @@ var (
 	lockHolder  = statement{text: "SELECT IS_USED_LOCK('orchestrator') AS holder"}
 	releaseLock = statement{text: "SELECT RELEASE_LOCK('orchestrator') AS released"}
 	// Nothing that a step asks for may wait long for open transactions.
-	shortWaits = statement{text: "SET SESSION lock_wait_timeout = 2"}
+	shortWaits = statement{text: "SET SESSION lock_wait_timeout = 1"}
 	longIdle   = statement{text: "SET SESSION wait_timeout = 2147483, SESSION interactive_timeout = 2147483"}
 	showGrants = statement{text: "SHOW GRANTS"}
 	kill       = statement{"KILL CONNECTION ?", "CONNECTION_ADMIN"}
@@ -51,6 +51,10 @@ var (
 	semiSyncSource = []statement{
 		{text: "SET GLOBAL rpl_semi_sync_source_enabled = 1"},
 		{text: "SET GLOBAL rpl_semi_sync_master_enabled = 1"},
+	}
+	semiSyncSourceOff = []statement{
+		{text: "SET GLOBAL rpl_semi_sync_source_enabled = 0"},
+		{text: "SET GLOBAL rpl_semi_sync_master_enabled = 0"},
 	}
 )
 

@@ -372,17 +372,30 @@ func (t *site) repoint(ctx context.Context, step plan.Step) error {
 	return t.of(ctx, t.dialect.start, c.Name)
 }
 
-// fence makes the server refuse writes. The statement waits for open transactions and for commits that hang in semi-sync, so the session
-// gives up after lock_wait_timeout, and then those that hold it up are disconnected.
+// fence makes the server refuse writes. Its clients are disconnected first: another server was promoted in its place, and whoever still
+// talks to this one talks to the wrong one; and the statement would wait for their transactions, and for commits that hang in semi-sync, with
+// nobody left to acknowledge them. What comes in between is disconnected by another round.
 func (t *site) fence(ctx context.Context) error {
 	if t.SuperReadOnly || t.ReadOnly && t.Flavor == topology.MariaDB {
 		return nil
 	}
 	var killed []string
-	for range 3 {
-		err := t.readOnly(ctx)
+	for range 4 {
+		more, busy, err := t.disconnectClients(ctx)
+		killed = append(killed, more...)
+		if err != nil {
+			return fmt.Errorf("disconnect clients, so that SET GLOBAL read_only need not wait for them; disconnected %s: %w", strings.Join(killed, ", "), err)
+		}
+		if !busy {
+			// MySQL goes on waiting for the acknowledgement of a commit whose client is gone. Nobody hears of it as committed any more.
+			for _, q := range semiSyncSourceOff {
+				if _, err := t.query(ctx, q); err == nil {
+					break
+				}
+			}
+		}
 		var told *mysqldriver.MySQLError
-		if err == nil {
+		if err = t.readOnly(ctx); err == nil {
 			if len(killed) > 0 {
 				t.s.logger.Warn("fence disconnected clients", "at", t.key, "clients", strings.Join(killed, ", "))
 			}
@@ -390,11 +403,6 @@ func (t *site) fence(ctx context.Context) error {
 		}
 		if !errors.As(err, &told) || told.Number != lockWaitTimeout {
 			return err
-		}
-		more, err := t.disconnectClients(ctx)
-		killed = append(killed, more...)
-		if err != nil {
-			return fmt.Errorf("clients held up SET GLOBAL read_only; disconnected %s: %w", strings.Join(killed, ", "), err)
 		}
 	}
 	return fmt.Errorf("SET GLOBAL read_only did not come through although clients were disconnected: %s", strings.Join(killed, ", "))
@@ -409,10 +417,11 @@ func (t *site) readOnly(ctx context.Context) error {
 	return nil
 }
 
-func (t *site) disconnectClients(ctx context.Context) (killed []string, err error) {
+// disconnectClients ends the connections of clients, and says whether one that it may not end is busy.
+func (t *site) disconnectClients(ctx context.Context) (killed []string, busy bool, err error) {
 	rows, err := t.query(ctx, t.dialect.clients)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	own, _ := t.s.credentials()
 	for _, r := range rows {
@@ -421,7 +430,7 @@ func (t *site) disconnectClients(ctx context.Context) (killed []string, err erro
 		}
 		id, err := strconv.ParseInt(r.get("id"), 10, 64)
 		if err != nil {
-			return killed, fmt.Errorf("read connection id: %w", err)
+			return killed, busy, fmt.Errorf("read connection id: %w", err)
 		}
 		if _, err := t.query(ctx, kill, id); err != nil {
 			var told *mysqldriver.MySQLError
@@ -430,10 +439,11 @@ func (t *site) disconnectClients(ctx context.Context) (killed []string, err erro
 			}
 			if errors.As(err, &told) && told.Number == notOwner {
 				// MySQL shields accounts that have SYSTEM_USER from those that lack it.
+				busy = busy || r.get("command") != "Sleep"
 				t.s.logger.Warn("fence could not disconnect a client: GRANT SYSTEM_USER would allow it", "at", t.key, "client", r.get("user"), "id", id)
 				continue
 			}
-			return killed, err
+			return killed, busy, err
 		}
 		killed = append(killed, fmt.Sprintf("%s@%s (%d)", r.get("user"), r.get("host"), id))
 	}
@@ -443,7 +453,7 @@ func (t *site) disconnectClients(ctx context.Context) (killed []string, err erro
 	case <-wait.C:
 	case <-ctx.Done():
 	}
-	return killed, nil
+	return killed, busy, nil
 }
 
 // detach stops a replica that can't be kept, and spoils the name of its source so that nothing starts it again by chance. Taking the
