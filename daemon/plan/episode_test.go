@@ -38,6 +38,8 @@ func TestContinuation(t *testing.T) {
 	acknowledged := over
 	acknowledged.Acknowledged = &Acknowledgement{By: "ann"}
 	higher := Episode{ID: "i", Kind: IntermediateFailover, Failed: key("db2"), Stage: Committed, Witnesses: []topology.Key{key("db3")}, Opened: at}
+	unfinished := over
+	unfinished.Unfinished = true
 	undone := Episode{ID: "u", Kind: PrimaryFailover, Failed: key("db1"), Closed: at, Left: []topology.Key{key("db2")}}
 	restarting := Episode{ID: "r", Kind: PrimaryFailover, Failed: key("db1"), Stage: Suspected, Challenged: at, Witnesses: witnesses}
 	suspected := Episode{ID: "s", Kind: PrimaryFailover, Failed: key("db1"), Stage: Suspected, Challenged: at.Add(-time.Second)}
@@ -157,6 +159,68 @@ db1
 db1
   db2
   db3`, undone, "updated"},
+		{"refused by its own port, a moment ago", `
+db1 down since=100ms
+  db2
+  db3`, suspected, "wait: db1:3306 has been out of reach for 100ms only"},
+		{"those who could witness are gone too", `
+db1 down
+  db2 down
+  db3 down`, suspected, "wait: no witness: db1:3306 is out of reach, and so are those who could tell"},
+		{"downtime begins while it is suspected", `
+db1 down=timeout since=2s downtime=1h
+  db2
+  db3`, suspected, "refused: downtime: db1:3306 is in downtime until 2026-01-01T01:00:10Z (somebody: work)"},
+		{"a replica receives again, although we can't reach the primary", `
+db1 down=timeout of=c
+  db2
+  db3 io=no`, begun, "start_receiver db3; wait: db1:3306 answers again before anybody was promoted: the replicas go back to it"},
+		{"a replica came back after the others were stopped", `
+db1 down of=c
+  db2 io=no
+  db3 io=no
+  db4 io=connecting ioerr=2003`, begun, "stop_receiver db4"},
+		{"several sources are not stopped", `
+db1 down of=c
+  db2 io=no
+  db3 io=connecting ioerr=2003 also=db9`, begun, "promote db2"},
+		{"nobody is left to be promoted", `
+db1 down of=c
+  db2 io=no must_not
+  db3 io=no nobinlog`, begun, "refused: no replica of db1:3306 can be promoted; refused: db2:3306: its promotion rule is must_not; refused: db3:3306: it has no binary log (log_bin is off)"},
+		{"the candidate fetches what it lacks", `
+db1 down of=c
+  db3 io=no exec=db1:1-120
+    db2 exec=db1:1-100 recv=db1:1-100`, chosen, "await_applied db2; wait: db2:3306 fetches from db3:3306 what it lacks"},
+		{"without GTID it can't be moved", `
+db1 down of=c
+  db3 io=no nogtid
+db2 of=c rw exec=db1:1-100`, moving, "outcome: db2:3306 replaces db1:3306; 1 lost"},
+		{"a replica is out of reach when the others are started again", `
+db1 of=c
+  db2 down io=no
+  db3`, begun, "outcome: db1:3306 answered again before anybody was promoted"},
+		{"what was done by half is finished when the new primary is back", `
+db1 down of=c
+db2 of=c rw exec=db1:1-100
+  db3 io=no`, unfinished, "repoint db3 db2"},
+		{"the replica of a dead intermediate that has found it again stays", `
+db1
+  db2 down=timeout since=9s
+    db3
+    db4 io=connecting ioerr=2003`, higher, "repoint db4 db1"},
+		{"nobody above an intermediate", `
+db1 down
+  db2 down
+    db3 io=connecting ioerr=2003`, higher, "refused: no living server above db2:3306 can take its replicas"},
+		{"a replica of an intermediate is out of reach", `
+db1
+  db2 down
+    db3 down`, higher, "outcome: the replicas of db2:3306 follow db1:3306; 1 lost"},
+		{"a replica that was left is still out of reach", `
+db1
+  db2 down io=no
+  db3`, undone, ""},
 		{"killed between the halves of a restart", `
 db1 down=timeout since=1s
   db2 io=no
@@ -218,6 +282,24 @@ db1 down of=c
 	s = under(strings.Replace(drawing, "exec=1-105", "exec=1-120", 1), e)
 	if d := Next(s); d.Episode.Candidate != key("db3") {
 		t.Errorf("%v is kept, although db3 has applied everything", d.Episode.Candidate)
+	}
+}
+
+func TestOnPaper(t *testing.T) {
+	s := topology.MustParseDrawing("db1\n  db2")
+	for _, step := range []Step{{Kind: Fence, At: key("db1")}, {Kind: Detach, At: key("db2")}, {Kind: Detach, At: key("db2")}, {Kind: Promote, At: key("nobody")}} {
+		Pretend(&s, step)
+	}
+	if v := s.Server(key("db1")).Instance; !v.ReadOnly || !v.SuperReadOnly {
+		t.Errorf("fenced is %+v", v)
+	}
+	if c := s.Server(key("db2")).Channel(); c.Source.Host != "//db1" || c.IO != topology.Stopped {
+		t.Errorf("detached is %+v", c)
+	}
+	s = topology.MustParseDrawing("db1\n  db2")
+	Pretend(&s, Step{Kind: RestartReceiver, At: key("db2")})
+	if c := s.Server(key("db2")).Channel(); c.IO != topology.Running {
+		t.Errorf("a receiver of a living source says %v", c.IO)
 	}
 }
 
