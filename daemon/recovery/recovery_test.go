@@ -1,0 +1,193 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"orchestrator/backend"
+	"orchestrator/backend/sqlstore"
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+)
+
+// paper is a fleet on paper: a step that is done changes the drawing.
+type paper struct {
+	mu       sync.Mutex
+	snapshot topology.Snapshot
+	done     []string
+	broken   map[plan.StepKind]int // how often a kind of step fails first
+	looked   int
+	before   func(plan.Step)
+}
+
+func draw(text string) *paper {
+	return &paper{snapshot: topology.MustParseDrawing(text), broken: map[plan.StepKind]int{}}
+}
+
+func (p *paper) Snapshot() topology.Snapshot {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return topology.Snapshot{At: p.snapshot.At, Servers: slices.Clone(p.snapshot.Servers)}
+}
+
+func (p *paper) Look(context.Context, ...topology.Key) { p.mu.Lock(); p.looked++; p.mu.Unlock() }
+func (p *paper) Changed() <-chan struct{}              { return nil }
+func (p *paper) StayClose(...topology.Key)             {}
+
+func (p *paper) Do(_ context.Context, step plan.Step) error {
+	if p.before != nil {
+		p.before(step)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken[step.Kind] > 0 {
+		p.broken[step.Kind]--
+		return errors.New("lost on the way")
+	}
+	p.done = append(p.done, string(step.Kind)+" "+step.At.Host)
+	plan.Pretend(&p.snapshot, step)
+	return nil
+}
+
+// lame is a store that takes nothing.
+type lame struct{ backend.Store }
+
+func (lame) Put(context.Context, ...backend.Record) error { return errors.New("the disk is full") }
+
+const dead = `
+db1 down
+  db2 io=connecting ioerr=2003 recv=1-120 exec=1-120
+  db3 io=connecting ioerr=2003`
+
+func runner(t *testing.T, p *paper, store backend.Store) *Runner {
+	t.Helper()
+	return New(Options{Fleet: p, Operator: p, Store: store, Clock: backend.NewClock(time.Now), Writer: "test",
+		Policy: func(string) plan.Policy {
+			return plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, AllowUnfenced: true, DrainTimeout: time.Second}
+		},
+		Off: func() string { return "" }, Thresholds: func() analysis.Thresholds { return analysis.Defaults },
+		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Tick: 10 * time.Millisecond})
+}
+
+func open(t *testing.T) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.OpenSQLite(filepath.Join(t.TempDir(), "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// run lets the runner work until the episode is closed.
+func run(t *testing.T, r *Runner) plan.Episode {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	for ctx.Err() == nil {
+		if es := r.Episodes(""); len(es) > 0 && !es[0].Closed.IsZero() {
+			cancel()
+			<-ended
+			return es[0]
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	t.Fatalf("no episode was closed: %+v", r.Episodes(""))
+	return plan.Episode{}
+}
+
+func TestFailover(t *testing.T) {
+	p, store := draw(dead), open(t)
+	r := runner(t, p, store)
+	p.before = func(step plan.Step) { // committed before it is touched
+		if step.Kind != plan.Promote {
+			return
+		}
+		records, err := store.List(t.Context(), episodeKind)
+		if err != nil || len(records) != 1 || !strings.Contains(string(records[0].Document), `"candidate":"db2:3306"`) {
+			t.Errorf("db2 is promoted, and on record is %v (%v)", records, err)
+		}
+	}
+	e := run(t, r)
+	if e.Candidate.Host != "db2" || e.Outcome != "db2:3306 replaces db1:3306" {
+		t.Errorf("%+v", e)
+	}
+	slices.Sort(p.done)
+	if got := strings.Join(p.done, ", "); got != "promote db2, repoint db3, stop_receiver db2, stop_receiver db3" {
+		t.Errorf("done: %s", got)
+	}
+	if _, steps, err := r.Episode(e.ID); err != nil || len(steps) != 4 {
+		t.Errorf("journal: %v %v", steps, err)
+	}
+	if keys := awaited(r.Episodes("")); !slices.Contains(keys, e.Failed) {
+		t.Errorf("the failed primary is not awaited: %v", keys)
+	}
+
+	// Another daemon knows what this one did.
+	later := runner(t, p, store)
+	if err := later.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again, steps, err := later.Episode(e.ID)
+	if err != nil || len(steps) != 4 || again.Outcome != e.Outcome {
+		t.Errorf("after a restart: %+v, %d steps, %v", again, len(steps), err)
+	}
+	if err := later.Acknowledge(t.Context(), e.ID, "ann", "seen", time.Now()); err != nil {
+		t.Error(err)
+	}
+	if err := later.Acknowledge(t.Context(), "nothing", "ann", "seen", time.Now()); !errors.Is(err, ErrNoEpisode) {
+		t.Errorf("acknowledging nothing: %v", err)
+	}
+	if s := later.Situation("db1:3306"); len(s.Promotions) != 0 {
+		t.Errorf("an acknowledged promotion still counts: %v", s.Promotions)
+	}
+}
+
+func TestFailedBookkeepingStopsNothing(t *testing.T) {
+	p := draw(dead)
+	if e := run(t, runner(t, p, lame{open(t)})); e.Candidate.Host != "db2" {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestFailedStepsAreTriedAgain(t *testing.T) {
+	p := draw(dead)
+	p.broken = map[plan.StepKind]int{plan.StopReceiver: 3, plan.Promote: 2, plan.Repoint: 2}
+	r := runner(t, p, open(t))
+	e := run(t, r)
+	failed := 0
+	_, steps, err := r.Episode(e.ID)
+	for _, s := range steps {
+		if s.Error != "" {
+			failed++
+		}
+	}
+	if err != nil || failed != 7 {
+		t.Errorf("%d failures are in the journal, want 7 (%v)", failed, err)
+	}
+}
+
+func TestNothingIsDoneAfterTheLeadershipEnded(t *testing.T) {
+	p := draw(dead)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	runner(t, p, open(t)).Turn(ctx, "db1:3306")
+	if len(p.done) > 0 {
+		t.Errorf("done: %v", p.done)
+	}
+}
