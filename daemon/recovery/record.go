@@ -67,7 +67,7 @@ func (r *Runner) record(ctx context.Context, d plan.Decision) {
 		records = append(records, r.encode(episodeKind, e.ID, e))
 	}
 	r.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime) // what was done was done, though the leadership has ended
 	defer cancel()
 	if err := r.Store.Put(ctx, records...); err != nil {
 		r.metrics.bookkeeping.Inc()
