@@ -64,8 +64,11 @@ type Daemon struct {
 }
 
 const (
-	// keepEvery is how often what changed of the fleet is written, and what people declared elsewhere is read.
-	keepEvery = 5 * time.Second
+	// keepEvery is how often what changed of the fleet is written. Soon, because a daemon that starts anew beside a dead primary learns of the
+	// replicas from nowhere else; nothing is written when nothing changed.
+	keepEvery = 200 * time.Millisecond
+	// refreshEvery is how often what people declared elsewhere is read.
+	refreshEvery = 5 * time.Second
 	// instanceKind is the kind of the records that remember servers.
 	instanceKind = "instance"
 	// storeTime bounds one access of the store in the background.
@@ -216,8 +219,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 // keep writes what changed of the fleet, and reads what other daemons were told.
 func (d *Daemon) keep(ctx context.Context) {
-	tick := time.NewTicker(keepEvery)
+	tick, refresh := time.NewTicker(keepEvery), time.NewTicker(refreshEvery)
 	defer tick.Stop()
+	defer refresh.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -225,6 +229,7 @@ func (d *Daemon) keep(ctx context.Context) {
 			return
 		case <-tick.C:
 			d.remember(ctx)
+		case <-refresh.C:
 			short, cancel := context.WithTimeout(ctx, storeTime)
 			if err := d.book.Refresh(short); err != nil && ctx.Err() == nil {
 				d.options.Logger.Error("what was declared could not be read anew", "err", err)

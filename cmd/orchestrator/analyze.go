@@ -157,7 +157,7 @@ type studied struct {
 func study(situations []plan.Situation, planned bool) []studied {
 	out := []studied{}
 	for _, s := range situations {
-		one := studied{Cluster: s.Cluster, Servers: len(s.Snapshot.Servers), Drawing: s.Snapshot.Drawing(), Findings: s.Findings}
+		one := studied{Cluster: s.Cluster, Servers: len(s.Snapshot.Servers), Drawing: s.Snapshot.Sketch(), Findings: s.Findings}
 		if one.Findings == nil {
 			one.Findings = []analysis.Finding{}
 		}
@@ -270,7 +270,7 @@ func tell(b *strings.Builder, r studied) {
 	}
 	if len(p.Steps) > 0 {
 		b.WriteString("Afterwards\n")
-		indent(b, p.After.Drawing())
+		indent(b, p.After.Sketch())
 	}
 }
 

@@ -127,7 +127,7 @@ func TestAnalyze(t *testing.T) {
 	if code != exitOK || errs != "" {
 		t.Fatalf("code %d: %s", code, errs)
 	}
-	if !strings.HasPrefix(out, "Cluster db1:3306, 3 servers\n  db1 ") || !strings.Contains(out, "\nFindings\n  DeadPrimary at db1:3306: ") || strings.Contains(out, "Plan") {
+	if !strings.HasPrefix(out, "Cluster db1:3306, 3 servers\n  db1:3306 ") || !strings.Contains(out, "\nFindings\n  DeadPrimary at db1:3306: ") || strings.Contains(out, "Plan") {
 		t.Errorf("got\n%s", out)
 	}
 }

@@ -141,7 +141,7 @@ func (a *API) cluster(r *http.Request) (Cluster, error) {
 	}
 	findings := a.daemon.Findings(name)
 	c := Cluster{ClusterSummary: a.summary(name, of, findings, a.openEpisodes()[name]), Members: of.Servers,
-		Findings: some(findings), Policy: policyOf(a.daemon.Policy(name)), Drawing: of.Drawing()}
+		Findings: some(findings), Policy: policyOf(a.daemon.Policy(name)), Drawing: of.Sketch()}
 	c.Readiness = a.readiness(name, c.Primary)
 	return c, nil
 }
@@ -160,7 +160,7 @@ func (a *API) readiness(cluster string, primary topology.Key) Readiness {
 
 func (a *API) clusterDrawing(r *http.Request) (Text, error) {
 	_, of, err := a.findCluster(r.PathValue("cluster"))
-	return Text(of.Drawing()), err
+	return Text(of.Sketch()), err
 }
 
 func (a *API) clusterFindings(r *http.Request) ([]analysis.Finding, error) {

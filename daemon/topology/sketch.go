@@ -1,0 +1,121 @@
+package topology
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Sketch draws a snapshot for people: who follows whom, and what is remarkable, and nothing else. Unlike a Drawing it can't be read back.
+func (s Snapshot) Sketch() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	drawn := map[Key]bool{}
+	var draw func(v Server, depth int)
+	draw = func(v Server, depth int) {
+		if drawn[v.Key] { // a circle, or a second source
+			return
+		}
+		drawn[v.Key] = true
+		state := "never answered"
+		version := ""
+		if v.Instance != nil {
+			version = fmt.Sprintf("%s %v", v.Instance.Flavor, v.Instance.Version)
+			state = "writable"
+			if v.Instance.ReadOnly {
+				state = "read-only"
+			}
+		}
+		if !v.Up() && v.Probe.Failure != OK {
+			state = "DOWN"
+		}
+		fmt.Fprintf(w, "%s%v\t%s\t%s\t%s\n", strings.Repeat("  ", depth), v.Key, state, version, strings.Join(v.remarks(s.At), ", "))
+		for _, r := range s.Replicas(v.Key) {
+			draw(r, depth+1)
+		}
+	}
+	for _, v := range s.Roots() {
+		draw(v, 0)
+	}
+	for _, v := range s.Servers { // the rest of a circle
+		draw(v, 0)
+	}
+	w.Flush()
+	lines := strings.Split(b.String(), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// remarks are what is worth a word about a server.
+func (v Server) remarks(at time.Time) []string {
+	var out []string
+	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if !v.Up() && v.Probe.Failure != OK {
+		say("%s for %s", strings.ReplaceAll(string(v.Probe.Failure), "_", " "), at.Sub(v.Probe.FailingSince).Round(100*time.Millisecond))
+		return out
+	}
+	if v.Instance == nil {
+		return out
+	}
+	if len(v.Instance.Channels) > 1 {
+		var sources []string
+		for _, c := range v.Instance.Channels {
+			sources = append(sources, c.Source.String())
+		}
+		slices.Sort(sources)
+		say("sources %s", strings.Join(sources, " and "))
+	}
+	for _, c := range v.Instance.Channels {
+		switch {
+		case c.Source.Detached():
+			say("detached from %s", strings.TrimPrefix(c.Source.String(), "//"))
+		case c.IO == Running && c.SQL == Running:
+			say("replicating")
+		}
+		if c.IO != Running && !c.Source.Detached() {
+			say("receiver %s", threadWord(c.IO, c.IOErrno))
+		}
+		if c.SQL != Running && !c.Source.Detached() {
+			say("applier %s", threadWord(c.SQL, c.SQLErrno))
+		}
+		if n := v.Instance.Executed.Missing(c.Received); n > 0 {
+			say("%d transactions to apply", n)
+		}
+		if c.Lag != nil && *c.Lag > 0 {
+			say("%s behind", time.Duration(*c.Lag)*time.Second)
+		}
+		if c.Delay > 0 {
+			say("delayed by %s", time.Duration(c.Delay)*time.Second)
+		}
+	}
+	if !v.Instance.LogBin {
+		say("no binary log")
+	} else if !v.Instance.LogReplicaUpdates {
+		say("does not log what it replicates")
+	}
+	if v.Instance.SemiSync.SourceActive {
+		say("semi-sync")
+	}
+	if t := v.Instance.Stalled; t != nil {
+		say("commits hang for %ds: %s", t.Seconds, strings.ReplaceAll(t.Cause, "_", " "))
+	}
+	if v.Rule != "" && v.Rule != Neutral {
+		say("%s", strings.ReplaceAll(string(v.Rule), "_", " "))
+	}
+	if d := v.Downtime; d != nil && d.Until.After(at) {
+		say("in downtime")
+	}
+	return out
+}
+
+func threadWord(t ThreadState, errno int) string {
+	word := map[ThreadState]string{Stopped: "stopped", Connecting: "connecting", Running: "running"}[t]
+	if errno != 0 {
+		word += fmt.Sprintf(" (error %d)", errno)
+	}
+	return word
+}
