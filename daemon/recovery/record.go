@@ -67,11 +67,22 @@ func (r *Runner) record(ctx context.Context, d plan.Decision) {
 		records = append(records, r.encode(episodeKind, e.ID, e))
 	}
 	r.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime) // what was done was done, though the leadership has ended
-	defer cancel()
-	if err := r.Store.Put(ctx, records...); err != nil {
-		r.metrics.bookkeeping.Inc()
-		r.Logger.Error("an episode could not be stored; the recovery goes on", "episode", changed[0].ID, "err", err)
+	stored := make(chan struct{})
+	r.writes.Go(func() {
+		defer close(stored)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime) // what was done was done, though the leadership has ended
+		defer cancel()
+		if err := r.Store.Put(ctx, records...); err != nil {
+			r.metrics.bookkeeping.Inc()
+			r.Logger.Error("an episode could not be stored; the recovery goes on", "episode", changed[0].ID, "err", err)
+		}
+	})
+	late := time.NewTimer(storePatience)
+	defer late.Stop()
+	select {
+	case <-stored:
+	case <-late.C: // a disk that is that slow must not keep writers waiting
+		r.Logger.Warn("an episode is being stored late; the recovery goes on", "episode", changed[0].ID, "after", storePatience)
 	}
 }
 

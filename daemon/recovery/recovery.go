@@ -56,6 +56,8 @@ const (
 	turnBound = 200
 	// storeTime bounds bookkeeping, which must never stop a recovery.
 	storeTime = 2 * time.Second
+	// storePatience is how long a recovery waits for it.
+	storePatience = 200 * time.Millisecond
 	// glance is how long the failed server is given to answer before an irreversible step.
 	glance = 150 * time.Millisecond
 	// stepTime bounds a step.
@@ -71,6 +73,7 @@ type Runner struct {
 	Options
 	metrics *metrics
 	journal chan backend.Record
+	writes  sync.WaitGroup // of episodes
 
 	mu       sync.Mutex
 	episodes map[string][]plan.Episode // by cluster, newest first
@@ -132,6 +135,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	journal.Go(func() { r.keepJournal(writing) })
 	defer func() { // the steps of the last turns belong into the journal too
 		turns.Wait()
+		r.writes.Wait()
 		stop()
 		journal.Wait()
 	}()
