@@ -57,8 +57,12 @@ func start(t *testing.T, l *lab.Lab, spec lab.Spec, n int) *fleet {
 	t.Cleanup(cancel)
 	f := &fleet{T: t, ctx: ctx, lab: l}
 	f.primary, f.replicas = l.TestCluster(t, spec, n)
+	seed := f.primary.Key
+	if n > 0 {
+		seed = f.replicas[0].Key
+	}
 	var err error
-	f.api, err = l.StartDaemon(ctx, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{f.replicas[0].Key}, Config: policy})
+	f.api, err = l.StartDaemon(ctx, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{seed}, Config: policy})
 	f.must(err)
 	t.Cleanup(func() {
 		if t.Failed() || os.Getenv("ORCHESTRATOR_E2E_LOG") != "" {

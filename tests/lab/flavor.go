@@ -35,8 +35,8 @@ func (l *Lab) mysqlDir() string {
 	return filepath.Join(l.mysqlRoot(), "tmp", fmt.Sprintf("lab-%d", l.Subnet))
 }
 
-// root is "" where the server sees the same files as we do.
-func (l *Lab) root(f topology.Flavor) string {
+// Root is "" where the server sees the same files as we do.
+func (l *Lab) Root(f topology.Flavor) string {
 	if f == MySQL {
 		return l.mysqlRoot()
 	}

@@ -92,7 +92,7 @@ func (l *Lab) Start(ctx context.Context, spec Spec) (*Server, error) {
 
 // start runs the process and waits until it answers.
 func (s *Server) start(ctx context.Context) error {
-	root := s.lab.root(s.Flavor)
+	root := s.lab.Root(s.Flavor)
 	dir := strings.TrimPrefix(s.dir, root)
 	binary := mariadbd
 	if s.Flavor == MySQL {

@@ -18,7 +18,7 @@ import (
 // template returns a prepared data directory, made by the first who needs it and kept for all later labs. Its name tells what it was
 // made with, so that a new version of a server or of this file makes its own.
 func (l *Lab) template(ctx context.Context, f topology.Flavor) (string, error) {
-	root := l.root(f)
+	root := l.Root(f)
 	binary := filepath.Join(root, mariadbd)
 	if f == MySQL {
 		binary = filepath.Join(root, mysqld)
@@ -57,7 +57,7 @@ func (l *Lab) template(ctx context.Context, f topology.Flavor) (string, error) {
 
 // prepare makes a data directory with the accounts and the table of the writer.
 func (l *Lab) prepare(ctx context.Context, f topology.Flavor, dir string) error {
-	root := l.root(f)
+	root := l.Root(f)
 	inside := strings.TrimPrefix(dir, root)
 	var install *exec.Cmd
 	if f == MariaDB {

@@ -1,0 +1,65 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/topology"
+	"orchestrator/tests/lab"
+)
+
+// The binary log of the primary fills a small file system: reads work, commits hang.
+func TestFullDiskIsNamed(t *testing.T) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+		root := t.TempDir()
+		inside := root
+		var more []string
+		if flavor == lab.MySQL { // it runs below a root of its own, and tells a full disk from other waits by its error log
+			root = filepath.Join(l.Root(flavor), "tmp", filepath.Base(filepath.Dir(root))+"-disk")
+			if err := os.MkdirAll(root, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.Remove(root) })
+			inside = strings.TrimPrefix(root, l.Root(flavor))
+			more = []string{"--performance-schema=1"}
+		}
+		if err := syscall.Mount("tmpfs", root, "tmpfs", 0, "size=8m"); err != nil {
+			t.Fatalf("mount a small file system on %s: %v", root, err)
+		}
+		t.Cleanup(func() {
+			if err := l.Reset(); err != nil {
+				t.Error(err)
+			}
+			if err := syscall.Unmount(root, 0); err != nil {
+				t.Error(err)
+			}
+		})
+		f := start(t, l, lab.Spec{Flavor: flavor, ExtraArgs: append(more, "--log-bin="+inside+"/binlog")}, 0)
+		w := lab.Write(f.ctx, 1, f.primary)
+		f.must(w.AwaitRows(f.ctx, 20))
+		if err := os.WriteFile(filepath.Join(root, "ballast"), make([]byte, 64<<20), 0o600); err == nil {
+			t.Fatal("the small file system is not small")
+		}
+		f.await("the full disk is named", func() bool {
+			found, err := f.api.Findings(f.ctx, "")
+			if err != nil {
+				return false
+			}
+			for _, x := range found {
+				if x.Code == analysis.PrimaryStalled && strings.Contains(x.Says, "disk") {
+					t.Log(x.Says)
+					return true
+				}
+			}
+			return false
+		})
+		f.must(os.Remove(filepath.Join(root, "ballast")))
+		f.during(time.Second, "nobody else is touched", func() bool { return !f.readOnly(f.primary) })
+		w.Stop()
+	})
+}
