@@ -13,7 +13,10 @@ FUZZTIME := 10s
 # The least part of each pure package that its tests must cover, in percent.
 COVER := 95
 
-.PHONY: help build install-deps demo test lint bench bench-failover fuzz cover clean
+# At how many moments of a failover the daemon is killed: a few milliseconds lie between two.
+SWEEP := 40
+
+.PHONY: help build install-deps demo test lint bench bench-failover sweep fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
@@ -24,6 +27,7 @@ help:
 	@echo "make fuzz            each fuzz target for FUZZTIME=$(FUZZTIME)"
 	@echo "make bench           the Go benchmarks"
 	@echo "make bench-failover  failovers on real servers, measured (ARGS=-help shows the flags)"
+	@echo "make sweep           a daemon killed at each of SWEEP=$(SWEEP) moments of a failover, on real servers"
 	@echo "make install-deps    what all these need; they call it themselves"
 
 build:
@@ -67,6 +71,9 @@ bench:
 
 bench-failover: install-deps build
 	@go run ./tests/bench $(ARGS)
+
+sweep: install-deps
+	ORCHESTRATOR_SWEEP=$(SWEEP) go test -v -timeout 30m -run KilledInTheMiddle ./tests/e2e
 
 clean:
 	rm -rf bin coverage.out

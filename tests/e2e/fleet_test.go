@@ -16,7 +16,7 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// bound ends a test on a machine that is busy.
+// bound ends a cluster's scenario on a machine that is busy.
 const bound = 3 * time.Minute
 
 // binary is the daemon's program, built once.
