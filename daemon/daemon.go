@@ -69,6 +69,9 @@ const (
 	keepEvery = 200 * time.Millisecond
 	// refreshEvery is how often what people declared elsewhere is read.
 	refreshEvery = 5 * time.Second
+	// purgeEvery is how often steps older than stepsKept are removed; the episodes that they belong to stay.
+	purgeEvery = time.Hour
+	stepsKept  = 30 * 24 * time.Hour
 	// instanceKind is the kind of the records that remember servers.
 	instanceKind = "instance"
 	// storeTime bounds one access of the store in the background.
@@ -222,6 +225,8 @@ func (d *Daemon) keep(ctx context.Context) {
 	tick, refresh := time.NewTicker(keepEvery), time.NewTicker(refreshEvery)
 	defer tick.Stop()
 	defer refresh.Stop()
+	purge := time.NewTicker(purgeEvery)
+	defer purge.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -229,6 +234,12 @@ func (d *Daemon) keep(ctx context.Context) {
 			return
 		case <-tick.C:
 			d.remember(ctx)
+		case <-purge.C:
+			short, cancel := context.WithTimeout(ctx, storeTime)
+			if err := d.store.Purge(short, recovery.StepKind, time.Now().Add(-stepsKept).UnixMicro(), true); err != nil && ctx.Err() == nil {
+				d.options.Logger.Error("old steps could not be removed", "err", err)
+			}
+			cancel()
 		case <-refresh.C:
 			short, cancel := context.WithTimeout(ctx, storeTime)
 			if err := d.book.Refresh(short); err != nil && ctx.Err() == nil {

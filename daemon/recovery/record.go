@@ -16,7 +16,8 @@ import (
 // Kinds of records that this package owns.
 const (
 	episodeKind = "episode"
-	stepKind    = "step"
+	// StepKind is that of the journal; versions are times, so that what is old can be purged.
+	StepKind = "step"
 )
 
 // ErrNoEpisode is returned for an id that is on no record.
@@ -150,7 +151,7 @@ func (r *Runner) done(cluster string, d plan.Done) {
 	r.mu.Lock()
 	r.steps[d.Episode] = append(r.steps[d.Episode], d)
 	r.mu.Unlock()
-	rec := r.encode(stepKind, fmt.Sprintf("%s/%020d/%s", d.Episode, d.Started.UnixNano(), d.Step.At), d)
+	rec := r.encode(StepKind, fmt.Sprintf("%s/%020d/%s", d.Episode, d.Started.UnixNano(), d.Step.At), d)
 	select {
 	case r.journal <- rec:
 	default: // the disk is that far behind: the journal may have a gap, the recovery may not wait

@@ -101,7 +101,7 @@ func (r *Runner) Load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the episodes on record: %w", err)
 	}
-	ss, err := r.Store.List(ctx, stepKind)
+	ss, err := r.Store.List(ctx, StepKind)
 	if err != nil {
 		return fmt.Errorf("read the journal of steps: %w", err)
 	}
