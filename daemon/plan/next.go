@@ -28,7 +28,20 @@ func Next(s Situation) Decision {
 		d = w.primary(*ep)
 	}
 	w.aftercare(&d)
+	d.fenceFirst()
 	return d
+}
+
+// fenceFirst holds a promotion back while somebody else is still to be fenced: a former primary that has just come back takes writes until then.
+func (d *Decision) fenceFirst() {
+	if !slices.ContainsFunc(d.Steps, func(s Step) bool { return s.Kind == Fence }) {
+		return
+	}
+	n := len(d.Steps)
+	d.Steps = slices.DeleteFunc(d.Steps, func(s Step) bool { return s.Kind == Promote })
+	if len(d.Steps) < n {
+		d.Wait = "a former primary that takes writes is fenced first"
+	}
 }
 
 // world is a situation with the questions that decisions ask of it.
@@ -560,9 +573,9 @@ func (w world) undo(e Episode) Decision {
 		return Decision{Episode: &e, Wait: e.Blocked, Refused: []string{e.Blocked}}
 	}
 	d := Decision{Episode: &e, Wait: fmt.Sprintf("%v answers again before anybody was promoted: the replicas go back to it", e.Failed)}
-	for _, r := range w.followers(e.Failed) {
-		if c := r.ChannelFrom(e.Failed); !r.MultiSource() && c.IO == topology.Stopped && c.IOErrno == 0 && slices.Contains(e.Witnesses, r.Key) {
-			d.Steps = append(d.Steps, Step{Kind: StartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Failed},
+	for _, r := range w.Snapshot.Servers { // also a candidate that was to fetch from another what it lacked
+		if c := r.Channel(); r.Up() && c != nil && c.IO == topology.Stopped && c.IOErrno == 0 && slices.Contains(e.Witnesses, r.Key) {
+			d.Steps = append(d.Steps, Step{Kind: StartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: c.Source},
 				Why: fmt.Sprintf("%v answers again", e.Failed)})
 		}
 	}
@@ -668,8 +681,15 @@ func (w world) bringHome(d *Decision, e Episode) {
 			if !r.Up() || d.acts(r.Key) || r.Key == primary.Key || r.ChannelFrom(old.Failed) == nil && !old.Unfinished {
 				continue
 			}
-			if step, _ := w.move(r, *primary, old.Failed, old); step != nil && step.Kind == Repoint {
+			step, lost := w.move(r, *primary, old.Failed, old)
+			if step != nil && step.Kind == Repoint {
 				d.Steps = append(d.Steps, *step)
+			}
+			if n := len(old.Lost); lost != "" {
+				old.Lost = slices.Clone(old.Lost)
+				if old.lose(r.Key, lost); len(old.Lost) > n {
+					d.Update = append(d.Update, old)
+				}
 			}
 		}
 	}
@@ -691,6 +711,16 @@ func (w world) intermediate(e Episode) Decision {
 		e.Stage = Committed
 	}
 	if v := w.Snapshot.Server(e.Failed); v == nil || v.Up() {
+		d := Decision{Episode: &e}
+		for _, r := range w.followers(e.Candidate) {
+			if c := r.ChannelFrom(e.Candidate); slices.Contains(e.Witnesses, r.Key) && !r.MultiSource() && c.IO == topology.Stopped && c.IOErrno == 0 {
+				d.Steps = append(d.Steps, Step{Kind: StartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Candidate},
+					Why: "it was moved, and not started yet"})
+			}
+		}
+		if len(d.Steps) > 0 {
+			return d
+		}
 		return w.close(e, fmt.Sprintf("%v answers again", e.Failed))
 	}
 	above := w.above(e.Failed)
