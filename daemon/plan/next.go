@@ -349,9 +349,7 @@ func (w world) primary(e Episode) Decision {
 			return w.undo(e) // it lives after all: whoever committed us to this was away, and this replica found it again
 		}
 		if r.ChannelFrom(e.Failed).IO != topology.Stopped {
-			if !slices.Contains(e.Witnesses, r.Key) { // it came back meanwhile
-				e.Witnesses = append(slices.Clone(e.Witnesses), r.Key)
-			}
+			e.witness(r.Key) // it may have come back meanwhile
 			d.Steps = append(d.Steps, Step{Kind: StopReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Failed},
 				Why: fmt.Sprintf("from now on nobody receives from %v, so what each replica has is final", e.Failed)})
 		}
@@ -490,6 +488,7 @@ func (w world) regroup(e Episode) Decision {
 		}
 		step, lost := w.move(r, primary, e.Failed, e)
 		if step != nil {
+			e.witness(r.Key) // it may have come back only now, and a repoint that is done by half must be known as ours
 			d.Steps = append(d.Steps, *step)
 		}
 		if lost != "" {
@@ -509,6 +508,15 @@ func (w world) regroup(e Episode) Decision {
 		outcome += fmt.Sprintf("; %d lost", len(e.Lost))
 	}
 	return w.close(e, outcome)
+}
+
+// witness notes that we have changed the replication of k, and says whether that is new.
+func (e *Episode) witness(k topology.Key) bool {
+	if slices.Contains(e.Witnesses, k) {
+		return false
+	}
+	e.Witnesses = append(slices.Clone(e.Witnesses), k)
+	return true
 }
 
 func (e *Episode) lose(k topology.Key, why string) {
@@ -683,6 +691,10 @@ func (w world) bringHome(d *Decision, e Episode) {
 			}
 			step, lost := w.move(r, *primary, old.Failed, old)
 			if step != nil && step.Kind == Repoint {
+				if old.witness(r.Key) || !old.Unfinished { // should it be done by half only, it is known as ours
+					old.Unfinished = true
+					d.Update = append(d.Update, old)
+				}
 				d.Steps = append(d.Steps, *step)
 			}
 			if n := len(old.Lost); lost != "" {
