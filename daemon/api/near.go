@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"orchestrator/daemon/topology"
 )
 
 // near returns the names that somebody who wrote word may have meant, the likeliest first, at most five.
@@ -20,9 +22,9 @@ func near(word string, names []string) []string {
 	}
 	for _, name := range names {
 		lower := strings.ToLower(name)
-		far := distance(word, lower)
+		far := topology.Distance(word, lower)
 		if host, _, ok := strings.Cut(lower, ":"); ok && !strings.Contains(word, ":") {
-			far = min(far, distance(word, host)) // people leave the port out
+			far = min(far, topology.Distance(word, host)) // people leave the port out
 		}
 		if word != "" && (strings.Contains(lower, word) || lower != "" && strings.Contains(word, lower)) {
 			far = min(far, 2)
@@ -41,26 +43,6 @@ func near(word string, names []string) []string {
 		}
 	}
 	return out
-}
-
-// distance counts the insertions, removals and replacements that turn a into b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := diagonal
-			if a[i] != b[j] {
-				d = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], d
-		}
-	}
-	return row[len(b)]
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -118,7 +118,7 @@ func nearestField(word string) string {
 		}
 		for i := range t.NumField() {
 			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-			if n := distance(word, name); name != "" && n < least {
+			if n := Distance(word, name); name != "" && n < least {
 				best, least = name, n
 			}
 			walk(t.Field(i).Type)

@@ -437,7 +437,7 @@ func clip(text string) string {
 func nearest(word string) string {
 	best, least := "", 1<<30
 	try := func(name, usual string) {
-		if n := distance(word, name); n < least || n == least && usual < best {
+		if n := Distance(word, name); n < least || n == least && usual < best {
 			best, least = usual, n
 		}
 	}
@@ -450,7 +450,8 @@ func nearest(word string) string {
 	return best
 }
 
-func distance(a, b string) int {
+// Distance counts the insertions, removals and replacements that turn a into b: how far a name is from the one that was meant.
+func Distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
