@@ -33,6 +33,8 @@ type Config struct {
 	Analysis  AnalysisConfig  `toml:"analysis"`
 	Backend   BackendConfig   `toml:"backend"`
 	Lease     LeaseConfig     `toml:"lease"`
+	Peers     PeersConfig     `toml:"peers"`
+	HAProxy   HAProxyConfig   `toml:"haproxy"`
 	Log       LogConfig       `toml:"log"`
 	Policies  []PolicyConfig  `toml:"policy" reload:"yes"`
 }
@@ -76,8 +78,34 @@ type AnalysisConfig struct {
 
 // BackendConfig is about where things are remembered.
 type BackendConfig struct {
-	Kind string `toml:"kind" oneof:"sqlite"`
-	Path string `toml:"path"`
+	Kind         string         `toml:"kind" oneof:"sqlite mysql"`
+	Path         string         `toml:"path"` // the database itself (sqlite), or the journal of this daemon (mysql)
+	Address      string         `toml:"address"`
+	Members      []topology.Key `toml:"members"`
+	Database     string         `toml:"database"`
+	User         string         `toml:"user"`
+	PasswordFile string         `toml:"password_file"`
+	TLS          string         `toml:"tls"` // as ServersConfig.TLS
+	Timeout      time.Duration  `toml:"timeout" min:"50ms" max:"1m"`
+
+	Password Secret `toml:"-"` // from PasswordFile, or else from the environment
+}
+
+// PeersConfig is about the other daemons.
+type PeersConfig struct {
+	Daemons    []string `toml:"daemons"` // base URLs of the API of all others
+	SecretFile string   `toml:"secret_file"`
+	CA         string   `toml:"ca"`
+
+	Secret Secret `toml:"-"` // what SecretFile holds
+}
+
+// HAProxyConfig is about the proxy before a backend pair.
+type HAProxyConfig struct {
+	Agent    string `toml:"agent"`    // where this daemon answers agent checks; "" is nowhere
+	Socket   string `toml:"socket"`   // HAProxy's runtime socket
+	Database string `toml:"database"` // where the proxy serves the backend
+	HTTP     string `toml:"http"`     // where the proxy serves the leader's API
 }
 
 // LeaseConfig is about who leads.
@@ -118,9 +146,17 @@ func Default() Config {
 		},
 		Discovery: DiscoveryConfig{Poll: time.Second, MaxBackoff: 10 * time.Second, Concurrency: 300},
 		Analysis:  AnalysisConfig{Lag: analysis.Defaults.Lag, Silence: analysis.Defaults.Silence},
-		Backend:   BackendConfig{Kind: "sqlite", Path: "/var/lib/orchestrator/orchestrator.db"},
-		Lease:     LeaseConfig{TTL: backend.LeaseTTL, Tick: time.Second},
-		Log:       LogConfig{Level: "info", Format: "text"},
+		Backend: BackendConfig{
+			Kind:     "sqlite",
+			Path:     "/var/lib/orchestrator/orchestrator.db",
+			Database: "orchestrator",
+			User:     "orchestrator_backend",
+			TLS:      "off",
+			Timeout:  time.Second,
+		},
+		Lease:   LeaseConfig{TTL: backend.LeaseTTL, Tick: time.Second},
+		HAProxy: HAProxyConfig{Socket: "/run/haproxy/admin.sock", Database: "127.0.0.1:3307", HTTP: "127.0.0.1:3080"},
+		Log:     LogConfig{Level: "info", Format: "text"},
 	}
 }
 
@@ -147,6 +183,9 @@ var defaultFile string
 
 // PasswordVariable is the environment variable with the password of the account on managed servers, where no file is named.
 const PasswordVariable = "ORCHESTRATOR_SERVERS_PASSWORD"
+
+// BackendPasswordVariable is the same for the account on a backend that is no file.
+const BackendPasswordVariable = "ORCHESTRATOR_BACKEND_PASSWORD"
 
 // Load reads the file and the secrets that it points at. The error lists everything that is wrong with it: it is Problems, unless the
 // file itself could not be read.
@@ -238,6 +277,12 @@ func (c Config) String() string {
 	}
 	if c.Discovery.Ignore == nil {
 		c.Discovery.Ignore = []*regexp.Regexp{}
+	}
+	if c.Backend.Members == nil {
+		c.Backend.Members = []topology.Key{}
+	}
+	if c.Peers.Daemons == nil {
+		c.Peers.Daemons = []string{}
 	}
 	var b bytes.Buffer
 	e := toml.NewEncoder(&b)

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path"
 	"reflect"
@@ -305,7 +306,8 @@ func either(words []string) string {
 func (r *reader) values(c *Config) {
 	for key, p := range map[string]*string{
 		"http.token_file": &c.HTTP.TokenFile, "http.tls_cert": &c.HTTP.TLSCert, "http.tls_key": &c.HTTP.TLSKey,
-		"servers.password_file": &c.Servers.PasswordFile, "backend.path": &c.Backend.Path,
+		"servers.password_file": &c.Servers.PasswordFile, "backend.path": &c.Backend.Path, "backend.password_file": &c.Backend.PasswordFile,
+		"peers.secret_file": &c.Peers.SecretFile, "peers.ca": &c.Peers.CA, "haproxy.socket": &c.HAProxy.Socket,
 	} {
 		if strings.ContainsRune(*p, 0) {
 			r.add(key, "is no path: it holds a zero byte")
@@ -318,9 +320,9 @@ func (r *reader) values(c *Config) {
 	r.servers(&c.Servers)
 	r.discovery(c)
 
-	if c.Backend.Path == "" && !r.bad["backend.path"] {
-		r.add("backend.path", "is empty; name the file in which the daemon shall remember things")
-	}
+	r.backend(c)
+	r.peers(c)
+	r.haproxy(&c.HAProxy)
 	if !r.bad["lease.tick"] && !r.bad["lease.ttl"] && 4*c.Lease.Tick > c.Lease.TTL {
 		r.add("lease.tick", "%v is more than a quarter of lease.ttl (%v): a late beat or two would lose the lead", c.Lease.Tick, c.Lease.TTL)
 	}
@@ -374,36 +376,130 @@ func (r *reader) servers(s *ServersConfig) {
 	} else {
 		s.Password = Secret(os.Getenv(PasswordVariable))
 	}
-	if s.TLS == "" {
-		r.add("servers.tls", `is empty; want "off", "verify", or the path of a PEM file with authorities`)
-	} else if s.TLS != "off" && s.TLS != "verify" {
-		s.TLS = beside(r.file, s.TLS)
-		if _, err := s.TLSConfig(); err != nil {
-			r.add("servers.tls", `%v; want "off", "verify", or the path of a PEM file with authorities`, err)
-		}
-	}
+	r.security("servers.tls", &s.TLS)
 	if !r.bad["servers.connect_timeout"] && !r.bad["servers.probe_timeout"] && s.ConnectTimeout > s.ProbeTimeout {
 		r.add("servers.connect_timeout", "%v is longer than servers.probe_timeout (%v), which includes it", s.ConnectTimeout, s.ProbeTimeout)
 	}
 }
 
 // TLSConfig is how to talk to managed servers; nil is plain text.
-func (s ServersConfig) TLSConfig() (*tls.Config, error) {
-	switch s.TLS {
+func (s ServersConfig) TLSConfig() (*tls.Config, error) { return tlsConfig(s.TLS) }
+
+// TLSConfig is how to talk to the backend; nil is plain text.
+func (b BackendConfig) TLSConfig() (*tls.Config, error) { return tlsConfig(b.TLS) }
+
+func tlsConfig(how string) (*tls.Config, error) {
+	switch how {
 	case "off":
 		return nil, nil
 	case "verify":
 		return &tls.Config{MinVersion: tls.VersionTLS12}, nil
 	}
-	pem, err := readRegular(s.TLS, maxConfig)
+	pem, err := readRegular(how, maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("read authorities: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read authorities: %s holds no certificate in PEM form", s.TLS)
+		return nil, fmt.Errorf("read authorities: %s holds no certificate in PEM form", how)
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
+}
+
+// backend checks what a shared backend needs; one in a file needs its path only.
+func (r *reader) backend(c *Config) {
+	b := &c.Backend
+	if b.Path == "" && !r.bad["backend.path"] {
+		r.add("backend.path", "is empty; name the file in which the daemon shall remember things")
+	}
+	if b.PasswordFile != "" {
+		b.Password = r.secret("backend.password_file", b.PasswordFile)
+	} else {
+		b.Password = Secret(os.Getenv(BackendPasswordVariable))
+	}
+	if b.Kind != "mysql" {
+		return
+	}
+	if !r.bad["backend.address"] {
+		r.address("backend.address", b.Address, "of HAProxy, or of the one server")
+	}
+	for key, text := range map[string]string{"backend.database": b.Database, "backend.user": b.User} {
+		if text == "" && !r.bad[key] {
+			r.add(key, "is empty")
+		}
+	}
+	if !word.MatchString(b.Database) && b.Database != "" {
+		r.add("backend.database", "%q is no name for a database here; want letters, digits and _", b.Database)
+	}
+	r.security("backend.tls", &b.TLS)
+	if !r.bad["backend.timeout"] && !r.bad["lease.ttl"] && 4*b.Timeout > c.Lease.TTL {
+		r.add("backend.timeout", "%v is more than a quarter of lease.ttl (%v): one statement that hangs would lose the lead", b.Timeout, c.Lease.TTL)
+	}
+	if len(c.Peers.Daemons) == 0 && !r.bad["peers.daemons"] {
+		r.add("peers.daemons", "is empty, and others may share this backend: name the API of every other daemon; a daemon that really is alone keeps its backend in a file (backend.kind = \"sqlite\")")
+	}
+}
+
+var word = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
+
+// address wants "host:port".
+func (r *reader) address(key, text, of string) {
+	host, port, err := net.SplitHostPort(text)
+	if n, bad := strconv.Atoi(port); err != nil || host == "" || bad != nil || n < 1 || n > 65535 {
+		r.add(key, `%q is no address; want "host:port" %s`, text, of)
+	}
+}
+
+// security wants what TLS may be.
+func (r *reader) security(key string, tls *string) {
+	const want = `want "off", "verify", or the path of a PEM file with authorities`
+	switch {
+	case r.bad[key] || *tls == "off" || *tls == "verify":
+	case *tls == "":
+		r.add(key, "is empty; "+want)
+	default:
+		*tls = beside(r.file, *tls)
+		if _, err := tlsConfig(*tls); err != nil {
+			r.add(key, "%v; "+want, err)
+		}
+	}
+}
+
+func (r *reader) peers(c *Config) {
+	p := &c.Peers
+	for i, text := range p.Daemons {
+		key := fmt.Sprintf("peers.daemons[%d]", i)
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+			r.add(key, `%q is no address of a daemon; want "http://host:port" or "https://host:port"`, text)
+		}
+		if slices.Contains(p.Daemons[:i], text) {
+			r.add(key, "%q is there twice", text)
+		}
+	}
+	if p.SecretFile != "" {
+		if p.Secret = r.secret("peers.secret_file", p.SecretFile); p.Secret != "" && len(p.Secret) < 16 {
+			r.add("peers.secret_file", "%s holds less than 16 characters; make one with: openssl rand -hex 32", p.SecretFile)
+		}
+	} else if len(p.Daemons) > 0 && !r.bad["peers.secret_file"] {
+		r.add("peers.secret_file", "is empty; daemons that ask each other prove by a shared secret who they are: openssl rand -hex 32 > FILE, the same on all of them")
+	}
+	if p.CA != "" {
+		if _, err := tlsConfig(p.CA); err != nil {
+			r.add("peers.ca", "%v", err)
+		}
+	}
+}
+
+func (r *reader) haproxy(h *HAProxyConfig) {
+	if h.Agent != "" && !r.bad["haproxy.agent"] {
+		r.address("haproxy.agent", h.Agent, "to listen on")
+	}
+	for key, text := range map[string]string{"haproxy.database": h.Database, "haproxy.http": h.HTTP} {
+		if !r.bad[key] {
+			r.address(key, text, "on which HAProxy shall listen")
+		}
+	}
 }
 
 func (r *reader) discovery(c *Config) {

@@ -32,7 +32,7 @@ var ranks = map[string]int{
 	"backend/sqlstore": 5, "backend/storetest": 5, "daemon/discovery": 5, "daemon/lead": 5, "daemon/declared": 5, "daemon/recovery": 5,
 	"daemon/peer": 5, "daemon/api": 5, "daemon/web": 5, "daemon/janitor": 5,
 	"daemon/api/client": 5, "daemon/api/classic": 6, // parts of daemon/api
-	"backend/raftstore": 6,
+	"backend/raftstore": 6, "backend/pair": 6,
 	"daemon":            7,
 	"cmd/orchestrator":  8, "cmd/orchestrator-client": 8,
 }
