@@ -13,9 +13,6 @@ FUZZTIME := 10s
 # The least part of each pure package that its tests must cover, in percent.
 COVER := 95
 
-# At how many moments of a failover the daemon is killed: a few milliseconds lie between two.
-SWEEP := 40
-
 .PHONY: help build install-deps demo test lint bench bench-failover sweep fuzz cover clean
 
 help:
@@ -27,7 +24,7 @@ help:
 	@echo "make fuzz            each fuzz target for FUZZTIME=$(FUZZTIME)"
 	@echo "make bench           the Go benchmarks"
 	@echo "make bench-failover  failovers on real servers, measured (ARGS=-help shows the flags)"
-	@echo "make sweep           a daemon killed at each of SWEEP=$(SWEEP) moments of a failover, on real servers"
+	@echo "make sweep           a daemon killed before and after every statement of a failover, on real servers"
 	@echo "make install-deps    what all these need; they call it themselves"
 
 build:
@@ -41,8 +38,8 @@ demo: install-deps build
 
 test: install-deps
 	go vet ./...
-	go test -race -p 2 -timeout 20m ./...
-	go test -timeout 15m ./tests/sim
+	go test -count=1 -race -p 2 -timeout 20m ./...
+	go test -count=1 -timeout 15m ./tests/sim
 
 lint:
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
@@ -73,7 +70,7 @@ bench-failover: install-deps build
 	@go run ./tests/bench $(ARGS)
 
 sweep: install-deps
-	ORCHESTRATOR_SWEEP=$(SWEEP) go test -v -timeout 30m -run KilledInTheMiddle ./tests/e2e
+	ORCHESTRATOR_SWEEP=all go test -count=1 -v -timeout 30m -run KilledAtEveryStatement ./tests/e2e
 
 clean:
 	rm -rf bin coverage.out

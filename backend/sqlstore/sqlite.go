@@ -48,7 +48,8 @@ func prepare(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if _, err := os.Lstat(path); err == nil {
+		// A plain file may be there by now: another daemon was quicker.
+		if link, err := os.Lstat(path); err == nil && link.Mode()&fs.ModeSymlink != 0 {
 			return errors.New("it is a link to a file that does not exist")
 		}
 		if err := create(path); err != nil && !errors.Is(err, fs.ErrExist) { // another daemon may have been quicker

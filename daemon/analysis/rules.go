@@ -361,7 +361,7 @@ func stopped(_ *view, c topology.Channel) string {
 
 func broken(_ *view, c topology.Channel) string {
 	var out []string
-	if c.IO == topology.Stopped && c.IOErrno != 0 && !connection(c.IOErrno) {
+	if c.IO == topology.Stopped && c.IOErrno != 0 && !topology.ConnectionError(c.IOErrno) {
 		out = append(out, "IO thread "+thread(c.IO, c.IOErrno, c.IOError))
 	}
 	if c.SQL == topology.Stopped && c.SQLErrno != 0 {

@@ -309,7 +309,7 @@ func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string)
 		return say(receives, "running, so it still receives from %v", v.Key)
 	case topology.Connecting:
 		switch {
-		case c.IOErrno != 0 && !connection(c.IOErrno) && c.IOErrno != shutdownInProgress:
+		case c.IOErrno != 0 && !topology.ConnectionError(c.IOErrno) && c.IOErrno != shutdownInProgress:
 			return say(cannotTell, "connecting (%s), which does not show that %v is gone", failure(c.IOErrno, ""), v.Key)
 		case c.IOErrno != 0:
 			return say(witnesses, "connecting (%s)", failure(c.IOErrno, ""))
@@ -321,7 +321,7 @@ func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string)
 	switch {
 	case c.IOErrno == 0:
 		return say(cannotTell, "stopped without an error, so it has not tried to reach %v", v.Key)
-	case !connection(c.IOErrno):
+	case !topology.ConnectionError(c.IOErrno):
 		return say(cannotTell, "stopped (%s), which is no failure to connect", failure(c.IOErrno, ""))
 	case !c.IOSince.IsZero() && !v.Probe.Answered.Before(c.IOSince):
 		return say(cannotTell, "stopped (%s), and was so already while %v still answered", failure(c.IOErrno, ""), v.Key)
@@ -332,21 +332,9 @@ func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string)
 // shutdownInProgress is what a server that goes down tells those who come.
 const shutdownInProgress = 1053
 
-// connection tells the errors of a client that could not reach a server, or lost it, from those that a server sends. 2026 (TLS) is not
-// among them: a certificate that expired gives it as well as a host that dies during the handshake.
-func connection(errno int) bool {
-	switch errno {
-	case 2002, 2003, 2005, 2006, 2013, 2055: // socket, host, name, gone away, lost, lost with the cause
-		return true
-	case 1158, 1159, 1160, 1161: // the replica's own network layer: read, read timeout, write, write timeout
-		return true
-	}
-	return false
-}
-
 // cannotConnect says that a receiver wants to and can't, for whatever reason.
 func cannotConnect(c topology.Channel) bool {
-	return c.IO == topology.Connecting || c.IO == topology.Stopped && connection(c.IOErrno)
+	return c.IO == topology.Connecting || c.IO == topology.Stopped && topology.ConnectionError(c.IOErrno)
 }
 
 // late is how much further behind than its configured delay and the threshold a channel is; 0 when it is not, or does not know.

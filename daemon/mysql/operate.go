@@ -111,6 +111,13 @@ func (s *Servers) do(ctx context.Context, step plan.Step) (err error) {
 	return nil
 }
 
+// query is that of the connection, with the points at which tests kill the daemon.
+func (t *site) query(ctx context.Context, q statement, args ...any) ([]row, error) {
+	t.s.crash.point(q)
+	defer t.s.crash.point(q)
+	return t.conn.query(ctx, q, args...)
+}
+
 // look reads positions and channels anew.
 func (t *site) look(ctx context.Context) error {
 	r, err := t.one(ctx, t.dialect.poll)

@@ -39,6 +39,7 @@ type Servers struct {
 	user    string
 	secret  string
 	servers map[topology.Key]*server
+	crash   crash
 }
 
 // server is what is kept of one of them between probes. Whoever holds turn may use the rest.

@@ -69,6 +69,10 @@ db2 of=c rw exec=db1:1-100`, chosen, "repoint db3 db2"},
 db1 down of=c
 db2 of=c rw exec=db1:1-100
   db3 io=no`, moving, "repoint db3 db2"},
+		{"the same, and it keeps the error of the receiver that was stopped", `
+db1 down of=c
+db2 of=c rw exec=db1:1-100
+  db3 ioerr=2003 io=no`, moving, "repoint db3 db2"},
 		{"everybody is moved", `
 db1 down of=c
 db2 of=c rw exec=db1:1-100
@@ -77,6 +81,10 @@ db2 of=c rw exec=db1:1-100
 db1 of=c
   db2 io=no
   db3 io=no`, begun, "start_receiver db2; start_receiver db3; wait: db1:3306 answers again before anybody was promoted: the replicas go back to it"},
+		{"the same, and its replicas keep the error of their receivers", `
+db1 of=c
+  db2 ioerr=2003 io=no
+  db3`, begun, "start_receiver db2; wait: db1:3306 answers again before anybody was promoted: the replicas go back to it"},
 		{"it answers, and all receive again", `
 db1 of=c
   db2

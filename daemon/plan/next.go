@@ -238,7 +238,7 @@ func (w world) suspected(e Episode) Decision {
 		c := r.ChannelFrom(e.Failed)
 		switch {
 		case r.MultiSource():
-		case c.IO == topology.Stopped && c.IOErrno == 0 && slices.Contains(e.Witnesses, r.Key):
+		case c.Halted() && slices.Contains(e.Witnesses, r.Key):
 			halfway.Steps = append(halfway.Steps, Step{Kind: StartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Failed},
 				Why: "its receiver was stopped to be started anew, and whoever did that did not come to the second half"})
 		case c.IO != topology.Running:
@@ -529,7 +529,7 @@ func (e *Episode) lose(k topology.Key, why string) {
 func (w world) move(r, source topology.Server, failed topology.Key, e Episode) (*Step, string) {
 	c := r.ChannelFrom(failed)
 	if c == nil { // repointed, and killed before it was started?
-		if c = r.ChannelFrom(source.Key); c == nil || r.MultiSource() || c.IO != topology.Stopped || c.IOErrno != 0 || !slices.Contains(e.Witnesses, r.Key) {
+		if c = r.ChannelFrom(source.Key); c == nil || r.MultiSource() || !c.Halted() || !slices.Contains(e.Witnesses, r.Key) {
 			return nil, ""
 		}
 	}
@@ -582,7 +582,7 @@ func (w world) undo(e Episode) Decision {
 	}
 	d := Decision{Episode: &e, Wait: fmt.Sprintf("%v answers again before anybody was promoted: the replicas go back to it", e.Failed)}
 	for _, r := range w.Snapshot.Servers { // also a candidate that was to fetch from another what it lacked
-		if c := r.Channel(); r.Up() && c != nil && c.IO == topology.Stopped && c.IOErrno == 0 && slices.Contains(e.Witnesses, r.Key) {
+		if c := r.Channel(); r.Up() && c != nil && c.Halted() && slices.Contains(e.Witnesses, r.Key) {
 			d.Steps = append(d.Steps, Step{Kind: StartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: c.Source},
 				Why: fmt.Sprintf("%v answers again", e.Failed)})
 		}
@@ -653,7 +653,7 @@ func (w world) startLeft(d *Decision, e Episode) {
 		case v == nil:
 		case !v.Up() || d.acts(k):
 			e.Left = append(e.Left, k)
-		case v.ChannelFrom(e.Failed) != nil && !v.MultiSource() && v.ChannelFrom(e.Failed).IO == topology.Stopped && v.ChannelFrom(e.Failed).IOErrno == 0:
+		case v.ChannelFrom(e.Failed) != nil && !v.MultiSource() && v.ChannelFrom(e.Failed).Halted():
 			e.Left = append(e.Left, k)
 			d.Steps = append(d.Steps, Step{Kind: StartReceiver, At: k, Expect: Expect{UUID: v.Instance.UUID, Source: e.Failed},
 				Why: fmt.Sprintf("it was stopped when %v seemed dead, and out of reach when the others were started again", e.Failed)})
@@ -725,7 +725,7 @@ func (w world) intermediate(e Episode) Decision {
 	if v := w.Snapshot.Server(e.Failed); v == nil || v.Up() {
 		d := Decision{Episode: &e}
 		for _, r := range w.followers(e.Candidate) {
-			if c := r.ChannelFrom(e.Candidate); slices.Contains(e.Witnesses, r.Key) && !r.MultiSource() && c.IO == topology.Stopped && c.IOErrno == 0 {
+			if c := r.ChannelFrom(e.Candidate); slices.Contains(e.Witnesses, r.Key) && !r.MultiSource() && c.Halted() {
 				d.Steps = append(d.Steps, Step{Kind: StartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Candidate},
 					Why: "it was moved, and not started yet"})
 			}

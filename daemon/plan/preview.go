@@ -148,7 +148,7 @@ func Pretend(s *topology.Snapshot, step Step) {
 				c.IO, c.IOErrno = reaches(c.Source), 0
 			})
 		case StopReceiver:
-			channels(func(c *topology.Channel) { c.IO, c.IOErrno, c.IOError = topology.Stopped, 0, "" })
+			channels(func(c *topology.Channel) { c.IO = topology.Stopped }) // its last error stays
 		case StartApplier:
 			channels(func(c *topology.Channel) { c.SQL = topology.Running })
 		case AwaitApplied:

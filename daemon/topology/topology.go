@@ -91,6 +91,24 @@ func (c Channel) Drained(executed gtid.Set) bool {
 	return executed.Contains(c.Received)
 }
 
+// Halted says that the receiver stands still and would go on if it was started: it was stopped, by somebody or after it had failed to reach
+// its source. A server keeps the last error of a receiver that is stopped, and of one that was given another source meanwhile.
+func (c Channel) Halted() bool {
+	return c.IO == Stopped && (c.IOErrno == 0 || ConnectionError(c.IOErrno))
+}
+
+// ConnectionError tells the errors of a client that could not reach a server, or lost it, from those that a server sends. 2026 (TLS) is not
+// among them: a certificate that expired gives it as well as a host that dies during the handshake.
+func ConnectionError(errno int) bool {
+	switch errno {
+	case 2002, 2003, 2005, 2006, 2013, 2055: // socket, host, name, gone away, lost, lost with the cause
+		return true
+	case 1158, 1159, 1160, 1161: // the replica's own network layer: read, read timeout, write, write timeout
+		return true
+	}
+	return false
+}
+
 // ThreadState is what a server says of a replication thread.
 type ThreadState string
 

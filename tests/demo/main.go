@@ -149,9 +149,15 @@ func (d demo) check(ctx context.Context, l *lab.Lab, daemon *lab.Daemon, w *lab.
 		return errors.Join(failed, err)
 	}
 	d.tell(e, struck)
-	after, err := daemon.Cluster(ctx, promoted.Key.String())
-	if err != nil {
-		return errors.Join(failed, err)
+	var after api.Cluster
+	for range 30 { // until the daemon's next look, a second at most, it draws receivers as they were when they had just been moved
+		if after, err = daemon.Cluster(ctx, promoted.Key.String()); err != nil {
+			return errors.Join(failed, err)
+		}
+		if !strings.Contains(after.Drawing, "connecting") {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 	d.say("\nThe topology now:\n\n%s", indent(after.Drawing))
 	if !strings.Contains(after.Drawing, promoted.Key.Host) {

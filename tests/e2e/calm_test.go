@@ -36,23 +36,7 @@ func TestPrimaryAtMaxConnections(t *testing.T) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
 		f.must(f.primary.Exec(f.ctx, "SET GLOBAL max_connections=10"))
 		f.must(f.api.Kill()) // a daemon that comes new finds every place taken
-		db, err := sql.Open("mysql", f.primary.DSN(lab.AppUser, lab.AppPassword))
-		f.must(err)
-		defer db.Close()
-		for range 12 {
-			c, err := db.Conn(f.ctx)
-			if err != nil {
-				break
-			}
-			defer c.Close()
-		}
-		for range 4 { // the place that is kept for administrators, as the daemon is one
-			c, err := f.primary.DB().Conn(f.ctx)
-			if err != nil {
-				break
-			}
-			defer c.Close()
-		}
+		f.takeAllConnections()
 		f.must(f.api.Restart(f.ctx))
 		f.await("the finding names it", func() bool {
 			fs, err := f.api.Findings(f.ctx, "")
@@ -68,6 +52,25 @@ func TestPrimaryAtMaxConnections(t *testing.T) {
 		})
 		f.during(4*time.Second, "nobody is promoted", func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
 	})
+}
+
+// takeAllConnections takes every place that the primary has for clients, and those that it keeps for administrators, as the daemon is one.
+// Places of connections that ended a moment ago become free one after the other, so it goes on until nobody has been let in for a second.
+func (f *fleet) takeAllConnections() {
+	f.Helper()
+	app, err := sql.Open("mysql", f.primary.DSN(lab.AppUser, lab.AppPassword))
+	f.must(err)
+	f.Cleanup(func() { app.Close() })
+	for full := time.Now(); time.Since(full) < time.Second; time.Sleep(20 * time.Millisecond) {
+		for _, db := range []*sql.DB{app, f.primary.DB()} {
+			c, err := db.Conn(f.ctx)
+			if err != nil {
+				continue
+			}
+			f.Cleanup(func() { c.Close() })
+			full = time.Now()
+		}
+	}
 }
 
 func TestAppliersStoppedAndAReplicaDead(t *testing.T) {

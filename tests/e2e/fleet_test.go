@@ -53,6 +53,11 @@ type fleet struct {
 // start makes a primary with n replicas, and lets a daemon find them from one of them.
 func start(t *testing.T, l *lab.Lab, spec lab.Spec, n int) *fleet {
 	t.Helper()
+	return startWith(t, l, spec, n, lab.DaemonSpec{Binary: binary})
+}
+
+func startWith(t *testing.T, l *lab.Lab, spec lab.Spec, n int, daemon lab.DaemonSpec) *fleet {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bound)
 	t.Cleanup(cancel)
 	f := &fleet{T: t, ctx: ctx, lab: l}
@@ -62,7 +67,8 @@ func start(t *testing.T, l *lab.Lab, spec lab.Spec, n int) *fleet {
 		seed = f.replicas[0].Key
 	}
 	var err error
-	f.api, err = l.StartDaemon(ctx, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{seed}, Config: policy})
+	daemon.Seeds, daemon.Config = []topology.Key{seed}, policy
+	f.api, err = l.StartDaemon(ctx, daemon)
 	f.must(err)
 	t.Cleanup(func() {
 		if t.Failed() || os.Getenv("ORCHESTRATOR_E2E_LOG") != "" {

@@ -1,8 +1,9 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -10,45 +11,91 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// The daemon is killed at every moment of a failover, started again, and the failover must complete: never two servers that take writes,
-// nothing lost. The moments lie a few milliseconds apart, from the death of the primary until after the last replica has moved; a failover
-// without a kill takes some 100 ms of them. ORCHESTRATOR_SWEEP sets how many.
-func TestDaemonKilledInTheMiddle(t *testing.T) {
-	moments := 4
-	if n, err := strconv.Atoi(os.Getenv("ORCHESTRATOR_SWEEP")); err == nil && n > 0 {
-		moments = n
+// The daemon is killed just before, and just after, each statement by which a failover changes a server: at the boundaries of all steps, and
+// in the middle of each. Started again, it must complete the failover: never two servers that take writes, nothing lost. Without
+// ORCHESTRATOR_SWEEP=all only some of these points are tried.
+func TestDaemonKilledAtEveryStatement(t *testing.T) {
+	crasher, err := lab.BuildToCrash(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
+	stride := 5
+	if os.Getenv("ORCHESTRATOR_SWEEP") == "all" {
+		stride = 1
+	}
+	// More points than a failover of three servers has; the sweep ends with the first that is not reached.
+	const most = 60
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
-		span := 150 * time.Millisecond
-		if flavor == lab.MySQL {
-			span = 300 * time.Millisecond
-		}
-		for n := range moments {
-			after := span * time.Duration(n) / time.Duration(moments)
-			t.Run(after.String(), func(t *testing.T) {
-				f := start(t, l, lab.Spec{Flavor: flavor, Semisync: true}, 2)
-				time.Sleep(500 * time.Millisecond) // what it found is on record after a fifth of a second: a daemon that never knew a replica can't ask it
-				w := lab.Write(f.ctx, 1, append(f.replicas, f.primary)...)
-				f.must(w.AwaitRows(f.ctx, 50))
-				f.must(f.primary.Kill())
-				time.Sleep(after)
-				f.must(f.api.Kill())
-				stages := 0
-				for _, r := range f.replicas {
-					if !f.readOnly(r) {
-						stages++
-					}
+		for point := 1; point <= most; point += stride {
+			reached := false
+			t.Run(fmt.Sprint(point), func(t *testing.T) { reached = killedAt(t, l, flavor, crasher, point) })
+			if err := l.Reset(); err != nil {
+				t.Fatal(err)
+			}
+			if t.Failed() {
+				return
+			}
+			if !reached {
+				if point < 10 {
+					t.Errorf("point %d was never reached: so few statements are no failover", point)
 				}
-				f.must(f.api.Restart(f.ctx))
-				f.must(w.AwaitAnother(f.ctx, f.primary))
-				f.must(w.AwaitRows(f.ctx, 20))
-				primary := w.Last()
-				w.Stop()
-				f.settled(primary)
-				f.nothingLost(w, primary)
-				t.Logf("killed %v after the primary, %d opened by then", after, stages)
-				f.must(l.Reset())
-			})
+				return
+			}
 		}
+		t.Errorf("point %d was reached: a failover never ends", most)
 	})
+}
+
+func killedAt(t *testing.T, l *lab.Lab, flavor topology.Flavor, crasher string, point int) (reached bool) {
+	f := startWith(t, l, lab.Spec{Flavor: flavor, Semisync: true}, 2, lab.DaemonSpec{Binary: crasher, CrashAt: point})
+	time.Sleep(500 * time.Millisecond) // what it found is on record after a fifth of a second: a daemon that never knew a replica can't ask it
+	w := lab.Write(f.ctx, 1, append(f.replicas, f.primary)...)
+	f.must(w.AwaitRows(f.ctx, 50))
+	writable, stop := f.countWritable()
+	f.must(f.primary.Kill())
+	f.await("the daemon dies, or ends the failover", func() bool {
+		if f.api.Pid() == 0 {
+			reached = true
+			return true
+		}
+		es, err := f.api.Episodes(f.ctx, "", "false")
+		return err == nil && len(es) > 0
+	})
+	if reached {
+		f.must(f.api.Restart(f.ctx))
+	}
+	f.must(w.AwaitAnother(f.ctx, f.primary))
+	f.must(w.AwaitRows(f.ctx, 20))
+	primary := w.Last()
+	w.Stop()
+	f.settled(primary)
+	f.nothingLost(w, primary)
+	stop()
+	if n := *writable; n > 1 {
+		t.Errorf("%d servers took writes at the same time", n)
+	}
+	return reached
+}
+
+// countWritable watches how many replicas take writes at the same time, until it is stopped; then the most that was seen can be read.
+func (f *fleet) countWritable() (most *int, stop func()) {
+	ctx, cancel := context.WithCancel(f.ctx)
+	most, done := new(int), make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			n := 0
+			for _, r := range f.replicas {
+				if ro, err := r.ReadOnly(ctx); err == nil && !ro {
+					n++
+				}
+			}
+			*most = max(*most, n)
+			select {
+			case <-ctx.Done():
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	return most, func() { cancel(); <-done }
 }

@@ -21,6 +21,8 @@ type DaemonSpec struct {
 	Seeds  []topology.Key
 	// Config is TOML that stands after what is written here (http, servers, backend; the section discovery is open): "" allows recoveries in every cluster.
 	Config string
+	// CrashAt kills the daemon's first life at this point of a recovery, see BuildToCrash; 0 is never.
+	CrashAt int
 }
 
 // everything is what a daemon is allowed where nobody says otherwise.
@@ -44,9 +46,16 @@ type Daemon struct {
 	binary string
 }
 
-// Build makes the programs anew and returns the path of the daemon's.
-func Build(ctx context.Context, dir string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", dir+"/", "orchestrator/cmd/orchestrator")
+// Build makes the program anew and returns its path.
+func Build(ctx context.Context, dir string) (string, error) { return build(ctx, dir) }
+
+// BuildToCrash makes one that can be told to kill itself before or after any statement by which a recovery changes a server.
+func BuildToCrash(ctx context.Context, dir string) (string, error) {
+	return build(ctx, dir, "-tags=crash")
+}
+
+func build(ctx context.Context, dir string, flags ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-trimpath"}, flags...), "-o", dir+"/", "orchestrator/cmd/orchestrator")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build orchestrator: %w: %s", err, tail(string(out)))
@@ -98,11 +107,16 @@ seeds = [%s]
 	l.mu.Lock()
 	l.daemons = append(l.daemons, d)
 	l.mu.Unlock()
+	if spec.CrashAt > 0 {
+		return d, d.start(ctx, "/usr/bin/env", fmt.Sprintf("ORCHESTRATOR_CRASH_AT=%d", spec.CrashAt), d.binary)
+	}
 	return d, d.Restart(ctx)
 }
 
 // Restart starts a daemon that has ended; what it remembers is still there. It returns when the daemon is ready.
-func (d *Daemon) Restart(ctx context.Context) error {
+func (d *Daemon) Restart(ctx context.Context) error { return d.start(ctx, d.binary) }
+
+func (d *Daemon) start(ctx context.Context, program string, args ...string) error {
 	if d.Pid() != 0 {
 		return fmt.Errorf("start %s: it runs", d.what)
 	}
@@ -111,7 +125,7 @@ func (d *Daemon) Restart(ctx context.Context) error {
 		return err
 	}
 	defer output.Close()
-	if err := d.run("", output, d.binary, "serve", "--config", d.ConfigFile); err != nil {
+	if err := d.run("", output, program, append(args, "serve", "--config", d.ConfigFile)...); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)

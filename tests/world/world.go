@@ -58,6 +58,7 @@ type Server struct {
 	Source     int // number of its source, -1 when it has none
 	IO         bool
 	Connected  bool // the IO thread has a connection
+	IOErrno    int  // of the last connection that could not be made; a stopped IO thread keeps it
 	SQL        bool
 	SQLErrno   int
 	Rule       topology.Rule
@@ -191,9 +192,9 @@ func (w *World) connect(v *Server) {
 	}
 	s := w.Servers[v.Source]
 	if s.Health == Dead {
-		v.Connected = false
+		v.Connected, v.IOErrno = false, 2003
 	} else if s.Health == Alive && w.Reaches(v.N, s.N) {
-		v.Connected = true
+		v.Connected, v.IOErrno = true, 0
 	}
 }
 
@@ -258,8 +259,9 @@ func (w *World) instance(v *Server) *topology.Instance {
 	case v.Connected:
 		c.IO = topology.Running
 	case v.IO:
-		c.IO, c.IOErrno = topology.Connecting, 2003
+		c.IO = topology.Connecting
 	}
+	c.IOErrno = v.IOErrno
 	if v.SQL && v.SQLErrno == 0 {
 		c.SQL = topology.Running
 	}
