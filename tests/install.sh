@@ -26,6 +26,7 @@ need mariadbd mariadb-server
 need debootstrap debootstrap
 need promtool prometheus
 need iptables-restore iptables
+need haproxy haproxy
 need gcc gcc
 [ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
 
