@@ -29,7 +29,11 @@ const MaxConfiguration = 1 << 20
 // Check says what is wrong with a configuration. With want, the one that Render would write counts too: members, agent, socket and daemons are
 // compared, and backends that hold no member are left alone. Without it every backend in TCP mode counts as a pair's.
 func Check(file, text string, want *Values) []Complaint {
-	c := &checker{file: file, want: want, told: map[string]bool{}}
+	c := &checker{file: file, told: map[string]bool{}}
+	if want != nil {
+		v, _ := want.normal() // what is wrong with it, Render says
+		c.want = &v
+	}
 	if len(text) > MaxConfiguration {
 		c.complain(1, fmt.Sprintf("longer than %d bytes", MaxConfiguration), "nobody read it", "check the file that HAProxy really loads")
 		return c.out
@@ -270,6 +274,10 @@ func (c *checker) pair(p proxy) {
 func (c *checker) server(s server, asksAgent bool, agents map[string]string) {
 	at := func(key string) int { return s.set[key].at }
 	has := func(key string) bool { _, ok := s.set[key]; return ok }
+	name := ServerName(s.address)
+	if c.want != nil && asksAgent && s.name != name && slices.Contains(c.want.Members, s.address) {
+		c.complain(s.at, fmt.Sprintf("the check asks for %q, the name of the server, and the agent knows this member as %q", s.name, name), "the member is never up", "server "+name+" "+s.address)
+	}
 	host, port := "HOST", "PORT"
 	if c.want != nil {
 		host, port, _ = net.SplitHostPort(c.want.Agent)
@@ -290,18 +298,21 @@ func (c *checker) server(s server, asksAgent bool, agents map[string]string) {
 	agent := has("agent-check")
 	if !agent {
 		c.complain(s.at, "no agent-check", "a member that returns is served before it has caught up: measured, within 0.5 to 2.8 s, and stale for 20 to 45 s",
-			fmt.Sprintf("agent-check agent-addr %s agent-port %s agent-inter 250ms agent-send \"%s\\n\"", host, port, s.name))
+			fmt.Sprintf("agent-check agent-addr %s agent-port %s agent-inter 250ms agent-send \"%s\\n\"", host, port, name))
 	} else {
 		to := net.JoinHostPort(s.agentHost(), s.set["agent-port"].value)
 		if c.want != nil && to != c.want.Agent {
 			c.complain(s.at, fmt.Sprintf("the agent is asked at %s, and the daemon answers at %s (haproxy.agent)", to, c.want.Agent), "nobody answers, and nobody is served", fmt.Sprintf("agent-addr %s agent-port %s", host, port))
 		}
 		if !has("agent-send") {
-			c.complain(s.at, "no agent-send", "the agent isn't told which member is meant, and answers: down #unknown member", fmt.Sprintf("agent-send \"%s\\n\"", s.name))
+			c.complain(s.at, "no agent-send", "the agent isn't told which member is meant, and answers: down #unknown member", fmt.Sprintf("agent-send \"%s\\n\"", name))
 		} else {
 			sent := to + s.set["agent-send"].value
 			if other := agents[sent]; other != "" {
-				c.complain(at("agent-send"), fmt.Sprintf("servers %s and %s ask the agent for the same member", other, s.name), "both are up, or neither is", fmt.Sprintf("agent-send \"%s\\n\"", s.name))
+				c.complain(at("agent-send"), fmt.Sprintf("servers %s and %s ask the agent for the same member", other, s.name), "both are up, or neither is", fmt.Sprintf("agent-send \"%s\\n\"", name))
+			}
+			if got := strings.TrimSpace(s.set["agent-send"].value); c.want != nil && got != name {
+				c.complain(at("agent-send"), fmt.Sprintf("the agent is asked for %q, and knows this member as %q", got, name), "it answers: down #unknown member", fmt.Sprintf("agent-send \"%s\\n\"", name))
 			}
 			agents[sent] = s.name
 		}

@@ -59,37 +59,9 @@ func Render(v Values) (string, error) {
 	if !slices.Contains(Versions[:], v.Version) {
 		bad("version %q: there is a configuration for %s", v.Version, strings.Join(Versions[:], " and "))
 	}
-	for _, a := range []struct {
-		what    string
-		address *string
-		connect bool
-	}{{"where HAProxy serves the backend", &v.Database, false}, {"where HAProxy serves the API", &v.HTTP, false}, {"the agent's address", &v.Agent, true}} {
-		if err := address(a.address, a.connect); err != nil {
-			bad("%s: %w", a.what, err)
-		}
-	}
-	v.Members, v.Daemons = slices.Clone(v.Members), slices.Clone(v.Daemons)
-	if len(v.Members) == 0 {
-		bad("no member of the pair is named")
-	}
-	names := map[string]bool{}
-	once := func(a string) {
-		if names[a] {
-			bad("%s is there twice", a)
-		}
-		names[a] = true
-	}
-	for i := range v.Members {
-		if err := address(&v.Members[i], true); err != nil {
-			bad("member: %w", err)
-		}
-		once("member " + v.Members[i])
-	}
-	for i := range v.Daemons {
-		if err := address(&v.Daemons[i].Address, true); err != nil {
-			bad("daemon: %w", err)
-		}
-		once("daemon " + v.Daemons[i].Address)
+	v, err := v.normal()
+	if err != nil {
+		problems = append(problems, err)
 	}
 	if v.CA == "" {
 		v.CA = "@system-ca"
@@ -108,11 +80,41 @@ func Render(v Values) (string, error) {
 		start = "init-state fully-down"
 	}
 	var b strings.Builder
-	err := configuration.Execute(&b, struct {
+	err = configuration.Execute(&b, struct {
 		Values
 		Backend, AgentHost, AgentPort, Start string
 	}{v, Backend, host, port, start})
 	return b.String(), err
+}
+
+// normal has each address as HAProxy is to connect to it, or to listen there.
+func (v Values) normal() (Values, error) {
+	var problems []error
+	fix := func(what string, a *string, connect bool) {
+		if err := address(a, connect); err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", what, err))
+		}
+	}
+	fix("where HAProxy serves the backend", &v.Database, false)
+	fix("where HAProxy serves the API", &v.HTTP, false)
+	fix("where the agent answers", &v.Agent, true)
+	v.Members, v.Daemons = slices.Clone(v.Members), slices.Clone(v.Daemons)
+	if len(v.Members) == 0 {
+		problems = append(problems, errors.New("no member of the pair is named"))
+	}
+	for i := range v.Members {
+		fix("member", &v.Members[i], true)
+		if slices.Contains(v.Members[:i], v.Members[i]) {
+			problems = append(problems, fmt.Errorf("member %s is there twice", v.Members[i]))
+		}
+	}
+	for i := range v.Daemons {
+		fix("daemon", &v.Daemons[i].Address, true)
+		if slices.ContainsFunc(v.Daemons[:i], func(d Daemon) bool { return d.Address == v.Daemons[i].Address }) {
+			problems = append(problems, fmt.Errorf("daemon %s is there twice", v.Daemons[i].Address))
+		}
+	}
+	return v, errors.Join(problems...)
 }
 
 var hostname = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,253}$`)

@@ -58,6 +58,8 @@ func parse(text string) (sections []section, open []int) {
 	return sections, open
 }
 
+var escaped = strings.NewReplacer("n", "\n", "r", "\r", "t", "\t")
+
 // split makes words of a line as HAProxy does: blanks part them, # begins a comment, quotes and backslashes protect.
 func split(raw string) (words []string, closed bool) {
 	var b strings.Builder
@@ -77,7 +79,7 @@ func split(raw string) (words []string, closed bool) {
 		case c == '\\' && quote != '\'' && i+1 < len(raw):
 			i++
 			word = true
-			b.WriteByte(raw[i])
+			b.WriteString(escaped.Replace(raw[i : i+1]))
 		case quote != 0:
 			b.WriteByte(c)
 		case c == '"' || c == '\'':

@@ -52,17 +52,28 @@ const (
 )
 
 // Version of the HAProxy that runs.
-func (r Runtime) Version(ctx context.Context) (string, error) {
+func (r Runtime) Version(ctx context.Context) (string, error) { return r.info(ctx, "Version") }
+
+// Pid of the process that answers: another one after a reload.
+func (r Runtime) Pid(ctx context.Context) (int, error) {
+	text, err := r.info(ctx, "Pid")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(text)
+}
+
+func (r Runtime) info(ctx context.Context, key string) (string, error) {
 	answer, err := r.ask(ctx, "show info")
 	if err != nil {
 		return "", err
 	}
 	for line := range strings.Lines(answer) {
-		if v, ok := strings.CutPrefix(line, "Version: "); ok {
+		if v, ok := strings.CutPrefix(line, key+": "); ok {
 			return strings.TrimSpace(v), nil
 		}
 	}
-	return "", fmt.Errorf("ask HAProxy at %s for its version: it doesn't say; does something else listen there?", r.Socket)
+	return "", fmt.Errorf("ask HAProxy at %s for its %s: it doesn't say; does something else listen there?", r.Socket, key)
 }
 
 // Servers are those of one backend, or of all where backend is "".
