@@ -407,8 +407,27 @@ func (w world) promote(d *Decision, e *Episode, c choice) {
 		d.Wait = fmt.Sprintf("%v has been silent for %s; another is promoted after %s", e.Failed, silent.Round(time.Millisecond), w.Thresholds.Silence)
 		return
 	}
-	d.Steps = append(d.Steps, Step{Kind: Promote, At: cand.Key, Why: e.Why,
-		Expect: Expect{UUID: cand.Instance.UUID, Executed: c.need, NotFrom: e.Failed}})
+	if other := w.openedBeside(*e); other != nil {
+		e.Blocked = fmt.Sprintf("%v takes writes already, opened by somebody else, and lacks %d transactions that others of its cluster have: to promote %v beside it would split the cluster",
+			other.Key, other.Instance.Executed.Missing(c.need), cand.Key)
+		d.Refused, d.Wait = append(d.Refused, e.Blocked), e.Blocked
+		return
+	}
+	expect := Expect{UUID: cand.Instance.UUID, Executed: c.need, NotFrom: e.Failed}
+	if ch := cand.Channel(); ch != nil { // one that somebody moved meanwhile follows whom he promoted
+		expect.Source = ch.Source.Attached()
+	}
+	d.Steps = append(d.Steps, Step{Kind: Promote, At: cand.Key, Why: e.Why, Expect: expect})
+}
+
+// openedBeside is a server of the cluster that takes writes, and was not opened by us: by another daemon, on the other side of a split, or by hand.
+func (w world) openedBeside(e Episode) *topology.Server {
+	for _, v := range w.Snapshot.Servers {
+		if v.Up() && v.Key != e.Failed && v.Key != e.Candidate && !slices.Contains(e.Abandoned, v.Key) && len(v.Instance.Channels) == 0 && !v.Instance.ReadOnly {
+			return &v
+		}
+	}
+	return nil
 }
 
 // silence is how long the server has been silent; for ever, when it has proved that it is dead.
