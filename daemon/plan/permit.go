@@ -129,7 +129,7 @@ func (s Standing) outranks(self Standing) bool {
 // objection is why the word of a peer is not enough for agreement; "" when it is.
 func (c Claim) objection(p Peer) string {
 	switch {
-	case !p.Answered && c.excuses(p):
+	case !p.Answered && Excused(c, p):
 		return ""
 	case !p.Answered && p.Why != "":
 		return fmt.Sprintf("%s does not answer (%s)", p.Name, p.Why)
@@ -148,9 +148,9 @@ func (c Claim) objection(p Peer) string {
 	return ""
 }
 
-// excuses says that a silent peer stopped in order: its farewell is on record here, and with everybody who answers. Whoever is silent besides
+// Excused says that a silent peer stopped in order: its farewell is on record here, and with everybody who answers. Whoever is silent besides
 // objects by that, or is excused in the same way.
-func (c Claim) excuses(p Peer) bool {
+func Excused(c Claim, p Peer) bool {
 	if p.Standing.Name == "" || !slices.Contains(c.Self.Farewells, p.Standing.Name) {
 		return false
 	}
