@@ -17,8 +17,8 @@ import (
 
 // The advisory lock of a server is 'orchestrator'. Its holder tells its term, where no table and no performance_schema is needed to read it, by
 // more locks: one 'orchestrator.term.N' for each bit that is set, and last 'orchestrator.term', which says that they are all there. So a
-// contender knows whether it faces a daemon that it has replaced (then it ends that session, which fences a frozen or cut off daemon too), or
-// one that has replaced it.
+// contender knows whether it faces a daemon that it has replaced (then, after some patience, it ends that session, which fences a frozen or cut off
+// daemon too), or one that has replaced it.
 
 // ErrLocked says that another session, of another daemon, is at work at the server. Nothing was changed.
 type ErrLocked struct {
@@ -111,6 +111,9 @@ func (s *Servers) lock(ctx context.Context, c *conn, k topology.Key, term int64)
 			return "", err
 		}
 		if r.get("got") == "1" {
+			s.mu.Lock()
+			delete(s.others, k)
+			s.mu.Unlock()
 			return r.get("id"), nil
 		}
 		holder, theirs, err := c.holder(ctx)
@@ -148,10 +151,28 @@ func (s *Servers) respect(k topology.Key, holder string, theirs, term int64) str
 		return "a daemon that is alone waits"
 	case theirs == 0:
 		return "it does not tell its term"
-	case theirs < term:
+	case theirs < term && s.watched(k, holder) >= s.o.Patience:
 		return ""
+	case theirs < term:
+		return fmt.Sprintf("its daemon was replaced, and is given %s to end", s.o.Patience)
 	}
 	return fmt.Sprintf("a daemon of term %d gives way", term)
+}
+
+// sighting is a session that was seen to hold a lock.
+type sighting struct {
+	id    string
+	since time.Time
+}
+
+// watched is for how long the same session has been seen to hold the lock of a server.
+func (s *Servers) watched(k topology.Key, id string) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.others[k].id != id {
+		s.others[k] = sighting{id, time.Now()}
+	}
+	return time.Since(s.others[k].since)
 }
 
 func (s *Servers) breakLock(ctx context.Context, c *conn, k topology.Key, holder string, theirs, term int64) error {
