@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -27,25 +28,36 @@ type Options struct {
 	// TTL is how long the row must stand still before another takes it; default backend.LeaseTTL. The same for all daemons of a backend.
 	TTL time.Duration
 	// Tick is the time from beat to beat, and from look to look; default a fifth of the TTL, at most a quarter.
-	Tick       time.Duration
+	Tick time.Duration
+	// Highest is the highest term that this daemon knew in its former life, and Remember keeps one for the next life: terms rise although the
+	// backend went back in time and everybody was started anew. Remember is asked before a term is used, and one that it can't keep is not used.
+	Highest  int64
+	Remember func(term int64) error // nil: nothing is kept
+
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: no metrics
 }
 
 // Lease takes part in who leads.
 type Lease struct {
-	lease   backend.Lease
-	id      string
-	ttl     time.Duration
-	tick    time.Duration
-	logger  *slog.Logger
-	failed  prometheus.Counter
-	started prometheus.Counter
+	lease    backend.Lease
+	id       string
+	ttl      time.Duration
+	tick     time.Duration
+	logger   *slog.Logger
+	failed   prometheus.Counter
+	started  prometheus.Counter
+	remember func(term int64) error
+	asked    chan chan error // for a step-down
 
 	// Of Run alone:
+	kept  int64     // the highest term that is kept for the next life
+	aside time.Time // until then a free lease is left to others
 	beat  int64     // the last one tried, confirmed or not; it never starts again
 	since time.Time // row was seen first
 	bad   bool      // the last call failed
+
+	forgetful bool // the last term could not be kept, and this was said
 
 	mu      sync.Mutex
 	row     backend.Hold // as last seen
@@ -65,7 +77,11 @@ type Status struct {
 func New(lease backend.Lease, o Options) *Lease {
 	var unique [6]byte
 	rand.Read(unique[:]) // never fails
-	l := &Lease{lease: lease, id: o.ID + "#" + hex.EncodeToString(unique[:]), ttl: o.TTL, tick: o.Tick, logger: o.Logger}
+	l := &Lease{lease: lease, id: o.ID + "#" + hex.EncodeToString(unique[:]), ttl: o.TTL, tick: o.Tick, logger: o.Logger,
+		highest: o.Highest, kept: o.Highest, remember: o.Remember, asked: make(chan chan error)}
+	if l.remember == nil {
+		l.remember = func(int64) error { return nil }
+	}
 	if l.ttl <= 0 {
 		l.ttl = backend.LeaseTTL
 	}
@@ -119,13 +135,48 @@ func (l *Lease) Run(ctx context.Context, fn func(leading context.Context)) error
 	for {
 		select {
 		case <-ctx.Done():
-			l.leave(ctx, "the daemon stops")
+			_ = l.leave(ctx, "the daemon stops") // that it failed was logged, and costs the next a TTL
 			return nil
 		case <-timer.C:
 		case <-l.over():
+		case done := <-l.asked:
+			done <- l.stepDown(ctx)
 		}
 		timer.Reset(l.turn(ctx, fn))
 	}
+}
+
+// StepDown ends the leadership as planned: what runs under it ends first, then the lease is released, and left to others for a TTL. It returns when
+// the lease is free. It is an error to ask a daemon that does not lead, or that can't reach the lease: then it leads no more, and the others wait for the TTL.
+func (l *Lease) StepDown(ctx context.Context) error {
+	done := make(chan error, 1)
+	select {
+	case l.asked <- done:
+	case <-ctx.Done():
+		return fmt.Errorf("step down: %w", context.Cause(ctx))
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("step down: what runs under the leadership has not ended yet: %w", context.Cause(ctx))
+	}
+}
+
+func (l *Lease) stepDown(ctx context.Context) error {
+	if s := l.Status(); !s.Leading {
+		leader := s.Holder
+		if leader == "" {
+			leader = "nobody, as far as it knows,"
+		}
+		return fmt.Errorf("step down: this daemon does not lead; %s does", leader)
+	}
+	err := l.leave(ctx, "it was asked to step down")
+	l.aside = time.Now().Add(l.ttl)
+	if err != nil {
+		return fmt.Errorf("step down: this daemon leads no more, and could not release the lease, which others take after %s: %w", l.ttl, err)
+	}
+	return nil
 }
 
 // over returns what is closed when fn has returned; nil while it is not running.
@@ -147,7 +198,7 @@ func (l *Lease) turn(ctx context.Context, fn func(context.Context)) time.Duratio
 		l.end("the backend has not confirmed the lease in time")
 		l.watch(ctx, fn)
 	case r.returned():
-		l.leave(ctx, "its work has ended by itself")
+		_ = l.leave(ctx, "its work has ended by itself")
 	default:
 		l.keep(ctx)
 	}
@@ -168,11 +219,15 @@ func (l *Lease) watch(ctx context.Context, fn func(context.Context)) {
 			return
 		}
 		l.see(row)
+		l.note(row.Term, "another daemon leads in it")
 		if !l.takeable() {
 			return
 		}
 	}
 	seen, next := l.row, l.next(max(l.highest, l.row.Term)+1)
+	if !l.note(next.Term, "this daemon does not lead in it, therefore") {
+		return
+	}
 	asked := time.Now()
 	row, err := l.call(ctx, func(ctx context.Context) (backend.Hold, error) { return l.lease.Take(ctx, seen, next) })
 	if err != nil {
@@ -195,10 +250,17 @@ func (l *Lease) next(term int64) backend.Hold {
 	return backend.Hold{Holder: l.id, Term: term, Beat: l.beat}
 }
 
-// takeable says that the row, as last seen, may be replaced: nobody holds it; or we do, by a taking whose answer was lost; or it has
-// stood still for the TTL.
+// takeable says that the row, as last seen, may be replaced: it has stood still for the TTL; or nobody holds it; or we do, by a taking whose answer
+// was lost.
 func (l *Lease) takeable() bool {
-	return l.known && (l.row.Holder == "" || l.row.Holder == l.id || time.Since(l.since) >= l.ttl)
+	if time.Now().Before(l.aside) {
+		return false // it stepped down: it is the others' turn
+	}
+	if !l.known || time.Since(l.since) >= l.ttl {
+		return l.known
+	}
+	// A row that is older than what was seen before comes from a backend that went back in time: somebody may hold what it has forgotten.
+	return l.row.Term >= l.highest && (l.row.Holder == "" || l.row.Holder == l.id)
 }
 
 // see remembers the row. The clock of its standing still starts when the answer is here, and not when it was asked for: it may have moved
@@ -210,6 +272,23 @@ func (l *Lease) see(row backend.Hold) {
 		l.since = time.Now()
 	}
 	l.row, l.known, l.highest = row, true, max(l.highest, row.Term)
+}
+
+// note keeps a term for the next life, and says whether it is kept.
+func (l *Lease) note(term int64, what string) bool {
+	if term <= l.kept {
+		return true
+	}
+	err := l.remember(term)
+	if err == nil {
+		l.kept, l.forgetful = term, false
+		return true
+	}
+	if !l.forgetful {
+		l.logger.Error("a term can't be kept for the next life of this daemon", "term", term, "what", what, "error", err)
+		l.forgetful = true
+	}
+	return false
 }
 
 // keep beats.
@@ -267,9 +346,9 @@ func (l *Lease) end(why string) {
 }
 
 // leave ends the reign and says so in the row, so that the next need not wait. ctx may have ended.
-func (l *Lease) leave(ctx context.Context, why string) {
+func (l *Lease) leave(ctx context.Context, why string) error {
 	if l.reign == nil {
-		return
+		return nil
 	}
 	term := l.row.Term
 	l.end(why)
@@ -282,4 +361,5 @@ func (l *Lease) leave(ctx context.Context, why string) {
 	if err == nil {
 		l.see(row)
 	}
+	return err
 }

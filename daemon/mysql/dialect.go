@@ -39,9 +39,6 @@ var (
  'Rpl_semi_sync_slave_status', 'Rpl_semi_sync_replica_status',
  'Rpl_semi_sync_master_clients', 'Rpl_semi_sync_source_clients')`}
 
-	takeLock    = statement{text: "SELECT GET_LOCK('orchestrator', 1) AS got"}
-	lockHolder  = statement{text: "SELECT IS_USED_LOCK('orchestrator') AS holder"}
-	releaseLock = statement{text: "SELECT RELEASE_LOCK('orchestrator') AS released"}
 	// Nothing that a step asks for may wait long for open transactions.
 	shortWaits = statement{text: "SET SESSION lock_wait_timeout = 1"}
 	longIdle   = statement{text: "SET SESSION wait_timeout = 2147483, SESSION interactive_timeout = 2147483"}

@@ -25,13 +25,6 @@ func (e *ErrExpect) Error() string {
 	return fmt.Sprintf("%s: expected %s, found %s; nothing was changed", e.What, e.Expected, e.Seen)
 }
 
-// ErrLocked says that another session, of another daemon, is at work at the server. Nothing was changed.
-type ErrLocked struct{ Holder string }
-
-func (e *ErrLocked) Error() string {
-	return fmt.Sprintf("connection %s there holds the lock 'orchestrator': another daemon is at work at this server; nothing was changed", e.Holder)
-}
-
 // site is a server during a step: the connection that acts, and what it saw when it began.
 type site struct {
 	*conn
@@ -54,40 +47,52 @@ func (s *Servers) Do(ctx context.Context, step plan.Step) error {
 	return nil
 }
 
-func (s *Servers) do(ctx context.Context, step plan.Step) (err error) {
+func (s *Servers) do(ctx context.Context, step plan.Step) error {
 	if _, err := s.server(step.At); err != nil {
 		return err
+	}
+	if h := s.heldAt(step.At); h != nil {
+		return s.on(ctx, h, func(c *conn) error { return s.step(ctx, c, step) })
 	}
 	c, err := s.connect(ctx, step.At)
 	if err != nil {
 		return err
 	}
 	defer c.close() // which frees the lock as well
-	t := &site{conn: c, s: s, key: step.At}
-	defer func() {
-		var r *refusal
-		if errors.As(err, &r) {
-			r.account = t.known.account
-		}
-	}()
-	lock, err := c.one(ctx, takeLock)
+	term := s.o.Term()
+	id, err := s.lock(ctx, c, step.At, term)
 	if err != nil {
 		return err
 	}
-	if lock.get("got") != "1" {
-		holder, err := c.one(ctx, lockHolder)
-		if err != nil {
-			return err
+	if err := s.step(ctx, c, step); err != nil {
+		if !survives(err) {
+			s.lose(step.At, id)
 		}
-		return &ErrLocked{holder.get("holder")}
-	}
-	if _, err := c.query(ctx, shortWaits); err != nil {
 		return err
 	}
-	if err := t.known.recognise(ctx, c); err != nil {
+	// The lock goes with the connection, but only once the server has noticed that this is closed; the next step is at once.
+	_, _ = c.query(ctx, releasing(term))
+	return nil
+}
+
+// step is what is done at a server, on a connection that holds its lock.
+func (s *Servers) step(ctx context.Context, c *conn, step plan.Step) error {
+	t := &site{conn: c, s: s, key: step.At}
+	err := t.do(ctx, step)
+	if r := (*refusal)(nil); errors.As(err, &r) {
+		r.account = t.known.account
+	}
+	return err
+}
+
+func (t *site) do(ctx context.Context, step plan.Step) error {
+	if _, err := t.query(ctx, shortWaits); err != nil {
 		return err
 	}
-	vars, err := c.named(ctx, askVariables)
+	if err := t.known.recognise(ctx, t.conn); err != nil {
+		return err
+	}
+	vars, err := t.named(ctx, askVariables)
 	if err != nil {
 		return err
 	}
@@ -103,12 +108,7 @@ func (s *Servers) do(ctx context.Context, step plan.Step) (err error) {
 	if err := t.expect(step.Expect); err != nil {
 		return err
 	}
-	if err := t.act(ctx, step); err != nil {
-		return err
-	}
-	// The lock goes with the connection, but only once the server has noticed that this is closed; the next step is at once.
-	_, _ = c.query(ctx, releaseLock)
-	return nil
+	return t.act(ctx, step)
 }
 
 // query is that of the connection, with the points at which tests kill the daemon.

@@ -28,6 +28,11 @@ type Options struct {
 	StepTimeout    time.Duration // one step; 10 s by default
 	Logger         *slog.Logger
 	Daemon         string // who we are, told to servers as program_name
+	// Term is that in which this daemon leads, 0 when it does not; nil: it is alone, and has none. Steps take a server's lock in it.
+	Term func() int64
+	// Patience is how long a daemon of a lower term may hold a server's lock, as seen from here, before its session is ended: the TTL of the lease. One
+	// that lives, on the other side of a split backend, ends its turn within that, and what it did is seen; 0 is 5 s.
+	Patience time.Duration
 }
 
 // Servers are the managed servers, each with a connection that is kept open between probes. Safe for concurrent use.
@@ -40,6 +45,9 @@ type Servers struct {
 	secret  string
 	servers map[topology.Key]*server
 	crash   crash
+	held    map[topology.Key]*hold    // locks that are kept between steps
+	others  map[topology.Key]sighting // who was seen to hold a lock, and since when
+	lost    map[topology.Key][]string // ids of connections that broke while they may have held the lock
 }
 
 // server is what is kept of one of them between probes. Whoever holds turn may use the rest.
@@ -63,7 +71,14 @@ func New(o Options) *Servers {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Servers{o: o, logger: o.Logger, user: o.User, secret: o.Password, servers: map[topology.Key]*server{}}
+	if o.Patience <= 0 {
+		o.Patience = 5 * time.Second
+	}
+	if o.Term == nil {
+		o.Term = func() int64 { return 0 }
+	}
+	return &Servers{o: o, logger: o.Logger, user: o.User, secret: o.Password, servers: map[topology.Key]*server{},
+		held: map[topology.Key]*hold{}, lost: map[topology.Key][]string{}, others: map[topology.Key]sighting{}}
 }
 
 var errClosed = errors.New("the daemon is stopping: its connections are closed")
@@ -129,6 +144,9 @@ func (s *Servers) Close() error {
 	s.closed = true
 	all := s.servers
 	s.servers = map[topology.Key]*server{}
+	for _, h := range s.held {
+		_ = h.conn.wire.Close()
+	}
 	s.mu.Unlock()
 	for _, v := range all {
 		v.drop()

@@ -53,6 +53,15 @@ func TestContinuation(t *testing.T) {
 db1 down of=c
   db2 io=no
   db3 io=no`, begun, "promote db2"},
+		{"somebody else opened the other one, which lacks something: not a second one beside it", `
+db1 down of=c
+  db2 io=no recv=1-120 exec=1-120
+db3 of=c rw exec=db1:1-100`, begun, "refused: db3:3306 takes writes already, opened by somebody else, and lacks 20 transactions that others of its cluster have: to promote db2:3306 beside it would split the cluster"},
+		{"a replica was moved under one that we can't reach: somebody promoted that", `
+db1 down of=c
+  db2 io=no
+db4 down of=c exec=db1:1-90
+  db3`, begun, "refused: db3:3306 follows db4:3306, which is out of reach, and nobody here moved it there: another daemon, which reaches it, may have promoted it"},
 		{"one receiver is left to stop", `
 db1 down of=c
   db2 io=no

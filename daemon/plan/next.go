@@ -407,8 +407,49 @@ func (w world) promote(d *Decision, e *Episode, c choice) {
 		d.Wait = fmt.Sprintf("%v has been silent for %s; another is promoted after %s", e.Failed, silent.Round(time.Millisecond), w.Thresholds.Silence)
 		return
 	}
-	d.Steps = append(d.Steps, Step{Kind: Promote, At: cand.Key, Why: e.Why,
-		Expect: Expect{UUID: cand.Instance.UUID, Executed: c.need, NotFrom: e.Failed}})
+	if other := w.openedBeside(*e); other != nil {
+		e.Blocked = fmt.Sprintf("%v takes writes already, opened by somebody else, and lacks %d transactions that others of its cluster have: to promote %v beside it would split the cluster",
+			other.Key, other.Instance.Executed.Missing(c.need), cand.Key)
+		d.Refused, d.Wait = append(d.Refused, e.Blocked), e.Blocked
+		return
+	}
+	if why := w.movedAway(*e); why != "" {
+		e.Blocked = why
+		d.Refused, d.Wait = append(d.Refused, why), why
+		return
+	}
+	expect := Expect{UUID: cand.Instance.UUID, Executed: c.need, NotFrom: e.Failed}
+	if ch := cand.Channel(); ch != nil { // one that somebody moved meanwhile follows whom he promoted
+		expect.Source = ch.Source.Attached()
+	}
+	d.Steps = append(d.Steps, Step{Kind: Promote, At: cand.Key, Why: e.Why, Expect: expect})
+}
+
+// openedBeside is a server of the cluster that takes writes, and was not opened by us: by another daemon, on the other side of a split, or by hand.
+func (w world) openedBeside(e Episode) *topology.Server {
+	for _, v := range w.Snapshot.Servers {
+		if v.Up() && v.Key != e.Failed && v.Key != e.Candidate && !slices.Contains(e.Abandoned, v.Key) && len(v.Instance.Channels) == 0 && !v.Instance.ReadOnly {
+			return &v
+		}
+	}
+	return nil
+}
+
+// movedAway says that a replica which this episode began with follows a server that is out of reach, and that we did not make it follow: somebody else,
+// on the other side of a split, promoted that one.
+func (w world) movedAway(e Episode) string {
+	for _, v := range w.Snapshot.Servers {
+		if !v.Up() || v.Channel() == nil || v.Key != e.Candidate && !slices.Contains(e.Witnesses, v.Key) {
+			continue
+		}
+		k := v.Channel().Source.Attached()
+		source := w.Snapshot.Server(k)
+		if k == e.Failed || k == e.Donor || slices.Contains(e.Abandoned, k) || source != nil && source.Up() {
+			continue
+		}
+		return fmt.Sprintf("%v follows %v, which is out of reach, and nobody here moved it there: another daemon, which reaches it, may have promoted it", v.Key, k)
+	}
+	return ""
 }
 
 // silence is how long the server has been silent; for ever, when it has proved that it is dead.
@@ -445,6 +486,7 @@ func (w world) catchUp(d *Decision, e *Episode, c choice, cand topology.Server) 
 		d.Steps = append(d.Steps, w.drain(*donor, c.need))
 		d.Wait = fmt.Sprintf("%v applies what %v lacks", donor.Key, cand.Key)
 	case follows == nil || follows.IO == topology.Stopped:
+		e.Donor = donor.Key
 		d.Steps = append(d.Steps, Step{Kind: Repoint, At: cand.Key, Source: donor.Key,
 			Expect: Expect{UUID: cand.Instance.UUID, Within: within(cand, *donor)},
 			Why:    fmt.Sprintf("%v has %d transactions that %v lacks; it gets them before it is promoted", donor.Key, missing, cand.Key)})

@@ -282,26 +282,3 @@ db1 down
 		})
 	}
 }
-
-func TestPermit(t *testing.T) {
-	k := topology.Key{Host: "db1", Port: 3306}
-	for _, c := range []struct {
-		name  string
-		peers []Peer
-		locks Locks
-		want  bool
-	}{
-		{"alone", nil, Locks{}, true},
-		{"all agree", []Peer{{Name: "b", Answered: true, Agrees: true}}, Locks{}, true},
-		{"one reaches the primary", []Peer{{Name: "b", Answered: true, Agrees: true, Reaches: true}}, Locks{3, 3}, false},
-		{"one is silent", []Peer{{Name: "b"}}, Locks{}, false},
-		{"one is silent, most replicas are locked", []Peer{{Name: "b"}}, Locks{2, 3}, true},
-		{"one is silent, half of the replicas are locked", []Peer{{Name: "b"}}, Locks{2, 4}, false},
-		{"one said farewell", []Peer{{Name: "b", Farewell: true}}, Locks{}, true},
-		{"one sees another leader", []Peer{{Name: "b", Answered: true}}, Locks{}, false},
-	} {
-		if got, why := Permit(k, c.peers, c.locks); got != c.want || why == "" {
-			t.Errorf("%s: got %v (%s), want %v", c.name, got, why, c.want)
-		}
-	}
-}

@@ -74,8 +74,10 @@ type Episode struct {
 	// Witnesses are the reachable replicas that the episode began with.
 	Witnesses []topology.Key `json:"witnesses,omitempty"`
 	// Candidate is whom we are committed to promote; zero until chosen.
-	Candidate  topology.Key `json:"candidate,omitzero"`
-	Why        string       `json:"why,omitempty"` // why that candidate
+	Candidate topology.Key `json:"candidate,omitzero"`
+	Why       string       `json:"why,omitempty"` // why that candidate
+	// Donor is whom the candidate was made to follow, to fetch what it lacked.
+	Donor      topology.Key `json:"donor,omitzero"`
 	DrainSince time.Time    `json:"drain_since,omitzero"`
 	Promoted   time.Time    `json:"promoted,omitzero"`
 	Lost       []Lost       `json:"lost,omitempty"`

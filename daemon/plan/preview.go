@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -176,43 +175,4 @@ func Pretend(s *topology.Snapshot, step Step) {
 			})
 		}
 	})
-}
-
-// Peer is the word of another daemon of the configuration, given just now.
-type Peer struct {
-	Name     string
-	Answered bool
-	Agrees   bool // on who leads, on the term and on the backend's face
-	Reaches  bool // it can reach the server that is to be replaced
-	Farewell bool // it stopped in order, and its farewell is on record with every other
-}
-
-// Locks tells on how many of the replicas that were alive before the incident this daemon holds the advisory lock.
-type Locks struct{ Held, Alive int }
-
-// Permit says whether an irreversible step may be done, and why, or why not: either every daemon that the configuration names agrees, or
-// the locks held cover a majority of the replicas that were alive before. Two sides of a split can't both have that.
-func Permit(failed topology.Key, peers []Peer, locks Locks) (bool, string) {
-	var against []string
-	for _, p := range peers {
-		switch {
-		case p.Reaches:
-			return false, fmt.Sprintf("%s can reach %v", p.Name, failed)
-		case p.Farewell:
-		case !p.Answered:
-			against = append(against, p.Name+" does not answer")
-		case !p.Agrees:
-			against = append(against, p.Name+" does not agree on who leads, or on the backend")
-		}
-	}
-	if len(against) == 0 {
-		if len(peers) == 0 {
-			return true, "no other daemon is configured"
-		}
-		return true, "every daemon agrees"
-	}
-	if locks.Alive > 0 && 2*locks.Held > locks.Alive {
-		return true, fmt.Sprintf("locks are held on %d of the %d replicas that were alive, although %s", locks.Held, locks.Alive, strings.Join(against, ", "))
-	}
-	return false, fmt.Sprintf("%s, and locks are held on %d of the %d replicas that were alive only", strings.Join(against, ", "), locks.Held, locks.Alive)
 }

@@ -47,6 +47,9 @@ type Options struct {
 	Thresholds func() analysis.Thresholds
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+	// Permit is asked before irreversible steps of an episode, and says why not; what it holds for them it may let go when ctx, that of the turn, ends.
+	// nil: this daemon is alone, and may. See Gate.
+	Permit func(ctx context.Context, s plan.Situation, e plan.Episode) (ok bool, why string)
 	// Tick is how often clusters are judged though nothing changed; 0 is one second.
 	Tick time.Duration
 }
@@ -79,6 +82,7 @@ type Runner struct {
 	episodes map[string][]plan.Episode // by cluster, newest first
 	steps    map[string][]plan.Done    // by episode
 	last     map[string]plan.Decision  // by cluster
+	refusals map[string]string         // by cluster, why irreversible steps are not permitted
 	running  map[string]bool           // clusters whose turn is under way
 	again    map[string]bool           // those that changed meanwhile
 }
@@ -91,7 +95,8 @@ func New(o Options) *Runner {
 	return &Runner{
 		Options: o, metrics: newMetrics(o.Registerer), journal: make(chan backend.Record, 1000),
 		episodes: map[string][]plan.Episode{}, steps: map[string][]plan.Done{}, last: map[string]plan.Decision{},
-		running: map[string]bool{}, again: map[string]bool{},
+		refusals: map[string]string{},
+		running:  map[string]bool{}, again: map[string]bool{},
 	}
 }
 
@@ -161,7 +166,8 @@ func (r *Runner) judge(ctx context.Context, turns *sync.WaitGroup) {
 		r.metrics.judged(s)
 		close = append(close, awaited(s.Episodes)...)
 		d := plan.Next(s)
-		if !r.note(cluster, d) {
+		r.note(cluster, r.withhold(cluster, d))
+		if !r.todo(d) {
 			continue
 		}
 		turns.Go(func() {
@@ -191,8 +197,8 @@ func awaited(episodes []plan.Episode) []topology.Key {
 	return out
 }
 
-// note remembers the decision for those who ask why, and says whether there is something to do.
-func (r *Runner) note(cluster string, d plan.Decision) bool {
+// note remembers the decision for those who ask why.
+func (r *Runner) note(cluster string, d plan.Decision) {
 	r.mu.Lock()
 	before := r.last[cluster]
 	r.last[cluster] = d
@@ -204,6 +210,10 @@ func (r *Runner) note(cluster string, d plan.Decision) bool {
 		r.Logger.Info("waiting", "cluster", cluster, "why", d.Wait)
 	}
 	r.metrics.blocked(cluster, len(d.Refused) > 0)
+}
+
+// todo says whether there is something to do.
+func (r *Runner) todo(d plan.Decision) bool {
 	return len(d.Steps) > 0 || len(d.Update) > 0 || d.Episode != nil && r.differs(*d.Episode)
 }
 
@@ -230,28 +240,18 @@ func (r *Runner) finish(cluster string) bool {
 
 // Turn does all that can be done about a cluster now: it acts, looks again and asks again, until there is nothing more to do.
 func (r *Runner) Turn(ctx context.Context, cluster string) {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	vain := 0 // rounds in a row in which every step failed
 	for range turnBound {
 		if ctx.Err() != nil {
 			return
 		}
-		s := r.situation(cluster, r.Fleet.Snapshot())
-		d := plan.Next(s)
-		if irreversible(d) && d.Episode != nil { // once more, on what is true now
-			r.lookAgain(ctx, s, *d.Episode)
-			s = r.situation(cluster, r.Fleet.Snapshot())
-			d = plan.Next(s)
-		}
+		d := r.decide(ctx, cluster)
 		r.note(cluster, d)
 		r.record(ctx, d)
-		if len(d.Steps) == 0 {
+		if len(d.Steps) == 0 || ctx.Err() != nil {
 			return
-		}
-		if d.Episode != nil && irreversible(d) {
-			if ok, why := plan.Permit(d.Episode.Failed, nil, plan.Locks{}); !ok {
-				r.Logger.Error("not permitted", "cluster", cluster, "why", why)
-				return
-			}
 		}
 		failed := r.act(ctx, cluster, d)
 		keys := make([]topology.Key, 0, len(d.Steps))
@@ -278,10 +278,6 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-func irreversible(d plan.Decision) bool {
-	return slices.ContainsFunc(d.Steps, func(s plan.Step) bool { return s.Kind == plan.Promote })
 }
 
 // lookAgain probes everybody who matters. The failed server is given a moment only: a hung one would take the whole deadline to say

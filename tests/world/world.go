@@ -75,12 +75,14 @@ type World struct {
 	Rand    *rand.Rand
 	Tick    int
 	Servers []*Server
-	// Cut holds the pairs that can't reach each other; the daemon is number -1.
-	Cut      map[[2]int]bool
+	// Cut holds the pairs that can't reach each other; daemons have the numbers -1, -2, …
+	Cut map[[2]int]bool
+	// Daemon is the number of the one that asks and acts now; each remembers what it heard itself.
+	Daemon   int
 	SemiSync bool
 	Acked    Set // what a client was told to be committed
 	Log      []string
-	probes   []topology.Server // what the daemon last heard
+	probes   map[int][]topology.Server // what each daemon last heard
 }
 
 // Step of time.
@@ -94,7 +96,7 @@ func (w *World) Now() time.Time { return epoch.Add(time.Duration(w.Tick) * Step)
 // New makes a primary (number 0) with replicas.
 func New(seed uint64) *World {
 	r := rand.New(rand.NewPCG(seed, 1))
-	w := &World{Rand: r, Cut: map[[2]int]bool{}, SemiSync: r.IntN(2) == 0}
+	w := &World{Rand: r, Cut: map[[2]int]bool{}, Daemon: -1, probes: map[int][]topology.Server{}, SemiSync: r.IntN(2) == 0}
 	maria := r.IntN(2) == 0
 	n := 2 + r.IntN(4)
 	for i := range n {
@@ -115,7 +117,7 @@ func New(seed uint64) *World {
 			v.Rule = topology.MustNot
 		}
 		w.Servers = append(w.Servers, v)
-		w.probes = append(w.probes, topology.Server{Key: v.Key, Cluster: "c", Rule: v.Rule})
+		w.probes[-1] = append(w.probes[-1], topology.Server{Key: v.Key, Cluster: "c", Rule: v.Rule})
 	}
 	for range 20 {
 		w.Advance()
@@ -129,7 +131,7 @@ func (w *World) Say(format string, args ...any) {
 	w.Log = append(w.Log, fmt.Sprintf("%5d ", w.Tick)+fmt.Sprintf(format, args...))
 }
 
-// Reaches says whether a can talk to b; the daemon is -1.
+// Reaches says whether a can talk to b; daemons are -1, -2, …
 func (w *World) Reaches(a, b int) bool { return !w.Cut[[2]int{a, b}] && !w.Cut[[2]int{b, a}] }
 
 // Advance lets one tick pass: clients write, replicas receive and apply.
@@ -198,6 +200,14 @@ func (w *World) connect(v *Server) {
 	}
 }
 
+// view is what the daemon last heard; another one begins with what the first knew of the servers.
+func (w *World) view() []topology.Server {
+	if w.probes[w.Daemon] == nil {
+		w.probes[w.Daemon] = slices.Clone(w.probes[-1])
+	}
+	return w.probes[w.Daemon]
+}
+
 // ProbeAll has the daemon ask every server.
 func (w *World) ProbeAll() {
 	for _, v := range w.Servers {
@@ -207,11 +217,11 @@ func (w *World) ProbeAll() {
 
 // Probe has the daemon ask one server.
 func (w *World) Probe(n int) {
-	v, p := w.Servers[n], &w.probes[n]
+	v, p := w.Servers[n], &w.view()[n]
 	p.Probe.Asked = w.Now()
 	fail := topology.OK
 	switch {
-	case !w.Reaches(-1, n), v.Health == Hung:
+	case !w.Reaches(w.Daemon, n), v.Health == Hung:
 		fail = topology.Timeout
 	case v.Health == Dead:
 		fail = topology.Refused
@@ -271,7 +281,7 @@ func (w *World) instance(v *Server) *topology.Instance {
 
 // Snapshot is what the daemon knows.
 func (w *World) Snapshot() topology.Snapshot {
-	return topology.Snapshot{At: w.Now(), Servers: slices.Clone(w.probes)}
+	return topology.Snapshot{At: w.Now(), Servers: slices.Clone(w.view())}
 }
 
 // Find returns the server behind a key, or nil.
@@ -287,7 +297,7 @@ func (w *World) Find(k topology.Key) *Server {
 // Do tries a step. half, between 0 and 1, is how much of it is done before whoever does it dies; 1 is all.
 func (w *World) Do(step plan.Step, half float64) error {
 	v := w.Find(step.At)
-	if v == nil || v.Health != Alive || !w.Reaches(-1, v.N) {
+	if v == nil || v.Health != Alive || !w.Reaches(w.Daemon, v.N) {
 		return fmt.Errorf("%v: out of reach", step.At)
 	}
 	if err := w.expect(v, step.Expect); err != nil {

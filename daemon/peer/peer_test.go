@@ -1,0 +1,453 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"orchestrator/backend"
+	"orchestrator/backend/sqlstore"
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+)
+
+const secret = "0123456789abcdef-the-secret"
+
+var db1 = topology.Key{Host: "db1", Port: 3306}
+
+// node is one daemon, as far as the others see it: an address that outlives its processes, and a disk.
+type node struct {
+	*Peers
+	t      *testing.T
+	name   string
+	url    string
+	others []string
+	store  backend.Store
+	server *httptest.Server
+
+	mu       sync.Mutex
+	handler  http.Handler // of the process; nil while none runs
+	life     int
+	standing plan.Standing
+	reach    func(context.Context, topology.Key) bool
+	secret   string
+	wire     bytes.Buffer // all that came in
+}
+
+func (n *node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	n.mu.Lock()
+	h := n.handler
+	body, _ := io.ReadAll(r.Body)
+	fmt.Fprintln(&n.wire, r.Method, r.URL, r.Header, string(body))
+	n.mu.Unlock()
+	if h == nil {
+		panic(http.ErrAbortHandler)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	h.ServeHTTP(w, r)
+}
+
+// nodes are daemons that know each other, named a, b, c, …; a leads.
+func nodes(t *testing.T, count int) []*node {
+	var out []*node
+	for i := range count {
+		n := &node{t: t, name: string(rune('a' + i)), secret: secret, reach: func(context.Context, topology.Key) bool { return false }}
+		n.standing = plan.Standing{Leader: "a#1", Term: 5, Face: "x", Leading: i == 0}
+		n.server = httptest.NewServer(n)
+		t.Cleanup(n.server.Close)
+		n.url = n.server.URL
+		store, err := sqlstore.OpenSQLite(filepath.Join(t.TempDir(), "store.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = store.Close() })
+		n.store = store
+		out = append(out, n)
+	}
+	for _, n := range out {
+		for _, o := range out {
+			if o != n {
+				n.others = append(n.others, o.url)
+			}
+		}
+		n.start()
+	}
+	return out
+}
+
+// start begins another life of the daemon.
+func (n *node) start() {
+	n.life++
+	n.Peers = Open(n.t.Context(), Options{ID: fmt.Sprintf("%s#%d", n.name, n.life), Name: n.name, Daemons: n.others, Secret: n.secret, Store: n.store,
+		Clock: backend.NewClock(time.Now), Standing: func() plan.Standing { n.mu.Lock(); defer n.mu.Unlock(); return n.standing },
+		Reach: func(ctx context.Context, k topology.Key) bool { return n.reach(ctx, k) }})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.handler = n.Handler()
+}
+
+func (n *node) stop() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.handler = nil
+	n.server.CloseClientConnections()
+}
+
+func (n *node) permit() (bool, string) {
+	return plan.Permit(plan.Claim{Failed: db1, Self: n.Standing(), Peers: n.Ask(n.t.Context(), db1)})
+}
+
+func TestAsk(t *testing.T) {
+	ns := nodes(t, 3)
+	a, b, c := ns[0], ns[1], ns[2]
+	b.reach = func(_ context.Context, k topology.Key) bool { return k == db1 }
+	c.standing = plan.Standing{Leading: true, Leader: "c#1", Term: 7, Face: "y"}
+	start := time.Now()
+	got := a.Ask(t.Context(), db1)
+	if took := time.Since(start); took > 100*time.Millisecond {
+		t.Errorf("it took %v", took)
+	}
+	want := []plan.Peer{
+		{Name: short(b.url), Answered: true, Reaches: true, Standing: plan.Standing{ID: "b#1", Name: "b", Leader: "a#1", Term: 5, Face: "x"}},
+		{Name: short(c.url), Answered: true, Standing: plan.Standing{ID: "c#1", Name: "c", Leading: true, Leader: "c#1", Term: 7, Face: "y"}},
+	}
+	for i := range want {
+		if fmt.Sprint(got[i]) != fmt.Sprint(want[i]) {
+			t.Errorf("got  %+v\nwant %+v", got[i], want[i])
+		}
+	}
+	for _, n := range ns {
+		if strings.Contains(n.wire.String(), secret) {
+			t.Error("the secret was sent")
+		}
+	}
+
+	// The steady case: nothing is slow when everybody answers.
+	c.standing = b.standing
+	b.reach = c.reach
+	start = time.Now()
+	for range 20 {
+		if ok, why := a.permit(); !ok {
+			t.Fatal(why)
+		}
+	}
+	if each := time.Since(start) / 20; each > 50*time.Millisecond {
+		t.Errorf("a permit costs %v", each)
+	} else {
+		t.Logf("a permit costs %v", each)
+	}
+}
+
+func TestSilence(t *testing.T) {
+	ns := nodes(t, 4)
+	a, b, c, d := ns[0], ns[1], ns[2], ns[3]
+	b.stop() // hangs up
+	c.mu.Lock()
+	c.handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	c.mu.Unlock()
+	d.reach = func(ctx context.Context, _ topology.Key) bool { <-ctx.Done(); return false } // a server that hangs costs the probe's time only
+	start := time.Now()
+	got := a.Ask(t.Context(), db1)
+	if took := time.Since(start); took > 400*time.Millisecond {
+		t.Errorf("it took %v", took)
+	}
+	if got[0].Answered || got[0].Why != "EOF" || got[1].Answered || got[1].Why != "not within 300ms" || !got[2].Answered || got[2].Reaches {
+		t.Errorf("%+v", got)
+	}
+	b.server.Close()
+	if got := a.Ask(t.Context(), db1)[0]; got.Why != "connection refused" {
+		t.Errorf("%+v", got)
+	}
+	if ok, why := a.permit(); ok || !strings.Contains(why, "connection refused") {
+		t.Errorf("permitted: %v %s", ok, why)
+	}
+}
+
+func TestWhoIsNoPeer(t *testing.T) {
+	ns := nodes(t, 2)
+	a, b := ns[0], ns[1]
+	answer := func(h http.HandlerFunc) string {
+		b.mu.Lock()
+		b.handler = h
+		b.mu.Unlock()
+		got := a.Ask(t.Context(), db1)[0]
+		if got.Answered || got.ID != "" || got.Reaches {
+			t.Errorf("it counts: %+v", got)
+		}
+		return got.Why
+	}
+	genuine := b.handler
+	var recorded *httptest.ResponseRecorder
+	record := func(w http.ResponseWriter, r *http.Request) {
+		recorded = httptest.NewRecorder()
+		genuine.ServeHTTP(recorded, r)
+		panic(http.ErrAbortHandler)
+	}
+	answer(record)
+	play := func(w http.ResponseWriter, change func(string) string) {
+		for k, v := range recorded.Header() {
+			w.Header()[k] = v
+		}
+		_, _ = io.WriteString(w, change(recorded.Body.String()))
+	}
+	for name, c := range map[string]struct {
+		h    http.HandlerFunc
+		want string
+	}{
+		"an answer said again": {func(w http.ResponseWriter, _ *http.Request) { play(w, strings.Clone) }, "not signed with our secret"},
+		"a changed answer": {func(w http.ResponseWriter, r *http.Request) {
+			recorded = httptest.NewRecorder()
+			genuine.ServeHTTP(recorded, r)
+			play(w, func(s string) string { return strings.Replace(s, `"term":5`, `"term":4`, 1) })
+		}, "not signed with our secret"},
+		"another service":     {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }, "no daemon that shares our secret"},
+		"an older daemon":     {http.NotFound, "status 404"},
+		"a redirection":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, a.url+r.RequestURI, http.StatusFound) }, "status 302"},
+		"a flood":             {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, longest+10)) }, "longer than"},
+		"our own question":    {func(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }, "this daemon itself"},
+		"an answer about db2": {func(w http.ResponseWriter, r *http.Request) { r.URL.RawQuery = "about=db2"; genuine.ServeHTTP(w, r) }, "refuses our signature"},
+	} {
+		if why := answer(c.h); !strings.Contains(why, c.want) {
+			t.Errorf("%s: %q, want %q", name, why, c.want)
+		}
+	}
+	b.secret = "another-secret-of-16"
+	b.start()
+	if got := a.Ask(t.Context(), db1)[0]; got.Answered || !strings.Contains(got.Why, "the secret (peers.secret_file) must be the same") {
+		t.Errorf("another secret: %+v", got)
+	}
+}
+
+func TestTheSameTwice(t *testing.T) {
+	ns := nodes(t, 3)
+	a, b, c := ns[0], ns[1], ns[2]
+	a.others = []string{b.url, b.url + "/", c.url}
+	c.name = "b"
+	c.life = 5
+	c.start()
+	a.start()
+	got := a.Ask(t.Context(), topology.Key{})
+	if !got[0].Answered || got[1].Answered || !strings.Contains(got[1].Why, "the same as "+short(b.url)) || got[2].Answered || !strings.Contains(got[2].Why, "by the same name") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestFarewell(t *testing.T) {
+	ns := nodes(t, 3)
+	a, b, c := ns[0], ns[1], ns[2]
+	for _, n := range ns {
+		n.Turn(t.Context()) // what each does when it has started
+	}
+	if err := c.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.stop()
+	for _, n := range []*node{a, b} {
+		n.start() // what is on record survives
+		if s := n.Standing(); !slices.Equal(s.Farewells, []string{"c"}) || len(s.Excused) != 0 {
+			t.Errorf("%s: %+v", n.name, s)
+		}
+	}
+	a.standing.Leader, b.standing.Leader = "a#2", "a#2"
+	if ok, why := a.permit(); !ok {
+		t.Errorf("c stopped in order, and it is not excused: %s", why)
+	}
+
+	// The next life of c counts as stopped until all have heard of it.
+	b.stop()
+	c.start()
+	c.Turn(t.Context())
+	if s := c.Standing(); !slices.Equal(s.Excused, []string{short(b.url)}) {
+		t.Errorf("excused by %v, want b", s.Excused)
+	}
+	c.standing = plan.Standing{Leading: true, Leader: "c#2", Term: 9, Face: "x"}
+	locks := plan.Locks{Held: []topology.Key{db1}, Alive: []topology.Key{db1}}
+	if ok, why := plan.Permit(plan.Claim{Self: c.Standing(), Peers: c.Ask(t.Context(), db1), Locks: locks}); ok || !strings.Contains(why, "may count as stopped") {
+		t.Errorf("permitted: %v %s", ok, why)
+	}
+	c.start() // and so does the one after
+	if s := c.Standing(); len(s.Excused) != 2 {
+		t.Errorf("excused by %v, want both", s.Excused)
+	}
+	b.start()
+	c.Turn(t.Context())
+	for _, n := range ns {
+		if s := n.Standing(); len(s.Farewells)+len(s.Excused) != 0 {
+			t.Errorf("after the return of c, %s: %+v", n.name, s)
+		}
+	}
+	c.start()
+	if s := c.Standing(); len(s.Excused) != 0 {
+		t.Errorf("it has nothing to take back: %v", s.Excused)
+	}
+
+	// An old farewell that is said again is none: neither that of a former life, nor one with an old version.
+	for id, want := range map[string]string{"c#1": "none of peers.daemons", c.o.ID: "a later return is on record"} {
+		body, err := json.Marshal(notice{"c", id, 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.call(t.Context(), "POST", a.url, pathFarewell, body); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("an old farewell said again: %v, want %s", err, want)
+		}
+	}
+}
+
+func TestNoFarewellWhereSomebodyIsSilent(t *testing.T) {
+	ns := nodes(t, 3)
+	a, b, c := ns[0], ns[1], ns[2]
+	b.stop()
+	if err := c.Leave(t.Context()); err == nil || !strings.Contains(err.Error(), "does not answer") {
+		t.Errorf("%v", err)
+	}
+	if s := a.Standing(); len(s.Farewells) != 0 {
+		t.Errorf("on record: %v", s.Farewells)
+	}
+	c.start()
+	if s := c.Standing(); len(s.Excused) != 0 {
+		t.Errorf("it said no farewell, and counts as stopped to %v", s.Excused)
+	}
+	// One after the other can leave, and the last needs nobody.
+	b.start()
+	for _, n := range []*node{b, c, a} {
+		if err := n.Leave(t.Context()); err != nil {
+			t.Error(err)
+		}
+		n.stop()
+	}
+}
+
+// lame is a store that takes and gives nothing.
+type lame struct{ backend.Store }
+
+func (lame) Put(context.Context, ...backend.Record) error           { return fmt.Errorf("the disk is full") }
+func (lame) List(context.Context, string) ([]backend.Record, error) { return nil, fmt.Errorf("gone") }
+
+func TestAFarewellThatIsNotStoredIsNone(t *testing.T) {
+	ns := nodes(t, 2)
+	a, b := ns[0], ns[1]
+	a.store = lame{a.store}
+	a.start()
+	if s := a.Standing(); len(s.Excused) != 1 {
+		t.Errorf("what can't be known: %+v", s)
+	}
+	if err := b.Leave(t.Context()); err == nil || !strings.Contains(err.Error(), "the disk is full") {
+		t.Errorf("%v", err)
+	}
+	if s := a.Standing(); len(s.Farewells) != 0 {
+		t.Errorf("on record: %v", s.Farewells)
+	}
+	b.stop()
+	if err := a.Leave(t.Context()); err == nil {
+		t.Error("a says farewell to nobody")
+	}
+	b.store = lame{b.store}
+	b.start()
+	if err := b.Leave(t.Context()); err == nil || !strings.Contains(err.Error(), "note that it is about to be said") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestRun(t *testing.T) {
+	ns := nodes(t, 2)
+	a := ns[0]
+	a.o.Tick = 5 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if last := a.Last(); len(last) == 1 && last[0].Answered {
+			break
+		}
+	}
+	if last := a.Last(); len(last) != 1 || !last[0].Answered {
+		t.Errorf("%+v", last)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzAnswer(f *testing.F) {
+	for _, s := range []string{`{"id":"a#1","name":"a","leading":true,"leader":"a#1","term":5,"face":"x","farewells":["c"],"about":"db1:3306","reaches":true}`,
+		`{"id":"a","name":"b","term":-1}`, `{"name":"\u0000"}`, `{"about":"//db1:3306"}`, `[]`, `{"farewells":[[]]}`, "\xff"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		a, err := decodeAnswer(body)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(a)
+		if err != nil {
+			t.Fatalf("%+v can't be written: %v", a, err)
+		}
+		if b, err := decodeAnswer(again); err != nil || fmt.Sprint(a) != fmt.Sprint(b) {
+			t.Errorf("%s read again is %+v, %v", again, b, err)
+		}
+		if a.ID == "" || a.Standing.Name == "" || a.Term < 0 {
+			t.Errorf("accepted: %+v", a)
+		}
+	})
+}
+
+// Whatever is sent without the secret, nothing is done; and with it, nothing breaks.
+func FuzzQuestion(f *testing.F) {
+	for _, s := range []string{`{"name":"c","id":"c#1","version":7}`, `{"name":"","version":-1}`, `{}`, `[`, ``} {
+		f.Add("POST", pathFarewell, []byte(s), true)
+		f.Add("POST", pathReturn, []byte(s), true)
+		f.Add("POST", pathFarewell, []byte(s), false)
+	}
+	f.Add("GET", pathStanding+"?about=db1", []byte{}, true)
+	f.Add("GET", pathStanding+"?about=%00", []byte{}, true)
+	store, err := sqlstore.OpenSQLite(filepath.Join(f.TempDir(), "store.db"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer store.Close()
+	p := Open(f.Context(), Options{ID: "a#1", Name: "a", Secret: secret, Store: store, Clock: backend.NewClock(time.Now),
+		Standing: func() plan.Standing { return plan.Standing{} }, Reach: func(context.Context, topology.Key) bool { return true }})
+	h := p.Handler()
+	f.Fuzz(func(t *testing.T, method, target string, body []byte, knows bool) {
+		if method != "GET" && method != "POST" || !strings.HasPrefix(target, "/") || strings.ContainsAny(target, " #\r\n\t\\") {
+			t.Skip()
+		}
+		u, err := http.NewRequest(method, "http://x"+target, bytes.NewReader(body))
+		if err != nil {
+			t.Skip()
+		}
+		key := "no-secret"
+		if knows {
+			key = secret
+		}
+		path := u.URL.Path
+		if u.URL.RawQuery != "" {
+			path += "?" + u.URL.RawQuery
+		}
+		const nonce = "0123456789abcdef"
+		u.Header.Set(headerNonce, nonce)
+		u.Header.Set(headerMAC, sign(key, "question", method, path, nonce, string(body)))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, u)
+		if !knows && w.Code == http.StatusOK {
+			t.Errorf("%s %s was answered without the secret", method, target)
+		}
+		if w.Code >= 500 {
+			t.Errorf("%s %s %q: %d %s", method, target, body, w.Code, w.Body)
+		}
+		if s := p.Standing(); len(s.Farewells) > 0 {
+			t.Errorf("a farewell of nobody is on record: %v", s.Farewells)
+		}
+	})
+}

@@ -1,0 +1,30 @@
+package peer
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+)
+
+const (
+	headerNonce = "Orchestrator-Nonce"
+	headerMAC   = "Orchestrator-Mac"
+)
+
+// sign is the HMAC-SHA256 of the parts. Each goes in with its length, so that no two lists of parts are the same bytes.
+func sign(secret string, parts ...string) string {
+	h := hmac.New(sha256.New, []byte(secret))
+	for _, part := range parts {
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
+		h.Write(length[:])
+		h.Write([]byte(part))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// signed compares in constant time.
+func signed(mac, secret string, parts ...string) bool {
+	return hmac.Equal([]byte(mac), []byte(sign(secret, parts...)))
+}

@@ -1,0 +1,162 @@
+package recovery
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+)
+
+// decide is plan.Next, and before an irreversible step the two questions whose answers are not in memory: may we, and is it still true? In this
+// order, because what another daemon did just before we had the locks is seen only afterwards.
+func (r *Runner) decide(ctx context.Context, cluster string) plan.Decision {
+	s := r.situation(cluster, r.Fleet.Snapshot())
+	d := plan.Next(s)
+	if d.Episode == nil || !irreversible(d) {
+		r.refuse(cluster, "")
+		return d
+	}
+	asked := *d.Episode
+	if r.Permit != nil {
+		ok, why := r.Permit(ctx, s, asked)
+		if !ok {
+			r.refuse(cluster, why)
+			return r.withhold(cluster, d)
+		}
+	}
+	r.refuse(cluster, "")
+	if promotes(d) || r.Permit != nil && asked.Stage != plan.Replaced {
+		r.lookAgain(ctx, s, asked)
+		d = plan.Next(r.situation(cluster, r.Fleet.Snapshot()))
+		if r.Permit != nil && irreversible(d) && (d.Episode == nil || d.Episode.ID != asked.ID) {
+			r.refuse(cluster, fmt.Sprintf("it was permitted for the failure of %v, and another one has come up", asked.Failed))
+		}
+	}
+	return r.withhold(cluster, d)
+}
+
+func irreversible(d plan.Decision) bool {
+	return slices.ContainsFunc(d.Steps, func(s plan.Step) bool { return s.Kind.Irreversible() })
+}
+
+func promotes(d plan.Decision) bool {
+	return slices.ContainsFunc(d.Steps, func(s plan.Step) bool { return s.Kind == plan.Promote })
+}
+
+// refuse remembers why nothing irreversible is permitted in a cluster; "" when it is.
+func (r *Runner) refuse(cluster, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refusals[cluster] = why
+}
+
+// withhold takes from a decision the steps that are not permitted, and says so in it. What can be taken back is done all the same.
+func (r *Runner) withhold(cluster string, d plan.Decision) plan.Decision {
+	r.mu.Lock()
+	why := r.refusals[cluster]
+	r.mu.Unlock()
+	if why == "" || d.Episode == nil || !irreversible(d) {
+		return d
+	}
+	why = "not permitted: " + why
+	d.Steps = slices.DeleteFunc(slices.Clone(d.Steps), func(s plan.Step) bool { return s.Kind.Irreversible() })
+	d.Refused = append(slices.Clone(d.Refused), why)
+	d.Wait = why
+	e := *d.Episode
+	e.Blocked = why
+	d.Episode = &e
+	return d
+}
+
+// Decide is what would be done now about a cluster, and why not, with what Permit said last.
+func (r *Runner) Decide(cluster string) plan.Decision {
+	return r.withhold(cluster, plan.Next(r.Situation(cluster)))
+}
+
+// Locks are advisory locks that are held: mysql.Held.
+type Locks interface {
+	Keys(ctx context.Context) []topology.Key // those that are held now
+	Release()
+}
+
+// Gate answers Options.Permit where several daemons share a backend: it asks the others, and where their word is not enough takes the locks
+// of the replicas. What it decides by is plan.Permit. Make it with NewGate.
+type Gate struct {
+	standing func() plan.Standing
+	ask      func(ctx context.Context, failed topology.Key) []plan.Peer
+	hold     func(ctx context.Context, keys []topology.Key, term int64) Locks
+
+	mu      sync.Mutex
+	held    map[string]Locks // by episode, until the turn ends
+	granted map[string]int64 // by episode, the term in which its promotion was permitted
+}
+
+// NewGate takes where this daemon stands, a way to ask the others (peer.Peers.Ask), and a way to take locks (mysql.Servers.Hold), which must
+// be let go when their context ends.
+func NewGate(standing func() plan.Standing, ask func(context.Context, topology.Key) []plan.Peer, hold func(context.Context, []topology.Key, int64) Locks) *Gate {
+	return &Gate{standing: standing, ask: ask, hold: hold, held: map[string]Locks{}, granted: map[string]int64{}}
+}
+
+// Permit is for Options.Permit. Locks that it takes are held until ctx ends, if they are what it permits by.
+func (g *Gate) Permit(ctx context.Context, s plan.Situation, e plan.Episode) (bool, string) {
+	self := g.standing()
+	promoted := e.Stage == plan.Replaced
+	g.mu.Lock()
+	term, granted := g.granted[e.ID]
+	g.mu.Unlock()
+	if promoted && granted && self.Leading && term == self.Term {
+		return true, "it was permitted together with the promotion"
+	}
+	c := plan.Claim{Failed: e.Failed, Promoted: promoted, Self: self, Peers: g.ask(ctx, e.Failed)}
+	var locks Locks
+	if !plan.Agreed(c) {
+		c.Locks.Alive = plan.Electorate(s, e)
+		locks = g.take(ctx, e.ID, c.Locks.Alive, self.Term)
+		c.Locks.Held = locks.Keys(ctx)
+		now := g.standing() // it took its time
+		if c.Self.Leading = c.Self.Leading && now.Leading && now.Term == self.Term; !c.Self.Leading {
+			g.release(e.ID, locks)
+		}
+	}
+	ok, why := plan.Permit(c)
+	switch {
+	case !ok && locks != nil:
+		g.release(e.ID, locks) // whoever has the better right is not to wait for us
+	case ok:
+		g.mu.Lock()
+		g.granted[e.ID] = self.Term
+		g.mu.Unlock()
+	}
+	return ok, why
+}
+
+// take returns the locks that are held for an episode already, or takes them, once in a turn.
+func (g *Gate) take(ctx context.Context, episode string, keys []topology.Key, term int64) Locks {
+	g.mu.Lock()
+	before := g.held[episode]
+	g.mu.Unlock()
+	if before != nil {
+		if len(before.Keys(ctx)) == len(keys) {
+			return before
+		}
+		g.release(episode, before)
+	}
+	locks := g.hold(ctx, keys, term)
+	g.mu.Lock()
+	g.held[episode] = locks
+	g.mu.Unlock()
+	context.AfterFunc(ctx, func() { g.release(episode, locks) })
+	return locks
+}
+
+func (g *Gate) release(episode string, locks Locks) {
+	g.mu.Lock()
+	if g.held[episode] == locks {
+		delete(g.held, episode)
+	}
+	g.mu.Unlock()
+	locks.Release()
+}

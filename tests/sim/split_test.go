@@ -1,0 +1,36 @@
+package sim
+
+import (
+	"flag"
+	"testing"
+)
+
+var splits = flag.Int("splits", 2000, "how many random splits to try")
+
+// The breaks of the code that this was seen to catch: plan: a majority of half; a replica that was moved by somebody else read as free. The lock: one of a lower
+// term broken at once.
+func TestSplits(t *testing.T) {
+	n := *splits
+	if testing.Short() {
+		n = min(n, 300)
+	}
+	if racing {
+		n = min(n, 600)
+	}
+	var sum SplitStats
+	failed := 0
+	for seed := range n {
+		s, v := RunSplit(uint64(seed) + 1)
+		sum = sum.plus(s)
+		if v != nil {
+			t.Error(v)
+			if failed++; failed == 3 {
+				break
+			}
+		}
+	}
+	t.Logf("%d splits: %+v", n, sum)
+	if sum.ByAgreement < n/100 || sum.ByLocks < n/20 || sum.Refused < n || sum.TwoLeaders < n/4 || sum.Frozen < n/4 {
+		t.Errorf("too little happens in these worlds to prove anything: %+v", sum)
+	}
+}
