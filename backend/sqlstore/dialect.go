@@ -7,7 +7,7 @@ import "strings"
 type dialect struct {
 	merge      multirow
 	get        string
-	list       string
+	list       string // of one kind: the live, or all
 	everything string
 	purge      string
 
@@ -89,7 +89,7 @@ SELECT
 	document
 FROM record
 WHERE kind = ?
-AND deleted = 0
+AND (deleted = 0 OR ?)
 ORDER BY key`,
 	everything: `
 SELECT
@@ -214,7 +214,7 @@ SELECT
 	document
 FROM record
 WHERE kind = ?
-AND deleted = 0
+AND (deleted = 0 OR ?)
 ORDER BY record.key`,
 	everything: `
 SELECT

@@ -122,7 +122,11 @@ func (s *Store) Get(ctx context.Context, kind, key string) (backend.Record, erro
 
 // List returns the live records of a kind, sorted by key.
 func (s *Store) List(ctx context.Context, kind string) ([]backend.Record, error) {
-	found, err := s.query(ctx, func(d dialect) string { return d.list }, kind)
+	return s.list(ctx, kind, false)
+}
+
+func (s *Store) list(ctx context.Context, kind string, deleted bool) ([]backend.Record, error) {
+	found, err := s.query(ctx, func(d dialect) string { return d.list }, kind, deleted)
 	if err != nil {
 		return nil, fmt.Errorf("list %s from %s: %w", kind, s.name, err)
 	}

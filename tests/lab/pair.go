@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"orchestrator/daemon/topology"
 )
@@ -73,6 +77,29 @@ func (l *Lab) Pair(ctx context.Context, f topology.Flavor, options ...string) (a
 		return nil, nil, err
 	}
 	return a, b, l.ReplicateFrom(ctx, a, b)
+}
+
+// Unsafe is how often the server has written into its log that a statement is not safe to replicate as it is (warning 1592), and Failed how often
+// that applying one has failed.
+func (s *Server) Unsafe() (int, error) { return s.logged("Unsafe statement written to the binary log") }
+
+// Failed counts the errors of the applier in the log.
+func (s *Server) Failed() (int, error) {
+	return s.logged("[ERROR] Slave SQL", "[Repl] Replica SQL", "[Repl] Worker ")
+}
+
+// File is the path of a file in the server's data directory.
+func (s *Server) File(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *Server) logged(texts ...string) (int, error) {
+	log, err := os.ReadFile(s.File("error.log"))
+	n := 0
+	for line := range strings.Lines(string(log)) {
+		if slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) }) {
+			n++
+		}
+	}
+	return n, err
 }
 
 // next is the number that Start will give away.
