@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -46,20 +47,22 @@ type Journal struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	owed    atomic.Int64 // counts what may be missing there
 	down    atomic.Int64 // time in microseconds until which reads don't ask the backend
 	contact atomic.Int64 // unix time of the last one that was noted
 	purged  atomic.Int64 // unix time
 
 	mu        sync.Mutex
 	delivery  *delivery // under way
-	delivered int64     // epoch of the server that has got all
-	settled   int64     // value of owed then
+	delivered int64     // epoch of the server that has got all but what is owed
+	owed      map[name]backend.Record
 	highest   int64
 	newest    int64
 }
 
 var _ backend.Store = (*Journal)(nil)
+
+// name is what a record replaces others by.
+type name struct{ kind, key string }
 
 type delivery struct {
 	done chan struct{}
@@ -84,7 +87,7 @@ func OpenJournal(ctx context.Context, remote, local *Store, o JournalOptions) (*
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	j := &Journal{remote: remote, there: *remote, local: local, o: o}
+	j := &Journal{remote: remote, there: *remote, local: local, o: o, owed: map[name]backend.Record{}}
 	j.there.lend = j.lend
 	for name, into := range map[string]*int64{rowHighest: &j.highest, rowNewest: &j.newest} {
 		row, err := local.Lease(name).Read(ctx)
@@ -167,7 +170,7 @@ func epochOf(c *sql.Conn) (epoch int64, err error) {
 func (j *Journal) behind(epoch int64) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.delivered != epoch || j.settled != j.owed.Load()
+	return j.delivered != epoch || len(j.owed) > 0
 }
 
 // deliver waits until the server has got everything, or ctx ends. The work itself goes on: its next user may find it done.
@@ -197,17 +200,21 @@ func (j *Journal) deliver(ctx context.Context) error {
 	}
 }
 
-// replay merges all that is here into the server, in parts: none of them needs the others.
+// replay merges all that is here into the server, or, when that has had it already, what it is owed. In parts: none of them needs the others.
 func (j *Journal) replay() error {
-	started, owed := time.Now(), j.owed.Load() // before the records are read
-	records, err := j.local.Everything(j.ctx)
-	if err != nil {
-		return fmt.Errorf("read the journal: %w", err)
-	}
+	started := time.Now()
 	var epoch int64
-	err = j.remote.lend(j.ctx, j.remote.read, func(c *sql.Conn, d dialect) (err error) {
+	var records []backend.Record
+	pool := j.remote.read // not that of one connection, for which all that wait for this stand in line
+	if j.remote.mysql == nil {
+		pool = j.remote.write
+	}
+	err := j.remote.lend(j.ctx, pool, func(c *sql.Conn, d dialect) (err error) {
 		if epoch, err = epochOf(c); err != nil {
 			return err
+		}
+		if records, err = j.missing(epoch); err != nil {
+			return fmt.Errorf("read the journal: %w", err)
 		}
 		for left := records; len(left) > 0; {
 			first, values := part(left)
@@ -223,9 +230,37 @@ func (j *Journal) replay() error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.delivered, j.settled = epoch, owed
+	j.delivered = epoch
+	for _, r := range records {
+		if o := j.owed[name{r.Kind, r.Key}]; !o.Wins(r) {
+			delete(j.owed, name{r.Kind, r.Key})
+		}
+	}
 	j.o.Logger.Info("journal replayed", "into", j.remote.name, "records", len(records), "took", time.Since(started))
 	return nil
+}
+
+// missing returns what the server of that epoch may not have.
+func (j *Journal) missing(epoch int64) ([]backend.Record, error) {
+	j.mu.Lock()
+	owed := winners(slices.Collect(maps.Values(j.owed)))
+	same := j.delivered == epoch
+	j.mu.Unlock()
+	if same {
+		return owed, nil
+	}
+	all, err := j.local.Everything(j.ctx)
+	return winners(append(all, owed...)), err
+}
+
+func (j *Journal) owe(records []backend.Record) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, r := range records {
+		if n := (name{r.Kind, r.Key}); !j.owed[n].Wins(r) {
+			j.owed[n] = r
+		}
+	}
 }
 
 // reached notes how the last use of the backend ended. That a caller had no more time says nothing about it.
@@ -271,7 +306,12 @@ func (j *Journal) Put(ctx context.Context, records ...backend.Record) error {
 			j.o.Logger.Error("the journal can't be purged", "error", err)
 		}
 	}
-	there := j.lend(ctx, j.remote.write, func(*sql.Conn, dialect) error { return nil })
+	there := j.lend(ctx, j.remote.write, func(c *sql.Conn, _ dialect) error {
+		if j.away() {
+			return c.PingContext(ctx) // an open connection may be to a server that hangs
+		}
+		return nil
+	})
 	keep := records
 	if there != nil {
 		keep = slices.DeleteFunc(slices.Clone(records), func(r backend.Record) bool {
@@ -290,9 +330,7 @@ func (j *Journal) Put(ctx context.Context, records ...backend.Record) error {
 		j.saw(records...)
 		return nil
 	}
-	if len(keep) > 0 {
-		j.owed.Add(1)
-	}
+	j.owe(keep)
 	declared := slices.ContainsFunc(records, func(r backend.Record) bool { return !slices.Contains(j.o.Facts, r.Kind) })
 	if declared || !errors.Is(there, backend.ErrUnavailable) {
 		return there

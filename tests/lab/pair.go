@@ -18,9 +18,9 @@ const (
 	BackendDatabase              = "orchestrator"
 )
 
-// backendOptions make a server a member of a pair: statements, one applier, writable.
+// backendOptions make a server a member of a pair: statements, one applier, writable; what was torn of the relay log by a kill is fetched again.
 func backendOptions(f topology.Flavor, number int) []string {
-	out := []string{"--binlog-format=STATEMENT", "--read-only=0"}
+	out := []string{"--binlog-format=STATEMENT", "--read-only=0", "--relay-log-recovery=1"}
 	if f == MariaDB {
 		return append(out, "--slave-parallel-threads=0", fmt.Sprintf("--gtid-domain-id=%d", number), "--gtid-strict-mode=0")
 	}
