@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"orchestrator/daemon/topology"
 )
@@ -77,6 +78,53 @@ func (l *Lab) Pair(ctx context.Context, f topology.Flavor, options ...string) (a
 		return nil, nil, err
 	}
 	return a, b, l.ReplicateFrom(ctx, a, b)
+}
+
+// StopReplica stops both threads of a replica.
+func (s *Server) StopReplica(ctx context.Context) error {
+	return s.Exec(ctx, map[topology.Flavor]string{MariaDB: "STOP SLAVE", MySQL: "STOP REPLICA"}[s.Flavor])
+}
+
+// StartReplica starts them.
+func (s *Server) StartReplica(ctx context.Context) error {
+	return s.Exec(ctx, map[topology.Flavor]string{MariaDB: "START SLAVE", MySQL: "START REPLICA"}[s.Flavor])
+}
+
+// CaughtUp says that s has committed all that other has.
+func (s *Server) CaughtUp(ctx context.Context, other *Server) (bool, error) {
+	has, err := other.Executed(ctx)
+	if err != nil {
+		return false, err
+	}
+	mine, err := s.Executed(ctx)
+	return err == nil && mine.Contains(has), err
+}
+
+// Drain waits until both members replicate and have committed all of each other.
+func Drain(ctx context.Context, a, b *Server) error {
+	if err := errors.Join(AwaitReplication(ctx, a, b), AwaitReplication(ctx, b, a)); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, settledWithin)
+	defer cancel()
+	for {
+		one, err := a.CaughtUp(ctx, b)
+		if err != nil {
+			return err
+		}
+		two, err := b.CaughtUp(ctx, a)
+		if err != nil {
+			return err
+		}
+		if one && two {
+			return nil
+		}
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			ra, _ := a.Replication(context.WithoutCancel(ctx))
+			rb, _ := b.Replication(context.WithoutCancel(ctx))
+			return fmt.Errorf("wait until %v and %v have drained: %w (they say %+v and %+v)", a.Key, b.Key, err, ra, rb)
+		}
+	}
 }
 
 // Unsafe is how often the server has written into its log that a statement is not safe to replicate as it is (warning 1592), and Failed how often
