@@ -16,7 +16,10 @@ COVER := 95
 # At how many moments of a failover the daemon is killed: a few milliseconds lie between two.
 SWEEP := 40
 
-.PHONY: help build install-deps demo test lint bench bench-failover sweep fuzz cover clean
+# How many random schedules a pair of each flavour must survive.
+SCHEDULES := 200
+
+.PHONY: help build install-deps demo test lint bench bench-failover sweep converge fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
@@ -28,6 +31,7 @@ help:
 	@echo "make bench           the Go benchmarks"
 	@echo "make bench-failover  failovers on real servers, measured (ARGS=-help shows the flags)"
 	@echo "make sweep           a daemon killed at each of SWEEP=$(SWEEP) moments of a failover, on real servers"
+	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a backend pair of each flavour"
 	@echo "make install-deps    what all these need; they call it themselves"
 
 build:
@@ -74,6 +78,9 @@ bench-failover: install-deps build
 
 sweep: install-deps
 	ORCHESTRATOR_SWEEP=$(SWEEP) go test -v -timeout 30m -run KilledInTheMiddle ./tests/e2e
+
+converge: install-deps
+	ORCHESTRATOR_SCHEDULES=$(SCHEDULES) go test -v -count=1 -timeout 60m ./tests/pair
 
 clean:
 	rm -rf bin coverage.out

@@ -276,12 +276,13 @@ func (s *session) ResetSession(ctx context.Context) error {
 // IsValid is called after each use.
 func (s *session) IsValid() bool { return s.current() && s.conn.IsValid() }
 
-// Close is called when the connection is not to be used again.
+// Close is called when the connection is not to be used again. That it was broken already is no error.
 func (s *session) Close() error {
 	s.server.mu.Lock()
 	delete(s.server.sessions, s)
 	s.server.mu.Unlock()
-	return s.conn.Close()
+	_ = s.conn.Close()
+	return nil
 }
 
 // cause puts in place of the driver's "invalid connection" what happened on the wire.

@@ -37,8 +37,8 @@ func TestPair(t *testing.T) {
 			must(t, err)
 			failed, err := m.Failed()
 			must(t, err)
-			if unsafe > 0 || failed > 0 {
-				t.Errorf("%v has logged %d unsafe statements and %d errors of its applier", m.Key, unsafe, failed)
+			if len(unsafe)+len(failed) > 0 {
+				t.Errorf("%v has logged unsafe statements %q and errors of its applier %q", m.Key, unsafe, failed)
 			}
 			for _, s := range proxies[i].Statements() {
 				statements++
@@ -60,8 +60,8 @@ func TestUnsafeStatementsAreCounted(t *testing.T) {
 		p.Point(m)
 		s := dial(t, options(p.Key.String()))
 		put(t, s, record("a", 1))
-		if n, err := m.Unsafe(); n != 0 || err != nil {
-			t.Fatalf("%d unsafe statements, %v", n, err)
+		if n, err := m.Unsafe(); len(n) != 0 || err != nil {
+			t.Fatalf("unsafe statements %q, %v", n, err)
 		}
 		_, err = s.write.Exec("UPDATE record SET version = 2 WHERE kind = 'k' LIMIT 1")
 		must(t, err)
@@ -69,8 +69,8 @@ func TestUnsafeStatementsAreCounted(t *testing.T) {
 		for _, st := range p.Statements() {
 			warned += st.Warnings
 		}
-		if n, err := m.Unsafe(); n == 0 || err != nil || warned == 0 {
-			t.Fatalf("%d unsafe statements in the log (%v), %d warnings to the client", n, err, warned)
+		if n, err := m.Unsafe(); len(n) == 0 || err != nil || warned == 0 {
+			t.Fatalf("unsafe statements %q in the log (%v), %d warnings to the client", n, err, warned)
 		}
 	})
 }

@@ -127,27 +127,27 @@ func Drain(ctx context.Context, a, b *Server) error {
 	}
 }
 
-// Unsafe is how often the server has written into its log that a statement is not safe to replicate as it is (warning 1592), and Failed how often
-// that applying one has failed.
-func (s *Server) Unsafe() (int, error) { return s.logged("Unsafe statement written to the binary log") }
+// Unsafe are the lines of the server's log that say that a statement is not safe to replicate as it is (warning 1592), and Failed those that say that
+// applying one has failed.
+func (s *Server) Unsafe() ([]string, error) {
+	return s.logged("Unsafe statement written to the binary log")
+}
 
-// Failed counts the errors of the applier in the log.
-func (s *Server) Failed() (int, error) {
+func (s *Server) Failed() ([]string, error) {
 	return s.logged("[ERROR] Slave SQL", "[Repl] Replica SQL", "[Repl] Worker ")
 }
 
 // File is the path of a file in the server's data directory.
 func (s *Server) File(name string) string { return filepath.Join(s.dir, name) }
 
-func (s *Server) logged(texts ...string) (int, error) {
+func (s *Server) logged(level string, texts ...string) (found []string, err error) {
 	log, err := os.ReadFile(s.File("error.log"))
-	n := 0
 	for line := range strings.Lines(string(log)) {
-		if slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) }) {
-			n++
+		if strings.Contains(line, level) && slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) }) {
+			found = append(found, strings.TrimSpace(line))
 		}
 	}
-	return n, err
+	return found, err
 }
 
 // next is the number that Start will give away.
