@@ -13,7 +13,10 @@ FUZZTIME := 10s
 # The least part of each pure package that its tests must cover, in percent.
 COVER := 95
 
-.PHONY: help build install-deps demo test lint bench bench-failover sweep fuzz cover clean
+# How many random schedules a pair of each flavour must survive.
+SCHEDULES := 200
+
+.PHONY: help build install-deps demo test lint bench bench-failover sweep converge fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
@@ -25,6 +28,7 @@ help:
 	@echo "make bench           the Go benchmarks"
 	@echo "make bench-failover  failovers on real servers, measured (ARGS=-help shows the flags)"
 	@echo "make sweep           a daemon killed before and after every statement of a failover, on real servers"
+	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a backend pair of each flavour"
 	@echo "make install-deps    what all these need; they call it themselves"
 
 build:
@@ -71,6 +75,9 @@ bench-failover: install-deps build
 
 sweep: install-deps
 	ORCHESTRATOR_SWEEP=all go test -count=1 -v -timeout 30m -run KilledAtEveryStatement ./tests/e2e
+
+converge: install-deps
+	ORCHESTRATOR_SCHEDULES=$(SCHEDULES) go test -v -count=1 -timeout 60m ./tests/pair
 
 clean:
 	rm -rf bin coverage.out

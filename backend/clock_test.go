@@ -71,16 +71,19 @@ func TestRecordCheck(t *testing.T) {
 		change func(*Record)
 		good   bool
 	}{
-		"a record":                     {func(*Record) {}, true},
-		"a tombstone has no document":  {func(r *Record) { r.Deleted, r.Document = true, nil }, true},
-		"no kind":                      {func(r *Record) { r.Kind = "" }, false},
-		"no key":                       {func(r *Record) { r.Key = "" }, false},
-		"no writer":                    {func(r *Record) { r.Writer = "" }, false},
-		"no version":                   {func(r *Record) { r.Version = 0 }, false},
-		"a key too long":               {func(r *Record) { r.Key = long }, false},
-		"a key that is no text":        {func(r *Record) { r.Key = "a\xff" }, false},
-		"a zero byte":                  {func(r *Record) { r.Key = "a\x00b" }, false},
-		"a document that is no JSON":   {func(r *Record) { r.Document = []byte(`{"value":`) }, false},
+		"a record":                    {func(*Record) {}, true},
+		"a tombstone has no document": {func(r *Record) { r.Deleted, r.Document = true, nil }, true},
+		"no kind":                     {func(r *Record) { r.Kind = "" }, false},
+		"no key":                      {func(r *Record) { r.Key = "" }, false},
+		"no writer":                   {func(r *Record) { r.Writer = "" }, false},
+		"no version":                  {func(r *Record) { r.Version = 0 }, false},
+		"a key too long":              {func(r *Record) { r.Key = long }, false},
+		"a key that is no text":       {func(r *Record) { r.Key = "a\xff" }, false},
+		"a zero byte":                 {func(r *Record) { r.Key = "a\x00b" }, false},
+		"a document that is no JSON":  {func(r *Record) { r.Document = []byte(`{"value":`) }, false},
+		"a document too long": {func(r *Record) {
+			r.Document = append(append([]byte{'"'}, make([]byte, MaxDocument)...), '"')
+		}, false},
 		"a document that is not UTF-8": {func(r *Record) { r.Document = []byte("\"\xff\"") }, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,6 +14,9 @@ const (
 	MaxWriter = 255
 )
 
+// MaxDocument is the longest document, in bytes: quoted, it fits into what MySQL and MariaDB take as one statement by default.
+const MaxDocument = 4 << 20
+
 // Check says why no store takes the record, or nil. A missing version or writer is a forgotten stamp: such a record would
 // lose against everything, silently.
 func (r Record) Check() error {
@@ -32,6 +35,9 @@ func (r Record) Check() error {
 	}
 	if r.Version <= 0 {
 		return fmt.Errorf("record %q %q: version %d: take one from the clock", r.Kind, r.Key, r.Version)
+	}
+	if len(r.Document) > MaxDocument {
+		return fmt.Errorf("record %q %q: the document has %d bytes, and at most %d are kept", r.Kind, r.Key, len(r.Document), MaxDocument)
 	}
 	if len(r.Document) > 0 && (!json.Valid(r.Document) || !utf8.Valid(r.Document)) {
 		return fmt.Errorf("record %q %q: the document is not JSON", r.Kind, r.Key)

@@ -4,6 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"orchestrator/daemon/topology"
 )
@@ -14,9 +19,9 @@ const (
 	BackendDatabase              = "orchestrator"
 )
 
-// backendOptions make a server a member of a pair: statements, one applier, writable.
+// backendOptions make a server a member of a pair: statements, one applier, writable; what was torn of the relay log by a kill is fetched again.
 func backendOptions(f topology.Flavor, number int) []string {
-	out := []string{"--binlog-format=STATEMENT", "--read-only=0"}
+	out := []string{"--binlog-format=STATEMENT", "--read-only=0", "--relay-log-recovery=1"}
 	if f == MariaDB {
 		return append(out, "--slave-parallel-threads=0", fmt.Sprintf("--gtid-domain-id=%d", number), "--gtid-strict-mode=0")
 	}
@@ -35,13 +40,16 @@ func backendAccounts() []string {
 	}
 }
 
+// Quick are options of members that write to disk when the kernel likes: what is lost then is lost with the machine only, not with a process.
+func Quick() []string { return []string{"--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2"} }
+
 // Member starts a server that can be a member of a backend pair, alone.
-func (l *Lab) Member(ctx context.Context, f topology.Flavor) (*Server, error) {
+func (l *Lab) Member(ctx context.Context, f topology.Flavor, options ...string) (*Server, error) {
 	number, err := l.next()
 	if err != nil {
 		return nil, err
 	}
-	s, err := l.Start(ctx, Spec{Flavor: f, ExtraArgs: backendOptions(f, number)})
+	s, err := l.Start(ctx, Spec{Flavor: f, ExtraArgs: append(backendOptions(f, number), options...)})
 	if err != nil {
 		return nil, err
 	}
@@ -59,17 +67,87 @@ func (l *Lab) Member(ctx context.Context, f topology.Flavor) (*Server, error) {
 }
 
 // Pair starts two members that replicate each other by statement.
-func (l *Lab) Pair(ctx context.Context, f topology.Flavor) (a, b *Server, err error) {
-	if a, err = l.Member(ctx, f); err != nil {
+func (l *Lab) Pair(ctx context.Context, f topology.Flavor, options ...string) (a, b *Server, err error) {
+	if a, err = l.Member(ctx, f, options...); err != nil {
 		return nil, nil, err
 	}
-	if b, err = l.Member(ctx, f); err != nil {
+	if b, err = l.Member(ctx, f, options...); err != nil {
 		return nil, nil, err
 	}
 	if err := l.ReplicateFrom(ctx, b, a); err != nil {
 		return nil, nil, err
 	}
 	return a, b, l.ReplicateFrom(ctx, a, b)
+}
+
+// StopReplica stops both threads of a replica.
+func (s *Server) StopReplica(ctx context.Context) error {
+	return s.Exec(ctx, map[topology.Flavor]string{MariaDB: "STOP SLAVE", MySQL: "STOP REPLICA"}[s.Flavor])
+}
+
+// StartReplica starts them.
+func (s *Server) StartReplica(ctx context.Context) error {
+	return s.Exec(ctx, map[topology.Flavor]string{MariaDB: "START SLAVE", MySQL: "START REPLICA"}[s.Flavor])
+}
+
+// CaughtUp says that s has committed all that other has.
+func (s *Server) CaughtUp(ctx context.Context, other *Server) (bool, error) {
+	has, err := other.Executed(ctx)
+	if err != nil {
+		return false, err
+	}
+	mine, err := s.Executed(ctx)
+	return err == nil && mine.Contains(has), err
+}
+
+// Drain waits until both members replicate and have committed all of each other.
+func Drain(ctx context.Context, a, b *Server) error {
+	if err := errors.Join(AwaitReplication(ctx, a, b), AwaitReplication(ctx, b, a)); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, settledWithin)
+	defer cancel()
+	for {
+		one, err := a.CaughtUp(ctx, b)
+		if err != nil {
+			return err
+		}
+		two, err := b.CaughtUp(ctx, a)
+		if err != nil {
+			return err
+		}
+		if one && two {
+			return nil
+		}
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			ra, _ := a.Replication(context.WithoutCancel(ctx))
+			rb, _ := b.Replication(context.WithoutCancel(ctx))
+			return fmt.Errorf("wait until %v and %v have drained: %w (they say %+v and %+v)", a.Key, b.Key, err, ra, rb)
+		}
+	}
+}
+
+// Unsafe are the lines of the server's log that say that a statement is not safe to replicate as it is (warning 1592), and Failed those that say that
+// applying one has failed.
+func (s *Server) Unsafe() ([]string, error) {
+	return s.logged("Unsafe statement written to the binary log")
+}
+
+func (s *Server) Failed() ([]string, error) {
+	return s.logged("[ERROR] Slave SQL", "[Repl] Replica SQL", "[Repl] Worker ")
+}
+
+// File is the path of a file in the server's data directory.
+func (s *Server) File(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *Server) logged(level string, texts ...string) (found []string, err error) {
+	log, err := os.ReadFile(s.File("error.log"))
+	for line := range strings.Lines(string(log)) {
+		if strings.Contains(line, level) && slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) }) {
+			found = append(found, strings.TrimSpace(line))
+		}
+	}
+	return found, err
 }
 
 // next is the number that Start will give away.

@@ -1,0 +1,487 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"orchestrator/backend"
+)
+
+// JournalOptions of a Journal.
+type JournalOptions struct {
+	// Facts are the kinds that can be found again, and bookkeeping: a Put of nothing else succeeds also while the backend is unavailable, and
+	// it gets them later. All other kinds are declared: acknowledged only when the backend has them, and kept here for ever.
+	Facts []string
+	// Owed are declared kinds that the backend gets later although their Put has failed, because what they tell has happened.
+	Owed []string
+	// Keep is how long facts are kept here; default a day.
+	Keep time.Duration
+	// Away is how long this daemon may have had no contact to the backend and still write into it what was declared before; default a
+	// week. It must be less than the time for which deletions are remembered there, or what others have deleted would live again.
+	Away   time.Duration
+	Logger *slog.Logger // nil: silent
+}
+
+// Journal is a store that keeps a copy of its own, for the day when the backend comes back with less than it had: another member of a
+// pair, a restored backup. It is a backend.Store, and owns both stores that it is made of.
+//
+// What this daemon writes is written here first, then there. Whenever another server is behind the address, it gets all that is here before
+// anything is read from it: records merge, so that it had them already does no harm. While the backend is unavailable, reads are
+// answered from here.
+type Journal struct {
+	remote *Store
+	there  Store // remote, entered only by those who have delivered
+	local  *Store
+	o      JournalOptions
+
+	ctx    context.Context // ends when the journal is closed
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	down    atomic.Int64 // time in microseconds until which reads don't ask the backend
+	contact atomic.Int64 // unix time of the last one that was noted
+	purged  atomic.Int64 // unix time
+
+	mu        sync.Mutex
+	delivery  *delivery // under way
+	delivered int64     // epoch of the server that has got all but what is owed
+	owed      map[name]backend.Record
+	highest   int64
+	newest    int64
+}
+
+var _ backend.Store = (*Journal)(nil)
+
+// name is what a record replaces others by.
+type name struct{ kind, key string }
+
+type delivery struct {
+	done chan struct{}
+	err  error
+}
+
+// Rows of the local lease table that hold one number each: there a higher one wins, as it should.
+const (
+	rowHighest = "highest term"
+	rowNewest  = "newest version"
+	rowContact = "last contact"
+)
+
+// OpenJournal makes one store of two: the backend, and a file. It does not ask the backend. From then on both belong to it.
+func OpenJournal(ctx context.Context, remote, local *Store, o JournalOptions) (*Journal, error) {
+	if o.Keep <= 0 {
+		o.Keep = 24 * time.Hour
+	}
+	if o.Away <= 0 {
+		o.Away = 7 * 24 * time.Hour
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	j := &Journal{remote: remote, there: *remote, local: local, o: o, owed: map[name]backend.Record{}}
+	j.there.lend = j.lend
+	for name, into := range map[string]*int64{rowHighest: &j.highest, rowNewest: &j.newest} {
+		row, err := local.Lease(name).Read(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("open the journal: %w", err)
+		}
+		*into = row.Term
+	}
+	if err := j.age(ctx); err != nil {
+		return nil, fmt.Errorf("open the journal: %w", err)
+	}
+	j.ctx, j.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	return j, nil
+}
+
+// age drops facts that are old, and, after a long absence, what was declared.
+func (j *Journal) age(ctx context.Context) error {
+	now := time.Now()
+	j.purged.Store(now.Unix())
+	for _, kind := range j.o.Facts {
+		if err := j.local.Purge(ctx, kind, now.Add(-j.o.Keep).UnixMicro(), true); err != nil {
+			return err
+		}
+	}
+	row, err := j.local.Lease(rowContact).Read(ctx)
+	if err != nil || row.Term == 0 || j.contact.Load() > 0 || now.Sub(time.Unix(row.Term, 0)) < j.o.Away {
+		return err
+	}
+	all, err := j.local.Everything(ctx)
+	if err != nil {
+		return err
+	}
+	for i, r := range all {
+		if i == 0 || r.Kind != all[i-1].Kind {
+			if err := j.local.Purge(ctx, r.Kind, math.MaxInt64, true); err != nil {
+				return err
+			}
+		}
+	}
+	j.o.Logger.Warn("the journal is too old to be believed", "last_contact", time.Unix(row.Term, 0), "dropped", len(all))
+	return nil
+}
+
+// lend is remote's, and sees to it that the server has got what is here before anything is done there.
+func (j *Journal) lend(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dialect) error) error {
+	for range 4 {
+		behind := false
+		err := j.remote.lend(ctx, pool, func(c *sql.Conn, d dialect) error {
+			epoch, err := epochOf(c)
+			if err != nil {
+				return err
+			}
+			if behind = j.behind(epoch); behind {
+				return nil // to wait here would keep the connection from who delivers
+			}
+			return do(c, d)
+		})
+		if err == nil && behind {
+			if err = j.deliver(ctx); err == nil {
+				continue
+			}
+		}
+		j.reached(ctx, err)
+		return err
+	}
+	return fmt.Errorf("%w: it changes its face all the time", backend.ErrUnavailable)
+}
+
+func epochOf(c *sql.Conn) (epoch int64, err error) {
+	err = c.Raw(func(raw any) error {
+		epoch = 1 // a file stays what it is
+		if s, ok := raw.(*session); ok {
+			epoch = s.epoch
+		}
+		return nil
+	})
+	return epoch, err
+}
+
+func (j *Journal) behind(epoch int64) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.delivered != epoch || len(j.owed) > 0
+}
+
+// deliver waits until the server has got everything, or ctx ends. The work itself goes on: its next user may find it done.
+func (j *Journal) deliver(ctx context.Context) error {
+	j.mu.Lock()
+	d := j.delivery
+	if d == nil && j.ctx.Err() == nil {
+		d = &delivery{done: make(chan struct{})}
+		j.delivery = d
+		j.work.Go(func() {
+			d.err = j.replay()
+			j.mu.Lock()
+			j.delivery = nil
+			j.mu.Unlock()
+			close(d.done)
+		})
+	}
+	j.mu.Unlock()
+	if d == nil {
+		return sql.ErrConnDone
+	}
+	select {
+	case <-d.done:
+		return d.err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the journal is being written into it: %w", backend.ErrUnavailable, ctx.Err())
+	}
+}
+
+// replay merges all that is here into the server, or, when that has had it already, what it is owed. In parts: none of them needs the others.
+func (j *Journal) replay() error {
+	started := time.Now()
+	var epoch int64
+	var records []backend.Record
+	pool := j.remote.read // not that of one connection, for which all that wait for this stand in line
+	if j.remote.mysql == nil {
+		pool = j.remote.write
+	}
+	err := j.remote.lend(j.ctx, pool, func(c *sql.Conn, d dialect) (err error) {
+		if epoch, err = epochOf(c); err != nil {
+			return err
+		}
+		if records, err = j.missing(epoch); err != nil {
+			return fmt.Errorf("read the journal: %w", err)
+		}
+		for left := records; len(left) > 0; {
+			first, values := part(left)
+			if _, err := c.ExecContext(j.ctx, d.merge.of(len(first)), values...); err != nil {
+				return err
+			}
+			left = left[len(first):]
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write the journal into %s: %w", j.remote.name, err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.delivered = epoch
+	for _, r := range records {
+		if o := j.owed[name{r.Kind, r.Key}]; !o.Wins(r) {
+			delete(j.owed, name{r.Kind, r.Key})
+		}
+	}
+	j.o.Logger.Info("journal replayed", "into", j.remote.name, "records", len(records), "took", time.Since(started))
+	return nil
+}
+
+// missing returns what the server of that epoch may not have.
+func (j *Journal) missing(epoch int64) ([]backend.Record, error) {
+	j.mu.Lock()
+	owed := winners(slices.Collect(maps.Values(j.owed)))
+	same := j.delivered == epoch
+	j.mu.Unlock()
+	if same {
+		return owed, nil
+	}
+	all, err := j.local.Everything(j.ctx)
+	return winners(append(all, owed...)), err
+}
+
+func (j *Journal) owe(records []backend.Record) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, r := range records {
+		if n := (name{r.Kind, r.Key}); !j.owed[n].Wins(r) {
+			j.owed[n] = r
+		}
+	}
+}
+
+// reached notes how the last use of the backend ended. That a caller had no more time says nothing about it.
+func (j *Journal) reached(ctx context.Context, err error) {
+	switch {
+	case errors.Is(err, backend.ErrUnavailable) && ctx.Err() == nil:
+		// Who reads then gets his answer from here, and not after each has waited for a server that hangs.
+		pause := time.Second
+		if j.remote.mysql != nil {
+			pause = 2 * j.remote.mysql.options.Timeout
+		}
+		if j.down.Swap(time.Now().Add(pause).UnixMicro()) == 0 {
+			j.o.Logger.Warn("backend unavailable: reads are answered from the journal", "error", err)
+		}
+	case err == nil:
+		if j.down.Swap(0) != 0 {
+			j.o.Logger.Info("backend available again")
+		}
+		const often = 60
+		if now := time.Now().Unix(); now-j.contact.Load() >= often {
+			j.contact.Store(now)
+			j.note(rowContact, now)
+		}
+	}
+}
+
+func (j *Journal) note(row string, value int64) {
+	if _, err := j.local.Lease(row).Beat(j.ctx, backend.Hold{Term: value}); err != nil && j.ctx.Err() == nil {
+		j.o.Logger.Error("the journal can't be written", "what", row, "error", err)
+	}
+}
+
+// Put writes here, then there, and returns when both have it. When the backend can't be reached from the beginning, nothing of what is declared
+// is written anywhere; when that fails later, it is not known whether the backend has it: it gets it when it is back.
+func (j *Journal) Put(ctx context.Context, records ...backend.Record) error {
+	for _, r := range records {
+		if err := r.Check(); err != nil {
+			return fmt.Errorf("put into %s: %w", j.remote.name, err)
+		}
+	}
+	if now := time.Now(); now.Sub(time.Unix(j.purged.Load(), 0)) > time.Hour {
+		if err := j.age(ctx); err != nil {
+			j.o.Logger.Error("the journal can't be purged", "error", err)
+		}
+	}
+	there := j.lend(ctx, j.remote.write, func(c *sql.Conn, _ dialect) error {
+		if j.away() {
+			return c.PingContext(ctx) // an open connection may be to a server that hangs
+		}
+		return nil
+	})
+	keep := records
+	if there != nil {
+		keep = slices.DeleteFunc(slices.Clone(records), func(r backend.Record) bool {
+			return !slices.Contains(j.o.Facts, r.Kind) && !slices.Contains(j.o.Owed, r.Kind)
+		})
+	}
+	if err := j.local.Put(context.WithoutCancel(ctx), keep...); err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	if there == nil {
+		there = j.there.Put(ctx, records...)
+	} else {
+		there = fmt.Errorf("put %d records into %s: %w", len(records), j.remote.name, there)
+	}
+	if there == nil {
+		j.saw(records...)
+		return nil
+	}
+	j.owe(keep)
+	declared := slices.ContainsFunc(records, func(r backend.Record) bool { return !slices.Contains(j.o.Facts, r.Kind) })
+	if declared || !errors.Is(there, backend.ErrUnavailable) {
+		return there
+	}
+	return nil
+}
+
+// saw remembers the newest version that the backend has had.
+func (j *Journal) saw(records ...backend.Record) {
+	newest := int64(0)
+	for _, r := range records {
+		newest = max(newest, r.Version)
+	}
+	j.mu.Lock()
+	rises := newest > j.newest
+	j.newest = max(newest, j.newest)
+	j.mu.Unlock()
+	if rises {
+		j.note(rowNewest, newest)
+	}
+}
+
+// away says that reads are to be answered from here, for now.
+func (j *Journal) away() bool { return time.Now().UnixMicro() < j.down.Load() }
+
+// Get returns the live record, or backend.ErrNotFound.
+func (j *Journal) Get(ctx context.Context, kind, key string) (backend.Record, error) {
+	if !j.away() {
+		r, err := j.there.Get(ctx, kind, key)
+		if !errors.Is(err, backend.ErrUnavailable) {
+			return r, err
+		}
+	}
+	return j.local.Get(context.WithoutCancel(ctx), kind, key)
+}
+
+// List returns the live records of a kind, sorted by key. What is declared, and what was deleted of it, is kept here too.
+func (j *Journal) List(ctx context.Context, kind string) ([]backend.Record, error) {
+	if !j.away() {
+		found, err := j.there.list(ctx, kind, true)
+		if err == nil {
+			j.saw(found...)
+			if err := j.learn(ctx, kind, found); err != nil {
+				j.o.Logger.Error("the journal can't be written", "what", kind, "error", err)
+			}
+			return slices.DeleteFunc(found, func(r backend.Record) bool { return r.Deleted }), nil
+		}
+		if !errors.Is(err, backend.ErrUnavailable) {
+			return nil, err
+		}
+	}
+	return j.local.List(context.WithoutCancel(ctx), kind)
+}
+
+// learn keeps what others have declared.
+func (j *Journal) learn(ctx context.Context, kind string, found []backend.Record) error {
+	if slices.Contains(j.o.Facts, kind) {
+		return nil
+	}
+	known, err := j.local.list(ctx, kind, true)
+	if err != nil {
+		return err
+	}
+	here := map[string]backend.Record{}
+	for _, r := range known {
+		here[r.Key] = r
+	}
+	fresh := slices.DeleteFunc(slices.Clone(found), func(r backend.Record) bool {
+		old, ok := here[r.Key]
+		return ok && !r.Wins(old)
+	})
+	return j.local.Put(ctx, fresh...)
+}
+
+// Everything returns all records, the deleted too, sorted by kind and key; without the backend, those that are here.
+func (j *Journal) Everything(ctx context.Context) ([]backend.Record, error) {
+	if !j.away() {
+		found, err := j.there.Everything(ctx)
+		if err == nil {
+			j.saw(found...)
+		}
+		if !errors.Is(err, backend.ErrUnavailable) {
+			return found, err
+		}
+	}
+	return j.local.Everything(context.WithoutCancel(ctx))
+}
+
+// Purge removes records there, then here.
+func (j *Journal) Purge(ctx context.Context, kind string, before int64, all bool) error {
+	if err := j.there.Purge(ctx, kind, before, all); err != nil {
+		return err
+	}
+	return j.local.Purge(ctx, kind, before, all)
+}
+
+// Lease returns the lease of that name in the backend. It waits for nothing else: to confirm it comes before the records.
+func (j *Journal) Lease(name string) backend.Lease { return j.remote.Lease(name) }
+
+// Face identifies the server of the backend.
+func (j *Journal) Face(ctx context.Context) (string, error) { return j.remote.Face(ctx) }
+
+// Newest is the highest version that the backend is known to have had: what it had to show when it was used last. 0 when that was so long
+// ago that it may have been purged since.
+func (j *Journal) Newest() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.newest < time.Now().Add(-j.o.Keep).UnixMicro() {
+		return 0
+	}
+	return j.newest
+}
+
+// Highest is the highest term that was ever remembered.
+func (j *Journal) Highest() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.highest
+}
+
+// Remember keeps a term for ever, if it is the highest: terms rise although a backend may go back in time.
+func (j *Journal) Remember(term int64) {
+	j.mu.Lock()
+	rises := term > j.highest
+	j.highest = max(term, j.highest)
+	j.mu.Unlock()
+	if rises {
+		j.note(rowHighest, term)
+	}
+}
+
+// Close ends all, and closes both stores.
+func (j *Journal) Close() error {
+	j.cancel()
+	err := j.remote.Close()
+	j.work.Wait()
+	return errors.Join(err, j.local.Close())
+}
+
+// Stale says what a server lacks that others have seen in the backend before, or "": the highest term, and the newest version.
+func Stale(offered Face, term, newest int64) string {
+	switch {
+	case offered.Hold.Term < term:
+		return fmt.Sprintf("it is stale: its lease is of term %d, and term %d was there already", offered.Hold.Term, term)
+	case offered.Newest < newest:
+		return fmt.Sprintf("it is stale: it lacks the last %v of what was written (its newest record is of %s, and one of %s was there already)",
+			time.Duration(newest-offered.Newest)*time.Microsecond, at(offered.Newest), at(newest))
+	}
+	return ""
+}
+
+func at(version int64) string {
+	return time.UnixMicro(version).UTC().Format("2006-01-02 15:04:05.000000")
+}
