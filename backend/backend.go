@@ -30,6 +30,10 @@ func (r Record) Wins(o Record) bool {
 // ErrNotFound is returned by Get for what was never stored, or was deleted.
 var ErrNotFound = errors.New("no such record")
 
+// ErrUnavailable is wrapped by the errors of a store that can't be reached, or whose server was refused: the caller may try again later.
+// Of a write that failed so it is not known whether it was stored, unless the error says so.
+var ErrUnavailable = errors.New("the backend is unavailable")
+
 // Store keeps records.
 type Store interface {
 	// Put merges the records into the store; it returns when they are durable. Older ones than what is stored change nothing,

@@ -5,7 +5,7 @@ import "strings"
 // dialect holds the statements as one kind of database wants them. They keep to what replicates safely as statements too:
 // the whole primary key, no functions of the server, no LIMIT, nothing but what we give.
 type dialect struct {
-	put        multirow
+	merge      multirow
 	get        string
 	list       string
 	everything string
@@ -49,7 +49,7 @@ CREATE TABLE lease (
 }
 
 var sqlite = dialect{
-	put: multirow{
+	merge: multirow{
 		head: `
 INSERT INTO record (
 	kind,
@@ -124,10 +124,10 @@ AND term = ?
 AND beat = ?`,
 	leaseFirst: `
 INSERT INTO lease (
+	name,
 	holder,
 	term,
-	beat,
-	name
+	beat
 ) VALUES
 	(?, ?, ?, ?)
 ON CONFLICT (name) DO NOTHING`,
@@ -145,3 +145,152 @@ ON CONFLICT (name) DO UPDATE SET
 	beat   = excluded.beat
 WHERE (excluded.term, excluded.beat, excluded.holder) > (lease.term, lease.beat, lease.holder)`,
 }
+
+// mysqlTables are for MySQL and MariaDB. Names are VARBINARY: no two keys are one that differ in a letter's case, an accent or a blank at the
+// end, and bytes order them. No second unique key, no AUTO_INCREMENT: either makes an upsert unsafe to replicate as a statement. The index on
+// version is for the newest one, which is asked for at each new connection.
+var mysqlTables = []string{`
+CREATE TABLE IF NOT EXISTS record (
+	kind     VARBINARY(64)  NOT NULL,
+	` + "`key`" + `    VARBINARY(512) NOT NULL,
+	version  BIGINT         NOT NULL,
+	writer   VARBINARY(255) NOT NULL,
+	deleted  TINYINT        NOT NULL,
+	document LONGTEXT       NOT NULL,
+	PRIMARY KEY (kind, ` + "`key`" + `),
+	KEY version (version)
+) ENGINE = InnoDB, CHARACTER SET = utf8mb4, COLLATE = utf8mb4_bin`, `
+CREATE TABLE IF NOT EXISTS lease (
+	name   VARBINARY(64)  NOT NULL,
+	holder VARBINARY(512) NOT NULL,
+	term   BIGINT         NOT NULL,
+	beat   BIGINT         NOT NULL,
+	PRIMARY KEY (name)
+) ENGINE = InnoDB, CHARACTER SET = utf8mb4, COLLATE = utf8mb4_bin`,
+}
+
+// The assignments of ON DUPLICATE KEY UPDATE run from left to right, and each sees what those before it have written. So everything is
+// assigned before what its condition looks at: the document, whether it is deleted, and the writer by the old version and the old writer; the version
+// last, by itself: whoever wins has a version that is not lower, whoever loses one that is not higher. The rows of the lease likewise.
+
+// mariadb is for MariaDB, and for MySQL before 8.0.19.
+var mariadb = dialect{
+	merge: multirow{
+		head: `
+INSERT INTO record (
+	kind,
+	record.key,
+	version,
+	writer,
+	deleted,
+	document
+) VALUES
+	`, row: `(?, ?, ?, ?, ?, ?)`, tail: `
+ON DUPLICATE KEY UPDATE
+	document = IF((VALUES(version), VALUES(writer)) > (record.version, record.writer), VALUES(document), record.document),
+	deleted  = IF((VALUES(version), VALUES(writer)) > (record.version, record.writer), VALUES(deleted), record.deleted),
+	writer   = IF((VALUES(version), VALUES(writer)) > (record.version, record.writer), VALUES(writer), record.writer),
+	version  = GREATEST(VALUES(version), record.version)`,
+	},
+	get: `
+SELECT
+	kind,
+	record.key,
+	version,
+	writer,
+	deleted,
+	document
+FROM record
+WHERE kind = ?
+AND record.key = ?
+AND deleted = 0`,
+	list: `
+SELECT
+	kind,
+	record.key,
+	version,
+	writer,
+	deleted,
+	document
+FROM record
+WHERE kind = ?
+AND deleted = 0
+ORDER BY record.key`,
+	everything: `
+SELECT
+	kind,
+	record.key,
+	version,
+	writer,
+	deleted,
+	document
+FROM record
+ORDER BY kind, record.key`,
+	purge: `
+DELETE FROM record
+WHERE kind = ?
+AND version < ?
+AND (deleted <> 0 OR ?)`,
+	leaseRead: `
+SELECT
+	holder,
+	term,
+	beat
+FROM lease
+WHERE name = ?`,
+	leaseTake: `
+UPDATE lease SET
+	holder = ?,
+	term   = ?,
+	beat   = ?
+WHERE name = ?
+AND holder = ?
+AND term = ?
+AND beat = ?`,
+	leaseFirst: `
+INSERT INTO lease (
+	name,
+	holder,
+	term,
+	beat
+) VALUES
+	(?, ?, ?, ?)
+ON DUPLICATE KEY UPDATE
+	holder = lease.holder`,
+	leaseBeat: `
+INSERT INTO lease (
+	name,
+	holder,
+	term,
+	beat
+) VALUES
+	(?, ?, ?, ?)
+ON DUPLICATE KEY UPDATE
+	holder = IF((VALUES(term), VALUES(beat), VALUES(holder)) > (lease.term, lease.beat, lease.holder), VALUES(holder), lease.holder),
+	beat   = IF((VALUES(term), VALUES(beat)) > (lease.term, lease.beat), VALUES(beat), lease.beat),
+	term   = GREATEST(VALUES(term), lease.term)`,
+}
+
+// mysql8 is for MySQL from 8.0.19 on, where VALUES(column) is deprecated: the new row has a name instead. All else is the same.
+var mysql8 = func() dialect {
+	d := mariadb
+	d.merge.tail = `
+AS n ON DUPLICATE KEY UPDATE
+	document = IF((n.version, n.writer) > (record.version, record.writer), n.document, record.document),
+	deleted  = IF((n.version, n.writer) > (record.version, record.writer), n.deleted, record.deleted),
+	writer   = IF((n.version, n.writer) > (record.version, record.writer), n.writer, record.writer),
+	version  = GREATEST(n.version, record.version)`
+	d.leaseBeat = `
+INSERT INTO lease (
+	name,
+	holder,
+	term,
+	beat
+) VALUES
+	(?, ?, ?, ?)
+AS n ON DUPLICATE KEY UPDATE
+	holder = IF((n.term, n.beat, n.holder) > (lease.term, lease.beat, lease.holder), n.holder, lease.holder),
+	beat   = IF((n.term, n.beat) > (lease.term, lease.beat), n.beat, lease.beat),
+	term   = GREATEST(n.term, lease.term)`
+	return d
+}()

@@ -19,23 +19,28 @@ type lease struct {
 
 // Read returns the row.
 func (l lease) Read(ctx context.Context) (backend.Hold, error) {
-	h, err := l.read(ctx, l.store.read)
+	h, err := l.run(ctx, l.store.read, func(*sql.Conn, dialect) error { return nil })
 	if err != nil {
 		return backend.Hold{}, fmt.Errorf("read lease %q in %s: %w", l.name, l.store.name, err)
 	}
 	return h, nil
 }
 
-func (l lease) read(ctx context.Context, db interface {
-	QueryRowContext(context.Context, string, ...any) *sql.Row
-}) (h backend.Hold, err error) {
-	if err := l.store.sound(); err != nil {
-		return h, err
-	}
-	err = db.QueryRowContext(ctx, l.store.dialect.leaseRead, l.name).Scan(&h.Holder, &h.Term, &h.Beat)
-	if errors.Is(err, sql.ErrNoRows) {
-		return backend.Hold{}, nil
-	}
+// run changes the row and reads what is there then. The counts of affected rows say nothing: a proxy, a repeated statement or a
+// server's settings change them; what stands in the row is what others will see. No transaction holds the two together: what another
+// daemon writes between them may as well be seen.
+func (l lease) run(ctx context.Context, pool *sql.DB, change func(*sql.Conn, dialect) error) (h backend.Hold, err error) {
+	err = l.store.lend(ctx, pool, func(c *sql.Conn, d dialect) error {
+		if err := change(c, d); err != nil {
+			return err
+		}
+		h = backend.Hold{}
+		err := c.QueryRowContext(ctx, d.leaseRead, l.name).Scan(&h.Holder, &h.Term, &h.Beat)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
 	return h, err
 }
 
@@ -45,10 +50,10 @@ func (l lease) Take(ctx context.Context, seen, next backend.Hold) (backend.Hold,
 		// On the other member of a pair such a row would lose against what it is to replace.
 		return backend.Hold{}, fmt.Errorf("take lease %q in %s: %v does not win over %v", l.name, l.store.name, next, seen)
 	}
-	h, err := l.change(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, l.store.dialect.leaseTake, next.Holder, next.Term, next.Beat, l.name, seen.Holder, seen.Term, seen.Beat)
+	h, err := l.run(ctx, l.store.hold, func(c *sql.Conn, d dialect) error {
+		_, err := c.ExecContext(ctx, d.leaseTake, next.Holder, next.Term, next.Beat, l.name, seen.Holder, seen.Term, seen.Beat)
 		if err == nil && seen == (backend.Hold{}) {
-			_, err = tx.ExecContext(ctx, l.store.dialect.leaseFirst, next.Holder, next.Term, next.Beat, l.name)
+			_, err = c.ExecContext(ctx, d.leaseFirst, l.name, next.Holder, next.Term, next.Beat)
 		}
 		return err
 	})
@@ -60,32 +65,12 @@ func (l lease) Take(ctx context.Context, seen, next backend.Hold) (backend.Hold,
 
 // Beat merges the row.
 func (l lease) Beat(ctx context.Context, h backend.Hold) (backend.Hold, error) {
-	got, err := l.change(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, l.store.dialect.leaseBeat, l.name, h.Holder, h.Term, h.Beat)
+	got, err := l.run(ctx, l.store.hold, func(c *sql.Conn, d dialect) error {
+		_, err := c.ExecContext(ctx, d.leaseBeat, l.name, h.Holder, h.Term, h.Beat)
 		return err
 	})
 	if err != nil {
 		return backend.Hold{}, fmt.Errorf("beat lease %q in %s as %v: %w", l.name, l.store.name, h, err)
 	}
 	return got, nil
-}
-
-// change writes and reads back what is there then. The counts of affected rows say nothing: a proxy, a repeated statement or a
-// server's settings change them; what stands in the row is what others will see.
-func (l lease) change(ctx context.Context, write func(*sql.Tx) error) (h backend.Hold, err error) {
-	if err := l.store.sound(); err != nil {
-		return h, err
-	}
-	tx, err := l.store.write.BeginTx(ctx, nil)
-	if err != nil {
-		return h, err
-	}
-	defer tx.Rollback() // after a Commit it does nothing
-	if err := write(tx); err != nil {
-		return h, err
-	}
-	if h, err = l.read(ctx, tx); err != nil {
-		return h, err
-	}
-	return h, tx.Commit()
 }

@@ -193,18 +193,23 @@ func examine(path string, how url.Values) error {
 
 // openSQLite opens a file that has passed the check.
 func openSQLite(path string) (*Store, error) {
-	s := &Store{name: path, face: "sqlite:" + path, dialect: sqlite}
+	s := &Store{name: path}
 	opened, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	s.sound = func() error {
+	s.lend = func(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dialect) error) error {
 		// Writing on into a file that has been unlinked works, and everything acknowledged would be gone at the next start.
 		now, err := os.Stat(path)
 		if err != nil || !os.SameFile(opened, now) {
 			return errors.New("the file was removed or replaced while it was in use: restart with the right one in place")
 		}
-		return nil
+		c, err := pool.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return do(c, sqlite)
 	}
 	s.write, err = connect(path, url.Values{
 		"mode":    {"rw"},
@@ -214,6 +219,7 @@ func openSQLite(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.hold = s.write
 	s.read, err = connect(path, url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(10000)", "query_only(1)"}}, 4)
 	if err == nil {
 		err = s.writable()

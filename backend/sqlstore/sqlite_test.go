@@ -44,6 +44,17 @@ func TestLease(t *testing.T) {
 	})
 }
 
+func TestTwoFilesAreTwoFaces(t *testing.T) {
+	one, two := open(t, t.TempDir()), open(t, t.TempDir())
+	defer one.Close()
+	defer two.Close()
+	a, errA := one.Face(t.Context())
+	b, errB := two.Face(t.Context())
+	if a == b || errA != nil || errB != nil {
+		t.Fatalf("faces %q and %q (%v, %v)", a, b, errA, errB)
+	}
+}
+
 // Whatever is wrong with a file: it is refused, the words say what and where, and neither the file nor its directory has changed.
 func TestRefused(t *testing.T) {
 	for name, tc := range map[string]struct {

@@ -18,14 +18,16 @@ import (
 
 // Store implements backend.Store, and hands out leases kept beside the records. Safe for concurrent use.
 type Store struct {
-	name    string // for errors: what the operator calls the database
-	face    string
-	dialect dialect
-	write   *sql.DB // one connection: writers of one process queue here, where their contexts are heard, and not in the database
-	read    *sql.DB
-	// sound says why the database must not be trusted any longer, or nil. Asked before each use.
-	sound func() error
+	name  string // for errors: what the operator calls the database
+	read  *sql.DB
+	write *sql.DB // one connection: writers of one process queue here, where their contexts are heard, and not in the database
+	hold  *sql.DB // for what moves a lease
+	lend  lender
+	mysql *mysqlServer // nil for SQLite
 }
+
+// lender gives do a connection of the pool, and the dialect that its server speaks. What do does may be done more than once.
+type lender func(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dialect) error) error
 
 // Put merges the records, all of them or none.
 func (s *Store) Put(ctx context.Context, records ...backend.Record) error {
@@ -70,34 +72,45 @@ const (
 )
 
 func (s *Store) put(ctx context.Context, records []backend.Record) error {
-	if err := s.sound(); err != nil {
+	return s.lend(ctx, s.write, func(c *sql.Conn, d dialect) error { return d.put(ctx, c, records) })
+}
+
+func (d dialect) put(ctx context.Context, c *sql.Conn, records []backend.Record) error {
+	first, values := part(records)
+	if len(first) == len(records) {
+		_, err := c.ExecContext(ctx, d.merge.of(len(first)), values...)
 		return err
 	}
-	tx, err := s.write.BeginTx(ctx, nil)
+	tx, err := c.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() // after a Commit it does nothing
 	for len(records) > 0 {
-		n, bytes := 0, 0
-		var values []any
-		for n < len(records) && n < maxRows && (n == 0 || bytes < maxBytes) {
-			r := records[n]
-			values = append(values, r.Kind, r.Key, r.Version, r.Writer, r.Deleted, string(r.Document))
-			bytes += len(r.Document)
-			n++
-		}
-		if _, err := tx.ExecContext(ctx, s.dialect.put.of(n), values...); err != nil {
+		first, values := part(records)
+		if _, err := tx.ExecContext(ctx, d.merge.of(len(first)), values...); err != nil {
 			return err
 		}
-		records = records[n:]
+		records = records[len(first):]
 	}
 	return tx.Commit()
 }
 
+// part returns the first records, as many as one statement carries, and their values.
+func part(records []backend.Record) (first []backend.Record, values []any) {
+	n, bytes := 0, 0
+	for n < len(records) && n < maxRows && (n == 0 || bytes < maxBytes) {
+		r := records[n]
+		values = append(values, r.Kind, r.Key, r.Version, r.Writer, r.Deleted, string(r.Document))
+		bytes += len(r.Document)
+		n++
+	}
+	return records[:n], values
+}
+
 // Get returns the live record, or backend.ErrNotFound.
 func (s *Store) Get(ctx context.Context, kind, key string) (backend.Record, error) {
-	found, err := s.query(ctx, s.dialect.get, kind, key)
+	found, err := s.query(ctx, func(d dialect) string { return d.get }, kind, key)
 	if err != nil {
 		return backend.Record{}, fmt.Errorf("get %s %q from %s: %w", kind, key, s.name, err)
 	}
@@ -109,7 +122,7 @@ func (s *Store) Get(ctx context.Context, kind, key string) (backend.Record, erro
 
 // List returns the live records of a kind, sorted by key.
 func (s *Store) List(ctx context.Context, kind string) ([]backend.Record, error) {
-	found, err := s.query(ctx, s.dialect.list, kind)
+	found, err := s.query(ctx, func(d dialect) string { return d.list }, kind)
 	if err != nil {
 		return nil, fmt.Errorf("list %s from %s: %w", kind, s.name, err)
 	}
@@ -118,18 +131,23 @@ func (s *Store) List(ctx context.Context, kind string) ([]backend.Record, error)
 
 // Everything returns all records, the deleted too, sorted by kind and key.
 func (s *Store) Everything(ctx context.Context) ([]backend.Record, error) {
-	found, err := s.query(ctx, s.dialect.everything)
+	found, err := s.query(ctx, func(d dialect) string { return d.everything })
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", s.name, err)
 	}
 	return found, nil
 }
 
-func (s *Store) query(ctx context.Context, statement string, values ...any) ([]backend.Record, error) {
-	if err := s.sound(); err != nil {
-		return nil, err
-	}
-	rows, err := s.read.QueryContext(ctx, statement, values...)
+func (s *Store) query(ctx context.Context, statement func(dialect) string, values ...any) (out []backend.Record, err error) {
+	err = s.lend(ctx, s.read, func(c *sql.Conn, d dialect) error {
+		out, err = query(ctx, c, statement(d), values...)
+		return err
+	})
+	return out, err
+}
+
+func query(ctx context.Context, c *sql.Conn, statement string, values ...any) ([]backend.Record, error) {
+	rows, err := c.QueryContext(ctx, statement, values...)
 	if err != nil {
 		return nil, err
 	}
@@ -152,31 +170,38 @@ func (s *Store) query(ctx context.Context, statement string, values ...any) ([]b
 // Purge removes records for good. On a pair of which one member purges later, a purged record may come back from the other; it
 // is a tombstone there too, so nothing that was deleted lives again.
 func (s *Store) Purge(ctx context.Context, kind string, before int64, all bool) error {
-	if err := s.exec(ctx, s.dialect.purge, kind, before, all); err != nil {
+	err := s.lend(ctx, s.write, func(c *sql.Conn, d dialect) error {
+		_, err := c.ExecContext(ctx, d.purge, kind, before, all)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("purge %s in %s: %w", kind, s.name, err)
 	}
 	return nil
 }
 
-func (s *Store) exec(ctx context.Context, statement string, values ...any) error {
-	if err := s.sound(); err != nil {
-		return err
-	}
-	_, err := s.write.ExecContext(ctx, statement, values...)
-	return err
-}
-
-// Face identifies the database.
-func (s *Store) Face(context.Context) (string, error) {
-	if err := s.sound(); err != nil {
+// Face identifies the database, or the server behind the connection, after making sure that it answers.
+func (s *Store) Face(ctx context.Context) (id string, err error) {
+	err = s.lend(ctx, s.read, func(c *sql.Conn, _ dialect) error {
+		if s.mysql == nil {
+			id = "sqlite:" + s.name
+			return nil
+		}
+		return c.Raw(func(raw any) error {
+			session := raw.(*session)
+			id = session.face.ID
+			return session.Ping(ctx)
+		})
+	})
+	if err != nil {
 		return "", fmt.Errorf("identify %s: %w", s.name, err)
 	}
-	return s.face, nil
+	return id, nil
 }
 
 // Close ends all connections.
 func (s *Store) Close() error {
-	if err := errors.Join(s.read.Close(), s.write.Close()); err != nil {
+	if err := errors.Join(s.read.Close(), s.write.Close(), s.hold.Close()); err != nil {
 		return fmt.Errorf("close %s: %w", s.name, err)
 	}
 	return nil

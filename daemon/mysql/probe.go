@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -205,11 +204,8 @@ func (c *conn) named(ctx context.Context, q statement) (row, error) {
 	return all, nil
 }
 
-// madeUUID stands in for what MariaDB lacks. It is as good as its parts are: two servers with one server_id, host name, port and data
-// directory (containers made from one image) look like one, and a server whose server_id is changed looks like another.
 func madeUUID(vars row) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{vars.get("server_id"), vars.get("hostname"), vars.get("port"), vars.get("datadir")}, "\x00")))
-	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[0:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
+	return topology.MadeUUID(vars.get("server_id"), vars.get("hostname"), vars.get("port"), vars.get("datadir"))
 }
 
 // registered lists the replicas at the addresses that they report. One that reports only its port is looked for where the binary log dump

@@ -35,13 +35,16 @@ func backendAccounts() []string {
 	}
 }
 
+// Quick are options of members that write to disk when the kernel likes: what is lost then is lost with the machine only, not with a process.
+func Quick() []string { return []string{"--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2"} }
+
 // Member starts a server that can be a member of a backend pair, alone.
-func (l *Lab) Member(ctx context.Context, f topology.Flavor) (*Server, error) {
+func (l *Lab) Member(ctx context.Context, f topology.Flavor, options ...string) (*Server, error) {
 	number, err := l.next()
 	if err != nil {
 		return nil, err
 	}
-	s, err := l.Start(ctx, Spec{Flavor: f, ExtraArgs: backendOptions(f, number)})
+	s, err := l.Start(ctx, Spec{Flavor: f, ExtraArgs: append(backendOptions(f, number), options...)})
 	if err != nil {
 		return nil, err
 	}
@@ -59,11 +62,11 @@ func (l *Lab) Member(ctx context.Context, f topology.Flavor) (*Server, error) {
 }
 
 // Pair starts two members that replicate each other by statement.
-func (l *Lab) Pair(ctx context.Context, f topology.Flavor) (a, b *Server, err error) {
-	if a, err = l.Member(ctx, f); err != nil {
+func (l *Lab) Pair(ctx context.Context, f topology.Flavor, options ...string) (a, b *Server, err error) {
+	if a, err = l.Member(ctx, f, options...); err != nil {
 		return nil, nil, err
 	}
-	if b, err = l.Member(ctx, f); err != nil {
+	if b, err = l.Member(ctx, f, options...); err != nil {
 		return nil, nil, err
 	}
 	if err := l.ReplicateFrom(ctx, b, a); err != nil {
