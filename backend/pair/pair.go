@@ -13,7 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -140,3 +142,6 @@ func pause(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
+
+// address is what a dialler takes.
+func address(k topology.Key) string { return net.JoinHostPort(k.Host, strconv.Itoa(k.Port)) }

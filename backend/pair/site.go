@@ -2,12 +2,10 @@ package pair
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -75,7 +73,7 @@ func (s *site) connect(ctx context.Context) error {
 func dial(k topology.Key, a Account, security *tls.Config) (*sql.DB, error) {
 	c := mysql.NewConfig()
 	c.User, c.Passwd = a.User, a.Password
-	c.Net, c.Addr = "tcp", net.JoinHostPort(k.Host, strconv.Itoa(k.Port))
+	c.Net, c.Addr = "tcp", address(k)
 	c.InterpolateParams = true
 	c.CheckConnLiveness = false // a broken one is noticed by using it
 	c.Logger = &mysql.NopLogger{}
@@ -116,8 +114,7 @@ func (s *site) identity(ctx context.Context, r row) (string, error) {
 		u, err := s.one(ctx, askUUID)
 		return strings.ToLower(u["uuid"]), err
 	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{r["server_id"], r["hostname"], r["port"], r["datadir"]}, "\x00")))
-	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[0:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16]), nil
+	return topology.MadeUUID(r["server_id"], r["hostname"], r["port"], r["datadir"]), nil
 }
 
 func (s *site) hangUp() error {
