@@ -1,23 +1,26 @@
 package pair
 
-import "orchestrator/daemon/topology"
+import (
+	"fmt"
+	"strings"
+
+	"orchestrator/daemon/topology"
+)
 
 // statement is a whole statement, and what it needs: privileges as GRANT takes them.
 type statement struct{ text, needs string }
 
 // dialect is what we say to a server of one flavour and age. Names of channels are given as arguments: the default one is "".
 type dialect struct {
-	now, channels                  statement
-	start, startApplier            statement
-	stop, stopReceiver, reset      statement
-	startReceiver, stopApplier     statement
-	readOnly, writable             []statement
-	follow, followAs               statement // by GTID; keeps the account, or gets one
-	retry                          statement
-	workers, netTimeout, retention string // variables
-	channelFirst                   bool   // where the name of the channel stands among the arguments
-	admin                          string // for whoever moves the service
-	look                           string // for whoever only looks
+	now, channels              statement
+	start, startApplier        statement
+	stop, stopReceiver, reset  statement
+	startReceiver, stopApplier statement
+	readOnly, writable         []statement
+	follow, followAs           statement // by GTID; keeps the account, or gets one
+	retry                      statement
+	channelFirst               bool   // where the name of the channel stands among the arguments
+	admin                      string // for whoever moves the service
 }
 
 // Words that both flavours know.
@@ -65,11 +68,8 @@ func speak(f topology.Flavor, v topology.Version) dialect {
 			followAs: statement{"CHANGE MASTER ? TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, MASTER_HEARTBEAT_PERIOD = 2, " +
 				"MASTER_USER = ?, MASTER_PASSWORD = ?", admin},
 			retry:        statement{"CHANGE MASTER ? TO MASTER_CONNECT_RETRY = 1", admin},
-			workers:      "slave_parallel_threads",
-			netTimeout:   "slave_net_timeout",
 			channelFirst: true,
-			admin:        "SLAVE MONITOR, BINLOG MONITOR, REPLICATION SLAVE ADMIN, READ_ONLY ADMIN, RELOAD, PROCESS",
-			look:         "SLAVE MONITOR",
+			admin:        "SLAVE MONITOR, BINLOG MONITOR, BINLOG ADMIN, REPLICATION SLAVE ADMIN, READ_ONLY ADMIN, RELOAD, PROCESS, SUPER",
 		}
 	}
 	admin := "REPLICATION_SLAVE_ADMIN"
@@ -100,11 +100,8 @@ func speak(f topology.Flavor, v topology.Version) dialect {
 			"SOURCE_HEARTBEAT_PERIOD = 2, GET_SOURCE_PUBLIC_KEY = 1 FOR CHANNEL ?", admin},
 		followAs: statement{"CHANGE REPLICATION SOURCE TO SOURCE_HOST = ?, SOURCE_PORT = ?, SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 86400, " +
 			"SOURCE_HEARTBEAT_PERIOD = 2, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_USER = ?, SOURCE_PASSWORD = ? FOR CHANNEL ?", admin},
-		retry:      statement{"CHANGE REPLICATION SOURCE TO SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 86400 FOR CHANNEL ?", admin},
-		workers:    "replica_parallel_workers",
-		netTimeout: "replica_net_timeout",
-		admin:      "REPLICATION CLIENT, " + admin + ", " + readOnly + ", RELOAD, PROCESS",
-		look:       "REPLICATION CLIENT",
+		retry: statement{"CHANGE REPLICATION SOURCE TO SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 86400 FOR CHANNEL ?", admin},
+		admin: "REPLICATION CLIENT, " + admin + ", " + readOnly + ", RELOAD, PROCESS",
 	}
 	if v.AtLeast(8, 0, 26) {
 		return d
@@ -126,8 +123,17 @@ func speak(f topology.Flavor, v topology.Version) dialect {
 	d.follow.text = change + key + " FOR CHANNEL ?"
 	d.followAs.text = change + key + ", MASTER_USER = ?, MASTER_PASSWORD = ? FOR CHANNEL ?"
 	d.retry.text = "CHANGE MASTER TO MASTER_CONNECT_RETRY = 1, MASTER_RETRY_COUNT = 86400 FOR CHANNEL ?"
-	d.workers, d.netTimeout = "slave_parallel_workers", "slave_net_timeout"
 	return d
+}
+
+// AdminGrants are the statements that give an account, as "user@host", all that Status, Doctor, Verify, Promote and Rejoin need.
+func AdminGrants(f topology.Flavor, v topology.Version, account, database string) []string {
+	onDatabase, _ := BackendGrants(f)
+	return []string{
+		grant(speak(f, v).admin, account),
+		grant("SELECT ON mysql.user", account),
+		fmt.Sprintf("GRANT %s ON %s.* TO %s", strings.Join(onDatabase, ", "), database, quoteAccount(account)),
+	}
 }
 
 // setPosition is MariaDB's: from there on a source is asked.

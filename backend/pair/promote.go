@@ -251,29 +251,34 @@ func (p *Pair) awaitServed(ctx context.Context, to topology.Key) error {
 // awaitNoClients waits until no connection of the daemons' account has the database open at a member. They are few, and each daemon
 // closes its own as soon as it has seen the other face.
 func (p *Pair) awaitNoClients(ctx context.Context, s *site) error {
-	if p.o.Backend.User == "" {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, followWithin)
 	defer cancel()
 	for {
-		n := 0
-		err := s.use(ctx, s.o.StatementTimeout, func(ctx context.Context) error {
-			rows, err := s.query(ctx, askClients, p.o.Backend.User, p.o.Database)
-			n = len(rows)
+		n, err := p.clients(ctx, s)
+		if err != nil || n == 0 {
 			return err
-		})
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return nil
 		}
 		if pause(ctx, 100*time.Millisecond) != nil {
 			return fmt.Errorf("%d connections of %s still use %v after %v; it stays read-only, so nothing is written there: see whether every daemon runs, and where its backend.address "+
 				"leads; then run this again", n, p.o.Backend.User, s.key, followWithin)
 		}
 	}
+}
+
+// clients counts the connections of daemons that use a member.
+func (p *Pair) clients(ctx context.Context, s *site) (n int, err error) {
+	if p.o.Backend.User == "" {
+		return 0, nil
+	}
+	err = s.use(ctx, s.o.StatementTimeout, func(ctx context.Context) error {
+		rows, err := s.query(ctx, askClients, p.o.Backend.User, p.o.Database)
+		n = len(rows)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("ask %v for its clients: %w", s.key, err)
+	}
+	return n, nil
 }
 
 // prove looks at the result.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"orchestrator/daemon/topology"
@@ -35,6 +34,9 @@ func (p *Pair) Rejoin(ctx context.Context, member topology.Key, o RejoinOptions)
 	s, err := p.situate(ctx, member)
 	if err == nil {
 		err = s.mayRejoin(o)
+	}
+	if err == nil {
+		err = p.notInUse(ctx, s)
 	}
 	if err == nil {
 		r.Steps = p.planRejoin(s, o, &r)
@@ -93,6 +95,20 @@ func (s situation) mayRejoin(o RejoinOptions) error {
 	return nil
 }
 
+// notInUse refuses to take the active out of use by mistake.
+func (p *Pair) notInUse(ctx context.Context, s situation) error {
+	here, err := p.clients(ctx, s.target)
+	if err != nil || here == 0 {
+		return err
+	}
+	there, err := p.clients(ctx, s.other)
+	if err == nil && there == 0 {
+		err = fmt.Errorf("%d connections of the daemons use it, and none uses %v: it is the active one; to move the service first: orchestrator backend promote --to %v",
+			here, s.other.key, s.other.key)
+	}
+	return err
+}
+
 func (p *Pair) planRejoin(s situation, o RejoinOptions, r *Report) []Step {
 	back, active := s.target, s.other
 	mutual := o.Mutual || s.from.From(back.key) != nil
@@ -105,14 +121,14 @@ func (p *Pair) planRejoin(s situation, o RejoinOptions, r *Report) []Step {
 			run: func(ctx context.Context) error { return p.seed(ctx, s) }})
 	}
 	if c := s.to.From(active.key); c == nil || !c.Running() || !c.AutoPosition || o.Seed {
-		steps = append(steps, back.follow(active, o.Replication, fmt.Sprintf("replicate from %v by GTID", active.key), p.o.Progress))
+		steps = append(steps, back.follow(active, o.Replication, o.Seed, fmt.Sprintf("replicate from %v by GTID", active.key), p.o.Progress))
 	}
 	steps = append(steps, Step{At: back.key, Does: fmt.Sprintf("wait until it has caught up with %v", active.key), run: func(ctx context.Context) error {
 		return p.catchUpAgain(ctx, s, o)
 	}})
 	if mutual {
 		if c := s.from.From(back.key); c == nil || !c.Running() {
-			steps = append(steps, active.follow(back, o.Replication, fmt.Sprintf("replicate from %v by GTID, too", back.key), p.o.Progress))
+			steps = append(steps, active.follow(back, o.Replication, false, fmt.Sprintf("replicate from %v by GTID, too", back.key), p.o.Progress))
 		}
 		steps = append(steps, back.say("take writes: it stands ready from now on", back.dialect.writable...))
 	}
@@ -143,7 +159,7 @@ func (p *Pair) catchUpAgain(ctx context.Context, s situation, o RejoinOptions) e
 		return err
 	}
 	if broken.channel.IOErrno == positionPurged && !o.Seed {
-		again := back.follow(active, o.Replication, "", p.o.Progress)
+		again := back.follow(active, o.Replication, false, "", p.o.Progress)
 		if s.to.Flavor == topology.MariaDB {
 			p.o.Progress(fmt.Sprintf("%v: begin anew where the two have parted", back.key))
 			if e := again.run(ctx); e != nil {
@@ -160,7 +176,7 @@ func (p *Pair) catchUpAgain(ctx context.Context, s situation, o RejoinOptions) e
 
 // follow points a member at the other one, from what both have in common on. What it has received from there before, or from a former source,
 // is applied first: CHANGE throws it away.
-func (s *site) follow(source *site, a Account, does string, progress func(string)) Step {
+func (s *site) follow(source *site, a Account, seeded bool, does string, progress func(string)) Step {
 	q := s.dialect.follow
 	if a.User != "" {
 		q = s.dialect.followAs
@@ -182,11 +198,11 @@ func (s *site) follow(source *site, a Account, does string, progress func(string
 				c = *own
 			}
 			channel = c.Name
-			if err := s.leave(ctx, m, c, progress); err != nil {
+			if err := s.leave(ctx, c, source.key, progress); err != nil {
 				return err
 			}
 		}
-		if s.flavor == topology.MariaDB {
+		if s.flavor == topology.MariaDB && !seeded { // the seed has set it, and the binary logs have nothing in common
 			position, err := common(m, other)
 			if err != nil {
 				return err
@@ -207,20 +223,21 @@ func (s *site) follow(source *site, a Account, does string, progress func(string
 	return step
 }
 
-// leave stops a channel, its relay logs applied. What an applier can't apply is received anew from the same source, by GTID; of another source it
-// would be lost, so there it is an error.
-func (s *site) leave(ctx context.Context, m Member, c Channel, progress func(string)) error {
+// leave stops a channel, its relay logs applied. What its applier can't apply would be lost, unless it is the next source that it came from, which is
+// asked for it again, by GTID.
+func (s *site) leave(ctx context.Context, c Channel, next topology.Key, progress func(string)) error {
+	if c.SQLErrno != 0 && c.SQL != topology.Running && c.Source != next {
+		return fmt.Errorf("%v can't apply what it received from %v (error %d: %s), and would lose it by leaving", s.key, c.Source, c.SQLErrno, c.SQLError)
+	}
 	if c.IO != topology.Stopped {
 		if err := s.exec(ctx, s.dialect.stopReceiver, c.Name); err != nil {
 			return err
 		}
 	}
-	if c.SQLErrno == 0 {
+	if c.SQLErrno == 0 || c.SQL == topology.Running {
 		if err := s.drain(ctx, c.Source, settleWithin, progress); err != nil {
 			return err
 		}
-	} else if !strings.EqualFold(c.Source.Host, s.key.Host) && m.From(c.Source) != nil && !c.AutoPosition {
-		return fmt.Errorf("%v can't apply what it received from %v (error %d: %s), and without GTID it would be lost", s.key, c.Source, c.SQLErrno, c.SQLError)
 	}
 	return s.exec(ctx, s.dialect.stop, c.Name)
 }
@@ -230,7 +247,7 @@ func (s *site) leave(ctx context.Context, m Member, c Channel, progress func(str
 func (p *Pair) seed(ctx context.Context, s situation) (err error) {
 	back, active := s.target, s.other
 	for _, c := range s.to.Channels {
-		if err := back.leave(ctx, s.to, c, p.o.Progress); err != nil {
+		if err := back.leave(ctx, c, active.key, p.o.Progress); err != nil {
 			return err
 		}
 	}
@@ -246,7 +263,6 @@ func (p *Pair) seed(ctx context.Context, s situation) (err error) {
 		return err
 	}
 	if back.flavor == topology.MariaDB {
-		// follow takes what both have in common, and here that is nothing: the position is in gtid_slave_pos only.
 		return back.exec(ctx, setPosition, from.Executed.String())
 	}
 	if missing := from.Executed.Subtract(m.Executed); !missing.Empty() {

@@ -80,7 +80,7 @@ type sum struct {
 	check   string
 }
 
-// sums reads the checksums of a member. They are as good as 64 bits of MD5 are: enough against accidents.
+// sums reads the checksums of a member. 64 bits are enough against accidents. (MySQL has lost MD5 in 9.6.)
 func (s *site) sums(ctx context.Context) (map[bucket]sum, error) {
 	out := map[bucket]sum{}
 	err := s.use(ctx, s.o.StatementTimeout, func(ctx context.Context) error {
@@ -89,7 +89,7 @@ func (s *site) sums(ctx context.Context) (map[bucket]sum, error) {
 	kind,
 	CRC32(record.key) %% %d AS bucket,
 	COUNT(*) AS records,
-	BIT_XOR(CAST(CONV(SUBSTRING(MD5(CONCAT_WS('/', LENGTH(record.key), record.key, version, LENGTH(writer), writer, deleted, document)), 1, 16), 16, 10) AS UNSIGNED)) AS sums
+	BIT_XOR(CAST(CONV(SUBSTRING(SHA2(CONCAT_WS('/', LENGTH(record.key), record.key, version, LENGTH(writer), writer, deleted, document), 256), 1, 16), 16, 10) AS UNSIGNED)) AS sums
 FROM %s.record
 GROUP BY kind, bucket`, buckets, s.o.database()), needs: "SELECT ON " + s.o.database() + ".*"})
 		if err != nil {
