@@ -17,7 +17,6 @@ import (
 
 const admin, adminPassword = "pair_admin", "admin-secret"
 
-
 // rig is a pair, or a primary and its replica, with our tables, and whoever cares for it.
 type rig struct {
 	*testing.T
@@ -380,7 +379,9 @@ func (p *fakeProxy) set(up, down topology.Key) {
 	p.servers = []ProxyServer{{Key: up, Name: "a", Up: true, State: "UP", Sessions: 3}, {Key: down, Name: "b", State: "DOWN"}}
 }
 
-func (p *fakeProxy) Servers(context.Context) ([]ProxyServer, error) { return slices.Clone(p.servers), nil }
+func (p *fakeProxy) Servers(context.Context) ([]ProxyServer, error) {
+	return slices.Clone(p.servers), nil
+}
 
 func (p *fakeProxy) do(k topology.Key, verb string, change func(*ProxyServer)) error {
 	for i := range p.servers {
