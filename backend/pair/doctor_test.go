@@ -35,7 +35,7 @@ func TestDoctorFindsAndMends(t *testing.T) {
 		if f == topology.MariaDB {
 			spoil = append([]string{"STOP SLAVE", "CHANGE MASTER TO MASTER_CONNECT_RETRY = 60"}, spoil...)
 			spoil = append(spoil, "SET GLOBAL slave_parallel_threads = 4", "SET GLOBAL slave_net_timeout = 60", "SET GLOBAL binlog_expire_logs_seconds = 600", "SET GLOBAL gtid_strict_mode = 1",
-				"SET GLOBAL read_only = 1", "REVOKE SLAVE MONITOR ON *.* FROM "+lab.BackendUser)
+				"SET GLOBAL read_only = 1", "SET SESSION sql_log_bin = 0", "REVOKE SLAVE MONITOR ON *.* FROM "+lab.BackendUser, "SET SESSION sql_log_bin = 1")
 			want = append(want, "gtid_strict_mode")
 			slices.Sort(want)
 		} else {

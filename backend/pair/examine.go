@@ -146,5 +146,25 @@ func (p *Pair) Fix(ctx context.Context, complaints []Complaint) (mended []Compla
 		p.o.Logger.Info("backend member mended", "at", c.At, "what", c.Code)
 		mended = append(mended, c)
 	}
+	if len(mended) > 0 {
+		p.awaitConnected(ctx)
+	}
 	return mended, err
+}
+
+// awaitConnected gives receivers that have just been started the moment that they need.
+func (p *Pair) awaitConnected(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for {
+		connecting := false
+		for _, m := range p.Look(ctx) {
+			for _, c := range m.Channels {
+				connecting = connecting || c.IO == topology.Connecting && c.IOErrno == 0
+			}
+		}
+		if !connecting || pause(ctx, 50*time.Millisecond) != nil {
+			return
+		}
+	}
 }
