@@ -127,12 +127,13 @@ func (p *Pair) planRejoin(s situation, o RejoinOptions, r *Report) []Step {
 		return p.catchUpAgain(ctx, s, o)
 	}})
 	if mutual {
-		if c := s.from.From(back.key); c == nil || !c.Running() {
+		if c := s.from.From(back.key); c == nil || c.IO == topology.Stopped || c.SQL == topology.Stopped || !c.AutoPosition {
 			steps = append(steps, active.follow(back, o.Replication, false, fmt.Sprintf("replicate from %v by GTID, too", back.key), p.o.Progress))
 		}
 		steps = append(steps, back.say("take writes: it stands ready from now on", back.dialect.writable...))
 	}
 	steps = append(steps, Step{Does: "compare the members, and merge what only one of them has", run: func(ctx context.Context) error {
+		p.awaitConnected(ctx)
 		v, err := p.Verify(ctx, true)
 		r.Verification = &v
 		if err != nil {
@@ -157,6 +158,9 @@ func (p *Pair) catchUpAgain(ctx context.Context, s situation, o RejoinOptions) e
 	var broken *brokenError
 	if !errors.As(err, &broken) {
 		return err
+	}
+	if broken.channel.SQLErrno != 0 && broken.channel.SQL != topology.Running {
+		return fmt.Errorf("%w; mend that, or let --seed copy the records and leave out what can't be applied", err)
 	}
 	if broken.channel.IOErrno == positionPurged && !o.Seed {
 		again := back.follow(active, o.Replication, false, "", p.o.Progress)
