@@ -49,6 +49,7 @@ type Lab struct {
 	mu      sync.Mutex
 	servers []*Server
 	daemons []*Daemon
+	proxies []*HAProxy
 	last    int // of the addresses given away
 	chain   bool
 	closed  bool
@@ -178,10 +179,14 @@ func (l *Lab) Reset() error {
 	for _, d := range l.Daemons() {
 		failed = errors.Join(failed, d.Close())
 	}
+	for _, h := range l.HAProxies() {
+		failed = errors.Join(failed, h.Close())
+	}
 	for _, s := range l.Servers() {
 		failed = errors.Join(failed, s.Close())
 	}
 	l.mu.Lock()
+	l.proxies = nil
 	l.servers, l.daemons, l.last, l.chain = nil, nil, 0, false
 	l.mu.Unlock()
 	return errors.Join(failed, l.sweep())

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"orchestrator/daemon"
+	"orchestrator/haproxy"
+)
+
+func newHAProxy() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "haproxy",
+		Short: "Write a configuration for HAProxy, or check one that is there",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return coded(exitUsage, errors.New("haproxy wants a command: config or check"))
+		},
+	}
+	cmd.AddCommand(newHAProxyConfig(), newHAProxyCheck())
+	return cmd
+}
+
+func newHAProxyConfig() *cobra.Command {
+	var config, version string
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Write the configuration of an HAProxy that stands before the backend pair and the daemons",
+		Long: `Writes, to standard output, the configuration of an HAProxy that serves the fit member of the backend pair at haproxy.database, and the API of the
+daemon that leads at haproxy.http. It takes what it needs from the daemon's configuration: backend.members, haproxy.*, http.listen and peers.daemons.`,
+		Example: `  orchestrator haproxy config --config /etc/orchestrator/orchestrator.toml > /etc/haproxy/haproxy.cfg`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf("version", version, haproxy.Versions[:]...); err != nil {
+				return err
+			}
+			c, err := load(config, cmd.Flags().Changed("config"))
+			if err != nil {
+				return err
+			}
+			v, err := haproxyValues(c)
+			if err != nil {
+				return coded(exitConfig, fmt.Errorf("%s: %w", config, err))
+			}
+			v.Version = version
+			text, err := haproxy.Render(v)
+			if err != nil {
+				return coded(exitConfig, fmt.Errorf("%s: %w", config, err))
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), text)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", defaultConfig, "configuration `FILE` of the daemon")
+	cmd.Flags().StringVar(&version, "version", haproxy.Versions[0], "least `VERSION` of HAProxy that shall read it: 2.6 or 3.1")
+	return cmd
+}
+
+func newHAProxyCheck() *cobra.Command {
+	var config string
+	cmd := &cobra.Command{
+		Use:   "check FILE",
+		Short: "Say what is wrong with a configuration of HAProxy, what happens then, and what to write",
+		Long: `Reads a configuration of HAProxy and says what would let a stale member of the pair be served, or a fit one not. With --config it is compared with the
+daemon's configuration too, and only backends that hold a member are looked at. Whether HAProxy itself takes the file is for "haproxy -c -f FILE" to say.`,
+		Example: `  orchestrator haproxy check /etc/haproxy/haproxy.cfg`,
+		Args:    oneArg("the configuration of HAProxy"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var want *haproxy.Values
+			if config != "" {
+				c, err := load(config, true)
+				if err != nil {
+					return err
+				}
+				v, err := haproxyValues(c)
+				if err != nil {
+					return coded(exitConfig, fmt.Errorf("%s: %w", config, err))
+				}
+				want = &v
+			}
+			text, err := readHAProxy(args[0])
+			if err != nil {
+				return coded(exitConfig, fmt.Errorf("read HAProxy's configuration: %w", err))
+			}
+			complaints := haproxy.Check(args[0], text, want)
+			for _, name := range haproxy.Loads(text) {
+				if lua, err := readHAProxy(name); err == nil { // one that isn't there is HAProxy's to complain about
+					complaints = append(complaints, haproxy.CheckAgent(name, lua)...)
+				}
+			}
+			for _, c := range complaints {
+				fmt.Fprintln(cmd.OutOrStdout(), c)
+			}
+			switch len(complaints) {
+			case 0:
+				return nil
+			case 1:
+				return coded(exitConfig, fmt.Errorf("check %s: 1 complaint", args[0]))
+			}
+			return coded(exitConfig, fmt.Errorf("check %s: %d complaints", args[0], len(complaints)))
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", "", "configuration `FILE` of the daemon, to compare with")
+	return cmd
+}
+
+// readHAProxy reads one byte more than a configuration may have, so that who checks it sees that.
+func readHAProxy(file string) (string, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() { // a pipe would wait for a writer forever
+		return "", fmt.Errorf("%s is not a regular file", file)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, haproxy.MaxConfiguration+1))
+	return string(data), err
+}
+
+// haproxyValues is what HAProxy's configuration is made of, from the daemon's.
+func haproxyValues(c daemon.Config) (haproxy.Values, error) {
+	var problems []error
+	if c.Backend.Kind != "mysql" {
+		problems = append(problems, errors.New(`backend.kind: a backend in a file has nothing for HAProxy to serve; want "mysql"`))
+	}
+	if len(c.Backend.Members) == 0 {
+		problems = append(problems, errors.New("backend.members: is empty; name the servers of the pair"))
+	}
+	if c.HAProxy.Agent == "" {
+		problems = append(problems, errors.New(`haproxy.agent: is empty; say where the daemon answers agent checks, such as "127.0.0.1:3001"`))
+	}
+	v := haproxy.Values{Socket: c.HAProxy.Socket, Database: c.HAProxy.Database, HTTP: c.HAProxy.HTTP, Agent: c.HAProxy.Agent, CA: c.Peers.CA,
+		Daemons: []haproxy.Daemon{{Address: c.HTTP.Listen, TLS: c.HTTP.TLSCert != ""}}}
+	if abs, err := filepath.Abs(v.Socket); err == nil {
+		v.Socket = abs
+	}
+	for _, m := range c.Backend.Members {
+		v.Members = append(v.Members, m.String())
+	}
+	for _, d := range c.Peers.Daemons {
+		u, err := url.Parse(d)
+		if err != nil || u.Host == "" { // the configuration is checked, so this is for who made one himself
+			problems = append(problems, fmt.Errorf("peers.daemons: %q is no address of a daemon", d))
+			continue
+		}
+		address, tls := u.Host, u.Scheme == "https"
+		if u.Port() == "" {
+			address += map[bool]string{false: ":80", true: ":443"}[tls]
+		}
+		v.Daemons = append(v.Daemons, haproxy.Daemon{Address: address, TLS: tls})
+	}
+	return v, errors.Join(problems...)
+}

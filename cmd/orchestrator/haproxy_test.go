@@ -1,0 +1,72 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestHAProxy(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	write("secret", "0123456789abcdef0123456789abcdef\n")
+	config := write("shared.toml", `[http]
+listen = "127.0.0.1:3000"
+[backend]
+kind = "mysql"
+address = "127.0.0.1:3307"
+members = ["db1", "db2"]
+[peers]
+daemons = ["http://two:3000", "https://three"]
+secret_file = "secret"
+[haproxy]
+agent = "127.0.0.1:3001"
+`)
+	alone := write("alone.toml", "")
+
+	for _, version := range []string{"2.6", "3.1"} {
+		code, out, errs := program(t, "", "haproxy", "config", "--config", config, "--version", version)
+		for _, want := range []string{"server db1:3306 db1:3306", "server 127.0.0.1:3000 127.0.0.1:3000\n", "server two:3000 two:3000\n", "server three:443 three:443 ssl verify required"} {
+			if code != exitOK || !strings.Contains(out, want) {
+				t.Errorf("%s: code %d: %s\n%s without %q", version, code, errs, out, want)
+			}
+		}
+		ours := write("ours.cfg", out)
+		if code, out, errs := program(t, "", "haproxy", "check", "--config", config, ours); code != exitOK || out != "" {
+			t.Errorf("code %d: %s%s", code, out, errs)
+		}
+	}
+
+	write("agent.lua", "applet:send('down#lags')\n")
+	theirs := write("theirs.cfg", "global\n  lua-load "+filepath.Join(dir, "agent.lua")+"\nlisten db\n  bind :3307\n  server db1 db1:3306 check maxconn 9\n")
+	code, out, errs := program(t, "", "haproxy", "check", theirs)
+	if code != exitConfig || !strings.Contains(out, theirs+":5: maxconn at a server\n    then: ") || !strings.Contains(out, "agent.lua:1: \"down#\" has no blank") ||
+		!strings.Contains(errs, " complaints") {
+		t.Errorf("code %d: %s%s", code, out, errs)
+	}
+
+	for args, want := range map[string]struct {
+		code int
+		says string
+	}{
+		"haproxy":        {exitUsage, "haproxy wants a command: config or check"},
+		"haproxy check":  {exitUsage, "wants one argument, the configuration of HAProxy"},
+		"haproxy config": {exitConfig, "there is no configuration at"},
+		"haproxy config --version 1.8 --config " + config: {exitUsage, `--version "1.8" is not possible`},
+		"haproxy config --config " + alone:                {exitConfig, "backend.members: is empty"},
+		"haproxy check /no/such.cfg":                      {exitConfig, "read HAProxy's configuration: stat /no/such.cfg"},
+		"haproxy check " + dir:                            {exitConfig, "is not a regular file"},
+	} {
+		if code, _, errs := program(t, "", strings.Fields(args)...); code != want.code || !strings.Contains(errs, want.says) {
+			t.Errorf("%s: code %d: %s", args, code, errs)
+		}
+	}
+}

@@ -1,0 +1,281 @@
+package haproxy
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "rewrite what is expected in testdata")
+
+var values = Values{Version: "2.6", Socket: "/run/haproxy/admin.sock", Database: "127.0.0.1:3307", HTTP: ":3080", Agent: "0.0.0.0:3001",
+	Members: []string{"db1.example.com:3306", "[2001:db8::2]:3306"}, Daemons: []Daemon{{"127.0.0.1:3000", false}, {"two.example.com:443", true}}}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (-update rewrites it); got\n%s", file, got)
+	}
+}
+
+func TestRenderedIsAsExpectedAndWithoutComplaint(t *testing.T) {
+	for _, version := range Versions {
+		v := values
+		v.Version = version
+		text, err := Render(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, "rendered-"+version+".cfg", text)
+		for _, want := range []*Values{nil, &v} {
+			for _, c := range Check("haproxy.cfg", text, want) {
+				t.Errorf("%s: %v", version, c)
+			}
+		}
+	}
+}
+
+func TestHAProxyTakesWhatIsRendered(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs HAProxy")
+	}
+	v := values
+	v.Members, v.Daemons = []string{"127.0.0.2:3306", "[::1]:3306"}, []Daemon{{"127.0.0.1:3000", false}, {"127.0.0.2:443", true}}
+	v.Socket = filepath.Join(t.TempDir(), "with a blank.sock")
+	text, err := Render(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "haproxy.cfg")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("/usr/sbin/haproxy", "-c", "-f", file).CombinedOutput(); err != nil || strings.Contains(string(out), "WARNING") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestWhatCannotBeRenderedIsRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Values)
+		says   string
+	}{
+		"a version that is unknown":    {func(v *Values) { v.Version = "1.8" }, "2.6 and 3.1"},
+		"no members":                   {func(v *Values) { v.Members = nil }, "no member"},
+		"a member twice":               {func(v *Values) { v.Members = []string{"db1:3306", "db1:3306"} }, "member db1:3306 is there twice"},
+		"no port":                      {func(v *Values) { v.Agent = "db1" }, `where the agent answers: "db1" is no address`},
+		"a port of zero":               {func(v *Values) { v.Daemons = []Daemon{{"d1:0", false}} }, "port from 1 to 65535"},
+		"a line end in a host":         {func(v *Values) { v.Members = []string{"db1\nserver x:3306"} }, "no address"},
+		"a line end in a path":         {func(v *Values) { v.Socket = "/x\nuser root" }, "can't be written"},
+		"a quote in a path":            {func(v *Values) { v.CA = "/x'y" }, "can't be written"},
+		"a blank in a host of members": {func(v *Values) { v.Members = []string{"a b:3306"} }, "no address"},
+	} {
+		v := values
+		c.change(&v)
+		if _, err := Render(v); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: got %v; want %q", name, err, c.says)
+		}
+	}
+}
+
+// Each file in testdata/check has its complaints beside it.
+func TestComplaints(t *testing.T) {
+	files, err := filepath.Glob("testdata/check/*.cfg")
+	if err != nil || len(files) < 3 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		for _, c := range Check(filepath.Base(file), string(text), nil) {
+			fmt.Fprintln(&b, c)
+		}
+		golden(t, "check/"+strings.TrimSuffix(filepath.Base(file), ".cfg")+".txt", b.String())
+	}
+}
+
+// Each line that is left out of our own configuration, or changed, is missed.
+func TestEachLineOfOursMatters(t *testing.T) {
+	text, err := Render(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][3]string{ // old, new, complaint
+		{" level admin", "", "no level admin"},
+		{"stats socket", "#", "no stats socket"},
+		{"hard-stop-after 500ms", "", "no hard-stop-after"},
+		{"balance first\n    #", "#", "balance is roundrobin, the default"},
+		{"balance first\n    #", "balance leastconn\n    #", "balance is leastconn"},
+		{"disabled check", "check", "up at start"},
+		{"disabled check", "disabled", "no check"},
+		{"addr 127.0.0.1 port 3001 inter", "inter", "whether the server listens"},
+		{"expect rstring ^up", "expect rstring ^(up|down)", "whether the server listens"},
+		{"agent-check agent-addr", "agent-addr", "no agent-check"},
+		{"agent-addr 127.0.0.1 agent-port 3001", "agent-addr 127.0.0.1 agent-port 3002", "asked at 127.0.0.1:3002, and the daemon answers at 127.0.0.1:3001"},
+		{"agent-inter 250ms", "agent-inter 5s", "asked seldom"},
+		{"on-marked-down shutdown-sessions\n    server", "on-marked-down shutdown-sessions backup\n    server", "backup"},
+		{"default-server on-marked-down shutdown-sessions\n    server", "server", "no on-marked-down shutdown-sessions"},
+		{`agent-send "db1.example.com:3306\n"`, "", "no agent-send"},
+		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1\n"`, `the agent is asked for "db1"`},
+		{"server db1.example.com:3306 db1.example.com:3306", "server db1 db1.example.com:3306", `the check asks for "db1"`},
+		{`agent-send "db1.example.com:3306\n"`, `agent-send "2001:db8::2:3306\n"`, "ask the agent for the same member"},
+		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" maxconn 100`, "maxconn at a server"},
+		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" enabled`, "up at start"},
+		{"server db1.example.com:3306 db1.example.com:3306", "server db1.example.com:3306 db3.example.com:3306", "member db1.example.com:3306 (backend.members) is no server here"},
+		{"option httpchk GET /health/leader", "option httpchk GET /health/ready", "no leader check"},
+		{"timeout client 1h", "", "no timeout client"},
+		{"timeout check 1s", "", "no timeout check"},
+		{"balance first\n    #", "balance first\n    option mysql-check user haproxy\n    #", "mysql-check"},
+		{"balance first\n    #", "balance first\n    load-server-state-from-file global\n    #", "loaded from a file"},
+		{"balance first\n    #", "balance first\n    stick on src\n    #", "stick"},
+		{"/run/haproxy/admin.sock", "/run/other.sock", "the daemon looks at /run/haproxy/admin.sock"},
+	} {
+		if !strings.Contains(text, c[0]) {
+			t.Errorf("nothing to change: %q", c[0])
+		}
+		var got []string
+		for _, one := range Check("f", strings.Replace(text, c[0], c[1], 1), &values) {
+			got = append(got, one.What)
+		}
+		if !strings.Contains(strings.Join(got, "\n"), c[2]) {
+			t.Errorf("%q for %q: got %q; want %q", c[1], c[0], got, c[2])
+		}
+	}
+}
+
+func TestTheTextOfAnAgent(t *testing.T) {
+	got := CheckAgent("agent.lua", "core.register_service('a', 'tcp', function(applet)\n  applet:send(\"down#lagging\\n\")\nend)")
+	if len(got) != 1 || got[0].Line != 2 || got[0].Write != "down #why" {
+		t.Errorf("got %v", got)
+	}
+	if got := Loads("global\n  lua-load /etc/haproxy/agent.lua\n"); len(got) != 1 || got[0] != "/etc/haproxy/agent.lua" {
+		t.Errorf("got %v", got)
+	}
+}
+
+func FuzzCheck(f *testing.F) {
+	for _, seed := range []string{"", "server", "backend x\n server a b:1 check inter", "defaults from\nlisten x from y\nbind\nbalance\nstick", "global\nstats socket", "backend \"x\nserver a 'b\\"} {
+		f.Add(seed)
+	}
+	if text, err := Render(values); err == nil {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, c := range append(Check("f", text, &values), Check("f", text, nil)...) {
+			if c.Line < 1 || c.What == "" || c.Then == "" || c.Write == "" {
+				t.Errorf("half a complaint: %+v", c)
+			}
+		}
+		Loads(text)
+	})
+}
+
+func FuzzParseStat(f *testing.F) {
+	f.Add("# pxname,svname,type,scur\nmembers,db1:3306,2,7\n")
+	f.Fuzz(func(t *testing.T, text string) { parseStat(text) })
+}
+
+func ask(t *testing.T, a *Agent, question string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", a.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, question)
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	answer, _ := io.ReadAll(c)
+	return string(answer)
+}
+
+func TestAgent(t *testing.T) {
+	a := &Agent{Listen: "127.0.0.1:0", Members: []string{"db1:3306", "[::1]:3306"}, Fit: func(m string) (bool, string) {
+		return m == "db1:3306", "lags\nbehind: é" + strings.Repeat("x", 1000)
+	}}
+	if err := a.Open(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- a.Serve(t.Context()) }()
+	for _, c := range [][2]string{
+		{"db1:3306\n", "up ready\n"},
+		{"db1:3306\r\n", "up ready\n"},
+		{"::1:3306\n", "down #lags behind:  " + strings.Repeat("x", 106) + "\n"},
+		{"[::1]:3306\nmore", "down #lags behind:  " + strings.Repeat("x", 106) + "\n"},
+		{"db2:3306\n", "down #unknown member\n"},
+		{"\n", "down #unknown member\n"},
+		{strings.Repeat("y", 5000) + "\n", "down #unknown member\n"},
+		{"\x00\xff\n", "down #unknown member\n"},
+	} {
+		got := ask(t, a, c[0])
+		if len(c[0]) > 1000 && got == "" {
+			continue // what it didn't read resets the connection
+		}
+		if got != c[1] {
+			t.Errorf("%.20q: got %q, want %q", c[0], got, c[1])
+		}
+	}
+	// Those who say nothing don't keep others from being answered for longer than a second.
+	var idle []net.Conn
+	for range agentConnections + 20 {
+		c, err := net.Dial("tcp", a.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, c)
+	}
+	begin := time.Now()
+	for ask(t, a, "db1:3306\n") != "up ready\n" {
+		if time.Since(begin) > 5*time.Second {
+			t.Fatal("the agent is blocked")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	for _, c := range idle {
+		c.Close()
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheAgentEndsWithItsContext(t *testing.T) {
+	a := &Agent{Listen: "127.0.0.1:0"}
+	if err := a.Open(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- a.Serve(ctx) }()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+}

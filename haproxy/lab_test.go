@@ -1,0 +1,427 @@
+package haproxy_test
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"orchestrator/haproxy"
+	"orchestrator/tests/lab"
+)
+
+// member is a TCP server that greets with its name, and counts whom it greets while it is stale.
+type member struct {
+	address string
+	stale   atomic.Bool
+	wrong   atomic.Int64 // served while stale
+
+	mu    sync.Mutex
+	l     net.Listener
+	conns []net.Conn
+}
+
+func (m *member) start(t *testing.T) {
+	t.Helper()
+	l, err := net.Listen("tcp", m.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.mu.Lock()
+	m.l = l
+	m.mu.Unlock()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if m.stale.Load() {
+				m.wrong.Add(1)
+			}
+			m.mu.Lock()
+			m.conns = append(m.conns, c)
+			m.mu.Unlock()
+			go func() {
+				c.Write([]byte(m.address + "\n"))
+				c.Read(make([]byte, 1)) // until the client goes
+				c.Close()
+			}()
+		}
+	}()
+}
+
+// die closes everything, as a killed process does.
+func (m *member) die() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.l != nil {
+		m.l.Close()
+	}
+	for _, c := range m.conns {
+		c.Close()
+	}
+	m.l, m.conns = nil, nil
+}
+
+type world struct {
+	*testing.T
+	a, b  *member
+	h     *lab.HAProxy
+	fit   atomic.Value // the address of the member that is fit, or ""
+	agent *haproxy.Agent
+	at    string // of the agent
+	done  chan error
+}
+
+// sid is where another HAProxy is, if somebody has put it there: debootstrap --include=haproxy sid DIR.
+const sid = "/var/cache/orchestrator/haproxy-sid"
+
+// versions runs a test with Debian's HAProxy, and with one from 3.1 on where there is one.
+func versions(t *testing.T, test func(*world)) {
+	for version, root := range map[string]string{"2.6": "", "3.1": sid} {
+		t.Run(version, func(t *testing.T) {
+			if root != "" {
+				if _, err := os.Stat(root + "/usr/sbin/haproxy"); err != nil {
+					t.Skip("no HAProxy in " + root)
+				}
+			}
+			l := lab.Test(t)
+			w := &world{T: t, a: &member{}, b: &member{}}
+			for _, m := range []*member{w.a, w.b} {
+				m.address = address(t, l) + ":3306"
+				m.start(t)
+				t.Cleanup(m.die)
+			}
+			w.begin(l, version, root, w.a.address, w.b.address)
+			test(w)
+			if n := w.a.wrong.Load() + w.b.wrong.Load(); n > 0 {
+				t.Errorf("%d connections were served by a stale member", n)
+			}
+			if t.Failed() {
+				t.Logf("log of HAProxy: %s", w.h.Log())
+			}
+		})
+	}
+}
+
+func address(t *testing.T, l *lab.Lab) string {
+	t.Helper()
+	a, err := l.Address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// begin starts the agent, which calls the first member fit, and HAProxy.
+func (w *world) begin(l *lab.Lab, version, root string, members ...string) {
+	w.at = address(w.T, l) + ":3001"
+	w.fit.Store(members[0])
+	w.startAgent(members...)
+	w.Cleanup(w.stopAgent)
+	var err error
+	w.h, err = l.NewHAProxy(root)
+	w.must(err)
+	config, err := haproxy.Render(haproxy.Values{Version: version, Socket: w.h.Socket, Database: w.h.Database, HTTP: w.h.HTTP, Agent: w.at, Members: members,
+		Daemons: []haproxy.Daemon{{Address: w.h.Host + ":3000"}}})
+	w.must(err)
+	w.must(w.h.Write(config))
+	w.must(w.h.Start(w.Context()))
+}
+
+func (w *world) startAgent(members ...string) {
+	w.agent = &haproxy.Agent{Listen: w.at, Members: members, Fit: func(m string) (bool, string) {
+		fit := w.fit.Load().(string)
+		return m == fit, "the fit one is " + fit
+	}}
+	w.must(w.agent.Open())
+	w.done = make(chan error, 1)
+	go func(a *haproxy.Agent, done chan error) { done <- a.Serve(context.Background()) }(w.agent, w.done)
+}
+
+func (w *world) stopAgent() {
+	if w.agent == nil {
+		return
+	}
+	w.must(w.agent.Close())
+	w.must(<-w.done)
+	w.agent = nil
+}
+
+// session opens one through HAProxy and says who greeted; "" is nobody.
+func (w *world) session() (net.Conn, string) {
+	c, err := net.DialTimeout("tcp", w.h.Database, time.Second)
+	if err != nil {
+		return nil, ""
+	}
+	c.SetReadDeadline(time.Now().Add(3 * time.Second))
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		c.Close()
+		return nil, ""
+	}
+	return c, strings.TrimSpace(line)
+}
+
+// await opens sessions until this member serves, and says how long that took. "" waits for nobody to.
+func (w *world) await(who string) time.Duration {
+	w.Helper()
+	begin := time.Now()
+	for {
+		c, got := w.session()
+		if c != nil {
+			c.Close()
+		}
+		if got == who {
+			return time.Since(begin)
+		}
+		if time.Since(begin) > 5*time.Second {
+			w.Fatalf("%q serves after 5 s; want %q; log: %s", got, who, w.h.Log())
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// only opens sessions for a while; nobody else may serve.
+func (w *world) only(who string, d time.Duration) {
+	w.Helper()
+	n := 0
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		c, got := w.session()
+		if c != nil {
+			c.Close()
+		}
+		if got != who {
+			w.Fatalf("%q serves; want %q; log: %s", got, who, w.h.Log())
+		}
+		n++
+	}
+	w.Logf("%d connections", n)
+}
+
+// ends says how long a session stays open.
+func (w *world) ends(c net.Conn, most time.Duration) time.Duration {
+	w.Helper()
+	begin := time.Now()
+	c.SetReadDeadline(begin.Add(most))
+	if _, err := c.Read(make([]byte, 1)); os.IsTimeout(err) {
+		w.Errorf("a session is still open after %v", most)
+	}
+	c.Close()
+	return time.Since(begin)
+}
+
+func TestAStaleMemberThatReturnsIsNeverServed(t *testing.T) {
+	versions(t, func(w *world) {
+		w.Logf("first service %v after HAProxy answered", w.await(w.a.address))
+		w.a.die()
+		w.fit.Store(w.b.address)
+		if took := w.await(w.b.address); took > 900*time.Millisecond {
+			w.Errorf("a switch from a dead member took %v", took)
+		} else {
+			w.Logf("switch from a dead member: %v", took)
+		}
+		w.a.stale.Store(true)
+		w.a.start(w.T)
+		w.only(w.b.address, time.Second)
+		// HAProxy is killed and started again
+		for range 3 {
+			w.must(w.h.Kill())
+			w.must(w.h.Start(w.Context()))
+			w.Logf("restart: %v", w.await(w.b.address))
+			w.only(w.b.address, 400*time.Millisecond)
+		}
+		for range 2 {
+			w.must(w.h.Reload(w.Context()))
+			w.Logf("reload: %v", w.await(w.b.address))
+			w.only(w.b.address, 400*time.Millisecond)
+		}
+		// both down; the stale one comes back first
+		w.b.die()
+		w.fit.Store("")
+		w.await("")
+		w.only("", 500*time.Millisecond)
+		w.b.start(w.T)
+		w.only("", 500*time.Millisecond)
+		w.fit.Store(w.b.address)
+		w.Logf("back: %v", w.await(w.b.address))
+		// caught up, and an operator fails back
+		w.a.stale.Store(false)
+		w.fit.Store(w.a.address)
+		w.Logf("fail back: %v", w.await(w.a.address))
+	})
+}
+
+func TestADeadAgentEndsWithNobodyServed(t *testing.T) {
+	versions(t, func(w *world) {
+		w.await(w.a.address)
+		held, _ := w.session()
+		w.stopAgent()
+		w.a.die() // and the others go over to b; a comes back at once
+		w.a.stale.Store(true)
+		w.must(w.h.Kill())
+		held.Close()
+		w.a.start(w.T)
+		w.must(w.h.Start(w.Context()))
+		w.only("", 2500*time.Millisecond) // HAProxy restarted, agent dead
+		w.fit.Store(w.b.address)
+		w.startAgent(w.a.address, w.b.address)
+		w.Logf("the agent is back: %v", w.await(w.b.address))
+		held, _ = w.session()
+		w.only(w.b.address, 500*time.Millisecond) // both checks have been there
+		w.stopAgent()
+		begin := time.Now()
+		w.Logf("held session: %v", w.ends(held, 4*time.Second))
+		w.await("")
+		w.Logf("the agent is dead, nobody served after %v", time.Since(begin))
+		w.b.die()
+		w.b.stale.Store(true)
+		w.b.start(w.T) // it returns, and the agent's last word was for it
+		w.only("", time.Second)
+		w.b.die()
+		w.a.stale.Store(false)
+		w.fit.Store(w.a.address)
+		w.startAgent(w.a.address, w.b.address)
+		w.b.start(w.T)
+		w.Logf("and back for the other: %v", w.await(w.a.address))
+	})
+}
+
+func TestSessionsEndWhenTheAgentChangesItsMind(t *testing.T) {
+	versions(t, func(w *world) {
+		w.await(w.a.address)
+		var shut, served []time.Duration
+		serving, other := w.a, w.b
+		for range 12 {
+			c, got := w.session()
+			if got != serving.address {
+				w.Fatalf("%q serves; want %q", got, serving.address)
+			}
+			begin := time.Now()
+			w.fit.Store(other.address)
+			shut = append(shut, w.ends(c, time.Second))
+			w.await(other.address)
+			served = append(served, time.Since(begin))
+			serving, other = other, serving
+			time.Sleep(time.Duration(20*len(shut)) * time.Millisecond) // another phase of the checks each time
+		}
+		slices.Sort(shut)
+		slices.Sort(served)
+		w.Logf("sessions shut: median %v, most %v; the other serves: median %v, most %v", shut[6], shut[11], served[6], served[11])
+		if served[11] > 900*time.Millisecond {
+			w.Errorf("a switch took %v", served[11])
+		}
+	})
+}
+
+func TestAReloadLeavesNoSessionBehind(t *testing.T) {
+	versions(t, func(w *world) {
+		w.await(w.a.address)
+		c, _ := w.session()
+		w.must(w.h.Reload(w.Context()))
+		w.fit.Store(w.b.address)
+		w.Logf("the old session: %v", w.ends(c, 2*time.Second))
+		w.await(w.b.address)
+	})
+}
+
+func TestRuntimeSocket(t *testing.T) {
+	versions(t, func(w *world) {
+		w.await(w.a.address)
+		r := w.h.Runtime()
+		if v, err := r.Version(w.Context()); err != nil || v == "" {
+			w.Errorf("version %q, %v", v, err)
+		}
+		name := haproxy.ServerName(w.a.address)
+		w.only(w.a.address, 500*time.Millisecond) // the agent has spoken about both
+		held, _ := w.session()
+		servers, err := r.Servers(w.Context(), haproxy.Backend)
+		w.must(err)
+		if len(servers) != 2 || servers[0].Name != name || servers[0].Address != w.a.address || !servers[0].Serves() || servers[0].Sessions != 1 ||
+			servers[1].Serves() || servers[1].Agent != "down (the fit one is "+w.a.address+")" {
+			w.Errorf("servers: %+v", servers)
+		}
+		w.must(r.Shutdown(w.Context(), haproxy.Backend, name))
+		w.ends(held, time.Second)
+		held, _ = w.session()
+		w.must(r.SetState(w.Context(), haproxy.Backend, name, haproxy.Maint))
+		w.Logf("sessions end %v after maint", w.ends(held, time.Second))
+		w.await(w.a.address) // the agent's "ready" ends it again
+		if err := r.SetState(w.Context(), haproxy.Backend, "nobody", haproxy.Ready); err == nil || !strings.Contains(err.Error(), "No such server") {
+			w.Errorf("got %v", err)
+		}
+		if err := r.SetState(w.Context(), haproxy.Backend, "x\nshutdown", haproxy.Ready); err == nil {
+			w.Error("a name with a line end was taken")
+		}
+		w.must(w.h.Kill())
+		if _, err := r.Version(w.Context()); err == nil || !strings.Contains(err.Error(), "does HAProxy run") {
+			w.Errorf("got %v", err)
+		}
+	})
+}
+
+// The real thing: a pair, of which the active dies, and comes back without what was written meanwhile.
+func TestAPairBehindHAProxy(t *testing.T) {
+	l := lab.Test(t)
+	a, b, err := l.Pair(t.Context(), lab.MariaDB)
+	w := &world{T: t}
+	w.must(err)
+	w.begin(l, "2.6", "", a.Key.String(), b.Key.String())
+	db, err := sql.Open("mysql", lab.BackendUser+":"+lab.BackendPassword+"@tcp("+w.h.Database+")/"+lab.BackendDatabase)
+	w.must(err)
+	defer db.Close()
+	serving := func() (id int) {
+		if db.QueryRowContext(t.Context(), "SELECT @@server_id").Scan(&id) != nil {
+			return 0
+		}
+		return id
+	}
+	await := func(id int) time.Duration {
+		t.Helper()
+		begin := time.Now()
+		for serving() != id {
+			if time.Since(begin) > 10*time.Second {
+				t.Fatalf("server %d doesn't serve; log: %s", id, w.h.Log())
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		return time.Since(begin)
+	}
+	await(a.ServerID)
+	if _, err := db.ExecContext(t.Context(), "CREATE TABLE said (id INT PRIMARY KEY)"); err != nil {
+		t.Fatal(err)
+	}
+	w.must(b.Exec(t.Context(), "STOP SLAVE"))
+	w.must(a.Kill())
+	w.fit.Store(b.Key.String())
+	t.Logf("switch: %v", await(b.ServerID))
+	w.must(a.Restart(t.Context()))
+	w.must(a.Exec(t.Context(), "STOP SLAVE")) // stale, and stays so
+	for i := range 60 {
+		if i == 20 || i == 40 {
+			w.must(w.h.Kill())
+			w.must(w.h.Start(t.Context()))
+		}
+		db.SetMaxIdleConns(i % 2) // pooled and new connections
+		if id := serving(); id == a.ServerID {
+			t.Fatalf("round %d: the stale member serves", i)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	await(b.ServerID)
+}
