@@ -232,18 +232,19 @@ func (p *Pair) awaitServed(ctx context.Context, to topology.Key) error {
 	defer cancel()
 	for {
 		servers, err := p.o.Proxy.Servers(ctx)
-		state := "not known to it"
+		state, served, others := "not known to it", false, false
 		for _, s := range servers {
-			if s.Key != to {
-				continue
+			if s.Key == to {
+				state, served = s.State, s.Up
+			} else {
+				others = others || s.Up // an agent that has not yet changed its mind takes it out of maintenance again
 			}
-			if s.Up {
-				return nil
-			}
-			state = s.State
+		}
+		if served && !others {
+			return nil
 		}
 		if pause(ctx, 100*time.Millisecond) != nil {
-			return errors.Join(fmt.Errorf("HAProxy does not serve %v (%s) after %v: do the daemons answer its agent checks, and what do they say of it?", to, state, followWithin), err)
+			return errors.Join(fmt.Errorf("HAProxy does not serve %v (%s) alone after %v: do the daemons answer its agent checks, and what do they say of it?", to, state, followWithin), err)
 		}
 	}
 }

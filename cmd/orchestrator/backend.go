@@ -14,6 +14,7 @@ import (
 	"orchestrator/backend/pair"
 	"orchestrator/daemon"
 	"orchestrator/daemon/topology"
+	"orchestrator/haproxy"
 )
 
 // backendFlags are those that all commands about the backend share.
@@ -79,7 +80,7 @@ func (b *backendFlags) open(cmd *cobra.Command) (*pair.Pair, error) {
 		LookTimeout: max(c.Backend.Timeout, 2*time.Second), // a person can wait; a busy server is no dead one
 		Progress:    func(says string) { fmt.Fprintln(cmd.ErrOrStderr(), says) }}
 	if !b.noProxy {
-		o.Proxy = proxyOf(c)
+		o.Proxy = proxyOf(c, members)
 	}
 	p, err := pair.Open(o)
 	return p, coded(exitConfig, err)
@@ -274,5 +275,10 @@ again at any time.
 	return rejoin
 }
 
-// proxyOf is HAProxy by its runtime socket; nil where the daemons don't answer to one.
-func proxyOf(daemon.Config) pair.Proxy { return nil }
+// proxyOf is HAProxy by its runtime socket; nil where this machine has none and the configuration doesn't speak of one.
+func proxyOf(c daemon.Config, members []topology.Key) pair.Proxy {
+	if _, err := os.Stat(c.HAProxy.Socket); err != nil && c.HAProxy.Agent == "" {
+		return nil
+	}
+	return pair.HAProxy(haproxy.Runtime{Socket: c.HAProxy.Socket}, members)
+}

@@ -108,11 +108,7 @@ Without a command it is the daemon. SIGHUP makes it read its configuration again
 	serve := newServe()
 	root.RunE = serve.RunE
 	root.Flags().AddFlagSet(serve.Flags())
-<<<<<<< HEAD
-	root.AddCommand(serve, newConfig(), newAnalyze(), newSnapshot(), newVersion(), newMan(), newBackend())
-=======
-	root.AddCommand(serve, newConfig(), newAnalyze(), newSnapshot(), newHAProxy(), newVersion(), newMan())
->>>>>>> haproxy
+	root.AddCommand(serve, newConfig(), newAnalyze(), newSnapshot(), newHAProxy(), newBackend(), newVersion(), newMan())
 	return root
 }
 
