@@ -108,7 +108,7 @@ Without a command it is the daemon. SIGHUP makes it read its configuration again
 	serve := newServe()
 	root.RunE = serve.RunE
 	root.Flags().AddFlagSet(serve.Flags())
-	root.AddCommand(serve, newConfig(), newAnalyze(), newSnapshot(), newHAProxy(), newVersion(), newMan())
+	root.AddCommand(serve, newConfig(), newAnalyze(), newSnapshot(), newHAProxy(), newBackend(), newVersion(), newMan())
 	return root
 }
 

@@ -1,0 +1,147 @@
+// Package pair cares for a backend that is a pair: two servers that replicate each other by statement, of which one serves and the other is
+// ready to. It looks at both members, says which of them is fit to serve, finds what would make the pair fail, compares what the two
+// hold, and moves the service by hand.
+//
+// It stores no records of its own (sqlstore does), and answers no proxy (haproxy does). The one idea: records merge, so what differs is
+// mended by reading both members and writing both, and a switch loses nothing that can still be read somewhere. Who serves is a pure
+// function of what was seen (Choose), so that daemons that see the same say the same.
+package pair
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+// Account is a name and a password, as a server takes them.
+type Account struct{ User, Password string }
+
+// Options of Open. Members are the two (one is allowed, and then there is nothing to choose) as this machine reaches them directly.
+type Options struct {
+	Members  []topology.Key
+	Database string // that holds the records
+	// Account looks and, where something is to be done, acts.
+	Account Account
+	// Backend is the account that the daemons use; Doctor looks at its privileges. Its password may be missing.
+	Backend Account
+	TLS     *tls.Config
+	// LookTimeout bounds a look at one member, connecting included; 500 ms by default.
+	LookTimeout time.Duration
+	// StatementTimeout bounds a statement that changes something; 10 s by default.
+	StatementTimeout time.Duration
+	Proxy            Proxy // nil: there is none, or it is not to be asked
+	Logger           *slog.Logger
+	// Progress is told what is being done, and how far it is, in words for people. nil: nobody listens.
+	Progress func(says string)
+}
+
+// Proxy is what this package wants of HAProxy, by its runtime socket.
+type Proxy interface {
+	// Servers are those of the proxy's backend section for the database.
+	Servers(ctx context.Context) ([]ProxyServer, error)
+	// Ready lets a server be served once its checks say so; Maintain takes it out whatever they say, until Ready or an agent's "ready".
+	Ready(ctx context.Context, member topology.Key) error
+	Maintain(ctx context.Context, member topology.Key) error
+	// ShutSessions ends what goes through the proxy to a server.
+	ShutSessions(ctx context.Context, member topology.Key) error
+}
+
+// ProxyServer is a server as the proxy sees it.
+type ProxyServer struct {
+	Key      topology.Key `json:"key"`
+	Name     string       `json:"name"`
+	Up       bool         `json:"up"`    // new connections may go there
+	State    string       `json:"state"` // in the proxy's words: "UP", "DOWN", "MAINT", "DOWN (agent)"
+	Sessions int          `json:"sessions"`
+}
+
+// Pair is the two members, each with one connection that is kept. Safe for concurrent use.
+type Pair struct {
+	o     Options
+	sites []*site
+}
+
+// Open connects to nobody yet.
+func Open(o Options) (*Pair, error) {
+	if len(o.Members) == 0 || len(o.Members) > 2 {
+		return nil, fmt.Errorf("look after a pair: %d members are named, want two: set backend.members = [\"host:port\", \"host:port\"]", len(o.Members))
+	}
+	if len(o.Members) == 2 && o.Members[0] == o.Members[1] {
+		return nil, fmt.Errorf("look after a pair: %v is named twice: set backend.members to the two servers", o.Members[0])
+	}
+	if o.LookTimeout <= 0 {
+		o.LookTimeout = 500 * time.Millisecond
+	}
+	if o.StatementTimeout <= 0 {
+		o.StatementTimeout = 10 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	p := &Pair{o: o}
+	for _, k := range o.Members {
+		p.sites = append(p.sites, &site{key: k, o: &p.o, turn: make(chan struct{}, 1)})
+	}
+	return p, nil
+}
+
+// Close ends the connections.
+func (p *Pair) Close() error {
+	var failed error
+	for _, s := range p.sites {
+		s.turn <- struct{}{}
+		failed = errors.Join(failed, s.hangUp())
+		<-s.turn
+	}
+	return failed
+}
+
+// Look asks the members at the same time, each within LookTimeout.
+func (p *Pair) Look(ctx context.Context) []Member {
+	out := make([]Member, len(p.sites))
+	var all sync.WaitGroup
+	for i, s := range p.sites {
+		all.Go(func() { out[i] = s.look(ctx) })
+	}
+	all.Wait()
+	return out
+}
+
+// site returns the member with that key, and the other one.
+func (p *Pair) site(k topology.Key) (it, other *site, err error) {
+	i := slices.IndexFunc(p.sites, func(s *site) bool { return s.key == k })
+	if i < 0 {
+		return nil, nil, fmt.Errorf("%v is no member of the pair: backend.members names %v", k, p.o.Members)
+	}
+	if len(p.sites) < 2 {
+		return nil, nil, fmt.Errorf("%v is the only member: name both in backend.members", k)
+	}
+	return p.sites[i], p.sites[1-i], nil
+}
+
+// pause waits, unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// address is what a dialler takes.
+func address(k topology.Key) string { return net.JoinHostPort(k.Host, strconv.Itoa(k.Port)) }

@@ -1,0 +1,145 @@
+package pair
+
+import (
+	"strings"
+	"testing"
+
+	"orchestrator/daemon/topology"
+	"orchestrator/tests/lab"
+)
+
+var replicator = Account{lab.ReplicationUser, lab.ReplicationPassword}
+
+// lose makes the first member die with records that the second has not received.
+func (r *rig) lose(keys ...string) {
+	r.Helper()
+	r.pair.Look(r.Context())
+	r.exec(1, r.words(1, func(d dialect) statement { return d.stopReceiver }))
+	r.put(0, "tag", keys...)
+	if err := r.servers[0].Kill(); err != nil {
+		r.Fatal(err)
+	}
+}
+
+func (r *rig) restart(at int) {
+	r.Helper()
+	if err := r.servers[at].Restart(r.Context()); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// equal says that both hold exactly these tags.
+func (r *rig) equal(tags string) {
+	r.Helper()
+	for i := range r.servers {
+		if got := strings.Join(r.keys(i, "tag"), " "); got != tags {
+			r.Errorf("member %d has %s, want %s", i, got, tags)
+		}
+	}
+}
+
+func TestRejoinAMemberOfAPair(t *testing.T) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+		r := rigged(t, l, f, true, nil)
+		r.put(0, "tag", "a1")
+		r.await("a1", func() bool { return len(r.keys(1, "tag")) == 1 })
+		r.lose("lost1", "lost2")
+		r.put(1, "tag", "b1")
+		if _, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{}); err == nil {
+			t.Error("a dead member was joined")
+		}
+		r.restart(0)
+		for try := range 2 {
+			report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true})
+			if err != nil {
+				t.Fatalf("time %d: %v\n%s", try+1, err, steps(report))
+			}
+			m := r.pair.Look(t.Context())
+			if m[0].ReadOnly || m[1].ReadOnly || !m[0].Channels[0].Running() || !m[1].Channels[0].Running() {
+				t.Errorf("%+v", m)
+			}
+			r.equal("a1 b1 lost1 lost2")
+		}
+	})
+}
+
+func TestRejoinAFormerPrimary(t *testing.T) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+		r := rigged(t, l, f, false, nil)
+		r.put(0, "tag", "a1")
+		r.await("a1", func() bool { return len(r.keys(1, "tag")) == 1 })
+		r.lose("lost")
+		if _, err := r.pair.Promote(t.Context(), r.b(), PromoteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r.put(1, "tag", "b1")
+		r.restart(0)
+		if _, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{}); err == nil || !strings.Contains(err.Error(), "--replication-user") {
+			t.Errorf("without an account to replicate with: %v", err)
+		}
+		dry, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Replication: replicator, DryRun: true})
+		if m := r.pair.Look(t.Context()); err != nil || m[0].ReadOnly || len(m[0].Channels) > 0 || strings.Contains(steps(dry), replicator.Password) {
+			t.Errorf("a dry run changed something, or told a secret: %v %+v", err, m[0])
+		}
+		for range 2 {
+			report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Replication: replicator})
+			if err != nil {
+				t.Fatalf("%v\n%s", err, steps(report))
+			}
+			if m := r.pair.Look(t.Context()); !m[0].ReadOnly || !m[0].Channels[0].Running() || len(m[1].Channels) != 0 {
+				t.Errorf("%+v", m)
+			}
+			r.equal("a1 b1 lost")
+		}
+		// From a replica to a pair.
+		report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Replication: replicator})
+		if err != nil {
+			t.Fatalf("%v\n%s", err, steps(report))
+		}
+		r.put(0, "tag", "a2")
+		r.put(1, "tag", "b2")
+		r.await("both ways", func() bool { return len(r.keys(0, "tag")) == 5 && len(r.keys(1, "tag")) == 5 })
+		for _, c := range Doctor(r.pair.Examine(t.Context())) {
+			if c.Code == "replication" || c.Code == "read_only" || c.Code == "auto_position" || c.Code == "connect_retry" {
+				t.Errorf("doctor: %+v", c)
+			}
+		}
+	})
+}
+
+func TestRejoinANewServer(t *testing.T) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+		r := rigged(t, l, f, true, nil)
+		r.put(0, "tag", "a1", "a2")
+		r.await("a1", func() bool { return len(r.keys(1, "tag")) == 2 })
+		r.lose("lost")
+		r.put(1, "tag", "b1")
+		r.exec(1, "FLUSH BINARY LOGS")
+		r.await("the old binary log is purged", func() bool { // which MariaDB keeps until its dump thread has noticed that nobody listens
+			r.exec(1, "FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY")
+			logs, err := query(t.Context(), r.servers[1].DB(), "SHOW BINARY LOGS")
+			return err == nil && logs[0]["log_name"] != "binlog.000001"
+		})
+		fresh, err := l.Member(t.Context(), f, lab.Quick()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.servers[0] = fresh
+		r.open(nil)
+		if _, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Replication: replicator}); err == nil || !strings.Contains(err.Error(), "--seed") {
+			t.Errorf("from binary logs that are gone: %v", err)
+		}
+		report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Seed: true, Replication: replicator})
+		if err != nil {
+			t.Fatalf("%v\n%s", err, steps(report))
+		}
+		r.put(0, "tag", "c1")
+		r.put(1, "tag", "b2")
+		r.await("both ways", func() bool { return len(r.keys(0, "tag")) == 5 && len(r.keys(1, "tag")) == 5 })
+		r.equal("a1 a2 b1 b2 c1")
+		m := r.pair.Look(t.Context())
+		if m[0].Hold.Term != 7 {
+			t.Errorf("the lease was not copied: %+v", m[0])
+		}
+	})
+}

@@ -1,0 +1,224 @@
+package pair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
+)
+
+// Step is one thing that moving the service takes. Each may be done again: what holds already is left alone.
+type Step struct {
+	At         topology.Key `json:"at,omitzero"` // zero: the proxy, or both members
+	Does       string       `json:"does"`
+	Statements []string     `json:"statements,omitempty"`
+	Done       bool         `json:"done"`
+	Took       string       `json:"took,omitempty"`
+
+	run func(ctx context.Context) error
+}
+
+func (s Step) String() string {
+	where := ""
+	if !s.At.IsZero() {
+		where = s.At.String() + ": "
+	}
+	return where + s.Does
+}
+
+// Report is what Promote and Rejoin have done, or would do.
+type Report struct {
+	DryRun bool     `json:"dry_run,omitempty"`
+	Steps  []Step   `json:"steps"`
+	Proof  []string `json:"proof,omitempty"` // what was seen afterwards
+	// Verification is the comparison of the members at the end, where both can be asked.
+	Verification *Verification `json:"verification,omitempty"`
+	Next         []string      `json:"next,omitempty"` // what is left for somebody to do
+}
+
+// walk does the steps, one after the other.
+func (p *Pair) walk(ctx context.Context, r *Report) error {
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		p.o.Progress(s.String())
+		began := time.Now()
+		if err := s.run(ctx); err != nil {
+			return fmt.Errorf("step %d of %d, %v: %w", i+1, len(r.Steps), s, err)
+		}
+		s.Done, s.Took = true, time.Since(began).Round(time.Millisecond).String()
+		p.o.Logger.Info("backend step", "at", s.At, "does", s.Does, "took", s.Took)
+	}
+	return nil
+}
+
+// say makes a step of statements that take no arguments.
+func (s *site) say(does string, qs ...statement) Step {
+	step := Step{At: s.key, Does: does}
+	for _, q := range qs {
+		step.Statements = append(step.Statements, q.text)
+	}
+	step.run = func(ctx context.Context) error {
+		for _, q := range qs {
+			if err := s.exec(ctx, q); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return step
+}
+
+// see looks until it answers, for as long as a few looks take: whoever asked for something to be done wants no hiccup to stop it.
+func (s *site) see(ctx context.Context) (Member, error) {
+	var m Member
+	for range 3 {
+		if m = s.look(ctx); m.Up {
+			return m, nil
+		}
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return m, err
+		}
+	}
+	return m, fmt.Errorf("look at %v: %s", s.key, m.Err)
+}
+
+// drain waits until everything received from a source (zero: from all) is applied, and starts an applier that merely stands still.
+func (s *site) drain(ctx context.Context, source topology.Key, within time.Duration, progress func(string)) error {
+	within = max(within, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	started := false
+	said := time.Now()
+	for {
+		m, err := s.see(ctx)
+		if err != nil {
+			return err
+		}
+		left := ""
+		for _, c := range m.Channels {
+			if !source.IsZero() && c.Source != source || c.drained(m) {
+				continue
+			}
+			switch {
+			case c.SQLErrno != 0 && c.SQL != topology.Running:
+				return fmt.Errorf("%v can't apply what it received from %v (error %d: %s): mend that, and start its applier; "+
+					"or give up what is not applied with --allow-loss", s.key, c.Source, c.SQLErrno, c.SQLError)
+			case c.SQL != topology.Running && !started:
+				if err := s.exec(ctx, s.dialect.startApplier, c.Name); err != nil {
+					return err
+				}
+				started = true
+			}
+			left = count(m.Executed.Missing(c.Received), "transaction") + " received and not applied"
+			if c.Received.Empty() {
+				left = fmt.Sprintf("received up to %s:%d, applied up to %s:%d", c.ReadFile, c.ReadPos, c.ExecFile, c.ExecPos)
+			}
+		}
+		if left == "" {
+			return nil
+		}
+		if time.Since(said) > time.Second {
+			said = time.Now()
+			progress(fmt.Sprintf("%v: %s", s.key, left))
+		}
+		if pause(ctx, 50*time.Millisecond) != nil {
+			return fmt.Errorf("%v did not apply everything within %v (%s): run it again, with a longer --drain-timeout", s.key, within, left)
+		}
+	}
+}
+
+// catchUp waits until a member has applied all that the other had committed when it was looked at last. It is told to look again while more comes.
+func (s *site) catchUp(ctx context.Context, other *site, within time.Duration, progress func(string)) error {
+	ctx, cancel := context.WithTimeout(ctx, max(within, time.Second))
+	defer cancel()
+	from, err := other.see(ctx)
+	if err != nil {
+		return err
+	}
+	var before uint64
+	said := time.Now()
+	for {
+		m, err := s.see(ctx)
+		if err != nil {
+			return err
+		}
+		missing := m.Executed.Missing(from.Executed)
+		if missing == 0 {
+			return nil
+		}
+		c := m.From(other.key)
+		switch {
+		case c == nil:
+			return fmt.Errorf("%v does not replicate from %v, which has %d transactions that it lacks: orchestrator backend rejoin %v", s.key, other.key, missing, s.key)
+		case c.SQL != topology.Running && c.SQLErrno != 0, c.IO == topology.Stopped && c.IOErrno != 0:
+			return &brokenError{s.key, other.key, *c, missing}
+		}
+		if since := time.Since(said); since > time.Second {
+			rate := ""
+			if before > missing {
+				rate = fmt.Sprintf(", %.0f a second", float64(before-missing)/since.Seconds())
+			}
+			progress(fmt.Sprintf("%v: %s of %v to apply%s", s.key, count(missing, "transaction"), other.key, rate))
+			said, before = time.Now(), missing
+		}
+		if pause(ctx, 30*time.Millisecond) != nil {
+			return fmt.Errorf("%v did not catch up with %v within %v: %s left (%s); run it again, with a longer --drain-timeout",
+				s.key, other.key, max(within, time.Second), count(missing, "transaction"), c.Trouble())
+		}
+	}
+}
+
+// brokenError is replication that will not go on by itself.
+type brokenError struct {
+	at, from topology.Key
+	channel  Channel
+	missing  uint64
+}
+
+func (e *brokenError) Error() string {
+	return fmt.Sprintf("%v lacks %s of %v, and %s", e.at, count(e.missing, "transaction"), e.from, e.channel.Trouble())
+}
+
+// common is what both have, as MariaDB's gtid_slave_pos wants it: per domain the last transaction that both have in their binary logs. A former
+// primary wrote more in its own domain than the other one received; asked from there, its new source would refuse.
+func common(a, b Member) (gtid.Set, error) {
+	parse := func(text string) (domain, server, seq uint64, err error) {
+		_, err = fmt.Sscanf(text, "%d-%d-%d", &domain, &server, &seq)
+		return domain, server, seq, err
+	}
+	type writer struct{ domain, server uint64 }
+	last := map[writer]uint64{}
+	for _, text := range a.written {
+		d, s, n, err := parse(text)
+		if err != nil {
+			return gtid.Set{}, fmt.Errorf("read gtid_binlog_state of %v: %q: %w", a.Key, text, err)
+		}
+		last[writer{d, s}] = n
+	}
+	best := map[uint64]uint64{}
+	named := map[uint64]string{}
+	for _, text := range b.written {
+		d, s, n, err := parse(text)
+		if err != nil {
+			return gtid.Set{}, fmt.Errorf("read gtid_binlog_state of %v: %q: %w", b.Key, text, err)
+		}
+		m, both := last[writer{d, s}]
+		if n = min(n, m); both && n > best[d] {
+			best[d], named[d] = n, fmt.Sprintf("%d-%d-%d", d, s, n)
+		}
+	}
+	out := gtid.Set{}
+	for _, text := range named {
+		one, err := gtid.Parse(text)
+		if err != nil {
+			return gtid.Set{}, err
+		}
+		out = out.Union(one)
+	}
+	return out, nil
+}
+
+var errNoGTID = errors.New("gtid_mode is off: where to go on can't be told; set gtid_mode = ON on both members (orchestrator backend doctor says how)")

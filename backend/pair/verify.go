@@ -1,0 +1,363 @@
+package pair
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"orchestrator/backend"
+	"orchestrator/backend/sqlstore"
+	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
+)
+
+// How long Verify waits for what is still on its way from one member to the other.
+const settleWithin = 10 * time.Second
+
+// Verification is what comparing the two members told.
+type Verification struct {
+	Equal   bool  `json:"equal"`
+	Records int64 `json:"records"` // the most that a member has
+	// Kinds are the records by kind, with the number of buckets whose checksums differed at first; what was on its way may be among them.
+	Kinds []Kind `json:"kinds"`
+	// Differences are those that stay when everything that was written has come to both.
+	Differences []Difference `json:"differences,omitempty"`
+	Repaired    int          `json:"repaired,omitempty"` // how many there were, before they were merged
+	Note        string       `json:"note,omitempty"`     // what the comparison can't say
+}
+
+// Kind is one kind of records on both members.
+type Kind struct {
+	Kind    string   `json:"kind"`
+	Records [2]int64 `json:"records"` // in the order of the members
+	Differ  int      `json:"differ"`  // buckets
+}
+
+// Difference is one record that the members hold in two ways, in the order of the members; nil is: not at all.
+type Difference struct {
+	Kind string   `json:"kind"`
+	Key  string   `json:"key"`
+	Held [2]*Held `json:"held"`
+	// Conflict: the same version of the same writer, and yet another content. No write of ours makes that.
+	Conflict bool `json:"conflict,omitempty"`
+
+	records [2]*backend.Record
+}
+
+// Held is how a member holds a record.
+type Held struct {
+	Version int64  `json:"version"`
+	Writer  string `json:"writer"`
+	Deleted bool   `json:"deleted,omitempty"`
+}
+
+func (h *Held) String() string {
+	switch {
+	case h == nil:
+		return "not there"
+	case h.Deleted:
+		return fmt.Sprintf("deleted in version %d by %s", h.Version, h.Writer)
+	}
+	return fmt.Sprintf("version %d by %s", h.Version, h.Writer)
+}
+
+// buckets are how many parts a kind is compared in: what differs is read whole.
+const buckets = 16
+
+type bucket struct {
+	kind   string
+	number int64
+}
+
+type sum struct {
+	records int64
+	check   string
+}
+
+// sums reads the checksums of a member. 64 bits are enough against accidents. (MySQL has lost MD5 in 9.6.)
+func (s *site) sums(ctx context.Context) (map[bucket]sum, error) {
+	out := map[bucket]sum{}
+	err := s.use(ctx, s.o.StatementTimeout, func(ctx context.Context) error {
+		clear(out)
+		rows, err := s.query(ctx, statement{text: fmt.Sprintf(`SELECT
+	kind,
+	CRC32(record.key) %% %d AS bucket,
+	COUNT(*) AS records,
+	BIT_XOR(CAST(CONV(SUBSTRING(SHA2(CONCAT_WS('/', LENGTH(record.key), record.key, version, LENGTH(writer), writer, deleted, document), 256), 1, 16), 16, 10) AS UNSIGNED)) AS sums
+FROM %s.record
+GROUP BY kind, bucket`, buckets, s.o.database()), needs: "SELECT ON " + s.o.database() + ".*"})
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			out[bucket{r["kind"], r.int("bucket")}] = sum{r.int("records"), r["sums"]}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("checksums at %v: %w", s.key, err)
+	}
+	return out, nil
+}
+
+// records reads one bucket.
+func (s *site) records(ctx context.Context, b bucket) (map[string]backend.Record, error) {
+	out := map[string]backend.Record{}
+	err := s.use(ctx, s.o.StatementTimeout, func(ctx context.Context) error {
+		clear(out)
+		rows, err := s.query(ctx, statement{text: fmt.Sprintf(`SELECT
+	record.key AS name,
+	version,
+	writer,
+	deleted,
+	document
+FROM %s.record
+WHERE kind = ?
+AND CRC32(record.key) %% %d = ?`, s.o.database(), buckets)}, b.kind, b.number)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			one := backend.Record{Kind: b.kind, Key: r["name"], Version: r.int("version"), Writer: r["writer"], Deleted: r.on("deleted")}
+			if r["document"] != "" {
+				one.Document = json.RawMessage(r["document"])
+			}
+			out[one.Key] = one
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %s at %v: %w", b.kind, s.key, err)
+	}
+	return out, nil
+}
+
+// compare reads both members once.
+func (p *Pair) compare(ctx context.Context) (Verification, error) {
+	var v Verification
+	if len(p.sites) != 2 {
+		return v, errors.New("compare the members: there is only one")
+	}
+	var sides [2]map[bucket]sum
+	kinds := map[string]*Kind{}
+	var all [2]int64
+	for i, s := range p.sites {
+		var err error
+		if sides[i], err = s.sums(ctx); err != nil {
+			return v, err
+		}
+		for b, one := range sides[i] {
+			if kinds[b.kind] == nil {
+				kinds[b.kind] = &Kind{Kind: b.kind}
+			}
+			kinds[b.kind].Records[i] += one.records
+			all[i] += one.records
+		}
+	}
+	v.Records = max(all[0], all[1])
+	union := maps.Clone(sides[0])
+	maps.Copy(union, sides[1])
+	for b := range union {
+		if sides[0][b] == sides[1][b] {
+			continue
+		}
+		kinds[b.kind].Differ++
+		var held [2]map[string]backend.Record
+		for i, s := range p.sites {
+			var err error
+			if held[i], err = s.records(ctx, b); err != nil {
+				return v, err
+			}
+		}
+		v.Differences = append(v.Differences, differences(b.kind, held)...)
+	}
+	slices.SortFunc(v.Differences, func(a, b Difference) int {
+		return strings.Compare(a.Kind+"\x00"+a.Key, b.Kind+"\x00"+b.Key)
+	})
+	v.Kinds = []Kind{}
+	for _, k := range slices.Sorted(maps.Keys(kinds)) {
+		v.Kinds = append(v.Kinds, *kinds[k])
+	}
+	v.Equal = len(v.Differences) == 0
+	return v, nil
+}
+
+// differences compares records by what they say; whatever else two servers may differ in is nothing to us.
+func differences(kind string, held [2]map[string]backend.Record) []Difference {
+	union := maps.Clone(held[0])
+	maps.Copy(union, held[1])
+	var out []Difference
+	for key := range union {
+		d := Difference{Kind: kind, Key: key}
+		for i := range held {
+			if r, ok := held[i][key]; ok {
+				d.records[i], d.Held[i] = &r, &Held{r.Version, r.Writer, r.Deleted}
+			}
+		}
+		if a, b := d.records[0], d.records[1]; a != nil && b != nil && a.Version == b.Version && a.Writer == b.Writer {
+			if a.Deleted == b.Deleted && string(a.Document) == string(b.Document) {
+				continue
+			}
+			d.Conflict = true
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// same says that it is the same difference still.
+func (d Difference) same(o Difference) bool {
+	if d.Kind != o.Kind || d.Key != o.Key {
+		return false
+	}
+	for i := range d.Held {
+		if (d.Held[i] == nil) != (o.Held[i] == nil) || d.Held[i] != nil && *d.Held[i] != *o.Held[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// winner is what both are to hold. Of a conflict it is what the first one has, in a version that wins over both.
+func (d Difference) winner() backend.Record {
+	a, b := d.records[0], d.records[1]
+	switch {
+	case a == nil:
+		return *b
+	case b == nil || a.Wins(*b):
+		return *a
+	case d.Conflict:
+		r := *a
+		r.Version++
+		return r
+	}
+	return *b
+}
+
+// Verify compares the members. What differs only because it is still on its way from one to the other is waited for. With repair the winner
+// of each difference is written to every member that takes writes; a read-only one gets it from the other by replication.
+func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
+	v, err := p.settled(ctx)
+	if err != nil || v.Equal || !repair {
+		return v, err
+	}
+	found := len(v.Differences)
+	p.o.Progress(fmt.Sprintf("merging %d records", found))
+	winners := make([]backend.Record, found)
+	for i, d := range v.Differences {
+		winners[i] = d.winner()
+	}
+	written := 0
+	for _, m := range p.Look(ctx) {
+		if !m.Up || m.ReadOnly {
+			continue
+		}
+		if err := p.put(ctx, m.Key, winners); err != nil {
+			return v, fmt.Errorf("merge what differs: %w", err)
+		}
+		written++
+	}
+	if written == 0 {
+		return v, errors.New("merge what differs: no member takes writes: open the one that is to serve: SET GLOBAL read_only = 0")
+	}
+	if v, err = p.settled(ctx); err != nil {
+		return v, err
+	}
+	v.Repaired = found - len(v.Differences)
+	p.o.Logger.Info("backend members merged", "differences", found, "left", len(v.Differences))
+	return v, nil
+}
+
+// put merges records at one member, by the same statements as ever.
+func (p *Pair) put(ctx context.Context, k topology.Key, records []backend.Record) error {
+	s, err := p.store(k)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	const portion = 200
+	for part := range slices.Chunk(records, portion) {
+		if err := s.Put(ctx, part...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// store opens the records of one member, whichever serves.
+func (p *Pair) store(k topology.Key) (*sqlstore.Store, error) {
+	account := p.o.Backend
+	if account.User == "" {
+		account = p.o.Account
+	}
+	return sqlstore.OpenMySQL(sqlstore.MySQLOptions{Address: address(k), Database: p.o.Database, User: account.User, Password: account.Password, TLS: p.o.TLS,
+		Timeout: p.o.StatementTimeout, Logger: p.o.Logger})
+}
+
+// settled compares until only those differences are left that stay although everything written has come to both members.
+func (p *Pair) settled(ctx context.Context) (Verification, error) {
+	before, err := p.compare(ctx)
+	if err != nil || before.Equal {
+		return before, err
+	}
+	note, err := p.settle(ctx)
+	if err != nil {
+		return before, err
+	}
+	after, err := p.compare(ctx)
+	if err != nil {
+		return after, err
+	}
+	after.Differences = slices.DeleteFunc(after.Differences, func(d Difference) bool {
+		return !slices.ContainsFunc(before.Differences, d.same)
+	})
+	after.Equal, after.Note = len(after.Differences) == 0, note
+	return after, nil
+}
+
+// settle waits until each member has applied what the other has committed by now, where it replicates. The note says what it could not wait for.
+func (p *Pair) settle(ctx context.Context) (note string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	var target [2]gtid.Set
+	for first := true; ; first = false {
+		members := p.Look(ctx)
+		note = ""
+		for i, m := range members {
+			if !m.Up {
+				return "", fmt.Errorf("look at %v: %s", m.Key, m.Err)
+			}
+			if first {
+				target[1-i] = m.Executed
+			}
+			other := members[1-i]
+			c := m.From(other.Key)
+			if c == nil || !c.Running() {
+				continue // nothing will come
+			}
+			if n := m.Executed.Missing(target[i]); n > 0 {
+				note = fmt.Sprintf("%v still has %d transactions of %v to apply: some of what differs may be on its way", m.Key, n, other.Key)
+			}
+		}
+		if note == "" {
+			return "", nil
+		}
+		if pause(ctx, 50*time.Millisecond) != nil {
+			return note, nil
+		}
+	}
+}
+
+// count is for people.
+func count(n uint64, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return strconv.FormatUint(n, 10) + " " + what
+}

@@ -1,0 +1,111 @@
+package pair
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+// How often the members are looked at: while all is well, and while something is not.
+const (
+	calm  = 500 * time.Millisecond
+	alert = 250 * time.Millisecond
+)
+
+// State is what the last look told, and what follows from it.
+type State struct {
+	At      time.Time `json:"at,omitzero"` // when the look began; zero: none has ended yet
+	Members []Member  `json:"members"`
+	Choice  Choice    `json:"choice"`
+}
+
+// Watch looks at the members again and again, and keeps what it saw. Safe for concurrent use.
+type Watch struct {
+	pair  *Pair
+	known func() Known
+
+	mu    sync.Mutex
+	state State
+	serve topology.Key // the last that was chosen, also while nobody is
+}
+
+// Watch makes one; Run runs it. known is asked before each look; its Previous counts until the first choice: what was chosen before a restart.
+func (p *Pair) Watch(known func() Known) *Watch {
+	return &Watch{pair: p, known: known, state: State{Choice: Choice{Why: "nobody has looked at the members yet"}}}
+}
+
+// Run looks until ctx ends.
+func (w *Watch) Run(ctx context.Context) error {
+	for {
+		every := calm
+		if s := w.Turn(ctx); len(s.Choice.Unfit) > 0 || s.Choice.Serve.IsZero() {
+			every = alert
+		}
+		if err := pause(ctx, every); err != nil {
+			return err
+		}
+	}
+}
+
+// Turn looks once.
+func (w *Watch) Turn(ctx context.Context) State {
+	k := w.known()
+	w.mu.Lock()
+	if !w.serve.IsZero() {
+		k.Previous = w.serve
+	}
+	before := w.state.Choice
+	w.mu.Unlock()
+
+	s := State{At: time.Now()}
+	s.Members = w.pair.Look(ctx)
+	s.Choice = Choose(s.Members, k)
+	if ctx.Err() != nil { // whatever was seen last was seen through a closing door
+		return w.State()
+	}
+	w.mu.Lock()
+	if w.state = s; !s.Choice.Serve.IsZero() {
+		w.serve = s.Choice.Serve
+	}
+	w.mu.Unlock()
+	if before.Serve != s.Choice.Serve {
+		w.pair.o.Logger.Info("backend member chosen", "serves", s.Choice.Serve, "before", before.Serve, "why", s.Choice.Why)
+	}
+	return s
+}
+
+// stale is the age from which a state says nothing any more: the looks behind it hang.
+const stale = 3 * time.Second
+
+// State returns what the last look told. One that is too old chooses nobody.
+func (w *Watch) State() State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.state
+	if !s.At.IsZero() && time.Since(s.At) > stale {
+		s.Choice = Choice{Why: fmt.Sprintf("the members were looked at %v ago", time.Since(s.At).Round(time.Millisecond))}
+	}
+	return s
+}
+
+// Fit says whether a member is to be served, and why (not): what HAProxy's agent check is answered from.
+func (w *Watch) Fit(k topology.Key) (bool, string) { return w.State().Choice.Fit(k) }
+
+// Accept says whether the face that a new connection of the store found is the one that serves; an error says why not. A face that has not
+// been seen at a member is refused: nothing is known of it.
+func (w *Watch) Accept(face string) error {
+	s := w.State()
+	for _, m := range s.Members {
+		if !m.Up || m.ID != face {
+			continue
+		}
+		if fit, why := s.Choice.Fit(m.Key); !fit {
+			return fmt.Errorf("backend member %v is not to serve: %s", m.Key, why)
+		}
+		return nil
+	}
+	return fmt.Errorf("the server behind the backend's address (%s) is none of the members that answer: %s", face, s.Choice.Why)
+}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"orchestrator/backend/pair"
+	"orchestrator/daemon/topology"
+)
+
+// statusText is a table with a column for each member.
+func statusText(s pair.Status) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	line := func(name string, cell func(m pair.Member) string) {
+		cells := []string{name}
+		some := false
+		for _, m := range s.Members {
+			c := cell(m)
+			some = some || c != ""
+			cells = append(cells, c)
+		}
+		if some {
+			fmt.Fprintln(w, strings.Join(cells, "\t"))
+		}
+	}
+	up := func(cell func(m pair.Member) string) func(m pair.Member) string {
+		return func(m pair.Member) string {
+			if !m.Up {
+				return "?"
+			}
+			return cell(m)
+		}
+	}
+	line("", func(m pair.Member) string { return m.Key.String() })
+	line("role", func(m pair.Member) string {
+		if m.Key == s.Choice.Serve {
+			return "active"
+		}
+		if !m.Up {
+			return "down"
+		}
+		return "passive"
+	})
+	line("server", up(func(m pair.Member) string { return fmt.Sprintf("%s %v, id %d", m.Flavor, m.Version, m.ServerID) }))
+	line("face", up(func(m pair.Member) string { return m.ID }))
+	line("takes writes", up(func(m pair.Member) string { return yes(!m.ReadOnly) }))
+	line("format", up(func(m pair.Member) string { return m.Format }))
+	line("replicates from", up(func(m pair.Member) string {
+		if m.Blind != "" {
+			return "(not allowed to look)"
+		}
+		var from []string
+		for _, c := range m.Channels {
+			from = append(from, c.Source.String())
+		}
+		return or(strings.Join(from, ", "), "nobody")
+	}))
+	line("threads", up(func(m pair.Member) string {
+		return channels(m, func(c pair.Channel) string { return fmt.Sprintf("receiver %s, applier %s", c.IO, c.SQL) })
+	}))
+	line("lag", up(func(m pair.Member) string {
+		return channels(m, func(c pair.Channel) string {
+			if c.Lag == nil {
+				return "unknown"
+			}
+			return fmt.Sprintf("%d s", *c.Lag)
+		})
+	}))
+	line("lease", up(func(m pair.Member) string {
+		if !m.Tables {
+			return "no tables"
+		}
+		return fmt.Sprintf("%s, term %d, beat %d", or(m.Hold.Holder, "nobody"), m.Hold.Term, m.Hold.Beat)
+	}))
+	line("newest record", up(func(m pair.Member) string {
+		if m.Newest == 0 {
+			return "none"
+		}
+		return time.UnixMicro(m.Newest).UTC().Format("2006-01-02 15:04:05.000000")
+	}))
+	line("HAProxy", func(m pair.Member) string {
+		for _, server := range s.Proxy {
+			if server.Key == m.Key {
+				return fmt.Sprintf("%s, %d sessions", server.State, server.Sessions)
+			}
+		}
+		return ""
+	})
+	w.Flush()
+	b.WriteByte('\n')
+	if s.Choice.Serve.IsZero() {
+		fmt.Fprintf(&b, "Nobody is fit to serve: %s\n", s.Choice.Why)
+	} else {
+		fmt.Fprintf(&b, "%v is to serve: %s\n", s.Choice.Serve, s.Choice.Why)
+	}
+	for _, m := range s.Members {
+		if why := s.Choice.Unfit[m.Key]; why != "" && !s.Choice.Serve.IsZero() {
+			fmt.Fprintf(&b, "%v is not fit: %s\n", m.Key, why)
+		}
+		if m.Up {
+			for _, c := range m.Channels {
+				if t := c.Trouble(); t != "" {
+					fmt.Fprintf(&b, "%v does not replicate from %v: %s\n", m.Key, c.Source, t)
+				}
+			}
+		}
+	}
+	if s.ProxyErr != "" {
+		fmt.Fprintf(&b, "HAProxy was not asked: %s\n", s.ProxyErr)
+	}
+	if s.CompareErr != "" {
+		fmt.Fprintf(&b, "The members were not compared: %s\n", s.CompareErr)
+	}
+	if s.Compared != nil {
+		b.WriteString(verifyText(*s.Compared))
+	}
+	return b.String()
+}
+
+func channels(m pair.Member, say func(pair.Channel) string) string {
+	var out []string
+	for _, c := range m.Channels {
+		out = append(out, say(c))
+	}
+	return strings.Join(out, "; ")
+}
+
+func yes(is bool) string {
+	if is {
+		return "yes"
+	}
+	return "no (read-only)"
+}
+
+func or(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+// mostShown bounds what a person is shown of differences; JSON has all.
+const mostShown = 20
+
+func verifyText(v pair.Verification) string {
+	var b strings.Builder
+	if v.Repaired > 0 {
+		fmt.Fprintf(&b, "%d records differed, and were merged.\n", v.Repaired)
+	}
+	if v.Equal {
+		fmt.Fprintf(&b, "Both members hold the same %d records, of %d kinds.\n", v.Records, len(v.Kinds))
+	} else {
+		fmt.Fprintf(&b, "%d of %d records differ:\n", len(v.Differences), v.Records)
+		for i, d := range v.Differences {
+			if i == mostShown {
+				fmt.Fprintf(&b, "  … and %d more (--output json shows all)\n", len(v.Differences)-i)
+				break
+			}
+			conflict := ""
+			if d.Conflict {
+				conflict = ", in two contents: something other than orchestrator wrote it"
+			}
+			fmt.Fprintf(&b, "  %s %s: %v | %v%s\n", d.Kind, d.Key, d.Held[0], d.Held[1], conflict)
+		}
+	}
+	if v.Note != "" {
+		fmt.Fprintf(&b, "%s.\n", v.Note)
+	}
+	return b.String()
+}
+
+func doctorText(mended, found []pair.Complaint) string {
+	var b strings.Builder
+	tell := func(c pair.Complaint) {
+		where := "the pair"
+		if c.At != (topology.Key{}) {
+			where = c.At.String()
+		}
+		fmt.Fprintf(&b, "%s: %s: %s\n", where, c.Code, c.Says)
+	}
+	if len(mended) > 0 {
+		b.WriteString("Mended:\n")
+		for _, c := range mended {
+			fmt.Fprintf(&b, "  %v: %s: %s\n", c.At, c.Code, strings.Join(c.Statements, "; "))
+			for _, line := range c.Config {
+				fmt.Fprintf(&b, "      my.cnf: %s\n", line)
+			}
+		}
+		b.WriteByte('\n')
+	}
+	for _, c := range found {
+		tell(c)
+		for _, s := range c.Statements {
+			safe := ""
+			if c.Safe {
+				safe = "   (--fix)"
+			}
+			fmt.Fprintf(&b, "    %s;%s\n", s, safe)
+		}
+		for _, line := range c.Config {
+			fmt.Fprintf(&b, "    my.cnf: %s\n", line)
+		}
+		if c.Do != "" {
+			fmt.Fprintf(&b, "    %s\n", c.Do)
+		}
+	}
+	if len(found) == 0 {
+		b.WriteString("Nothing is wrong with the pair.\n")
+	}
+	return b.String()
+}
+
+func reportText(r pair.Report) string {
+	var b strings.Builder
+	if r.DryRun {
+		b.WriteString("Would do:\n")
+	}
+	for i, s := range r.Steps {
+		mark := "not done"
+		switch {
+		case r.DryRun:
+			mark = ""
+		case s.Done:
+			mark = "done in " + s.Took
+		}
+		fmt.Fprintf(&b, "%2d. %v", i+1, s)
+		if mark != "" {
+			fmt.Fprintf(&b, " (%s)", mark)
+		}
+		b.WriteByte('\n')
+		for _, q := range s.Statements {
+			fmt.Fprintf(&b, "      %s;\n", q)
+		}
+	}
+	if r.DryRun && len(r.Steps) == 0 {
+		b.WriteString("  nothing: it is so already\n")
+	}
+	for _, p := range r.Proof {
+		fmt.Fprintf(&b, "Seen: %s\n", p)
+	}
+	if r.Verification != nil {
+		b.WriteString(verifyText(*r.Verification))
+	}
+	for _, n := range r.Next {
+		fmt.Fprintf(&b, "Next: %s\n", n)
+	}
+	return b.String()
+}
