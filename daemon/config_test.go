@@ -134,7 +134,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		{"too few", "[discovery]\nconcurrency = 0", `2: discovery.concurrency: 0 is impossible; want 1 to 10000`},
 		{"a fraction", "[discovery]\nconcurrency = 1.5", `2: discovery.concurrency: want a whole number, without quotes; got 1.5`},
 		{"a wrong word", "[log]\nformat = \"jsn\"", `2: log.format: "jsn" is not possible; want "text" or "json"; did you mean "json"?`},
-		{"the only word", "[backend]\nkind = \"oracle\"", `2: backend.kind: "oracle" is not possible; want "sqlite"`},
+		{"the only word", "[backend]\nkind = \"oracle\"", `2: backend.kind: "oracle" is not possible; want "sqlite" or "mysql"`},
 		{"text for a list", "[discovery]\nseeds = \"db1\"", `2: discovery.seeds: want a list such as ["a", "b"]; got a text`},
 		{"a truth in quotes", "[[policy]]\nclusters = [\"*\"]\nrecover_primary = \"yes\"", `3: policy[0].recover_primary: want true or false, without quotes; got a text`},
 		{"a table that isn't", "servers = 1", `1: servers: is a table: write [servers] on a line of its own, and its keys below; got 1`},

@@ -25,13 +25,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"orchestrator/backend"
-	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/declared"
 	"orchestrator/daemon/discovery"
 	"orchestrator/daemon/lead"
 	"orchestrator/daemon/mysql"
+	"orchestrator/daemon/peer"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/recovery"
 	"orchestrator/daemon/topology"
@@ -52,7 +52,8 @@ type Daemon struct {
 	config   atomic.Pointer[Config]
 	id       string // of this process
 	started  time.Time
-	store    *sqlstore.Store
+	store    store
+	shared   *shared // nil: nobody else uses the backend
 	clock    *backend.Clock
 	servers  *mysql.Servers
 	fleet    *discovery.Fleet
@@ -85,13 +86,11 @@ func New(c Config, o Options) (*Daemon, error) {
 	}
 	d := &Daemon{options: o, id: identity(), started: time.Now(), clock: backend.NewClock(time.Now)}
 	d.config.Store(&c)
-	store, err := sqlstore.OpenSQLite(c.Backend.Path)
-	if err != nil {
+	if err := d.open(c); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBackend, err)
 	}
-	d.store = store
 	if err := d.wire(c); err != nil {
-		store.Close()
+		_ = d.close()
 		return nil, err
 	}
 	return d, nil
@@ -135,18 +134,35 @@ func (d *Daemon) wire(c Config) error {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
 	log := d.options.Logger
-	d.servers = mysql.New(mysql.Options{User: c.Servers.User, Password: string(c.Servers.Password), TLS: security, Resolve: c.Servers.Resolve,
-		ConnectTimeout: c.Servers.ConnectTimeout, ProbeTimeout: c.Servers.ProbeTimeout, Logger: log, Daemon: d.id})
+	to := mysql.Options{User: c.Servers.User, Password: string(c.Servers.Password), TLS: security, Resolve: c.Servers.Resolve,
+		ConnectTimeout: c.Servers.ConnectTimeout, ProbeTimeout: c.Servers.ProbeTimeout, Logger: log, Daemon: d.id, Patience: c.Lease.TTL}
+	term := lead.Options{ID: d.id, TTL: c.Lease.TTL, Tick: c.Lease.Tick, Logger: log, Registerer: registry}
+	if d.shared != nil {
+		to.Term = d.term
+		term.Highest = d.shared.journal.Highest()
+		term.Remember = func(t int64) error { d.shared.journal.Remember(t); return nil }
+	}
+	d.servers = mysql.New(to)
 	d.fleet = discovery.New(d.servers, discovery.Options{Seeds: c.Discovery.Seeds, Poll: c.Discovery.Poll, MaxBackoff: c.Discovery.MaxBackoff,
 		Concurrency: c.Discovery.Concurrency, Ignore: c.Discovery.Ignore, Silence: c.Analysis.Silence, Resolve: c.Servers.Resolve,
 		Declared: d.book.Mark, Forgotten: d.book.Forgotten, Logger: log, Registerer: registry})
 	if err := d.restore(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
-	d.lead = lead.New(d.store.Lease("leader"), lead.Options{ID: d.id, TTL: c.Lease.TTL, Tick: c.Lease.Tick, Logger: log, Registerer: registry})
-	d.recovery = recovery.New(recovery.Options{Fleet: d.fleet, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
+	d.lead = lead.New(d.store.Lease("leader"), term)
+	acts := recovery.Options{Fleet: d.fleet, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
 		Policy: d.Policy, Off: d.book.RecoveriesOff, Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
-		Logger: log, Registerer: registry})
+		Logger: log, Registerer: registry}
+	if d.shared != nil {
+		if err := d.join(ctx, c); err != nil {
+			return err
+		}
+		d.shared.register(registry)
+		acts.Permit = recovery.NewGate(d.shared.peers.Standing, d.shared.peers.Ask, func(ctx context.Context, keys []topology.Key, term int64) recovery.Locks {
+			return d.servers.Hold(ctx, keys, term)
+		}).Permit
+	}
+	d.recovery = recovery.New(acts)
 	if err := d.recovery.Load(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
@@ -156,6 +172,17 @@ func (d *Daemon) wire(c Config) error {
 		return err
 	}
 	d.handler = handler
+	if d.shared != nil {
+		mux := http.NewServeMux()
+		mux.Handle(peer.Path, d.shared.peers.Handler())
+		mux.Handle("/", handler)
+		d.handler = mux
+		if d.shared.agent != nil {
+			if err := d.shared.agent.Open(); err != nil {
+				return fmt.Errorf("%w: %w", ErrListen, err)
+			}
+		}
+	}
 	if d.listener, err = listen(c); err != nil {
 		return fmt.Errorf("%w on %s: %w", ErrListen, c.HTTP.Listen, err)
 	}
@@ -196,28 +223,59 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer stop(nil)
 	others.Go(func() { _ = d.fleet.Run(looking) })
 	others.Go(func() { d.keep(looking) })
+	serving, unserve := context.WithCancel(looking)
+	defer unserve()
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		if err := api.Serve(ctx, d.listener, d.handler, d.options.Logger); err != nil {
+		if err := api.Serve(serving, d.listener, d.handler, d.options.Logger); err != nil {
 			stop(err)
 		}
 	}()
+	if s := d.shared; s != nil {
+		others.Go(func() { d.watchFace(looking) })
+		others.Go(func() { _ = s.peers.Run(looking) })
+		if s.watch != nil {
+			others.Go(func() { _ = s.watch.Run(looking) })
+		}
+		if s.agent != nil {
+			others.Go(func() {
+				if err := s.agent.Serve(looking); err != nil {
+					stop(err)
+				}
+			})
+		}
+	}
 	err := d.lead.Run(ctx, func(leading context.Context) {
 		if err := d.recovery.Run(leading); err != nil {
 			d.options.Logger.Error("recovery ended", "err", err)
 		}
 	})
 	stop(err)
+	if d.shared != nil { // the others look who says it: while the API is served
+		if err := d.shared.peers.Leave(looking); err != nil {
+			d.options.Logger.Warn("stop without a farewell: the others need the locks of a majority to act", "err", err)
+		}
+	}
+	unserve()
 	<-served
 	blind()
 	others.Wait()
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		failed = cause
 	}
-	failed = errors.Join(failed, d.servers.Close(), d.store.Close())
+	failed = errors.Join(failed, d.servers.Close(), d.close())
 	d.options.Logger.Info("orchestrator has ended")
 	return failed
+}
+
+// close closes the store, and what else was opened with it.
+func (d *Daemon) close() error {
+	err := d.store.Close()
+	if d.shared != nil {
+		err = errors.Join(err, d.shared.close())
+	}
+	return err
 }
 
 // keep writes what changed of the fleet, and reads what other daemons were told.

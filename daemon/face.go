@@ -31,7 +31,7 @@ func (f *face) Findings(cluster string) []analysis.Finding {
 func (f *face) Alias(cluster string) string { return f.book.Alias(cluster) }
 
 func (f *face) Decide(cluster string) plan.Decision {
-	return plan.Next(f.recovery.Situation(cluster))
+	return f.recovery.Decide(cluster)
 }
 
 func (f *face) WhatIf(cluster string, dead topology.Key) plan.Previewed {
@@ -102,6 +102,19 @@ func (f *face) Status() api.Status {
 		RecoveriesOff: f.book.RecoveriesOff()}
 	if l.Holder == "" {
 		s.NotReady = "no daemon leads yet, as far as this one knows"
+	}
+	if f.shared == nil {
+		return s
+	}
+	s.Split, s.SilentPeers = f.shared.split(), f.shared.silent()
+	f.shared.mu.Lock()
+	defer f.shared.mu.Unlock()
+	s.BackendFace = f.shared.face
+	if f.shared.face == "" {
+		s.NotReady = "the backend is not in use yet"
+		if f.shared.why != "" {
+			s.NotReady = "the backend is unavailable: " + f.shared.why
+		}
 	}
 	return s
 }

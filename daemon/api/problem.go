@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"orchestrator/backend"
 )
 
 // Problem is what every error is answered with, as RFC 9457 has it (application/problem+json).
@@ -74,6 +76,7 @@ func explain(err error) *Problem {
 	}
 	status := http.StatusServiceUnavailable
 	switch {
+	case errors.Is(err, backend.ErrUnavailable): // also when it took its time to be so
 	case errors.Is(err, ErrNotFound):
 		status = http.StatusNotFound
 	case errors.Is(err, ErrConflict):

@@ -32,6 +32,9 @@ type Status struct {
 	LeadingSince  time.Time `json:"leading_since,omitzero"`
 	NotReady      string    `json:"not_ready,omitempty" doc:"why this daemon is not ready; absent when it is"`
 	RecoveriesOff string    `json:"recoveries_off,omitempty" doc:"why recoveries are switched off everywhere"`
+	BackendFace   string    `json:"backend_face,omitempty" doc:"the server that this daemon keeps its records in, by its identity; absent when it has none at the moment, or keeps them in a file"`
+	Split         string    `json:"split,omitempty" doc:"how daemons disagree on who leads, or on the backend; absent while they agree"`
+	SilentPeers   []string  `json:"silent_peers,omitempty" doc:"the other daemons of the configuration that did not answer, and why"`
 }
 
 // Health is a good answer.

@@ -119,7 +119,7 @@ func (p *Peers) comeBack(ctx context.Context, answers []plan.Peer) {
 
 // put stores the farewell of a daemon, or that it is void, and returns the version that is in force. 0 takes one from the clock.
 func (p *Peers) put(ctx context.Context, f farewell, version int64, void bool) (int64, error) {
-	r, err := backend.Encode(farewellKind, p.key(f.Name), f)
+	r, err := backend.Encode(FarewellKind, p.key(f.Name), f)
 	if err != nil {
 		return 0, err
 	}

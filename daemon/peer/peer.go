@@ -71,9 +71,9 @@ type farewell struct {
 	URL  string `json:"url,omitempty"`
 }
 
-// farewellKind is the kind of these records. Each daemon has its own, for the question is whether every one of them has it: the key is
+// FarewellKind is the kind of these records. Each daemon has its own, for the question is whether every one of them has it: the key is
 // "keeper/leaver", and keeper and leaver are the same where a daemon notes that it is about to say farewell.
-const farewellKind = "farewell"
+const FarewellKind = "farewell"
 
 // answering is how many questions are answered at the same time.
 const answering = 16
@@ -97,7 +97,7 @@ func Open(ctx context.Context, o Options) *Peers {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // to somebody who is not configured
 	}
 	p.welcome = slices.Clone(p.o.Daemons)
-	records, err := o.Store.List(ctx, farewellKind)
+	records, err := o.Store.List(ctx, FarewellKind)
 	if err != nil {
 		o.Logger.Warn("the farewells on record can't be read: nobody is excused, and this daemon counts as one that has stopped until the others answer", "err", err)
 		p.excused = slices.Clone(p.o.Daemons)

@@ -210,9 +210,11 @@ func TestWhoIsNoPeer(t *testing.T) {
 			genuine.ServeHTTP(recorded, r)
 			play(w, func(s string) string { return strings.Replace(s, `"term":5`, `"term":4`, 1) })
 		}, "not signed with our secret"},
-		"another service":     {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }, "no daemon that shares our secret"},
-		"an older daemon":     {http.NotFound, "status 404"},
-		"a redirection":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, a.url+r.RequestURI, http.StatusFound) }, "status 302"},
+		"another service": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }, "no daemon that shares our secret"},
+		"an older daemon": {http.NotFound, "status 404"},
+		"a redirection": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, a.url+r.RequestURI, http.StatusFound)
+		}, "status 302"},
 		"a flood":             {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, longest+10)) }, "longer than"},
 		"our own question":    {func(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }, "this daemon itself"},
 		"an answer about db2": {func(w http.ResponseWriter, r *http.Request) { r.URL.RawQuery = "about=db2"; genuine.ServeHTTP(w, r) }, "refuses our signature"},

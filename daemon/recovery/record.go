@@ -15,7 +15,7 @@ import (
 
 // Kinds of records that this package owns.
 const (
-	episodeKind = "episode"
+	EpisodeKind = "episode"
 	// StepKind is that of the journal; versions are times, so that what is old can be purged.
 	StepKind = "step"
 )
@@ -65,7 +65,7 @@ func (r *Runner) record(ctx context.Context, d plan.Decision) {
 	for _, e := range changed {
 		r.tell(e)
 		r.remember(e)
-		records = append(records, r.encode(episodeKind, e.ID, e))
+		records = append(records, r.encode(EpisodeKind, e.ID, e))
 	}
 	r.mu.Unlock()
 	stored := make(chan struct{})
@@ -227,7 +227,7 @@ func (r *Runner) Acknowledge(ctx context.Context, id, by, comment string, at tim
 		return err
 	}
 	e.Acknowledged = &plan.Acknowledgement{By: by, Comment: comment, At: at}
-	if err := r.Store.Put(ctx, r.encode(episodeKind, e.ID, e)); err != nil {
+	if err := r.Store.Put(ctx, r.encode(EpisodeKind, e.ID, e)); err != nil {
 		return fmt.Errorf("acknowledge episode %s: %w", id, err)
 	}
 	r.mu.Lock()

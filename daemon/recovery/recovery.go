@@ -102,7 +102,7 @@ func New(o Options) *Runner {
 
 // Load reads the episodes and steps on record; what is known already and newer stays.
 func (r *Runner) Load(ctx context.Context) error {
-	es, err := r.Store.List(ctx, episodeKind)
+	es, err := r.Store.List(ctx, EpisodeKind)
 	if err != nil {
 		return fmt.Errorf("read the episodes on record: %w", err)
 	}

@@ -118,7 +118,7 @@ func TestFailover(t *testing.T) {
 		if step.Kind != plan.Promote {
 			return
 		}
-		records, err := store.List(t.Context(), episodeKind)
+		records, err := store.List(t.Context(), EpisodeKind)
 		if err != nil || len(records) != 1 || !strings.Contains(string(records[0].Document), `"candidate":"db2:3306"`) {
 			t.Errorf("db2 is promoted, and on record is %v (%v)", records, err)
 		}
