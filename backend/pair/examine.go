@@ -152,7 +152,7 @@ func (p *Pair) Fix(ctx context.Context, complaints []Complaint) (mended []Compla
 	return mended, err
 }
 
-// awaitConnected gives receivers that have just been started the moment that they need.
+// awaitConnected gives receivers that have just been started, or wait for their next try, the moment that they need.
 func (p *Pair) awaitConnected(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -160,7 +160,7 @@ func (p *Pair) awaitConnected(ctx context.Context) {
 		connecting := false
 		for _, m := range p.Look(ctx) {
 			for _, c := range m.Channels {
-				connecting = connecting || c.IO == topology.Connecting && c.IOErrno == 0
+				connecting = connecting || c.IO == topology.Connecting
 			}
 		}
 		if !connecting || pause(ctx, 50*time.Millisecond) != nil {
