@@ -51,6 +51,59 @@ func (l *Lab) CutDaemon(d *Daemon, from ...*Server) error {
 	return l.drop(append([][]string{{"-s", d.host, "-p", "tcp", "--sport", strconv.Itoa(d.port), "-j", "RETURN"}}, all...)...)
 }
 
+// Sides cuts a network in two: no process of one side reaches one of the other, by what either opens. What belongs to no side is reached
+// by both. Each server, daemon and HAProxy goes by its own address.
+func (l *Lab) Sides(a, b Side) error {
+	var all [][]string
+	for _, from := range []struct{ these, those Side }{{a, b}, {b, a}} {
+		for _, p := range from.these.processes() {
+			for _, host := range from.those.hosts() {
+				rules, err := p.isolate(host)
+				if err != nil {
+					return fmt.Errorf("cut %s off from %s: %w", p.what, host, err)
+				}
+				all = append(all, rules...)
+			}
+		}
+	}
+	return l.drop(all...)
+}
+
+// Side of a network that is cut in two.
+type Side struct {
+	Servers []*Server
+	Daemons []*Daemon
+	Proxies []*HAProxy
+}
+
+func (s Side) processes() []*process {
+	var out []*process
+	for _, v := range s.Servers {
+		out = append(out, &v.process)
+	}
+	for _, v := range s.Daemons {
+		out = append(out, &v.process)
+	}
+	for _, v := range s.Proxies {
+		out = append(out, &v.process)
+	}
+	return out
+}
+
+func (s Side) hosts() []string {
+	var out []string
+	for _, v := range s.Servers {
+		out = append(out, v.Key.Host)
+	}
+	for _, v := range s.Daemons {
+		out = append(out, v.host)
+	}
+	for _, v := range s.Proxies {
+		out = append(out, v.Host)
+	}
+	return out
+}
+
 // isolate are the rules that keep a process from reaching, and hearing, those that it connected to, as far as they are in the network to.
 func (p *process) isolate(to string) ([][]string, error) {
 	if p.Pid() == 0 {

@@ -1,12 +1,14 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +23,8 @@ type DaemonSpec struct {
 	Seeds  []topology.Key
 	// Config is TOML that stands after what is written here (http, servers, backend; the section discovery is open): "" allows recoveries in every cluster.
 	Config string
+	// Backend is TOML in the place of "[backend] path", for daemons that share one; see StartDaemons.
+	Backend string
 	// CrashAt kills the daemon's first life at this point of a recovery, see BuildToCrash; 0 is never.
 	CrashAt int
 }
@@ -65,6 +69,18 @@ func build(ctx context.Context, dir string, flags ...string) (string, error) {
 
 // StartDaemon starts a daemon and returns when it is ready.
 func (l *Lab) StartDaemon(ctx context.Context, spec DaemonSpec) (*Daemon, error) {
+	d, err := l.newDaemon(spec)
+	if err != nil {
+		return nil, err
+	}
+	if spec.CrashAt > 0 {
+		return d, d.start(ctx, "/usr/bin/env", fmt.Sprintf("ORCHESTRATOR_CRASH_AT=%d", spec.CrashAt), d.binary)
+	}
+	return d, d.Restart(ctx)
+}
+
+// newDaemon gives a daemon its address, its directory and its configuration.
+func (l *Lab) newDaemon(spec DaemonSpec) (*Daemon, error) {
 	number, err := l.number()
 	if err != nil {
 		return nil, err
@@ -80,6 +96,11 @@ func (l *Lab) StartDaemon(ctx context.Context, spec DaemonSpec) (*Daemon, error)
 	if d.Client, err = client.New(client.Options{Endpoints: []string{d.URL}}); err != nil {
 		return nil, err
 	}
+	return d, d.configure(spec)
+}
+
+// configure writes the configuration, and registers the daemon with its lab.
+func (d *Daemon) configure(spec DaemonSpec) error {
 	var seeds []string
 	for _, k := range spec.Seeds {
 		seeds = append(seeds, fmt.Sprintf("%q", k))
@@ -93,24 +114,22 @@ listen = "%s:%d"
 [servers]
 user = %q
 password_file = "password"
-[backend]
-path = "orchestrator.db"
+%s
 [discovery]
 seeds = [%s]
-%s`, host, port, User, strings.Join(seeds, ", "), config)
-	if err := os.WriteFile(filepath.Join(dir, "password"), []byte(Password+"\n"), 0o600); err != nil {
-		return nil, err
+%s`, d.host, d.port, User, cmp.Or(spec.Backend, "[backend]\npath = \"orchestrator.db\""), strings.Join(seeds, ", "), config)
+	if err := os.WriteFile(filepath.Join(d.dir, "password"), []byte(Password+"\n"), 0o600); err != nil {
+		return err
 	}
 	if err := os.WriteFile(d.ConfigFile, []byte(text), 0o644); err != nil {
-		return nil, err
+		return err
 	}
-	l.mu.Lock()
-	l.daemons = append(l.daemons, d)
-	l.mu.Unlock()
-	if spec.CrashAt > 0 {
-		return d, d.start(ctx, "/usr/bin/env", fmt.Sprintf("ORCHESTRATOR_CRASH_AT=%d", spec.CrashAt), d.binary)
+	d.lab.mu.Lock()
+	defer d.lab.mu.Unlock()
+	if !slices.Contains(d.lab.daemons, d) {
+		d.lab.daemons = append(d.lab.daemons, d)
 	}
-	return d, d.Restart(ctx)
+	return nil
 }
 
 // Restart starts a daemon that has ended; what it remembers is still there. It returns when the daemon is ready.

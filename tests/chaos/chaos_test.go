@@ -1,0 +1,165 @@
+// Package chaos breaks whole deployments: several daemons, a backend pair behind HAProxies, a topology, all of them real, and holds them to what
+// they promise: one failover, never two; nothing that was acknowledged is lost; a leader again within seconds.
+package chaos
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/topology"
+	"orchestrator/tests/lab"
+)
+
+// bound ends a scenario on a machine that is busy.
+const bound = 2 * time.Minute
+
+var binary string // of the daemon
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		os.Exit(m.Run())
+	}
+	dir, err := os.MkdirTemp("", "orchestrator-chaos-*")
+	if err == nil {
+		binary, err = lab.Build(context.Background(), dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// runs is how often a scenario is played: once, unless ORCHESTRATOR_CHAOS says otherwise.
+func runs() int {
+	if n, err := strconv.Atoi(os.Getenv("ORCHESTRATOR_CHAOS")); err == nil && n > 0 {
+		return n
+	}
+	return 1
+}
+
+// deployment is all of it.
+type deployment struct {
+	*testing.T
+	ctx      context.Context
+	lab      *lab.Lab
+	members  []*lab.Server
+	primary  *lab.Server
+	replicas []*lab.Server
+	daemons  []*lab.Daemon
+	proxies  []*lab.HAProxy
+}
+
+const config = `
+[[policy]]
+clusters = ["*"]
+recover_primary = true
+anti_flap = "0s"
+`
+
+func deploy(t *testing.T, l *lab.Lab, flavor topology.Flavor, daemons int) *deployment {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	t.Cleanup(cancel)
+	d := &deployment{T: t, ctx: ctx, lab: l}
+	a, b, err := l.Pair(ctx, flavor)
+	d.must(err)
+	d.members = []*lab.Server{a, b}
+	d.primary, d.replicas = l.TestCluster(t, lab.Spec{Flavor: flavor, Semisync: true}, 2)
+	d.daemons, d.proxies, err = l.StartDaemons(ctx, daemons, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{d.primary.Key}, Config: config}, a, b)
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, o := range d.daemons {
+				t.Logf("log of the daemon at %s:\n%s", o.URL, o.Log())
+			}
+		}
+	})
+	d.must(err)
+	for _, o := range d.daemons {
+		_, err := o.AwaitServers(ctx, 3)
+		d.must(err)
+	}
+	return d
+}
+
+func (d *deployment) must(err error) {
+	d.Helper()
+	if err != nil {
+		d.Fatal(err)
+	}
+}
+
+func (d *deployment) await(what string, holds func() bool) {
+	d.Helper()
+	for !holds() {
+		select {
+		case <-d.ctx.Done():
+			d.Fatalf("in vain: %s", what)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// leaders are the daemons that say that they lead.
+func (d *deployment) leaders() (out []*lab.Daemon) {
+	for _, o := range d.daemons {
+		ctx, cancel := context.WithTimeout(d.ctx, time.Second)
+		if s, err := o.Status(ctx); err == nil && s.Leading {
+			out = append(out, o)
+		}
+		cancel()
+	}
+	return out
+}
+
+// active is the member that a proxy serves, and passive the other one.
+func (d *deployment) active(h *lab.HAProxy) (active, passive *lab.Server) {
+	d.Helper()
+	d.await("a proxy serves a member", func() bool {
+		servers, err := h.Runtime().Servers(d.ctx, "members")
+		if err != nil {
+			return false
+		}
+		for _, s := range servers {
+			for i, m := range d.members {
+				if s.Serves() && s.Address == m.Key.String() {
+					active, passive = m, d.members[1-i]
+				}
+			}
+		}
+		return active != nil
+	})
+	return active, passive
+}
+
+// watchOpened notes which replicas are opened for writes, until it is stopped.
+func (d *deployment) watchOpened() (stop func() []string) {
+	ctx, cancel := context.WithCancel(d.ctx)
+	done := make(chan []string)
+	go func() {
+		var seen []string
+		opened := map[topology.Key]bool{}
+		for ctx.Err() == nil {
+			for _, r := range d.replicas {
+				if ro, err := r.ReadOnly(ctx); err == nil && !ro && !opened[r.Key] {
+					opened[r.Key] = true
+					seen = append(seen, r.Key.String())
+				}
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+		done <- seen
+	}()
+	return func() []string { cancel(); return <-done }
+}
