@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +21,7 @@ type Proxy struct {
 	mu         sync.Mutex
 	to         *Server
 	pairs      map[net.Conn]net.Conn // of the client, and of the server
-	statements []Statement
+	statements []*Statement
 }
 
 // Statement has passed a proxy.
@@ -73,7 +72,18 @@ func (p *Proxy) shut() {
 func (p *Proxy) Statements() []Statement {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Clone(p.statements)
+	out := make([]Statement, len(p.statements))
+	for i, s := range p.statements {
+		out[i] = *s
+	}
+	return out
+}
+
+// Forget begins a new list of statements.
+func (p *Proxy) Forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.statements = nil
 }
 
 // Close ends the proxy and all that goes through it.
@@ -115,7 +125,7 @@ func (p *Proxy) serve(client net.Conn) {
 		delete(p.pairs, client)
 		p.mu.Unlock()
 	}()
-	last := -1 // the statement that the client waits for; guarded by mu
+	var last *Statement // that the client waits for; guarded by mu
 	ask := packets{beginning: func(sequence byte, payload []byte) {
 		const query = 3
 		if sequence != 0 || len(payload) == 0 || payload[0] != query {
@@ -123,15 +133,15 @@ func (p *Proxy) serve(client net.Conn) {
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		last = len(p.statements)
-		p.statements = append(p.statements, Statement{At: to.Key, When: time.Now(), Text: strings.TrimSpace(string(payload[1:]))})
+		last = &Statement{At: to.Key, When: time.Now(), Text: strings.TrimSpace(string(payload[1:]))}
+		p.statements = append(p.statements, last)
 	}}
 	answer := packets{beginning: func(sequence byte, payload []byte) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if last >= 0 && sequence == 1 {
-			p.statements[last].Warnings = warnings(payload)
-			last = -1
+		if last != nil && sequence == 1 {
+			last.Warnings = warnings(payload)
+			last = nil
 		}
 	}}
 	done := make(chan struct{})

@@ -46,11 +46,17 @@ func TestBothMembersEndTheSame(t *testing.T) {
 		a, b, err := l.Pair(t.Context(), f, lab.Quick()...)
 		must(t, err)
 		first, n := number(t, seedEnv, uint64(time.Now().UnixNano()>>10)), number(t, schedulesEnv, schedules)
+		var proxies [daemons]*lab.Proxy
+		for i := range proxies {
+			proxies[i], err = l.Proxy()
+			must(t, err)
+			defer proxies[i].Close()
+		}
 		var sum tally
 		for i := range n {
 			began := time.Now()
-			s := &schedule{t: t, random: rand.New(rand.NewPCG(first+i, 0)), members: [2]*lab.Server{a, b}, database: fmt.Sprint("s", i)}
-			s.run(l)
+			s := &schedule{t: t, random: rand.New(rand.NewPCG(first+i, 0)), members: [2]*lab.Server{a, b}, proxies: proxies, database: fmt.Sprint("s", i)}
+			s.run()
 			sum.add(s.tally)
 			t.Logf("schedule %d of %d, %s=%d: %v; %+v; %s", i+1, n, seedEnv, first+i, time.Since(began).Round(time.Millisecond), s.tally, strings.Join(s.story, ", "))
 			if t.Failed() {
@@ -88,6 +94,7 @@ type schedule struct {
 	t        *testing.T
 	random   *rand.Rand
 	members  [2]*lab.Server
+	proxies  [daemons]*lab.Proxy // of the writers
 	database string
 	writers  [daemons]*writer
 	story    []string
@@ -112,7 +119,7 @@ type writer struct {
 	done    chan struct{}
 }
 
-func (s *schedule) run(l *lab.Lab) {
+func (s *schedule) run() {
 	ctx, t := s.t.Context(), s.t
 	must(t, s.members[0].Exec(ctx, "CREATE DATABASE "+s.database,
 		fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON %s.* TO '%s'@'%%'", s.database, lab.BackendUser)))
@@ -120,10 +127,9 @@ func (s *schedule) run(l *lab.Lab) {
 	dir := t.TempDir()
 	for i := range s.writers {
 		off := time.Duration(s.random.Int64N(int64(4*time.Second))) - 2*time.Second
-		p, err := l.Proxy()
-		must(t, err)
-		defer p.Close()
-		p.Point(s.members[0])
+		p := s.proxies[i]
+		p.Switch(s.members[0])
+		p.Forget()
 		w := &writer{s: s, name: fmt.Sprint("d", i), proxy: p, path: filepath.Join(dir, fmt.Sprint(i, ".db")), random: rand.New(rand.NewPCG(s.random.Uint64(), 1)),
 			clock: backend.NewClock(func() time.Time { return time.Now().Add(off) })}
 		s.writers[i] = w
