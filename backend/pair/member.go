@@ -117,18 +117,18 @@ func (s *site) ask(ctx context.Context) (Member, error) {
 	m.ReadOnly = r.on("read_only") || r.on("super_read_only")
 	m.LogBin, m.Format = r.on("log_bin"), r["binlog_format"]
 	m.GTID = s.flavor == topology.MariaDB || r["gtid_mode"] == "ON"
-	var slavePos gtid.Set
+	var replicated gtid.Set
 	for _, f := range []struct {
 		name string
 		into *gtid.Set
-	}{{"executed", &m.Executed}, {"purged", &m.Purged}, {"slave_pos", &slavePos}, {"binlog_pos", &m.Executed}} {
+	}{{"executed", &m.Executed}, {"purged", &m.Purged}, {"slave_pos", &replicated}, {"binlog_pos", &m.Executed}} {
 		if text, ok := r[f.name]; ok {
 			if *f.into, err = gtid.Parse(text); err != nil {
 				return m, fmt.Errorf("read %s: %w", f.name, err)
 			}
 		}
 	}
-	m.Executed = slavePos.Union(m.Executed)
+	m.Executed = replicated.Union(m.Executed)
 	if state := r["binlog_state"]; state != "" {
 		m.written = strings.Split(state, ",")
 	}
@@ -147,7 +147,7 @@ func (s *site) ask(ctx context.Context) (Member, error) {
 		if r.get("source_host", "master_host") == "" {
 			continue
 		}
-		c, err := channel(r, m, slavePos)
+		c, err := channel(r, m, replicated)
 		if err != nil {
 			return m, err
 		}
@@ -181,7 +181,7 @@ func (s *site) askRecords(ctx context.Context, m *Member) error {
 func (o *Options) database() string { return "`" + strings.ReplaceAll(o.Database, "`", "``") + "`" }
 
 // channel reads a row of the replication status, in either vocabulary.
-func channel(r row, m Member, slavePos gtid.Set) (Channel, error) {
+func channel(r row, m Member, replicated gtid.Set) (Channel, error) {
 	c := Channel{
 		Channel: topology.Channel{
 			Name:     r.get("channel_name", "connection_name"),
@@ -227,7 +227,7 @@ func channel(r row, m Member, slavePos gtid.Set) (Channel, error) {
 		return c, fmt.Errorf("read what channel %q received: %w", c.Name, err)
 	}
 	if m.Flavor == topology.MariaDB {
-		c.Received = set.Union(slavePos)
+		c.Received = set.Union(replicated)
 	} else {
 		c.Received = set.Union(m.Executed)
 	}
