@@ -194,7 +194,7 @@ func TestNeverTwoContexts(t *testing.T) {
 							select {
 							case <-stop:
 								return
-							case <-time.After(time.Millisecond):
+							case <-time.After(5 * time.Millisecond): // more often would be too much for the race detector
 								if a.leads.Load() && b.leads.Load() {
 									two++
 								}
@@ -210,7 +210,7 @@ func TestNeverTwoContexts(t *testing.T) {
 					close(stop)
 					synctest.Wait()
 					if two > 0 {
-						t.Errorf("for %d ms there were two", two)
+						t.Errorf("for some %d ms there were two", 5*two)
 					}
 					a.stop()
 					b.stop()

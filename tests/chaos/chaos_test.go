@@ -73,6 +73,9 @@ func deploy(t *testing.T, l *lab.Lab, flavor topology.Flavor, daemons int) *depl
 	a, b, err := l.Pair(ctx, flavor)
 	d.must(err)
 	d.members = []*lab.Server{a, b}
+	for _, m := range d.members { // the operator
+		d.must(m.Exec(d.ctx, "SET SESSION sql_log_bin = 0", "CREATE USER 'admin'@'%' IDENTIFIED BY 'admin-secret'", "GRANT ALL ON *.* TO 'admin'@'%'", "SET SESSION sql_log_bin = 1"))
+	}
 	d.primary, d.replicas = l.TestCluster(t, lab.Spec{Flavor: flavor, Semisync: true}, 2)
 	d.daemons, d.proxies, err = l.StartDaemons(ctx, daemons, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{d.primary.Key}, Config: config}, a, b)
 	t.Cleanup(func() {
