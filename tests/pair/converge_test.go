@@ -240,25 +240,25 @@ func (s *schedule) revive(m int) {
 	}
 }
 
-// settle ends all that is wrong, and waits until it is over.
+// settle brings everybody to one member, as it stands, and wants there all that was acknowledged; then it ends all that is wrong, and waits until
+// both have drained.
 func (s *schedule) settle() {
 	ctx, t := s.t.Context(), s.t
-	for m, server := range s.members {
-		if server.Pid() == 0 {
-			s.revive(m)
-		}
-	}
-	for _, w := range s.writers {
-		s.point(w, 0, true)
-	}
-	for _, server := range s.members {
-		must(t, server.StopReplica(ctx))
-		must(t, server.StartReplica(ctx))
-	}
 	for _, w := range s.writers {
 		w.end()
 	}
-	must(t, lab.Drain(ctx, s.members[0], s.members[1]))
+	m := s.random.IntN(2)
+	if s.members[m].Pid() == 0 {
+		m = 1 - m
+	}
+	for _, server := range s.members {
+		if server.Pid() != 0 {
+			must(t, server.StopReplica(ctx))
+		}
+	}
+	for _, w := range s.writers {
+		s.point(w, m, true)
+	}
 	for _, w := range s.writers {
 		for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 			// A new face gets the journal before it answers; who holds the lease goes on beating.
@@ -274,12 +274,40 @@ func (s *schedule) settle() {
 			}
 		}
 	}
+	s.wantAcknowledged(m, "alone")
+	for m, server := range s.members {
+		if server.Pid() == 0 {
+			s.revive(m)
+		}
+		must(t, server.StartReplica(ctx))
+	}
 	must(t, lab.Drain(ctx, s.members[0], s.members[1]))
+}
+
+// wantAcknowledged wants at a member what was acknowledged, or what has replaced it.
+func (s *schedule) wantAcknowledged(m int, when string) {
+	t := s.t
+	direct, err := sqlstore.OpenMySQL(s.options(s.members[m].Key))
+	must(t, err)
+	defer direct.Close()
+	all, err := direct.Everything(t.Context())
+	must(t, err)
+	have := map[string]backend.Record{}
+	for _, r := range all {
+		have[r.Kind+"/"+r.Key] = r
+	}
+	for _, w := range s.writers {
+		for _, r := range w.acked {
+			if got := have[r.Kind+"/"+r.Key]; r.Wins(got) {
+				s.tally.Lost++
+				t.Errorf("%s had %+v acknowledged, and member %d (%s) has %+v", w.name, r, m, when, got)
+			}
+		}
+	}
 }
 
 func (s *schedule) judge() {
 	t := s.t
-	have := map[string]backend.Record{}
 	var tables [2][]string
 	for m, server := range s.members {
 		tables[m] = append(rows(t, server, "SELECT kind, record.key, version, writer, deleted, document FROM "+s.database+".record ORDER BY kind, record.key"),
@@ -298,22 +326,9 @@ func (s *schedule) judge() {
 		s.tally.Differing++
 		t.Errorf("the members differ:\n%s\nand\n%s", a, b)
 	}
-	direct, err := sqlstore.OpenMySQL(s.options(s.members[1].Key))
-	must(t, err)
-	defer direct.Close()
-	all, err := direct.Everything(t.Context())
-	must(t, err)
-	for _, r := range all {
-		have[r.Kind+"/"+r.Key] = r
-	}
+	s.wantAcknowledged(0, "in the end")
 	for _, w := range s.writers {
 		s.tally.Acknowledged += len(w.acked)
-		for _, r := range w.acked {
-			if got := have[r.Kind+"/"+r.Key]; r.Wins(got) {
-				s.tally.Lost++
-				t.Errorf("%s had %+v acknowledged, and in the end there is %+v", w.name, r, got)
-			}
-		}
 		for _, st := range w.proxy.Statements() {
 			s.tally.Statements++
 			if st.Warnings > 0 && !strings.HasPrefix(st.Text, "CREATE TABLE IF NOT EXISTS") {
