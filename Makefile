@@ -16,7 +16,10 @@ COVER := 95
 # How many random schedules a pair of each flavour must survive.
 SCHEDULES := 200
 
-.PHONY: help build install-deps demo test lint bench bench-failover sweep converge fuzz cover clean
+# How often each scenario of make chaos is played.
+RUNS := 20
+
+.PHONY: help build install-deps demo test lint bench bench-failover sweep converge chaos fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
@@ -29,6 +32,7 @@ help:
 	@echo "make bench-failover  failovers on real servers, measured (ARGS=-help shows the flags)"
 	@echo "make sweep           a daemon killed before and after every statement of a failover, on real servers"
 	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a backend pair of each flavour"
+	@echo "make chaos           whole deployments broken RUNS=$(RUNS) times each: daemons, backend pair, HAProxies, network"
 	@echo "make install-deps    what all these need; they call it themselves"
 
 build:
@@ -78,6 +82,9 @@ sweep: install-deps
 
 converge: install-deps
 	ORCHESTRATOR_SCHEDULES=$(SCHEDULES) go test -v -count=1 -timeout 60m ./tests/pair
+
+chaos: install-deps
+	ORCHESTRATOR_CHAOS=$(RUNS) go test -v -count=1 -timeout 120m ./tests/chaos
 
 clean:
 	rm -rf bin coverage.out

@@ -30,12 +30,17 @@ func backendOptions(f topology.Flavor, number int) []string {
 
 // backendAccounts are the statements that prepare a member: the database, and the account with the least that it needs. Nothing of it
 // enters a binary log.
-func backendAccounts() []string {
+func backendAccounts(f topology.Flavor) []string {
+	look := "REPLICATION CLIENT"
+	if f == MariaDB {
+		look = "SLAVE MONITOR"
+	}
 	return []string{
 		"SET SESSION sql_log_bin = 0",
 		"CREATE DATABASE " + BackendDatabase,
 		fmt.Sprintf("CREATE USER '%s'@'%%' IDENTIFIED BY '%s'", BackendUser, BackendPassword),
 		fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON %s.* TO '%s'@'%%'", BackendDatabase, BackendUser),
+		fmt.Sprintf("GRANT %s ON *.* TO '%s'@'%%'", look, BackendUser),
 		"SET SESSION sql_log_bin = 1", // the connection goes back to a pool
 	}
 }
@@ -58,7 +63,7 @@ func (l *Lab) Member(ctx context.Context, f topology.Flavor, options ...string) 
 		return nil, err
 	}
 	defer c.Close()
-	for _, statement := range backendAccounts() {
+	for _, statement := range backendAccounts(f) {
 		if _, err := c.ExecContext(ctx, statement); err != nil {
 			return nil, fmt.Errorf("prepare a backend at %v: %w", s.Key, err)
 		}
@@ -130,16 +135,17 @@ func Drain(ctx context.Context, a, b *Server) error {
 // Unsafe are the lines of the server's log that say that a statement is not safe to replicate as it is (warning 1592), and Failed those that say that
 // applying one has failed.
 func (s *Server) Unsafe() ([]string, error) {
-	return s.logged("Unsafe statement written to the binary log")
+	return s.logged("", "Unsafe statement written to the binary log")
 }
 
 func (s *Server) Failed() ([]string, error) {
-	return s.logged("[ERROR] Slave SQL", "[Repl] Replica SQL", "[Repl] Worker ")
+	return s.logged("[ERROR]", "Slave SQL", "[Repl] Replica SQL", "[Repl] Worker ")
 }
 
 // File is the path of a file in the server's data directory.
 func (s *Server) File(name string) string { return filepath.Join(s.dir, name) }
 
+// logged are the lines of a level that have one of the texts.
 func (s *Server) logged(level string, texts ...string) (found []string, err error) {
 	log, err := os.ReadFile(s.File("error.log"))
 	for line := range strings.Lines(string(log)) {
