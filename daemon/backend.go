@@ -15,6 +15,7 @@ import (
 	"orchestrator/backend"
 	"orchestrator/backend/pair"
 	"orchestrator/backend/sqlstore"
+	"orchestrator/daemon/api"
 	"orchestrator/daemon/peer"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/recovery"
@@ -240,6 +241,36 @@ func (s *shared) silent() []string {
 		}
 	}
 	return out
+}
+
+// tell says how the backend is, from memory.
+func (s *shared) tell() api.Backend {
+	s.mu.Lock()
+	b := api.Backend{Kind: "mysql", Face: s.face, Unavailable: s.why, Members: []api.BackendMember{}}
+	s.mu.Unlock()
+	if s.watch == nil {
+		return b
+	}
+	state := s.watch.State()
+	b.Serves, b.Why, b.Seen = state.Choice.Serve, state.Choice.Why, state.At
+	for _, m := range state.Members {
+		out := api.BackendMember{Key: m.Key, Up: m.Up, Error: m.Err, Face: m.ID, Unfit: state.Choice.Unfit[m.Key], ReadOnly: m.ReadOnly, Format: m.Format, Term: m.Hold.Term}
+		if m.Newest > 0 {
+			out.Newest = time.UnixMicro(m.Newest).UTC()
+		}
+		for _, c := range m.Channels {
+			says := "from " + c.Source.String()
+			if !c.Running() {
+				says += ": " + c.Trouble()
+			}
+			out.Replicate = append(out.Replicate, says)
+		}
+		if m.Blind != "" {
+			out.Replicate = append(out.Replicate, "not known: "+m.Blind)
+		}
+		b.Members = append(b.Members, out)
+	}
+	return b
 }
 
 // register tells Prometheus of the backend and of the others.

@@ -118,3 +118,10 @@ func (f *face) Status() api.Status {
 	}
 	return s
 }
+
+func (f *face) Backend() api.Backend {
+	if f.shared == nil {
+		return api.Backend{Kind: "sqlite", Members: []api.BackendMember{}}
+	}
+	return f.shared.tell()
+}

@@ -58,7 +58,10 @@ func (f *fake) Policy(cluster string) plan.Policy {
 func (f *fake) Alias(cluster string) string         { return map[string]string{"web1:3307": "shop"}[cluster] }
 func (f *fake) Decide(cluster string) plan.Decision { return plan.Next(f.situation(cluster)) }
 func (f *fake) RecoveriesOff() string               { return f.off }
-func (f *fake) Status() api.Status                  { return f.status }
+func (f *fake) Backend() api.Backend {
+	return api.Backend{Kind: "sqlite", Members: []api.BackendMember{}}
+}
+func (f *fake) Status() api.Status { return f.status }
 func (f *fake) WhatIf(cluster string, dead topology.Key) plan.Previewed {
 	return plan.IfDies(f.situation(cluster), dead)
 }

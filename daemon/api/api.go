@@ -61,6 +61,7 @@ type Daemon interface {
 	SwitchRecoveries(ctx context.Context, on bool, by, reason string) error
 
 	Status() Status
+	Backend() Backend
 }
 
 // Errors that a Daemon returns, wrapped, where the caller and not the daemon is at fault. Any other error of a change means that it
@@ -112,7 +113,7 @@ func New(d Daemon, o Options) (*API, error) {
 	a := &API{daemon: d, options: o, token: sha256.Sum256([]byte(o.Token)), mux: http.NewServeMux(), byRoute: map[string]*route{},
 		origin: http.NewCrossOriginProtection()}
 	for _, noun := range [][]route{a.clusterRoutes(), a.instanceRoutes(), a.findingRoutes(), a.episodeRoutes(), a.recoveriesRoutes(),
-		a.snapshotRoutes(), a.statusRoutes(), a.documentRoutes()} {
+		a.snapshotRoutes(), a.statusRoutes(), a.backendRoutes(), a.documentRoutes()} {
 		a.routes = append(a.routes, noun...)
 	}
 	for i := range a.routes {

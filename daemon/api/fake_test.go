@@ -81,6 +81,10 @@ func (f *fake) Alias(cluster string) string         { return f.aliases[cluster] 
 func (f *fake) Decide(cluster string) plan.Decision { return plan.Next(f.situation(cluster)) }
 func (f *fake) RecoveriesOff() string               { return f.off }
 func (f *fake) Status() Status                      { return f.status }
+func (f *fake) Backend() Backend {
+	k := topology.Key{Host: "10.0.0.1", Port: 3306}
+	return Backend{Kind: "mysql", Face: "a", Serves: k, Why: "it serves", Members: []BackendMember{{Key: k, Up: true, Face: "a", Format: "STATEMENT", Term: 1}}}
+}
 func (f *fake) WhatIf(cluster string, dead topology.Key) plan.Previewed {
 	return plan.IfDies(f.situation(cluster), dead)
 }

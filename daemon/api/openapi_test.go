@@ -108,7 +108,7 @@ func TestRealAnswersAreAsDocumented(t *testing.T) {
 		`PUT /api/v1/instances/db2/tags/dc {"value":"west"}`, `DELETE /api/v1/instances/db2/tags/dc`, `PUT /api/v1/instances/db2/promotion-rule {"rule":"prefer"}`,
 		"GET /api/v1/findings", "GET /api/v1/episodes", "GET /api/v1/episodes/db1-3306-2", "GET /api/v1/episodes/none",
 		`POST /api/v1/episodes/db1-3306-2/acknowledgement {"by":"a","comment":"b"}`, "GET /api/v1/recoveries", `PUT /api/v1/recoveries {"on":false,"by":"a","reason":"b"}`,
-		`PUT /api/v1/recoveries {"on":1}`, "GET /api/v1/snapshot", "GET /api/v1/snapshot?format=drawing", "GET /api/v1/status", "GET /health/live", "GET /health/ready",
+		`PUT /api/v1/recoveries {"on":1}`, "GET /api/v1/snapshot", "GET /api/v1/snapshot?format=drawing", "GET /api/v1/backend", "GET /api/v1/status", "GET /health/live", "GET /health/ready",
 		"GET /health/leader", "GET /metrics", "GET /api/v1/openapi.json",
 	}
 	asked := map[string]bool{}

@@ -182,3 +182,9 @@ func (c *Client) Status(ctx context.Context) (out api.Status, err error) {
 	err = c.read(ctx, path("status"), &out)
 	return out, err
 }
+
+// Backend returns where the first daemon that answers keeps its records.
+func (c *Client) Backend(ctx context.Context) (out api.Backend, err error) {
+	err = c.read(ctx, path("backend"), &out)
+	return out, err
+}
