@@ -157,7 +157,7 @@ func TestTheDocumentedGrant(t *testing.T) {
 				continue
 			}
 			privileges, _, _ := strings.Cut(grant, " TO ")
-			if privileges != "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON orchestrator.*" || !strings.Contains(string(text), privileges) {
+			if !strings.Contains(string(text), privileges+" TO ") {
 				t.Errorf("the account has %q; the document says otherwise", privileges)
 			}
 		}
