@@ -43,13 +43,13 @@ func (f *Fleet) finish(s *server, flight uint64, asked time.Time, a answer) {
 	if s == nil || f.servers[s.key] != s {
 		return
 	}
-	s.settle(flight)
 	if !reflect.DeepEqual(before, f.significance(s)) {
 		s.touched = true
 		f.signal()
 	} else if f.inTrouble(s) {
 		f.signal()
 	}
+	s.settle(flight) // after the signal: who looked finds it there
 	if s.flight == 0 {
 		s.due = f.next(s, asked, now)
 		if s.again {
