@@ -75,6 +75,29 @@ func TestUnsafeStatementsAreCounted(t *testing.T) {
 	})
 }
 
+func TestErrorsOfAnApplierAreCounted(t *testing.T) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+		a, b, err := l.Pair(t.Context(), f, lab.Quick()...)
+		must(t, err)
+		put(t, dial(t, options(a.Key.String())), record("a", 1))
+		must(t, lab.Drain(t.Context(), a, b))
+		if n, err := b.Failed(); len(n) != 0 || err != nil {
+			t.Fatalf("errors %q, %v", n, err)
+		}
+		must(t, b.StopReplica(t.Context()))
+		c, err := b.DB().Conn(t.Context())
+		must(t, err)
+		for _, statement := range []string{"SET SESSION sql_log_bin = 0", "DROP TABLE orchestrator.record", "SET SESSION sql_log_bin = 1"} {
+			_, err := c.ExecContext(t.Context(), statement)
+			must(t, err)
+		}
+		must(t, c.Close())
+		put(t, dial(t, options(a.Key.String())), record("a", 2))
+		must(t, b.StartReplica(t.Context()))
+		waitFor(t, "the error", func() bool { n, err := b.Failed(); return len(n) > 0 && err == nil })
+	})
+}
+
 // Backend statements per call, for the documents.
 func TestStatementsPerCall(t *testing.T) {
 	onMembers(t, func(t *testing.T, m *lab.Server) {

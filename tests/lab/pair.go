@@ -132,12 +132,12 @@ func Drain(ctx context.Context, a, b *Server) error {
 	}
 }
 
-// Unsafe are the lines of the server's log that say that a statement is not safe to replicate as it is (warning 1592), and Failed those that say that
-// applying one has failed.
+// Unsafe are the lines of the server's log that say that a statement is not safe to replicate as it is (warning 1592).
 func (s *Server) Unsafe() ([]string, error) {
 	return s.logged("", "Unsafe statement written to the binary log")
 }
 
+// Failed are the lines that say that applying a statement has failed.
 func (s *Server) Failed() ([]string, error) {
 	return s.logged("[ERROR]", "Slave SQL", "[Repl] Replica SQL", "[Repl] Worker ")
 }
@@ -145,7 +145,7 @@ func (s *Server) Failed() ([]string, error) {
 // File is the path of a file in the server's data directory.
 func (s *Server) File(name string) string { return filepath.Join(s.dir, name) }
 
-// logged are the lines of a level that have one of the texts.
+// logged are the lines of the log that hold level, and one of the texts.
 func (s *Server) logged(level string, texts ...string) (found []string, err error) {
 	log, err := os.ReadFile(s.File("error.log"))
 	for line := range strings.Lines(string(log)) {

@@ -258,6 +258,7 @@ func (s *schedule) settle() {
 	}
 	for _, w := range s.writers {
 		s.point(w, m, true)
+		w.proxy.Switch(s.members[m]) // also who has kept old connections to the other when its proxy was turned round
 	}
 	for _, w := range s.writers {
 		for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -265,6 +266,12 @@ func (s *schedule) settle() {
 			err := w.journal.Put(ctx, w.record("tag", "last"))
 			if err == nil {
 				_, err = w.journal.Lease("leader").Beat(ctx, w.hold)
+			}
+			if err == nil {
+				var face string
+				if face, err = w.journal.Face(ctx); err == nil && face != s.face(m) {
+					t.Fatalf("%s uses %s, and not member %d", w.name, face, m)
+				}
 			}
 			if err == nil {
 				break
@@ -282,6 +289,16 @@ func (s *schedule) settle() {
 		must(t, server.StartReplica(ctx))
 	}
 	must(t, lab.Drain(ctx, s.members[0], s.members[1]))
+}
+
+// face asks a member which face it has.
+func (s *schedule) face(m int) string {
+	direct, err := sqlstore.OpenMySQL(s.options(s.members[m].Key))
+	must(s.t, err)
+	defer direct.Close()
+	face, err := direct.Face(s.t.Context())
+	must(s.t, err)
+	return face
 }
 
 // wantAcknowledged wants at a member what was acknowledged, or what has replaced it.
