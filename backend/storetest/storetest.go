@@ -297,13 +297,13 @@ func ended(t *testing.T, open Opener) {
 func whole(t *testing.T, open Opener) {
 	s := fresh(t, open)
 	broken := 0
-	for i := range 25 {
+	for i := range 12 {
 		kind := fmt.Sprint("round", i)
 		var many []backend.Record
 		for n := range 3000 {
 			many = append(many, rec(kind, fmt.Sprint(n), 1, "w"))
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*3*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*6*time.Millisecond)
 		err := s.Put(ctx, many...)
 		cancel()
 		if err != nil {
