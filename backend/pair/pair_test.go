@@ -58,7 +58,7 @@ func rigged(t *testing.T, l *lab.Lab, f topology.Flavor, mutual bool, proxy Prox
 	r.put(0, "setting", "first")
 	r.await("tables", func() bool {
 		m := r.pair.Look(t.Context())
-		return m[0].Tables && m[1].Tables && m[0].Newest == m[1].Newest
+		return m[0].Tables && m[1].Tables && m[0].Newest == m[1].Newest && m[0].Hold == m[1].Hold
 	})
 	return r
 }
@@ -211,10 +211,11 @@ func TestLookTellsWhatIsThere(t *testing.T) {
 		if err := r.servers[0].Hang(); err != nil {
 			t.Fatal(err)
 		}
-		r.pair.o.LookTimeout = 300 * time.Millisecond
+		time.Sleep(100 * time.Millisecond) // until each of its threads has heard of it
+		r.pair.o.LookTimeout = time.Second
 		began := time.Now()
 		m = r.pair.Look(t.Context())
-		if took := time.Since(began); m[0].Up || !m[1].Up || took > time.Second || m[0].Failure != topology.Timeout {
+		if took := time.Since(began); m[0].Up || !m[1].Up || took > 3*time.Second || m[0].Failure != topology.Timeout {
 			t.Errorf("a hung member: after %v: %+v", took, m[0])
 		}
 		if err := r.servers[0].Kill(); err != nil {
