@@ -172,7 +172,7 @@ func TestAHungServerIsBoundedByTheTimeout(t *testing.T) {
 		put(t, s, record("x", 1))
 		must(t, m.Hang())
 		time.Sleep(100 * time.Millisecond) // until each of its threads has heard of it
-		for range 2 { // by an open connection, then by a new one
+		for range 2 {                      // by an open connection, then by a new one
 			start := time.Now()
 			err := s.Put(t.Context(), record("x", 2))
 			if took := time.Since(start); !errors.Is(err, backend.ErrUnavailable) || took > o.Timeout+200*time.Millisecond {
