@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -147,11 +146,7 @@ func (d *Daemon) join(ctx context.Context, c Config) error {
 			return err
 		}
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
-	s.peers = peer.Open(ctx, peer.Options{ID: d.id, Name: host + "=" + c.HTTP.Listen, Daemons: c.Peers.Daemons, Secret: string(c.Peers.Secret), TLS: security,
+	s.peers = peer.Open(ctx, peer.Options{ID: d.id, Name: hostname() + "=" + c.HTTP.Listen, Daemons: c.Peers.Daemons, Secret: string(c.Peers.Secret), TLS: security,
 		Standing: d.standing, Reach: d.reach, Store: d.store, Clock: d.clock, Logger: d.options.Logger})
 	return nil
 }
@@ -201,11 +196,7 @@ func (d *Daemon) watchFace(ctx context.Context) {
 			d.options.Logger.Error("the backend is unavailable; watching goes on, acting only while the lease is confirmed", "err", err)
 		case err == nil && face != before:
 			d.options.Logger.Warn("backend in use", "face", face, "before", before)
-			short, cancel := context.WithTimeout(ctx, storeTime)
-			if err := d.book.Refresh(short); err != nil && ctx.Err() == nil {
-				d.options.Logger.Error("what was declared could not be read anew", "err", err)
-			}
-			cancel()
+			d.refresh(ctx)
 		}
 		select {
 		case <-ctx.Done():

@@ -112,13 +112,17 @@ func listen(c Config) (net.Listener, error) {
 
 // identity names this process: a daemon that was started anew is another one.
 func identity() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
 	salt := make([]byte, 4)
 	rand.Read(salt) // never fails
-	return fmt.Sprintf("%s:%d:%s", host, os.Getpid(), hex.EncodeToString(salt))
+	return fmt.Sprintf("%s:%d:%s", hostname(), os.Getpid(), hex.EncodeToString(salt))
+}
+
+func hostname() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return host
 }
 
 func (d *Daemon) wire(c Config) error {
@@ -299,12 +303,17 @@ func (d *Daemon) keep(ctx context.Context) {
 			}
 			cancel()
 		case <-refresh.C:
-			short, cancel := context.WithTimeout(ctx, storeTime)
-			if err := d.book.Refresh(short); err != nil && ctx.Err() == nil {
-				d.options.Logger.Error("what was declared could not be read anew", "err", err)
-			}
-			cancel()
+			d.refresh(ctx)
 		}
+	}
+}
+
+// refresh reads what was declared, also to other daemons.
+func (d *Daemon) refresh(ctx context.Context) {
+	short, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	if err := d.book.Refresh(short); err != nil && ctx.Err() == nil {
+		d.options.Logger.Error("what was declared could not be read anew", "err", err)
 	}
 }
 

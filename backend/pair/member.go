@@ -186,8 +186,8 @@ func channel(r row, m Member, replicated gtid.Set) (Channel, error) {
 		Channel: topology.Channel{
 			Name:     r.get("channel_name", "connection_name"),
 			Source:   topology.Key{Host: strings.ToLower(r.get("source_host", "master_host")), Port: int(r.int("source_port", "master_port"))},
-			IO:       thread(r.get("replica_io_running", "slave_io_running")),
-			SQL:      thread(r.get("replica_sql_running", "slave_sql_running")),
+			IO:       topology.ParseThreadState(r.get("replica_io_running", "slave_io_running")),
+			SQL:      topology.ParseThreadState(r.get("replica_sql_running", "slave_sql_running")),
 			IOErrno:  int(r.int("last_io_errno")),
 			IOError:  r["last_io_error"],
 			SQLErrno: int(r.int("last_sql_errno")),
@@ -232,14 +232,4 @@ func channel(r row, m Member, replicated gtid.Set) (Channel, error) {
 		c.Received = set.Union(m.Executed)
 	}
 	return c, nil
-}
-
-func thread(word string) topology.ThreadState {
-	switch strings.ToLower(word) {
-	case "yes":
-		return topology.Running
-	case "connecting", "preparing":
-		return topology.Connecting
-	}
-	return topology.Stopped
 }

@@ -331,8 +331,8 @@ func channels(rows []row, i topology.Instance, slavePos gtid.Set) ([]topology.Ch
 			Source:        topology.Key{Host: strings.ToLower(host), Port: int(r.uint("source_port", "master_port"))},
 			SourceUUID:    strings.ToLower(r.get("source_uuid", "master_uuid")),
 			SourceID:      uint32(r.uint("source_server_id", "master_server_id")),
-			IO:            thread(r.get("replica_io_running", "slave_io_running")),
-			SQL:           thread(r.get("replica_sql_running", "slave_sql_running")),
+			IO:            topology.ParseThreadState(r.get("replica_io_running", "slave_io_running")),
+			SQL:           topology.ParseThreadState(r.get("replica_sql_running", "slave_sql_running")),
 			IOErrno:       int(r.uint("last_io_errno")),
 			IOError:       r.get("last_io_error"),
 			SQLErrno:      int(r.uint("last_sql_errno")),
@@ -381,16 +381,6 @@ func channels(rows []row, i topology.Instance, slavePos gtid.Set) ([]topology.Ch
 	}
 	slices.SortFunc(out, func(a, b topology.Channel) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
-}
-
-func thread(word string) topology.ThreadState {
-	switch strings.ToLower(word) {
-	case "yes":
-		return topology.Running
-	case "connecting", "preparing":
-		return topology.Connecting
-	}
-	return topology.Stopped
 }
 
 func seconds(text string) float64 {

@@ -7,6 +7,7 @@
 package topology
 
 import (
+	"strings"
 	"time"
 
 	"orchestrator/daemon/gtid"
@@ -117,6 +118,17 @@ const (
 	Stopped    ThreadState = "no"
 	Connecting ThreadState = "connecting"
 )
+
+// ParseThreadState reads what a server says, in either vocabulary.
+func ParseThreadState(word string) ThreadState {
+	switch strings.ToLower(word) {
+	case "yes":
+		return Running
+	case "connecting", "preparing":
+		return Connecting
+	}
+	return Stopped
+}
 
 // SemiSync is the state of semi-synchronous replication on a server.
 type SemiSync struct {

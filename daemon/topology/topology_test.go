@@ -247,3 +247,11 @@ func TestFailureAlive(t *testing.T) {
 		}
 	}
 }
+
+func TestParseThreadState(t *testing.T) {
+	for word, want := range map[string]ThreadState{"Yes": Running, "Connecting": Connecting, "Preparing": Connecting, "No": Stopped, "": Stopped} {
+		if got := ParseThreadState(word); got != want {
+			t.Errorf("%q is %q, want %q", word, got, want)
+		}
+	}
+}
