@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -79,11 +80,10 @@ func (p *process) Pid() int {
 
 // Signal sends, and doesn't wait.
 func (p *process) Signal(signal syscall.Signal) error {
-	pid := p.Pid()
-	if pid == 0 {
+	if p.Pid() == 0 {
 		return fmt.Errorf("signal %v to %s: it doesn't run", signal, p.what)
 	}
-	if err := syscall.Kill(pid, signal); err != nil {
+	if err := p.cmd.Process.Signal(signal); err != nil {
 		return fmt.Errorf("signal %v to %s: %w", signal, p.what, err)
 	}
 	return nil
@@ -123,10 +123,13 @@ func (p *process) Wait(most time.Duration) error {
 	}
 }
 
-// end kills the process if it runs.
+// end kills the process if it runs; that it ends by itself at this moment is as good.
 func (p *process) end() error {
 	if p.Pid() == 0 {
 		return nil
 	}
-	return p.Kill()
+	if err := p.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) && p.Pid() != 0 {
+		return err
+	}
+	return p.Wait(30 * time.Second)
 }
