@@ -87,8 +87,13 @@ type BackendConfig struct {
 	PasswordFile string         `toml:"password_file"`
 	TLS          string         `toml:"tls"` // as ServersConfig.TLS
 	Timeout      time.Duration  `toml:"timeout" min:"50ms" max:"1m"`
+	Prove        time.Duration  `toml:"prove" min:"0s" max:"24h"`
+	// CaretakerUser is who does at the members what the API is asked for; "" is User.
+	CaretakerUser         string `toml:"caretaker_user"`
+	CaretakerPasswordFile string `toml:"caretaker_password_file"`
 
-	Password Secret `toml:"-"` // from PasswordFile, or else from the environment
+	Password          Secret `toml:"-"` // from PasswordFile, or else from the environment
+	CaretakerPassword Secret `toml:"-"`
 }
 
 // PeersConfig is about the other daemons.
@@ -153,6 +158,7 @@ func Default() Config {
 			User:     "orchestrator_backend",
 			TLS:      "off",
 			Timeout:  time.Second,
+			Prove:    5 * time.Minute,
 		},
 		Lease:   LeaseConfig{TTL: backend.LeaseTTL, Tick: time.Second},
 		HAProxy: HAProxyConfig{Socket: "/run/haproxy/admin.sock", Database: "127.0.0.1:3307", HTTP: "127.0.0.1:3080"},

@@ -307,6 +307,7 @@ func (r *reader) values(c *Config) {
 	for key, p := range map[string]*string{
 		"http.token_file": &c.HTTP.TokenFile, "http.tls_cert": &c.HTTP.TLSCert, "http.tls_key": &c.HTTP.TLSKey,
 		"servers.password_file": &c.Servers.PasswordFile, "backend.path": &c.Backend.Path, "backend.password_file": &c.Backend.PasswordFile,
+		"backend.caretaker_password_file": &c.Backend.CaretakerPasswordFile,
 		"peers.secret_file": &c.Peers.SecretFile, "peers.ca": &c.Peers.CA, "haproxy.socket": &c.HAProxy.Socket,
 	} {
 		if strings.ContainsRune(*p, 0) {
@@ -416,6 +417,15 @@ func (r *reader) backend(c *Config) {
 		b.Password = r.secret("backend.password_file", b.PasswordFile)
 	} else {
 		b.Password = Secret(os.Getenv(BackendPasswordVariable))
+	}
+	switch {
+	case r.bad["backend.caretaker_password_file"]:
+	case b.CaretakerPasswordFile != "" && b.CaretakerUser == "":
+		r.add("backend.caretaker_password_file", "needs backend.caretaker_user, whose password it is")
+	case b.CaretakerUser != "" && b.CaretakerPasswordFile == "":
+		r.add("backend.caretaker_user", "needs backend.caretaker_password_file, a file with its password")
+	case b.CaretakerUser != "":
+		b.CaretakerPassword = r.secret("backend.caretaker_password_file", b.CaretakerPasswordFile)
 	}
 	if b.Kind != "mysql" {
 		return

@@ -256,7 +256,7 @@ func TestVerifyMergesWhatDiffers(t *testing.T) {
 		if !conflict.Conflict {
 			t.Errorf("%+v", conflict)
 		}
-		if v, err = r.pair.Verify(t.Context(), true); err != nil || !v.Equal || v.Repaired != 5 {
+		if v, err = r.pair.Verify(t.Context(), true); err != nil || !v.Equal || len(v.Merged) != 5 {
 			t.Fatalf("%+v, %v", v, err)
 		}
 		for i := range r.servers {

@@ -142,7 +142,7 @@ func (p *Pair) planRejoin(s situation, o RejoinOptions, r *Report) []Step {
 		if !v.Equal {
 			return fmt.Errorf("%d records differ still: orchestrator backend verify shows them", len(v.Differences))
 		}
-		r.Proof = append(r.Proof, fmt.Sprintf("%v and %v hold the same %s, %d of which were merged", active.key, back.key, count(uint64(v.Records), "record"), v.Repaired))
+		r.Proof = append(r.Proof, fmt.Sprintf("%v and %v hold the same %s, %d of which were merged", active.key, back.key, count(uint64(v.Records), "record"), len(v.Merged)))
 		return nil
 	}})
 	if p.o.Proxy != nil {

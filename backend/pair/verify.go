@@ -28,7 +28,7 @@ type Verification struct {
 	Kinds []Kind `json:"kinds"`
 	// Differences are those that stay when everything that was written has come to both.
 	Differences []Difference `json:"differences,omitempty"`
-	Repaired    int          `json:"repaired,omitempty"` // how many there were, before they were merged
+	Merged      []Difference `json:"merged,omitempty"` // those that there were, and are no more
 	Note        string       `json:"note,omitempty"`     // what the comparison can't say
 }
 
@@ -211,9 +211,12 @@ func differences(kind string, held [2]map[string]backend.Record) []Difference {
 	return out
 }
 
+// of says that it is about the same record.
+func (d Difference) of(o Difference) bool { return d.Kind == o.Kind && d.Key == o.Key }
+
 // same says that it is the same difference still.
 func (d Difference) same(o Difference) bool {
-	if d.Kind != o.Kind || d.Key != o.Key {
+	if !d.of(o) {
 		return false
 	}
 	for i := range d.Held {
@@ -247,10 +250,10 @@ func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
 	if err != nil || v.Equal || !repair {
 		return v, err
 	}
-	found := len(v.Differences)
-	p.o.Progress(fmt.Sprintf("merging %d records", found))
-	winners := make([]backend.Record, found)
-	for i, d := range v.Differences {
+	found := v.Differences
+	p.o.Progress(fmt.Sprintf("merging %d records", len(found)))
+	winners := make([]backend.Record, len(found))
+	for i, d := range found {
 		winners[i] = d.winner()
 	}
 	written := 0
@@ -269,8 +272,8 @@ func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
 	if v, err = p.settled(ctx); err != nil {
 		return v, err
 	}
-	v.Repaired = found - len(v.Differences)
-	p.o.Logger.Info("backend members merged", "differences", found, "left", len(v.Differences))
+	v.Merged = slices.DeleteFunc(found, func(d Difference) bool { return slices.ContainsFunc(v.Differences, d.of) })
+	p.o.Logger.Info("backend members merged", "merged", len(v.Merged), "left", len(v.Differences))
 	return v, nil
 }
 

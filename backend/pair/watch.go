@@ -24,8 +24,9 @@ type State struct {
 
 // Watch looks at the members again and again, and keeps what it saw. Safe for concurrent use.
 type Watch struct {
-	pair  *Pair
-	known func() Known
+	pair   *Pair
+	known  func() Known
+	chosen func(topology.Key)
 
 	mu    sync.Mutex
 	state State
@@ -33,8 +34,9 @@ type Watch struct {
 }
 
 // Watch makes one; Run runs it. known is asked before each look; its Previous counts until the first choice: what was chosen before a restart.
-func (p *Pair) Watch(known func() Known) *Watch {
-	return &Watch{pair: p, known: known, state: State{Choice: Choice{Why: "nobody has looked at the members yet"}}}
+// chosen, which may be nil, is told each member that is chosen instead of another.
+func (p *Pair) Watch(known func() Known, chosen func(topology.Key)) *Watch {
+	return &Watch{pair: p, known: known, chosen: chosen, state: State{Choice: Choice{Why: "nobody has looked at the members yet"}}}
 }
 
 // Run looks until ctx ends.
@@ -73,6 +75,9 @@ func (w *Watch) Turn(ctx context.Context) State {
 	w.mu.Unlock()
 	if before.Serve != s.Choice.Serve {
 		w.pair.o.Logger.Info("backend member chosen", "serves", s.Choice.Serve, "before", before.Serve, "why", s.Choice.Why)
+		if w.chosen != nil && !s.Choice.Serve.IsZero() {
+			w.chosen(s.Choice.Serve)
+		}
 	}
 	return s
 }

@@ -57,6 +57,7 @@ type Journal struct {
 	owed      map[name]backend.Record
 	highest   int64
 	newest    int64
+	served    string
 }
 
 var _ backend.Store = (*Journal)(nil)
@@ -74,6 +75,7 @@ const (
 	rowHighest = "highest term"
 	rowNewest  = "newest version"
 	rowContact = "last contact"
+	rowServed  = "served" // and a name
 )
 
 // OpenJournal makes one store of two: the backend, and a file. It does not ask the backend. From then on both belong to it.
@@ -96,6 +98,11 @@ func OpenJournal(ctx context.Context, remote, local *Store, o JournalOptions) (*
 		}
 		*into = row.Term
 	}
+	row, err := local.Lease(rowServed).Read(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open the journal: %w", err)
+	}
+	j.served = row.Holder
 	if err := j.age(ctx); err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
@@ -287,8 +294,10 @@ func (j *Journal) reached(ctx context.Context, err error) {
 	}
 }
 
-func (j *Journal) note(row string, value int64) {
-	if _, err := j.local.Lease(row).Beat(j.ctx, backend.Hold{Term: value}); err != nil && j.ctx.Err() == nil {
+func (j *Journal) note(row string, value int64) { j.noteHold(row, backend.Hold{Term: value}) }
+
+func (j *Journal) noteHold(row string, h backend.Hold) {
+	if _, err := j.local.Lease(row).Beat(j.ctx, h); err != nil && j.ctx.Err() == nil {
 		j.o.Logger.Error("the journal can't be written", "what", row, "error", err)
 	}
 }
@@ -459,6 +468,24 @@ func (j *Journal) Remember(term int64) {
 	j.mu.Unlock()
 	if rises {
 		j.note(rowHighest, term)
+	}
+}
+
+// Served is the name that Serve was told last, also in a former life.
+func (j *Journal) Served() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.served
+}
+
+// Serve keeps the name of the server that is in use: who starts anew must know whom he served.
+func (j *Journal) Serve(name string) {
+	j.mu.Lock()
+	changes := name != j.served
+	j.served = name
+	j.mu.Unlock()
+	if changes {
+		j.noteHold(rowServed, backend.Hold{Holder: name, Term: time.Now().UnixMicro()})
 	}
 }
 

@@ -147,27 +147,33 @@ const mostShown = 20
 
 func verifyText(v pair.Verification) string {
 	var b strings.Builder
-	if v.Repaired > 0 {
-		fmt.Fprintf(&b, "%d records differed, and were merged.\n", v.Repaired)
+	if len(v.Merged) > 0 {
+		fmt.Fprintf(&b, "%d records differed, and were merged:\n%s", len(v.Merged), differencesText(v.Merged))
 	}
 	if v.Equal {
 		fmt.Fprintf(&b, "Both members hold the same %d records, of %d kinds.\n", v.Records, len(v.Kinds))
 	} else {
-		fmt.Fprintf(&b, "%d of %d records differ:\n", len(v.Differences), v.Records)
-		for i, d := range v.Differences {
-			if i == mostShown {
-				fmt.Fprintf(&b, "  … and %d more (--output json shows all)\n", len(v.Differences)-i)
-				break
-			}
-			conflict := ""
-			if d.Conflict {
-				conflict = ", in two contents: something other than orchestrator wrote it"
-			}
-			fmt.Fprintf(&b, "  %s %s: %v | %v%s\n", d.Kind, d.Key, d.Held[0], d.Held[1], conflict)
-		}
+		fmt.Fprintf(&b, "%d of %d records differ:\n%s", len(v.Differences), v.Records, differencesText(v.Differences))
 	}
 	if v.Note != "" {
 		fmt.Fprintf(&b, "%s.\n", v.Note)
+	}
+	return b.String()
+}
+
+// differencesText has a line for each, as the one member and the other held it.
+func differencesText(all []pair.Difference) string {
+	var b strings.Builder
+	for i, d := range all {
+		if i == mostShown {
+			fmt.Fprintf(&b, "  … and %d more (--output json shows all)\n", len(all)-i)
+			break
+		}
+		conflict := ""
+		if d.Conflict {
+			conflict = ", in two contents: something other than orchestrator wrote it"
+		}
+		fmt.Fprintf(&b, "  %s %s: %v | %v%s\n", d.Kind, d.Key, d.Held[0], d.Held[1], conflict)
 	}
 	return b.String()
 }

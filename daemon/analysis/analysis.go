@@ -63,7 +63,7 @@ const (
 // Finding is one trouble at one server.
 type Finding struct {
 	Code    Code         `json:"code"`
-	At      topology.Key `json:"at"`
+	At      topology.Key `json:"at"` // the server; of a trouble of the deployment itself "", or the member of the backend
 	Cluster string       `json:"cluster,omitempty"`
 	// Says is the finding as a sentence; Evidence lists what it rests on, a line a fact.
 	Says     string   `json:"says"`
@@ -124,12 +124,20 @@ func Codes() []Code {
 	for _, r := range rules {
 		out = append(out, r.code)
 	}
+	for _, r := range deploymentRules {
+		out = append(out, r.code)
+	}
 	return out
 }
 
 // Explain says, for people, what a code means and when it is reported; "" for a code that there is not.
 func Explain(code Code) string {
 	for _, r := range rules {
+		if r.code == code {
+			return r.explain
+		}
+	}
+	for _, r := range deploymentRules {
 		if r.code == code {
 			return r.explain
 		}

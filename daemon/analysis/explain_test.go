@@ -51,6 +51,10 @@ This page is made from the table of rules (` + "`go test ./daemon/analysis -upda
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", r.code, who, r.explain)
 	}
+	b.WriteString("\nThese are about the deployment itself, and belong to no cluster:\n\n| finding | at | means |\n|---|---|---|\n")
+	for _, r := range deploymentRules {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", r.code, r.at, r.explain)
+	}
 	return b.String()
 }
 
@@ -69,21 +73,23 @@ func TestDocument(t *testing.T) {
 
 // Every code that is declared has its one rule, and an explanation.
 func TestEveryCodeIsExplained(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), "analysis.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var declared []Code
-	ast.Inspect(file, func(n ast.Node) bool {
-		if v, ok := n.(*ast.ValueSpec); ok && fmt.Sprint(v.Type) == "Code" {
-			text, err := strconv.Unquote(v.Values[0].(*ast.BasicLit).Value)
-			if err != nil || text != v.Names[0].Name {
-				t.Errorf("the text of %s is %s", v.Names[0].Name, text)
-			}
-			declared = append(declared, Code(text))
+	for _, name := range []string{"analysis.go", "deployment.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return true
-	})
+		ast.Inspect(file, func(n ast.Node) bool {
+			if v, ok := n.(*ast.ValueSpec); ok && fmt.Sprint(v.Type) == "Code" {
+				text, err := strconv.Unquote(v.Values[0].(*ast.BasicLit).Value)
+				if err != nil || text != v.Names[0].Name {
+					t.Errorf("the text of %s is %s", v.Names[0].Name, text)
+				}
+				declared = append(declared, Code(text))
+			}
+			return true
+		})
+	}
 	ruled := Codes()
 	slices.Sort(declared)
 	slices.Sort(ruled)

@@ -1,0 +1,64 @@
+package analysis
+
+import (
+	"fmt"
+
+	"orchestrator/daemon/topology"
+)
+
+// Codes about the daemons themselves, and about the backend that they share. They belong to no cluster.
+const (
+	DaemonsSplit       Code = "DaemonsSplit"
+	DaemonSilent       Code = "DaemonSilent"
+	BackendUnavailable Code = "BackendUnavailable"
+	BackendMemberUnfit Code = "BackendMemberUnfit"
+	BackendDiffers     Code = "BackendDiffers"
+)
+
+// Deployment is what a daemon knows of the others, and of the backend.
+type Deployment struct {
+	Disagree    []string // how daemons disagree on who leads, or on the backend; a sentence each
+	Silent      []string // the other daemons that did not answer, and why
+	Unavailable string   // why the backend can't be used; "" when it can
+	Unfit       []Unfit  // members of the backend
+	Differ      []string // the records that the members hold in two ways, as they were compared last
+}
+
+// Unfit is a member of the backend that could not serve.
+type Unfit struct {
+	Member topology.Key
+	Why    string
+}
+
+// deploymentRules are the lines of the documentation, in its order.
+var deploymentRules = []struct {
+	code        Code
+	at, explain string
+}{
+	{DaemonsSplit, "daemons", "Two daemons lead, or use different members of the backend: they don't see the same. Nothing irreversible is done then but by who locks a majority of the replicas. " +
+		"See to the network between daemons and members; when they agree again, the members are compared and merged, and `GET /api/v1/backend/proofs` says what differed."},
+	{DaemonSilent, "daemons", "Another daemon that the configuration names does not answer. Failovers then want locks on a majority of the replicas. Start it, or take it out of `peers.daemons`."},
+	{BackendUnavailable, "backend", "This daemon can't use the backend. It watches, and acts while its lease is confirmed; what is declared to it is refused."},
+	{BackendMemberUnfit, "member", "A member of the backend could not take over: it is out of reach, read-only, stale, or does not replicate. `orchestrator backend doctor` says how to mend it."},
+	{BackendDiffers, "backend", "The members hold some records in two ways, and merging them has failed. `orchestrator backend verify --repair` tries again, and says why not."},
+}
+
+// Findings says what is wrong with a deployment.
+func (d Deployment) Findings() (out []Finding) {
+	if len(d.Disagree) > 0 {
+		out = append(out, Finding{Code: DaemonsSplit, Says: "the daemons disagree: " + d.Disagree[0], Evidence: d.Disagree})
+	}
+	if len(d.Silent) > 0 {
+		out = append(out, Finding{Code: DaemonSilent, Says: many(len(d.Silent), "other daemon") + " can't be heard", Evidence: d.Silent})
+	}
+	if d.Unavailable != "" {
+		out = append(out, Finding{Code: BackendUnavailable, Says: "the backend is unavailable", Evidence: []string{d.Unavailable}})
+	}
+	for _, u := range d.Unfit {
+		out = append(out, Finding{Code: BackendMemberUnfit, At: u.Member, Says: fmt.Sprintf("the backend's member %v could not serve", u.Member), Evidence: []string{u.Why}})
+	}
+	if len(d.Differ) > 0 {
+		out = append(out, Finding{Code: BackendDiffers, Says: "the backend's members differ in " + many(len(d.Differ), "record"), Evidence: d.Differ})
+	}
+	return out
+}
