@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"orchestrator/backend"
 	"orchestrator/backend/pair"
 	"orchestrator/backend/sqlstore"
+	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/peer"
 	"orchestrator/daemon/plan"
@@ -33,12 +35,18 @@ type shared struct {
 	journal *sqlstore.Journal
 	pair    *pair.Pair  // nil where the configuration names no members
 	watch   *pair.Watch // of pair
+	care    *care       // nil without two members
+	stale   staleness   // of the faces that were offered, where no members are named
 	peers   *peer.Peers
 	agent   *haproxy.Agent // nil where nobody is to be answered
+	proxy   pair.Proxy     // of this machine; nil where there is none
 
-	mu   sync.Mutex
-	face string // of the backend in use; "" when it has none
-	why  string // the backend is unavailable; "" when it is not
+	mu       sync.Mutex
+	face     string // of the backend in use; "" when it has none
+	used     string // the last that was; "" before the first
+	why      string // the backend is unavailable; "" when it is not
+	switches int
+	refused  int
 }
 
 // faceEvery is how often the backend is asked who it is. A switch is noticed by the next statement anyway; this bounds how long an idle daemon
@@ -72,13 +80,29 @@ func (s *shared) open(c Config, local *sqlstore.Store, d *Daemon) error {
 		TLS: security, Timeout: c.Backend.Timeout, Logger: log}
 	if len(c.Backend.Members) > 0 {
 		account := pair.Account{User: c.Backend.User, Password: string(c.Backend.Password)}
-		s.pair, err = pair.Open(pair.Options{Members: c.Backend.Members, Database: c.Backend.Database, Account: account, Backend: account, TLS: security, Logger: log})
-		if err != nil {
+		of := pair.Options{Members: c.Backend.Members, Database: c.Backend.Database, Account: account, Backend: account, TLS: security, Logger: log}
+		if s.pair, err = pair.Open(of); err != nil {
 			return err
 		}
-		s.watch = s.pair.Watch(s.known)
-		o.Accept = func(_ context.Context, _, offered sqlstore.Face) error { return s.watch.Accept(offered.ID) }
+		s.watch = s.pair.Watch(s.known, func(k topology.Key) { s.journal.Serve(k.String()) }, func(k topology.Key) {
+			if s.care != nil {
+				s.care.owe(occasion{fmt.Sprintf("%v is back", k), true})
+			}
+		})
+		if len(c.Backend.Members) == 2 {
+			if c.Backend.CaretakerUser != "" {
+				of.Account = pair.Account{User: c.Backend.CaretakerUser, Password: string(c.Backend.CaretakerPassword)}
+			}
+			if c.HAProxy.Agent != "" {
+				s.proxy = pair.HAProxy(haproxy.Runtime{Socket: c.HAProxy.Socket}, c.Backend.Members)
+				of.Proxy = s.proxy
+			}
+			if s.care, err = newCare(of); err != nil {
+				return err
+			}
+		}
 	}
+	o.Accept = s.accept
 	remote, err := sqlstore.OpenMySQL(o)
 	if err != nil {
 		return err
@@ -86,7 +110,7 @@ func (s *shared) open(c Config, local *sqlstore.Store, d *Daemon) error {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
 	s.journal, err = sqlstore.OpenJournal(ctx, remote, local, sqlstore.JournalOptions{Facts: []string{instanceKind, recovery.StepKind},
-		Owed: []string{recovery.EpisodeKind, peer.FarewellKind}, Logger: log})
+		Owed: []string{recovery.EpisodeKind, peer.FarewellKind, proofKind}, Logger: log})
 	if err != nil {
 		remote.Close()
 		return err
@@ -103,26 +127,42 @@ func (s *shared) open(c Config, local *sqlstore.Store, d *Daemon) error {
 	return nil
 }
 
+// accept says whether a face that a connection has found is to be used: an error says why not.
+func (s *shared) accept(_ context.Context, _, offered sqlstore.Face) error {
+	var err error
+	if s.watch != nil {
+		err = s.watch.Accept(offered.ID)
+	} else if why := sqlstore.Stale(offered, s.journal.Highest(), s.journal.Newest()); !s.stale.passes(why, time.Now()) {
+		err = fmt.Errorf("%s; a member that has more is waited for, for %v in all", why, stalePatience)
+	}
+	if err != nil {
+		s.mu.Lock()
+		s.refused++
+		s.mu.Unlock()
+	}
+	return err
+}
+
 // known is what this daemon knows of the backend besides what it sees.
 func (s *shared) known() pair.Known {
 	if s.journal == nil { // not open yet
 		return pair.Known{}
 	}
 	k := pair.Known{Term: s.journal.Highest(), Newest: s.journal.Newest()}
+	if served, err := topology.ParseKey(s.journal.Served()); err == nil {
+		k.Previous = served
+	}
 	if s.peers == nil {
 		return k
 	}
-	if self := s.peers.Standing(); self.Leading {
+	self := s.peers.Standing()
+	ruler := plan.Ruler(self, s.peers.Last())
+	if ruler.ID == self.ID || ruler.Face == "" {
 		return k
 	}
-	for _, p := range s.peers.Last() {
-		if !p.Answered || !p.Leading || p.Face == "" {
-			continue
-		}
-		for _, m := range s.watch.State().Members {
-			if m.ID == p.Face {
-				k.Leader = m.Key
-			}
+	for _, m := range s.watch.State().Members {
+		if m.ID == ruler.Face {
+			k.Leader = m.Key
 		}
 	}
 	return k
@@ -178,6 +218,7 @@ func (d *Daemon) watchFace(ctx context.Context) {
 	s := d.shared
 	tick := time.NewTicker(faceEvery)
 	defer tick.Stop()
+	parted := false
 	for {
 		short, cancel := context.WithTimeout(ctx, storeTime)
 		face, err := s.journal.Face(short)
@@ -185,10 +226,25 @@ func (d *Daemon) watchFace(ctx context.Context) {
 		s.mu.Lock()
 		before, down := s.face, s.why != ""
 		s.face, s.why = face, ""
+		switched := err == nil && face != s.used && s.used != ""
 		if err != nil {
 			s.face, s.why = "", err.Error()
+		} else {
+			s.used = face
+		}
+		if switched {
+			s.switches++
 		}
 		s.mu.Unlock()
+		if switched && s.care != nil {
+			s.care.owe(occasion{why: "the backend was switched"})
+		}
+		if now := s.split() != ""; now != parted {
+			parted = now
+			if !now && s.care != nil {
+				s.care.owe(occasion{"a split has healed", true})
+			}
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -206,8 +262,22 @@ func (d *Daemon) watchFace(ctx context.Context) {
 	}
 }
 
-// Split says that daemons disagree on who leads, or on the backend; "" when they don't.
-func (s *shared) split() string {
+// leads names another daemon that says, now, that it leads, while this one doesn't.
+func (s *shared) leads(ctx context.Context) string {
+	self := s.peers.Standing()
+	if self.Leading {
+		return ""
+	}
+	if r := plan.Ruler(self, s.peers.Ask(ctx, topology.Key{})); r.Leading {
+		return r.Name
+	}
+	return ""
+}
+
+// split says that daemons disagree on who leads, or on the backend; "" when they don't.
+func (s *shared) split() string { return strings.Join(s.disagree(), "; ") }
+
+func (s *shared) disagree() []string {
 	self := s.peers.Standing()
 	var says []string
 	for _, p := range s.peers.Last() {
@@ -220,7 +290,7 @@ func (s *shared) split() string {
 		}
 	}
 	slices.Sort(says)
-	return strings.Join(says, "; ")
+	return says
 }
 
 // silent are the daemons that did not answer last.
@@ -232,6 +302,38 @@ func (s *shared) silent() []string {
 		}
 	}
 	return out
+}
+
+// findings are what is wrong with the daemons and their backend.
+func (s *shared) findings() []analysis.Finding {
+	d := analysis.Deployment{Disagree: s.disagree(), Silent: s.silent()}
+	s.mu.Lock()
+	d.Unavailable = s.why
+	s.mu.Unlock()
+	if s.watch != nil {
+		for _, m := range s.watch.State().Members {
+			if why := s.troubled(m); why != "" {
+				d.Unfit = append(d.Unfit, analysis.Unfit{Member: m.Key, Why: why})
+			}
+		}
+	}
+	if s.care != nil {
+		d.Differ = s.care.differ()
+	}
+	return d.Findings()
+}
+
+// troubled says why a member could not take over; "" when it could, or is a replica that only has to be opened for writing.
+func (s *shared) troubled(m pair.Member) string {
+	if m.Up && m.ReadOnly && len(m.Channels) > 0 {
+		for _, c := range m.Channels {
+			if !c.Running() {
+				return c.Trouble()
+			}
+		}
+		return ""
+	}
+	return s.watch.State().Choice.Unfit[m.Key]
 }
 
 // tell says how the backend is, from memory.
@@ -266,12 +368,6 @@ func (s *shared) tell() api.Backend {
 
 // register tells Prometheus of the backend and of the others.
 func (s *shared) register(r prometheus.Registerer) {
-	flag := func(yes bool) float64 {
-		if yes {
-			return 1
-		}
-		return 0
-	}
 	r.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_split", Help: "1 while daemons disagree on who leads, or on the backend, else 0."},
 			func() float64 { return flag(s.split() != "") }),
@@ -280,9 +376,58 @@ func (s *shared) register(r prometheus.Registerer) {
 			defer s.mu.Unlock()
 			return flag(s.face != "")
 		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "orchestrator_backend_switches_total", Help: "How often this daemon has found another server behind the backend's address."},
+			func() float64 { return s.counted(&s.switches) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "orchestrator_backend_refused_total", Help: "Connections of this daemon to a member that it refused to use, because it is stale or unfit otherwise."},
+			func() float64 { return s.counted(&s.refused) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_peers_silent", Help: "Other daemons of the configuration that did not answer last."},
 			func() float64 { return float64(len(s.silent())) }),
 	)
+	if s.watch != nil {
+		r.MustRegister(memberMetrics{s})
+	}
+	if s.care != nil {
+		r.MustRegister(s.care.metrics()...)
+	}
+}
+
+func (s *shared) counted(n *int) float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return float64(*n)
+}
+
+// memberMetrics are those that each member has.
+type memberMetrics struct{ *shared }
+
+var (
+	memberUp  = prometheus.NewDesc("orchestrator_backend_member_up", "1 while the member of the backend answers this daemon, else 0.", []string{"member"}, nil)
+	memberFit = prometheus.NewDesc("orchestrator_backend_member_fit", "1 while the member of the backend could serve, or be opened for it, else 0.", []string{"member"}, nil)
+	memberOn  = prometheus.NewDesc("orchestrator_backend_member_serves", "1 for the member that is to serve, else 0.", []string{"member"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (m memberMetrics) Describe(to chan<- *prometheus.Desc) {
+	to <- memberUp
+	to <- memberFit
+	to <- memberOn
+}
+
+// Collect implements prometheus.Collector.
+func (m memberMetrics) Collect(to chan<- prometheus.Metric) {
+	state := m.watch.State()
+	for _, member := range state.Members {
+		for d, yes := range map[*prometheus.Desc]bool{memberUp: member.Up, memberFit: m.troubled(member) == "", memberOn: member.Key == state.Choice.Serve} {
+			to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, flag(yes), member.Key.String())
+		}
+	}
+}
+
+func flag(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 // close ends the connections that the store does not own.
@@ -290,5 +435,33 @@ func (s *shared) close() error {
 	if s.pair == nil {
 		return nil
 	}
-	return s.pair.Close()
+	err := s.pair.Close()
+	if s.care != nil {
+		err = errors.Join(err, s.care.close())
+	}
+	return err
+}
+
+// stalePatience is for how long a backend whose members are not known is refused because it is stale. If nothing better has come by then, it is all
+// that is left; what the daemons hold in their journals is merged into it.
+const stalePatience = time.Minute
+
+// staleness remembers since when nothing but stale faces were offered.
+type staleness struct {
+	mu    sync.Mutex
+	since time.Time
+}
+
+// passes says whether a face may be used that is stale for that reason, or "" if it isn't.
+func (s *staleness) passes(why string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if why == "" {
+		s.since = time.Time{}
+		return true
+	}
+	if s.since.IsZero() || now.Sub(s.since) > 2*stalePatience {
+		s.since = now
+	}
+	return now.Sub(s.since) >= stalePatience
 }

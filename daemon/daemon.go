@@ -251,9 +251,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 	}
 	err := d.lead.Run(ctx, func(leading context.Context) {
+		var proving sync.WaitGroup
+		if d.shared != nil && d.shared.care != nil {
+			proving.Go(func() { d.proveAll(leading) })
+		}
 		if err := d.recovery.Run(leading); err != nil {
 			d.options.Logger.Error("recovery ended", "err", err)
 		}
+		proving.Wait()
 	})
 	stop(err)
 	if d.shared != nil { // the others look who says it: while the API is served
@@ -300,6 +305,9 @@ func (d *Daemon) keep(ctx context.Context) {
 			short, cancel := context.WithTimeout(ctx, storeTime)
 			if err := d.store.Purge(short, recovery.StepKind, time.Now().Add(-stepsKept).UnixMicro(), true); err != nil && ctx.Err() == nil {
 				d.options.Logger.Error("old steps could not be removed", "err", err)
+			}
+			if err := d.store.Purge(short, proofKind, time.Now().Add(-proofKept).UnixMicro(), true); err != nil && ctx.Err() == nil {
+				d.options.Logger.Error("old proofs could not be removed", "err", err)
 			}
 			cancel()
 		case <-refresh.C:

@@ -25,7 +25,11 @@ func (f *face) Findings(cluster string) []analysis.Finding {
 	if cluster != "" {
 		s = s.Of(cluster)
 	}
-	return analysis.Analyze(s, f.config.Load().Thresholds())
+	found := analysis.Analyze(s, f.config.Load().Thresholds())
+	if cluster == "" && f.shared != nil {
+		found = append(f.shared.findings(), found...)
+	}
+	return found
 }
 
 func (f *face) Alias(cluster string) string { return f.book.Alias(cluster) }
@@ -119,9 +123,25 @@ func (f *face) Status() api.Status {
 	return s
 }
 
-func (f *face) Backend() api.Backend {
+func (f *face) Backend(ctx context.Context) api.Backend {
 	if f.shared == nil {
 		return api.Backend{Kind: "sqlite", Members: []api.BackendMember{}}
 	}
-	return f.shared.tell()
+	b := f.shared.tell()
+	if f.shared.proxy != nil {
+		short, cancel := context.WithTimeout(ctx, proxyTime)
+		defer cancel()
+		servers, err := f.shared.proxy.Servers(short)
+		if err != nil {
+			b.ProxyError = err.Error()
+		}
+		for _, s := range servers {
+			b.Proxy = append(b.Proxy, api.BackendProxy(s))
+		}
+	}
+	b.Proof, _, _ = f.proofsOnRecord(ctx) // what can't be read now is absent
+	return b
 }
+
+// proxyTime bounds a question to HAProxy, which is on this machine.
+const proxyTime = 500 * time.Millisecond

@@ -28,8 +28,9 @@ type Verification struct {
 	Kinds []Kind `json:"kinds"`
 	// Differences are those that stay when everything that was written has come to both.
 	Differences []Difference `json:"differences,omitempty"`
-	Merged      []Difference `json:"merged,omitempty"` // those that there were, and are no more
-	Note        string       `json:"note,omitempty"`     // what the comparison can't say
+	Arrived     []Difference `json:"arrived,omitempty"` // those that were on their way, and have come
+	Merged      []Difference `json:"merged,omitempty"`  // those that stayed, and were merged
+	Note        string       `json:"note,omitempty"`    // what the comparison can't say
 }
 
 // Kind is one kind of records on both members.
@@ -250,7 +251,7 @@ func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
 	if err != nil || v.Equal || !repair {
 		return v, err
 	}
-	found := v.Differences
+	found, arrived := v.Differences, v.Arrived
 	p.o.Progress(fmt.Sprintf("merging %d records", len(found)))
 	winners := make([]backend.Record, len(found))
 	for i, d := range found {
@@ -272,6 +273,7 @@ func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
 	if v, err = p.settled(ctx); err != nil {
 		return v, err
 	}
+	v.Arrived = arrived
 	v.Merged = slices.DeleteFunc(found, func(d Difference) bool { return slices.ContainsFunc(v.Differences, d.of) })
 	p.o.Logger.Info("backend members merged", "merged", len(v.Merged), "left", len(v.Differences))
 	return v, nil
@@ -320,6 +322,7 @@ func (p *Pair) settled(ctx context.Context) (Verification, error) {
 	after.Differences = slices.DeleteFunc(after.Differences, func(d Difference) bool {
 		return !slices.ContainsFunc(before.Differences, d.same)
 	})
+	after.Arrived = slices.DeleteFunc(before.Differences, func(d Difference) bool { return slices.ContainsFunc(after.Differences, d.of) })
 	after.Equal, after.Note = len(after.Differences) == 0, note
 	return after, nil
 }

@@ -27,6 +27,7 @@ type Watch struct {
 	pair   *Pair
 	known  func() Known
 	chosen func(topology.Key)
+	back   func(topology.Key)
 
 	mu    sync.Mutex
 	state State
@@ -34,9 +35,9 @@ type Watch struct {
 }
 
 // Watch makes one; Run runs it. known is asked before each look; its Previous counts until the first choice: what was chosen before a restart.
-// chosen, which may be nil, is told each member that is chosen instead of another.
-func (p *Pair) Watch(known func() Known, chosen func(topology.Key)) *Watch {
-	return &Watch{pair: p, known: known, chosen: chosen, state: State{Choice: Choice{Why: "nobody has looked at the members yet"}}}
+// chosen is told each member that is chosen instead of another, and back each that answers again; both at once, and both may be nil.
+func (p *Pair) Watch(known func() Known, chosen, back func(topology.Key)) *Watch {
+	return &Watch{pair: p, known: known, chosen: chosen, back: back, state: State{Choice: Choice{Why: "nobody has looked at the members yet"}}}
 }
 
 // Run looks until ctx ends.
@@ -59,7 +60,8 @@ func (w *Watch) Turn(ctx context.Context) State {
 	if !w.serve.IsZero() {
 		k.Previous = w.serve
 	}
-	before := w.state.Choice
+	last := w.state
+	before := last.Choice
 	w.mu.Unlock()
 
 	s := State{At: time.Now()}
@@ -73,6 +75,11 @@ func (w *Watch) Turn(ctx context.Context) State {
 		w.serve = s.Choice.Serve
 	}
 	w.mu.Unlock()
+	for i, m := range s.Members {
+		if w.back != nil && m.Up && i < len(last.Members) && !last.Members[i].Up {
+			w.back(m.Key)
+		}
+	}
 	if before.Serve != s.Choice.Serve {
 		w.pair.o.Logger.Info("backend member chosen", "serves", s.Choice.Serve, "before", before.Serve, "why", s.Choice.Why)
 		if w.chosen != nil && !s.Choice.Serve.IsZero() {

@@ -39,7 +39,8 @@ const exitCodes = `Exit codes:
   3  no daemon answers
   4  what was named does not exist
   5  the answer is no: no daemon leads (leader), something is wrong (findings --check),
-     or a failover would be refused (plan --check)`
+     or a failover would be refused (plan --check); the backend's members differ
+     (backend verify), or something makes them fail (backend doctor)`
 
 // errNo ends a command that was answered, and whose answer is no.
 var errNo = errors.New("no")
@@ -134,6 +135,7 @@ when there is none).
 	root.AddCommand(p.instanceCommands()...)
 	root.AddCommand(p.episodeCommands()...)
 	root.AddCommand(p.daemonCommands()...)
+	root.AddCommand(p.backendCommands()...)
 	root.AddCommand(p.programCommands()...)
 	return root
 }

@@ -32,6 +32,7 @@ web1:3307 mariadb=10.11.6
 type fake struct {
 	off    string
 	status api.Status
+	work   *api.BackendWork
 	told   []string
 }
 
@@ -58,8 +59,45 @@ func (f *fake) Policy(cluster string) plan.Policy {
 func (f *fake) Alias(cluster string) string         { return map[string]string{"web1:3307": "shop"}[cluster] }
 func (f *fake) Decide(cluster string) plan.Decision { return plan.Next(f.situation(cluster)) }
 func (f *fake) RecoveriesOff() string               { return f.off }
-func (f *fake) Backend() api.Backend {
+func (f *fake) Backend(context.Context) api.Backend {
 	return api.Backend{Kind: "sqlite", Members: []api.BackendMember{}}
+}
+func (f *fake) StepDown(_ context.Context, by, reason string) error {
+	return f.tell("step down %s %s", by, reason)
+}
+func (f *fake) BackendProofs(context.Context) ([]api.BackendProof, error) {
+	return []api.BackendProof{{At: topology.DrawnAt, By: "d1", Why: "a split has healed", Comparison: differed(true)}}, nil
+}
+func differed(merged bool) api.BackendComparison {
+	ds := []api.BackendDifference{{Kind: "tag", Key: "db1:3306 dc", Held: []*api.BackendHeld{{Version: 5, Writer: "d1"}, nil}}}
+	if merged {
+		return api.BackendComparison{Equal: true, Records: 7, Kinds: []api.BackendKind{}, Merged: ds}
+	}
+	return api.BackendComparison{Records: 7, Kinds: []api.BackendKind{}, Differences: ds}
+}
+func (f *fake) BackendWork() *api.BackendWork { return f.work }
+func (f *fake) worked(what, by string, w api.BackendWork) (api.BackendWork, error) {
+	w.What, w.By, w.Began, w.Ended = what, by, topology.DrawnAt, topology.DrawnAt
+	f.work = &w
+	begun := w
+	begun.Ended = time.Time{} // it takes a while
+	return begun, f.tell("%s (%s)", what, by)
+}
+func (f *fake) BackendPromote(_ context.Context, r api.BackendPromoteRequest, within time.Duration) (api.BackendWork, error) {
+	if r.Force {
+		return api.BackendWork{}, fmt.Errorf("%w: it lives", api.ErrConflict)
+	}
+	return f.worked(fmt.Sprintf("promote %v within %v", r.To, within), r.By, api.BackendWork{Report: &api.BackendReport{Steps: []api.BackendStep{{Does: "let HAProxy serve it", Done: true, Took: "3 ms"}}}})
+}
+func (f *fake) BackendRejoin(_ context.Context, r api.BackendRejoinRequest, within time.Duration) (api.BackendWork, error) {
+	return f.worked(fmt.Sprintf("rejoin %v seed=%v within %v", r.Member, r.Seed, within), r.By, api.BackendWork{Error: "it lacks 3 transactions"})
+}
+func (f *fake) BackendVerify(_ context.Context, repair bool, by string) (api.BackendWork, error) {
+	c := differed(repair)
+	return f.worked("verify", by, api.BackendWork{Comparison: &c})
+}
+func (f *fake) BackendDoctor(_ context.Context, fix bool, by string) (api.BackendWork, error) {
+	return f.worked("doctor", by, api.BackendWork{Doctor: &api.BackendDoctor{Complaints: []api.BackendComplaint{}}})
 }
 func (f *fake) Status() api.Status { return f.status }
 func (f *fake) WhatIf(cluster string, dead topology.Key) plan.Previewed {
@@ -193,6 +231,21 @@ func TestCommands(t *testing.T) {
 		{"leader", 0, "", "d1  http://127.0.33.1"},
 		{"snapshot --format drawing", 0, "", "web1:3307"},
 		{"snapshot --format yaml", 2, "", "want json or drawing"},
+		{"step-down --reason upgrade", 0, "step down ann upgrade", "has stepped down"},
+		{"step-down", 2, "", `"reason" not set`},
+		{"backend status", 0, "", "kind  sqlite"},
+		{"backend proofs", 0, "", "tag db1:3306 dc: version 5 by d1 | not there"},
+		{"backend work", 4, "", "nobody has asked"},
+		{"backend promote --to b2 --by bob", 0, "promote b2:3306 within 1m0s (bob)", " 1. let HAProxy serve it (done in 3 ms)"},
+		{"backend promote --to b2 --force", 1, "", "it lives"},
+		{"backend promote", 2, "", `"to" not set`},
+		{"backend promote --to a/b", 2, "", "want host"},
+		{"backend promote --to b2 --drain-timeout soon", 1, "", "no duration"},
+		{"backend rejoin b1 --seed --drain-timeout 30s", 1, "rejoin b1:3306 seed=true within 30s (ann)", "it lacks 3 transactions"},
+		{"backend verify", 5, "verify (ann)", "1 of 7 records differ"},
+		{"backend verify --repair", 0, "verify (ann)", "1 records differed, and were merged"},
+		{"backend doctor", 0, "doctor (ann)", "Nothing is wrong with the pair"},
+		{"backend", 2, "", "want status or proofs"},
 		{"version", 0, "", "orchestrator-client"},
 		{"", 0, "", "Exit codes:"},
 		{"clusterz", 2, "", "unknown command"},
@@ -229,7 +282,8 @@ func TestCommands(t *testing.T) {
 // Whatever is asked for as JSON is one JSON value, and nothing else.
 func TestJSON(t *testing.T) {
 	for _, args := range []string{"clusters", "topology db1", "instances", "instance db2", "findings", "plan db1", "episodes", "episode db1-3306-2", "recoveries status", "status",
-		"leader", "snapshot", "snapshot --format drawing", "version", "forget db2", "tag db2 a=b", "acknowledge db1-3306-2 --comment x", "alias db2 main", "discover db2"} {
+		"leader", "snapshot", "snapshot --format drawing", "version", "forget db2", "tag db2 a=b", "acknowledge db1-3306-2 --comment x", "alias db2 main", "discover db2",
+		"backend status", "backend proofs", "backend promote --to b2", "backend verify --repair", "backend doctor", "step-down --reason x"} {
 		d := newDesk(t, "")
 		code, out, errs := d.run(t, append(strings.Fields(args), "-o", "json")...)
 		if code != 0 || !json.Valid([]byte(out)) || errs != "" {

@@ -165,10 +165,8 @@ its my.cnf must have so that it stays so. The exit code is 1 while there are com
 				if len(found) > 0 {
 					failed = errors.Join(failed, fmt.Errorf("%d complaints about the backend", len(found)))
 				}
-				return struct {
-					Mended     []pair.Complaint `json:"mended,omitempty"`
-					Complaints []pair.Complaint `json:"complaints"`
-				}{mended, append([]pair.Complaint{}, found...)}, doctorText(mended, found), failed
+				told := daemon.Examined(mended, found)
+				return told, told.String(), failed
 			})
 		},
 	}
@@ -194,7 +192,7 @@ func (b *backendFlags) verify() *cobra.Command {
 				if !v.Equal {
 					err = fmt.Errorf("%d records differ; to merge them: orchestrator backend verify --repair", len(v.Differences))
 				}
-				return v, verifyText(v), err
+				return v, daemon.Compared(v).String(), err
 			})
 		},
 	}
@@ -220,7 +218,7 @@ writing. It proves the result, and can be run again at any time.`,
 			}
 			return b.run(cmd, func(ctx context.Context, p *pair.Pair) (any, string, error) {
 				r, err := p.Promote(ctx, k, o)
-				return r, reportText(r), err
+				return r, daemon.Reported(r).String(), err
 			})
 		},
 	}
@@ -261,7 +259,7 @@ again at any time.
 			}
 			return b.run(cmd, func(ctx context.Context, p *pair.Pair) (any, string, error) {
 				r, err := p.Rejoin(ctx, k, o)
-				return r, reportText(r), err
+				return r, daemon.Reported(r).String(), err
 			})
 		},
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"orchestrator/backend/pair"
-	"orchestrator/daemon/topology"
+	"orchestrator/daemon"
 )
 
 // statusText is a table with a column for each member.
@@ -115,7 +115,7 @@ func statusText(s pair.Status) string {
 		fmt.Fprintf(&b, "The members were not compared: %s\n", s.CompareErr)
 	}
 	if s.Compared != nil {
-		b.WriteString(verifyText(*s.Compared))
+		b.WriteString(daemon.Compared(*s.Compared).String())
 	}
 	return b.String()
 }
@@ -140,118 +140,4 @@ func or(text, otherwise string) string {
 		return otherwise
 	}
 	return text
-}
-
-// mostShown bounds what a person is shown of differences; JSON has all.
-const mostShown = 20
-
-func verifyText(v pair.Verification) string {
-	var b strings.Builder
-	if len(v.Merged) > 0 {
-		fmt.Fprintf(&b, "%d records differed, and were merged:\n%s", len(v.Merged), differencesText(v.Merged))
-	}
-	if v.Equal {
-		fmt.Fprintf(&b, "Both members hold the same %d records, of %d kinds.\n", v.Records, len(v.Kinds))
-	} else {
-		fmt.Fprintf(&b, "%d of %d records differ:\n%s", len(v.Differences), v.Records, differencesText(v.Differences))
-	}
-	if v.Note != "" {
-		fmt.Fprintf(&b, "%s.\n", v.Note)
-	}
-	return b.String()
-}
-
-// differencesText has a line for each, as the one member and the other held it.
-func differencesText(all []pair.Difference) string {
-	var b strings.Builder
-	for i, d := range all {
-		if i == mostShown {
-			fmt.Fprintf(&b, "  … and %d more (--output json shows all)\n", len(all)-i)
-			break
-		}
-		conflict := ""
-		if d.Conflict {
-			conflict = ", in two contents: something other than orchestrator wrote it"
-		}
-		fmt.Fprintf(&b, "  %s %s: %v | %v%s\n", d.Kind, d.Key, d.Held[0], d.Held[1], conflict)
-	}
-	return b.String()
-}
-
-func doctorText(mended, found []pair.Complaint) string {
-	var b strings.Builder
-	tell := func(c pair.Complaint) {
-		where := "the pair"
-		if c.At != (topology.Key{}) {
-			where = c.At.String()
-		}
-		fmt.Fprintf(&b, "%s: %s: %s\n", where, c.Code, c.Says)
-	}
-	if len(mended) > 0 {
-		b.WriteString("Mended:\n")
-		for _, c := range mended {
-			fmt.Fprintf(&b, "  %v: %s: %s\n", c.At, c.Code, strings.Join(c.Statements, "; "))
-			for _, line := range c.Config {
-				fmt.Fprintf(&b, "      my.cnf: %s\n", line)
-			}
-		}
-		b.WriteByte('\n')
-	}
-	for _, c := range found {
-		tell(c)
-		for _, s := range c.Statements {
-			safe := ""
-			if c.Safe {
-				safe = "   (--fix)"
-			}
-			fmt.Fprintf(&b, "    %s;%s\n", s, safe)
-		}
-		for _, line := range c.Config {
-			fmt.Fprintf(&b, "    my.cnf: %s\n", line)
-		}
-		if c.Do != "" {
-			fmt.Fprintf(&b, "    %s\n", c.Do)
-		}
-	}
-	if len(found) == 0 {
-		b.WriteString("Nothing is wrong with the pair.\n")
-	}
-	return b.String()
-}
-
-func reportText(r pair.Report) string {
-	var b strings.Builder
-	if r.DryRun {
-		b.WriteString("Would do:\n")
-	}
-	for i, s := range r.Steps {
-		mark := "not done"
-		switch {
-		case r.DryRun:
-			mark = ""
-		case s.Done:
-			mark = "done in " + s.Took
-		}
-		fmt.Fprintf(&b, "%2d. %v", i+1, s)
-		if mark != "" {
-			fmt.Fprintf(&b, " (%s)", mark)
-		}
-		b.WriteByte('\n')
-		for _, q := range s.Statements {
-			fmt.Fprintf(&b, "      %s;\n", q)
-		}
-	}
-	if r.DryRun && len(r.Steps) == 0 {
-		b.WriteString("  nothing: it is so already\n")
-	}
-	for _, p := range r.Proof {
-		fmt.Fprintf(&b, "Seen: %s\n", p)
-	}
-	if r.Verification != nil {
-		b.WriteString(verifyText(*r.Verification))
-	}
-	for _, n := range r.Next {
-		fmt.Fprintf(&b, "Next: %s\n", n)
-	}
-	return b.String()
 }

@@ -61,7 +61,16 @@ type Daemon interface {
 	SwitchRecoveries(ctx context.Context, on bool, by, reason string) error
 
 	Status() Status
-	Backend() Backend
+	StepDown(ctx context.Context, by, reason string) error // ErrConflict: it does not lead
+
+	Backend(ctx context.Context) Backend
+	BackendProofs(ctx context.Context) ([]BackendProof, error)
+	BackendWork() *BackendWork // nil: none yet
+	// These wait for a while, and return what is under way when it takes longer. ErrConflict: another works on it, or the pair forbids it.
+	BackendPromote(ctx context.Context, r BackendPromoteRequest, within time.Duration) (BackendWork, error)
+	BackendRejoin(ctx context.Context, r BackendRejoinRequest, within time.Duration) (BackendWork, error)
+	BackendVerify(ctx context.Context, repair bool, by string) (BackendWork, error)
+	BackendDoctor(ctx context.Context, fix bool, by string) (BackendWork, error)
 }
 
 // Errors that a Daemon returns, wrapped, where the caller and not the daemon is at fault. Any other error of a change means that it

@@ -8,8 +8,15 @@ import (
 )
 
 func (a *API) backendRoutes() []route {
+	work := []int{409, 503}
 	return []route{
-		get("/api/v1/backend", "getBackend", "Where this daemon keeps its records, and how the servers behind it are, as it saw them last", a.backend),
+		get("/api/v1/backend", "getBackend", "Where this daemon keeps its records, how the servers behind it are, as it saw them last, and how they compared", a.backend),
+		get("/api/v1/backend/proofs", "listBackendProofs", "The comparisons of the members of the last month that found something, the newest first: what differed, and what was merged", a.backendProofs, 503),
+		get("/api/v1/backend/work", "getBackendWork", "What the backend is being made to do, or was last", a.backendWork, 404),
+		change(http.MethodPost, "/api/v1/backend/promote", "promoteBackend", "Make a member of the backend the one that serves", a.backendPromote, work...),
+		change(http.MethodPost, "/api/v1/backend/rejoin", "rejoinBackend", "Make a member that comes back follow the active one", a.backendRejoin, work...),
+		change(http.MethodPost, "/api/v1/backend/verify", "verifyBackend", "Compare what the members hold, and merge it if that is wanted", a.backendVerify, work...),
+		change(http.MethodPost, "/api/v1/backend/doctor", "examineBackend", "Find what makes the pair fail, and mend what is safe if that is wanted", a.backendDoctor, work...),
 	}
 }
 
@@ -22,6 +29,9 @@ type Backend struct {
 	Why         string          `json:"why,omitempty" doc:"why that one, or why none"`
 	Seen        time.Time       `json:"seen,omitzero" doc:"when the members were looked at"`
 	Members     []BackendMember `json:"members" doc:"of the pair, as the configuration names them"`
+	Proxy       []BackendProxy  `json:"haproxy,omitempty" doc:"the members as the HAProxy of this machine sees them, asked now"`
+	ProxyError  string          `json:"haproxy_error,omitempty" doc:"why HAProxy could not be asked"`
+	Proof       *BackendProof   `json:"proof,omitempty" doc:"the last comparison of the members that the daemons have made"`
 }
 
 // BackendMember is a server of the pair.
@@ -38,4 +48,211 @@ type BackendMember struct {
 	Replicate []string     `json:"replicates,omitempty" doc:"from whom, and what is wrong with that"`
 }
 
-func (a *API) backend(*http.Request) (Backend, error) { return a.daemon.Backend(), nil }
+// BackendProxy is a member as the HAProxy of this daemon's machine sees it.
+type BackendProxy struct {
+	Key      topology.Key `json:"key"`
+	Name     string       `json:"name" doc:"in HAProxy"`
+	Up       bool         `json:"up" doc:"new connections may go there"`
+	State    string       `json:"state" doc:"in HAProxy's words"`
+	Sessions int          `json:"sessions"`
+}
+
+// BackendProof is a comparison of the members that the daemons have made.
+type BackendProof struct {
+	At         time.Time         `json:"at"`
+	By         string            `json:"by" doc:"id of the daemon that compared"`
+	Why        string            `json:"why" doc:"what gave rise to it: a switch, a split, the time"`
+	Comparison BackendComparison `json:"comparison"`
+	More       int               `json:"more,omitempty" doc:"how many differences are left out here"`
+}
+
+// BackendComparison is what comparing the members told.
+type BackendComparison struct {
+	Equal       bool                `json:"equal"`
+	Records     int64               `json:"records" doc:"the most that a member has"`
+	Kinds       []BackendKind       `json:"kinds"`
+	Differences []BackendDifference `json:"differences,omitempty" doc:"those that stay when everything that was written has come to both"`
+	Arrived     []BackendDifference `json:"arrived,omitempty" doc:"those that were on their way from one to the other, and have come"`
+	Merged      []BackendDifference `json:"merged,omitempty" doc:"those that stayed, and were merged"`
+	Note        string              `json:"note,omitempty" doc:"what the comparison can't say"`
+}
+
+// BackendKind is one kind of records.
+type BackendKind struct {
+	Kind    string  `json:"kind"`
+	Records []int64 `json:"records" doc:"in the order of the members"`
+	Differ  int     `json:"differ" doc:"parts, of 16, whose checksums differed at first"`
+}
+
+// BackendDifference is a record that the members hold in two ways.
+type BackendDifference struct {
+	Kind     string         `json:"kind"`
+	Key      string         `json:"key"`
+	Held     []*BackendHeld `json:"held" doc:"in the order of the members; null is: not at all"`
+	Conflict bool           `json:"conflict,omitempty" doc:"the same version of the same writer, and yet another content"`
+}
+
+// BackendHeld is how a member holds a record.
+type BackendHeld struct {
+	Version int64  `json:"version" doc:"a time in microseconds"`
+	Writer  string `json:"writer"`
+	Deleted bool   `json:"deleted,omitempty"`
+}
+
+// BackendWork is something that the backend is made to do.
+type BackendWork struct {
+	What       string             `json:"what"`
+	By         string             `json:"by"`
+	Began      time.Time          `json:"began"`
+	Ended      time.Time          `json:"ended,omitzero" doc:"absent while it is under way"`
+	Says       string             `json:"says,omitempty" doc:"how far it is"`
+	Error      string             `json:"error,omitempty"`
+	Report     *BackendReport     `json:"report,omitempty" doc:"of promote and rejoin"`
+	Comparison *BackendComparison `json:"comparison,omitempty" doc:"of verify"`
+	Doctor     *BackendDoctor     `json:"doctor,omitempty" doc:"of doctor"`
+}
+
+// BackendReport is what promote and rejoin have done, or would do.
+type BackendReport struct {
+	DryRun       bool               `json:"dry_run,omitempty"`
+	Steps        []BackendStep      `json:"steps"`
+	Proof        []string           `json:"proof,omitempty" doc:"what was seen afterwards"`
+	Verification *BackendComparison `json:"verification,omitempty"`
+	Next         []string           `json:"next,omitempty" doc:"what is left for somebody to do"`
+}
+
+// BackendStep is one thing of it.
+type BackendStep struct {
+	At         topology.Key `json:"at,omitzero" doc:"absent: the proxy, or both members"`
+	Does       string       `json:"does"`
+	Statements []string     `json:"statements,omitempty"`
+	Done       bool         `json:"done"`
+	Took       string       `json:"took,omitempty"`
+}
+
+// BackendDoctor is what is wrong with the pair.
+type BackendDoctor struct {
+	Mended     []BackendComplaint `json:"mended,omitempty"`
+	Complaints []BackendComplaint `json:"complaints"`
+}
+
+// BackendComplaint is one thing that makes a pair fail.
+type BackendComplaint struct {
+	At         topology.Key `json:"at,omitzero" doc:"absent: the pair as a whole"`
+	Code       string       `json:"code"`
+	Says       string       `json:"says" doc:"what is wrong, and what comes of it"`
+	Statements []string     `json:"statements,omitempty" doc:"that mend it while the server runs"`
+	Config     []string     `json:"config,omitempty" doc:"what its my.cnf must say, so that it stays so"`
+	Do         string       `json:"do,omitempty" doc:"where no statement does it"`
+	Safe       bool         `json:"safe" doc:"the statements do no harm whatever goes on"`
+	Drain      bool         `json:"drain,omitempty" doc:"what was received must be applied before"`
+}
+
+// BackendPromoteRequest moves the service.
+type BackendPromoteRequest struct {
+	To           topology.Key `json:"to" doc:"the member that is to serve"`
+	By           string       `json:"by" doc:"who wants it"`
+	DryRun       bool         `json:"dry_run,omitempty" doc:"say what would be done, and do nothing"`
+	DrainTimeout string       `json:"drain_timeout,omitempty" doc:"how long what was received may take to be applied; 1m"`
+	Force        bool         `json:"force,omitempty" doc:"the other member is dead, although something says that it may live"`
+	AllowLoss    bool         `json:"allow_loss,omitempty" doc:"give up what was received and can't be applied"`
+}
+
+func (r BackendPromoteRequest) signature() string { return r.By }
+
+// BackendRejoinRequest brings a member back. It replicates with the account that it has.
+type BackendRejoinRequest struct {
+	Member       topology.Key `json:"member"`
+	By           string       `json:"by" doc:"who wants it"`
+	DryRun       bool         `json:"dry_run,omitempty" doc:"say what would be done, and do nothing"`
+	DrainTimeout string       `json:"drain_timeout,omitempty" doc:"how long it may take to catch up; 10m"`
+	Mutual       bool         `json:"mutual,omitempty" doc:"the active replicates from it, too"`
+	Seed         bool         `json:"seed,omitempty" doc:"copy the records instead of replaying binary logs"`
+}
+
+func (r BackendRejoinRequest) signature() string { return r.By }
+
+// BackendVerifyRequest compares the members.
+type BackendVerifyRequest struct {
+	By     string `json:"by" doc:"who wants it"`
+	Repair bool   `json:"repair,omitempty" doc:"merge what differs"`
+}
+
+func (r BackendVerifyRequest) signature() string { return r.By }
+
+// BackendDoctorRequest examines them.
+type BackendDoctorRequest struct {
+	By  string `json:"by" doc:"who wants it"`
+	Fix bool   `json:"fix,omitempty" doc:"run the statements that are safe whatever goes on"`
+}
+
+func (r BackendDoctorRequest) signature() string { return r.By }
+
+func (a *API) backend(r *http.Request) (Backend, error) { return a.daemon.Backend(r.Context()), nil }
+
+func (a *API) backendProofs(r *http.Request) ([]BackendProof, error) {
+	return a.daemon.BackendProofs(r.Context())
+}
+
+func (a *API) backendWork(*http.Request) (BackendWork, error) {
+	w := a.daemon.BackendWork()
+	if w == nil {
+		return BackendWork{}, refuse(http.StatusNotFound, "nobody has asked this daemon to work on its backend since it was started")
+	}
+	return *w, nil
+}
+
+func (a *API) backendPromote(r *http.Request, in BackendPromoteRequest) (BackendWork, error) {
+	within, err := drain(in.DrainTimeout, time.Minute)
+	if err == nil {
+		err = asked("to", in.To, in.By)
+	}
+	if err != nil {
+		return BackendWork{}, err
+	}
+	return a.daemon.BackendPromote(r.Context(), in, within)
+}
+
+func (a *API) backendRejoin(r *http.Request, in BackendRejoinRequest) (BackendWork, error) {
+	within, err := drain(in.DrainTimeout, 10*time.Minute)
+	if err == nil {
+		err = asked("member", in.Member, in.By)
+	}
+	if err != nil {
+		return BackendWork{}, err
+	}
+	return a.daemon.BackendRejoin(r.Context(), in, within)
+}
+
+// asked wants a member, and who asks.
+func asked(field string, member topology.Key, by string) error {
+	if member.IsZero() {
+		return refuse(http.StatusBadRequest, `field %q is missing; send a member of backend.members, as "host:port"`, field)
+	}
+	return said("by", by)
+}
+
+func drain(text string, otherwise time.Duration) (time.Duration, error) {
+	if text == "" {
+		return otherwise, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 || d > time.Hour {
+		return 0, refuse(http.StatusBadRequest, `field "drain_timeout": %q is no duration up to an hour; write 30s or 10m`, clip(text))
+	}
+	return d, nil
+}
+
+func (a *API) backendVerify(r *http.Request, in BackendVerifyRequest) (BackendWork, error) {
+	if err := said("by", in.By); err != nil {
+		return BackendWork{}, err
+	}
+	return a.daemon.BackendVerify(r.Context(), in.Repair, in.By)
+}
+
+func (a *API) backendDoctor(r *http.Request, in BackendDoctorRequest) (BackendWork, error) {
+	if err := said("by", in.By); err != nil {
+		return BackendWork{}, err
+	}
+	return a.daemon.BackendDoctor(r.Context(), in.Fix, in.By)
+}

@@ -39,6 +39,7 @@ type fake struct {
 	status   Status
 	changes  []string
 	fails    error // of every change
+	worked   *BackendWork
 }
 
 func newFake(drawing string) *fake {
@@ -81,9 +82,46 @@ func (f *fake) Alias(cluster string) string         { return f.aliases[cluster] 
 func (f *fake) Decide(cluster string) plan.Decision { return plan.Next(f.situation(cluster)) }
 func (f *fake) RecoveriesOff() string               { return f.off }
 func (f *fake) Status() Status                      { return f.status }
-func (f *fake) Backend() Backend {
+func (f *fake) StepDown(_ context.Context, by, reason string) error {
+	if !f.status.Leading {
+		return fmt.Errorf("%w: d2 leads", ErrConflict)
+	}
+	return f.did("step down %s %s", by, reason)
+}
+func (f *fake) work(what, by string, w BackendWork) (BackendWork, error) {
+	w.What, w.By, w.Began = what, by, topology.DrawnAt
+	err := f.did("%s %s", what, by)
+	if err == nil {
+		f.worked = &w
+	}
+	return w, err
+}
+func (f *fake) BackendProofs(context.Context) ([]BackendProof, error) {
+	return []BackendProof{{At: topology.DrawnAt, By: "d1", Why: "the backend was switched", Comparison: *compared()}}, f.fails
+}
+func compared() *BackendComparison {
+	held := &BackendHeld{Version: 5, Writer: "d1"}
+	return &BackendComparison{Equal: true, Records: 7, Kinds: []BackendKind{{Kind: "tag", Records: []int64{7, 6}, Differ: 1}},
+		Merged: []BackendDifference{{Kind: "tag", Key: "db1:3306 dc", Held: []*BackendHeld{held, nil}}}}
+}
+func (f *fake) BackendWork() *BackendWork { return f.worked }
+func (f *fake) BackendPromote(_ context.Context, r BackendPromoteRequest, within time.Duration) (BackendWork, error) {
+	return f.work(fmt.Sprintf("promote %v within %v", r.To, within), r.By, BackendWork{Ended: topology.DrawnAt, Report: &BackendReport{
+		Steps: []BackendStep{{At: r.To, Does: "take writes", Statements: []string{"SET GLOBAL read_only = 0"}, Done: true}}, Proof: []string{"it takes writes"}, Verification: compared()}})
+}
+func (f *fake) BackendRejoin(_ context.Context, r BackendRejoinRequest, within time.Duration) (BackendWork, error) {
+	return f.work(fmt.Sprintf("rejoin %v within %v", r.Member, within), r.By, BackendWork{Says: "1000 transactions to apply"})
+}
+func (f *fake) BackendVerify(_ context.Context, repair bool, by string) (BackendWork, error) {
+	return f.work(fmt.Sprintf("verify repair=%v", repair), by, BackendWork{Comparison: compared()})
+}
+func (f *fake) BackendDoctor(_ context.Context, fix bool, by string) (BackendWork, error) {
+	return f.work(fmt.Sprintf("doctor fix=%v", fix), by, BackendWork{Doctor: &BackendDoctor{Complaints: []BackendComplaint{{Code: "format", Says: "it is ROW"}}}})
+}
+func (f *fake) Backend(context.Context) Backend {
 	k := topology.Key{Host: "10.0.0.1", Port: 3306}
-	return Backend{Kind: "mysql", Face: "a", Serves: k, Why: "it serves", Members: []BackendMember{{Key: k, Up: true, Face: "a", Format: "STATEMENT", Term: 1}}}
+	return Backend{Kind: "mysql", Face: "a", Serves: k, Why: "it serves", Members: []BackendMember{{Key: k, Up: true, Face: "a", Format: "STATEMENT", Term: 1}},
+		Proxy: []BackendProxy{{Key: k, Name: "a", Up: true, State: "UP", Sessions: 3}}, Proof: &BackendProof{At: topology.DrawnAt, By: "d1", Comparison: *compared()}}
 }
 func (f *fake) WhatIf(cluster string, dead topology.Key) plan.Previewed {
 	return plan.IfDies(f.situation(cluster), dead)

@@ -187,6 +187,9 @@ func (s *schemas) bare(t reflect.Type) object {
 	case reflect.Float32, reflect.Float64:
 		return object{"type": "number"}
 	case reflect.Slice, reflect.Array:
+		if t.Elem().Kind() == reflect.Pointer {
+			return object{"type": "array", "items": object{"anyOf": []object{s.of(t.Elem()), {"type": "null"}}}}
+		}
 		return object{"type": "array", "items": s.of(t.Elem())}
 	case reflect.Map:
 		return object{"type": "object", "additionalProperties": s.of(t.Elem())}

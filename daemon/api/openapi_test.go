@@ -108,7 +108,12 @@ func TestRealAnswersAreAsDocumented(t *testing.T) {
 		`PUT /api/v1/instances/db2/tags/dc {"value":"west"}`, `DELETE /api/v1/instances/db2/tags/dc`, `PUT /api/v1/instances/db2/promotion-rule {"rule":"prefer"}`,
 		"GET /api/v1/findings", "GET /api/v1/episodes", "GET /api/v1/episodes/db1-3306-2", "GET /api/v1/episodes/none",
 		`POST /api/v1/episodes/db1-3306-2/acknowledgement {"by":"a","comment":"b"}`, "GET /api/v1/recoveries", `PUT /api/v1/recoveries {"on":false,"by":"a","reason":"b"}`,
-		`PUT /api/v1/recoveries {"on":1}`, "GET /api/v1/snapshot", "GET /api/v1/snapshot?format=drawing", "GET /api/v1/backend", "GET /api/v1/status", "GET /health/live", "GET /health/ready",
+		`PUT /api/v1/recoveries {"on":1}`, "GET /api/v1/snapshot", "GET /api/v1/snapshot?format=drawing", "GET /api/v1/backend", "GET /api/v1/backend/proofs", "GET /api/v1/backend/work",
+		`POST /api/v1/backend/promote {"to":"10.0.0.1:3306","by":"a"}`, `POST /api/v1/backend/promote {"by":"a"}`, `POST /api/v1/backend/promote {"to":"10.0.0.1:3306","by":"a","drain_timeout":"soon"}`,
+		`POST /api/v1/backend/rejoin {"member":"10.0.0.1:3306","by":"a","drain_timeout":"30s"}`, `POST /api/v1/backend/rejoin {"member":":3306:","by":"a"}`,
+		`POST /api/v1/backend/verify {"by":"a","repair":true}`, `POST /api/v1/backend/verify {}`, `POST /api/v1/backend/doctor {"by":"a","fix":true}`, `POST /api/v1/backend/doctor {"by":1}`,
+		`POST /api/v1/step-down {"by":"a","reason":"b"}`, `POST /api/v1/step-down {"by":"a"}`,
+		"GET /api/v1/status", "GET /health/live", "GET /health/ready",
 		"GET /health/leader", "GET /metrics", "GET /api/v1/openapi.json",
 	}
 	asked := map[string]bool{}
@@ -212,6 +217,15 @@ func (v validator) check(at string, schema, value any) []string {
 	}
 	if ref, ok := s["$ref"].(string); ok {
 		return v.check(at, v.schemas[strings.TrimPrefix(ref, "#/components/schemas/")], value)
+	}
+	if choices, ok := s["anyOf"].([]any); ok {
+		var wrong []string
+		for _, c := range choices {
+			if wrong = v.check(at, c, value); len(wrong) == 0 {
+				break
+			}
+		}
+		return wrong
 	}
 	var types []any
 	switch t := s["type"].(type) {

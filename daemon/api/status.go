@@ -13,6 +13,7 @@ func (a *API) statusRoutes() []route {
 		open(get("/health/ready", "isReady", "200 when the daemon has its backend and has looked at the fleet; else 503, with the reason", a.ready, 503)),
 		open(get("/health/leader", "isLeader", "200 on the daemon that leads, 503 on every other", a.leader, 503)),
 	}
+	out = append(out, change(http.MethodPost, "/api/v1/step-down", "stepDown", "Have this daemon, which leads, leave the lead to another", a.stepDown, 409, 503))
 	if a.options.Metrics != nil {
 		metrics := get("/metrics", "getMetrics", "The metrics, as Prometheus reads them", func(*http.Request) (Text, error) { return "", nil })
 		metrics.raw = a.options.Metrics
@@ -44,6 +45,21 @@ type Health struct {
 }
 
 func (a *API) status(*http.Request) (Status, error) { return a.daemon.Status(), nil }
+
+// StepDownRequest is by whom, and why.
+type StepDownRequest struct {
+	By     string `json:"by" doc:"who"`
+	Reason string `json:"reason" doc:"why"`
+}
+
+func (r StepDownRequest) signature() string { return r.By }
+
+func (a *API) stepDown(r *http.Request, in StepDownRequest) (Nothing, error) {
+	if err := said("by", in.By, "reason", in.Reason); err != nil {
+		return Nothing{}, err
+	}
+	return Nothing{}, a.daemon.StepDown(r.Context(), in.By, in.Reason)
+}
 
 func (a *API) live(*http.Request) (Health, error) {
 	return Health{a.daemon.Status().Daemon, "live"}, nil

@@ -25,6 +25,23 @@ type Standing struct {
 	Excused []string `json:"excused,omitempty"`
 }
 
+// Ruler is the leader whose backend all daemons are to use. After a split several lead, each on a backend of its own: then it is the one of the highest
+// term, or of the highest ID among those, so that all say the same. Zero when nobody leads.
+func Ruler(self Standing, peers []Peer) (ruler Standing) {
+	all := []Standing{self}
+	for _, p := range peers {
+		if p.Answered {
+			all = append(all, p.Standing)
+		}
+	}
+	for _, s := range all {
+		if s.Leading && (!ruler.Leading || cmp.Or(cmp.Compare(s.Term, ruler.Term), cmp.Compare(s.ID, ruler.ID)) > 0) {
+			ruler = s
+		}
+	}
+	return ruler
+}
+
 // Peer is another daemon of the configuration, and its word, given just now.
 type Peer struct {
 	Name     string // by which the configuration knows it

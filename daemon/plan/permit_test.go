@@ -249,3 +249,29 @@ func numbers(n int) []int {
 	}
 	return out
 }
+
+func TestRuler(t *testing.T) {
+	leads := func(id string, term int64) Standing {
+		return Standing{ID: id, Leading: true, Term: term, Face: "of " + id}
+	}
+	heard := func(s Standing) Peer { return Peer{Answered: true, Standing: s} }
+	for _, c := range []struct {
+		name  string
+		self  Standing
+		peers []Peer
+		want  string
+	}{
+		{"nobody leads", Standing{ID: "a"}, []Peer{heard(Standing{ID: "b"})}, ""},
+		{"I do", leads("a", 3), []Peer{heard(Standing{ID: "b", Term: 3})}, "a"},
+		{"another does", Standing{ID: "a"}, []Peer{heard(leads("b", 3))}, "b"},
+		{"two lead, and I am of before", leads("z", 2), []Peer{heard(leads("b", 3))}, "b"},
+		{"two lead, and the other is of before", leads("a", 4), []Peer{heard(leads("b", 3))}, "a"},
+		{"a tie", leads("a", 3), []Peer{heard(leads("b", 3))}, "b"},
+		{"the same tie, seen from a third", Standing{ID: "c"}, []Peer{heard(leads("b", 3)), heard(leads("a", 3))}, "b"},
+		{"who is silent doesn't rule", leads("a", 3), []Peer{{Standing: leads("b", 9)}}, "a"},
+	} {
+		if got := Ruler(c.self, c.peers); got.ID != c.want {
+			t.Errorf("%s: %q rules; want %q", c.name, got.ID, c.want)
+		}
+	}
+}

@@ -61,6 +61,7 @@ func TestActiveAndPrimaryDieTogether(t *testing.T) {
 	})
 }
 
+var startReceiver = map[topology.Flavor]string{lab.MariaDB: "START SLAVE IO_THREAD", lab.MySQL: "START REPLICA IO_THREAD"}
 var stopReceiver = map[topology.Flavor]string{lab.MariaDB: "STOP SLAVE IO_THREAD", lab.MySQL: "STOP REPLICA IO_THREAD"}
 
 // The daemon that leads dies. Another leads, and there is never more than one.

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -72,12 +73,13 @@ func deploy(t *testing.T, l *lab.Lab, flavor topology.Flavor, daemons int) *depl
 	d := &deployment{T: t, ctx: ctx, lab: l}
 	a, b, err := l.Pair(ctx, flavor)
 	d.must(err)
+	d.must(os.WriteFile(d.password(), []byte("admin-secret\n"), 0o600))
 	d.members = []*lab.Server{a, b}
 	for _, m := range d.members { // the operator
 		d.must(m.Exec(d.ctx, "SET SESSION sql_log_bin = 0", "CREATE USER 'admin'@'%' IDENTIFIED BY 'admin-secret'", "GRANT ALL ON *.* TO 'admin'@'%'", "SET SESSION sql_log_bin = 1"))
 	}
 	d.primary, d.replicas = l.TestCluster(t, lab.Spec{Flavor: flavor, Semisync: true}, 2)
-	d.daemons, d.proxies, err = l.StartDaemons(ctx, daemons, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{d.primary.Key}, Config: config}, a, b)
+	d.daemons, d.proxies, err = l.StartDaemons(ctx, daemons, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{d.primary.Key}, Config: config, Caretaker: "admin"}, a, b)
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, o := range d.daemons {
@@ -92,6 +94,9 @@ func deploy(t *testing.T, l *lab.Lab, flavor topology.Flavor, daemons int) *depl
 	}
 	return d
 }
+
+// password is the file with that of the operator.
+func (d *deployment) password() string { return filepath.Join(d.lab.Dir(), "admin") }
 
 func (d *deployment) must(err error) {
 	d.Helper()

@@ -2,9 +2,7 @@ package chaos
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -116,9 +114,7 @@ func (d *deployment) same() {
 
 // orchestrator is a command about the backend, as an operator gives it.
 func (d *deployment) orchestrator(args ...string) *exec.Cmd {
-	password := filepath.Join(d.lab.Dir(), "admin")
-	d.must(os.WriteFile(password, []byte("admin-secret\n"), 0o600))
-	return exec.CommandContext(d.ctx, binary, append(append([]string{"backend"}, args...), "--config", d.daemons[0].ConfigFile, "--user", "admin", "--password-file", password)...)
+	return exec.CommandContext(d.ctx, binary, append(append([]string{"backend"}, args...), "--config", d.daemons[0].ConfigFile, "--user", "admin", "--password-file", d.password())...)
 }
 
 // The operator moves the service from one member to the other, and back, while everything works.

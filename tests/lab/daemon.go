@@ -25,6 +25,8 @@ type DaemonSpec struct {
 	Config string
 	// Backend is TOML in the place of "[backend] path", for daemons that share one; see StartDaemons.
 	Backend string
+	// Caretaker does at the members what the API asks for; its password is in the lab's file of that name.
+	Caretaker string
 	// CrashAt kills the daemon's first life at this point of a recovery, see BuildToCrash; 0 is never.
 	CrashAt int
 }

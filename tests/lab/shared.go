@@ -33,6 +33,10 @@ func (l *Lab) StartDaemons(ctx context.Context, n int, spec DaemonSpec, members 
 			return nil, nil, err
 		}
 	}
+	caretaker := ""
+	if spec.Caretaker != "" {
+		caretaker = fmt.Sprintf("caretaker_user = %q\ncaretaker_password_file = %q\n", spec.Caretaker, filepath.Join(l.dir, spec.Caretaker))
+	}
 	for i, d := range daemons {
 		var others []string
 		for j, o := range daemons {
@@ -47,14 +51,14 @@ address = %q
 members = [%s]
 user = %q
 password_file = %q
-[peers]
+%s[peers]
 daemons = [%s]
 secret_file = %q
 [haproxy]
 agent = "%s:3001"
 socket = %q
 database = %q
-http = %q`, proxies[i].Database, strings.Join(keys, ", "), BackendUser, filepath.Join(l.dir, "backend"), strings.Join(others, ", "), filepath.Join(l.dir, "peers"),
+http = %q`, proxies[i].Database, strings.Join(keys, ", "), BackendUser, filepath.Join(l.dir, "backend"), caretaker, strings.Join(others, ", "), filepath.Join(l.dir, "peers"),
 			d.host, proxies[i].Socket, proxies[i].Database, proxies[i].HTTP)
 		if err := d.configure(spec); err != nil {
 			return nil, nil, err

@@ -188,3 +188,44 @@ func (c *Client) Backend(ctx context.Context) (out api.Backend, err error) {
 	err = c.read(ctx, path("backend"), &out)
 	return out, err
 }
+
+// Proofs lists the comparisons of the backend's members that found something.
+func (c *Client) Proofs(ctx context.Context) (out []api.BackendProof, err error) {
+	err = c.read(ctx, path("backend", "proofs"), &out)
+	return out, err
+}
+
+// StepDown has the leader leave the lead to another daemon.
+func (c *Client) StepDown(ctx context.Context, by, reason string) error {
+	return c.once(ctx, path("step-down"), api.StepDownRequest{By: by, Reason: reason}, nil)
+}
+
+// Promote makes a member of the backend the one that serves. Like the three that follow it may return before the work has ended: see Work.
+func (c *Client) Promote(ctx context.Context, r api.BackendPromoteRequest) (out api.BackendWork, err error) {
+	err = c.once(ctx, path("backend", "promote"), r, &out)
+	return out, err
+}
+
+// Rejoin makes a member that comes back follow the active one.
+func (c *Client) Rejoin(ctx context.Context, r api.BackendRejoinRequest) (out api.BackendWork, err error) {
+	err = c.once(ctx, path("backend", "rejoin"), r, &out)
+	return out, err
+}
+
+// Verify compares what the members hold.
+func (c *Client) Verify(ctx context.Context, r api.BackendVerifyRequest) (out api.BackendWork, err error) {
+	err = c.once(ctx, path("backend", "verify"), r, &out)
+	return out, err
+}
+
+// Doctor finds what makes the pair fail.
+func (c *Client) Doctor(ctx context.Context, r api.BackendDoctorRequest) (out api.BackendWork, err error) {
+	err = c.once(ctx, path("backend", "doctor"), r, &out)
+	return out, err
+}
+
+// Work returns what the daemon that took the last change is making the backend do, or did last.
+func (c *Client) Work(ctx context.Context) (out api.BackendWork, err error) {
+	err = c.one(ctx, c.order()[0], http.MethodGet, path("backend", "work"), nil, &out)
+	return out, err
+}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -270,6 +271,31 @@ func (c *Client) each(ctx context.Context, endpoints []string, method, path stri
 		if ctx.Err() != nil {
 			break
 		}
+	}
+	return f.sum()
+}
+
+// once sends a change to the leader, or where none is found, to the first daemon that takes it: it is not sent again when it may have been taken.
+func (c *Client) once(ctx context.Context, path string, in, out any) error {
+	order := c.order()
+	if leader, _, err := c.Leader(ctx); err == nil {
+		order = []string{leader}
+	}
+	body, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("encode the request: %w", err)
+	}
+	var f failures
+	for _, e := range order {
+		err := c.one(ctx, e, http.MethodPost, path, body, out)
+		if err == nil {
+			c.remember(e)
+			return nil
+		}
+		if o := new(net.OpError); !errors.As(err, &o) || o.Op != "dial" {
+			return err
+		}
+		f.add(err)
 	}
 	return f.sum()
 }

@@ -1,0 +1,143 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+)
+
+// mostShown bounds what a person is shown of differences; JSON has all.
+const mostShown = 20
+
+// String is for people.
+func (v BackendComparison) String() string {
+	var b strings.Builder
+	if len(v.Arrived) > 0 {
+		fmt.Fprintf(&b, "%d records were on their way, and have arrived:\n%s", len(v.Arrived), differences(v.Arrived))
+	}
+	if len(v.Merged) > 0 {
+		fmt.Fprintf(&b, "%d records differed, and were merged:\n%s", len(v.Merged), differences(v.Merged))
+	}
+	if v.Equal {
+		fmt.Fprintf(&b, "Both members hold the same %d records, of %d kinds.\n", v.Records, len(v.Kinds))
+	} else {
+		fmt.Fprintf(&b, "%d of %d records differ:\n%s", len(v.Differences), v.Records, differences(v.Differences))
+	}
+	if v.Note != "" {
+		fmt.Fprintf(&b, "%s.\n", v.Note)
+	}
+	return b.String()
+}
+
+// differences has a line for each, as the one member and the other held it.
+func differences(all []BackendDifference) string {
+	var b strings.Builder
+	for i, d := range all {
+		if i == mostShown {
+			fmt.Fprintf(&b, "  … and %d more (--output json shows all)\n", len(all)-i)
+			break
+		}
+		conflict := ""
+		if d.Conflict {
+			conflict = ", in two contents: something other than orchestrator wrote it"
+		}
+		fmt.Fprintf(&b, "  %s %s: %v | %v%s\n", d.Kind, d.Key, d.Held[0], d.Held[1], conflict)
+	}
+	return b.String()
+}
+
+// String is for people.
+func (d BackendDoctor) String() string {
+	var b strings.Builder
+	tell := func(c BackendComplaint) {
+		where := "the pair"
+		if !c.At.IsZero() {
+			where = c.At.String()
+		}
+		fmt.Fprintf(&b, "%s: %s: %s\n", where, c.Code, c.Says)
+	}
+	if len(d.Mended) > 0 {
+		b.WriteString("Mended:\n")
+		for _, c := range d.Mended {
+			fmt.Fprintf(&b, "  %v: %s: %s\n", c.At, c.Code, strings.Join(c.Statements, "; "))
+			for _, line := range c.Config {
+				fmt.Fprintf(&b, "      my.cnf: %s\n", line)
+			}
+		}
+		b.WriteByte('\n')
+	}
+	for _, c := range d.Complaints {
+		tell(c)
+		for _, s := range c.Statements {
+			safe := ""
+			if c.Safe {
+				safe = "   (--fix)"
+			}
+			fmt.Fprintf(&b, "    %s;%s\n", s, safe)
+		}
+		for _, line := range c.Config {
+			fmt.Fprintf(&b, "    my.cnf: %s\n", line)
+		}
+		if c.Do != "" {
+			fmt.Fprintf(&b, "    %s\n", c.Do)
+		}
+	}
+	if len(d.Complaints) == 0 {
+		b.WriteString("Nothing is wrong with the pair.\n")
+	}
+	return b.String()
+}
+
+// String is for people.
+func (r BackendReport) String() string {
+	var b strings.Builder
+	if r.DryRun {
+		b.WriteString("Would do:\n")
+	}
+	for i, s := range r.Steps {
+		mark := "not done"
+		switch {
+		case r.DryRun:
+			mark = ""
+		case s.Done:
+			mark = "done in " + s.Took
+		}
+		fmt.Fprintf(&b, "%2d. %v", i+1, s)
+		if mark != "" {
+			fmt.Fprintf(&b, " (%s)", mark)
+		}
+		b.WriteByte('\n')
+		for _, q := range s.Statements {
+			fmt.Fprintf(&b, "      %s;\n", q)
+		}
+	}
+	if r.DryRun && len(r.Steps) == 0 {
+		b.WriteString("  nothing: it is so already\n")
+	}
+	for _, p := range r.Proof {
+		fmt.Fprintf(&b, "Seen: %s\n", p)
+	}
+	if r.Verification != nil {
+		b.WriteString(r.Verification.String())
+	}
+	for _, n := range r.Next {
+		fmt.Fprintf(&b, "Next: %s\n", n)
+	}
+	return b.String()
+}
+
+func (s BackendStep) String() string {
+	if s.At.IsZero() {
+		return s.Does
+	}
+	return s.At.String() + ": " + s.Does
+}
+
+func (h *BackendHeld) String() string {
+	switch {
+	case h == nil:
+		return "not there"
+	case h.Deleted:
+		return fmt.Sprintf("deleted in version %d by %s", h.Version, h.Writer)
+	}
+	return fmt.Sprintf("version %d by %s", h.Version, h.Writer)
+}

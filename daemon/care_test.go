@@ -1,0 +1,141 @@
+package daemon
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"orchestrator/backend/pair"
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/topology"
+)
+
+// What the pair tells and what the API has are the same JSON: nothing is left out, and nothing is made up.
+func TestThePairIsToldWhole(t *testing.T) {
+	v := pair.Verification{}
+	fill(reflect.ValueOf(&v).Elem())
+	r := pair.Report{}
+	fill(reflect.ValueOf(&r).Elem())
+	c := pair.Complaint{}
+	fill(reflect.ValueOf(&c).Elem())
+	same(t, v, Compared(v))
+	same(t, r, Reported(r))
+	same(t, []pair.Complaint{c}, Examined(nil, []pair.Complaint{c}).Complaints)
+	for _, w := range []api.BackendWork{{}, {Report: &api.BackendReport{}}} {
+		if text, err := json.Marshal(w); err != nil || !json.Valid(text) {
+			t.Errorf("%+v: %v", w, err)
+		}
+	}
+}
+
+func same(t *testing.T, told, answered any) {
+	t.Helper()
+	a, err := json.Marshal(told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(answered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var x, y any
+	_, _ = json.Unmarshal(a, &x), json.Unmarshal(b, &y)
+	if !reflect.DeepEqual(x, y) {
+		t.Errorf("%T tells\n%s\nand %T has\n%s", told, a, answered, b)
+	}
+}
+
+// fill puts something into every field.
+func fill(v reflect.Value) {
+	if v.CanSet() && v.Type() == reflect.TypeFor[topology.Key]() {
+		v.Set(reflect.ValueOf(topology.Key{Host: "b1", Port: 3306}))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				fill(v.Field(i))
+			}
+		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem())
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(v.Index(i))
+		}
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	}
+}
+
+func TestWhenTheMembersAreCompared(t *testing.T) {
+	now := time.Now()
+	split := occasion{"a split has healed", true}
+	for _, c := range []struct {
+		name   string
+		proofs proofs
+		every  time.Duration
+		want   string
+	}{
+		{"never", proofs{}, 0, ""},
+		{"never, whatever happened", proofs{owed: split}, 0, ""},
+		{"first", proofs{}, time.Minute, "each 1m0s"},
+		{"not yet", proofs{last: now.Add(-50 * time.Second)}, time.Minute, ""},
+		{"again", proofs{last: now.Add(-70 * time.Second)}, time.Minute, "each 1m0s"},
+		{"after a split", proofs{last: now, owed: split}, time.Minute, "a split has healed"},
+		{"what is on its way first", proofs{last: now, owed: split, ready: now.Add(time.Second)}, time.Minute, ""},
+	} {
+		if got := c.proofs.due(now, c.every); got.why != c.want {
+			t.Errorf("%s: %q; want %q", c.name, got.why, c.want)
+		}
+	}
+	c := care{wake: make(chan struct{}, 1)}
+	c.owe(split)
+	c.owe(occasion{why: "the backend was switched"}) // doesn't make it forget the other
+	if got := c.due(time.Now(), time.Minute); got != split {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestAStaleBackendIsAllThatIsLeftAfterAWhile(t *testing.T) {
+	var s staleness
+	at := time.Now()
+	step := func(after time.Duration, why string, want bool) {
+		t.Helper()
+		at = at.Add(after)
+		if got := s.passes(why, at); got != want {
+			t.Errorf("passes: %v; want %v", got, want)
+		}
+	}
+	step(0, "", true)
+	step(time.Second, "it is stale", false)
+	step(50*time.Second, "it is stale", false)
+	step(time.Second, "", true) // a better one
+	step(time.Second, "it is stale", false)
+	step(59*time.Second, "it is stale", false)
+	step(time.Second, "it is stale", true)
+	step(time.Hour, "it is stale", false) // that was another time
+}
+
+func TestWalked(t *testing.T) {
+	r := &api.BackendReport{Steps: []api.BackendStep{{Does: "stop", Done: true}, {Does: "start"}}}
+	for _, c := range []struct {
+		report *api.BackendReport
+		want   string
+	}{{nil, ""}, {&api.BackendReport{}, "nothing was changed"}, {r, "done before that: stop;"}} {
+		if got := walked(c.report); !strings.Contains(got, c.want) || c.report == nil && got != "" {
+			t.Errorf("%q; want %q", got, c.want)
+		}
+	}
+}
