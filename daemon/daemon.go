@@ -153,7 +153,6 @@ func (d *Daemon) wire(c Config) error {
 	if err := d.restore(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
-	d.lead = lead.New(d.store.Lease("leader"), term)
 	acts := recovery.Options{Fleet: d.fleet, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
 		Policy: d.Policy, Off: d.book.RecoveriesOff, Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
 		Logger: log, Registerer: registry}
@@ -162,10 +161,12 @@ func (d *Daemon) wire(c Config) error {
 			return err
 		}
 		d.shared.register(registry)
+		term.Gone = d.shared.peers.Gone
 		acts.Permit = recovery.NewGate(d.shared.peers.Standing, d.shared.peers.Ask, func(ctx context.Context, keys []topology.Key, term int64) recovery.Locks {
 			return d.servers.Hold(ctx, keys, term)
 		}).Permit
 	}
+	d.lead = lead.New(d.store.Lease("leader"), term)
 	d.recovery = recovery.New(acts)
 	if err := d.recovery.Load(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)

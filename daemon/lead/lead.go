@@ -33,6 +33,9 @@ type Options struct {
 	// backend went back in time and everybody was started anew. Remember is asked before a term is used, and one that it can't keep is not used.
 	Highest  int64
 	Remember func(term int64) error // nil: nothing is kept
+	// Gone says that the process of that ID is known to have ended. Its lease is taken as soon as a beat is overdue. That it is
+	// mistaken is as bad as a lease that ran out unnoticed: rare, and not what acting is made safe by. nil: nothing is known.
+	Gone func(id string) bool
 
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: no metrics
@@ -48,6 +51,7 @@ type Lease struct {
 	failed   prometheus.Counter
 	started  prometheus.Counter
 	remember func(term int64) error
+	gone     func(id string) bool
 	asked    chan chan error // for a step-down
 
 	// Of Run alone:
@@ -78,9 +82,12 @@ func New(lease backend.Lease, o Options) *Lease {
 	var unique [6]byte
 	rand.Read(unique[:]) // never fails
 	l := &Lease{lease: lease, id: o.ID + "#" + hex.EncodeToString(unique[:]), ttl: o.TTL, tick: o.Tick, logger: o.Logger,
-		highest: o.Highest, kept: o.Highest, remember: o.Remember, asked: make(chan chan error)}
+		highest: o.Highest, kept: o.Highest, remember: o.Remember, gone: o.Gone, asked: make(chan chan error)}
 	if l.remember == nil {
 		l.remember = func(int64) error { return nil }
+	}
+	if l.gone == nil {
+		l.gone = func(string) bool { return false }
 	}
 	if l.ttl <= 0 {
 		l.ttl = backend.LeaseTTL
@@ -119,11 +126,15 @@ func (l *Lease) patience() time.Duration { return l.ttl / 4 }
 func (l *Lease) Status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	holder := l.row.Holder
+	return Status{Leading: l.reign != nil && l.reign.ctx.Err() == nil, Holder: bare(l.row.Holder), Term: l.row.Term}
+}
+
+// bare is the ID without the random part.
+func bare(holder string) string {
 	if i := strings.LastIndexByte(holder, '#'); i >= 0 {
-		holder = holder[:i]
+		return holder[:i]
 	}
-	return Status{Leading: l.reign != nil && l.reign.ctx.Err() == nil, Holder: holder, Term: l.row.Term}
+	return holder
 }
 
 // Run takes part until ctx ends, then releases the lease if it holds it. Each time the lease is won it calls fn in a goroutine of its own.
@@ -202,7 +213,7 @@ func (l *Lease) turn(ctx context.Context, fn func(context.Context)) time.Duratio
 	default:
 		l.keep(ctx)
 	}
-	if wait := l.ttl - time.Since(l.since); l.reign == nil && wait > 0 {
+	if wait := l.still() - time.Since(l.since); l.reign == nil && wait > 0 {
 		return min(wait, l.tick) // to look a tick too late would add it to each failover
 	}
 	return l.tick
@@ -250,17 +261,25 @@ func (l *Lease) next(term int64) backend.Hold {
 	return backend.Hold{Holder: l.id, Term: term, Beat: l.beat}
 }
 
-// takeable says that the row, as last seen, may be replaced: it has stood still for the TTL; or nobody holds it; or we do, by a taking whose answer
-// was lost.
+// takeable says that the row, as last seen, may be replaced: it has stood still for the TTL, or since its holder has ended for longer than a beat takes;
+// or nobody holds it; or we do, by a taking whose answer was lost.
 func (l *Lease) takeable() bool {
 	if time.Now().Before(l.aside) {
 		return false // it stepped down: it is the others' turn
 	}
-	if !l.known || time.Since(l.since) >= l.ttl {
+	if !l.known || time.Since(l.since) >= l.still() {
 		return l.known
 	}
 	// A row that is older than what was seen before comes from a backend that went back in time: somebody may hold what it has forgotten.
 	return l.row.Term >= l.highest && (l.row.Holder == "" || l.row.Holder == l.id)
+}
+
+// still is for how long the row must stand still before it is taken: if its holder is known to have ended, until a beat is overdue.
+func (l *Lease) still() time.Duration {
+	if l.row.Term >= l.highest && l.gone(bare(l.row.Holder)) {
+		return min(l.tick*3/2, l.ttl)
+	}
+	return l.ttl
 }
 
 // see remembers the row. The clock of its standing still starts when the answer is here, and not when it was asked for: it may have moved

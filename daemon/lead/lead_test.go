@@ -221,6 +221,34 @@ func TestTheNextLeads(t *testing.T) {
 	}
 }
 
+// The lease of a process that is known to have ended is not waited for; that of one that is believed to have, and beats, is.
+func TestTheNextLeadsSoonWhenTheLeaderIsKnownToHaveEnded(t *testing.T) {
+	for ms := range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			r := &row{}
+			var line switchable
+			a := start(t, "a", path{r, line.now})
+			within(t, tick, a, true)
+			time.Sleep(time.Duration(ms) * 53 * time.Millisecond)
+			var known atomic.Bool
+			b := startWith(t, lead.Options{ID: "b", Gone: func(id string) bool { return id == "a" && known.Load() }}, path{r, sound})
+			time.Sleep(10 * time.Second)
+			known.Store(true) // a mistake: it beats
+			time.Sleep(10 * time.Second)
+			if b.leads.Load() {
+				t.Fatal("two lead")
+			}
+			line.Store(&fault{lost: true, err: errCut})
+			a.stop()
+			took := within(t, 2*tick+50*time.Millisecond, b, true)
+			if s := b.Status(); s.Term != 2 {
+				t.Errorf("after %v: %+v", took, s)
+			}
+			b.stop()
+		})
+	}
+}
+
 func TestDoubtEndsTheReign(t *testing.T) {
 	for name, f := range map[string]fault{
 		"the backend refuses":                {lost: true, err: errCut},

@@ -62,6 +62,8 @@ type Peers struct {
 	excused   []string            // URLs of those that may have a farewell of our former life on record
 	welcome   []string            // URLs of those that have not confirmed our return
 	last      []plan.Peer         // the answers that Run had last
+	ids       map[string]string   // of the processes, by the name of the daemon, as each answered last
+	ended     map[string]string   // and of those before them
 }
 
 // farewell is the document of a record: Name has stopped in order. URL is what it is called in the configuration of whoever keeps the record.
@@ -86,7 +88,7 @@ func Open(ctx context.Context, o Options) *Peers {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Peers{o: o, farewells: map[string]farewell{}, busy: make(chan struct{}, answering)}
+	p := &Peers{o: o, farewells: map[string]farewell{}, ids: map[string]string{}, ended: map[string]string{}, busy: make(chan struct{}, answering)}
 	p.o.Daemons = nil
 	for _, d := range o.Daemons {
 		p.o.Daemons = append(p.o.Daemons, strings.TrimRight(d, "/"))
@@ -167,6 +169,11 @@ func (p *Peers) Turn(ctx context.Context) {
 	p.mu.Lock()
 	before := p.last
 	p.last = answers
+	for _, a := range answers {
+		if before := p.ids[a.Name]; a.Answered && before != a.ID {
+			p.ids[a.Name], p.ended[a.Name] = a.ID, before
+		}
+	}
 	p.mu.Unlock()
 	for i, a := range answers {
 		if i >= len(before) && !a.Answered || i < len(before) && (a.Answered != before[i].Answered || a.Why != before[i].Why) {
@@ -185,6 +192,16 @@ func (p *Peers) Last() []plan.Peer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.last)
+}
+
+// Gone says that the process with that ID is known to have ended: it answered once, and now its address refuses connections, or another process
+// answers there. Of one that is only silent nothing is known.
+func (p *Peers) Gone(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return id != "" && slices.ContainsFunc(p.last, func(a plan.Peer) bool {
+		return a.Refused && p.ids[a.Name] == id || p.ended[a.Name] == id
+	})
 }
 
 // Ask asks every daemon of the configuration, and with a key also whether it can reach that server now. It returns within Options.Timeout.
@@ -239,7 +256,7 @@ func (p *Peers) ask(ctx context.Context, base string, about topology.Key) plan.P
 		}
 	}
 	if err != nil {
-		out.Why = p.words(ctx, err)
+		out.Why, out.Refused = p.words(ctx, err), errors.Is(err, syscall.ECONNREFUSED)
 	}
 	return out
 }

@@ -453,3 +453,25 @@ func FuzzQuestion(f *testing.F) {
 		}
 	})
 }
+
+func TestGone(t *testing.T) {
+	ns := nodes(t, 3)
+	a, b, c := ns[0], ns[1], ns[2]
+	gone := func(id string, want bool) {
+		t.Helper()
+		a.Turn(t.Context())
+		if got := a.Gone(id); got != want {
+			t.Errorf("gone: %s: %v", id, got)
+		}
+	}
+	gone("b#1", false)
+	b.stop()
+	gone("b#1", false) // its address answers something still
+	b.start()
+	gone("b#1", true) // another process is there
+	gone("b#2", false)
+	c.server.Close()
+	gone("c#1", true)
+	gone("c#2", false)
+	gone("", false)
+}

@@ -47,6 +47,7 @@ type Peer struct {
 	Name     string // by which the configuration knows it
 	Answered bool
 	Why      string // why it did not, in words
+	Refused  bool   // its machine answered, and refused the connection: it does not run
 	Standing        // what it answered; of one that is silent only the Name, where a farewell of it is on record here
 	Reaches  bool   // it can reach the server that failed, or gets an answer that proves life
 }
