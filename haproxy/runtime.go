@@ -33,6 +33,7 @@ type Server struct {
 	Check         string // what the last health check said
 	Agent         string // what the agent said last
 	Sessions      int    // open ones
+	Total         int    // that were ever sent there, since HAProxy started
 	Since         time.Duration
 }
 
@@ -203,7 +204,7 @@ func parseStat(text string) ([]Server, error) {
 		}
 		out = append(out, Server{Backend: field("pxname"), Name: field("svname"), Address: field("addr"), Status: field("status"),
 			Check: strings.TrimSpace(field("check_status") + " " + field("last_chk")), Agent: strings.TrimPrefix(field("last_agt"), "via agent : "),
-			Sessions: number("scur"), Since: time.Duration(number("lastchg")) * time.Second})
+			Sessions: number("scur"), Total: number("stot"), Since: time.Duration(number("lastchg")) * time.Second})
 	}
 	return out, nil
 }

@@ -19,11 +19,12 @@ const (
 	lookEvery  = 5 * time.Millisecond
 )
 
-// Writer is one client of a cluster: it inserts rows one after the other, at full speed, into whichever server takes writes.
+// Writer is one client of a cluster: it inserts rows one after the other, into whichever server takes writes.
 // It remembers what was acknowledged, and when.
 type Writer struct {
 	servers []*Server
 	id      int
+	rest    time.Duration
 	cancel  context.CancelFunc
 	done    chan struct{}
 
@@ -51,8 +52,13 @@ func (g Gap) Length() time.Duration { return g.To.Sub(g.From) }
 
 // Write starts a writer; it ends with Stop or ctx. Several at once need ids of their own.
 func Write(ctx context.Context, id int, servers ...*Server) *Writer {
+	return WriteEach(ctx, 0, id, servers...)
+}
+
+// WriteEach starts a writer that rests after each row, and so leaves the machine to others.
+func WriteEach(ctx context.Context, rest time.Duration, id int, servers ...*Server) *Writer {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &Writer{servers: servers, id: id, cancel: cancel, done: make(chan struct{}), wake: make(chan struct{})}
+	w := &Writer{servers: servers, id: id, rest: rest, cancel: cancel, done: make(chan struct{}), wake: make(chan struct{})}
 	go w.run(ctx)
 	return w
 }
@@ -94,6 +100,9 @@ func (w *Writer) run(ctx context.Context) {
 		close(w.wake)
 		w.wake = make(chan struct{})
 		w.mu.Unlock()
+		if w.rest > 0 && pause(ctx, w.rest) != nil {
+			return
+		}
 	}
 }
 
