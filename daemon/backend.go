@@ -144,7 +144,7 @@ func (s *shared) accept(_ context.Context, _, offered sqlstore.Face) error {
 }
 
 // known is what this daemon knows of the backend besides what it sees.
-func (s *shared) known() pair.Known {
+func (s *shared) known(ctx context.Context) pair.Known {
 	if s.journal == nil { // not open yet
 		return pair.Known{}
 	}
@@ -156,13 +156,18 @@ func (s *shared) known() pair.Known {
 		return k
 	}
 	self := s.peers.Standing()
-	ruler := plan.Ruler(self, s.peers.Last())
-	if ruler.ID == self.ID || ruler.Face == "" {
-		return k
+	members := s.watch.State().Members
+	serves := func(ruler plan.Standing) topology.Key {
+		if ruler.ID == self.ID {
+			return topology.Key{}
+		}
+		return pair.Behind(members, ruler.Face)
 	}
-	for _, m := range s.watch.State().Members {
-		if m.ID == ruler.Face {
-			k.Leader = m.Key
+	k.Leader = serves(plan.Ruler(self, s.peers.Last()))
+	if slices.ContainsFunc(members, func(m pair.Member) bool { return m.Key == k.Leader && !m.Up }) {
+		// It may be gone for the leader too, which goes elsewhere then: we are not to wait for it any longer than the leader does.
+		if ruler := plan.Ruler(self, s.peers.Ask(ctx, topology.Key{})); ruler.Leading {
+			k.Leader = serves(ruler)
 		}
 	}
 	return k

@@ -109,6 +109,24 @@ func Choose(members []Member, k Known) Choice {
 	return serve(fit[0], "it is fit, and nobody served yet")
 }
 
+// Behind is the member with a face, zero where none has it. One that is out of reach has the face that it had; one that never answered here has
+// whatever face is not the other's.
+func Behind(members []Member, face string) topology.Key {
+	var nameless []Member
+	for _, m := range members {
+		switch {
+		case m.ID == face && face != "":
+			return m.Key
+		case m.ID == "":
+			nameless = append(nameless, m)
+		}
+	}
+	if face != "" && len(nameless) == 1 {
+		return nameless[0].Key
+	}
+	return topology.Key{}
+}
+
 func find(members []Member, k topology.Key) *Member {
 	for i := range members {
 		if members[i].Key == k && !k.IsZero() {

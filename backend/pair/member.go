@@ -23,7 +23,7 @@ type Member struct {
 	Failure     topology.Failure `json:"failure,omitempty"`
 	Unreachable time.Duration    `json:"unreachable_ns,omitempty"`
 
-	ID       string           `json:"face,omitempty"` // as sqlstore identifies it
+	ID       string           `json:"face,omitempty"` // as sqlstore identifies it; of one that is not up: what it had when it was
 	Flavor   topology.Flavor  `json:"flavor,omitempty"`
 	Version  topology.Version `json:"version,omitzero"`
 	ServerID uint32           `json:"server_id,omitempty"`
@@ -101,9 +101,12 @@ func (s *site) look(ctx context.Context) (m Member) {
 		return err
 	})
 	since := s.failed(began, err != nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err != nil {
-		return Member{Key: s.key, Err: err.Error(), Failure: failure(err), Unreachable: since}
+		return Member{Key: s.key, ID: s.face, Err: err.Error(), Failure: failure(err), Unreachable: since}
 	}
+	s.face = m.ID
 	return m
 }
 

@@ -35,6 +35,7 @@ type site struct {
 
 	mu      sync.Mutex
 	failing time.Time // start of the unbroken row of failed looks; zero while it answers
+	face    string    // id, at the last look that was answered
 }
 
 // failed notes how a look went that began then, and returns for how long all have failed.

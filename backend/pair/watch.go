@@ -25,7 +25,7 @@ type State struct {
 // Watch looks at the members again and again, and keeps what it saw. Safe for concurrent use.
 type Watch struct {
 	pair   *Pair
-	known  func() Known
+	known  func(context.Context) Known
 	chosen func(topology.Key)
 	back   func(topology.Key)
 
@@ -36,7 +36,7 @@ type Watch struct {
 
 // Watch makes one; Run runs it. known is asked before each look; its Previous counts until the first choice: what was chosen before a restart.
 // chosen is told each member that is chosen instead of another, and back each that answers again; both at once, and both may be nil.
-func (p *Pair) Watch(known func() Known, chosen, back func(topology.Key)) *Watch {
+func (p *Pair) Watch(known func(context.Context) Known, chosen, back func(topology.Key)) *Watch {
 	return &Watch{pair: p, known: known, chosen: chosen, back: back, state: State{Choice: Choice{Why: "nobody has looked at the members yet"}}}
 }
 
@@ -55,7 +55,7 @@ func (w *Watch) Run(ctx context.Context) error {
 
 // Turn looks once.
 func (w *Watch) Turn(ctx context.Context) State {
-	k := w.known()
+	k := w.known(ctx)
 	w.mu.Lock()
 	if !w.serve.IsZero() {
 		k.Previous = w.serve
