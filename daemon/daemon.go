@@ -167,6 +167,9 @@ func (d *Daemon) wire(c Config) error {
 		}).Permit
 	}
 	d.lead = lead.New(d.store.Lease("leader"), term)
+	if d.shared != nil {
+		acts.Yield = recovery.NewHandover(d.shared.peers.Standing, d.shared.peers.Ask, d.lead.Yield, log).Yield
+	}
 	d.recovery = recovery.New(acts)
 	if err := d.recovery.Load(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)

@@ -160,17 +160,31 @@ func (l *Lease) Run(ctx context.Context, fn func(leading context.Context)) error
 // StepDown ends the leadership as planned: what runs under it ends first, then the lease is released, and left to others for a TTL. It returns when
 // the lease is free. It is an error to ask a daemon that does not lead, or that can't reach the lease: then it leads no more, and the others wait for the TTL.
 func (l *Lease) StepDown(ctx context.Context) error {
-	done := make(chan error, 1)
-	select {
-	case l.asked <- done:
-	case <-ctx.Done():
-		return fmt.Errorf("step down: %w", context.Cause(ctx))
+	done, err := l.ask(ctx)
+	if err != nil {
+		return err
 	}
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("step down: what runs under the leadership has not ended yet: %w", context.Cause(ctx))
+	}
+}
+
+// Yield begins what StepDown does, and does not wait for it: it is for what runs under the leadership and must end first.
+func (l *Lease) Yield(ctx context.Context) error {
+	_, err := l.ask(ctx)
+	return err
+}
+
+func (l *Lease) ask(ctx context.Context) (done chan error, err error) {
+	done = make(chan error, 1)
+	select {
+	case l.asked <- done:
+		return done, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("step down: %w", context.Cause(ctx))
 	}
 }
 

@@ -128,6 +128,41 @@ func TestStepDown(t *testing.T) {
 	})
 }
 
+// What runs under the leadership may give it away: nothing waits for the end of who asks.
+func TestYield(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &row{}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		var left atomic.Bool
+		a := lead.New(path{r, sound}, lead.Options{ID: "a", TTL: ttl, Tick: tick})
+		go func() {
+			defer close(ended)
+			_ = a.Run(ctx, func(leading context.Context) {
+				time.Sleep(10 * time.Second)
+				if err := a.Yield(leading); err != nil {
+					t.Error(err)
+				}
+				<-leading.Done()
+				left.Store(true)
+			})
+		}()
+		time.Sleep(5 * time.Second)
+		b := start(t, "b", path{r, sound})
+		time.Sleep(4 * time.Second)
+		if left.Load() || b.leads.Load() {
+			t.Error("it leaves before it is asked to")
+		}
+		time.Sleep(2*time.Second + tick)
+		if !left.Load() || !b.leads.Load() {
+			t.Errorf("a has left: %v, b leads: %v", left.Load(), b.leads.Load())
+		}
+		b.stop()
+		cancel()
+		<-ended
+	})
+}
+
 func TestStepDownWithoutABackend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var line switchable

@@ -30,9 +30,12 @@ func (r *Runner) decide(ctx context.Context, cluster string) plan.Decision {
 	r.refuse(cluster, "")
 	if promotes(d) || r.Permit != nil && asked.Stage != plan.Replaced {
 		r.lookAgain(ctx, s, asked)
-		d = plan.Next(r.situation(cluster, r.Fleet.Snapshot()))
+		s = r.situation(cluster, r.Fleet.Snapshot())
+		d = plan.Next(s)
 		if r.Permit != nil && irreversible(d) && (d.Episode == nil || d.Episode.ID != asked.ID) {
 			r.refuse(cluster, fmt.Sprintf("it was permitted for the failure of %v, and another one has come up", asked.Failed))
+		} else if r.Yield != nil && d.Episode != nil && promotes(d) {
+			r.refuse(cluster, r.Yield(ctx, s, *d.Episode))
 		}
 	}
 	return r.withhold(cluster, d)

@@ -50,6 +50,8 @@ type Options struct {
 	// Permit is asked before irreversible steps of an episode, and says why not; what it holds for them it may let go when ctx, that of the turn, ends.
 	// nil: this daemon is alone, and may. See Gate.
 	Permit func(ctx context.Context, s plan.Situation, e plan.Episode) (ok bool, why string)
+	// Yield is asked before a promotion, and says why another daemon is to lead and do it; "" when this one may. nil: there is no other. See Handover.
+	Yield func(ctx context.Context, s plan.Situation, e plan.Episode) string
 	// Tick is how often clusters are judged though nothing changed; 0 is one second.
 	Tick time.Duration
 }
