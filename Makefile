@@ -16,8 +16,9 @@ COVER := 95
 # How many random schedules a pair of each flavour must survive.
 SCHEDULES := 200
 
-# How often each scenario of make chaos is played.
+# How often each scenario of make chaos is played, and how often each edge of the network is cut.
 RUNS := 20
+EDGES := 1
 
 .PHONY: help build install-deps demo test lint bench bench-failover sweep converge chaos fuzz cover clean
 
@@ -32,7 +33,7 @@ help:
 	@echo "make bench-failover  failovers on real servers, measured (ARGS=-help shows the flags)"
 	@echo "make sweep           a daemon killed before and after every statement of a failover, on real servers"
 	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a backend pair of each flavour"
-	@echo "make chaos           whole deployments broken RUNS=$(RUNS) times each: daemons, backend pair, HAProxies, network"
+	@echo "make chaos           whole deployments broken RUNS=$(RUNS) times each: daemons, backend pair, HAProxies; each edge of the network cut EDGES=$(EDGES) times"
 	@echo "make install-deps    what all these need; they call it themselves"
 
 build:
@@ -84,7 +85,7 @@ converge: install-deps
 	ORCHESTRATOR_SCHEDULES=$(SCHEDULES) go test -v -count=1 -timeout 60m ./tests/pair
 
 chaos: install-deps
-	ORCHESTRATOR_CHAOS=$(RUNS) go test -v -count=1 -timeout 120m ./tests/chaos
+	ORCHESTRATOR_CHAOS=$(RUNS) ORCHESTRATOR_EDGES=$(EDGES) go test -v -count=1 -timeout 300m ./tests/chaos
 
 clean:
 	rm -rf bin coverage.out

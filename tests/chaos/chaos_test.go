@@ -1,5 +1,3 @@
-// Package chaos breaks whole deployments: several daemons, a backend pair behind HAProxies, a topology, all of them real, and holds them to what
-// they promise: one failover, never two; nothing that was acknowledged is lost; a leader again within seconds.
 package chaos
 
 import (
@@ -8,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 	"time"
@@ -35,6 +34,9 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
+	if len(outcomes.all) > 0 && testing.Verbose() {
+		fmt.Print("\n", table(outcomes.all), "\n")
+	}
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
@@ -57,6 +59,8 @@ type deployment struct {
 	replicas []*lab.Server
 	daemons  []*lab.Daemon
 	proxies  []*lab.HAProxy
+	server   string // about which records are declared
+	watches  int
 }
 
 const config = `
@@ -68,10 +72,8 @@ anti_flap = "0s"
 
 func deploy(t *testing.T, l *lab.Lab, flavor topology.Flavor, daemons int) *deployment {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), bound)
-	t.Cleanup(cancel)
-	d := &deployment{T: t, ctx: ctx, lab: l}
-	a, b, err := l.Pair(ctx, flavor)
+	d := (&deployment{lab: l}).with(t)
+	a, b, err := l.Pair(d.ctx, flavor)
 	d.must(err)
 	d.must(os.WriteFile(d.password(), []byte("admin-secret\n"), 0o600))
 	d.members = []*lab.Server{a, b}
@@ -79,17 +81,11 @@ func deploy(t *testing.T, l *lab.Lab, flavor topology.Flavor, daemons int) *depl
 		d.must(m.Exec(d.ctx, "SET SESSION sql_log_bin = 0", "CREATE USER 'admin'@'%' IDENTIFIED BY 'admin-secret'", "GRANT ALL ON *.* TO 'admin'@'%'", "SET SESSION sql_log_bin = 1"))
 	}
 	d.primary, d.replicas = l.TestCluster(t, lab.Spec{Flavor: flavor, Semisync: true}, 2)
-	d.daemons, d.proxies, err = l.StartDaemons(ctx, daemons, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{d.primary.Key}, Config: config, Caretaker: "admin"}, a, b)
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, o := range d.daemons {
-				t.Logf("log of the daemon at %s:\n%s", o.URL, o.Log())
-			}
-		}
-	})
+	d.server = d.replicas[0].Key.String()
+	d.daemons, d.proxies, err = l.StartDaemons(d.ctx, daemons, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{d.primary.Key}, Config: config, Caretaker: "admin"}, a, b)
 	d.must(err)
 	for _, o := range d.daemons {
-		_, err := o.AwaitServers(ctx, 3)
+		_, err := o.AwaitServers(d.ctx, 3)
 		d.must(err)
 	}
 	return d
@@ -97,6 +93,42 @@ func deploy(t *testing.T, l *lab.Lab, flavor topology.Flavor, daemons int) *depl
 
 // password is the file with that of the operator.
 func (d *deployment) password() string { return filepath.Join(d.lab.Dir(), "admin") }
+
+// declarations are the lines of a daemon's log about what our own clients write.
+var declarations = regexp.MustCompile(`(?m)^.* msg=api change=setTag .*\n`)
+
+// with is the deployment in the hands of a test, which has its own time for it.
+func (d *deployment) with(t *testing.T) *deployment {
+	o := *d
+	o.T = t
+	var cancel context.CancelFunc
+	o.ctx, cancel = context.WithTimeout(t.Context(), bound)
+	t.Cleanup(func() {
+		cancel()
+		o.explain()
+	})
+	return &o
+}
+
+// explain shows what a test that has failed needs to be understood.
+func (d *deployment) explain() {
+	if !d.Failed() {
+		return
+	}
+	for _, o := range d.lab.Daemons() {
+		d.Logf("log of the daemon at %s:\n%s", o.URL, declarations.ReplaceAllString(o.Log(), ""))
+	}
+	for _, s := range d.lab.Servers() {
+		d.Logf("log of the server at %v: %s", s.Key, s.Log())
+	}
+}
+
+// reset ends the deployment; the lab is empty again.
+func (d *deployment) reset() {
+	d.Helper()
+	d.explain()
+	d.must(d.lab.Reset())
+}
 
 func (d *deployment) must(err error) {
 	d.Helper()
