@@ -225,7 +225,7 @@ func (c *checker) timeouts(p proxy, names ...string) {
 			"server":  "sessions with a member that vanished stay forever",
 			"check":   "a check that gets no answer waits for timeout connect and inter together, and who is dead is known later",
 		}[name]
-		value := map[string]string{"connect": "1s", "client": "1h", "server": "1h", "check": "1s"}[name]
+		value := map[string]string{"connect": "1s", "client": "1h", "server": "1h", "check": "250ms"}[name]
 		c.complain(p.at, "no timeout "+name, then, "timeout "+name+" "+value)
 	}
 }
@@ -266,8 +266,44 @@ func (c *checker) pair(p proxy) {
 		})
 	}
 	agents := map[string]string{} // what asks an agent without a name, to who asks it so
+	patience, known := duration(p.value("timeout", "check"))
+	if !known {
+		patience = 0 // what is missing has been said
+	}
 	for _, s := range p.servers {
 		c.server(s, asksAgent, agents)
+		c.silence(s, asksAgent, patience)
+	}
+}
+
+// How long an agent that is dead, or hangs, may be believed. What is shipped comes to 2 s and 4 s.
+const (
+	longDead = 3 * time.Second
+	longHung = 5 * time.Second
+)
+
+// silence checks how soon the check notices that nobody answers any more.
+func (c *checker) silence(s server, asksAgent bool, patience time.Duration) {
+	if _, ok := s.set["check"]; !ok || !asksAgent {
+		return
+	}
+	fall, inter := 3, 2*time.Second // where nothing is said
+	if n, err := strconv.Atoi(s.set["fall"].value); err == nil && n > 0 && n < 1000 {
+		fall = n
+	}
+	if d, ok := duration(s.set["inter"].value); ok {
+		inter = d
+	}
+	if d, ok := duration(s.set["fastinter"].value); ok {
+		inter = d // between the first failure and the last
+	}
+	dead, hung := time.Duration(fall)*inter, time.Duration(fall)*(inter+patience)
+	switch {
+	case dead > longDead:
+		c.complain(s.at, fmt.Sprintf("an agent that is dead is believed for %v (fall, 3 where left out, times inter, 2s)", dead), "the member of its last word is served all that time, stale or not", "inter 250ms fall 8")
+	case hung > longHung:
+		c.complain(s.at, fmt.Sprintf("an agent that hangs is believed for %v (fall times inter and timeout check together)", hung), "the member of its last word is served all that time, stale or not: measured, 10 s with timeout check 1s",
+			"timeout check 250ms")
 	}
 }
 
@@ -390,10 +426,10 @@ func (p proxy) find(words ...string) (found line, ok bool) {
 	return found, ok
 }
 
-// value is the word after a keyword.
-func (p proxy) value(keyword string) string {
-	if l, ok := p.find(keyword); ok && len(l.words) > 1 {
-		return l.words[1]
+// value is the word after a keyword, which may be two words.
+func (p proxy) value(keyword ...string) string {
+	if l, ok := p.find(keyword...); ok && len(l.words) > len(keyword) {
+		return l.words[len(keyword)]
 	}
 	return ""
 }

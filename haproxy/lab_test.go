@@ -302,6 +302,37 @@ func TestADeadAgentEndsWithNobodyServed(t *testing.T) {
 	})
 }
 
+// An agent that hangs, as a stopped process does: the kernel takes the connections, and nobody answers.
+func TestAHungAgentEndsWithNobodyServed(t *testing.T) {
+	versions(t, func(w *world) {
+		w.await(w.a.address)
+		held, _ := w.session()
+		w.only(w.a.address, 500*time.Millisecond) // both checks have been there
+		w.stopAgent()
+		hung, err := net.Listen("tcp", w.at)
+		w.must(err)
+		begin := time.Now()
+		w.ends(held, 10*time.Second)
+		took := time.Since(begin)
+		if took < time.Second || took > 5500*time.Millisecond {
+			w.Errorf("a session was ended %v after the agent hung", took)
+		}
+		w.await("")
+		w.Logf("held session: %v; nobody served after %v", took, time.Since(begin))
+		w.a.die()
+		w.a.stale.Store(true)
+		w.a.start(w.T) // its last word was for a
+		w.only("", 700*time.Millisecond)
+		w.must(w.h.Kill())
+		w.must(w.h.Start(w.Context()))
+		w.only("", 700*time.Millisecond)
+		w.must(hung.Close())
+		w.fit.Store(w.b.address)
+		w.startAgent(w.a.address, w.b.address)
+		w.Logf("the agent goes on, for the other: %v", w.await(w.b.address))
+	})
+}
+
 func TestSessionsEndWhenTheAgentChangesItsMind(t *testing.T) {
 	versions(t, func(w *world) {
 		w.await(w.a.address)
