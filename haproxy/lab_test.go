@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -73,6 +74,10 @@ func (m *member) die() {
 
 type world struct {
 	*testing.T
+	version string // of the configuration
+	lab     *lab.Lab
+	kept    *http.Transport
+
 	a, b  *member
 	h     *lab.HAProxy
 	fit   atomic.Value // the address of the member that is fit, or ""
@@ -84,32 +89,45 @@ type world struct {
 // sid is where another HAProxy is, if somebody has put it there: debootstrap --include=haproxy sid DIR.
 const sid = "/var/cache/orchestrator/haproxy-sid"
 
-// versions runs a test with Debian's HAProxy, and with one from 3.1 on where there is one.
-func versions(t *testing.T, test func(*world)) {
+// everyVersion runs a test with Debian's HAProxy, and with one from 3.1 on where there is one. It isn't started yet.
+func everyVersion(t *testing.T, test func(*world)) {
+	t.Parallel()
 	for version, root := range map[string]string{"2.6": "", "3.1": sid} {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			if root != "" {
 				if _, err := os.Stat(root + "/usr/sbin/haproxy"); err != nil {
 					t.Skip("no HAProxy in " + root)
 				}
 			}
-			l := lab.Test(t)
-			w := &world{T: t, a: &member{}, b: &member{}}
-			for _, m := range []*member{w.a, w.b} {
-				m.address = address(t, l) + ":3306"
-				m.start(t)
-				t.Cleanup(m.die)
-			}
-			w.begin(l, version, root, w.a.address, w.b.address)
+			w := &world{T: t, version: version, lab: lab.Test(t), kept: &http.Transport{}}
+			t.Cleanup(w.kept.CloseIdleConnections)
+			var err error
+			w.h, err = w.lab.NewHAProxy(root)
+			w.must(err)
 			test(w)
-			if n := w.a.wrong.Load() + w.b.wrong.Load(); n > 0 {
-				t.Errorf("%d connections were served by a stale member", n)
-			}
 			if t.Failed() {
 				t.Logf("log of HAProxy: %s", w.h.Log())
 			}
 		})
 	}
+}
+
+// versions gives a test two members as well, of which the first is fit. Never is a stale one served.
+func versions(t *testing.T, test func(*world)) {
+	everyVersion(t, func(w *world) {
+		w.a, w.b = &member{}, &member{}
+		for _, m := range []*member{w.a, w.b} {
+			m.address = address(w.T, w.lab) + ":3306"
+			m.start(w.T)
+			w.Cleanup(m.die)
+		}
+		w.begin(w.a.address, w.b.address)
+		test(w)
+		if n := w.a.wrong.Load() + w.b.wrong.Load(); n > 0 {
+			w.Errorf("%d connections were served by a stale member", n)
+		}
+	})
 }
 
 func address(t *testing.T, l *lab.Lab) string {
@@ -129,15 +147,12 @@ func (w *world) must(err error) {
 }
 
 // begin starts the agent, which calls the first member fit, and HAProxy.
-func (w *world) begin(l *lab.Lab, version, root string, members ...string) {
-	w.at = address(w.T, l) + ":3001"
+func (w *world) begin(members ...string) {
+	w.at = address(w.T, w.lab) + ":3001"
 	w.fit.Store(members[0])
 	w.startAgent(members...)
 	w.Cleanup(w.stopAgent)
-	var err error
-	w.h, err = l.NewHAProxy(root)
-	w.must(err)
-	config, err := haproxy.Render(haproxy.Values{Version: version, Socket: w.h.Socket, Database: w.h.Database, HTTP: w.h.HTTP, Agent: w.at, Members: members,
+	config, err := haproxy.Render(haproxy.Values{Version: w.version, Socket: w.h.Socket, Database: w.h.Database, HTTP: w.h.HTTP, Agent: w.at, Members: members,
 		Daemons: []haproxy.Daemon{{Address: w.h.Host + ":3000"}}})
 	w.must(err)
 	w.must(w.h.Write(config))
@@ -410,9 +425,11 @@ func TestRuntimeSocket(t *testing.T) {
 func TestAPairBehindHAProxy(t *testing.T) {
 	l := lab.Test(t)
 	a, b, err := l.Pair(t.Context(), lab.MariaDB)
-	w := &world{T: t}
+	w := &world{T: t, version: "2.6", lab: l}
 	w.must(err)
-	w.begin(l, "2.6", "", a.Key.String(), b.Key.String())
+	w.h, err = l.NewHAProxy("")
+	w.must(err)
+	w.begin(a.Key.String(), b.Key.String())
 	db, err := sql.Open("mysql", lab.BackendUser+":"+lab.BackendPassword+"@tcp("+w.h.Database+")/"+lab.BackendDatabase)
 	w.must(err)
 	defer db.Close()
