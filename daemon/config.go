@@ -107,10 +107,11 @@ type PeersConfig struct {
 
 // HAProxyConfig is about the proxy before a backend pair.
 type HAProxyConfig struct {
-	Agent    string `toml:"agent"`    // where this daemon answers agent checks; "" is nowhere
-	Socket   string `toml:"socket"`   // HAProxy's runtime socket
-	Database string `toml:"database"` // where the proxy serves the backend
-	HTTP     string `toml:"http"`     // where the proxy serves the leader's API
+	Agent    string `toml:"agent"`     // where this daemon answers agent checks; "" is nowhere
+	Socket   string `toml:"socket"`    // HAProxy's runtime socket
+	Database string `toml:"database"`  // where the proxy serves the backend
+	HTTP     string `toml:"http"`      // where the proxy serves the leader's API
+	HTTPCert string `toml:"http_cert"` // by HTTPS, with this; "" is plain HTTP
 }
 
 // LeaseConfig is about who leads.

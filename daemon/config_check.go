@@ -309,6 +309,7 @@ func (r *reader) values(c *Config) {
 		"servers.password_file": &c.Servers.PasswordFile, "backend.path": &c.Backend.Path, "backend.password_file": &c.Backend.PasswordFile,
 		"backend.caretaker_password_file": &c.Backend.CaretakerPasswordFile,
 		"peers.secret_file":               &c.Peers.SecretFile, "peers.ca": &c.Peers.CA, "haproxy.socket": &c.HAProxy.Socket,
+		"haproxy.http_cert": &c.HAProxy.HTTPCert,
 	} {
 		if strings.ContainsRune(*p, 0) {
 			r.add(key, "is no path: it holds a zero byte")

@@ -1,7 +1,17 @@
 package haproxy_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
 	"io"
+	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"strings"
@@ -17,6 +27,7 @@ type daemon struct {
 	address     string
 	leads, hung atomic.Bool
 	server      *http.Server
+	shows       *tls.Certificate // nil: plain HTTP
 }
 
 func (d *daemon) start(t *testing.T) {
@@ -35,14 +46,21 @@ func (d *daemon) start(t *testing.T) {
 		}
 		io.WriteString(w, d.address)
 	})}
+	if d.shows != nil {
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{*d.shows}})
+	}
+	d.server.ErrorLog = log.New(io.Discard, "", 0)
 	go d.server.Serve(l)
 }
 
 // api is three daemons and an HAProxy before them.
-func (w *world) api(change func(*haproxy.Values)) (daemons []*daemon) {
+func (w *world) api(change func(*haproxy.Values), shows ...*tls.Certificate) (daemons []*daemon) {
 	v := haproxy.Values{Version: w.version, Socket: w.h.Socket, Database: w.h.Database, HTTP: w.h.HTTP, Agent: w.h.Host + ":3001", Members: []string{w.h.Host + ":3306"}}
-	for range 3 {
+	for i := range 3 {
 		d := &daemon{address: address(w.T, w.lab) + ":3000"}
+		if shows != nil {
+			d.shows = shows[i]
+		}
 		d.start(w.T)
 		w.Cleanup(func() { d.server.Close() })
 		daemons = append(daemons, d)
@@ -149,6 +167,117 @@ func TestRequestsFollowTheLeader(t *testing.T) {
 		}
 		if status, text := w.get("/", false); status != http.StatusServiceUnavailable || !strings.HasPrefix(text, `{"title":"Service Unavailable","status":503,"detail":"HAProxy reaches none`) {
 			w.Errorf("all are dead: %d %q", status, text)
+		}
+	})
+}
+
+// authority signs certificates.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &authority{key: key, cert: &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}}
+	a.cert, _ = a.sign(t, a.cert, &key.PublicKey)
+	return a
+}
+
+func (a *authority) sign(t *testing.T, c *x509.Certificate, public *ecdsa.PublicKey) (*x509.Certificate, []byte) {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, public, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// issue returns a certificate for a host, and the same with its key as HAProxy reads it.
+func (a *authority) issue(t *testing.T, host string) (*tls.Certificate, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text := a.sign(t, &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "a daemon"}, DNSNames: []string{host}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, &key.PublicKey)
+	secret := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+	pair, err := tls.X509KeyPair(text, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &pair, append(text, secret...)
+}
+
+// All say that they lead. Only the one is believed that shows a certificate of its own name, by an authority that is trusted.
+func TestADaemonMustShowACertificateOfItsName(t *testing.T) {
+	everyVersion(t, func(w *world) {
+		trusted := newAuthority(w.T)
+		ca, err := w.h.File("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: trusted.cert.Raw}))
+		w.must(err)
+		_, own := trusted.issue(w.T, "api.example.com")
+		cert, err := w.h.File("api.pem", own)
+		w.must(err)
+		another, _ := trusted.issue(w.T, "another.example.com")
+		right, _ := trusted.issue(w.T, "d1.example.com")
+		stranger, _ := newAuthority(w.T).issue(w.T, "d2.example.com")
+		ds := w.api(func(v *haproxy.Values) {
+			v.CA, v.Cert = ca, cert
+			for i := range v.Daemons {
+				v.Daemons[i].TLS, v.Daemons[i].Name = true, fmt.Sprintf("d%d.example.com", i)
+			}
+		}, another, right, stranger)
+		for _, d := range ds {
+			d.leads.Store(true)
+		}
+		pool := x509.NewCertPool()
+		pool.AddCert(trusted.cert)
+		c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "api.example.com"}}}
+		get := func() string {
+			answer, err := c.Get("https://" + w.h.HTTP)
+			if err != nil {
+				return err.Error()
+			}
+			defer answer.Body.Close()
+			body, _ := io.ReadAll(answer.Body)
+			return string(body)
+		}
+		for range 300 { // while the checks find out, too
+			if got := get(); got != ds[1].address && !strings.Contains(got, `"status":503`) {
+				w.Fatalf("it answers %q; want %s; log: %s", got, ds[1].address, w.h.Log())
+			}
+		}
+		if got := get(); got != ds[1].address {
+			w.Errorf("it answers %q; want %s", got, ds[1].address)
+		}
+		servers, err := w.h.Runtime().Servers(w.Context(), "")
+		w.must(err)
+		for _, s := range servers {
+			if s.Backend != haproxy.Backend && s.Serves() != (s.Address == ds[1].address) {
+				w.Errorf("%s/%s is %s: %s", s.Backend, s.Name, s.Status, s.Check)
+			}
+		}
+		ds[1].server.Close()
+		ds[1].shows = another
+		ds[1].start(w.T)
+		for range 100 {
+			if got := get(); !strings.Contains(got, "HAProxy reaches none") {
+				w.Fatalf("it answers %q, and no certificate is good", got)
+			}
 		}
 	})
 }

@@ -144,11 +144,23 @@ func (c *checker) global(sections []section) {
 	}
 }
 
+// unverified says that no certificate of a server is looked at where the server doesn't say otherwise.
+func (c *checker) unverified(sections []section) bool {
+	for _, s := range sections {
+		if s.kind == "global" && slices.ContainsFunc(s.lines, func(l line) bool { return l.has("ssl-server-verify", "none") }) {
+			return true
+		}
+	}
+	return false
+}
+
 // proxies checks each frontend, backend and listen, with the defaults that hold for it.
 func (c *checker) proxies(sections []section) {
 	var last *section
 	named := map[string]*section{}
 	pairs, leaders, firstHTTP := 0, 0, 0
+	unverified, secure := c.unverified(sections), false
+	var offers []proxy // HTTP
 	found := map[string]bool{}
 	for i := range sections {
 		s := &sections[i]
@@ -174,13 +186,21 @@ func (c *checker) proxies(sections []section) {
 			found[v.address] = true
 		}
 		http := p.value("mode") == "http"
+		if http && s.kind != "backend" && (c.want == nil || p.binds(c.want.HTTP)) {
+			offers = append(offers, p)
+		}
 		switch {
 		case http && len(p.servers) > 0:
-			if l, ok := p.find("option", "httpchk"); ok && strings.Contains(strings.Join(append(l.words, p.checks()...), " "), "leader") {
+			if c.want != nil && !c.daemon(p) {
+				break
+			}
+			if p.leads() {
 				leaders++
-			} else if firstHTTP == 0 && (c.want == nil || c.daemon(p)) {
+			} else if firstHTTP == 0 {
 				firstHTTP = s.at
 			}
+			c.api(p, unverified)
+			secure = secure || slices.ContainsFunc(p.servers, func(s server) bool { _, ok := s.set["ssl"]; return ok })
 		case !http && s.kind == "frontend" && (c.want == nil || p.binds(c.want.Database)):
 			c.timeouts(p, "client")
 		case !http && len(p.servers) > 0 && (c.want == nil || c.member(p)):
@@ -190,6 +210,11 @@ func (c *checker) proxies(sections []section) {
 	}
 	if leaders == 0 && firstHTTP > 0 {
 		c.complain(firstHTTP, "no leader check before the API", "changes go to daemons that don't lead, and answer 503", "option httpchk GET /health/leader, http-check expect status 200, and check at each server")
+	}
+	if secure {
+		for _, p := range offers {
+			c.plain(p)
+		}
 	}
 	if c.want == nil {
 		if pairs == 0 {
@@ -330,6 +355,12 @@ func (c *checker) server(s server, asksAgent bool, agents map[string]string) {
 	}
 	if s.set["on-marked-down"].value != "shutdown-sessions" {
 		c.complain(s.at, "no on-marked-down shutdown-sessions", "pooled connections stay on a member that is no longer to serve, and both are written to", "on-marked-down shutdown-sessions")
+	}
+	if has("ssl") {
+		c.complain(at("ssl"), "ssl at a member", "its TLS begins within its own protocol, after its greeting: HAProxy's never gets an answer, and the member serves nobody", "leave it out; the daemon speaks TLS with the member, through HAProxy, where backend.tls says so")
+	}
+	if has("check-ssl") {
+		c.complain(at("check-ssl"), "check-ssl at a member", "the agent speaks plain text, and the member is never up", "leave it out")
 	}
 	agent := has("agent-check")
 	if !agent {

@@ -35,12 +35,14 @@ type Values struct {
 	Members  []string // of the pair, the one to prefer first
 	Daemons  []Daemon // that share it
 	CA       string   // authorities of daemons that serve HTTPS; "" is those of the system
+	Cert     string   // path of a PEM file with certificate and key, to serve the API by HTTPS; "" is plain HTTP
 }
 
 // Daemon is where one daemon serves its API.
 type Daemon struct {
 	Address string
 	TLS     bool
+	Name    string // with TLS: what its certificate must be for; "" is the host of Address
 }
 
 //go:embed haproxy.cfg.tmpl
@@ -49,6 +51,7 @@ var text string
 var configuration = template.Must(template.New("haproxy.cfg").Funcs(template.FuncMap{
 	"name": ServerName,
 	"word": quote,
+	"tls":  verify,
 	"ge3":  func(version string) bool { return version == Versions[1] },
 }).Parse(text))
 
@@ -66,7 +69,11 @@ func Render(v Values) (string, error) {
 	if v.CA == "" {
 		v.CA = "@system-ca"
 	}
-	for _, path := range []string{v.Socket, v.CA} {
+	paths := []string{v.Socket, v.CA}
+	if v.Cert != "" {
+		paths = append(paths, v.Cert)
+	}
+	for _, path := range paths {
 		if path == "" || strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == '\'' || r == 0x7f }) {
 			bad("path %q can't be written into a configuration of HAProxy", path)
 		}
@@ -85,6 +92,14 @@ func Render(v Values) (string, error) {
 		Backend, AgentHost, AgentPort, Start string
 	}{v, Backend, host, port, start})
 	return b.String(), err
+}
+
+// verify are the words of a server that have HAProxy look whose certificate it is shown. Without a name, any that the authorities have signed would do.
+func verify(d Daemon, ca string) string {
+	if !d.TLS {
+		return ""
+	}
+	return " ssl verify required ca-file " + quote(ca) + " verifyhost " + d.Name
 }
 
 // normal has each address as HAProxy is to connect to it, or to listen there.
@@ -109,7 +124,14 @@ func (v Values) normal() (Values, error) {
 		}
 	}
 	for i := range v.Daemons {
-		fix("daemon", &v.Daemons[i].Address, true)
+		d := &v.Daemons[i]
+		fix("daemon", &d.Address, true)
+		if d.TLS && d.Name == "" {
+			d.Name, _, _ = net.SplitHostPort(d.Address)
+		}
+		if _, err := netip.ParseAddr(d.Name); d.TLS && (err == nil || !hostname.MatchString(d.Name)) {
+			problems = append(problems, fmt.Errorf("daemon %s serves HTTPS: HAProxy compares its certificate with a host name, and %q is none; name the daemon by its host name", d.Address, d.Name))
+		}
 		if slices.ContainsFunc(v.Daemons[:i], func(d Daemon) bool { return d.Address == v.Daemons[i].Address }) {
 			problems = append(problems, fmt.Errorf("daemon %s is there twice", v.Daemons[i].Address))
 		}

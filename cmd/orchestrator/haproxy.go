@@ -1,12 +1,15 @@
 package main
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -140,8 +143,16 @@ func haproxyValues(c daemon.Config) (haproxy.Values, error) {
 	if c.HAProxy.Agent == "" {
 		problems = append(problems, errors.New(`haproxy.agent: is empty; say where the daemon answers agent checks, such as "127.0.0.1:3001"`))
 	}
-	v := haproxy.Values{Socket: c.HAProxy.Socket, Database: c.HAProxy.Database, HTTP: c.HAProxy.HTTP, Agent: c.HAProxy.Agent, CA: c.Peers.CA,
-		Daemons: []haproxy.Daemon{{Address: c.HTTP.Listen, TLS: c.HTTP.TLSCert != ""}}}
+	v := haproxy.Values{Socket: c.HAProxy.Socket, Database: c.HAProxy.Database, HTTP: c.HAProxy.HTTP, Agent: c.HAProxy.Agent, CA: c.Peers.CA, Cert: c.HAProxy.HTTPCert}
+	self := haproxy.Daemon{Address: c.HTTP.Listen, TLS: c.HTTP.TLSCert != ""}
+	if self.TLS {
+		name, err := certificateName(c.HTTP.TLSCert)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("http.tls_cert: %w", err))
+		}
+		self.Name = name
+	}
+	v.Daemons = append(v.Daemons, self)
 	if abs, err := filepath.Abs(v.Socket); err == nil {
 		v.Socket = abs
 	}
@@ -161,4 +172,24 @@ func haproxyValues(c daemon.Config) (haproxy.Values, error) {
 		v.Daemons = append(v.Daemons, haproxy.Daemon{Address: address, TLS: tls})
 	}
 	return v, errors.Join(problems...)
+}
+
+// certificateName is a host name that a certificate is for: what HAProxy, which reaches this daemon by an address, holds it to.
+func certificateName(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return "", fmt.Errorf("%s holds no PEM", file)
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", file, err)
+	}
+	if len(c.DNSNames) == 0 {
+		return "", fmt.Errorf("%s is for no host name, and HAProxy compares nothing else; want a certificate with one among its subject alternative names", file)
+	}
+	return strings.Replace(c.DNSNames[0], "*", "any", 1), nil
 }

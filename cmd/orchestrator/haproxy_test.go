@@ -1,10 +1,18 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestHAProxy(t *testing.T) {
@@ -45,9 +53,37 @@ agent = "127.0.0.1:3001"
 		}
 	}
 
+	// A daemon that serves HTTPS is held to a name of its own certificate.
+	tlsConfig := strings.Replace(readAll(t, config), "listen = \"127.0.0.1:3000\"", "listen = \"127.0.0.1:3000\"\ntls_cert = \"cert.pem\"\ntls_key = \"key.pem\"", 1)
+	tlsConfig += "http_cert = \"both.pem\"\n"
+	cert, key := selfSigned(t, []string{"*.example.com"}, nil)
+	write("cert.pem", cert)
+	write("key.pem", key)
+	secure := write("secure.toml", tlsConfig)
+	code, out, errs := program(t, "", "haproxy", "config", "--config", secure)
+	for _, want := range []string{"server 127.0.0.1:3000 127.0.0.1:3000 check ssl verify required ca-file @system-ca verifyhost any.example.com\n",
+		"verifyhost three\n", "bind 127.0.0.1:3080 ssl crt " + filepath.Join(dir, "both.pem") + "\n"} {
+		if code != exitOK || !strings.Contains(out, want) {
+			t.Errorf("code %d: %s\n%s without %q", code, errs, out, want)
+		}
+	}
+	if code, out, errs := program(t, "", "haproxy", "check", "--config", secure, write("secure.cfg", out)); code != exitOK || out != "" {
+		t.Errorf("code %d: %s%s", code, out, errs)
+	}
+	addressed := write("addressed.toml", strings.Replace(readAll(t, config), "https://three", "https://10.0.0.3", 1))
+	if code, _, errs := program(t, "", "haproxy", "config", "--config", addressed); code != exitConfig || !strings.Contains(errs, `"10.0.0.3" is none; name the daemon by its host name`) {
+		t.Errorf("code %d: %s", code, errs)
+	}
+	cert, key = selfSigned(t, nil, []net.IP{net.IPv4(127, 0, 0, 1)})
+	write("cert.pem", cert)
+	write("key.pem", key)
+	if code, _, errs := program(t, "", "haproxy", "config", "--config", secure); code != exitConfig || !strings.Contains(errs, "cert.pem is for no host name") {
+		t.Errorf("code %d: %s", code, errs)
+	}
+
 	write("agent.lua", "applet:send('down#lags')\n")
 	theirs := write("theirs.cfg", "global\n  lua-load "+filepath.Join(dir, "agent.lua")+"\nlisten db\n  bind :3307\n  server db1 db1:3306 check maxconn 9\n")
-	code, out, errs := program(t, "", "haproxy", "check", theirs)
+	code, out, errs = program(t, "", "haproxy", "check", theirs)
 	if code != exitConfig || !strings.Contains(out, theirs+":5: maxconn at a server\n    then: ") || !strings.Contains(out, "agent.lua:1: \"down#\" has no blank") ||
 		!strings.Contains(errs, " complaints") {
 		t.Errorf("code %d: %s%s", code, out, errs)
@@ -69,4 +105,32 @@ agent = "127.0.0.1:3001"
 			t.Errorf("%s: code %d: %s", args, code, errs)
 		}
 	}
+}
+
+func readAll(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// selfSigned is a certificate for these hosts, and its key.
+func selfSigned(t *testing.T, names []string, addresses []net.IP) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: names, IPAddresses: addresses, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
 }

@@ -65,6 +65,12 @@ func (h *HAProxy) Write(config string) error {
 	return os.WriteFile(filepath.Join(h.dir, "haproxy.cfg"), []byte(account.ReplaceAllString(config, "")), 0o644)
 }
 
+// File writes one that its configuration can name, and returns the path as HAProxy sees it.
+func (h *HAProxy) File(name string, data []byte) (string, error) {
+	file := filepath.Join(h.dir, name)
+	return strings.TrimPrefix(file, h.root), os.WriteFile(file, data, 0o600)
+}
+
 // Start starts it, and returns when it answers at its runtime socket. After Kill it is a restart.
 func (h *HAProxy) Start(ctx context.Context) error {
 	if h.Pid() != 0 {

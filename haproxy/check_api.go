@@ -1,0 +1,89 @@
+package haproxy
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// leads says that a backend sends requests to the daemon that leads.
+func (p proxy) leads() bool {
+	l, ok := p.find("option", "httpchk")
+	return ok && strings.Contains(strings.Join(append(l.words, p.checks()...), " "), "leader")
+}
+
+// api checks a backend with daemons.
+func (c *checker) api(p proxy, unverified bool) {
+	stands := false // somebody does while none leads
+	for _, s := range p.servers {
+		_, checked := s.set["check"]
+		_, tracks := s.set["track"]
+		_, backup := s.set["backup"]
+		stands = stands || backup
+		if p.leads() && !checked && !tracks {
+			c.complain(s.at, "no check at a daemon", "it counts as alive and leading, whatever it is", "check")
+		}
+		c.tls(s, unverified)
+	}
+	if p.leads() && !stands {
+		c.complain(p.at, "no server stands in while no daemon leads", "from the death of the leader to the next election every request is answered 503: measured, 4 to 5 s",
+			"the daemons once more, with backup track BACKEND/SERVER of a backend that checks GET /health/live; orchestrator haproxy config shows it")
+	}
+}
+
+// tls checks how a daemon is spoken to.
+func (c *checker) tls(s server, unverified bool) {
+	_, secure := s.set["ssl"]
+	var want *Daemon
+	name, ca := "NAME", "@system-ca"
+	if host, _, err := net.SplitHostPort(s.address); err == nil && hostname.MatchString(host) {
+		name = host
+	}
+	if c.want != nil {
+		if i := slices.IndexFunc(c.want.Daemons, func(d Daemon) bool { return d.Address == s.address }); i >= 0 {
+			want = &c.want.Daemons[i]
+		}
+		if c.want.CA != "" {
+			ca = c.want.CA
+		}
+	}
+	if want != nil && want.Name != "" {
+		name = want.Name
+	}
+	write := fmt.Sprintf("ssl verify required ca-file %s verifyhost %s", quote(ca), name)
+	how, said := s.set["verify"]
+	fixed, named := s.set["verifyhost"]
+	sni := strings.HasPrefix(s.set["sni"].value, "str(")
+	switch {
+	case want != nil && want.TLS && !secure:
+		c.complain(s.at, fmt.Sprintf("daemon %s serves HTTPS, and is asked in plain text", s.address), "it is never up", write)
+	case want != nil && !want.TLS && secure:
+		c.complain(s.at, fmt.Sprintf("daemon %s serves plain HTTP, and is asked by HTTPS", s.address), "it is never up", "no ssl; or http.tls_cert at the daemon, https:// in peers.daemons")
+	case !secure:
+	case how.value == "none", unverified && !said:
+		c.complain(s.at, "the certificate of a daemon is not looked at", "whoever gets in between is taken for the daemon, and is given the token for changes", write)
+	case !named && !sni:
+		c.complain(s.at, "no verifyhost at a daemon that serves HTTPS", "whoever has any certificate of these authorities is taken for the daemon: measured, one for another host was", write)
+	case want != nil && named && fixed.value != want.Name:
+		c.complain(s.at, fmt.Sprintf("verifyhost is %s, and the certificate is for %s", fixed.value, want.Name), "the daemon is never up", write)
+	}
+}
+
+// plain complains of a frontend that speaks plain text to the network, where the daemons behind it speak TLS.
+func (c *checker) plain(p proxy) {
+	for _, l := range p.all() {
+		if !l.has("bind") || len(l.words) < 2 || slices.Contains(l.words, "ssl") {
+			continue
+		}
+		host, _, err := net.SplitHostPort(l.words[1])
+		if err != nil {
+			continue // a socket, or what HAProxy is to refuse
+		}
+		if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
+			continue
+		}
+		c.complain(l.at, "the daemons serve HTTPS, and HAProxy offers it in plain text", "tokens, and all that is answered, can be read on the way", fmt.Sprintf("bind %s ssl crt FILE (haproxy.http_cert)", l.words[1]))
+	}
+}
