@@ -12,7 +12,6 @@ import (
 	"io"
 	"log"
 	"math/big"
-	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -32,7 +31,7 @@ type daemon struct {
 
 func (d *daemon) start(t *testing.T) {
 	t.Helper()
-	l, err := net.Listen("tcp", d.address)
+	l, err := listen(d.address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +255,7 @@ func TestADaemonMustShowACertificateOfItsName(t *testing.T) {
 			body, _ := io.ReadAll(answer.Body)
 			return string(body)
 		}
-		for range 300 { // while the checks find out, too
+		for range 150 { // while the checks find out, too
 			if got := get(); got != ds[1].address && !strings.Contains(got, `"status":503`) {
 				w.Fatalf("it answers %q; want %s; log: %s", got, ds[1].address, w.h.Log())
 			}
@@ -274,7 +273,7 @@ func TestADaemonMustShowACertificateOfItsName(t *testing.T) {
 		ds[1].server.Close()
 		ds[1].shows = another
 		ds[1].start(w.T)
-		for range 100 {
+		for range 30 {
 			if got := get(); !strings.Contains(got, "HAProxy reaches none") {
 				w.Fatalf("it answers %q, and no certificate is good", got)
 			}
