@@ -22,7 +22,13 @@ type Known struct {
 	Previous topology.Key
 	// Leader is what the leading daemon serves, as it has just said; zero: not known, or we are the leader.
 	Leader topology.Key
+	// Away: nobody looked for a while, because this daemon was not running, or frozen. Previous may have died meanwhile, and come back stale: it is
+	// judged like any other, and what we remember, which is as old, doesn't vouch for it.
+	Away bool
 }
+
+// keeps says that a member need not prove that it has what the other one has: it is the one that records are written to.
+func (k Known) keeps(m topology.Key) bool { return m == k.Leader || m == k.Previous && !k.Away }
 
 // Choice is who is to serve.
 type Choice struct {
@@ -177,8 +183,7 @@ func judge(m Member, other *Member, k Known) (unfit, although string) {
 	if other.Up {
 		return judgeBeside(m, *other, k, lacks)
 	}
-	serves := m.Key == k.Previous || m.Key == k.Leader
-	if c := m.From(other.Key); lacks == "" && !serves && c != nil && !c.drained(m) {
+	if c := m.From(other.Key); lacks == "" && !k.keeps(m.Key) && c != nil && !c.drained(m) {
 		lacks = fmt.Sprintf("it has not applied all that it received from %v", other.Key)
 		if t := c.Trouble(); c.SQL != topology.Running {
 			lacks += ": " + t
@@ -197,7 +202,7 @@ func judge(m Member, other *Member, k Known) (unfit, although string) {
 
 // judgeBeside judges a member while the other one can be asked as well.
 func judgeBeside(m, other Member, k Known, lacks string) (unfit, although string) {
-	if m.Key == k.Previous || m.Key == k.Leader {
+	if k.keeps(m.Key) {
 		// What serves is where records are written; what the other has besides comes by replication, and by the merge after a switch.
 		if lacks == "" || farther(other, m) <= 0 {
 			return "", lacks

@@ -108,6 +108,11 @@ func TestChoose(t *testing.T) {
 		{"catching up is waited for", "ro", "has=1-40 newest=8", "previous=a", "nobody"},
 		{"blind for replication: the records tell", "ro", "blind", "previous=a", "b"},
 		{"blind for replication, and behind", "ro", "blind newest=9", "previous=a", "nobody"},
+		{"nobody looked for a while: what served before has nothing to prove, if the other one has no more", "", "", "previous=a away", "a"},
+		{"nobody looked for a while: the other one has served meanwhile", "has=1-50 io=no", "has=1-60 newest=20 io=no", "previous=a term=3 newest=10 away", "b"},
+		{"but for whoever did look it goes on serving", "has=1-50 io=no", "has=1-60 newest=20 io=no", "previous=a term=3 newest=10", "a"},
+		{"nobody looked for a while, and the leader says where it is", "has=1-50 io=no", "has=1-60 newest=20 io=no", "previous=b leader=a away", "a"},
+		{"nobody looked for a while: it catches up, and is waited for", "has=1-50", "ro has=1-60 newest=20", "previous=a away", "nobody"},
 		{"both down", "refused=1h", "silent=1h", "previous=a", "nobody"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -154,6 +159,8 @@ func known(t *testing.T, words string) (k Known) {
 			fmt.Sscan(value, &k.Newest)
 		case "previous":
 			k.Previous = topology.Key{Host: value, Port: 3306}
+		case "away":
+			k.Away = true
 		case "leader":
 			k.Leader = topology.Key{Host: value, Port: 3306}
 		default:
@@ -185,9 +192,10 @@ func TestChooseNever(t *testing.T) {
 			Newest:   rapid.Int64Range(0, 20).Draw(r, "newest"),
 			Previous: rapid.SampledFrom(keys).Draw(r, "previous"),
 			Leader:   rapid.SampledFrom(keys).Draw(r, "leader"),
+			Away:     rapid.Bool().Draw(r, "away"),
 		}
 		got := Choose(members, k)
-		if again := Choose(members, Known{k.Term, k.Newest, got.Serve, k.Leader}); !got.Serve.IsZero() && again.Serve != got.Serve {
+		if again := Choose(members, Known{k.Term, k.Newest, got.Serve, k.Leader, false}); !got.Serve.IsZero() && again.Serve != got.Serve {
 			r.Fatalf("%v was chosen (%s), and loses its place at the next look: %v, %s", got.Serve, got.Why, again.Serve, again.Why)
 		}
 		if got.Serve.IsZero() {
@@ -214,6 +222,8 @@ func TestChooseNever(t *testing.T) {
 			r.Fatalf("a stale member serves while a better one answers: %s", got.Why)
 		case (m.Hold.Term < k.Term || m.Newest < k.Newest) && !other.Up && other.Unreachable < Grace:
 			r.Fatalf("a stale member serves although the other was there a moment ago: %s", got.Why)
+		case k.Away && k.Leader.IsZero() && other.Up && farther(other, *m) > 0:
+			r.Fatalf("nobody looked for a while, and the member that has less serves: %s", got.Why)
 		case k.Previous == other.Key && other.Up && got.Unfit[other.Key] == "" && k.Leader.IsZero():
 			r.Fatalf("the fit serving member lost its place: %s", got.Why)
 		}

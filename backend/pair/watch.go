@@ -32,12 +32,13 @@ type Watch struct {
 	mu    sync.Mutex
 	state State
 	serve topology.Key // the last that was chosen, also while nobody is
+	away  bool         // nobody has been chosen since nobody looked for a while
 }
 
 // Watch makes one; Run runs it. known is asked before each look; its Previous counts until the first choice: what was chosen before a restart.
 // chosen is told each member that is chosen instead of another, and back each that answers again; both at once, and both may be nil.
 func (p *Pair) Watch(known func(context.Context) Known, chosen, back func(topology.Key)) *Watch {
-	return &Watch{pair: p, known: known, chosen: chosen, back: back, state: State{Choice: Choice{Why: "nobody has looked at the members yet"}}}
+	return &Watch{pair: p, known: known, chosen: chosen, back: back, away: true, state: State{Choice: Choice{Why: "nobody has looked at the members yet"}}}
 }
 
 // Run looks until ctx ends.
@@ -62,9 +63,11 @@ func (w *Watch) Turn(ctx context.Context) State {
 	}
 	last := w.state
 	before := last.Choice
+	s := State{At: time.Now()}
+	w.away = w.away || s.At.Sub(last.At) > stale
+	k.Away = w.away
 	w.mu.Unlock()
 
-	s := State{At: time.Now()}
 	s.Members = w.pair.Look(ctx)
 	s.Choice = Choose(s.Members, k)
 	if ctx.Err() != nil { // whatever was seen last was seen through a closing door
@@ -72,7 +75,7 @@ func (w *Watch) Turn(ctx context.Context) State {
 	}
 	w.mu.Lock()
 	if w.state = s; !s.Choice.Serve.IsZero() {
-		w.serve = s.Choice.Serve
+		w.serve, w.away = s.Choice.Serve, time.Since(s.At) > stale
 	}
 	w.mu.Unlock()
 	for i, m := range s.Members {

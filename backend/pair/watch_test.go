@@ -1,0 +1,46 @@
+package pair
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/topology"
+	"orchestrator/tests/lab"
+)
+
+// A daemon that was frozen, or away, while the other member served does not go on with the one that it knew.
+func TestWatchAfterAFreeze(t *testing.T) {
+	l := lab.Test(t)
+	r := rigged(t, l, lab.MariaDB, true, nil)
+	known := Known{Previous: r.a()}
+	w := r.pair.Watch(func(context.Context) Known { return known }, nil, nil)
+	if s := w.Turn(t.Context()); s.Choice.Serve != r.a() {
+		t.Fatalf("%+v", s.Choice)
+	}
+	known.Newest = r.clock
+	for i := range r.servers {
+		r.exec(i, r.words(i, func(d dialect) statement { return d.stop }))
+	}
+	r.put(1, "tag", "while frozen")
+	for _, c := range []struct {
+		name string
+		age  time.Duration
+		want topology.Key
+	}{
+		{"whoever has looked all the time stays", 0, r.a()},
+		{"after a freeze the member with more serves", stale + time.Millisecond, r.b()},
+		{"and keeps its place", 0, r.b()},
+	} {
+		w.mu.Lock()
+		w.state.At = w.state.At.Add(-c.age)
+		w.mu.Unlock()
+		if s := w.Turn(t.Context()); s.Choice.Serve != c.want {
+			t.Errorf("%s: %+v", c.name, s.Choice)
+		}
+	}
+	again := r.pair.Watch(func(context.Context) Known { return known }, nil, nil) // a daemon that starts, and remembers what it served
+	if s := again.Turn(t.Context()); s.Choice.Serve != r.b() {
+		t.Errorf("after a restart: %+v", s.Choice)
+	}
+}
