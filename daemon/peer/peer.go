@@ -64,6 +64,7 @@ type Peers struct {
 	last      []plan.Peer         // the answers that Run had last
 	ids       map[string]string   // of the processes, by the name of the daemon, as each answered last
 	ended     map[string]string   // and of those before them
+	asked     time.Time           // when it asked for them
 }
 
 // farewell is the document of a record: Name has stopped in order. URL is what it is called in the configuration of whoever keeps the record.
@@ -162,13 +163,14 @@ func (p *Peers) Run(ctx context.Context) error {
 
 // Turn is one round of Run.
 func (p *Peers) Turn(ctx context.Context) {
+	asked := time.Now()
 	answers := p.Ask(ctx, topology.Key{})
 	if ctx.Err() != nil {
 		return
 	}
 	p.mu.Lock()
 	before := p.last
-	p.last = answers
+	p.last, p.asked = answers, asked
 	for _, a := range answers {
 		if before := p.ids[a.Name]; a.Answered && before != a.ID {
 			p.ids[a.Name], p.ended[a.Name] = a.ID, before
@@ -187,11 +189,20 @@ func (p *Peers) Turn(ctx context.Context) {
 	p.comeBack(ctx, answers)
 }
 
-// Last are the answers of the last turn of Run; their age is a tick at most.
+// Last are the answers of the last turn of Run. They are a tick old, or a few where turns are late; what is older, because this daemon was
+// frozen, is no answer any more: others may have taken the lead meanwhile, and the other member of the backend.
 func (p *Peers) Last() []plan.Peer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Clone(p.last)
+	out := slices.Clone(p.last)
+	if age := time.Since(p.asked); age > 3*p.o.Tick+p.o.Timeout {
+		for i := range out {
+			if out[i].Answered {
+				out[i] = plan.Peer{Name: out[i].Name, Why: fmt.Sprintf("it was asked %v ago", age.Round(time.Millisecond))}
+			}
+		}
+	}
+	return out
 }
 
 // Gone says that the process with that ID is known to have ended: it answered once, and now its address refuses connections, or another process

@@ -379,6 +379,10 @@ func TestRun(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+	time.Sleep(3*a.o.Tick + a.o.Timeout) // as long as if the daemon were frozen
+	if last := a.Last(); len(last) != 1 || last[0].Answered || last[0].Leading || !strings.Contains(last[0].Why, "it was asked") {
+		t.Errorf("nobody has asked for a while: %+v", last)
+	}
 }
 
 func FuzzAnswer(f *testing.F) {
