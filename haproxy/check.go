@@ -3,6 +3,7 @@ package haproxy
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -98,6 +99,24 @@ func (c *checker) agentText(at int, text string) {
 	}
 }
 
+// local says that a stats socket is reached from this machine only.
+func local(address string) bool {
+	for _, family := range []string{"unix@", "abns@", "fd@", "sockpair@"} {
+		if strings.HasPrefix(address, family) {
+			return true
+		}
+	}
+	if i := strings.Index(address, "@"); i >= 0 { // ipv4@, ipv6@…
+		address = address[i+1:]
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return strings.HasPrefix(address, "/") || !strings.Contains(address, ":")
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
 func (c *checker) global(sections []section) {
 	at, socket, level, hard := 1, "", false, false
 	for i, s := range sections {
@@ -113,6 +132,9 @@ func (c *checker) global(sections []section) {
 				admin := false
 				for i, w := range l.words[:len(l.words)-1] {
 					admin = admin || w == "level" && l.words[i+1] == "admin"
+				}
+				if admin && !local(l.words[2]) {
+					c.complain(l.at, "the stats socket listens on the network, with level admin", "whoever reaches it switches members, without a password", "a path, or level user")
 				}
 				if !level {
 					socket, level = l.words[2], admin
@@ -282,13 +304,34 @@ func (c *checker) pair(p proxy) {
 			c.complain(l.at, l.words[0]+": sessions stick to a server", "the table holds clients where the agent doesn't want them, and is forgotten at a restart, so that clients part", "leave the line out")
 		case l.has("option", "allbackups"):
 			c.complain(l.at, "option allbackups", "connections are spread over all backup servers", "leave the line out")
+		case l.has("use-server"):
+			c.complain(l.at, "use-server", "it picks a server past balance first", "leave the line out; the agent says who serves")
+		case l.has("option", "persist"), l.has("force-persist"):
+			c.complain(l.at, strings.Join(l.words[:min(2, len(l.words))], " "), "connections go to a server that is down, which is how an unfit member is kept from being served", "leave the line out")
 		}
+	}
+	if l, ok := p.find("option", "redispatch"); !ok && len(p.servers) > 1 {
+		at := p.at
+		if l.at > 0 {
+			at = l.at
+		}
+		c.complain(at, "no option redispatch", "a connection that is refused, as while a member dies, is tried again at the same member until it fails", "retries 3, option redispatch 1, timeout connect 250ms")
 	}
 	asksAgent := false
 	if _, ok := p.find("option", "tcp-check"); ok {
-		asksAgent = slices.ContainsFunc(p.all(), func(l line) bool {
-			return l.has("tcp-check", "expect") && strings.HasPrefix(strings.TrimPrefix(l.words[len(l.words)-1], "^"), "up")
-		})
+		for _, l := range p.all() {
+			if !l.has("tcp-check", "expect") || len(l.words) < 4 || slices.Contains(l.words, "!") {
+				continue
+			}
+			how, what := l.words[len(l.words)-2], l.words[len(l.words)-1]
+			switch {
+			case how == "rstring" && strings.HasPrefix(what, "^up"):
+				asksAgent = true
+			case (how == "string" || how == "rstring") && strings.HasPrefix(what, "up"):
+				asksAgent = true
+				c.complain(l.at, "the check looks for \"up\" anywhere in the answer", "\"down #it is catching up\" passes, and where the agent-check fails the member is served", "tcp-check expect rstring ^up")
+			}
+		}
 	}
 	agents := map[string]string{} // what asks an agent without a name, to who asks it so
 	patience, known := duration(p.value("timeout", "check"))

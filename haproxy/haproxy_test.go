@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +129,19 @@ func TestEachLineOfOursMatters(t *testing.T) {
 	for _, c := range [][3]string{ // old, new, complaint
 		{" level admin", "", "no level admin"},
 		{"stats socket", "#", "no stats socket"},
+		{"stats socket /run/haproxy/admin.sock mode 660", "stats socket ipv4@:9999", "listens on the network"},
+		{"stats socket /run/haproxy/admin.sock mode 660", "stats socket 10.0.0.1:9999", "listens on the network"},
+		{"global\n", "global\n    ssl-server-verify none\n", ""}, // the servers say otherwise
+		{"option redispatch 1", "", "no option redispatch"},
+		{"option redispatch 1", "no option redispatch", "no option redispatch"},
+		{"option redispatch 1", "option redispatch 1\n    use-server db1.example.com:3306 if TRUE", "use-server"},
+		{"option redispatch 1", "option redispatch 1\n    option persist", "option persist"},
+		{"option redispatch 1", "option redispatch 1\n    force-persist if TRUE", "force-persist"},
+		{"rstring ^up", "string up", "anywhere in the answer"},
+		{"rstring ^up", "rstring up", "anywhere in the answer"},
+		{"expect rstring ^up", "expect ! rstring ^up", "whether the server listens"},
+		{"disabled check", "init-state up check", "up at start"},
+		{"disabled check", "init-state fully-up check", "up at start"},
 		{"hard-stop-after 500ms", "", "no hard-stop-after"},
 		{"balance first\n    #", "#", "balance is roundrobin, the default"},
 		{"balance first\n    #", "balance leastconn\n    #", "balance is leastconn"},
@@ -200,6 +214,12 @@ func FuzzCheck(f *testing.F) {
 	if text, err := Render(values); err == nil {
 		f.Add(text)
 	}
+	files, _ := filepath.Glob("testdata/check/*.cfg")
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil {
+			f.Add(string(text))
+		}
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, c := range append(Check("f", text, &values), Check("f", text, nil)...) {
 			if c.Line < 1 || c.What == "" || c.Then == "" || c.Write == "" {
@@ -207,6 +227,40 @@ func FuzzCheck(f *testing.F) {
 			}
 		}
 		Loads(text)
+		CheckAgent("f", text)
+	})
+}
+
+// A word that HAProxy reads is the one that was written, whatever is in it.
+func FuzzSplit(f *testing.F) {
+	for _, seed := range []string{"", "a", "a b", `"`, `'`, `\`, "#", "a\nb", "\t", "${X}"} {
+		f.Add(seed, "b")
+	}
+	f.Fuzz(func(t *testing.T, one, two string) {
+		want := []string{one, two}
+		var b strings.Builder
+		for _, w := range want {
+			if strings.ContainsAny(w, "\n\r\t") || w == "" { // an escape of its own; no word
+				t.Skip()
+			}
+			for _, c := range []byte(w) {
+				if strings.IndexByte(" \"'\\#", c) >= 0 {
+					b.WriteByte('\\')
+				}
+				b.WriteByte(c)
+			}
+			b.WriteByte(' ')
+		}
+		if got, closed := split(b.String()); !closed || !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, %v", b.String(), got, closed)
+		}
+		for _, raw := range want {
+			split(raw)
+			quoted := quote(raw)
+			if got, closed := split(quoted); !strings.ContainsAny(raw, "'") && (!closed || len(got) != 1 || got[0] != raw) {
+				t.Errorf("%q: got %q, %v", quoted, got, closed)
+			}
+		}
 	})
 }
 
