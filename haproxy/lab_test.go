@@ -106,22 +106,10 @@ type world struct {
 	done  chan error
 }
 
-// sid is where another HAProxy is, if somebody has put it there: debootstrap --include=haproxy sid DIR.
-const sid = "/var/cache/orchestrator/haproxy-sid"
-
-// roots are where a HAProxy for each version of the configuration is.
-func roots() map[string]string {
-	out := map[string]string{"2.6": ""}
-	if _, err := os.Stat(sid + "/usr/sbin/haproxy"); err == nil {
-		out["3.1"] = sid
-	}
-	return out
-}
-
 // everyVersion runs a test with Debian's HAProxy, and with one from 3.1 on where there is one. It isn't started yet.
 func everyVersion(t *testing.T, test func(*world)) {
 	t.Parallel()
-	for version, root := range roots() {
+	for version, root := range lab.HAProxyRoots() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			w := &world{T: t, version: version, lab: lab.Test(t), kept: &http.Transport{}}

@@ -63,7 +63,7 @@ func testPair(t *testing.T, f topology.Flavor) {
 	var clients sync.WaitGroup
 	t.Cleanup(func() { cancel(); clients.Wait() })
 	var all []*before
-	for version, root := range roots() {
+	for version, root := range lab.HAProxyRoots() {
 		h, err := l.NewHAProxy(root)
 		w.must(err)
 		w.startHAProxy(h, version, members...)

@@ -17,9 +17,6 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// sid is where a HAProxy from 3.1 on is, if somebody has put it there: debootstrap --include=haproxy sid DIR.
-const sid = "/var/cache/orchestrator/haproxy-sid"
-
 // front is one HAProxy before the API of all daemons, and somebody who reads through it all the time.
 type front struct {
 	name string
@@ -34,10 +31,11 @@ type front struct {
 // fronts are the HAProxy of the first daemon, and one of a later version beside it.
 func (d *deployment) fronts() []*front {
 	out := []*front{{name: "2.6", HAProxy: d.proxies[0]}}
-	if _, err := os.Stat(sid + "/usr/sbin/haproxy"); err != nil {
+	root, ok := lab.HAProxyRoots()["3.1"]
+	if !ok {
 		return out
 	}
-	h, err := d.lab.NewHAProxy(sid)
+	h, err := d.lab.NewHAProxy(root)
 	d.must(err)
 	config, err := os.ReadFile(d.daemons[0].ConfigFile)
 	d.must(err)

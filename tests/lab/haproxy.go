@@ -15,6 +15,18 @@ import (
 
 const haproxyd = "/usr/sbin/haproxy"
 
+// later is where a HAProxy from 3.1 on is, if somebody has put it there: debootstrap --include=haproxy sid DIR.
+const later = "/var/cache/orchestrator/haproxy-sid"
+
+// HAProxyRoots are the roots for NewHAProxy, by the version that a configuration is to be written for.
+func HAProxyRoots() map[string]string {
+	out := map[string]string{"2.6": ""}
+	if _, err := os.Stat(later + haproxyd); err == nil {
+		out["3.1"] = later
+	}
+	return out
+}
+
 // HAProxy is one HAProxy, with addresses of its own. Make it, write a configuration with them, Start.
 type HAProxy struct {
 	process
