@@ -69,8 +69,7 @@ func New() (*Lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s=%q: %w", SubnetsEnv, subnets, err)
 	}
-	// The driver reports each connection that breaks, and here they are broken on purpose.
-	if err := mysql.SetLogger(log.New(discard{}, "", 0)); err != nil {
+	if err := quiet(); err != nil {
 		return nil, err
 	}
 	for s := from; s <= to; s++ {
@@ -88,6 +87,9 @@ func New() (*Lab, error) {
 	}
 	return nil, fmt.Errorf("take a subnet of 127.0.{%s}.0: all are in use", subnets)
 }
+
+// quiet silences the driver, which reports each connection that breaks: here they are broken on purpose. Once: labs are used side by side.
+var quiet = sync.OnceValue(func() error { return mysql.SetLogger(log.New(discard{}, "", 0)) })
 
 // discard and not io.Discard, because the log package would take that for "no logger".
 type discard struct{}
