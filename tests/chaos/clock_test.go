@@ -1,11 +1,9 @@
 package chaos
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,39 +18,6 @@ func onOne(t *testing.T, test func(t *testing.T, l *lab.Lab, f topology.Flavor))
 		return
 	}
 	test(t, lab.Test(t), lab.MariaDB)
-}
-
-// watchLeaders looks all the time who leads, until it is stopped; then it tells the terms that were seen. Two that lead at once are an error.
-func (d *deployment) watchLeaders() (stop func() (terms []int64)) {
-	ctx, cancel := context.WithCancel(d.ctx)
-	done := make(chan []int64)
-	go func() {
-		var terms []int64
-		for ctx.Err() == nil {
-			var lead []string
-			for _, o := range d.daemons {
-				short, end := context.WithTimeout(ctx, time.Second)
-				s, err := o.Status(short)
-				end()
-				if err != nil || !s.Leading {
-					continue
-				}
-				lead = append(lead, fmt.Sprintf("%s in term %d", o.URL, s.Term))
-				if !slices.Contains(terms, s.Term) {
-					terms = append(terms, s.Term)
-				}
-			}
-			if len(lead) > 1 {
-				d.Errorf("they lead at once: %s", strings.Join(lead, ", "))
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(10 * time.Millisecond):
-			}
-		}
-		done <- terms
-	}()
-	return func() []int64 { cancel(); return <-done }
 }
 
 // inTurn has each daemon set a tag, one after the other, and waits until all have what was set last.
@@ -139,26 +104,7 @@ func TestClocksAreSet(t *testing.T) {
 					t.Fatalf("%v was promoted, and does not take writes: read-only %v, %v", second.Key, ro, err)
 				}
 			}
-			d.must(l.Reset())
+			d.reset()
 		}
 	})
-}
-
-// promoted waits for a failover, and for a moment more: it must be the only one.
-func (d *deployment) promoted(opened func() []string) *lab.Server {
-	d.Helper()
-	var primary *lab.Server
-	d.await("a replica is promoted", func() bool {
-		for _, r := range d.replicas {
-			if ro, err := r.ReadOnly(d.ctx); r.Pid() != 0 && err == nil && !ro {
-				primary = r
-			}
-		}
-		return primary != nil
-	})
-	time.Sleep(time.Second) // for whatever else somebody may think to be due
-	if seen := opened(); len(seen) != 1 {
-		d.Errorf("opened for writes: %s", strings.Join(seen, ", "))
-	}
-	return primary
 }

@@ -29,6 +29,8 @@ type DaemonSpec struct {
 	Caretaker string
 	// CrashAt kills the daemon's first life at this point of a recovery, see BuildToCrash; 0 is never.
 	CrashAt int
+	// TTL of the lease, for daemons that share a backend; 0 is the default.
+	TTL time.Duration
 	// Clock says that Binary is one of BuildToShift.
 	Clock bool
 }
