@@ -110,7 +110,7 @@ func (s *shared) open(c Config, local *sqlstore.Store, d *Daemon) error {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
 	s.journal, err = sqlstore.OpenJournal(ctx, remote, local, sqlstore.JournalOptions{Facts: []string{instanceKind, recovery.StepKind},
-		Owed: []string{recovery.EpisodeKind, peer.FarewellKind, proofKind}, Logger: log})
+		Owed: []string{recovery.EpisodeKind, peer.FarewellKind, proofKind}, Clock: d.clock, Logger: log})
 	if err != nil {
 		remote.Close()
 		return err
@@ -228,6 +228,11 @@ func (d *Daemon) watchFace(ctx context.Context) {
 		short, cancel := context.WithTimeout(ctx, storeTime)
 		face, err := s.journal.Face(short)
 		cancel()
+		if s.watch != nil { // also of what nobody here reads: what this daemon finds out next must win against it
+			for _, m := range s.watch.State().Members {
+				d.clock.Observe(m.Newest)
+			}
+		}
 		s.mu.Lock()
 		before, down := s.face, s.why != ""
 		s.face, s.why = face, ""

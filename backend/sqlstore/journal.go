@@ -28,7 +28,8 @@ type JournalOptions struct {
 	// Away is how long this daemon may have had no contact to the backend and still write into it what was declared before; default a
 	// week. It must be less than the time for which deletions are remembered there, or what others have deleted would live again.
 	Away   time.Duration
-	Logger *slog.Logger // nil: silent
+	Clock  *backend.Clock // is told of every version that is seen, those of deleted records too; nil: nobody is
+	Logger *slog.Logger   // nil: silent
 }
 
 // Journal is a store that keeps a copy of its own, for the day when the backend comes back with less than it had: another member of a
@@ -47,7 +48,8 @@ type Journal struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	down    atomic.Int64 // time in microseconds until which reads don't ask the backend
+	began   time.Time
+	down    atomic.Int64 // until this long after began reads don't ask the backend; 0: they do. No time of day: clocks are set
 	contact atomic.Int64 // unix time of the last one that was noted
 	purged  atomic.Int64 // unix time
 
@@ -86,10 +88,13 @@ func OpenJournal(ctx context.Context, remote, local *Store, o JournalOptions) (*
 	if o.Away <= 0 {
 		o.Away = 7 * 24 * time.Hour
 	}
+	if o.Clock == nil {
+		o.Clock = backend.NewClock(time.Now)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	j := &Journal{remote: remote, there: *remote, local: local, o: o, owed: map[name]backend.Record{}}
+	j := &Journal{began: time.Now(), remote: remote, there: *remote, local: local, o: o, owed: map[name]backend.Record{}}
 	j.there.lend = j.lend
 	for name, into := range map[string]*int64{rowHighest: &j.highest, rowNewest: &j.newest} {
 		row, err := local.Lease(name).Read(ctx)
@@ -103,6 +108,7 @@ func OpenJournal(ctx context.Context, remote, local *Store, o JournalOptions) (*
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
 	j.served = row.Holder
+	o.Clock.Observe(j.newest)
 	if err := j.age(ctx); err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
@@ -279,7 +285,7 @@ func (j *Journal) reached(ctx context.Context, err error) {
 		if j.remote.mysql != nil {
 			pause = 2 * j.remote.mysql.options.Timeout
 		}
-		if j.down.Swap(time.Now().Add(pause).UnixMicro()) == 0 {
+		if j.down.Swap(int64(time.Since(j.began)+pause)) == 0 {
 			j.o.Logger.Warn("backend unavailable: reads are answered from the journal", "error", err)
 		}
 	case err == nil:
@@ -355,6 +361,7 @@ func (j *Journal) saw(records ...backend.Record) {
 	}
 	j.mu.Lock()
 	rises := newest > j.newest
+	j.o.Clock.Observe(newest)
 	j.newest = max(newest, j.newest)
 	j.mu.Unlock()
 	if rises {
@@ -363,7 +370,7 @@ func (j *Journal) saw(records ...backend.Record) {
 }
 
 // away says that reads are to be answered from here, for now.
-func (j *Journal) away() bool { return time.Now().UnixMicro() < j.down.Load() }
+func (j *Journal) away() bool { return int64(time.Since(j.began)) < j.down.Load() }
 
 // Get returns the live record, or backend.ErrNotFound.
 func (j *Journal) Get(ctx context.Context, kind, key string) (backend.Record, error) {

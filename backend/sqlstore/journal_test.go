@@ -67,6 +67,30 @@ func wantKeys(t testing.TB, s backend.Store, kind string, keys ...string) {
 	}
 }
 
+// Of what was deleted no caller hears; the clock does, also in the next life, so that what is written next wins over it.
+func TestTheClockIsToldOfWhatWasDeleted(t *testing.T) {
+	dir := t.TempDir()
+	there, ahead := open(t, dir), of("tag", "gone")
+	ahead.Version, ahead.Deleted, ahead.Document = time.Now().Add(time.Hour).UnixMicro(), true, nil
+	put(t, there, ahead)
+	for range 2 {
+		o := kinds
+		o.Clock = backend.NewClock(time.Now)
+		local, err := OpenSQLite(filepath.Join(dir, "journal.db"))
+		must(t, err)
+		j, err := OpenJournal(t.Context(), open(t, dir), local, o)
+		must(t, err)
+		if j.Newest() == 0 {
+			_, err = j.List(t.Context(), "tag")
+			must(t, err)
+		}
+		if v := o.Clock.Next(); v <= ahead.Version {
+			t.Errorf("the next version is %v before it", time.Duration(ahead.Version-v)*time.Microsecond)
+		}
+		must(t, j.Close())
+	}
+}
+
 func TestWithoutABackendTheJournalAnswersAndAcknowledgesNothingThatIsDeclared(t *testing.T) {
 	dir := t.TempDir()
 	path, there := filepath.Join(dir, "journal.db"), filepath.Join(dir, "there.db")
@@ -194,7 +218,7 @@ func TestTheJournalRemembersTheHighestTermAndTheNewestVersion(t *testing.T) {
 // The member that takes over has got nothing by replication, and yet all that was acknowledged is there before anybody reads from it: what this daemon wrote,
 // what others declared and this one has seen, and the facts of the last hours.
 func TestWhatWasAcknowledgedSurvivesASwitch(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+	onLabs(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		a, b, err := l.Pair(t.Context(), f, lab.Quick()...)
 		must(t, err)
 		p, err := l.Proxy()

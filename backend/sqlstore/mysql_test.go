@@ -2,9 +2,12 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -80,19 +83,100 @@ func TestMySQLCrash(t *testing.T) {
 	})
 }
 
-// onMembers runs a test once for each flavour, with one server that could be a member of a pair; none in the process that is to be killed.
+// onMembers runs a test once for each flavour, with a server that could be a member of a pair: one for all tests, which takes the time of starting it
+// once, and as it was at first for each; none in the process that is to be killed.
 func onMembers(t *testing.T, test func(t *testing.T, s *lab.Server)) {
+	flavors(t, func(t *testing.T, f topology.Flavor) {
+		if storetest.Crashing() {
+			test(t, nil)
+			return
+		}
+		s := fleet.member(t, f)
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("log of %v: %s", s.Key, s.Log())
+			}
+		})
+		test(t, s)
+	})
+}
+
+// flavors runs a test for both at the same time: most of what it takes is waiting.
+func flavors(t *testing.T, test func(t *testing.T, f topology.Flavor)) {
 	for _, f := range []topology.Flavor{lab.MariaDB, lab.MySQL} {
 		t.Run(string(f), func(t *testing.T) {
-			if storetest.Crashing() {
-				test(t, nil)
-				return
-			}
-			s, err := lab.Test(t).Member(t.Context(), f, lab.Quick()...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			test(t, s)
+			t.Parallel()
+			test(t, f)
 		})
 	}
+}
+
+// onLabs is flavors with a lab for each.
+func onLabs(t *testing.T, test func(t *testing.T, l *lab.Lab, f topology.Flavor)) {
+	flavors(t, func(t *testing.T, f topology.Flavor) { test(t, lab.Test(t), f) })
+}
+
+// members are the servers of onMembers.
+type members struct {
+	mu   sync.Mutex
+	labs map[topology.Flavor]*lab.Lab
+}
+
+var fleet = &members{labs: map[topology.Flavor]*lab.Lab{}}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, l := range fleet.labs {
+		if err := l.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+func (m *members) lab(t *testing.T, f topology.Flavor) *lab.Lab {
+	if testing.Short() {
+		t.Skip("needs real servers")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.labs[f] == nil {
+		l, err := lab.New()
+		must(t, err)
+		m.labs[f] = l
+	}
+	return m.labs[f]
+}
+
+// member starts the server of a flavour, or makes it what it was when it was started.
+func (m *members) member(t *testing.T, f topology.Flavor) *lab.Server {
+	l, ctx := m.lab(t, f), t.Context()
+	if len(l.Servers()) == 0 {
+		s, err := l.Member(ctx, f, lab.Quick()...)
+		must(t, err)
+		return s
+	}
+	s := l.Servers()[0]
+	if s.Pid() == 0 {
+		must(t, s.Restart(ctx))
+	}
+	must(t, s.Continue())
+	rows, err := s.DB().Query("SHOW DATABASES")
+	must(t, err)
+	var all []string
+	for rows.Next() {
+		var name string
+		must(t, rows.Scan(&name))
+		all = append(all, name)
+	}
+	must(t, errors.Join(rows.Err(), rows.Close()))
+	for _, name := range all {
+		if name == lab.BackendDatabase || strings.HasPrefix(name, "store") {
+			must(t, s.Exec(ctx, "DROP DATABASE "+name))
+		}
+	}
+	must(t, s.Exec(ctx, "CREATE DATABASE "+lab.BackendDatabase, "SET GLOBAL read_only = 0", "SET GLOBAL binlog_format = 'STATEMENT'", "SET GLOBAL autocommit = 1",
+		"SET GLOBAL wait_timeout = DEFAULT", "SET GLOBAL innodb_lock_wait_timeout = DEFAULT"))
+	return s
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func TestPair(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+	onLabs(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		a, b, err := l.Pair(t.Context(), f, lab.Quick()...)
 		must(t, err)
 		ctx := t.Context()
@@ -60,8 +60,10 @@ func TestUnsafeStatementsAreCounted(t *testing.T) {
 		p.Point(m)
 		s := dial(t, options(p.Key.String()))
 		put(t, s, record("a", 1))
-		if n, err := m.Unsafe(); len(n) != 0 || err != nil {
-			t.Fatalf("unsafe statements %q, %v", n, err)
+		before, err := m.Unsafe()
+		must(t, err)
+		if len(before) != 0 {
+			t.Fatalf("unsafe statements %q", before)
 		}
 		_, err = s.write.Exec("UPDATE record SET version = 2 WHERE kind = 'k' LIMIT 1")
 		must(t, err)
@@ -76,7 +78,7 @@ func TestUnsafeStatementsAreCounted(t *testing.T) {
 }
 
 func TestErrorsOfAnApplierAreCounted(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+	onLabs(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		a, b, err := l.Pair(t.Context(), f, lab.Quick()...)
 		must(t, err)
 		put(t, dial(t, options(a.Key.String())), record("a", 1))

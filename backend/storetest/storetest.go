@@ -300,10 +300,10 @@ func whole(t *testing.T, open Opener) {
 	for i := range 12 {
 		kind := fmt.Sprint("round", i)
 		var many []backend.Record
-		for n := range 3000 {
+		for n := range 1300 { // several statements
 			many = append(many, rec(kind, fmt.Sprint(n), 1, "w"))
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*6*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*3*time.Millisecond)
 		err := s.Put(ctx, many...)
 		cancel()
 		if err != nil {

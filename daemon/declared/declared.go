@@ -202,9 +202,6 @@ func decode[D any](r backend.Record) (d D, err error) {
 	return backend.Decode[D](r)
 }
 
-// tries is how often a write is repeated that loses against a record whose version was not known here.
-const tries = 3
-
 // put stores one record, sees that it is what is stored then, and only then enters it into the page.
 func (b *Book) put(ctx context.Context, kind, key string, document any) error {
 	r := backend.Record{Kind: kind, Key: key, Deleted: true}
@@ -216,47 +213,18 @@ func (b *Book) put(ctx context.Context, kind, key string, document any) error {
 	}
 	r.Writer = b.writer
 	return b.alone(ctx, func() error {
-		for range tries {
-			r.Version = b.clock.Next()
-			if err := r.Check(); err != nil {
-				return fmt.Errorf("%w: %w", ErrInvalid, err)
-			}
-			if err := b.store.Put(ctx, r); err != nil {
-				return err
-			}
-			stands, err := b.stands(ctx, r)
-			if err != nil {
-				return fmt.Errorf("see whether %s %q is stored: %w", kind, key, err)
-			}
-			if stands {
-				b.mu.Lock()
-				defer b.mu.Unlock()
-				return b.page.apply(r)
-			}
+		r.Version = b.clock.Next()
+		if err := r.Check(); err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
-		return fmt.Errorf("store %s %q: %d times another daemon wrote a newer one: compare the clocks of the daemons, and try again", kind, key, tries)
+		r, err := backend.Write(ctx, b.store, b.clock, r)
+		if err != nil {
+			return err
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.page.apply(r)
 	})
-}
-
-// stands reports whether r is what is stored now. A daemon whose clock is ahead may have written what wins against it: then the
-// clock is told, so that the next try wins.
-func (b *Book) stands(ctx context.Context, r backend.Record) (bool, error) {
-	got, err := b.store.Get(ctx, r.Kind, r.Key)
-	switch {
-	case err == nil:
-		b.clock.Observe(got.Version)
-		return got.Version == r.Version && got.Writer == r.Writer, nil
-	case !errors.Is(err, backend.ErrNotFound):
-		return false, err
-	case r.Deleted:
-		return true, nil
-	}
-	// Deleted by a newer record, which only Everything shows.
-	all, err := b.store.Everything(ctx)
-	for _, o := range all {
-		b.clock.Observe(o.Version)
-	}
-	return false, err
 }
 
 // SetDowntime mutes a server until a time.

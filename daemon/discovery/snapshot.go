@@ -107,7 +107,7 @@ func storable(v topology.Server) topology.Server {
 	i := v.Instance
 	i.Executed, i.Purged, i.BinlogWritten, i.BinlogFile, i.BinlogPos = gtid.Set{}, gtid.Set{}, gtid.Set{}, "", 0
 	i.Registered, i.Stalled, i.SemiSync.Clients = nil, nil, 0
-	i.StartedAt = i.StartedAt.UTC().Round(0) // as it comes back from a store
+	i.StartedAt = i.StartedAt.UTC().Truncate(time.Second) // as it comes back from a store
 	for n := range i.Channels {
 		c := &i.Channels[n]
 		c.Received, c.Lag, c.IOSince, c.IOError, c.SQLError = gtid.Set{}, nil, time.Time{}, "", ""

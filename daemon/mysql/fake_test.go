@@ -213,6 +213,9 @@ func TestVersions(t *testing.T) {
 				!i.SemiSync.ReplicaEnabled || i.SemiSync.SourceEnabled || i.StartedAt.IsZero() {
 				t.Errorf("it says %+v", i)
 			}
+			if i.StartedAt == i.StartedAt.Round(0) {
+				t.Errorf("started at %v: by the wall clock only, and when that is set all servers seem to have started anew", i.StartedAt)
+			}
 			if !slices.Equal(i.Registered, []topology.Key{{Host: "db2", Port: 3308}}) {
 				t.Errorf("registered %v", i.Registered)
 			}

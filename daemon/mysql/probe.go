@@ -137,8 +137,8 @@ func (n *known) readSeldom(ctx context.Context, c *conn, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if i.StartedAt.IsZero() { // a connection outlives no server, so this is read once: its rounding must not look like restarts
-		i.StartedAt = now.Add(-time.Duration(status.uint("uptime")) * time.Second).Truncate(time.Second)
+	if i.StartedAt.IsZero() { // a connection outlives no server, so this is read once: its rounding must not look like restarts, nor our clock when it is set
+		i.StartedAt = now.Add(-time.Duration(status.uint("uptime")) * time.Second)
 	}
 	i.ServerID = uint32(vars.uint("server_id"))
 	i.Hostname, i.ReportHost, i.Port = vars.get("hostname"), vars.get("report_host"), int(vars.uint("port"))

@@ -123,12 +123,13 @@ func (p *Peers) put(ctx context.Context, f farewell, version int64, void bool) (
 	if err != nil {
 		return 0, err
 	}
-	if version == 0 {
-		version = p.o.Clock.Next()
-	}
 	r.Version, r.Writer, r.Deleted = version, p.o.ID, void
 	if void {
 		r.Document = nil
+	}
+	if version == 0 {
+		r, err = backend.Write(ctx, p.o.Store, p.o.Clock, r)
+		return r.Version, err
 	}
 	if err := p.o.Store.Put(ctx, r); err != nil {
 		return 0, err
@@ -138,7 +139,8 @@ func (p *Peers) put(ctx context.Context, f farewell, version int64, void bool) (
 	case errors.Is(err, backend.ErrNotFound) && void:
 		return version, nil
 	case errors.Is(err, backend.ErrNotFound):
-		return 0, &errRefused{http.StatusConflict, version + 1, "a later return is on record"}
+		// Which one, the store does not tell; nobody but this daemon has written it, and its clock is ahead of all that it wrote.
+		return 0, &errRefused{http.StatusConflict, p.o.Clock.Next(), "a later return is on record"}
 	case err != nil:
 		return 0, err
 	case now.Version > version:

@@ -38,6 +38,7 @@ type node struct {
 	mu       sync.Mutex
 	handler  http.Handler // of the process; nil while none runs
 	life     int
+	ahead    time.Duration // its wall clock
 	standing plan.Standing
 	reach    func(context.Context, topology.Key) bool
 	secret   string
@@ -89,7 +90,7 @@ func nodes(t *testing.T, count int) []*node {
 func (n *node) start() {
 	n.life++
 	n.Peers = Open(n.t.Context(), Options{ID: fmt.Sprintf("%s#%d", n.name, n.life), Name: n.name, Daemons: n.others, Secret: n.secret, Store: n.store,
-		Clock: backend.NewClock(time.Now), Standing: func() plan.Standing { n.mu.Lock(); defer n.mu.Unlock(); return n.standing },
+		Clock: backend.NewClock(func() time.Time { return time.Now().Add(n.ahead) }), Standing: func() plan.Standing { n.mu.Lock(); defer n.mu.Unlock(); return n.standing },
 		Reach: func(ctx context.Context, k topology.Key) bool { return n.reach(ctx, k) }})
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -301,6 +302,31 @@ func TestFarewell(t *testing.T) {
 		}
 		if _, err := c.call(t.Context(), "POST", a.url, pathFarewell, body); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("an old farewell said again: %v, want %s", err, want)
+		}
+	}
+}
+
+// A daemon whose clock was ahead has said farewell and come back; in its next life its clock is right, and it can still say farewell.
+func TestFarewellAfterAClockThatWasAhead(t *testing.T) {
+	ns := nodes(t, 3)
+	a, b, c := ns[0], ns[1], ns[2]
+	c.ahead = time.Hour
+	c.start()
+	for range 2 {
+		if err := c.Leave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.start()
+		c.Turn(t.Context())
+		c.ahead = 0
+	}
+	c.start() // it was killed: only what is deleted tells of it
+	if err := c.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []*node{a, b} {
+		if s := n.Standing(); !slices.Equal(s.Farewells, []string{"c"}) {
+			t.Errorf("%s: %+v", n.name, s)
 		}
 	}
 }

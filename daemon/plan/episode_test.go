@@ -281,6 +281,39 @@ db1
 	}
 }
 
+// The one who promoted first had a clock that was an hour ahead.
+func TestTheLastPromotionIsTheLastWhateverClocksSay(t *testing.T) {
+	const drawing = `
+db1 down of=c
+db2 down of=c
+db3 of=c rw exec=db1:1-100`
+	at := topology.MustParseDrawing(drawing).At
+	first := Episode{ID: "e1", Kind: PrimaryFailover, Failed: key("db1"), Candidate: key("db2"), Stage: Ended, Promoted: at.Add(time.Hour), Closed: at.Add(time.Hour)}
+	second := Episode{ID: "e2", Kind: PrimaryFailover, Failed: key("db2"), Candidate: key("db3"), Stage: Chosen, Witnesses: []topology.Key{key("db3")}}
+	d := Next(under(drawing, second, first))
+	if len(d.Steps) > 0 {
+		t.Errorf("steps %v", d.Steps)
+	}
+	if k := PromotedLast([]Episode{first, *d.Episode}); k != key("db3") {
+		t.Errorf("%v counts as promoted last", k)
+	}
+	if d = Next(under(drawing, second)); d.Episode.Promoted != at {
+		t.Errorf("promoted at %v, want %v: nobody was before", d.Episode.Promoted, at)
+	}
+}
+
+func TestAChallengeByAClockThatWasAhead(t *testing.T) {
+	const drawing = `
+db1 down=timeout since=2s
+  db2
+  db3`
+	at := topology.MustParseDrawing(drawing).At
+	e := Episode{ID: "e", Kind: PrimaryFailover, Failed: key("db1"), Stage: Suspected, Challenged: at.Add(time.Hour)}
+	if d := Next(under(drawing, e)); len(d.Steps) != 2 || d.Steps[0].Kind != RestartReceiver {
+		t.Errorf("got %v, wait %q", d.Steps, d.Wait)
+	}
+}
+
 func TestDrainThatNeverEndsIsAnAlarm(t *testing.T) {
 	const drawing = `
 db1 down of=c

@@ -159,8 +159,12 @@ func (w world) gate(e Episode) []string {
 		return no
 	}
 	if last := w.lastPromotion(); w.Policy.AntiFlap > 0 && last != nil && w.Snapshot.At.Sub(last.At) < w.Policy.AntiFlap {
-		no = append(no, fmt.Sprintf("anti-flapping: %v was promoted %s ago, and the policy wants %s between promotions (acknowledge that episode to allow another)",
-			last.To, w.Snapshot.At.Sub(last.At).Round(time.Second), w.Policy.AntiFlap))
+		when := fmt.Sprintf("%s ago", w.Snapshot.At.Sub(last.At).Round(time.Second))
+		if last.At.After(w.Snapshot.At) {
+			when = fmt.Sprintf("at %s, which is yet to come by the clock of this daemon", last.At.UTC().Format(time.RFC3339))
+		}
+		no = append(no, fmt.Sprintf("anti-flapping: %v was promoted %s, and the policy wants %s between promotions (acknowledge that episode to allow another)",
+			last.To, when, w.Policy.AntiFlap))
 	}
 	if !w.Policy.AllowUnfenced && !proved(failed.Probe.Failure) {
 		no = append(no, fmt.Sprintf("policy: %v is silent, not proved dead, and can't be fenced; allow_unfenced is false", e.Failed))
@@ -256,7 +260,7 @@ func (w world) suspected(e Episode) Decision {
 			waiting = append(waiting, fmt.Sprintf("no replica of %v can tell whether it lives", e.Failed))
 		}
 		return Decision{Episode: stored(e, w), Wait: strings.Join(waiting, "; ")}
-	case !e.Challenged.IsZero() && asked < challengeAgain:
+	case !e.Challenged.IsZero() && asked >= 0 && asked < challengeAgain: // negative: by a daemon whose clock was ahead, at a time that is not known
 		return Decision{Episode: &e, Wait: fmt.Sprintf("%v reached %v with a receiver that was started anew %s ago: it lives, and only we can't reach it",
 			receiving[0].Key, e.Failed, asked.Round(time.Millisecond))}
 	}
@@ -517,7 +521,7 @@ func within(r, source topology.Server) gtid.Set {
 func (w world) regroup(e Episode) Decision {
 	if e.Stage != Replaced {
 		e.Stage = Replaced
-		e.Promoted = w.Snapshot.At
+		e.Promoted = w.next()
 	}
 	d := Decision{Episode: &e}
 	primary := *w.Snapshot.Server(e.Candidate)
@@ -715,6 +719,16 @@ func (w world) lastPromoted() *Episode {
 		}
 	}
 	return last
+}
+
+// next is the time of a promotion that happens now: never before the one before it, though that was done by a daemon whose clock was ahead. By these
+// times it is known who is the rightful primary, and all others are fenced.
+func (w world) next() time.Time {
+	last := w.lastPromoted()
+	if last == nil || w.Snapshot.At.Round(0).After(last.Promoted.Round(0)) { // as others will read them, without what our own process knows besides
+		return w.Snapshot.At
+	}
+	return last.Promoted.Round(0).Add(time.Millisecond)
 }
 
 // bringHome moves replicas that were out of reach during a failover, and are back now, under the primary.

@@ -252,6 +252,10 @@ db1 down
 			s.Policy.AntiFlap = time.Hour
 			s.Promotions = []Promotion{{At: s.Snapshot.At.Add(-time.Minute), To: topology.Key{Host: "db1", Port: 3306}}}
 		}, "anti-flapping: db1:3306 was promoted 1m0s ago"},
+		{"anti-flapping, by a clock that was ahead", func(s *Situation) {
+			s.Policy.AntiFlap = time.Hour
+			s.Promotions = []Promotion{{At: s.Snapshot.At.Add(time.Minute), To: topology.Key{Host: "db1", Port: 3306}}}
+		}, "which is yet to come by the clock of this daemon"},
 		{"silence that proves nothing", func(s *Situation) {
 			s.Policy.AllowUnfenced = false
 			s.Snapshot = topology.MustParseDrawing("db1 down=timeout since=9s\n  db2 io=connecting ioerr=2003")

@@ -227,7 +227,7 @@ func (r *Runner) Acknowledge(ctx context.Context, id, by, comment string, at tim
 		return err
 	}
 	e.Acknowledged = &plan.Acknowledgement{By: by, Comment: comment, At: at}
-	if err := r.Store.Put(ctx, r.encode(EpisodeKind, e.ID, e)); err != nil {
+	if _, err := backend.Write(ctx, r.Store, r.Clock, r.encode(EpisodeKind, e.ID, e)); err != nil {
 		return fmt.Errorf("acknowledge episode %s: %w", id, err)
 	}
 	r.mu.Lock()

@@ -117,6 +117,9 @@ func (r *Runner) Load(ctx context.Context) error {
 	for _, rec := range es {
 		r.Clock.Observe(rec.Version)
 		if e, err := backend.Decode[plan.Episode](rec); err == nil {
+			if rec.Writer != r.Writer {
+				e.DrainSince = time.Time{} // measured by the clock of another daemon; too long a wait loses nothing, too short a one may
+			}
 			r.remember(e)
 		} else {
 			r.Logger.Error("skip an unreadable episode", "episode", rec.Key, "err", err)

@@ -158,6 +158,43 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// The daemon that led had a clock that was an hour ahead; the one that comes after it acknowledges all the same, and waits by its own clock.
+func TestAfterADaemonWhoseClockWasAhead(t *testing.T) {
+	store, now := open(t), time.Now()
+	ahead := runner(t, draw(dead), store)
+	ahead.Writer, ahead.Clock = "ahead", backend.NewClock(func() time.Time { return time.Now().Add(time.Hour) })
+	later := runner(t, draw(dead), store)
+	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Cluster: "db1:3306", DrainSince: now.Add(-time.Hour)}
+	if err := store.Put(t.Context(), later.encode(EpisodeKind, "e", e)); err != nil {
+		t.Fatal(err)
+	}
+	if err := later.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, _ := later.Episode("e"); !got.DrainSince.Equal(e.DrainSince) {
+		t.Errorf("what it has written itself has changed: %v", got.DrainSince)
+	}
+	if err := store.Put(t.Context(), ahead.encode(EpisodeKind, "e", e)); err != nil {
+		t.Fatal(err)
+	}
+	if err := later.Acknowledge(t.Context(), "e", "ann", "seen", now); err != nil {
+		t.Fatal(err)
+	}
+	rec, err := store.Get(t.Context(), EpisodeKind, "e")
+	if err != nil || rec.Writer != "test" {
+		t.Errorf("acknowledged, and lost: %+v, %v", rec, err)
+	}
+	if err := store.Put(t.Context(), ahead.encode(EpisodeKind, "e", e)); err != nil {
+		t.Fatal(err)
+	}
+	if err := later.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, _ := later.Episode("e"); !got.DrainSince.IsZero() {
+		t.Errorf("it goes on with the wait of another, since %v", got.DrainSince)
+	}
+}
+
 func TestFailedBookkeepingStopsNothing(t *testing.T) {
 	p := draw(dead)
 	if e := run(t, runner(t, p, lame{open(t)})); e.Candidate.Host != "db2" {

@@ -24,7 +24,7 @@ type Instance struct {
 	Port       int       `json:"port,omitempty"`        // @@port
 	Flavor     Flavor    `json:"flavor"`
 	Version    Version   `json:"version"`
-	StartedAt  time.Time `json:"started_at,omitzero"` // from the server's uptime: whole seconds, ±1 s
+	StartedAt  time.Time `json:"started_at,omitzero"` // from the server's uptime, ±1 s
 
 	ReadOnly          bool   `json:"read_only"`       // read_only or super_read_only
 	SuperReadOnly     bool   `json:"super_read_only"` // MySQL only

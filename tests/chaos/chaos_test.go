@@ -72,6 +72,11 @@ anti_flap = "0s"
 
 func deploy(t *testing.T, l *lab.Lab, flavor topology.Flavor, daemons int) *deployment {
 	t.Helper()
+	return deployWith(t, l, flavor, daemons, lab.DaemonSpec{Binary: binary})
+}
+
+func deployWith(t *testing.T, l *lab.Lab, flavor topology.Flavor, daemons int, spec lab.DaemonSpec) *deployment {
+	t.Helper()
 	d := (&deployment{lab: l}).with(t)
 	a, b, err := l.Pair(d.ctx, flavor)
 	d.must(err)
@@ -82,7 +87,8 @@ func deploy(t *testing.T, l *lab.Lab, flavor topology.Flavor, daemons int) *depl
 	}
 	d.primary, d.replicas = l.TestCluster(t, lab.Spec{Flavor: flavor, Semisync: true}, 2)
 	d.server = d.replicas[0].Key.String()
-	d.daemons, d.proxies, err = l.StartDaemons(d.ctx, daemons, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{d.primary.Key}, Config: config, Caretaker: "admin"}, a, b)
+	spec.Seeds, spec.Config, spec.Caretaker = []topology.Key{d.primary.Key}, config, "admin"
+	d.daemons, d.proxies, err = l.StartDaemons(d.ctx, daemons, spec, a, b)
 	d.must(err)
 	for _, o := range d.daemons {
 		_, err := o.AwaitServers(d.ctx, 3)

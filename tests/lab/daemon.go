@@ -29,6 +29,10 @@ type DaemonSpec struct {
 	Caretaker string
 	// CrashAt kills the daemon's first life at this point of a recovery, see BuildToCrash; 0 is never.
 	CrashAt int
+	// TTL of the lease, for daemons that share a backend; 0 is the default.
+	TTL time.Duration
+	// Clock says that Binary is one of BuildToShift.
+	Clock bool
 }
 
 // everything is what a daemon is allowed where nobody says otherwise.
@@ -50,6 +54,7 @@ type Daemon struct {
 	port   int
 	dir    string
 	binary string
+	shifts bool // its clock can be set
 }
 
 // Build makes the program anew and returns its path.
@@ -92,7 +97,7 @@ func (l *Lab) newDaemon(spec DaemonSpec) (*Daemon, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	d := &Daemon{URL: fmt.Sprintf("http://%s:%d", host, port), host: host, port: port, dir: dir, binary: spec.Binary,
+	d := &Daemon{URL: fmt.Sprintf("http://%s:%d", host, port), host: host, port: port, dir: dir, binary: spec.Binary, shifts: spec.Clock,
 		ConfigFile: filepath.Join(dir, "orchestrator.toml"),
 		process:    process{lab: l, what: fmt.Sprintf("orchestrator at %s:%d", host, port), number: uint32(number)}}
 	if d.Client, err = client.New(client.Options{Endpoints: []string{d.URL}}); err != nil {
@@ -135,7 +140,12 @@ seeds = [%s]
 }
 
 // Restart starts a daemon that has ended; what it remembers is still there. It returns when the daemon is ready.
-func (d *Daemon) Restart(ctx context.Context) error { return d.start(ctx, d.binary) }
+func (d *Daemon) Restart(ctx context.Context) error {
+	if d.shifts {
+		return d.start(ctx, "/usr/bin/env", "ORCHESTRATOR_CLOCK="+d.clock(), d.binary)
+	}
+	return d.start(ctx, d.binary)
+}
 
 func (d *Daemon) start(ctx context.Context, program string, args ...string) error {
 	if d.Pid() != 0 {

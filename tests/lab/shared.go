@@ -37,6 +37,10 @@ func (l *Lab) StartDaemons(ctx context.Context, n int, spec DaemonSpec, members 
 	if spec.Caretaker != "" {
 		caretaker = fmt.Sprintf("caretaker_user = %q\ncaretaker_password_file = %q\n", spec.Caretaker, filepath.Join(l.dir, spec.Caretaker))
 	}
+	timeout, lease := "", ""
+	if spec.TTL > 0 {
+		timeout, lease = fmt.Sprintf("timeout = %q\n", spec.TTL/4), fmt.Sprintf("[lease]\nttl = %q\ntick = %q\n", spec.TTL, spec.TTL/5)
+	}
 	for i, d := range daemons {
 		var others []string
 		for j, o := range daemons {
@@ -51,14 +55,14 @@ address = %q
 members = [%s]
 user = %q
 password_file = %q
-%s[peers]
+%s%s%s[peers]
 daemons = [%s]
 secret_file = %q
 [haproxy]
 agent = "%s:3001"
 socket = %q
 database = %q
-http = %q`, proxies[i].Database, strings.Join(keys, ", "), BackendUser, filepath.Join(l.dir, "backend"), caretaker, strings.Join(others, ", "), filepath.Join(l.dir, "peers"),
+http = %q`, proxies[i].Database, strings.Join(keys, ", "), BackendUser, filepath.Join(l.dir, "backend"), timeout, caretaker, lease, strings.Join(others, ", "), filepath.Join(l.dir, "peers"),
 			d.host, proxies[i].Socket, proxies[i].Database, proxies[i].HTTP)
 		if err := d.configure(spec); err != nil {
 			return nil, nil, err

@@ -290,3 +290,34 @@ func TestNothingIsLeftForLater(t *testing.T) {
 		}
 	}
 }
+
+// serverTime are the functions by which a server would let its own clock decide, or its own chance; each member of a pair has another.
+var serverTime = regexp.MustCompile(`(?i)\b(NOW|SYSDATE|CURDATE|CURTIME|UTC_DATE|UTC_TIME|UTC_TIMESTAMP|UNIX_TIMESTAMP|RAND|UUID|UUID_SHORT)\s*\(|\b(CURRENT_TIMESTAMP|CURRENT_DATE|CURRENT_TIME|LOCALTIME|LOCALTIMESTAMP)\b`)
+
+// Backends may have any clock: no statement of ours about records and leases asks for it. That of the doctor asks to compare, and one about a server's own log is
+// answered with the clock by which that is written.
+func TestNoStatementOfTheBackendUsesItsClock(t *testing.T) {
+	asks := map[string]bool{"backend/pair/dialect.go": true, "daemon/mysql/dialect.go": true}
+	seen := map[string]int{}
+	for _, s := range sources(t) {
+		if s.test || strings.HasPrefix(s.pkg, "tests/") {
+			continue
+		}
+		ast.Inspect(s.tree, func(n ast.Node) bool {
+			text, ok := n.(*ast.BasicLit)
+			if !ok || text.Kind != token.STRING || !serverTime.MatchString(text.Value) {
+				return true
+			}
+			seen[s.name]++
+			if !asks[s.name] {
+				t.Errorf("%s: the server's clock, or its chance, has no part in what is stored: give the value", s.at(n))
+			}
+			return true
+		})
+	}
+	for _, name := range slices.Sorted(maps.Keys(asks)) {
+		if seen[name] != 1 {
+			t.Errorf("%s: %d statements ask for the server's time, want the one that is known", name, seen[name])
+		}
+	}
+}

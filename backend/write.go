@@ -1,0 +1,49 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// tries is how often a write is repeated that loses against a record whose version was not known here.
+const tries = 3
+
+// Write stores one record, with a version of the clock, and sees that it is what is stored then; it returns it as it was stored. A daemon whose
+// clock is ahead may have written what wins against it: then the clock is told, so that the next try wins.
+func Write(ctx context.Context, s Store, c *Clock, r Record) (Record, error) {
+	for range tries {
+		r.Version = c.Next()
+		if err := s.Put(ctx, r); err != nil {
+			return r, err
+		}
+		stands, err := stands(ctx, s, c, r)
+		if err != nil {
+			return r, fmt.Errorf("see whether %s %q is stored: %w", r.Kind, r.Key, err)
+		}
+		if stands {
+			return r, nil
+		}
+	}
+	return r, fmt.Errorf("store %s %q: %d times another daemon wrote a newer one: compare the clocks of the daemons, and try again", r.Kind, r.Key, tries)
+}
+
+// stands reports whether r is what is stored now.
+func stands(ctx context.Context, s Store, c *Clock, r Record) (bool, error) {
+	got, err := s.Get(ctx, r.Kind, r.Key)
+	switch {
+	case err == nil:
+		c.Observe(got.Version)
+		return got.Version == r.Version && got.Writer == r.Writer, nil
+	case !errors.Is(err, ErrNotFound):
+		return false, err
+	case r.Deleted:
+		return true, nil
+	}
+	// Deleted by a newer record, which only Everything shows.
+	all, err := s.Everything(ctx)
+	for _, o := range all {
+		c.Observe(o.Version)
+	}
+	return false, err
+}
