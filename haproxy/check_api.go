@@ -28,7 +28,7 @@ func (c *checker) api(p proxy, unverified bool) {
 		c.tls(s, unverified)
 	}
 	if p.leads() && !stands {
-		c.complain(p.at, "no server stands in while no daemon leads", "from the death of the leader to the next election every request is answered 503: measured, 4 to 5 s",
+		c.complain(p.at, "no server stands in while no daemon leads", "from the death of the leader to the next election every request is answered 503: measured, 1 to 5 s",
 			"the daemons once more, with backup track BACKEND/SERVER of a backend that checks GET /health/live; orchestrator haproxy config shows it")
 	}
 }
