@@ -50,6 +50,8 @@ type Options struct {
 	// Permit is asked before irreversible steps of an episode, and says why not; what it holds for them it may let go when ctx, that of the turn, ends.
 	// nil: this daemon is alone, and may. See Gate.
 	Permit func(ctx context.Context, s plan.Situation, e plan.Episode) (ok bool, why string)
+	// Turned is called each time that the clusters were judged, and by that proves that Run doesn't hang; nil: nobody asks.
+	Turned func()
 	// Tick is how often clusters are judged though nothing changed; 0 is one second.
 	Tick time.Duration
 }
@@ -91,6 +93,9 @@ type Runner struct {
 func New(o Options) *Runner {
 	if o.Tick == 0 {
 		o.Tick = time.Second
+	}
+	if o.Turned == nil {
+		o.Turned = func() {}
 	}
 	return &Runner{
 		Options: o, metrics: newMetrics(o.Registerer), journal: make(chan backend.Record, 1000),
@@ -148,6 +153,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		r.judge(ctx, &turns)
+		r.Turned()
 		select {
 		case <-ctx.Done():
 			return nil
