@@ -19,10 +19,11 @@ SCHEDULES := 200
 # How often each scenario of make chaos is played.
 RUNS := 20
 
-.PHONY: help build install-deps demo test lint bench bench-failover sweep converge chaos fuzz cover clean
+.PHONY: help build package install-deps demo test lint bench bench-failover sweep converge chaos fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
+	@echo "make package         Debian packages and RPMs for amd64 and arm64, into bin/package (VERSION=1.2.3)"
 	@echo "make demo            a primary with three replicas, the daemon, and a failover to watch (ARGS=--once: ends at once)"
 	@echo "make test            all tests, with real MariaDB and MySQL"
 	@echo "make lint            gofmt, go vet, staticcheck"
@@ -37,6 +38,9 @@ help:
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+package:
+	cmd/package/build
 
 install-deps:
 	@tests/install.sh
