@@ -19,7 +19,7 @@ SCHEDULES := 200
 # How often each scenario of make chaos is played.
 RUNS := 20
 
-.PHONY: help build package install-deps demo test lint bench bench-failover sweep converge chaos fuzz cover clean
+.PHONY: help build package install-deps demo test test-package lint bench bench-failover sweep converge chaos fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
@@ -34,6 +34,7 @@ help:
 	@echo "make sweep           a daemon killed before and after every statement of a failover, on real servers"
 	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a backend pair of each flavour"
 	@echo "make chaos           whole deployments broken RUNS=$(RUNS) times each: daemons, backend pair, HAProxies, network"
+	@echo "make test-package    both packages: built twice, checked, installed, upgraded, removed on Debian hosts that systemd runs"
 	@echo "make install-deps    what all these need; they call it themselves"
 
 build:
@@ -89,6 +90,10 @@ converge: install-deps
 
 chaos: install-deps
 	ORCHESTRATOR_CHAOS=$(RUNS) go test -v -count=1 -timeout 120m ./tests/chaos
+
+test-package:
+	tests/install.sh lintian rpm rpmlint
+	ORCHESTRATOR_PACKAGES=1 go test -v -count=1 -timeout 60m ./tests/hosts ./tests/packages
 
 clean:
 	rm -rf bin coverage.out

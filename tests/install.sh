@@ -31,6 +31,7 @@ need haproxy haproxy
 need gcc gcc
 need ip iproute2
 need systemd-nspawn systemd-container
+for program; do need "$program" "$program"; done # what only some tests need
 [ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
 
 if [ ${#packages[@]} = 0 ] && [ -e "$root/.complete" ] && [ -x "$root/usr/sbin/mysqld" ]; then
