@@ -211,7 +211,7 @@ func (h *Host) findLeader() int {
 
 // Command is a program in the host, as root there; it ends with the host.
 func (h *Host) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	enter := []string{"--target", strconv.Itoa(h.leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd=/", "--",
+	enter := []string{"--target", strconv.Itoa(h.leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd", "--", // that of process 1
 		"/usr/bin/env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", program}
 	return exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 }

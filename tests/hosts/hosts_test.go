@@ -50,6 +50,9 @@ func TestTwoHostsAreTwoMachines(t *testing.T) {
 	if a, b := do(t, one, "cat", "/etc/machine-id"), do(t, two, "cat", "/etc/machine-id"); a == b || len(a) != 32 {
 		t.Errorf("their identities are %q and %q", a, b)
 	}
+	if got := do(t, one, "pwd"); got != "/" {
+		t.Errorf("programs run in %q", got)
+	}
 	do(t, one, "sh", "-c", "echo of one >/root/kept && sync")
 	if _, err := two.Read("/root/kept"); !os.IsNotExist(err) {
 		t.Errorf("a file of one is seen in two: %v", err)

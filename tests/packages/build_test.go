@@ -10,7 +10,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"orchestrator/daemon"
@@ -113,23 +112,16 @@ func build(t *testing.T, tree, version, archs string) map[string]string {
 	return built
 }
 
-var (
-	onces sync.Map
-	mu    sync.Mutex
-)
+var done = map[string]map[string]string{}
 
 // built is build from this tree, once a version.
 func built(t *testing.T, version, archs string) map[string]string {
 	t.Helper()
 	full(t)
-	mu.Lock()
-	defer mu.Unlock()
-	if v, ok := onces.Load(version); ok {
-		return v.(map[string]string)
+	if done[version] == nil {
+		done[version] = build(t, repository, version, archs)
 	}
-	v := build(t, repository, version, archs)
-	onces.Store(version, v)
-	return v
+	return done[version]
 }
 
 const (
