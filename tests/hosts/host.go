@@ -79,7 +79,8 @@ func (h *Host) furnish(root string) error {
 			return err
 		}
 	}
-	if err := h.Write("/etc/hostname", h.Name+"\n", 0o644); err != nil {
+	// The root has the name servers of this machine, which can't be reached from there: each name that is not found would take their time.
+	if err := errors.Join(h.Write("/etc/hostname", h.Name+"\n", 0o644), h.Write("/etc/resolv.conf", "# There is nobody to ask; /etc/hosts has all names.\n", 0o644)); err != nil {
 		return err
 	}
 	// Left to itself it would take the identity of the machine below, and all hosts the same one.
