@@ -30,7 +30,6 @@ type Host struct {
 	network *Network
 	dir     string
 	number  int
-	console *os.File
 	nspawn  *exec.Cmd
 	exited  chan struct{}
 	leader  int // its process 1, as seen from here
