@@ -92,7 +92,7 @@ chaos: install-deps
 	ORCHESTRATOR_CHAOS=$(RUNS) go test -v -count=1 -timeout 120m ./tests/chaos
 
 test-package:
-	tests/install.sh lintian rpm rpmlint
+	tests/install.sh lintian rpm
 	ORCHESTRATOR_PACKAGES=1 go test -v -count=1 -timeout 60m ./tests/hosts ./tests/packages
 
 clean:

@@ -28,7 +28,7 @@ func boot(t *testing.T, name string) *host {
 	t.Helper()
 	full(t)
 	n := hosts.Test(t)
-	root, err := hosts.Root(t.Context(), "man-db", "rpm")
+	root, err := hosts.Root(t.Context(), "man-db", "rpm", "rpmlint")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -383,4 +383,13 @@ func TestTheRPMOnAHost(t *testing.T) {
 	h.do("rpm", "--erase", "orchestrator")
 	h.missing("/usr/bin/orchestrator", "/usr/lib/systemd/system/orchestrator.service", "/etc/systemd/system/multi-user.target.wants/orchestrator.service")
 	h.there("/var/lib/orchestrator/orchestrator.db", config+".rpmsave")
+
+	// Last, and on a host, because rpmlint unpacks the files to where the package has them.
+	h.do("rm", config+".rpmsave")
+	if err := h.Copy("rpmlint.toml", "/root/rpmlint.toml"); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := h.Exec(t.Context(), "rpmlint", "--config", "/root/rpmlint.toml", first); err != nil || !strings.Contains(out, "0 errors, 0 warnings") {
+		t.Errorf("rpmlint: %v: %s", err, out)
+	}
 }
