@@ -20,10 +20,11 @@ SCHEDULES := 200
 RUNS := 20
 EDGES := 1
 
-.PHONY: help build install-deps demo test lint bench bench-failover sweep converge chaos fuzz cover clean
+.PHONY: help build package install-deps demo test test-package lint bench bench-failover sweep converge chaos fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
+	@echo "make package         Debian packages and RPMs for amd64 and arm64, into bin/package (VERSION=1.2.3)"
 	@echo "make demo            a primary with three replicas, the daemon, and a failover to watch (ARGS=--once: ends at once)"
 	@echo "make test            all tests, with real MariaDB and MySQL"
 	@echo "make lint            gofmt, go vet, staticcheck"
@@ -34,10 +35,14 @@ help:
 	@echo "make sweep           a daemon killed before and after every statement of a failover, on real servers"
 	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a backend pair of each flavour"
 	@echo "make chaos           whole deployments broken RUNS=$(RUNS) times each: daemons, backend pair, HAProxies; each edge of the network cut EDGES=$(EDGES) times"
+	@echo "make test-package    both packages: built twice, checked, installed, upgraded, removed on Debian hosts that systemd runs"
 	@echo "make install-deps    what all these need; they call it themselves"
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+package:
+	cmd/package/build
 
 install-deps:
 	@tests/install.sh
@@ -86,6 +91,10 @@ converge: install-deps
 
 chaos: install-deps
 	ORCHESTRATOR_CHAOS=$(RUNS) ORCHESTRATOR_EDGES=$(EDGES) go test -v -count=1 -timeout 300m ./tests/chaos
+
+test-package:
+	tests/install.sh lintian rpm
+	ORCHESTRATOR_PACKAGES=1 go test -v -count=1 -timeout 60m ./tests/hosts ./tests/packages
 
 clean:
 	rm -rf bin coverage.out

@@ -225,6 +225,7 @@ func (d *Daemon) watchFace(ctx context.Context) {
 	defer tick.Stop()
 	parted := false
 	for {
+		d.pulse.turned("contact with the backend")
 		short, cancel := context.WithTimeout(ctx, storeTime)
 		face, err := s.journal.Face(short)
 		cancel()

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -302,6 +303,9 @@ func either(words []string) string {
 	return strings.Join(quoted[:len(quoted)-1], ", ") + " or " + quoted[len(quoted)-1]
 }
 
+// credentials is what a path may begin with that leads to what the service manager hands over; no other variable is looked at.
+const credentials = "$CREDENTIALS_DIRECTORY"
+
 // values checks what the types can't say: what keys mean together, and the files that they point at.
 func (r *reader) values(c *Config) {
 	for key, p := range map[string]*string{
@@ -315,6 +319,16 @@ func (r *reader) values(c *Config) {
 			r.add(key, "is no path: it holds a zero byte")
 			*p = ""
 			continue
+		}
+		if name, ok := strings.CutPrefix(*p, credentials+"/"); ok {
+			dir := os.Getenv("CREDENTIALS_DIRECTORY")
+			if dir == "" {
+				r.add(key, "%s is not set: the service manager sets it for the service that has LoadCredential=; for a command, name the running service's: "+
+					"CREDENTIALS_DIRECTORY=/run/credentials/orchestrator.service", credentials)
+				*p = ""
+				continue
+			}
+			*p = filepath.Join(dir, name)
 		}
 		*p = beside(r.file, *p)
 	}

@@ -426,3 +426,22 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+func TestACredentialIsFoundInTheDirectoryOfTheService(t *testing.T) {
+	file := write(t, "servers-password", "hunter2\n", 0o400)
+	text := "[servers]\npassword_file = \"$CREDENTIALS_DIRECTORY/servers-password\"\n"
+	t.Setenv("CREDENTIALS_DIRECTORY", filepath.Dir(file))
+	if c := parsed(t, text); string(c.Servers.Password) != "hunter2" {
+		t.Errorf("the password is %q", string(c.Servers.Password))
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", "")
+	_, problems := parse("o.toml", []byte(text))
+	if len(problems) != 1 || !strings.Contains(problems.Error(), "servers.password_file: $CREDENTIALS_DIRECTORY is not set") {
+		t.Errorf("without a directory: %v", problems)
+	}
+	t.Setenv("HOME", filepath.Dir(file))
+	_, problems = parse("/etc/o.toml", []byte("[servers]\npassword_file = \"$HOME/servers-password\"\n"))
+	if len(problems) != 1 || !strings.Contains(problems.Error(), "/etc/$HOME/servers-password") {
+		t.Errorf("another variable: %v", problems)
+	}
+}

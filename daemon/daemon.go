@@ -62,6 +62,7 @@ type Daemon struct {
 	recovery *recovery.Runner
 	listener net.Listener
 	handler  http.Handler
+	pulse    pulse
 }
 
 const (
@@ -140,7 +141,7 @@ func (d *Daemon) wire(c Config) error {
 	log := d.options.Logger
 	to := mysql.Options{User: c.Servers.User, Password: string(c.Servers.Password), TLS: security, Resolve: c.Servers.Resolve,
 		ConnectTimeout: c.Servers.ConnectTimeout, ProbeTimeout: c.Servers.ProbeTimeout, Logger: log, Daemon: d.id, Patience: c.Lease.TTL}
-	term := lead.Options{ID: d.id, TTL: c.Lease.TTL, Tick: c.Lease.Tick, Logger: log, Registerer: registry}
+	term := lead.Options{ID: d.id, TTL: c.Lease.TTL, Tick: c.Lease.Tick, Turned: func() { d.pulse.turned("the lease") }, Logger: log, Registerer: registry}
 	if d.shared != nil {
 		to.Term = d.term
 		term.Highest = d.shared.journal.Highest()
@@ -149,13 +150,13 @@ func (d *Daemon) wire(c Config) error {
 	d.servers = mysql.New(to)
 	d.fleet = discovery.New(d.servers, discovery.Options{Seeds: c.Discovery.Seeds, Poll: c.Discovery.Poll, MaxBackoff: c.Discovery.MaxBackoff,
 		Concurrency: c.Discovery.Concurrency, Ignore: c.Discovery.Ignore, Silence: c.Analysis.Silence, Resolve: c.Servers.Resolve,
-		Declared: d.book.Mark, Forgotten: d.book.Forgotten, Logger: log, Registerer: registry})
+		Declared: d.book.Mark, Forgotten: d.book.Forgotten, Turned: func() { d.pulse.turned("discovery") }, Logger: log, Registerer: registry})
 	if err := d.restore(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
 	acts := recovery.Options{Fleet: d.fleet, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
 		Policy: d.Policy, Off: d.book.RecoveriesOff, Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
-		Logger: log, Registerer: registry}
+		Turned: func() { d.pulse.turned("recovery") }, Logger: log, Registerer: registry}
 	if d.shared != nil {
 		if err := d.join(ctx, c); err != nil {
 			return err
@@ -223,6 +224,9 @@ func (d *Daemon) Address() net.Addr { return d.listener.Addr() }
 // Run works until ctx ends, then ends in order: the leadership and what hangs on it first, then the API, last what looks at servers.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.options.Logger.Info("orchestrator runs", "version", d.options.Version, "id", d.id, "api", d.listener.Addr().String())
+	for _, loop := range []string{"discovery", "the lease"} { // one that never turns at all is stuck, too
+		d.pulse.turned(loop)
+	}
 	looking, blind := context.WithCancel(context.WithoutCancel(ctx))
 	defer blind()
 	var others sync.WaitGroup
@@ -255,6 +259,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 	}
 	err := d.lead.Run(ctx, func(leading context.Context) {
+		d.pulse.turned("recovery")
+		defer d.pulse.ended("recovery")
 		var proving sync.WaitGroup
 		if d.shared != nil && d.shared.care != nil {
 			proving.Go(func() { d.proveAll(leading) })
@@ -299,6 +305,7 @@ func (d *Daemon) keep(ctx context.Context) {
 	purge := time.NewTicker(purgeEvery)
 	defer purge.Stop()
 	for {
+		d.pulse.turned("storing")
 		select {
 		case <-ctx.Done():
 			d.remember(context.WithoutCancel(ctx))

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"orchestrator/daemon/api/client"
+	"orchestrator/daemon/release"
 )
 
 // Exit codes; docs/client.md lists them too.
@@ -122,9 +123,10 @@ A cluster is given by its name, its alias or the address of any member; a server
 when there is none).
 
 ` + exitCodes,
-		SilenceErrors: true, SilenceUsage: true,
+		SilenceErrors: true, SilenceUsage: true, Version: release.This().Of("orchestrator-client"),
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return p.begin(cmd) },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	f := root.PersistentFlags()
 	f.StringVar(&p.endpoints, "api", "", "`URLs` of the daemons, in place of ORCHESTRATOR_API")
 	f.StringVar(&p.tokenFile, "token-file", "", "a `FILE` with the token, in place of ORCHESTRATOR_TOKEN_FILE")

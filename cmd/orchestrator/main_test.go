@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -217,7 +218,8 @@ func TestASnapshotIsThereWholeOrNotAtAll(t *testing.T) {
 
 func TestVersionManAndCompletion(t *testing.T) {
 	for _, args := range [][]string{{"version"}, {"--version"}} {
-		if code, out, _ := program(t, "", args...); code != exitOK || !strings.HasPrefix(out, "orchestrator ") || !strings.Contains(out, "go1.") {
+		if code, out, _ := program(t, "", args...); code != exitOK || !strings.HasPrefix(out, "orchestrator ") || !strings.Contains(out, " go1.") ||
+			!strings.HasSuffix(out, " "+runtime.GOOS+"/"+runtime.GOARCH+"\n") {
 			t.Errorf("%v: code %d: %s", args, code, out)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -68,6 +69,7 @@ func levelOf(c daemon.Config) slog.Level {
 type runner interface {
 	Run(ctx context.Context) error
 	Reload(daemon.Config) []string
+	Alive() error
 }
 
 func (s *server) serve(ctx context.Context, signals <-chan os.Signal) error {
@@ -85,9 +87,24 @@ func (s *server) run(ctx context.Context, d runner, signals <-chan os.Signal) er
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
 	s.tell("READY=1")
-	ending := false
+	var watch <-chan time.Time
+	if every := watchdog(os.Getenv); every > 0 {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		watch = t.C
+	}
+	ending, hangs := false, false
 	for {
 		select {
+		case <-watch:
+			err := d.Alive()
+			switch {
+			case err == nil:
+				s.tell("WATCHDOG=1")
+			case !hangs: // saying no more is what has it ended and started anew
+				s.log.Error("the service manager is not told that the daemon is alive", "why", err)
+			}
+			hangs = err != nil
 		case err := <-done:
 			return coded(whyNot(err), err)
 		case sig := <-signals:
@@ -109,7 +126,7 @@ func (s *server) run(ctx context.Context, d runner, signals <-chan os.Signal) er
 
 // reload takes over what a running daemon can. A file with a problem changes nothing: half of a configuration is none.
 func (s *server) reload(d runner) {
-	s.tell("RELOADING=1")
+	s.tell(reloading())
 	defer s.tell("READY=1")
 	next, err := daemon.Load(s.file)
 	var problems daemon.Problems

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -80,7 +81,7 @@ func config(listen, rest string) string {
 	return fmt.Sprintf("[http]\nlisten = %q\n[backend]\npath = \"orchestrator.db\"\n%s", listen, rest)
 }
 
-func start(t *testing.T, config string) *process {
+func start(t *testing.T, config string, environment ...string) *process {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -93,7 +94,7 @@ func start(t *testing.T, config string) *process {
 	}
 	t.Cleanup(func() { l.Close() })
 	p := &process{Cmd: exec.Command(path, "--config", config), log: &transcript{}, states: make(chan string, 100), ended: make(chan error, 1)}
-	p.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
+	p.Env = append(append(os.Environ(), "NOTIFY_SOCKET="+socket), environment...)
 	p.Stderr = p.log
 	go func() {
 		buf := make([]byte, 1024)
@@ -117,7 +118,7 @@ func (p *process) state(t *testing.T, want string) {
 	t.Helper()
 	select {
 	case got := <-p.states:
-		if got != want {
+		if first, _, _ := strings.Cut(got, "\n"); first != want {
 			t.Fatalf("it tells the service manager %q, want %q", got, want)
 		}
 	case err := <-p.ended:
@@ -230,6 +231,7 @@ func (s stuck) Run(ctx context.Context) error {
 }
 
 func (stuck) Reload(daemon.Config) []string { return nil }
+func (stuck) Alive() error                  { return nil }
 
 func TestTheSecondSignalEndsItAtOnce(t *testing.T) {
 	d := stuck{make(chan struct{})}
@@ -248,5 +250,82 @@ func TestTheSecondSignalEndsItAtOnce(t *testing.T) {
 	signals <- syscall.SIGTERM
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "told to end twice") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestTheWatchdogHearsOfADaemonThatTurns(t *testing.T) {
+	p := start(t, file(t, "o.toml", config(free(t), "")), "WATCHDOG_USEC=200000")
+	p.state(t, "READY=1")
+	for range 3 {
+		p.state(t, "WATCHDOG=1")
+	}
+	p.signal(t, syscall.SIGSTOP)
+	for len(p.states) > 0 {
+		<-p.states
+	}
+	select {
+	case got := <-p.states:
+		t.Errorf("stopped, it tells the service manager %q", got)
+	case <-time.After(time.Second):
+	}
+	p.signal(t, syscall.SIGCONT)
+	p.state(t, "WATCHDOG=1")
+}
+
+// hung is a daemon whose loops have ceased to turn.
+type hung struct{ stuck }
+
+func (hung) Alive() error { return errors.New("the loop of discovery has not turned for 30s") }
+
+func TestTheWatchdogIsNotToldOfADaemonThatHangs(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	t.Setenv("WATCHDOG_USEC", "20000")
+	log := &transcript{}
+	signals := make(chan os.Signal, 2)
+	done := make(chan error, 1)
+	d := hung{stuck{make(chan struct{})}}
+	go func() { done <- newServer("o.toml", daemon.Default(), log).run(context.Background(), d, signals) }()
+	time.Sleep(200 * time.Millisecond)
+	signals <- syscall.SIGTERM
+	<-d.asked
+	signals <- syscall.SIGTERM
+	<-done
+	buf := make([]byte, 1024)
+	for _, want := range []string{"READY=1", "STOPPING=1"} {
+		l.SetReadDeadline(time.Now().Add(time.Second))
+		if n, err := l.Read(buf); err != nil || string(buf[:n]) != want {
+			t.Errorf("it tells the service manager %q, %v; want %q", buf[:n], err, want)
+		}
+	}
+	if got := strings.Count(log.String(), "has not turned for 30s"); got != 1 {
+		t.Errorf("the log says %d times what hangs:\n%s", got, log)
+	}
+}
+
+func TestTheWatchdogIsAskedForByItsVariables(t *testing.T) {
+	self := fmt.Sprint(os.Getpid())
+	for _, c := range []struct {
+		usec, pid string
+		want      time.Duration
+	}{
+		{"", "", 0},
+		{"3000000", "", 1500 * time.Millisecond},
+		{"3000000", self, 1500 * time.Millisecond},
+		{"3000000", "1", 0},
+		{"soon", "", 0},
+		{"-1", "", 0},
+	} {
+		got := watchdog(func(name string) string {
+			return map[string]string{"WATCHDOG_USEC": c.usec, "WATCHDOG_PID": c.pid}[name]
+		})
+		if got != c.want {
+			t.Errorf("%q for process %q: %v, want %v", c.usec, c.pid, got, c.want)
+		}
 	}
 }

@@ -1,40 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"os"
-	"runtime/debug"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+
+	"orchestrator/daemon/release"
 )
 
-// version says what was built, of what, by what: the module's version, the commit and the compiler.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "orchestrator (built without build information)"
-	}
-	out := "orchestrator " + cmp.Or(info.Main.Version, "(devel)")
-	if revision := setting(info, "vcs.revision"); revision != "" {
-		out += " commit " + revision
-		if setting(info, "vcs.modified") == "true" {
-			out += " with changes"
-		}
-	}
-	return out + " " + info.GoVersion
-}
-
-func setting(info *debug.BuildInfo, key string) string {
-	for _, s := range info.Settings {
-		if s.Key == key {
-			return s.Value
-		}
-	}
-	return ""
-}
+func version() string { return release.This().Of("orchestrator") }
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{
@@ -59,11 +35,10 @@ func newMan() *cobra.Command {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return fmt.Errorf("write manual pages: %w", err)
 			}
-			header := &doc.GenManHeader{Title: "ORCHESTRATOR", Section: "1", Source: version()}
-			if info, ok := debug.ReadBuildInfo(); ok { // the same source makes the same pages
-				if at, err := time.Parse(time.RFC3339, setting(info, "vcs.time")); err == nil {
-					header.Date = &at
-				}
+			built := release.This()
+			header := &doc.GenManHeader{Title: "ORCHESTRATOR", Section: "1", Source: "orchestrator " + built.Version}
+			if !built.At.IsZero() { // the same source makes the same pages
+				header.Date = &built.At
 			}
 			cmd.Root().DisableAutoGenTag = true
 			if err := doc.GenManTree(cmd.Root(), header, args[0]); err != nil {

@@ -44,6 +44,7 @@ type Options struct {
 	Resolve    string
 	Declared   func(*topology.Server)  // fills what people declared; nil: nothing
 	Forgotten  func(topology.Key) bool // never added, and dropped at the next turn; nil: none
+	Turned     func()                  // called at each turn of Run, and by that proves that it doesn't hang; nil: nobody asks
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -139,6 +140,9 @@ func New(p Prober, o Options) *Fleet {
 	if o.Forgotten == nil {
 		o.Forgotten = func(topology.Key) bool { return false }
 	}
+	if o.Turned == nil {
+		o.Turned = func() {}
+	}
 	if o.Declared == nil {
 		o.Declared = func(*topology.Server) {}
 	}
@@ -194,6 +198,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		timer.Reset(f.turn())
+		f.o.Turned()
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -208,13 +213,16 @@ func (f *Fleet) Run(ctx context.Context) error {
 	return nil
 }
 
+// idle is how long the loop sleeps when nothing is due: it turns now and then all the same, so that it can be told from one that hangs.
+const idle = 5 * time.Second
+
 // turn starts what is due, and says how long nothing else will be.
 func (f *Fleet) turn() time.Duration {
 	f.mu.Lock()
 	defer f.unlock()
 	now := time.Now()
 	f.launch(now)
-	f.alarm = now.Add(time.Minute)
+	f.alarm = now.Add(idle)
 	if len(f.queue) > 0 && f.queue[0].due.After(now) && f.queue[0].due.Before(f.alarm) {
 		f.alarm = f.queue[0].due
 	}

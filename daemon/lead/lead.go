@@ -37,6 +37,7 @@ type Options struct {
 	// mistaken is as bad as a lease that ran out unnoticed: rare, and not what acting is made safe by. nil: nothing is known.
 	Gone func(id string) bool
 
+	Turned     func()                // called at each turn of Run, and by that proves that it doesn't hang; nil: nobody asks
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: no metrics
 }
@@ -52,6 +53,7 @@ type Lease struct {
 	started  prometheus.Counter
 	remember func(term int64) error
 	gone     func(id string) bool
+	turned   func()
 	asked    chan chan error // for a step-down
 
 	// Of Run alone:
@@ -82,12 +84,15 @@ func New(lease backend.Lease, o Options) *Lease {
 	var unique [6]byte
 	rand.Read(unique[:]) // never fails
 	l := &Lease{lease: lease, id: o.ID + "#" + hex.EncodeToString(unique[:]), ttl: o.TTL, tick: o.Tick, logger: o.Logger,
-		highest: o.Highest, kept: o.Highest, remember: o.Remember, gone: o.Gone, asked: make(chan chan error)}
+		highest: o.Highest, kept: o.Highest, remember: o.Remember, gone: o.Gone, turned: o.Turned, asked: make(chan chan error)}
 	if l.remember == nil {
 		l.remember = func(int64) error { return nil }
 	}
 	if l.gone == nil {
 		l.gone = func(string) bool { return false }
+	}
+	if l.turned == nil {
+		l.turned = func() {}
 	}
 	if l.ttl <= 0 {
 		l.ttl = backend.LeaseTTL
@@ -154,6 +159,7 @@ func (l *Lease) Run(ctx context.Context, fn func(leading context.Context)) error
 			done <- l.stepDown(ctx)
 		}
 		timer.Reset(l.turn(ctx, fn))
+		l.turned()
 	}
 }
 

@@ -52,6 +52,8 @@ type Options struct {
 	Permit func(ctx context.Context, s plan.Situation, e plan.Episode) (ok bool, why string)
 	// Yield is asked before a promotion, and says why another daemon is to lead and do it; "" when this one may. nil: there is no other. See Handover.
 	Yield func(ctx context.Context, s plan.Situation, e plan.Episode) string
+	// Turned is called each time that the clusters were judged, and by that proves that Run doesn't hang; nil: nobody asks.
+	Turned func()
 	// Tick is how often clusters are judged though nothing changed; 0 is one second.
 	Tick time.Duration
 }
@@ -93,6 +95,9 @@ type Runner struct {
 func New(o Options) *Runner {
 	if o.Tick == 0 {
 		o.Tick = time.Second
+	}
+	if o.Turned == nil {
+		o.Turned = func() {}
 	}
 	return &Runner{
 		Options: o, metrics: newMetrics(o.Registerer), journal: make(chan backend.Record, 1000),
@@ -153,6 +158,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		r.judge(ctx, &turns)
+		r.Turned()
 		select {
 		case <-ctx.Done():
 			return nil
