@@ -60,6 +60,7 @@ type Daemon struct {
 	book     *declared.Book
 	lead     *lead.Lease
 	recovery *recovery.Runner
+	unstored *prometheus.CounterVec
 	listener net.Listener
 	handler  http.Handler
 }
@@ -130,6 +131,9 @@ func (d *Daemon) wire(c Config) error {
 	defer cancel()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := d.measure(c, registry); err != nil {
+		return err
+	}
 	security, err := c.Servers.TLSConfig()
 	if err != nil {
 		return err
@@ -154,7 +158,7 @@ func (d *Daemon) wire(c Config) error {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
 	acts := recovery.Options{Fleet: d.fleet, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
-		Policy: d.Policy, Off: d.book.RecoveriesOff, Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
+		Policy: d.Policy, Off: d.book.RecoveriesOff, Alias: d.book.Alias, Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
 		Logger: log, Registerer: registry}
 	if d.shared != nil {
 		if err := d.join(ctx, c); err != nil {
@@ -162,6 +166,7 @@ func (d *Daemon) wire(c Config) error {
 		}
 		d.shared.register(registry)
 		term.Gone = d.shared.peers.Gone
+		registry.MustRegister(d.shared.journal)
 		acts.Permit = recovery.NewGate(d.shared.peers.Standing, d.shared.peers.Ask, func(ctx context.Context, keys []topology.Key, term int64) recovery.Locks {
 			return d.servers.Hold(ctx, keys, term)
 		}).Permit
@@ -308,6 +313,7 @@ func (d *Daemon) keep(ctx context.Context) {
 		case <-purge.C:
 			short, cancel := context.WithTimeout(ctx, storeTime)
 			if err := d.store.Purge(short, recovery.StepKind, time.Now().Add(-stepsKept).UnixMicro(), true); err != nil && ctx.Err() == nil {
+				d.unstored.WithLabelValues(purging).Inc()
 				d.options.Logger.Error("old steps could not be removed", "err", err)
 			}
 			if err := d.store.Purge(short, proofKind, time.Now().Add(-proofKept).UnixMicro(), true); err != nil && ctx.Err() == nil {
@@ -325,6 +331,7 @@ func (d *Daemon) refresh(ctx context.Context) {
 	short, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	if err := d.book.Refresh(short); err != nil && ctx.Err() == nil {
+		d.unstored.WithLabelValues(refreshing).Inc()
 		d.options.Logger.Error("what was declared could not be read anew", "err", err)
 	}
 }
@@ -347,6 +354,7 @@ func (d *Daemon) remember(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	if err := d.store.Put(ctx, records...); err != nil {
+		d.unstored.WithLabelValues(keeping).Inc()
 		d.options.Logger.Error("facts could not be stored; they will be found again", "servers", len(records), "err", err)
 	}
 }

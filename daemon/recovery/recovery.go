@@ -43,7 +43,8 @@ type Options struct {
 	Clock      *backend.Clock
 	Writer     string // id of this daemon
 	Policy     func(cluster string) plan.Policy
-	Off        func() string // why recoveries are switched off everywhere; "" when on
+	Off        func() string               // why recoveries are switched off everywhere; "" when on
+	Alias      func(cluster string) string // its second name, for the metrics; nil: none has one
 	Thresholds func() analysis.Thresholds
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -85,6 +86,8 @@ type Runner struct {
 	steps    map[string][]plan.Done    // by episode
 	last     map[string]plan.Decision  // by cluster
 	refusals map[string]string         // by cluster, why irreversible steps are not permitted
+	judged   []plan.Situation          // what Run judged last; nil when it does not run
+	ready    map[string]bool           // by cluster: the primary could be replaced if it died
 	running  map[string]bool           // clusters whose turn is under way
 	again    map[string]bool           // those that changed meanwhile
 }
@@ -94,12 +97,17 @@ func New(o Options) *Runner {
 	if o.Tick == 0 {
 		o.Tick = time.Second
 	}
-	return &Runner{
-		Options: o, metrics: newMetrics(o.Registerer), journal: make(chan backend.Record, 1000),
+	if o.Alias == nil {
+		o.Alias = func(string) string { return "" }
+	}
+	r := &Runner{
+		Options: o, journal: make(chan backend.Record, 1000),
 		episodes: map[string][]plan.Episode{}, steps: map[string][]plan.Done{}, last: map[string]plan.Decision{},
 		refusals: map[string]string{},
 		running:  map[string]bool{}, again: map[string]bool{},
 	}
+	r.metrics = newMetrics(r)
+	return r
 }
 
 // Load reads the episodes and steps on record; what is known already and newer stays.
@@ -141,13 +149,16 @@ func (r *Runner) Run(ctx context.Context) error {
 		r.Logger.Error("begin without the episodes on record", "err", err)
 	}
 	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var turns, journal sync.WaitGroup
+	var turns, journal, ready sync.WaitGroup
 	journal.Go(func() { r.keepJournal(writing) })
+	ready.Go(func() { r.keepReady(ctx) })
 	defer func() { // the steps of the last turns belong into the journal too
 		turns.Wait()
 		r.writes.Wait()
 		stop()
 		journal.Wait()
+		ready.Wait()
+		r.show(nil)
 	}()
 	tick := time.NewTicker(r.Tick)
 	defer tick.Stop()
@@ -166,9 +177,10 @@ func (r *Runner) Run(ctx context.Context) error {
 func (r *Runner) judge(ctx context.Context, turns *sync.WaitGroup) {
 	snapshot := r.Fleet.Snapshot()
 	var close []topology.Key
+	var judged []plan.Situation
 	for _, cluster := range snapshot.Clusters() {
 		s := r.situation(cluster, snapshot)
-		r.metrics.judged(s)
+		judged = append(judged, s)
 		close = append(close, awaited(s.Episodes)...)
 		d := plan.Next(s)
 		r.note(cluster, r.withhold(cluster, d))
@@ -184,6 +196,7 @@ func (r *Runner) judge(ctx context.Context, turns *sync.WaitGroup) {
 			}
 		})
 	}
+	r.show(judged)
 	r.Fleet.StayClose(close...)
 }
 
@@ -214,7 +227,6 @@ func (r *Runner) note(cluster string, d plan.Decision) {
 	if d.Wait != "" && before.Wait == "" {
 		r.Logger.Info("waiting", "cluster", cluster, "why", d.Wait)
 	}
-	r.metrics.blocked(cluster, len(d.Refused) > 0)
 }
 
 // todo says whether there is something to do.
