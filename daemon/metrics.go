@@ -65,12 +65,9 @@ func firstEnd(file string) (time.Time, error) {
 		return first, fmt.Errorf("read certificates: %w", err)
 	}
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
 		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return first, fmt.Errorf("read the certificates in %s: %w", file, err)
+		if block.Type != "CERTIFICATE" || err != nil { // crypto/x509 leaves such blocks out as well
+			continue
 		}
 		if first.IsZero() || c.NotAfter.Before(first) {
 			first = c.NotAfter
