@@ -26,6 +26,8 @@ func (d *Daemon) measure(c Config, r prometheus.Registerer) error {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "orchestrator_info", Help: "1; the labels tell the version, and the kind of the backend.",
 		ConstLabels: prometheus.Labels{"version": d.options.Version, "backend": c.Backend.Kind}})
 	info.Set(1)
+	members := prometheus.NewGauge(prometheus.GaugeOpts{Name: "orchestrator_backend_members", Help: "Members of the backend that the configuration names."})
+	members.Set(float64(len(c.Backend.Members)))
 	off := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_recoveries_off",
 		Help: "1 while recoveries are switched off everywhere, or this daemon does not know whether they are; else 0."}, func() float64 {
 		if d.book.RecoveriesOff() != "" {
@@ -35,7 +37,7 @@ func (d *Daemon) measure(c Config, r prometheus.Registerer) error {
 	})
 	expiry := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orchestrator_certificate_expiry_timestamp_seconds",
 		Help: "When the first certificate ends of each file that this daemon was started with, by use (http, servers, backend, peers)."}, []string{"use"})
-	r.MustRegister(d.unstored, info, off, expiry)
+	r.MustRegister(d.unstored, info, members, off, expiry)
 	for use, file := range c.certificates() {
 		ends, err := firstEnd(file)
 		if err != nil {
