@@ -219,15 +219,18 @@ func (s *stage) real(text string) string {
 	})
 }
 
+var address = regexp.MustCompile(`\b(127\.0\.\d+\.\d+)\b(:\d+)?( {2,})?`)
+
 // told is what was printed, with the names of the page.
 func (s *stage) told(text string) string {
-	text = regexp.MustCompile(`\b127\.0\.\d+\.\d+\b`).ReplaceAllStringFunc(text, func(host string) string {
+	text = address.ReplaceAllStringFunc(text, func(found string) string {
+		m := address.FindStringSubmatch(found)
 		for name, at := range s.places {
-			if at == host {
-				return name
+			if at == m[1] { // columns stay columns
+				return name + m[2] + strings.Repeat(" ", gap(len(m[3]), len(at)-len(name)))
 			}
 		}
-		return host
+		return found
 	})
 	host := regexp.QuoteMeta(s.host)
 	text = regexp.MustCompile(host+`=(orchestrator\d:3000)`).ReplaceAllString(text, "$1")
@@ -240,6 +243,14 @@ func (s *stage) told(text string) string {
 		return "orchestrator1:4710:0ddba11f" // of a former life
 	})
 	return strings.ReplaceAll(text, s.lab.Dir(), "/var/lib")
+}
+
+// gap is how wide the blanks after a name are, where those after an address that is longer by so much were so wide.
+func gap(was, longer int) int {
+	if was == 0 {
+		return 0
+	}
+	return max(2, was+longer)
 }
 
 var (
