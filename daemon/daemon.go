@@ -326,13 +326,17 @@ func (d *Daemon) keep(ctx context.Context) {
 	}
 }
 
-// refresh reads what was declared, also to other daemons.
+// refresh reads what was declared, also to other daemons, and what the leader has done.
 func (d *Daemon) refresh(ctx context.Context) {
 	short, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	if err := d.book.Refresh(short); err != nil && ctx.Err() == nil {
 		d.unstored.WithLabelValues(refreshing).Inc()
 		d.options.Logger.Error("what was declared could not be read anew", "err", err)
+	}
+	if err := d.recovery.Follow(short); err != nil && ctx.Err() == nil {
+		d.unstored.WithLabelValues(refreshing).Inc()
+		d.options.Logger.Error("what the leader has done could not be read", "err", err)
 	}
 }
 

@@ -86,6 +86,7 @@ type Runner struct {
 	steps    map[string][]plan.Done    // by episode
 	last     map[string]plan.Decision  // by cluster
 	refusals map[string]string         // by cluster, why irreversible steps are not permitted
+	leads    bool                      // Run runs: what is in memory is newer than what is on record
 	judged   []plan.Situation          // what Run judged last; nil when it does not run
 	ready    map[string]bool           // by cluster: the primary could be replaced if it died
 	running  map[string]bool           // clusters whose turn is under way
@@ -112,6 +113,11 @@ func New(o Options) *Runner {
 
 // Load reads the episodes and steps on record; what is known already and newer stays.
 func (r *Runner) Load(ctx context.Context) error {
+	return r.load(ctx, func() bool { return true })
+}
+
+// load asks, when it has read everything, whether that is still wanted; mu is held then.
+func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 	es, err := r.Store.List(ctx, EpisodeKind)
 	if err != nil {
 		return fmt.Errorf("read the episodes on record: %w", err)
@@ -122,6 +128,9 @@ func (r *Runner) Load(ctx context.Context) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !wanted() {
+		return nil
+	}
 	for _, rec := range es {
 		r.Clock.Observe(rec.Version)
 		if e, err := backend.Decode[plan.Episode](rec); err == nil {
@@ -143,8 +152,27 @@ func (r *Runner) Load(ctx context.Context) error {
 	return nil
 }
 
+// Follow reads what another daemon has recorded, for those who ask this one; while Run runs it does nothing. The steps are read when an episode has
+// changed only.
+func (r *Runner) Follow(ctx context.Context) error {
+	es, err := r.Store.List(ctx, EpisodeKind)
+	if err != nil {
+		return fmt.Errorf("read the episodes on record: %w", err)
+	}
+	changed := slices.ContainsFunc(es, func(rec backend.Record) bool {
+		e, err := backend.Decode[plan.Episode](rec)
+		return err == nil && r.differs(e)
+	})
+	if !changed {
+		return nil
+	}
+	return r.load(ctx, func() bool { return !r.leads })
+}
+
 // Run judges and acts until ctx, which is that of the leadership, ends; it waits for the steps under way.
 func (r *Runner) Run(ctx context.Context) error {
+	r.lead(true)
+	defer r.lead(false)
 	if err := r.Load(ctx); err != nil {
 		r.Logger.Error("begin without the episodes on record", "err", err)
 	}
@@ -171,6 +199,12 @@ func (r *Runner) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+func (r *Runner) lead(yes bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leads = yes
 }
 
 // judge starts a turn for each cluster that has findings or something open, unless one is under way.
