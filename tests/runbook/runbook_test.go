@@ -290,12 +290,14 @@ func shows(page, printed []string) string {
 	return ""
 }
 
-// long is where a line is cut that goes into a page.
+// long is where a line is cut that goes into a page; what follows one of these differs from run to run.
 const long = 170
+
+var fickle = regexp.MustCompile(`^(.*?(?:connection refused, for|refused for|its receiver says|IO thread is connecting|out of reach:)) .*$`)
 
 func cut(lines []string) []string {
 	for i, line := range lines {
-		line = strings.TrimRight(line, " ")
+		line = fickle.ReplaceAllString(strings.TrimRight(line, " "), "$1 …")
 		if r := []rune(line); len(r) > long {
 			line = strings.TrimRight(string(r[:long]), " ") + " …"
 		}
@@ -402,6 +404,22 @@ func (s *stage) do(order string) {
 				Proxies: []*lab.HAProxy{s.names["haproxy"+n].(*lab.HAProxy)}}
 		}
 		s.must(s.lab.Sides(side("1"), side("2")))
+	case "settle": // a failover is done, and every daemon knows it
+		s.primary()
+		s.await("all know the same episodes", func(ctx context.Context) error {
+			var known []string
+			for _, d := range s.daemons {
+				es, err := d.Episodes(ctx, "", "")
+				if err != nil || len(es) == 0 || es[0].Closed.IsZero() {
+					return fmt.Errorf("%+v (%w)", es, err)
+				}
+				known = append(known, es[0].ID)
+			}
+			if len(slices.Compact(known)) > 1 {
+				return fmt.Errorf("they know %q", known)
+			}
+			return nil
+		})
 	case "heal":
 		s.must(s.lab.Heal())
 	default:
