@@ -293,12 +293,17 @@ func shows(page, printed []string) string {
 // long is where a line is cut that goes into a page; what follows one of these differs from run to run.
 const long = 170
 
-var fickle = regexp.MustCompile(`^(.*?(?:connection refused, for|refused for|its receiver says|IO thread is connecting|out of reach:)) .*$`)
+var fickle = regexp.MustCompile(`^(.*?(?:connection refused, for|refused for|its receiver says|IO thread is connecting|out of reach:|from backend\d:3306|^Compared)) .*$`)
+
+// moving are lines that need not come again at all.
+var moving = regexp.MustCompile(`^(Seen: HAProxy|HAProxy |Next: HAProxy)`)
 
 func cut(lines []string) []string {
 	for i, line := range lines {
 		line = fickle.ReplaceAllString(strings.TrimRight(line, " "), "$1 …")
-		if r := []rune(line); len(r) > long {
+		if moving.MatchString(line) {
+			line = "…"
+		} else if r := []rune(line); len(r) > long {
 			line = strings.TrimRight(string(r[:long]), " ") + " …"
 		}
 		lines[i] = line
