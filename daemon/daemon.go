@@ -60,6 +60,7 @@ type Daemon struct {
 	book     *declared.Book
 	lead     *lead.Lease
 	recovery *recovery.Runner
+	unstored *prometheus.CounterVec
 	listener net.Listener
 	handler  http.Handler
 	pulse    pulse
@@ -131,6 +132,9 @@ func (d *Daemon) wire(c Config) error {
 	defer cancel()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := d.measure(c, registry); err != nil {
+		return err
+	}
 	security, err := c.Servers.TLSConfig()
 	if err != nil {
 		return err
@@ -155,7 +159,7 @@ func (d *Daemon) wire(c Config) error {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
 	acts := recovery.Options{Fleet: d.fleet, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
-		Policy: d.Policy, Off: d.book.RecoveriesOff, Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
+		Policy: d.Policy, Off: d.book.RecoveriesOff, Alias: d.book.Alias, Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
 		Turned: func() { d.pulse.turned("recovery") }, Logger: log, Registerer: registry}
 	if d.shared != nil {
 		if err := d.join(ctx, c); err != nil {
@@ -163,6 +167,7 @@ func (d *Daemon) wire(c Config) error {
 		}
 		d.shared.register(registry)
 		term.Gone = d.shared.peers.Gone
+		registry.MustRegister(d.shared.journal)
 		acts.Permit = recovery.NewGate(d.shared.peers.Standing, d.shared.peers.Ask, func(ctx context.Context, keys []topology.Key, term int64) recovery.Locks {
 			return d.servers.Hold(ctx, keys, term)
 		}).Permit
@@ -315,6 +320,7 @@ func (d *Daemon) keep(ctx context.Context) {
 		case <-purge.C:
 			short, cancel := context.WithTimeout(ctx, storeTime)
 			if err := d.store.Purge(short, recovery.StepKind, time.Now().Add(-stepsKept).UnixMicro(), true); err != nil && ctx.Err() == nil {
+				d.unstored.WithLabelValues(purging).Inc()
 				d.options.Logger.Error("old steps could not be removed", "err", err)
 			}
 			if err := d.store.Purge(short, proofKind, time.Now().Add(-proofKept).UnixMicro(), true); err != nil && ctx.Err() == nil {
@@ -327,12 +333,17 @@ func (d *Daemon) keep(ctx context.Context) {
 	}
 }
 
-// refresh reads what was declared, also to other daemons.
+// refresh reads what was declared, also to other daemons, and what the leader has done.
 func (d *Daemon) refresh(ctx context.Context) {
 	short, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	if err := d.book.Refresh(short); err != nil && ctx.Err() == nil {
+		d.unstored.WithLabelValues(refreshing).Inc()
 		d.options.Logger.Error("what was declared could not be read anew", "err", err)
+	}
+	if err := d.recovery.Follow(short); err != nil && ctx.Err() == nil {
+		d.unstored.WithLabelValues(refreshing).Inc()
+		d.options.Logger.Error("what the leader has done could not be read", "err", err)
 	}
 }
 
@@ -354,6 +365,7 @@ func (d *Daemon) remember(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	if err := d.store.Put(ctx, records...); err != nil {
+		d.unstored.WithLabelValues(keeping).Inc()
 		d.options.Logger.Error("facts could not be stored; they will be found again", "servers", len(records), "err", err)
 	}
 }

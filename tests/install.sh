@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests, the demo and the benchmarks need beside git, make and Go, on Debian 12: MariaDB, HAProxy, Prometheus (for promtool),
+# Installs what the tests, the demo and the benchmarks need beside git, make and Go, on Debian 12: MariaDB, HAProxy, Prometheus,
 # iptables, gcc (for go test -race), systemd-nspawn (for tests/hosts), and MySQL in a Debian root of its own, because Debian 12 has no MySQL.
 # Nothing is started or enabled as a service.
 # It can be run as often as you like: what is there already is left alone.
@@ -26,6 +26,8 @@ need() { # PROGRAM PACKAGE
 need mariadbd mariadb-server
 need debootstrap debootstrap
 need promtool prometheus
+need openssl openssl
+need curl curl
 need iptables-restore iptables
 need haproxy haproxy
 need gcc gcc
@@ -39,7 +41,7 @@ if [ ${#packages[@]} = 0 ] && [ -e "$root/.complete" ] && [ -x "$root/usr/sbin/m
 fi
 
 [ "$(id -u)" = 0 ] || fail "must be run as root: it installs packages, and MySQL in $root. Run: sudo $0"
-command -v apt-get >/dev/null || fail "this machine has no apt-get; install mariadbd, haproxy, promtool, iptables, iproute2, gcc, systemd-nspawn and debootstrap by hand, and run this again."
+command -v apt-get >/dev/null || fail "this machine has no apt-get; install mariadbd, haproxy, prometheus, iptables, iproute2, openssl, curl, gcc, systemd-nspawn and debootstrap by hand, and run this again."
 mkdir -p "$cache"
 : >"$log"
 export DEBIAN_FRONTEND=noninteractive

@@ -44,6 +44,8 @@ type Journal struct {
 	local  *Store
 	o      JournalOptions
 
+	failures, undelivered, replayed atomic.Int64 // for the metrics: see journal_metrics.go
+
 	ctx    context.Context // ends when the journal is closed
 	cancel context.CancelFunc
 	work   sync.WaitGroup
@@ -194,7 +196,9 @@ func (j *Journal) deliver(ctx context.Context) error {
 		d = &delivery{done: make(chan struct{})}
 		j.delivery = d
 		j.work.Go(func() {
-			d.err = j.replay()
+			if d.err = j.replay(); d.err != nil && j.ctx.Err() == nil {
+				j.undelivered.Add(1)
+			}
 			j.mu.Lock()
 			j.delivery = nil
 			j.mu.Unlock()
@@ -249,6 +253,7 @@ func (j *Journal) replay() error {
 			delete(j.owed, name{r.Kind, r.Key})
 		}
 	}
+	j.replayed.Add(1)
 	j.o.Logger.Info("journal replayed", "into", j.remote.name, "records", len(records), "took", time.Since(started))
 	return nil
 }
@@ -304,6 +309,7 @@ func (j *Journal) note(row string, value int64) { j.noteHold(row, backend.Hold{T
 
 func (j *Journal) noteHold(row string, h backend.Hold) {
 	if _, err := j.local.Lease(row).Beat(j.ctx, h); err != nil && j.ctx.Err() == nil {
+		j.failures.Add(1)
 		j.o.Logger.Error("the journal can't be written", "what", row, "error", err)
 	}
 }
@@ -318,6 +324,7 @@ func (j *Journal) Put(ctx context.Context, records ...backend.Record) error {
 	}
 	if now := time.Now(); now.Sub(time.Unix(j.purged.Load(), 0)) > time.Hour {
 		if err := j.age(ctx); err != nil {
+			j.failures.Add(1)
 			j.o.Logger.Error("the journal can't be purged", "error", err)
 		}
 	}
@@ -334,6 +341,7 @@ func (j *Journal) Put(ctx context.Context, records ...backend.Record) error {
 		})
 	}
 	if err := j.local.Put(context.WithoutCancel(ctx), keep...); err != nil {
+		j.failures.Add(1)
 		return fmt.Errorf("write the journal: %w", err)
 	}
 	if there == nil {
@@ -390,6 +398,7 @@ func (j *Journal) List(ctx context.Context, kind string) ([]backend.Record, erro
 		if err == nil {
 			j.saw(found...)
 			if err := j.learn(ctx, kind, found); err != nil {
+				j.failures.Add(1)
 				j.o.Logger.Error("the journal can't be written", "what", kind, "error", err)
 			}
 			return slices.DeleteFunc(found, func(r backend.Record) bool { return r.Deleted }), nil

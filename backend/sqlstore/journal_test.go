@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"orchestrator/backend"
 	"orchestrator/backend/storetest"
 	"orchestrator/daemon/topology"
@@ -303,5 +305,40 @@ func waitFor(t testing.TB, what string, done func() bool) {
 			t.Fatalf("waited in vain for %s", what)
 		case <-time.After(20 * time.Millisecond):
 		}
+	}
+}
+
+func TestTheJournalCountsWhatFails(t *testing.T) {
+	dir := t.TempDir()
+	remote, err := OpenSQLite(filepath.Join(dir, "there.db"))
+	must(t, err)
+	_, err = remote.write.ExecContext(t.Context(), "DROP TABLE record")
+	must(t, err)
+	j := openJournal(t, remote, filepath.Join(dir, "journal.db"))
+	shown := func() map[string]float64 {
+		t.Helper()
+		registry := prometheus.NewPedanticRegistry()
+		registry.MustRegister(j)
+		families, err := registry.Gather()
+		must(t, err)
+		out := map[string]float64{}
+		for _, f := range families {
+			out[f.GetName()] = f.Metric[0].GetCounter().GetValue() + f.Metric[0].GetGauge().GetValue()
+		}
+		return out
+	}
+	must(t, j.local.Put(t.Context(), of("tag", "old"))) // of a former life
+	if err := j.Put(t.Context(), of("instance", "db1")); err == nil {
+		t.Error("stored although there is no table")
+	}
+	if got := shown(); got["orchestrator_journal_owed_records"] != 1 || got["orchestrator_journal_undelivered_total"] != 1 || got["orchestrator_journal_failures_total"] != 0 {
+		t.Errorf("without a table there: %v", got)
+	}
+	must(t, j.local.Close())
+	if err := j.Put(t.Context(), of("instance", "db2")); err == nil {
+		t.Error("stored although there is no file")
+	}
+	if got := shown(); got["orchestrator_journal_failures_total"] != 1 || got["orchestrator_journal_replays_total"] != 0 {
+		t.Errorf("without a file: %v", got)
 	}
 }

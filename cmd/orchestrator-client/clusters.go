@@ -73,7 +73,14 @@ func printFindings(w io.Writer, all []analysis.Finding) {
 		if f.Downtimed {
 			muted = " (in downtime)"
 		}
-		line(w, "%v  %s%s  cluster %s", f.At, f.Code, muted, f.Cluster)
+		at, cluster := "", ""
+		if !f.At.IsZero() {
+			at = f.At.String() + "  "
+		}
+		if f.Cluster != "" { // what is wrong with the deployment belongs to none
+			cluster = "  cluster " + f.Cluster
+		}
+		line(w, "%s%s%s%s", at, f.Code, muted, cluster)
 		line(w, "  %s", f.Says)
 		for _, e := range f.Evidence {
 			line(w, "  - %s", e)

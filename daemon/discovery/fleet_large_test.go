@@ -210,13 +210,33 @@ func TestMetrics(t *testing.T) {
 					got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 				}
 			}
-			for name, want := range map[string]float64{"servers up": 3, "servers failing": 1, "servers unknown": 1, "watches_closed_total": 1, "probes_total timeout": 0} {
+			for name, want := range map[string]float64{"servers up": 3, "servers failing": 1, "servers unknown": 1, "watches_closed_total": 1, "probes_total timeout": 0,
+				"poll_interval_seconds": 1, "overdue_seconds": 0} {
 				if v, ok := got[name]; !ok || v != want {
 					t.Errorf("%s is %v (there: %v), want %v", name, v, ok, want)
 				}
 			}
 			if got["probes_total ok"] < 10 || got["probes_total refused"] < 3 || got["probe_duration_seconds"] != got["probes_total ok"]+got["probes_total refused"] || got["probe_lateness_seconds"] < 5 {
 				t.Errorf("%v", got)
+			}
+		})
+	})
+}
+
+// One place for probes, and a server that keeps it for three seconds.
+func TestPollsThatWaitAreOverdue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := tree()
+		run(t, p, Options{Seeds: keys("db1"), Concurrency: 1, Registerer: prometheus.NewRegistry()}, func(f *Fleet) {
+			time.Sleep(2 * time.Second)
+			p.do(func() {
+				for _, s := range p.servers {
+					s.hang = 3 * time.Second
+				}
+			})
+			time.Sleep(2500 * time.Millisecond)
+			if late := f.overdue(); late < 0.5 || late > 2.5 {
+				t.Errorf("%v seconds overdue", late)
 			}
 		})
 	})

@@ -40,6 +40,11 @@ func newMetrics(reg prometheus.Registerer, f *Fleet) *metrics {
 		return m
 	}
 	reg.MustRegister(m.probes, m.seconds, m.lateness, m.closed)
+	reg.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_discovery_poll_interval_seconds",
+			Help: "How often each server is to be asked (discovery.poll)."}, func() float64 { return f.o.Poll.Seconds() }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_discovery_overdue_seconds",
+			Help: "How long the server that has waited longest for its poll has waited for it; 0 when none waits."}, f.overdue))
 	for state, is := range map[string]func(*server) bool{
 		"up":      (*server).up,
 		"failing": (*server).failing,
@@ -71,4 +76,17 @@ func (f *Fleet) count(is func(*server) bool) float64 {
 		}
 	}
 	return float64(n)
+}
+
+// overdue is how late the poll is that waits longest.
+func (f *Fleet) overdue() float64 {
+	f.mu.Lock()
+	defer f.unlock()
+	now, late := time.Now(), time.Duration(0)
+	for _, s := range f.queue {
+		if !s.due.IsZero() { // the others are wanted at once, and have not been due before
+			late = max(late, now.Sub(s.due))
+		}
+	}
+	return late.Seconds()
 }

@@ -148,6 +148,11 @@ const (
 	Detach          StepKind = "detach"        // reversibly: stop, and spoil the source's host name with "//"
 )
 
+// StepKinds are all kinds.
+func StepKinds() []StepKind {
+	return []StepKind{RestartReceiver, StopReceiver, StartReceiver, StartApplier, AwaitApplied, Promote, Repoint, Fence, Detach}
+}
+
 // Irreversible says that Permit must be asked, and everybody be probed anew, before it.
 func (k StepKind) Irreversible() bool { return k == Promote || k == Repoint || k == Detach }
 

@@ -1,11 +1,8 @@
 package recovery
 
 import (
-	"slices"
-
 	"github.com/prometheus/client_golang/prometheus"
 
-	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/plan"
 )
 
@@ -16,11 +13,18 @@ type metrics struct {
 	seconds     prometheus.Histogram
 	promotions  prometheus.Counter
 	bookkeeping prometheus.Counter
-	refused     *prometheus.GaugeVec
-	findings    *prometheus.GaugeVec
+	failures    *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+const (
+	recovered = "recovered"
+	lossy     = "lossy"     // some servers could not be kept
+	withdrawn = "withdrawn" // nobody had to be promoted, or could be
+)
+
+var results = []string{recovered, lossy, withdrawn}
+
+func newMetrics(r *Runner) *metrics {
 	m := &metrics{
 		steps: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_recovery_steps_total",
 			Help: "Steps done at servers, by kind and outcome (ok, failed)."}, []string{"kind", "outcome"}),
@@ -34,58 +38,46 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Servers promoted to primary."}),
 		bookkeeping: prometheus.NewCounter(prometheus.CounterOpts{Name: "orchestrator_recovery_bookkeeping_failures_total",
 			Help: "Episodes or steps that could not be stored; the recovery went on."}),
-		refused: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orchestrator_cluster_recovery_refused",
-			Help: "1 while something is found in the cluster that is not acted on; the reasons are in the API."}, []string{"cluster"}),
-		findings: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orchestrator_cluster_findings",
-			Help: "Present findings, by cluster and code."}, []string{"cluster", "code"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_cluster_step_failures_total",
+			Help: "Steps that failed at servers of the cluster; they are tried again."}, []string{"cluster"}),
 	}
-	if reg != nil {
-		reg.MustRegister(m.steps, m.stepSeconds, m.episodes, m.seconds, m.promotions, m.bookkeeping, m.refused, m.findings)
+	for _, kind := range plan.StepKinds() { // what has never happened is shown as 0, so that the first time is seen to be one
+		m.steps.WithLabelValues(string(kind), "ok")
+		m.steps.WithLabelValues(string(kind), "failed")
+		m.stepSeconds.WithLabelValues(string(kind))
+	}
+	for _, result := range results {
+		m.episodes.WithLabelValues(string(plan.PrimaryFailover), result)
+		m.episodes.WithLabelValues(string(plan.IntermediateFailover), result)
+	}
+	if r.Registerer != nil {
+		r.Registerer.MustRegister(m.steps, m.stepSeconds, m.episodes, m.seconds, m.promotions, m.bookkeeping, m.failures, clusters{r})
 	}
 	return m
 }
 
-func (m *metrics) step(d plan.Done) {
+func (m *metrics) step(cluster string, d plan.Done) {
 	outcome := "ok"
 	if d.Error != "" {
 		outcome = "failed"
+		m.failures.WithLabelValues(cluster).Inc()
 	}
 	m.steps.WithLabelValues(string(d.Step.Kind), outcome).Inc()
 	m.stepSeconds.WithLabelValues(string(d.Step.Kind)).Observe(d.Took.Seconds())
 }
 
 func (m *metrics) closed(e plan.Episode) {
-	result := "recovered"
-	switch {
-	case e.Kind == plan.PrimaryFailover && e.Promoted.IsZero():
-		result = "withdrawn"
-	case len(e.Lost) > 0:
-		result = "lossy"
-	}
-	m.episodes.WithLabelValues(string(e.Kind), result).Inc()
+	m.episodes.WithLabelValues(string(e.Kind), result(e)).Inc()
 	m.seconds.Observe(e.Closed.Sub(e.Opened).Seconds())
 }
 
-func (m *metrics) blocked(cluster string, yes bool) {
-	v := 0.0
-	if yes {
-		v = 1
+// result of a closed episode.
+func result(e plan.Episode) string {
+	switch {
+	case e.Kind == plan.PrimaryFailover && e.Promoted.IsZero():
+		return withdrawn
+	case len(e.Lost) > 0:
+		return lossy
 	}
-	m.refused.WithLabelValues(cluster).Set(v)
-}
-
-func (m *metrics) judged(s plan.Situation) {
-	count := map[analysis.Code]int{}
-	for _, f := range s.Findings {
-		count[f.Code]++
-	}
-	m.findings.DeletePartialMatch(prometheus.Labels{"cluster": s.Cluster})
-	codes := make([]analysis.Code, 0, len(count))
-	for c := range count {
-		codes = append(codes, c)
-	}
-	slices.Sort(codes)
-	for _, c := range codes {
-		m.findings.WithLabelValues(s.Cluster, string(c)).Set(float64(count[c]))
-	}
+	return recovered
 }

@@ -144,7 +144,7 @@ func (r *Runner) done(cluster string, d plan.Done) {
 	} else {
 		r.Logger.Error("step failed", "cluster", cluster, "kind", d.Step.Kind, "at", d.Step.At, "took", d.Took, "err", d.Error)
 	}
-	r.metrics.step(d)
+	r.metrics.step(cluster, d)
 	if d.Episode == "" {
 		return
 	}

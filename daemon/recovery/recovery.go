@@ -43,7 +43,8 @@ type Options struct {
 	Clock      *backend.Clock
 	Writer     string // id of this daemon
 	Policy     func(cluster string) plan.Policy
-	Off        func() string // why recoveries are switched off everywhere; "" when on
+	Off        func() string               // why recoveries are switched off everywhere; "" when on
+	Alias      func(cluster string) string // its second name, for the metrics; nil: none has one
 	Thresholds func() analysis.Thresholds
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -87,6 +88,9 @@ type Runner struct {
 	steps    map[string][]plan.Done    // by episode
 	last     map[string]plan.Decision  // by cluster
 	refusals map[string]string         // by cluster, why irreversible steps are not permitted
+	leads    bool                      // Run runs: what is in memory is newer than what is on record
+	judged   []plan.Situation          // what Run judged last; nil when it does not run
+	ready    map[string]bool           // by cluster: the primary could be replaced if it died
 	running  map[string]bool           // clusters whose turn is under way
 	again    map[string]bool           // those that changed meanwhile
 }
@@ -99,16 +103,26 @@ func New(o Options) *Runner {
 	if o.Turned == nil {
 		o.Turned = func() {}
 	}
-	return &Runner{
-		Options: o, metrics: newMetrics(o.Registerer), journal: make(chan backend.Record, 1000),
+	if o.Alias == nil {
+		o.Alias = func(string) string { return "" }
+	}
+	r := &Runner{
+		Options: o, journal: make(chan backend.Record, 1000),
 		episodes: map[string][]plan.Episode{}, steps: map[string][]plan.Done{}, last: map[string]plan.Decision{},
 		refusals: map[string]string{},
 		running:  map[string]bool{}, again: map[string]bool{},
 	}
+	r.metrics = newMetrics(r)
+	return r
 }
 
 // Load reads the episodes and steps on record; what is known already and newer stays.
 func (r *Runner) Load(ctx context.Context) error {
+	return r.load(ctx, func() bool { return true })
+}
+
+// load asks, when it has read everything, whether that is still wanted; mu is held then.
+func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 	es, err := r.Store.List(ctx, EpisodeKind)
 	if err != nil {
 		return fmt.Errorf("read the episodes on record: %w", err)
@@ -119,6 +133,9 @@ func (r *Runner) Load(ctx context.Context) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !wanted() {
+		return nil
+	}
 	for _, rec := range es {
 		r.Clock.Observe(rec.Version)
 		if e, err := backend.Decode[plan.Episode](rec); err == nil {
@@ -140,19 +157,41 @@ func (r *Runner) Load(ctx context.Context) error {
 	return nil
 }
 
+// Follow reads what another daemon has recorded, for those who ask this one; while Run runs it does nothing. The steps are read when an episode has
+// changed only.
+func (r *Runner) Follow(ctx context.Context) error {
+	es, err := r.Store.List(ctx, EpisodeKind)
+	if err != nil {
+		return fmt.Errorf("read the episodes on record: %w", err)
+	}
+	changed := slices.ContainsFunc(es, func(rec backend.Record) bool {
+		e, err := backend.Decode[plan.Episode](rec)
+		return err == nil && r.differs(e)
+	})
+	if !changed {
+		return nil
+	}
+	return r.load(ctx, func() bool { return !r.leads })
+}
+
 // Run judges and acts until ctx, which is that of the leadership, ends; it waits for the steps under way.
 func (r *Runner) Run(ctx context.Context) error {
+	r.lead(true)
+	defer r.lead(false)
 	if err := r.Load(ctx); err != nil {
 		r.Logger.Error("begin without the episodes on record", "err", err)
 	}
 	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var turns, journal sync.WaitGroup
+	var turns, journal, ready sync.WaitGroup
 	journal.Go(func() { r.keepJournal(writing) })
+	ready.Go(func() { r.keepReady(ctx) })
 	defer func() { // the steps of the last turns belong into the journal too
 		turns.Wait()
 		r.writes.Wait()
 		stop()
 		journal.Wait()
+		ready.Wait()
+		r.show(nil)
 	}()
 	tick := time.NewTicker(r.Tick)
 	defer tick.Stop()
@@ -168,13 +207,20 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 }
 
+func (r *Runner) lead(yes bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leads = yes
+}
+
 // judge starts a turn for each cluster that has findings or something open, unless one is under way.
 func (r *Runner) judge(ctx context.Context, turns *sync.WaitGroup) {
 	snapshot := r.Fleet.Snapshot()
 	var close []topology.Key
+	var judged []plan.Situation
 	for _, cluster := range snapshot.Clusters() {
 		s := r.situation(cluster, snapshot)
-		r.metrics.judged(s)
+		judged = append(judged, s)
 		close = append(close, awaited(s.Episodes)...)
 		d := plan.Next(s)
 		r.note(cluster, r.withhold(cluster, d))
@@ -190,6 +236,7 @@ func (r *Runner) judge(ctx context.Context, turns *sync.WaitGroup) {
 			}
 		})
 	}
+	r.show(judged)
 	r.Fleet.StayClose(close...)
 }
 
@@ -220,7 +267,6 @@ func (r *Runner) note(cluster string, d plan.Decision) {
 	if d.Wait != "" && before.Wait == "" {
 		r.Logger.Info("waiting", "cluster", cluster, "why", d.Wait)
 	}
-	r.metrics.blocked(cluster, len(d.Refused) > 0)
 }
 
 // todo says whether there is something to do.

@@ -228,3 +228,25 @@ func TestNothingIsDoneAfterTheLeadershipEnded(t *testing.T) {
 		t.Errorf("done: %v", p.done)
 	}
 }
+
+// Who does not lead is asked about episodes too.
+func TestAnotherDaemonTellsOfTheEpisode(t *testing.T) {
+	store := open(t)
+	leader, follower := runner(t, draw(dead), store), runner(t, draw(dead), store)
+	e := run(t, leader)
+	if es := follower.Episodes(""); len(es) > 0 {
+		t.Fatalf("it knows of %+v already", es)
+	}
+	follower.lead(true)
+	if err := follower.Follow(t.Context()); err != nil || len(follower.Episodes("")) > 0 {
+		t.Errorf("while it leads: %v, %+v", err, follower.Episodes(""))
+	}
+	follower.lead(false)
+	if err := follower.Follow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, steps, err := follower.Episode(e.ID)
+	if err != nil || got.Outcome != e.Outcome || got.Closed.IsZero() || len(steps) < 3 {
+		t.Errorf("%+v with %d steps (%v), want %+v", got, len(steps), err, e)
+	}
+}

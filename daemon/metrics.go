@@ -1,0 +1,82 @@
+package daemon
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// What a daemon does with its store in the background, as the metrics have it.
+const (
+	keeping    = "keep"    // write what changed of the fleet
+	refreshing = "refresh" // read what people declared
+	purging    = "purge"   // remove what is old
+)
+
+// measure registers what concerns the whole daemon; the parts register what is theirs.
+func (d *Daemon) measure(c Config, r prometheus.Registerer) error {
+	d.unstored = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_store_failures_total",
+		Help: "Background uses of the store that failed, by operation (keep, refresh, purge); they are made again."}, []string{"operation"})
+	for _, operation := range []string{keeping, refreshing, purging} {
+		d.unstored.WithLabelValues(operation)
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "orchestrator_info", Help: "1; the labels tell the version, and the kind of the backend.",
+		ConstLabels: prometheus.Labels{"version": d.options.Version, "backend": c.Backend.Kind}})
+	info.Set(1)
+	members := prometheus.NewGauge(prometheus.GaugeOpts{Name: "orchestrator_backend_members", Help: "Members of the backend that the configuration names."})
+	members.Set(float64(len(c.Backend.Members)))
+	off := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_recoveries_off",
+		Help: "1 while recoveries are switched off everywhere, or this daemon does not know whether they are; else 0."}, func() float64 {
+		if d.book.RecoveriesOff() != "" {
+			return 1
+		}
+		return 0
+	})
+	expiry := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orchestrator_certificate_expiry_timestamp_seconds",
+		Help: "When the first certificate ends of each file that this daemon was started with, by use (http, servers, backend, peers)."}, []string{"use"})
+	r.MustRegister(d.unstored, info, members, off, expiry)
+	for use, file := range c.certificates() {
+		ends, err := firstEnd(file)
+		if err != nil {
+			return err
+		}
+		expiry.WithLabelValues(use).Set(float64(ends.Unix()))
+	}
+	return nil
+}
+
+// certificates are the files that hold some, by what they are for.
+func (c Config) certificates() map[string]string {
+	out := map[string]string{}
+	for use, file := range map[string]string{"http": c.HTTP.TLSCert, "servers": c.Servers.TLS, "backend": c.Backend.TLS, "peers": c.Peers.CA} {
+		if file != "" && file != "off" && file != "verify" {
+			out[use] = file
+		}
+	}
+	return out
+}
+
+// firstEnd is when the first certificate of a PEM file ends.
+func firstEnd(file string) (time.Time, error) {
+	var first time.Time
+	data, err := readRegular(file, maxConfig)
+	if err != nil {
+		return first, fmt.Errorf("read certificates: %w", err)
+	}
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		c, err := x509.ParseCertificate(block.Bytes)
+		if block.Type != "CERTIFICATE" || err != nil { // crypto/x509 leaves such blocks out as well
+			continue
+		}
+		if first.IsZero() || c.NotAfter.Before(first) {
+			first = c.NotAfter
+		}
+	}
+	if first.IsZero() {
+		return first, fmt.Errorf("read certificates: %s holds none in PEM form", file)
+	}
+	return first, nil
+}
