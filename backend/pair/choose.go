@@ -82,6 +82,12 @@ func Choose(members []Member, k Known) Choice {
 			return serve(m, "the leader serves it")
 		}
 	}
+	previous := find(members, k.Previous)
+	silent := previous != nil && !previous.Up && !gone(*previous)
+	if silent && !k.Away && previous.ID != "" && (k.Leader.IsZero() || k.Leader == k.Previous) {
+		// A look that takes long on a busy machine must not end what works. Whoever waits there now would wait for the other one as long.
+		return serve(*previous, fmt.Sprintf("it serves, and has been silent for %v only: %s", previous.Unreachable.Round(time.Millisecond), previous.Err))
+	}
 	if leads := find(members, k.Leader); leads != nil {
 		c.Why = fmt.Sprintf("the leader serves %v, which is not fit from here: %s", k.Leader, c.Unfit[k.Leader])
 		return c
@@ -91,8 +97,7 @@ func Choose(members []Member, k Known) Choice {
 			return serve(m, "it serves, and is fit")
 		}
 	}
-	previous := find(members, k.Previous)
-	if previous != nil && !previous.Up && !gone(*previous) {
+	if silent {
 		c.Why = fmt.Sprintf("%v served, and has been silent for %v only: %s", k.Previous, previous.Unreachable.Round(time.Millisecond), previous.Err)
 		return c
 	}

@@ -28,6 +28,8 @@ func draw(t interface{ Fatalf(string, ...any) }, k, other topology.Key, words st
 			fmt.Sscan(value, &m.Hold.Term)
 		case "newest":
 			fmt.Sscan(value, &m.Newest)
+		case "id":
+			m.ID = value
 		case "ro":
 			m.ReadOnly = true
 		case "row":
@@ -80,7 +82,11 @@ func TestChoose(t *testing.T) {
 		{"what the leader serves wins over what we chose", "", "", "previous=a leader=b", "b"},
 		{"what the leader serves, and is out of reach from here: nobody", "silent=9s", "", "leader=a", "nobody"},
 		{"the serving one refuses, and the other has everything: at once", "refused=1ms", "", "previous=a term=3 newest=10", "b"},
-		{"the serving one is silent: not at once", "silent=300ms", "", "previous=a", "nobody"},
+		{"the serving one is silent: it goes on serving for a while", "silent=300ms id=x", "", "previous=a", "a"},
+		{"and when the leader serves it, too", "silent=300ms id=x", "", "previous=a leader=a", "a"},
+		{"the leader has moved on meanwhile", "silent=300ms id=x", "", "previous=a leader=b", "b"},
+		{"nobody looked for a while, and then it is silent", "silent=300ms id=x", "", "previous=a away", "nobody"},
+		{"the one that served in a former life has to answer first", "silent=300ms", "", "previous=a", "nobody"},
 		{"the serving one has been silent for long", "silent=1s", "", "previous=a", "b"},
 		{"the other lacks what we remember: not at once", "refused=300ms", "newest=9", "previous=a newest=10", "nobody"},
 		{"the other lacks what we remember, and is all that is left", "refused=1s", "newest=9", "previous=a newest=10", "b"},
