@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests, the demo and the benchmarks need beside git, make and Go, on Debian 12: MariaDB, HAProxy, Prometheus (for promtool),
-# iptables, gcc (for go test -race), and MySQL in a Debian root of its own, because Debian 12 has no MySQL. Nothing is started or enabled as a service.
+# iptables, gcc (for go test -race), systemd-nspawn (for tests/hosts), and MySQL in a Debian root of its own, because Debian 12 has no MySQL.
+# Nothing is started or enabled as a service.
 # It can be run as often as you like: what is there already is left alone.
 set -euo pipefail
 
@@ -28,6 +29,8 @@ need promtool prometheus
 need iptables-restore iptables
 need haproxy haproxy
 need gcc gcc
+need ip iproute2
+need systemd-nspawn systemd-container
 [ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
 
 if [ ${#packages[@]} = 0 ] && [ -e "$root/.complete" ] && [ -x "$root/usr/sbin/mysqld" ]; then
@@ -35,7 +38,7 @@ if [ ${#packages[@]} = 0 ] && [ -e "$root/.complete" ] && [ -x "$root/usr/sbin/m
 fi
 
 [ "$(id -u)" = 0 ] || fail "must be run as root: it installs packages, and MySQL in $root. Run: sudo $0"
-command -v apt-get >/dev/null || fail "this machine has no apt-get; install mariadbd, haproxy, promtool, iptables, gcc and debootstrap by hand, and run this again."
+command -v apt-get >/dev/null || fail "this machine has no apt-get; install mariadbd, haproxy, promtool, iptables, iproute2, gcc, systemd-nspawn and debootstrap by hand, and run this again."
 mkdir -p "$cache"
 : >"$log"
 export DEBIAN_FRONTEND=noninteractive

@@ -1,0 +1,185 @@
+package hosts
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+func boot(t *testing.T, n *Network, names ...string) []*Host {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	root, err := Root(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []*Host
+	for _, name := range names {
+		h, err := n.Boot(ctx, name, root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, h)
+	}
+	return out
+}
+
+func do(t *testing.T, h *Host, program string, args ...string) string {
+	t.Helper()
+	out, err := h.Exec(t.Context(), program, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(out)
+}
+
+func TestTwoHostsAreTwoMachines(t *testing.T) {
+	n := Test(t)
+	both := boot(t, n, "one", "two")
+	one, two := both[0], both[1]
+	if got := do(t, one, "hostname"); got != "one" {
+		t.Errorf("its name is %q", got)
+	}
+	if a, b := do(t, one, "cat", "/etc/machine-id"), do(t, two, "cat", "/etc/machine-id"); a == b || len(a) != 32 {
+		t.Errorf("their identities are %q and %q", a, b)
+	}
+	do(t, one, "sh", "-c", "echo of one >/root/kept && sync")
+	if _, err := two.Read("/root/kept"); !os.IsNotExist(err) {
+		t.Errorf("a file of one is seen in two: %v", err)
+	}
+	if got := do(t, one, "getent", "hosts", "two"); !strings.HasPrefix(got, two.Address) {
+		t.Errorf("one knows two as %q, not by %s", got, two.Address)
+	}
+	do(t, one, "systemd-run", "--unit=asleep", "sleep", "1000")
+	if err := one.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := one.Exec(t.Context(), "true"); err == nil {
+		t.Error("a host that is off answers")
+	}
+	if err := one.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := do(t, one, "cat", "/root/kept"); got != "of one" {
+		t.Errorf("after the power came back, the file holds %q", got)
+	}
+	if out, err := one.Exec(t.Context(), "systemctl", "is-active", "asleep"); err == nil {
+		t.Errorf("a process survived the power: %s", out)
+	}
+	if err := one.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if one.Running() {
+		t.Error("on after a shutdown")
+	}
+}
+
+func TestHostsAreOnANetworkOfTheirOwn(t *testing.T) {
+	n := Test(t)
+	h := boot(t, n, "web")[0]
+	// The host serves a file by the only program of the base that can: perl.
+	const serve = `use IO::Socket::INET; $s = IO::Socket::INET->new(LocalPort => 8080, Listen => 5, ReuseAddr => 1);
+while ($c = $s->accept) { <$c>; print $c "HTTP/1.0 200 OK\r\n\r\nhello from " . $c->peerhost; close $c }`
+	do(t, h, "systemd-run", "--unit=web", "perl", "-e", serve)
+	url := fmt.Sprintf("http://%s:8080/", h.Address)
+	get := func() (string, error) {
+		c := http.Client{Timeout: time.Second, Transport: &http.Transport{DialContext: n.Dial, DisableKeepAlives: true}}
+		r, err := c.Get(url)
+		if err != nil {
+			return "", err
+		}
+		defer r.Body.Close()
+		data, err := io.ReadAll(r.Body)
+		return string(data), err
+	}
+	var got string
+	var err error
+	for range 100 {
+		if got, err = get(); err == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if got != "hello from "+Gateway {
+		t.Errorf("it serves %q, %v", got, err)
+	}
+	if out, err := n.Command(t.Context(), "sh", "-c", "ip -o -4 addr show bridge").Output(); err != nil || !strings.Contains(string(out), Gateway) {
+		t.Errorf("a program on the network sees %s, %v", out, err)
+	}
+	if err := h.Cut(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := get(); err == nil {
+		t.Errorf("a host that is cut off serves %q", got)
+	}
+	do(t, h, "true")
+	if err := h.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := get(); err != nil {
+		t.Errorf("after the cut: %v", err)
+	}
+}
+
+// The process that boots is killed: what it had is gone, and the next network clears away what it left.
+func TestHostsDieWithTheirProcess(t *testing.T) {
+	if os.Getenv("ORCHESTRATOR_HOSTS_CHILD") != "" {
+		n := Test(t)
+		h := boot(t, n, "orphan")[0]
+		fmt.Printf("child: %s %d\n", n.dir, h.leader)
+		time.Sleep(time.Minute)
+		return
+	}
+	if testing.Short() {
+		t.Skip("boots hosts")
+	}
+	child := exec.Command(os.Args[0], "-test.run", "^TestHostsDieWithTheirProcess$", "-test.v")
+	child.Env = append(os.Environ(), "ORCHESTRATOR_HOSTS_CHILD=1")
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var dir string
+	var leader int
+	var said strings.Builder
+	buf := make([]byte, 1000)
+	for !strings.Contains(said.String(), "child: ") {
+		k, err := out.Read(buf)
+		if err != nil {
+			t.Fatalf("%v: it says %s", err, said.String())
+		}
+		said.Write(buf[:k])
+	}
+	_, rest, _ := strings.Cut(said.String(), "child: ")
+	if _, err := fmt.Sscan(rest, &dir, &leader); err != nil {
+		t.Fatalf("%v: it says %s", err, said.String())
+	}
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait()
+	gone := func() bool { return !exists(fmt.Sprintf("/proc/%d", leader)) }
+	for range 200 {
+		if gone() {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if !gone() {
+		t.Errorf("process 1 of the host, %d, lives on", leader)
+	}
+	n := Test(t)
+	if exists(dir) {
+		t.Errorf("%s is still there after %s was made", dir, n.dir)
+	}
+}
