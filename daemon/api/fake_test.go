@@ -36,6 +36,7 @@ type fake struct {
 	done     []plan.Done
 	aliases  map[string]string
 	off      string
+	declared Declared
 	status   Status
 	changes  []string
 	fails    error // of every change
@@ -81,6 +82,7 @@ func (f *fake) Policy(string) plan.Policy           { return f.policy }
 func (f *fake) Alias(cluster string) string         { return f.aliases[cluster] }
 func (f *fake) Decide(cluster string) plan.Decision { return plan.Next(f.situation(cluster)) }
 func (f *fake) RecoveriesOff() string               { return f.off }
+func (f *fake) Declared() Declared                  { return f.declared }
 func (f *fake) Status() Status                      { return f.status }
 func (f *fake) StepDown(_ context.Context, by, reason string) error {
 	if !f.status.Leading {
