@@ -97,8 +97,11 @@ func (f *face) RemoveTag(ctx context.Context, k topology.Key, name string) error
 func (f *face) SetAlias(ctx context.Context, cluster, alias string) error {
 	return f.book.SetAlias(ctx, cluster, alias)
 }
-func (f *face) Declared() api.Declared {
+func (f *face) Declared(ctx context.Context) (api.Declared, error) {
 	var d api.Declared
+	if err := f.book.Refresh(ctx); err != nil {
+		return d, err
+	}
 	downtimes, rules, tags, aliases := f.book.Downtimes(), f.book.Rules(), f.book.Tags(), f.book.Aliases()
 	for _, k := range slices.SortedFunc(maps.Keys(downtimes), topology.Key.Compare) {
 		t := downtimes[k]
@@ -119,7 +122,7 @@ func (f *face) Declared() api.Declared {
 	if by, reason, off := f.book.SwitchedOff(); off {
 		d.Recoveries = &api.RecoveriesOff{By: by, Reason: reason}
 	}
-	return d
+	return d, nil
 }
 func (f *face) RecoveriesOff() string { return f.book.RecoveriesOff() }
 func (f *face) SwitchRecoveries(ctx context.Context, on bool, by, reason string) error {

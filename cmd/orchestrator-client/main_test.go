@@ -103,10 +103,10 @@ func (f *fake) BackendDoctor(_ context.Context, fix bool, by string) (api.Backen
 	return f.worked("doctor", by, api.BackendWork{Doctor: &api.BackendDoctor{Complaints: []api.BackendComplaint{}}})
 }
 func (f *fake) Status() api.Status { return f.status }
-func (f *fake) Declared() api.Declared {
+func (f *fake) Declared(context.Context) (api.Declared, error) {
 	k := topology.Key{Host: "web2", Port: 3307}
 	return api.Declared{Rules: []api.DeclaredRule{{Server: topology.Key{Host: "db3", Port: 3306}, Rule: topology.MustNot}},
-		Tags: []api.DeclaredTag{{Server: k, Name: "dc", Value: "west"}}}
+		Tags: []api.DeclaredTag{{Server: k, Name: "dc", Value: "west"}}}, nil
 }
 func (f *fake) WhatIf(cluster string, dead topology.Key) plan.Previewed {
 	return plan.IfDies(f.situation(cluster), dead)

@@ -57,7 +57,8 @@ type Daemon interface {
 	RemoveTag(ctx context.Context, k topology.Key, name string) error
 	SetAlias(ctx context.Context, cluster, alias string) error // "" removes it
 
-	Declared() Declared // what was declared, and holds; sorted
+	// Declared is what was declared, and holds, sorted; also what another daemon was told a moment ago.
+	Declared(ctx context.Context) (Declared, error)
 
 	RecoveriesOff() string // why recoveries are switched off everywhere; "" when they are on
 	SwitchRecoveries(ctx context.Context, on bool, by, reason string) error

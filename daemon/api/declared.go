@@ -12,7 +12,7 @@ import (
 
 func (a *API) declaredRoutes() []route {
 	return []route{
-		get("/api/v1/declared", "getDeclared", "All that people have declared, and that holds: for a backup", a.declared),
+		get("/api/v1/declared", "getDeclared", "All that people have declared, and that holds: for a backup", a.declared, 503),
 		change(http.MethodPut, "/api/v1/declared", "declare", "Declare all of this, also of servers that are not known yet; what is not named stays as it is", a.declare, 503),
 	}
 }
@@ -67,10 +67,10 @@ type DeclareResult struct {
 	Over    int `json:"over" doc:"downtimes that have ended meanwhile, and were left out"`
 }
 
-func (a *API) declared(*http.Request) (Declared, error) {
-	d := a.daemon.Declared()
+func (a *API) declared(r *http.Request) (Declared, error) {
+	d, err := a.daemon.Declared(r.Context())
 	d.Downtimes, d.Rules, d.Tags, d.Aliases, d.Forgotten = some(d.Downtimes), some(d.Rules), some(d.Tags), some(d.Aliases), some(d.Forgotten)
-	return d, nil
+	return d, err
 }
 
 // declare stores one thing after the other. One that fails ends it: what was stored before stays, and sending all of it again does no harm.
@@ -79,8 +79,11 @@ func (a *API) declare(r *http.Request, in Declared) (DeclareResult, error) {
 	if err := in.check(); err != nil {
 		return out, err
 	}
-	now := a.options.Now()
-	has := index(a.daemon.Declared())
+	stands, err := a.daemon.Declared(r.Context())
+	if err != nil {
+		return out, err
+	}
+	now, has := a.options.Now(), index(stands)
 	put := func(what any, set func(ctx context.Context) error) error {
 		if has[what] {
 			out.Same++
