@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +23,11 @@ type packages struct {
 	server *http.Server
 
 	served, fetched atomic.Int64 // bytes
-	serving         atomic.Int64 // nanoseconds, of all answers together
+
+	mu      sync.Mutex
+	under   int // answers under way
+	since   time.Time
+	waiting time.Duration // that at least one was under way
 }
 
 const packagesPort = "3142"
@@ -44,8 +49,8 @@ func servePackages(n *hosts.Network, dir string) (*packages, error) {
 func (p *packages) close() error { return p.server.Close() }
 
 func (p *packages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	began := time.Now()
-	defer func() { p.serving.Add(int64(time.Since(began))) }()
+	p.count(1)
+	defer p.count(-1)
 	if r.Method != http.MethodGet || r.URL.Host == "" {
 		http.Error(w, "a proxy for packages, and for nothing else", http.StatusBadRequest)
 		return
@@ -62,6 +67,24 @@ func (p *packages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer body.Close()
 	n, _ := io.Copy(w, body)
 	p.served.Add(n)
+}
+
+func (p *packages) count(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.under == 0 {
+		p.since = time.Now()
+	}
+	if p.under += n; p.under == 0 {
+		p.waiting += time.Since(p.since)
+	}
+}
+
+// waited is for how long at least one host was waiting for an answer.
+func (p *packages) waited() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waiting
 }
 
 var errAbsent = errors.New("not there")
