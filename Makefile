@@ -20,7 +20,7 @@ SCHEDULES := 200
 RUNS := 20
 EDGES := 1
 
-.PHONY: help build install-deps demo test lint bench bench-failover sweep converge chaos fuzz cover clean
+.PHONY: help build install-deps demo test lint bench bench-failover sweep converge chaos test-fleet lint-ansible fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
@@ -34,6 +34,8 @@ help:
 	@echo "make sweep           a daemon killed before and after every statement of a failover, on real servers"
 	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a backend pair of each flavour"
 	@echo "make chaos           whole deployments broken RUNS=$(RUNS) times each: daemons, backend pair, HAProxies; each edge of the network cut EDGES=$(EDGES) times"
+	@echo "make test-fleet      eight Debian hosts, deployed by Ansible, and through their nights: ten minutes"
+	@echo "make lint-ansible    yamllint, ansible-lint with its profile for production"
 	@echo "make install-deps    what all these need; they call it themselves"
 
 build:
@@ -86,6 +88,14 @@ converge: install-deps
 
 chaos: install-deps
 	ORCHESTRATOR_CHAOS=$(RUNS) ORCHESTRATOR_EDGES=$(EDGES) go test -v -count=1 -timeout 300m ./tests/chaos
+
+test-fleet:
+	@tests/install.sh ansible
+	ORCHESTRATOR_FLEET=1 go test -v -count=1 -timeout 60m -run TestAFleet ./tests/fleet
+
+lint-ansible:
+	@tests/install.sh ansible
+	tests/fleet/lint
 
 clean:
 	rm -rf bin coverage.out

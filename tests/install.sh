@@ -2,6 +2,7 @@
 # Installs what the tests, the demo and the benchmarks need beside git, make and Go, on Debian 12: MariaDB, HAProxy, Prometheus (for promtool),
 # iptables, gcc (for go test -race), systemd-nspawn (for tests/hosts), and MySQL in a Debian root of its own, because Debian 12 has no MySQL.
 # Nothing is started or enabled as a service.
+# With "ansible" as its argument also Ansible, its linters and ssh.
 # It can be run as often as you like: what is there already is left alone.
 set -euo pipefail
 
@@ -32,6 +33,13 @@ need gcc gcc
 need ip iproute2
 need systemd-nspawn systemd-container
 [ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
+if [ "${1:-}" = ansible ]; then # for make test-fleet and make lint-ansible
+	need ansible-playbook ansible
+	need ansible-lint ansible-lint
+	need yamllint yamllint
+	need ssh openssh-client
+	need openssl openssl
+fi
 
 if [ ${#packages[@]} = 0 ] && [ -e "$root/.complete" ] && [ -x "$root/usr/sbin/mysqld" ]; then
 	exit 0
