@@ -91,7 +91,7 @@ chaos: install-deps
 
 test-fleet:
 	@tests/install.sh ansible
-	ORCHESTRATOR_FLEET=1 go test -v -count=1 -timeout 60m -run TestAFleet ./tests/fleet
+	ORCHESTRATOR_FLEET=1 go test -v -count=1 -timeout 60m ./tests/fleet
 
 lint-ansible:
 	@tests/install.sh ansible
