@@ -360,6 +360,9 @@ func (d *Daemon) Reload(next Config) []string {
 	d.config.Store(&c)
 	d.waits.Store(&restart)
 	d.servers.SetCredentials(c.Servers.User, string(c.Servers.Password))
+	if d.shared != nil {
+		d.shared.peers.SetSecret(string(c.Peers.Secret))
+	}
 	for _, k := range c.Discovery.Seeds {
 		d.fleet.Discover(k)
 	}
