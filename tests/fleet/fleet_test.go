@@ -336,13 +336,10 @@ func (o *operator) await(within time.Duration, what string, holds func() error) 
 // ask gets a page of a daemon, over TLS, from the operator's machine.
 func (o *operator) ask(ctx context.Context, host, path string) (string, error) {
 	if o.web == nil {
-		pem, err := os.ReadFile(filepath.Join(o.dir, "inventory", ".certificates", "ca.pem"))
-		if err != nil {
+		var err error
+		if o.web, err = o.client(); err != nil {
 			return "", err
 		}
-		pool := x509.NewCertPool()
-		pool.AppendCertsFromPEM(pem)
-		o.web = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: o.net.Dial, TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}
 	}
 	return get(ctx, o.web, "https://"+o.hosts[host].Address+":3000"+path)
 }
@@ -511,18 +508,16 @@ type leaders struct {
 
 func (o *operator) watchLeaders(ctx context.Context) *leaders {
 	l := &leaders{}
-	ask := func(name string) bool {
-		short, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		_, err := o.watcher(short, name)
-		return err == nil
-	}
 	var watches sync.WaitGroup
 	ctx, stop := context.WithCancel(ctx)
 	for _, name := range names[2:5] {
 		watches.Go(func() {
+			var web *http.Client // of its own: the test's may wait for another daemon
 			for ctx.Err() == nil {
-				if ask(name) {
+				if web == nil {
+					web, _ = o.client() // there are no certificates yet
+				}
+				if web != nil && o.leads(ctx, web, name) {
 					l.saw(name)
 				}
 				select {
@@ -536,16 +531,22 @@ func (o *operator) watchLeaders(ctx context.Context) *leaders {
 	return l
 }
 
-// watcher asks without the client that the test itself uses, which is made only when there are certificates.
-func (o *operator) watcher(ctx context.Context, name string) (string, error) {
+func (o *operator) leads(ctx context.Context, web *http.Client, name string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, err := get(ctx, web, "https://"+o.hosts[name].Address+":3000/health/leader")
+	return err == nil
+}
+
+// client trusts the authority of the fleet.
+func (o *operator) client() (*http.Client, error) {
 	pem, err := os.ReadFile(filepath.Join(o.dir, "inventory", ".certificates", "ca.pem"))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(pem)
-	web := &http.Client{Transport: &http.Transport{DialContext: o.net.Dial, TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}
-	return get(ctx, web, "https://"+o.hosts[name].Address+":3000/health/leader")
+	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: o.net.Dial, TLSClientConfig: &tls.Config{RootCAs: pool}}}, nil
 }
 
 func (l *leaders) saw(who string) {
@@ -610,7 +611,7 @@ func (o *operator) watchSecrets(ctx context.Context) *secrets {
 			s.look()
 			select {
 			case <-ctx.Done():
-			case <-time.After(200 * time.Millisecond):
+			case <-time.After(400 * time.Millisecond):
 			}
 		}
 	}()
