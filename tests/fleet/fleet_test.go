@@ -193,9 +193,12 @@ func TestAFleet(t *testing.T) {
 	o.note("all of it: %.0f s", time.Since(o.began).Seconds())
 }
 
-// builds makes two builds of the programs, and returns how a playbook is told of each.
+// builds makes two builds of the programs, and returns how a playbook is told of each: packages, where the repository makes them.
 func (o *operator) builds(ctx context.Context) (first, second []string) {
 	o.Helper()
+	if script, err := filepath.Abs(filepath.Join(repo, "cmd", "package", "build")); err == nil && exists(script) {
+		return o.pack(ctx, script, "1.0.0"), o.pack(ctx, script, "1.1.0")
+	}
 	var out [2][]string
 	for i, flags := range []string{"", "-s -w"} { // the same program, in other bytes
 		dir := filepath.Join(o.dir, "build"+strconv.Itoa(i))
@@ -208,6 +211,21 @@ func (o *operator) builds(ctx context.Context) (first, second []string) {
 		out[i] = []string{"-e", "orchestrator_binaries=" + dir}
 	}
 	return out[0], out[1]
+}
+
+func exists(file string) bool { _, err := os.Stat(file); return err == nil }
+
+func (o *operator) pack(ctx context.Context, script, version string) []string {
+	o.Helper()
+	dir := filepath.Join(o.dir, "packages-"+version)
+	cmd := exec.CommandContext(ctx, script)
+	cmd.Env = append(os.Environ(), "VERSION="+version, "OUT="+dir, "ARCHS=amd64")
+	out, err := cmd.CombinedOutput()
+	files, _ := filepath.Glob(filepath.Join(dir, "*.deb"))
+	if err != nil || len(files) != 1 {
+		o.Fatalf("make the package: %v, %q\n%s", err, files, out)
+	}
+	return []string{"-e", "orchestrator_package_file=" + files[0]}
 }
 
 // prepare installs the collection, copies the example inventory, and makes an ssh key.
