@@ -20,7 +20,7 @@ SCHEDULES := 200
 RUNS := 20
 EDGES := 1
 
-.PHONY: help build package install-deps demo test test-package lint bench bench-failover sweep converge chaos fuzz cover clean
+.PHONY: help build package install-deps demo test test-package test-fleet lint lint-ansible bench bench-failover sweep converge chaos fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
@@ -36,6 +36,8 @@ help:
 	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a backend pair of each flavour"
 	@echo "make chaos           whole deployments broken RUNS=$(RUNS) times each: daemons, backend pair, HAProxies; each edge of the network cut EDGES=$(EDGES) times"
 	@echo "make test-package    both packages: built twice, checked, installed, upgraded, removed on Debian hosts that systemd runs"
+	@echo "make test-fleet      eight Debian hosts, deployed by Ansible, and through their nights: ten minutes"
+	@echo "make lint-ansible    yamllint, ansible-lint with its profile for production"
 	@echo "make install-deps    what all these need; they call it themselves"
 
 build:
@@ -95,6 +97,13 @@ chaos: install-deps
 test-package:
 	tests/install.sh lintian rpm
 	ORCHESTRATOR_PACKAGES=1 go test -v -count=1 -timeout 60m ./tests/hosts ./tests/packages
+test-fleet:
+	@tests/install.sh ansible
+	ORCHESTRATOR_FLEET=1 go test -v -count=1 -timeout 60m ./tests/fleet
+
+lint-ansible:
+	@tests/install.sh ansible
+	tests/fleet/lint
 
 clean:
 	rm -rf bin coverage.out

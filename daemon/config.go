@@ -99,10 +99,10 @@ type BackendConfig struct {
 // PeersConfig is about the other daemons.
 type PeersConfig struct {
 	Daemons    []string `toml:"daemons"` // base URLs of the API of all others
-	SecretFile string   `toml:"secret_file"`
+	SecretFile string   `toml:"secret_file" reload:"yes"`
 	CA         string   `toml:"ca"`
 
-	Secret Secret `toml:"-"` // what SecretFile holds
+	Secret Secret `toml:"-" reload:"yes"` // what SecretFile holds: the secret, and below it those that are understood, too
 }
 
 // HAProxyConfig is about the proxy before a backend pair.

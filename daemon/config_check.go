@@ -503,8 +503,9 @@ func (r *reader) peers(c *Config) {
 		}
 	}
 	if p.SecretFile != "" {
-		if p.Secret = r.secret("peers.secret_file", p.SecretFile); p.Secret != "" && len(p.Secret) < 16 {
-			r.add("peers.secret_file", "%s holds less than 16 characters; make one with: openssl rand -hex 32", p.SecretFile)
+		p.Secret = r.secret("peers.secret_file", p.SecretFile)
+		if slices.ContainsFunc(strings.Fields(string(p.Secret)), func(line string) bool { return len(line) < 16 }) {
+			r.add("peers.secret_file", "%s holds a secret of less than 16 characters; make one with: openssl rand -hex 32", p.SecretFile)
 		}
 	} else if len(p.Daemons) > 0 && !r.bad["peers.secret_file"] {
 		r.add("peers.secret_file", "is empty; daemons that ask each other prove by a shared secret who they are: openssl rand -hex 32 > FILE, the same on all of them")

@@ -50,7 +50,8 @@ type Options struct {
 type Daemon struct {
 	options  Options
 	config   atomic.Pointer[Config]
-	id       string // of this process
+	waits    atomic.Pointer[[]string] // the keys that the last reload could not take over
+	id       string                   // of this process
 	started  time.Time
 	store    store
 	shared   *shared // nil: nobody else uses the backend
@@ -376,7 +377,11 @@ func (d *Daemon) Reload(next Config) []string {
 	reloaded, restart := before.Changes(next)
 	c := before.Reloaded(next)
 	d.config.Store(&c)
+	d.waits.Store(&restart)
 	d.servers.SetCredentials(c.Servers.User, string(c.Servers.Password))
+	if d.shared != nil {
+		d.shared.peers.SetSecret(string(c.Peers.Secret))
+	}
 	for _, k := range c.Discovery.Seeds {
 		d.fleet.Discover(k)
 	}

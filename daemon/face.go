@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"orchestrator/daemon/analysis"
@@ -95,6 +97,33 @@ func (f *face) RemoveTag(ctx context.Context, k topology.Key, name string) error
 func (f *face) SetAlias(ctx context.Context, cluster, alias string) error {
 	return f.book.SetAlias(ctx, cluster, alias)
 }
+func (f *face) Declared(ctx context.Context) (api.Declared, error) {
+	var d api.Declared
+	if err := f.book.Refresh(ctx); err != nil {
+		return d, err
+	}
+	downtimes, rules, tags, aliases := f.book.Downtimes(), f.book.Rules(), f.book.Tags(), f.book.Aliases()
+	for _, k := range slices.SortedFunc(maps.Keys(downtimes), topology.Key.Compare) {
+		t := downtimes[k]
+		d.Downtimes = append(d.Downtimes, api.DeclaredDowntime{Server: k, Owner: t.Owner, Reason: t.Reason, Until: t.Until})
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(rules), topology.Key.Compare) {
+		d.Rules = append(d.Rules, api.DeclaredRule{Server: k, Rule: rules[k]})
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(tags), topology.Key.Compare) {
+		for _, name := range slices.Sorted(maps.Keys(tags[k])) {
+			d.Tags = append(d.Tags, api.DeclaredTag{Server: k, Name: name, Value: tags[k][name]})
+		}
+	}
+	for _, cluster := range slices.Sorted(maps.Keys(aliases)) {
+		d.Aliases = append(d.Aliases, api.DeclaredAlias{Cluster: cluster, Alias: aliases[cluster]})
+	}
+	d.Forgotten = f.book.AllForgotten()
+	if by, reason, off := f.book.SwitchedOff(); off {
+		d.Recoveries = &api.RecoveriesOff{By: by, Reason: reason}
+	}
+	return d, nil
+}
 func (f *face) RecoveriesOff() string { return f.book.RecoveriesOff() }
 func (f *face) SwitchRecoveries(ctx context.Context, on bool, by, reason string) error {
 	return f.book.SwitchRecoveries(ctx, on, by, reason)
@@ -104,6 +133,9 @@ func (f *face) Status() api.Status {
 	l := f.lead.Status()
 	s := api.Status{Daemon: f.id, Version: f.options.Version, Started: f.started, Leading: l.Leading, Leader: l.Holder, Term: l.Term,
 		RecoveriesOff: f.book.RecoveriesOff()}
+	if waits := f.waits.Load(); waits != nil {
+		s.NeedsRestart = *waits
+	}
 	if l.Holder == "" {
 		s.NotReady = "no daemon leads yet, as far as this one knows"
 	}

@@ -2,6 +2,7 @@
 # Installs what the tests, the demo and the benchmarks need beside git, make and Go, on Debian 12: MariaDB, HAProxy, Prometheus,
 # iptables, gcc (for go test -race), systemd-nspawn (for tests/hosts), and MySQL in a Debian root of its own, because Debian 12 has no MySQL.
 # Nothing is started or enabled as a service.
+# Arguments name what only some tests need besides: ansible, lintian, rpm.
 # It can be run as often as you like: what is there already is left alone.
 set -euo pipefail
 
@@ -33,7 +34,17 @@ need haproxy haproxy
 need gcc gcc
 need ip iproute2
 need systemd-nspawn systemd-container
-for program; do need "$program" "$program"; done # what only some tests need
+for want; do # what only some tests need
+	case $want in
+	ansible) # and its linters, and ssh
+		need ansible-playbook ansible
+		need ansible-lint ansible-lint
+		need yamllint yamllint
+		need ssh openssh-client
+		;;
+	*) need "$want" "$want" ;;
+	esac
+done
 [ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
 
 if [ ${#packages[@]} = 0 ] && [ -e "$root/.complete" ] && [ -x "$root/usr/sbin/mysqld" ]; then

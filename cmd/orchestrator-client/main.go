@@ -7,9 +7,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"os/user"
@@ -100,6 +103,7 @@ type program struct {
 	env       environment
 	endpoints string
 	tokenFile string
+	caFile    string
 	timeout   time.Duration
 	output    string
 	started   bool // the command line was understood
@@ -119,6 +123,9 @@ where none is found, to any.
 If the daemons ask for a token, ORCHESTRATOR_TOKEN_FILE or --token-file names a file that holds it, or
 ORCHESTRATOR_TOKEN is it. It is never taken from the command line, which everybody can see.
 
+If they serve HTTPS with a certificate that the system doesn't trust, ORCHESTRATOR_CA_FILE or --ca-file names a PEM file
+with its authority.
+
 A cluster is given by its name, its alias or the address of any member; a server by host:port (port 3306
 when there is none).
 
@@ -130,6 +137,7 @@ when there is none).
 	f := root.PersistentFlags()
 	f.StringVar(&p.endpoints, "api", "", "`URLs` of the daemons, in place of ORCHESTRATOR_API")
 	f.StringVar(&p.tokenFile, "token-file", "", "a `FILE` with the token, in place of ORCHESTRATOR_TOKEN_FILE")
+	f.StringVar(&p.caFile, "ca-file", "", "a PEM `FILE` with the authorities of their certificates, in place of ORCHESTRATOR_CA_FILE")
 	f.DurationVar(&p.timeout, "timeout", 5*time.Second, "how long one daemon may take to answer")
 	f.StringVarP(&p.output, "output", "o", "text", "text or json")
 	noError(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
@@ -138,6 +146,7 @@ when there is none).
 	root.AddCommand(p.episodeCommands()...)
 	root.AddCommand(p.daemonCommands()...)
 	root.AddCommand(p.backendCommands()...)
+	root.AddCommand(p.declaredCommands()...)
 	root.AddCommand(p.programCommands()...)
 	return root
 }
@@ -169,12 +178,34 @@ func (p *program) connect() error {
 			return misuse("read the token: file %s is empty", file)
 		}
 	}
+	web, err := p.web()
+	if err != nil {
+		return misuse("%v", err)
+	}
 	endpoints := client.Split(cmp.Or(p.endpoints, p.env.get("ORCHESTRATOR_API"), "http://127.0.0.1:3000"))
-	var err error
-	if p.client, err = client.New(client.Options{Endpoints: endpoints, Token: token, Timeout: p.timeout}); err != nil {
+	if p.client, err = client.New(client.Options{Endpoints: endpoints, Token: token, Timeout: p.timeout, HTTP: web}); err != nil {
 		return misuse("%v", err)
 	}
 	return nil
+}
+
+// web is what speaks to daemons whose authority the system doesn't know; nil where none is named.
+func (p *program) web() (*http.Client, error) {
+	file := cmp.Or(p.caFile, p.env.get("ORCHESTRATOR_CA_FILE"))
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the authorities: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read the authorities: %s holds no certificate in PEM form", file)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+	return &http.Client{Transport: transport}, nil
 }
 
 // who is the name that a declared thing is signed with.

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -100,6 +103,11 @@ func (f *fake) BackendDoctor(_ context.Context, fix bool, by string) (api.Backen
 	return f.worked("doctor", by, api.BackendWork{Doctor: &api.BackendDoctor{Complaints: []api.BackendComplaint{}}})
 }
 func (f *fake) Status() api.Status { return f.status }
+func (f *fake) Declared(context.Context) (api.Declared, error) {
+	k := topology.Key{Host: "web2", Port: 3307}
+	return api.Declared{Rules: []api.DeclaredRule{{Server: topology.Key{Host: "db3", Port: 3306}, Rule: topology.MustNot}},
+		Tags: []api.DeclaredTag{{Server: k, Name: "dc", Value: "west"}}}, nil
+}
 func (f *fake) WhatIf(cluster string, dead topology.Key) plan.Previewed {
 	return plan.IfDies(f.situation(cluster), dead)
 }
@@ -333,6 +341,74 @@ func TestTheTokenComesFromAFileOrTheEnvironment(t *testing.T) {
 		d.env[c.name] = c.value
 		if code, out, errs := d.run(t, append([]string{"clusters"}, c.args...)...); code != c.code || strings.Contains(out+errs, "sesame") {
 			t.Errorf("%s=%s %v: exit %d, want %d: %s%s", c.name, c.value, c.args, code, c.code, out, errs)
+		}
+	}
+}
+
+func TestWhatWasDeclaredIsExportedAndImported(t *testing.T) {
+	d := newDesk(t, "")
+	code, out, errs := d.run(t, "export")
+	if code != 0 || !strings.Contains(out, `"rule": "must_not"`) {
+		t.Fatalf("export: exit %d: %s%s", code, out, errs)
+	}
+	file := filepath.Join(t.TempDir(), "declared.json")
+	if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := d.run(t, "import", file); code != 0 || out != "0 declared, 2 were so already, 0 downtimes have ended meanwhile\n" || len(d.told) != 0 {
+		t.Errorf("importing what is there: exit %d: %s%s; the daemon was told %q", code, out, errs, d.told)
+	}
+	var many api.Declared // more than fit into one request
+	for i := range 250 {
+		many.Tags = append(many.Tags, api.DeclaredTag{Server: topology.Key{Host: "web2", Port: 3307}, Name: fmt.Sprintf("t%d", i), Value: "x"})
+	}
+	data, err := json.Marshal(many)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := d.run(t, "import", file); code != 0 || !strings.HasPrefix(out, "250 declared, ") || len(d.told) != 250 {
+		t.Errorf("importing 250 tags: exit %d: %s%s; the daemon was told %d things", code, out, errs, len(d.told))
+	}
+	for text, says := range map[string]string{`{"tgas":[]}`: "tgas", `{} {}`: "more than one", `{`: "unexpected EOF"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, errs := d.run(t, "import", file); code != 2 || !strings.Contains(errs, says) {
+			t.Errorf("importing %s: exit %d: %s", text, code, errs)
+		}
+	}
+}
+
+func TestTheAuthorityOfDaemonsIsGivenAsAFile(t *testing.T) {
+	a, err := api.New(&fake{}, api.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(a)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of those who don't trust it
+	s.StartTLS()
+	defer s.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		ca   string
+		args []string
+		code int
+	}{
+		{"", nil, 3},
+		{file, nil, 0},
+		{"", []string{"--ca-file", file}, 0},
+		{os.DevNull, nil, 2},
+		{file + ".absent", nil, 2},
+	} {
+		d := desk{&fake{}, map[string]string{"ORCHESTRATOR_API": s.URL, "ORCHESTRATOR_CA_FILE": c.ca}}
+		if code, out, errs := d.run(t, append([]string{"clusters"}, c.args...)...); code != c.code {
+			t.Errorf("ORCHESTRATOR_CA_FILE=%s %v: exit %d, want %d: %s%s", c.ca, c.args, code, c.code, out, errs)
 		}
 	}
 }

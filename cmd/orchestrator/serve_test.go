@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -174,6 +175,14 @@ func TestTheDaemonReloadsAndEndsInOrder(t *testing.T) {
 	p.state(t, "RELOADING=1")
 	p.state(t, "READY=1")
 	p.says(t, "changed=[log.level] needs_restart=[discovery.poll]")
+	r, err := http.Get("http://" + listen + "/api/v1/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if body, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(body), `"needs_restart":["discovery.poll"]`) {
+		t.Errorf("its status: %s, %v", body, err)
+	}
 
 	rewrite(config(listen, "[log]\nlevel = \"debu\"\n"))
 	p.state(t, "RELOADING=1")

@@ -57,6 +57,9 @@ type Daemon interface {
 	RemoveTag(ctx context.Context, k topology.Key, name string) error
 	SetAlias(ctx context.Context, cluster, alias string) error // "" removes it
 
+	// Declared is what was declared, and holds, sorted; also what another daemon was told a moment ago.
+	Declared(ctx context.Context) (Declared, error)
+
 	RecoveriesOff() string // why recoveries are switched off everywhere; "" when they are on
 	SwitchRecoveries(ctx context.Context, on bool, by, reason string) error
 
@@ -122,7 +125,7 @@ func New(d Daemon, o Options) (*API, error) {
 	a := &API{daemon: d, options: o, token: sha256.Sum256([]byte(o.Token)), mux: http.NewServeMux(), byRoute: map[string]*route{},
 		origin: http.NewCrossOriginProtection()}
 	for _, noun := range [][]route{a.clusterRoutes(), a.instanceRoutes(), a.findingRoutes(), a.episodeRoutes(), a.recoveriesRoutes(),
-		a.snapshotRoutes(), a.statusRoutes(), a.backendRoutes(), a.documentRoutes()} {
+		a.declaredRoutes(), a.snapshotRoutes(), a.statusRoutes(), a.backendRoutes(), a.documentRoutes()} {
 		a.routes = append(a.routes, noun...)
 	}
 	for i := range a.routes {

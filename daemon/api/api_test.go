@@ -144,6 +144,14 @@ func TestChanges(t *testing.T) {
 		{`POST /api/v1/episodes/db1-3306-2/acknowledgement {"by":"ann","comment":"disk died"}`, 200, "acknowledge db1-3306-2 ann disk died", `"acknowledged":{`},
 		{`POST /api/v1/episodes/db1-3306-9/acknowledgement {"by":"ann","comment":"x"}`, 404, "", `near are db1-3306-2`},
 		{`POST /api/v1/episodes/db1-3306-2/acknowledgement {"by":"ann"}`, 400, "", `field \"comment\" is missing`},
+		{`PUT /api/v1/declared {"promotion_rules":[{"server":"new1:3306","rule":"must_not"},{"server":"db2:3306","rule":"prefer"}],"tags":[{"server":"db2:3306","name":"dc","value":"west"}]}`,
+			200, "rule new1:3306 must_not; tag db2:3306 dc=west", `{"changed":2,"same":1,"over":0}`},
+		{`PUT /api/v1/declared {"downtimes":[{"server":"db2:3306","owner":"ann","reason":"disk","until":"2020-01-02T00:00:00Z"},{"server":"db2:3306","owner":"ann","reason":"disk","until":"2026-01-02T00:00:00Z"}]}`,
+			200, "downtime db2:3306 ann disk 2026-01-02T00:00:00Z", `{"changed":1,"same":0,"over":1}`},
+		{`PUT /api/v1/declared {"aliases":[{"cluster":"db1:3306","alias":"main"}],"forgotten":["db9:3306"],"recoveries_off":{"by":"ann","reason":"night"}}`,
+			200, "alias db1:3306 main; forget db9:3306; recoveries false ann night", `"changed":3`},
+		{`PUT /api/v1/declared {"tags":[{"server":"db2:3306","name":"dc","value":"west"}],"promotion_rules":[{"server":"db2:3306","rule":"mustnot"}]}`, 400, "", `did you mean \"must_not\"?`},
+		{`PUT /api/v1/declared {"forgotten":["no body"]}`, 400, "", `field \"forgotten\"`},
 		{`PUT /api/v1/recoveries {"on":false,"by":"ann","reason":"network works"}`, 200, "recoveries false ann network works", `"on":false,"reason":"network works (ann)"`},
 		{`PUT /api/v1/recoveries {"on":true,"by":"ann"}`, 200, "recoveries true ann ", `"on":true`},
 		{`PUT /api/v1/recoveries {"on":false,"by":"ann"}`, 400, "", `field \"reason\" is missing`},
@@ -153,6 +161,7 @@ func TestChanges(t *testing.T) {
 		t.Run(c.request[:min(len(c.request), 90)], func(t *testing.T) {
 			g := newRig(t, fleet)
 			g.fake.aliases["web1:3307"] = "shop"
+			g.fake.declared.Rules = []DeclaredRule{{topology.Key{Host: "db2", Port: 3306}, topology.Prefer}}
 			w := g.ask(t, c.request)
 			expect(t, w, c.status, c.want)
 			if did := strings.Join(g.fake.changes, "; "); did != c.did {

@@ -36,6 +36,7 @@ type fake struct {
 	done     []plan.Done
 	aliases  map[string]string
 	off      string
+	declared Declared
 	status   Status
 	changes  []string
 	fails    error // of every change
@@ -77,11 +78,12 @@ func (f *fake) Findings(cluster string) []analysis.Finding {
 	}
 	return f.situation(cluster).Findings
 }
-func (f *fake) Policy(string) plan.Policy           { return f.policy }
-func (f *fake) Alias(cluster string) string         { return f.aliases[cluster] }
-func (f *fake) Decide(cluster string) plan.Decision { return plan.Next(f.situation(cluster)) }
-func (f *fake) RecoveriesOff() string               { return f.off }
-func (f *fake) Status() Status                      { return f.status }
+func (f *fake) Policy(string) plan.Policy                  { return f.policy }
+func (f *fake) Alias(cluster string) string                { return f.aliases[cluster] }
+func (f *fake) Decide(cluster string) plan.Decision        { return plan.Next(f.situation(cluster)) }
+func (f *fake) RecoveriesOff() string                      { return f.off }
+func (f *fake) Status() Status                             { return f.status }
+func (f *fake) Declared(context.Context) (Declared, error) { return f.declared, f.fails }
 func (f *fake) StepDown(_ context.Context, by, reason string) error {
 	if !f.status.Leading {
 		return fmt.Errorf("%w: d2 leads", ErrConflict)

@@ -175,12 +175,13 @@ func (a *API) removeTag(r *http.Request, _ Nothing) (Nothing, error) {
 	return Nothing{}, a.daemon.RemoveTag(r.Context(), v.Key, name)
 }
 
+var rules = []string{string(topology.Prefer), string(topology.Neutral), string(topology.PreferNot), string(topology.MustNot)}
+
 func (a *API) setRule(r *http.Request, in PromotionRule) (PromotionRule, error) {
 	v, err := a.server(r)
 	if err != nil {
 		return in, err
 	}
-	rules := []string{string(topology.Prefer), string(topology.Neutral), string(topology.PreferNot), string(topology.MustNot)}
 	if !slices.Contains(rules, string(in.Rule)) {
 		return in, unknown("promotion rule", string(in.Rule), rules)
 	}

@@ -35,6 +35,7 @@ type Status struct {
 	RecoveriesOff string    `json:"recoveries_off,omitempty" doc:"why recoveries are switched off everywhere"`
 	BackendFace   string    `json:"backend_face,omitempty" doc:"the server that this daemon keeps its records in, by its identity; absent when it has none at the moment, or keeps them in a file"`
 	Split         string    `json:"split,omitempty" doc:"how daemons disagree on who leads, or on the backend; absent while they agree"`
+	NeedsRestart  []string  `json:"needs_restart,omitempty" doc:"the keys of the configuration that were changed in the file, and wait for a restart since the last reload"`
 	SilentPeers   []string  `json:"silent_peers,omitempty" doc:"the other daemons of the configuration that did not answer, and why"`
 }
 

@@ -389,6 +389,36 @@ func (b *Book) Downtimes() map[topology.Key]topology.Downtime {
 	return out
 }
 
+// Rules returns the wishes about promoting, but for those that were taken back.
+func (b *Book) Rules() map[topology.Key]topology.Rule {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	out := maps.Clone(b.page.rules)
+	maps.DeleteFunc(out, func(_ topology.Key, r topology.Rule) bool { return r == topology.Neutral || r == "" })
+	return out
+}
+
+// Tags returns the tags by server and name.
+func (b *Book) Tags() map[topology.Key]map[string]string {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	out := map[topology.Key]map[string]string{}
+	for k, tags := range b.page.tags {
+		if len(tags) > 0 {
+			out[k] = maps.Clone(tags)
+		}
+	}
+	return out
+}
+
+// SwitchedOff says who has switched recoveries off, and why; false while nobody has, as far as is known.
+func (b *Book) SwitchedOff() (by, reason string, off bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	r := b.page.recoveries
+	return r.By, r.Reason, r.Off
+}
+
 // Mark writes into v what was declared about it, under any of its names; its first name counts before the others. What was
 // there before goes.
 func (b *Book) Mark(v *topology.Server) {

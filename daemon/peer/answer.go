@@ -113,7 +113,8 @@ func (p *Peers) handle(do func(r *http.Request, body []byte) (any, error)) http.
 		if r.URL.RawQuery != "" {
 			target += "?" + r.URL.RawQuery
 		}
-		if len(nonce) < 16 || len(nonce) > 64 || !signed(r.Header.Get(headerMAC), p.o.Secret, "question", r.Method, target, nonce, string(body)) {
+		secret := whose(*p.secrets.Load(), r.Header.Get(headerMAC), "question", r.Method, target, nonce, string(body))
+		if len(nonce) < 16 || len(nonce) > 64 || secret == "" {
 			http.Error(w, `{"detail":"the question is not signed with the secret of this daemon: it (peers.secret_file) must be the same on all daemons"}`, http.StatusUnauthorized)
 			return
 		}
@@ -130,7 +131,7 @@ func (p *Peers) handle(do func(r *http.Request, body []byte) (any, error)) http.
 			panic(fmt.Sprintf("encode %T: %v", said, err))
 		}
 		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set(headerMAC, sign(p.o.Secret, "answer", r.Method, target, nonce, fmt.Sprint(status), string(out)))
+		w.Header().Set(headerMAC, sign(secret, "answer", r.Method, target, nonce, fmt.Sprint(status), string(out)))
 		w.WriteHeader(status)
 		_, _ = w.Write(out)
 	}

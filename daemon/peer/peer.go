@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,7 +37,7 @@ type Options struct {
 	ID      string   // of this process, as the lease knows it
 	Name    string   // of this daemon: the same at each start, unlike all others'
 	Daemons []string // base URLs of the API of all others, as "http://host:port"
-	Secret  string   // the same for all
+	Secret  string   // the same for all; see SetSecret
 	TLS     *tls.Config
 	// Timeout bounds a question with its answer; 0 is 300 ms. A probe that the other does for it gets two thirds.
 	Timeout time.Duration
@@ -56,6 +57,8 @@ type Peers struct {
 	o      Options
 	client *http.Client
 	busy   chan struct{}
+
+	secrets atomic.Pointer[[]string]
 
 	mu        sync.Mutex
 	farewells map[string]farewell // on record here, by the name of who left
@@ -81,6 +84,16 @@ const FarewellKind = "farewell"
 // answering is how many questions are answered at the same time.
 const answering = 16
 
+// SetSecret takes another secret from now on. It may have several lines, each a secret: the first is asked with, and all are answered to. So a secret is
+// changed without a moment in which daemons don't understand each other: the new one as the second everywhere, then as the first, then alone.
+func (p *Peers) SetSecret(text string) {
+	secrets := strings.Fields(text)
+	if len(secrets) == 0 {
+		secrets = []string{""}
+	}
+	p.secrets.Store(&secrets)
+}
+
 // Open reads the farewells on record. It asks nobody. That the store can't be read is no error: then this daemon counts as one whose former
 // life has said farewell, until the others say otherwise.
 func Open(ctx context.Context, o Options) *Peers {
@@ -90,6 +103,7 @@ func Open(ctx context.Context, o Options) *Peers {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Peers{o: o, farewells: map[string]farewell{}, ids: map[string]string{}, ended: map[string]string{}, busy: make(chan struct{}, answering)}
+	p.SetSecret(o.Secret)
 	p.o.Daemons = nil
 	for _, d := range o.Daemons {
 		p.o.Daemons = append(p.o.Daemons, strings.TrimRight(d, "/"))
@@ -286,12 +300,13 @@ func (p *Peers) call(ctx context.Context, method, base, target string, body []by
 	var random [16]byte
 	rand.Read(random[:]) // never fails
 	nonce := hex.EncodeToString(random[:])
+	secret := (*p.secrets.Load())[0]
 	r, err := http.NewRequestWithContext(ctx, method, base+target, strings.NewReader(string(body)))
 	if err != nil {
 		return nil, err
 	}
 	r.Header.Set(headerNonce, nonce)
-	r.Header.Set(headerMAC, sign(p.o.Secret, "question", method, target, nonce, string(body)))
+	r.Header.Set(headerMAC, sign(secret, "question", method, target, nonce, string(body)))
 	w, err := p.client.Do(r)
 	if err != nil {
 		return nil, err
@@ -307,7 +322,7 @@ func (p *Peers) call(ctx context.Context, method, base, target string, body []by
 		return nil, errors.New("it refuses our signature: the secret (peers.secret_file) must be the same on all daemons")
 	case w.Header.Get(headerMAC) == "":
 		return nil, fmt.Errorf("what answers there (status %d) is no daemon that shares our secret", w.StatusCode)
-	case !signed(w.Header.Get(headerMAC), p.o.Secret, "answer", method, target, nonce, fmt.Sprint(w.StatusCode), string(got)):
+	case !signed(w.Header.Get(headerMAC), secret, "answer", method, target, nonce, fmt.Sprint(w.StatusCode), string(got)):
 		return nil, errors.New("its answer is not signed with our secret: it (peers.secret_file) must be the same on all daemons")
 	case w.StatusCode != http.StatusOK:
 		var says refusal

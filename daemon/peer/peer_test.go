@@ -149,6 +149,32 @@ func TestAsk(t *testing.T) {
 	}
 }
 
+// A new secret is made known everywhere, then used, then alone: at no moment do two daemons not understand each other.
+func TestTheSecretIsChangedWithoutAGap(t *testing.T) {
+	const other = "fedcba9876543210-another"
+	ns := nodes(t, 3)
+	understand := func(after string, want bool) {
+		t.Helper()
+		for _, n := range ns {
+			for _, p := range n.Ask(t.Context(), db1) {
+				if p.Answered != want {
+					t.Errorf("after %s, %s asks %s: %+v", after, n.name, p.Name, p)
+				}
+			}
+		}
+	}
+	for _, text := range []string{secret + "\n" + other, other + "\n" + secret, other} {
+		for _, n := range ns {
+			n.SetSecret(text)
+			understand(fmt.Sprintf("%s has %d lines", n.name, len(strings.Fields(text))), true)
+		}
+	}
+	for i, n := range ns {
+		n.SetSecret(fmt.Sprintf("%s-%d", secret, i))
+	}
+	understand("each has its own", false)
+}
+
 func TestSilence(t *testing.T) {
 	ns := nodes(t, 4)
 	a, b, c, d := ns[0], ns[1], ns[2], ns[3]

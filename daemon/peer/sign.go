@@ -24,6 +24,16 @@ func sign(secret string, parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// whose is the secret by which that was signed; "" when it is none of these.
+func whose(secrets []string, mac string, parts ...string) string {
+	for _, s := range secrets {
+		if signed(mac, s, parts...) {
+			return s
+		}
+	}
+	return ""
+}
+
 // signed compares in constant time.
 func signed(mac, secret string, parts ...string) bool {
 	return hmac.Equal([]byte(mac), []byte(sign(secret, parts...)))

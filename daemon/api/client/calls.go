@@ -51,6 +51,42 @@ func (c *Client) Leader(ctx context.Context) (string, api.Health, error) {
 	return "", api.Health{}, &Unreachable{Tried: tried}
 }
 
+// Declared is all that people have declared, and that holds.
+func (c *Client) Declared(ctx context.Context) (out api.Declared, err error) {
+	err = c.read(ctx, path("declared"), &out)
+	return out, err
+}
+
+// declareAtOnce is how many things are declared in one request: each is stored before the answer.
+const declareAtOnce = 100
+
+// Declare declares all of d; what it does not name stays.
+func (c *Client) Declare(ctx context.Context, d api.Declared) (sum api.DeclareResult, err error) {
+	for first := true; first || d.Size() > 0; first = false {
+		var part api.Declared
+		room := declareAtOnce
+		part.Downtimes, d.Downtimes = take(d.Downtimes, &room)
+		part.Rules, d.Rules = take(d.Rules, &room)
+		part.Tags, d.Tags = take(d.Tags, &room)
+		part.Aliases, d.Aliases = take(d.Aliases, &room)
+		part.Forgotten, d.Forgotten = take(d.Forgotten, &room)
+		part.Recoveries, d.Recoveries = d.Recoveries, nil
+		var got api.DeclareResult
+		if err := c.change(ctx, http.MethodPut, path("declared"), part, &got); err != nil {
+			return sum, err
+		}
+		sum.Changed, sum.Same, sum.Over = sum.Changed+got.Changed, sum.Same+got.Same, sum.Over+got.Over
+	}
+	return sum, nil
+}
+
+// take returns as much of a list as there is room for, and the rest.
+func take[T any](list []T, room *int) (now, later []T) {
+	n := min(len(list), *room)
+	*room -= n
+	return list[:n], list[n:]
+}
+
 // Clusters lists the clusters in brief.
 func (c *Client) Clusters(ctx context.Context) (out []api.ClusterSummary, err error) {
 	err = c.read(ctx, path("clusters"), &out)

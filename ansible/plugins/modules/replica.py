@@ -1,0 +1,196 @@
+#!/usr/bin/python
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+module: replica
+short_description: A MySQL or MariaDB server that replicates from another by GTID, so that a death is noticed soon
+description:
+  - Lets a server that has never replicated follow its source.
+  - A server that follows somebody already is never pointed elsewhere. Since the day it was set up a failover may have moved it, and who it follows is orchestrator's
+    affair. Only how it connects is kept as it was asked for, and its password is not looked at.
+options:
+  source_host:
+    description: The source.
+    type: str
+    required: true
+  source_port:
+    description: Its port.
+    type: int
+    default: 3306
+  user:
+    description: The account of replication there.
+    type: str
+    required: true
+  password:
+    description: Its password.
+    type: str
+    required: true
+  renew:
+    description: Gives the password to a server that replicates already, whoever its source is.
+    type: bool
+    default: false
+  tls:
+    description: Use TLS.
+    type: bool
+    default: false
+  tls_ca:
+    description: PEM file on the replica, with the authorities of the source's certificate.
+    type: path
+  retry:
+    description: Seconds until a source that was lost is tried again.
+    type: int
+    default: 1
+  heartbeat:
+    description: Seconds after which a source that has nothing to say gives a sign of life.
+    type: int
+    default: 2
+  fresh:
+    description: Set up replication only where the server has executed nothing yet.
+    type: bool
+    default: true
+  socket:
+    description: Socket of the server.
+    type: path
+    default: /run/mysqld/mysqld.sock
+  login_file:
+    description: Option file with the administrator's login. By default root logs in through the socket.
+    type: path
+author:
+  - The orchestrator authors
+"""
+
+EXAMPLES = r"""
+- name: Follow the first primary
+  orchestrator.fleet.replica:
+    source_host: 192.0.2.11
+    user: replication
+    password: "{{ monitored_replication_password }}"
+"""
+
+RETURN = r"""
+source:
+  description: Whom the server follows now, "" when nobody.
+  returned: always
+  type: str
+executed:
+  description: What it has executed, "" when nothing.
+  returned: always
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.orchestrator.fleet.plugins.module_utils.client import OPTIONS, Client, Failed, literal
+
+
+class Replica:
+    def __init__(self, module):
+        self.client = Client(module)
+        self.p = module.params
+        self.do = []
+        self.before, self.after = {}, {}
+
+    def look(self):
+        self.maria = self.client.mariadb()
+        if self.maria:
+            rows = self.client.ask("SHOW ALL SLAVES STATUS")
+            executed = self.client.ask("SELECT CONCAT(@@GLOBAL.gtid_slave_pos, @@GLOBAL.gtid_binlog_pos) AS executed")
+        else:
+            rows = self.client.ask("SHOW REPLICA STATUS")
+            executed = self.client.ask("SELECT @@GLOBAL.gtid_executed AS executed")
+        self.status = rows[0] if rows else None
+        self.executed = executed[0]["executed"]
+
+    def get(self, *names):
+        for n in names:
+            if n in self.status:
+                return self.status[n]
+        return ""
+
+    @property
+    def source(self):
+        if not self.status:
+            return ""
+        return "%s:%s" % (self.get("Master_Host", "Source_Host"), self.get("Master_Port", "Source_Port"))
+
+    def plan(self):
+        self.look()
+        word = "MASTER" if self.maria else "SOURCE"
+        p = self.p
+        options = {"%s_CONNECT_RETRY" % word: str(p["retry"]), "%s_SSL" % word: "1" if p["tls"] else "0"}
+        if p["tls"] and p["tls_ca"]:
+            options["%s_SSL_CA" % word] = literal(p["tls_ca"])
+        if self.status is None:
+            if p["fresh"] and self.executed:
+                return
+            options["%s_HOST" % word] = literal(p["source_host"])
+            options["%s_PORT" % word] = str(p["source_port"])
+            options["%s_USER" % word] = literal(p["user"])
+            options["%s_PASSWORD" % word] = literal(p["password"])
+            options["%s_HEARTBEAT_PERIOD" % word] = str(p["heartbeat"])
+            if self.maria:
+                options["MASTER_USE_GTID"] = "slave_pos"
+            else:
+                options["SOURCE_AUTO_POSITION"] = "1"
+                options["SOURCE_RETRY_COUNT"] = "86400"
+                if not p["tls"]:
+                    options["GET_SOURCE_PUBLIC_KEY"] = "1"
+            self.change(options, running=False)
+            return
+        has = {
+            "%s_CONNECT_RETRY" % word: self.get("Connect_Retry"),
+            "%s_SSL" % word: "1" if self.get("Master_SSL_Allowed", "Source_SSL_Allowed") == "Yes" else "0",
+            "%s_SSL_CA" % word: literal(self.get("Master_SSL_CA_File", "Source_SSL_CA_File")),
+        }
+        differ = {k: v for k, v in options.items() if has[k] != v}
+        if p["renew"]:
+            differ["%s_USER" % word] = literal(p["user"])
+            differ["%s_PASSWORD" % word] = literal(p["password"])
+        if differ:
+            self.before = {k: has[k] for k in differ if k in has}
+            self.change(differ, running="No" not in (self.get("Slave_IO_Running", "Replica_IO_Running"), self.get("Slave_SQL_Running", "Replica_SQL_Running")))
+
+    def change(self, options, running):
+        self.after = {k: "***" if k.endswith("PASSWORD") else v for k, v in options.items()}
+        change = "CHANGE MASTER TO " if self.maria else "CHANGE REPLICATION SOURCE TO "
+        stop, start = ("STOP SLAVE", "START SLAVE") if self.maria else ("STOP REPLICA", "START REPLICA")
+        self.do = ([stop] if self.status else []) + [change + ", ".join("%s = %s" % i for i in sorted(options.items()))]
+        if running or not self.status:  # one that somebody stopped stays stopped
+            self.do.append(start)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=dict(
+            source_host=dict(type="str", required=True),
+            source_port=dict(type="int", default=3306),
+            user=dict(type="str", required=True),
+            password=dict(type="str", required=True, no_log=True),
+            renew=dict(type="bool", default=False),
+            tls=dict(type="bool", default=False),
+            tls_ca=dict(type="path"),
+            retry=dict(type="int", default=1),
+            heartbeat=dict(type="int", default=2),
+            fresh=dict(type="bool", default=True),
+            **OPTIONS
+        ),
+        supports_check_mode=True,
+    )
+    replica = Replica(module)
+    if module.check_mode and not replica.client.there:
+        module.exit_json(changed=True, source="", executed="", msg="there is no server yet")
+    try:
+        replica.plan()
+        if replica.do and not module.check_mode:
+            replica.client.do(*replica.do)
+            replica.look()
+    except Failed as why:
+        module.fail_json(msg="replicate from %s:%d: %s" % (module.params["source_host"], module.params["source_port"], why))
+    show = lambda d: "".join("%s = %s\n" % (k, d[k]) for k in sorted(d))
+    module.exit_json(changed=bool(replica.do), source=replica.source, executed=replica.executed, diff=dict(before=show(replica.before), after=show(replica.after)))
+
+
+if __name__ == "__main__":
+    main()

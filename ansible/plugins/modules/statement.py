@@ -1,0 +1,68 @@
+#!/usr/bin/python
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+module: statement
+short_description: A statement that a MySQL or MariaDB server is given, unless a question has rows
+description:
+  - Asks first. Where the answer has rows, there is nothing to do. Nothing enters the binary log.
+options:
+  statement:
+    description: What to run. Must hold no secret.
+    type: str
+    required: true
+  unless:
+    description: A query. The statement is run only where it returns no rows.
+    type: str
+    required: true
+  socket:
+    description: Socket of the server.
+    type: path
+    default: /run/mysqld/mysqld.sock
+  login_file:
+    description: Option file with the administrator's login. By default root logs in through the socket.
+    type: path
+author:
+  - The orchestrator authors
+"""
+
+EXAMPLES = r"""
+- name: Create the database
+  orchestrator.fleet.statement:
+    statement: CREATE DATABASE orchestrator
+    unless: SHOW DATABASES LIKE 'orchestrator'
+"""
+
+RETURN = r"""
+rows:
+  description: What the question returned.
+  returned: always
+  type: list
+  elements: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.orchestrator.fleet.plugins.module_utils.client import OPTIONS, Client, Failed
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=dict(statement=dict(type="str", required=True), unless=dict(type="str", required=True), **OPTIONS), supports_check_mode=True
+    )
+    client = Client(module)
+    if module.check_mode and not client.there:
+        module.exit_json(changed=True, rows=[], msg="there is no server yet")
+    try:
+        rows = client.ask(module.params["unless"])
+        if not rows and not module.check_mode:
+            client.do(module.params["statement"])
+    except Failed as why:
+        module.fail_json(msg="%s: %s" % (module.params["statement"], why))
+    module.exit_json(changed=not rows, rows=rows, diff=dict(before="", after="" if rows else module.params["statement"] + "\n"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+func (a *API) declaredRoutes() []route {
+	return []route{
+		get("/api/v1/declared", "getDeclared", "All that people have declared, and that holds: for a backup", a.declared, 503),
+		change(http.MethodPut, "/api/v1/declared", "declare", "Declare all of this, also of servers that are not known yet; what is not named stays as it is", a.declare, 503),
+	}
+}
+
+// Declared is what people have declared, and what holds still; sorted.
+type Declared struct {
+	Downtimes  []DeclaredDowntime `json:"downtimes"`
+	Rules      []DeclaredRule     `json:"promotion_rules"`
+	Tags       []DeclaredTag      `json:"tags"`
+	Aliases    []DeclaredAlias    `json:"aliases"`
+	Forgotten  []topology.Key     `json:"forgotten"`
+	Recoveries *RecoveriesOff     `json:"recoveries_off,omitempty" doc:"absent while recoveries are on; declaring never switches them on"`
+}
+
+// DeclaredDowntime is that of one server.
+type DeclaredDowntime struct {
+	Server topology.Key `json:"server"`
+	Owner  string       `json:"owner"`
+	Reason string       `json:"reason"`
+	Until  time.Time    `json:"until"`
+}
+
+// DeclaredRule is how much one server is wanted as a primary.
+type DeclaredRule struct {
+	Server topology.Key  `json:"server"`
+	Rule   topology.Rule `json:"rule"`
+}
+
+// DeclaredTag is one tag of one server.
+type DeclaredTag struct {
+	Server topology.Key `json:"server"`
+	Name   string       `json:"name"`
+	Value  string       `json:"value"`
+}
+
+// DeclaredAlias is the second name of a cluster.
+type DeclaredAlias struct {
+	Cluster string `json:"cluster"`
+	Alias   string `json:"alias"`
+}
+
+// RecoveriesOff says who has switched recoveries off, and why.
+type RecoveriesOff struct {
+	By     string `json:"by"`
+	Reason string `json:"reason"`
+}
+
+// DeclareResult says what a declaration has changed.
+type DeclareResult struct {
+	Changed int `json:"changed" doc:"what was declared anew, or otherwise than before"`
+	Same    int `json:"same" doc:"what was so already"`
+	Over    int `json:"over" doc:"downtimes that have ended meanwhile, and were left out"`
+}
+
+func (a *API) declared(r *http.Request) (Declared, error) {
+	d, err := a.daemon.Declared(r.Context())
+	d.Downtimes, d.Rules, d.Tags, d.Aliases, d.Forgotten = some(d.Downtimes), some(d.Rules), some(d.Tags), some(d.Aliases), some(d.Forgotten)
+	return d, err
+}
+
+// declare stores one thing after the other. One that fails ends it: what was stored before stays, and sending all of it again does no harm.
+func (a *API) declare(r *http.Request, in Declared) (DeclareResult, error) {
+	var out DeclareResult
+	if err := in.check(); err != nil {
+		return out, err
+	}
+	stands, err := a.daemon.Declared(r.Context())
+	if err != nil {
+		return out, err
+	}
+	now, has := a.options.Now(), index(stands)
+	put := func(what any, set func(ctx context.Context) error) error {
+		if has[what] {
+			out.Same++
+			return nil
+		}
+		out.Changed++
+		return set(r.Context())
+	}
+	for _, d := range in.Downtimes {
+		if !d.Until.After(now) {
+			out.Over++
+			continue
+		}
+		d.Until = d.Until.UTC()
+		if err := put(d, func(ctx context.Context) error {
+			return a.daemon.SetDowntime(ctx, d.Server, topology.Downtime{Owner: d.Owner, Reason: d.Reason, Until: d.Until})
+		}); err != nil {
+			return out, err
+		}
+	}
+	for _, d := range in.Rules {
+		if err := put(d, func(ctx context.Context) error { return a.daemon.SetRule(ctx, d.Server, d.Rule) }); err != nil {
+			return out, err
+		}
+	}
+	for _, d := range in.Tags {
+		if err := put(d, func(ctx context.Context) error { return a.daemon.SetTag(ctx, d.Server, d.Name, d.Value) }); err != nil {
+			return out, err
+		}
+	}
+	for _, d := range in.Aliases {
+		if err := put(d, func(ctx context.Context) error { return a.daemon.SetAlias(ctx, d.Cluster, d.Alias) }); err != nil {
+			return out, err
+		}
+	}
+	for _, k := range in.Forgotten {
+		if err := put(k, func(ctx context.Context) error { return a.daemon.Forget(ctx, k) }); err != nil {
+			return out, err
+		}
+	}
+	if in.Recoveries != nil {
+		if err := put(*in.Recoveries, func(ctx context.Context) error {
+			return a.daemon.SwitchRecoveries(ctx, false, in.Recoveries.By, in.Recoveries.Reason)
+		}); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// check refuses the whole before anything of it is stored.
+func (d Declared) check() error {
+	for _, one := range d.Downtimes {
+		if err := said("owner", one.Owner, "reason", one.Reason); err != nil {
+			return err
+		}
+	}
+	for _, one := range d.Rules {
+		if !slices.Contains(rules, string(one.Rule)) {
+			return unknown("promotion rule", string(one.Rule), rules)
+		}
+	}
+	for _, one := range d.Tags {
+		if err := plainName("tag", one.Name); err != nil {
+			return err
+		}
+		if len(one.Value) > 1024 {
+			return refuse(http.StatusBadRequest, `the tag %q of %v has %d bytes; at most 1024 are kept`, one.Name, one.Server, len(one.Value))
+		}
+	}
+	for _, one := range d.Aliases {
+		if err := errors.Join(said("cluster", one.Cluster), plainName("alias", one.Alias)); err != nil {
+			return err
+		}
+	}
+	if d.Recoveries != nil {
+		return said("by", d.Recoveries.By, "reason", d.Recoveries.Reason)
+	}
+	return nil
+}
+
+// index holds each thing that is declared.
+func index(d Declared) map[any]bool {
+	out := map[any]bool{}
+	for _, one := range d.Downtimes {
+		one.Until = one.Until.UTC()
+		out[one] = true
+	}
+	for _, one := range d.Rules {
+		out[one] = true
+	}
+	for _, one := range d.Tags {
+		out[one] = true
+	}
+	for _, one := range d.Aliases {
+		out[one] = true
+	}
+	for _, one := range d.Forgotten {
+		out[one] = true
+	}
+	if d.Recoveries != nil {
+		out[*d.Recoveries] = true
+	}
+	return out
+}
+
+// Size is how many things are declared.
+func (d Declared) Size() int {
+	return len(d.Downtimes) + len(d.Rules) + len(d.Tags) + len(d.Aliases) + len(d.Forgotten)
+}

@@ -1,0 +1,187 @@
+package fleet
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"orchestrator/daemon/topology"
+	"orchestrator/tests/lab"
+)
+
+// The modules of the collection, on real servers of both flavours: MySQL has no Debian 12 package, and so no host in the big test.
+func TestModulesOnBothFlavours(t *testing.T) {
+	if os.Getenv(Env) == "" {
+		t.Skip("needs Ansible: make test-fleet")
+	}
+	l := lab.Test(t)
+	for _, f := range []topology.Flavor{lab.MariaDB, lab.MySQL} {
+		t.Run(string(f), func(t *testing.T) {
+			source, err := l.Start(t.Context(), lab.Spec{Flavor: f})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := newModules(t, l, f)
+			m.accounts(source)
+			m.variables(source)
+			m.replicas(source)
+		})
+	}
+}
+
+type modules struct {
+	*testing.T
+	lab    *lab.Lab
+	flavor topology.Flavor
+	dir    string // where Python finds the collection, and the module its client
+}
+
+func newModules(t *testing.T, l *lab.Lab, f topology.Flavor) modules {
+	m := modules{t, l, f, t.TempDir()}
+	collection, err := filepath.Abs(filepath.Join(repo, "ansible"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := filepath.Join(m.dir, "ansible_collections", "orchestrator")
+	must(t, os.MkdirAll(parent, 0o755))
+	for _, dir := range []string{filepath.Dir(parent), parent} { // or Debian's package of that name would be found instead
+		must(t, os.WriteFile(filepath.Join(dir, "__init__.py"), nil, 0o644))
+	}
+	must(t, os.Symlink(collection, filepath.Join(parent, "fleet")))
+	if f == lab.MySQL { // its own client, from the root that the lab runs it in
+		root := l.Root(f)
+		client := fmt.Sprintf("#!/bin/sh\nexec %[1]s/lib64/ld-linux-x86-64.so.2 --library-path %[1]s/usr/lib/x86_64-linux-gnu:%[1]s/lib/x86_64-linux-gnu %[1]s/usr/bin/mysql \"$@\"\n", root)
+		must(t, os.WriteFile(filepath.Join(m.dir, "mariadb"), []byte(client), 0o755))
+	}
+	return m
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs a module, as Ansible does on the managed host, and returns its answer.
+func (m modules) run(s *lab.Server, module string, args map[string]any) map[string]any {
+	m.Helper()
+	args["socket"] = s.File("s.sock")
+	if _, ok := args["_ansible_check_mode"]; !ok {
+		args["_ansible_check_mode"] = false
+	}
+	data, err := json.Marshal(map[string]any{"ANSIBLE_MODULE_ARGS": args})
+	must(m.T, err)
+	file := filepath.Join(m.dir, "args.json")
+	must(m.T, os.WriteFile(file, data, 0o600))
+	cmd := exec.CommandContext(m.Context(), "/usr/bin/python3", "-m", "ansible_collections.orchestrator.fleet.plugins.modules."+module, file)
+	cmd.Env = append(os.Environ(), "PYTHONPATH="+m.dir, "PYTHONDONTWRITEBYTECODE=1", "PATH="+m.dir+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	var answer map[string]any
+	if err != nil || json.Unmarshal(out, &answer) != nil {
+		m.Fatalf("%s: %v: %s", module, err, out)
+	}
+	for _, secret := range []string{"old-secret", "new'\\secret"} {
+		told, _ := json.Marshal(answer["diff"])
+		says, _ := json.Marshal(answer["statements"])
+		if strings.Contains(string(told)+string(says), secret) {
+			m.Errorf("%s tells a secret: %s", module, out)
+		}
+	}
+	return answer
+}
+
+func (m modules) changes(want bool, s *lab.Server, module string, args map[string]any) map[string]any {
+	m.Helper()
+	answer := m.run(s, module, args)
+	if answer["changed"] != want {
+		m.Errorf("%s %v: changed is %v: %v", module, args, answer["changed"], answer)
+	}
+	return answer
+}
+
+func (m modules) opens(want bool, s *lab.Server, password string) {
+	m.Helper()
+	db, err := sql.Open("mysql", s.DSN("ann", password))
+	must(m.T, err)
+	defer db.Close()
+	if err := db.PingContext(m.Context()); (err == nil) != want {
+		m.Errorf("logging in with %q: %v", password, err)
+	}
+}
+
+func (m modules) accounts(s *lab.Server) {
+	const first, second = "old-secret", `new'\secret`
+	account := func(password string, more map[string]any) map[string]any {
+		args := map[string]any{"user": "ann", "password": password, "privileges": map[string]any{"*.*": []string{"REPLICATION SLAVE", "PROCESS"}, "app.*": []string{"SELECT", "INSERT"}}}
+		for k, v := range more {
+			args[k] = v
+		}
+		return args
+	}
+	m.changes(true, s, "account", account(first, map[string]any{"_ansible_check_mode": true}))
+	m.opens(false, s, first)
+	m.changes(true, s, "account", account(first, nil))
+	m.opens(true, s, first)
+	m.changes(false, s, "account", account(first, nil))
+
+	fewer := account(first, map[string]any{"privileges": map[string]any{"*.*": []string{"PROCESS"}, "app.*": []string{"SELECT", "DELETE"}}})
+	if got := fmt.Sprint(m.changes(true, s, "account", fewer)["statements"]); !strings.Contains(got, "GRANT DELETE ON `app`.*") || !strings.Contains(got, "REVOKE REPLICATION SLAVE ON *.*") {
+		m.Errorf("it did %s", got)
+	}
+	m.changes(true, s, "account", account(first, nil))
+
+	m.changes(true, s, "account", account(second, map[string]any{"retain": true}))
+	m.opens(true, s, first)
+	m.opens(true, s, second)
+	m.changes(false, s, "account", account(second, map[string]any{"retain": true}))
+	m.changes(true, s, "account", account(second, map[string]any{"discard": true}))
+	m.opens(false, s, first)
+	m.opens(true, s, second)
+	m.changes(false, s, "account", account(second, map[string]any{"discard": true}))
+	m.changes(true, s, "account", account(first, nil)) // at once, for who wants that
+	m.opens(false, s, second)
+	m.opens(true, s, first)
+}
+
+func (m modules) variables(s *lab.Server) {
+	name := map[topology.Flavor]string{lab.MariaDB: "slave_net_timeout", lab.MySQL: "replica_net_timeout"}[m.flavor]
+	args := func() map[string]any {
+		return map[string]any{"variables": map[string]any{name: 7, "read_only": true, "relay_log_recovery": true, "no_such": 1, "skip_name_resolve": "ON"}}
+	}
+	got := m.changes(true, s, "variables", args())
+	if fmt.Sprint(got["restart"]) != "[relay_log_recovery]" && fmt.Sprint(got["restart"]) != "[relay_log_recovery skip_name_resolve]" && fmt.Sprint(got["restart"]) != "[]" {
+		m.Errorf("a restart is wanted for %v", got["restart"])
+	}
+	if again := m.changes(false, s, "variables", args()); fmt.Sprint(again["restart"]) != fmt.Sprint(got["restart"]) {
+		m.Errorf("a restart is wanted for %v, before for %v", again["restart"], got["restart"])
+	}
+}
+
+func (m modules) replicas(source *lab.Server) {
+	fresh, err := m.lab.Start(m.Context(), lab.Spec{Flavor: m.flavor})
+	must(m.T, err)
+	follow := func(host string) map[string]any {
+		return map[string]any{"source_host": host, "source_port": source.Key.Port, "user": lab.ReplicationUser, "password": lab.ReplicationPassword}
+	}
+	m.changes(true, fresh, "replica", follow(source.Key.Host))
+	must(m.T, lab.AwaitReplication(m.Context(), source, fresh))
+	m.changes(false, fresh, "replica", follow(source.Key.Host))
+	m.changes(false, fresh, "replica", follow("192.0.2.1")) // who it follows is orchestrator's affair by now
+	renew := follow(source.Key.Host)
+	renew["renew"] = true
+	m.changes(true, fresh, "replica", renew)
+	must(m.T, lab.AwaitReplication(m.Context(), source, fresh))
+
+	used, err := m.lab.Start(m.Context(), lab.Spec{Flavor: m.flavor})
+	must(m.T, err)
+	must(m.T, used.SetReadOnly(m.Context(), false))
+	must(m.T, used.Exec(context.Background(), "CREATE TABLE app.used (id INT PRIMARY KEY)"))
+	m.changes(false, used, "replica", follow(source.Key.Host))
+}
