@@ -214,6 +214,7 @@ var contents = []string{
 	"-rw-r--r-- root/root /usr/share/doc/orchestrator/NOTICES.gz",
 	"-rw-r--r-- root/root /usr/share/doc/orchestrator/orchestrator.toml",
 	"-rw-r--r-- root/root /usr/share/doc/orchestrator/docs/install.md",
+	"-rw-r--r-- root/root /usr/share/doc/orchestrator/docs/runbooks/README.md",
 }
 
 func TestWhatIsInTheDebianPackage(t *testing.T) {
