@@ -28,7 +28,7 @@ func (l *Lab) StartDaemons(ctx context.Context, n int, spec DaemonSpec, members 
 	for _, m := range members {
 		keys = append(keys, fmt.Sprintf("%q", m.Key))
 	}
-	for file, secret := range map[string]string{"backend": BackendPassword, "peers": "the lab's own secret of daemons"} {
+	for file, secret := range map[string]string{"backend": BackendPassword, "peers": "the-lab-has-a-secret-of-its-own"} {
 		if err := os.WriteFile(filepath.Join(l.dir, file), []byte(secret), 0o600); err != nil {
 			return nil, nil, err
 		}
