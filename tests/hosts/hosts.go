@@ -71,13 +71,14 @@ func New() (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a network of hosts: %w", err)
 	}
-	n := &Network{id: "orchestrator-" + filepath.Base(dir), dir: dir, starts: make(chan func())}
+	starts := make(chan func())
+	n := &Network{id: "orchestrator-" + filepath.Base(dir), dir: dir, starts: starts}
 	if n.lock, err = lock(dir, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		for start := range n.starts {
+		for start := range starts {
 			start()
 		}
 	}()

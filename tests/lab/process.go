@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -105,8 +107,40 @@ func (p *process) Terminate() error {
 	return p.Wait(60 * time.Second)
 }
 
-// Hang stops the process as it stands (SIGSTOP): connections stay open, and nobody answers.
-func (p *process) Hang() error { return p.Signal(syscall.SIGSTOP) }
+// Hang stops the process as it stands (SIGSTOP): connections stay open, and nobody answers. It returns when every thread has stopped.
+func (p *process) Hang() error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		running, err := p.running()
+		if err != nil || running == 0 {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("stop %s: %d threads still run after 5 s", p.what, running)
+		}
+	}
+}
+
+// running counts the threads that are not stopped.
+func (p *process) running() (n int, err error) {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	for _, file := range tasks {
+		text, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // it ended meanwhile
+		}
+		if err != nil {
+			return n, err
+		}
+		_, state, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')')+1:]), " ")
+		if !strings.HasPrefix(state, "T") {
+			n++
+		}
+	}
+	return n, err
+}
 
 // Continue ends Hang.
 func (p *process) Continue() error { return p.Signal(syscall.SIGCONT) }
