@@ -20,7 +20,7 @@ SCHEDULES := 200
 RUNS := 20
 EDGES := 1
 
-.PHONY: help build package install-deps demo test test-package test-fleet lint lint-ansible bench bench-failover sweep converge chaos fuzz cover clean
+.PHONY: help build package install-deps demo test test-package test-fleet lint lint-ansible bench bench-failover bench-backend sweep converge chaos fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
@@ -32,6 +32,7 @@ help:
 	@echo "make fuzz            each fuzz target for FUZZTIME=$(FUZZTIME)"
 	@echo "make bench           the Go benchmarks"
 	@echo "make bench-failover  failovers on real servers, measured (ARGS=-help shows the flags)"
+	@echo "make bench-backend   what a steady fleet of 4 and of 100 servers costs the backend (ARGS=-help shows the flags)"
 	@echo "make sweep           a daemon killed before and after every statement of a failover, on real servers"
 	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a backend pair of each flavour"
 	@echo "make chaos           whole deployments broken RUNS=$(RUNS) times each: daemons, backend pair, HAProxies; each edge of the network cut EDGES=$(EDGES) times"
@@ -84,6 +85,9 @@ bench:
 
 bench-failover: install-deps build
 	@go run ./tests/bench $(ARGS)
+
+bench-backend: install-deps build
+	@go run ./tests/cost $(ARGS)
 
 sweep: install-deps
 	ORCHESTRATOR_SWEEP=all go test -count=1 -v -timeout 30m -run KilledAtEveryStatement ./tests/e2e
