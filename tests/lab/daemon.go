@@ -147,16 +147,11 @@ func (d *Daemon) Restart(ctx context.Context) error {
 	return d.start(ctx, d.binary)
 }
 
+// Launch is Restart, and doesn't wait until the daemon is ready, which may take what it does not have yet.
+func (d *Daemon) Launch() error { return d.launch(d.binary) }
+
 func (d *Daemon) start(ctx context.Context, program string, args ...string) error {
-	if d.Pid() != 0 {
-		return fmt.Errorf("start %s: it runs", d.what)
-	}
-	output, err := os.OpenFile(filepath.Join(d.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	defer output.Close()
-	if err := d.run("", output, program, append(args, "serve", "--config", d.ConfigFile)...); err != nil {
+	if err := d.launch(program, args...); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
@@ -168,6 +163,18 @@ func (d *Daemon) start(ctx context.Context, program string, args ...string) erro
 		}
 		return err
 	}, d.Log)
+}
+
+func (d *Daemon) launch(program string, args ...string) error {
+	if d.Pid() != 0 {
+		return fmt.Errorf("start %s: it runs", d.what)
+	}
+	output, err := os.OpenFile(filepath.Join(d.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer output.Close()
+	return d.run("", output, program, append(args, "serve", "--config", d.ConfigFile)...)
 }
 
 // Log is all that the daemon has said, over all its lives.

@@ -459,13 +459,7 @@ func (s *stage) start(p part, args ...string) {
 	case *lab.HAProxy:
 		s.must(p.Start(s.ctx))
 	case *lab.Daemon: // it may have to wait for others that are down
-		go func() { _ = p.Restart(s.ctx) }()
-		s.await("a daemon runs", func(context.Context) error {
-			if p.Pid() == 0 {
-				return errors.New("it does not")
-			}
-			return nil
-		})
+		s.must(p.Launch())
 	}
 }
 
