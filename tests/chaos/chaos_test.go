@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,23 +20,10 @@ const bound = 2 * time.Minute
 var binary string // of the daemon
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if testing.Short() {
-		os.Exit(m.Run())
-	}
-	dir, err := os.MkdirTemp("", "orchestrator-chaos-*")
-	if err == nil {
-		binary, err = lab.Build(context.Background(), dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
+	code := lab.RunWith(m, &binary)
 	if len(outcomes.all) > 0 && testing.Verbose() {
 		fmt.Print("\n", table(outcomes.all), "\n")
 	}
-	os.RemoveAll(dir)
 	os.Exit(code)
 }
 

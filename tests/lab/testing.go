@@ -2,6 +2,9 @@ package lab
 
 import (
 	"context"
+	"flag"
+	"fmt"
+	"os"
 	"testing"
 
 	"orchestrator/daemon/topology"
@@ -28,6 +31,24 @@ func Test(t testing.TB) *Lab {
 		}
 	})
 	return l
+}
+
+// RunWith builds the program once for all tests of a package, and runs them: what TestMain returns to os.Exit. With -short nothing is built.
+func RunWith(m *testing.M, program *string) (code int) {
+	flag.Parse()
+	if testing.Short() {
+		return m.Run()
+	}
+	dir, err := os.MkdirTemp("", "orchestrator-program-*")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		*program, err = Build(context.Background(), dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
 }
 
 // Flavors runs a test once for each flavour, each with a lab of its own.
