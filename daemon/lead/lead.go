@@ -131,7 +131,7 @@ func (l *Lease) patience() time.Duration { return l.ttl / 4 }
 func (l *Lease) Status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return Status{Leading: l.reign != nil && l.reign.ctx.Err() == nil, Holder: bare(l.row.Holder), Term: l.row.Term}
+	return Status{Leading: l.reign != nil && l.reign.lasts(), Holder: bare(l.row.Holder), Term: l.row.Term}
 }
 
 // bare is the ID without the random part.

@@ -2,6 +2,7 @@ package lead
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,12 +12,14 @@ type reign struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	timer  *time.Timer
+	until  atomic.Pointer[time.Time] // when the timer ends it
 	done   chan struct{} // closed when fn has returned
 }
 
 func newReign(ctx context.Context, until time.Time, fn func(context.Context)) *reign {
 	r := &reign{done: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(ctx)
+	r.until.Store(&until)
 	r.timer = time.AfterFunc(time.Until(until), r.cancel)
 	go func() {
 		defer close(r.done)
@@ -26,7 +29,13 @@ func newReign(ctx context.Context, until time.Time, fn func(context.Context)) *r
 }
 
 // extend moves the end. What has ended stays so.
-func (r *reign) extend(until time.Time) { r.timer.Reset(time.Until(until)) }
+func (r *reign) extend(until time.Time) {
+	r.until.Store(&until)
+	r.timer.Reset(time.Until(until))
+}
+
+// lasts says that it has not ended. A process that was frozen may ask before its timers have run, and the clock knows better.
+func (r *reign) lasts() bool { return r.ctx.Err() == nil && time.Now().Before(*r.until.Load()) }
 
 func (r *reign) returned() bool {
 	select {
