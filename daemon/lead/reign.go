@@ -13,7 +13,7 @@ type reign struct {
 	cancel context.CancelFunc
 	timer  *time.Timer
 	until  atomic.Pointer[time.Time] // when the timer ends it
-	done   chan struct{} // closed when fn has returned
+	done   chan struct{}             // closed when fn has returned
 }
 
 func newReign(ctx context.Context, until time.Time, fn func(context.Context)) *reign {
