@@ -88,7 +88,7 @@ func (s *site) see(ctx context.Context) (Member, error) {
 // drain waits until everything received from a source (zero: from all) is applied, and starts an applier that merely stands still.
 func (s *site) drain(ctx context.Context, source topology.Key, within time.Duration, progress func(string)) error {
 	within = max(within, time.Second)
-	ctx, cancel := context.WithTimeout(ctx, within)
+	patience, cancel := context.WithTimeout(ctx, within) // for the waits only: a look in which it ends tells what is left
 	defer cancel()
 	started := false
 	said := time.Now()
@@ -124,7 +124,7 @@ func (s *site) drain(ctx context.Context, source topology.Key, within time.Durat
 			said = time.Now()
 			progress(fmt.Sprintf("%v: %s", s.key, left))
 		}
-		if pause(ctx, 50*time.Millisecond) != nil {
+		if pause(patience, 50*time.Millisecond) != nil {
 			return fmt.Errorf("%v did not apply everything within %v (%s): run it again, with a longer --drain-timeout", s.key, within, left)
 		}
 	}
@@ -132,7 +132,7 @@ func (s *site) drain(ctx context.Context, source topology.Key, within time.Durat
 
 // catchUp waits until a member has applied all that the other had committed when it was looked at last. It is told to look again while more comes.
 func (s *site) catchUp(ctx context.Context, other *site, within time.Duration, progress func(string)) error {
-	ctx, cancel := context.WithTimeout(ctx, max(within, time.Second))
+	patience, cancel := context.WithTimeout(ctx, max(within, time.Second)) // as in drain
 	defer cancel()
 	from, err := other.see(ctx)
 	if err != nil {
@@ -164,7 +164,7 @@ func (s *site) catchUp(ctx context.Context, other *site, within time.Duration, p
 			progress(fmt.Sprintf("%v: %s of %v to apply%s", s.key, count(missing, "transaction"), other.key, rate))
 			said, before = time.Now(), missing
 		}
-		if pause(ctx, 30*time.Millisecond) != nil {
+		if pause(patience, 30*time.Millisecond) != nil {
 			return fmt.Errorf("%v did not catch up with %v within %v: %s left (%s); run it again, with a longer --drain-timeout",
 				s.key, other.key, max(within, time.Second), count(missing, "transaction"), c.Trouble())
 		}
