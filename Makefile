@@ -56,7 +56,7 @@ demo: install-deps build
 test: install-deps
 	go vet ./...
 	go test -count=1 -race -p 2 -timeout 20m ./...
-	go test -count=1 -timeout 15m ./tests/sim
+	go test -count=1 -timeout 15m ./tests/sim ./daemon/lead
 
 lint:
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi

@@ -458,7 +458,7 @@ func TestTheSameNameTwice(t *testing.T) {
 // Whatever the lines to the backend do, there are never two who lead; and when they are sound again, there is one.
 func TestNeverTwo(t *testing.T) {
 	runs := 300
-	if testing.Short() {
+	if racing || testing.Short() {
 		runs = 20
 	}
 	for seed := range runs {
