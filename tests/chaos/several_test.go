@@ -55,6 +55,22 @@ func (d *deployment) primaryDies(within time.Duration) (done <-chan error) {
 	return out
 }
 
+// ended holds a round to what it may have done: one promotion if the primary has died, else none and no other leader.
+func (d *deployment) ended(round int, began time.Time, dead <-chan error, opened func() []string, terms func() []int64) {
+	d.Helper()
+	if dead != nil {
+		d.must(<-dead)
+		d.whole(d.promoted(opened))
+	} else if seen := opened(); len(seen) > 0 {
+		d.Errorf("opened for writes: %v, and the primary lives", seen)
+	}
+	d.settled()
+	if seen := terms(); len(seen) > 1 && dead == nil {
+		d.Errorf("round %d: led in terms %v", round, seen)
+	}
+	d.acted(began)
+}
+
 // whole makes the topology what it was, under the primary that was promoted.
 func (d *deployment) whole(promoted *lab.Server) {
 	d.Helper()
@@ -120,17 +136,7 @@ func TestStartedAtTheSameMoment(t *testing.T) {
 				})
 			}
 			all.Wait()
-			if dead != nil {
-				d.must(<-dead)
-				d.whole(d.promoted(opened))
-			} else if seen := opened(); len(seen) > 0 {
-				d.Errorf("opened for writes: %v, and the primary lives", seen)
-			}
-			d.settled()
-			if seen := terms(); len(seen) > 1 && dead == nil {
-				d.Errorf("round %d: led in terms %v", i, seen)
-			}
-			d.acted(began)
+			d.ended(i, began, dead, opened, terms)
 		}
 	})
 }
@@ -156,17 +162,7 @@ func TestFrozenForLongerThanTheLease(t *testing.T) {
 			terms := d.watchLeaders()
 			d.must(frozen.Continue())
 			time.Sleep(300 * time.Millisecond)
-			if dead != nil {
-				d.must(<-dead)
-				d.whole(d.promoted(opened))
-			} else if seen := opened(); len(seen) > 0 {
-				d.Errorf("opened for writes: %v, and the primary lives", seen)
-			}
-			d.settled()
-			if seen := terms(); len(seen) > 1 && dead == nil {
-				d.Errorf("round %d: led in terms %v", i, seen)
-			}
-			d.acted(began)
+			d.ended(i, began, dead, opened, terms)
 		}
 	})
 }
