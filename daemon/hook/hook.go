@@ -1,0 +1,191 @@
+// Package hook tells others about an episode: it runs commands and posts to URLs at the moments that an operator chose.
+//
+// It decides nothing about servers, and nothing waits for it but who says so. The one idea: what is owed follows from the episode and from what was
+// run for it already (Owed, a pure function), so that a daemon that takes over owes the rest, and a hook whose daemon died in it is run again: at least
+// once, and told which attempt it is.
+package hook
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+)
+
+// Moment of an episode.
+type Moment string
+
+const (
+	Opened    Moment = "opened"    // a failure was found
+	Promoted  Moment = "promoted"  // the new primary takes writes; others may still have to be moved
+	Blocked   Moment = "blocked"   // it has not gone on for BlockedFor
+	Recovered Moment = "recovered" // the cluster is whole again, but for what was lost
+	Withdrawn Moment = "withdrawn" // it ended and nobody was promoted
+	Fenced    Moment = "fenced"    // the failed primary is back, and read-only
+)
+
+// Moments are all, in the order in which they come.
+func Moments() []Moment {
+	return []Moment{Opened, Blocked, Promoted, Recovered, Withdrawn, Fenced}
+}
+
+const (
+	// BlockedFor is how long a recovery must have stood still: a refusal that passes within moments is part of most of them.
+	BlockedFor = 5 * time.Second
+	// Horizon is the age from which a moment is told to nobody: whoever looks has seen it.
+	Horizon = 24 * time.Hour
+	// pauses between attempts double, up to longest.
+	shortest, longest = time.Second, 30 * time.Second
+)
+
+// Hook is one that the configuration names.
+type Hook struct {
+	Name     string
+	Command  []string // the program, an absolute path, and its arguments; no shell
+	URL      string   // or where to post; it may be a secret, and is shown to nobody
+	Token    string   // a bearer token for URL; "" is none
+	On       []Moment
+	Timeout  time.Duration // of an attempt
+	Attempts int
+}
+
+// Run is what is on record about one hook at one moment: its last attempt.
+type Run struct {
+	Hook    string    `json:"hook"`
+	Moment  Moment    `json:"moment"`
+	Episode string    `json:"episode"`
+	By      string    `json:"by"` // the daemon
+	Attempt int       `json:"attempt"`
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"` // zero: it runs, or its daemon died in it
+	Outcome Outcome   `json:"outcome,omitempty"`
+	Says    string    `json:"says,omitempty"` // how it failed
+}
+
+// Outcome of an attempt.
+type Outcome string
+
+const (
+	OK          Outcome = "ok"
+	Failed      Outcome = "failed"      // exit code other than 0, status other than 2xx, nobody there
+	TimedOut    Outcome = "timeout"     // and was ended
+	Interrupted Outcome = "interrupted" // its daemon stopped, or lost the lead, and ended it
+)
+
+// Outcomes are all.
+func Outcomes() []Outcome { return []Outcome{OK, Failed, TimedOut, Interrupted} }
+
+// Key is that of the record of a run.
+func Key(episode string, m Moment, hook string) string { return episode + "/" + string(m) + "/" + hook }
+
+// Case is what is owed about one episode rests on.
+type Case struct {
+	Episode plan.Episode
+	Blocked time.Time            // since when it has been blocked; zero: it isn't
+	Hooks   []Hook               // those that its cluster has, in the order of the configuration
+	Since   map[string]time.Time // by hook: when it was configured; what began before is none of its business
+	Runs    map[string]Run       // by Key
+	Now     time.Time
+}
+
+// Task is an attempt to be made.
+type Task struct {
+	Hook    Hook
+	Moment  Moment
+	Attempt int
+	At      time.Time // not earlier
+}
+
+// Owed are the next attempts, one a hook at most, so that a hook hears of the moments in their order; a moment at which it failed for good holds up
+// none. What runs now is owed, too, as its next attempt: who asks knows what he runs.
+func Owed(c Case) []Task {
+	var out []Task
+	for _, h := range c.Hooks {
+		if since, ok := c.Since[h.Name]; !ok || c.Episode.Opened.Before(since) {
+			continue
+		}
+		for _, m := range reached(c) {
+			if !slices.Contains(h.On, m.moment) || c.Now.Sub(m.at) > Horizon {
+				continue
+			}
+			if t, due := next(h, m, c.Runs[Key(c.Episode.ID, m.moment, h.Name)]); due {
+				out = append(out, t)
+				break
+			}
+		}
+	}
+	return out
+}
+
+type reach struct {
+	moment Moment
+	at     time.Time
+}
+
+// reached are the moments that the episode has had, in their order.
+func reached(c Case) []reach {
+	e := c.Episode
+	out := []reach{{Opened, e.Opened}}
+	if !c.Blocked.IsZero() && e.Closed.IsZero() && c.Now.Sub(c.Blocked) >= BlockedFor {
+		out = append(out, reach{Blocked, c.Blocked})
+	}
+	if !e.Promoted.IsZero() {
+		out = append(out, reach{Promoted, e.Promoted})
+	}
+	switch {
+	case e.Closed.IsZero():
+	case e.Kind == plan.PrimaryFailover && e.Promoted.IsZero():
+		out = append(out, reach{Withdrawn, e.Closed})
+	default:
+		out = append(out, reach{Recovered, e.Closed})
+	}
+	if !e.Fenced.IsZero() {
+		out = append(out, reach{Fenced, e.Fenced})
+	}
+	slices.SortStableFunc(out, func(a, b reach) int { return a.at.Compare(b.at) })
+	return out
+}
+
+// next is the attempt after the last one; none when it went well, or was the last that is made.
+func next(h Hook, m reach, last Run) (Task, bool) {
+	t := Task{Hook: h, Moment: m.moment, Attempt: last.Attempt + 1, At: m.at}
+	switch {
+	case last.Attempt == 0:
+		return t, true
+	case last.Outcome == OK, last.Attempt >= h.Attempts && !last.Ended.IsZero() && last.Outcome != Interrupted:
+		return Task{}, false
+	case last.Attempt >= h.Attempts+interruptions: // its daemon dies each time: perhaps of it
+		return Task{}, false
+	case last.Ended.IsZero():
+		t.At = last.Started
+	default:
+		t.At = last.Ended.Add(min(longest, shortest<<min(last.Attempt-1, 10)))
+	}
+	return t, true
+}
+
+// interruptions is how many attempts more are made when daemons ended in the middle of them.
+const interruptions = 3
+
+// Message is what a hook is told: a command on its standard input, a URL in the body.
+type Message struct {
+	Hook     string         `json:"hook"`
+	Moment   Moment         `json:"moment"`
+	Attempt  int            `json:"attempt"`        // from 1: later ones may be repetitions
+	Test     bool           `json:"test,omitempty"` // nothing has happened; somebody tries the hook
+	Daemon   string         `json:"daemon"`
+	Cluster  string         `json:"cluster"`
+	Alias    string         `json:"alias,omitempty"`
+	Episode  plan.Episode   `json:"episode"`
+	Replicas []topology.Key `json:"replicas,omitempty"` // of the failed server, when it was lost
+	Position string         `json:"position,omitempty"` // GTIDs that the candidate has executed
+}
+
+// Sort puts runs into the order in which they were begun.
+func Sort(runs []Run) {
+	slices.SortFunc(runs, func(a, b Run) int {
+		return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.Hook, b.Hook), cmp.Compare(a.Moment, b.Moment))
+	})
+}

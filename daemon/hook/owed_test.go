@@ -1,0 +1,99 @@
+package hook
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func at(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
+
+// events make an episode: opened at noon, and then what the words say, each with its second.
+func events(text string) (e plan.Episode, blocked time.Time) {
+	e = plan.Episode{ID: "e1", Kind: plan.PrimaryFailover, Cluster: "shop", Opened: noon}
+	for _, word := range strings.Fields(text) {
+		name, when, _ := strings.Cut(word, "@")
+		var s int
+		fmt.Sscan(when, &s)
+		switch name {
+		case "promoted":
+			e.Promoted, e.Candidate = at(s), topology.Key{Host: "db2", Port: 3306}
+		case "closed":
+			e.Closed = at(s)
+		case "fenced":
+			e.Fenced = at(s)
+		case "blocked":
+			blocked = at(s)
+		case "intermediate":
+			e.Kind = plan.IntermediateFailover
+		}
+	}
+	return e, blocked
+}
+
+func TestOwed(t *testing.T) {
+	all := Hook{Name: "all", On: Moments(), Attempts: 3}
+	vip := Hook{Name: "vip", On: []Moment{Promoted}, Attempts: 3}
+	ran := func(h Hook, m Moment, attempt int, o Outcome, ended int) Run {
+		r := Run{Hook: h.Name, Moment: m, Attempt: attempt, Outcome: o, Started: at(0)}
+		if o != "" {
+			r.Ended = at(ended)
+		}
+		return r
+	}
+	for _, c := range []struct {
+		says   string
+		events string
+		now    int
+		since  int
+		runs   []Run
+		want   string
+	}{
+		{"each hook hears its first moment first", "promoted@2 closed@3", 3, -1, nil, "all opened 1 @0, vip promoted 1 @2"},
+		{"the next when that went well", "promoted@2", 3, -1, []Run{ran(all, Opened, 1, OK, 1)}, "all promoted 1 @2, vip promoted 1 @2"},
+		{"a failure is tried again, and holds up what comes later", "promoted@2", 3, -1, []Run{ran(all, Opened, 1, Failed, 1)}, "all opened 2 @2, vip promoted 1 @2"},
+		{"pauses double", "", 3, -1, []Run{ran(all, Opened, 2, TimedOut, 1)}, "all opened 3 @3"},
+		{"a failure for good holds up nothing", "promoted@2", 3, -1, []Run{ran(all, Opened, 3, Failed, 1)}, "all promoted 1 @2, vip promoted 1 @2"},
+		{"one whose daemon died is run again", "", 3, -1, []Run{ran(all, Opened, 1, "", 0)}, "all opened 2 @0"},
+		{"one that was interrupted, although it was the last attempt", "", 9, -1, []Run{ran(all, Opened, 3, Interrupted, 1)}, "all opened 4 @5"},
+		{"but not for ever", "", 9, -1, []Run{ran(all, Opened, 6, Interrupted, 1)}, ""},
+		{"nor one whose daemons die in it", "", 9, -1, []Run{ran(all, Opened, 6, "", 0)}, ""},
+		{"what began before the hook was there is none of its business", "promoted@2", 3, 1, nil, ""},
+		{"what is a day old is told to nobody", "promoted@2", 24*3600 + 1, -1, nil, "all promoted 1 @2, vip promoted 1 @2"},
+		{"a refusal that passes is not told", "blocked@2", 6, -1, []Run{ran(all, Opened, 1, OK, 1)}, ""},
+		{"one that stays is", "blocked@2", 7, -1, []Run{ran(all, Opened, 1, OK, 1)}, "all blocked 1 @2"},
+		{"nobody promoted: withdrawn", "closed@2", 7, -1, []Run{ran(all, Opened, 1, OK, 1)}, "all withdrawn 1 @2"},
+		{"an intermediate needs no promotion", "intermediate closed@2", 7, -1, []Run{ran(all, Opened, 1, OK, 1)}, "all recovered 1 @2"},
+		{"fenced last", "promoted@2 closed@3 fenced@5", 7, -1, []Run{ran(all, Opened, 1, OK, 1), ran(all, Promoted, 1, OK, 2), ran(all, Recovered, 1, OK, 3), ran(vip, Promoted, 1, OK, 3)},
+			"all fenced 1 @5"},
+	} {
+		t.Run(c.says, func(t *testing.T) {
+			e, blocked := events(c.events)
+			x := Case{Episode: e, Blocked: blocked, Hooks: []Hook{all, vip}, Now: at(c.now), Runs: map[string]Run{},
+				Since: map[string]time.Time{"all": at(c.since), "vip": at(c.since)}}
+			for _, r := range c.runs {
+				x.Runs[Key(e.ID, r.Moment, r.Hook)] = r
+			}
+			var got []string
+			for _, o := range Owed(x) {
+				got = append(got, fmt.Sprintf("%s %s %d @%d", o.Hook.Name, o.Moment, o.Attempt, int(o.At.Sub(noon).Seconds())))
+			}
+			if s := strings.Join(got, ", "); s != c.want {
+				t.Errorf("owed %q, want %q", s, c.want)
+			}
+		})
+	}
+}
+
+func TestAHookThatIsNotKnownYetIsOwedNothing(t *testing.T) {
+	e, _ := events("")
+	if got := Owed(Case{Episode: e, Hooks: []Hook{{Name: "new", On: Moments(), Attempts: 1}}, Now: at(1)}); got != nil {
+		t.Errorf("owed %v", got)
+	}
+}

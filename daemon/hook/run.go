@@ -1,0 +1,150 @@
+package hook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Result of an attempt.
+type Result struct {
+	Outcome Outcome
+	Says    string // how it failed; nothing that the hook said itself
+	Output  string // what the command wrote, or the URL answered: the last outputKept bytes
+	Took    time.Duration
+}
+
+const (
+	outputKept = 4 << 10
+	// grace is what a command has between SIGTERM and SIGKILL.
+	grace = 2 * time.Second
+)
+
+// Do makes one attempt. It returns when the hook has ended, and at ctx's end or after Timeout ends it, with all that it started.
+func (h Hook) Do(ctx context.Context, m Message) Result {
+	began := time.Now()
+	body, err := json.Marshal(m)
+	if err != nil { // our own plain types
+		panic(fmt.Sprintf("encode a message of hook %s: %v", h.Name, err))
+	}
+	limited, cancel := context.WithTimeout(ctx, h.Timeout)
+	defer cancel()
+	var r Result
+	if len(h.Command) > 0 {
+		r, err = h.command(limited, m, body)
+	} else {
+		r, err = h.post(limited, m, body)
+	}
+	r.Took = time.Since(began)
+	switch {
+	case err == nil:
+		r.Outcome = OK
+	case ctx.Err() != nil:
+		r.Outcome, r.Says = Interrupted, "ended, because this daemon leads no more"
+	case limited.Err() != nil:
+		r.Outcome, r.Says = TimedOut, fmt.Sprintf("ended, because it took longer than %v", h.Timeout)
+	default:
+		r.Outcome, r.Says = Failed, err.Error()
+	}
+	return r
+}
+
+// command runs a program in a group of its own, so that what it started ends with it. Its environment is made here: that of the daemon may hold secrets.
+func (h Hook) command(ctx context.Context, m Message, body []byte) (Result, error) {
+	cmd := exec.CommandContext(ctx, h.Command[0], h.Command[1:]...)
+	cmd.Env = append(kept(), Environment(m)...)
+	cmd.Stdin = bytes.NewReader(body)
+	cmd.Dir = "/"
+	var out tail
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = grace
+	if err := cmd.Start(); err != nil {
+		return Result{}, err
+	}
+	err := cmd.Wait()
+	if ctx.Err() != nil { // what it left behind; the group is gone when there is nothing
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
+	if errors.Is(err, exec.ErrWaitDelay) && ctx.Err() == nil && cmd.ProcessState.Success() { // it left something running that holds its output
+		err = nil
+	}
+	return Result{Output: out.String()}, err
+}
+
+// kept is the part of our own environment that is handed on.
+func kept() []string {
+	var out []string
+	for _, name := range []string{"PATH", "HOME", "LANG", "TZ"} {
+		if v, ok := os.LookupEnv(name); ok {
+			out = append(out, name+"="+v)
+		}
+	}
+	return out
+}
+
+// client follows no redirection: what it leads to is not what the operator named.
+var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+func (h Hook) post(ctx context.Context, m Message, body []byte) (Result, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.URL, bytes.NewReader(body))
+	if err != nil {
+		return Result{}, errors.New("its URL is none")
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Idempotency-Key", Key(m.Episode.ID, m.Moment, h.Name))
+	if h.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+h.Token)
+	}
+	answer, err := client.Do(req)
+	if err != nil {
+		var of *url.Error // its text holds the URL, which may be a secret
+		if errors.As(err, &of) {
+			err = fmt.Errorf("post to %s: %w", req.URL.Host, of.Err)
+		}
+		return Result{}, err
+	}
+	defer answer.Body.Close()
+	var out tail
+	if _, err := io.Copy(&out, io.LimitReader(answer.Body, 1<<20)); err != nil {
+		return Result{Output: out.String()}, fmt.Errorf("read the answer of %s: %w", req.URL.Host, err)
+	}
+	if answer.StatusCode/100 != 2 {
+		return Result{Output: out.String()}, fmt.Errorf("%s answered %s", req.URL.Host, answer.Status)
+	}
+	return Result{Output: out.String()}, nil
+}
+
+// tail keeps the last bytes that are written to it.
+type tail struct {
+	buf []byte
+	cut bool
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if over := len(t.buf) - outputKept; over > 0 {
+		t.buf = append(t.buf[:0], t.buf[over:]...)
+		t.cut = true
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	s := strings.ToValidUTF8(strings.TrimRight(string(t.buf), "\n"), "�")
+	if t.cut {
+		s = "…" + s
+	}
+	return s
+}

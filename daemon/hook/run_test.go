@@ -1,0 +1,190 @@
+package hook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/topology"
+)
+
+func message(m Moment) Message {
+	e, _ := events("promoted@2")
+	e.Failed, e.Code, e.Evidence = topology.Key{Host: "db1", Port: 3306}, analysis.DeadPrimary, []string{"$(touch /never)", "two"}
+	return Message{Hook: "h", Moment: m, Attempt: 1, Daemon: "orc1", Cluster: "shop", Episode: e,
+		Replicas: []topology.Key{{Host: "db2", Port: 3306}, {Host: "db3", Port: 3307}}, Position: "0-1-5"}
+}
+
+func sh(script string) Hook {
+	return Hook{Name: "h", Command: []string{"/bin/sh", "-c", script}, Timeout: 20 * time.Second, Attempts: 1}
+}
+
+func TestACommandIsTold(t *testing.T) {
+	t.Setenv("ORCHESTRATOR_SERVERS_PASSWORD", "hunter2")
+	r := sh("env; echo; cat").Do(t.Context(), message(Promoted))
+	if r.Outcome != OK {
+		t.Fatalf("%+v", r)
+	}
+	env, body, _ := strings.Cut(r.Output, "\n\n")
+	vars := strings.Split(env, "\n")
+	for _, want := range []string{"ORC_FAILURE_TYPE=DeadMaster", "ORC_FAILED_HOST=db1", "ORC_FAILED_PORT=3306", "ORC_SUCCESSOR_HOST=db2", "ORC_COUNT_REPLICAS=2",
+		"ORC_REPLICA_HOSTS=db2:3306,db3:3307", "ORC_IS_SUCCESSFUL=true", "ORC_FAILURE_DESCRIPTION=$(touch /never); two", "ORC_MOMENT=promoted"} {
+		if !slices.Contains(vars, want) {
+			t.Errorf("no %s in\n%s", want, env)
+		}
+	}
+	if strings.Contains(r.Output, "hunter2") {
+		t.Error("it was given the daemon's own secrets")
+	}
+	var m Message
+	if err := json.Unmarshal([]byte(body), &m); err != nil || m.Episode.Failed.Host != "db1" || m.Position != "0-1-5" {
+		t.Errorf("on its input: %v\n%s", err, body)
+	}
+}
+
+func TestClassicNamesOfFailures(t *testing.T) {
+	for code, want := range map[analysis.Code]string{analysis.DeadPrimary: "DeadMaster", analysis.DeadPrimaryAndSomeReplicas: "DeadMasterAndSomeReplicas",
+		analysis.DeadIntermediate: "DeadIntermediateMaster", analysis.DeadIntermediateWithSingleReplica: "DeadIntermediateMasterWithSingleReplica"} {
+		if got := classic(code); got != want {
+			t.Errorf("%s is %s, want %s", code, got, want)
+		}
+	}
+}
+
+func TestNoSuccessorBeforeThePromotion(t *testing.T) {
+	if env := strings.Join(Environment(message(Opened)), "\n"); strings.Contains(env, "SUCCESSOR") || !strings.Contains(env, "ORC_IS_SUCCESSFUL=false") {
+		t.Error(env)
+	}
+}
+
+func TestACommandFails(t *testing.T) {
+	for says, c := range map[string]struct {
+		hook Hook
+		want string
+	}{
+		"by its code":      {sh("echo broken; exit 3"), "exit status 3"},
+		"by a signal":      {sh("kill -9 $$"), "signal: killed"},
+		"it is not there":  {Hook{Name: "h", Command: []string{"/nowhere"}, Timeout: time.Second}, "no such file"},
+		"it may not":       {Hook{Name: "h", Command: []string{"/etc/passwd"}, Timeout: time.Second}, "permission denied"},
+		"it reads nothing": {sh("exec <&-; exit 4"), "exit status 4"},
+	} {
+		t.Run(says, func(t *testing.T) {
+			if r := c.hook.Do(t.Context(), message(Opened)); r.Outcome != Failed || !strings.Contains(r.Says, c.want) {
+				t.Errorf("%+v, want failed: %s", r, c.want)
+			}
+		})
+	}
+	if r := sh("echo broken; exit 3").Do(t.Context(), message(Opened)); r.Output != "broken" {
+		t.Errorf("output %q", r.Output)
+	}
+}
+
+// What a hook started must not go on when its time is over: it would move an address for a daemon that leads no more.
+func TestTheEndOfAHookIsTheEndOfAllItStarted(t *testing.T) {
+	for says, c := range map[string]struct {
+		timeout time.Duration
+		cancel  bool
+		trap    string
+		want    Outcome
+	}{
+		"by its timeout":               {300 * time.Millisecond, false, "", TimedOut},
+		"when the lead is lost":        {20 * time.Second, true, "", Interrupted},
+		"although it will not hear of": {300 * time.Millisecond, false, "trap '' TERM;", TimedOut},
+	} {
+		t.Run(says, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "pid")
+			h := sh(c.trap + " sleep 300 & echo $! > " + file + ".new; mv " + file + ".new " + file + "; wait; wait; sleep 300")
+			h.Timeout = c.timeout
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan Result, 1)
+			go func() { ended <- h.Do(ctx, message(Opened)) }()
+			var pid int
+			for began := time.Now(); pid == 0 && time.Since(began) < 10*time.Second; time.Sleep(5 * time.Millisecond) {
+				if text, err := os.ReadFile(file); err == nil {
+					pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+				}
+			}
+			if pid == 0 && !c.cancel {
+				t.Skip("this machine was too slow to start it before its timeout")
+			}
+			if c.cancel {
+				cancel()
+			}
+			r := <-ended
+			if r.Outcome != c.want {
+				t.Errorf("%+v, want %s", r, c.want)
+			}
+			for began := time.Now(); time.Since(began) < 5*time.Second; time.Sleep(5 * time.Millisecond) {
+				if text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); syscall.Kill(pid, 0) != nil || err != nil || bytes.Contains(text, []byte(") Z ")) {
+					return
+				}
+			}
+			t.Errorf("process %d, which the hook had started, still runs", pid)
+		})
+	}
+}
+
+func TestMuchOutputIsCut(t *testing.T) {
+	r := sh("yes 0123456789 | head -c 10000000; echo end").Do(t.Context(), message(Opened))
+	if r.Outcome != OK || len(r.Output) > outputKept+10 || !strings.HasSuffix(r.Output, "end") || !strings.HasPrefix(r.Output, "…") {
+		t.Errorf("%s: %d bytes", r.Outcome, len(r.Output))
+	}
+}
+
+func TestAURLIsPostedTo(t *testing.T) {
+	var asked *http.Request
+	var body []byte
+	code := 200
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r
+		body, _ = io.ReadAll(r.Body)
+		w.Header().Set("Location", "/elsewhere")
+		w.WriteHeader(code)
+		io.WriteString(w, "said")
+	}))
+	defer server.Close()
+	h := Hook{Name: "h", URL: server.URL + "/T0/secretpart", Token: "t0ken", Timeout: 5 * time.Second}
+	if r := h.Do(t.Context(), message(Promoted)); r.Outcome != OK || r.Output != "said" {
+		t.Fatalf("%+v", r)
+	}
+	var m Message
+	if err := json.Unmarshal(body, &m); err != nil || m.Cluster != "shop" || asked.Header.Get("Authorization") != "Bearer t0ken" ||
+		asked.Header.Get("Idempotency-Key") != "e1/promoted/h" || asked.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%v: %v\n%s", err, asked.Header, body)
+	}
+	for _, code = range []int{302, 403, 500} {
+		if r := h.Do(t.Context(), message(Promoted)); r.Outcome != Failed || !strings.Contains(r.Says, strconv.Itoa(code)) {
+			t.Errorf("%d: %+v", code, r)
+		}
+		if asked.URL.Path != "/T0/secretpart" {
+			t.Errorf("%d led it to %s", code, asked.URL.Path)
+		}
+	}
+	server.Close()
+	if r := h.Do(t.Context(), message(Promoted)); r.Outcome != Failed || !strings.Contains(r.Says, "refused") || strings.Contains(r.Says, "secretpart") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestASlowURLTimesOut(t *testing.T) {
+	free := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-free }))
+	defer server.Close()
+	defer close(free)
+	if r := (Hook{Name: "h", URL: server.URL, Timeout: 50 * time.Millisecond}).Do(t.Context(), message(Opened)); r.Outcome != TimedOut {
+		t.Errorf("%+v", r)
+	}
+}
