@@ -47,7 +47,8 @@ type Hook struct {
 	URL      string   // or where to post; it may be a secret, and is shown to nobody
 	Token    string   // a bearer token for URL; "" is none
 	On       []Moment
-	Timeout  time.Duration // of an attempt
+	Of       func(cluster, alias string) bool // the clusters that it is about; nil: every one
+	Timeout  time.Duration                    // of an attempt
 	Attempts int
 }
 

@@ -14,6 +14,8 @@ type metrics struct {
 	promotions  prometheus.Counter
 	bookkeeping prometheus.Counter
 	failures    *prometheus.CounterVec
+	hooks       *prometheus.CounterVec
+	hookSeconds *prometheus.HistogramVec
 }
 
 const (
@@ -40,6 +42,10 @@ func newMetrics(r *Runner) *metrics {
 			Help: "Episodes or steps that could not be stored; the recovery went on."}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_cluster_step_failures_total",
 			Help: "Steps that failed at servers of the cluster; they are tried again."}, []string{"cluster"}),
+		hooks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_hook_runs_total",
+			Help: "Attempts to tell a hook about an episode, by outcome (ok, failed, timeout, interrupted)."}, []string{"hook", "outcome"}),
+		hookSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "orchestrator_hook_duration_seconds",
+			Help: "Time that these attempts took.", Buckets: prometheus.ExponentialBuckets(0.01, 3, 9)}, []string{"hook"}),
 	}
 	for _, kind := range plan.StepKinds() { // what has never happened is shown as 0, so that the first time is seen to be one
 		m.steps.WithLabelValues(string(kind), "ok")
@@ -51,7 +57,7 @@ func newMetrics(r *Runner) *metrics {
 		m.episodes.WithLabelValues(string(plan.IntermediateFailover), result)
 	}
 	if r.Registerer != nil {
-		r.Registerer.MustRegister(m.steps, m.stepSeconds, m.episodes, m.seconds, m.promotions, m.bookkeeping, m.failures, clusters{r})
+		r.Registerer.MustRegister(m.steps, m.stepSeconds, m.episodes, m.seconds, m.promotions, m.bookkeeping, m.failures, m.hooks, m.hookSeconds, clusters{r})
 	}
 	return m
 }

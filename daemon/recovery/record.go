@@ -18,6 +18,10 @@ const (
 	EpisodeKind = "episode"
 	// StepKind is that of the journal; versions are times, so that what is old can be purged.
 	StepKind = "step"
+	// HookKind is that of what hooks were told.
+	HookKind = "hook"
+	// hookSinceKind is that of when each hook was first seen in the configuration.
+	hookSinceKind = "hook_since"
 )
 
 // ErrNoEpisode is returned for an id that is on no record.
@@ -68,6 +72,7 @@ func (r *Runner) record(ctx context.Context, d plan.Decision) {
 		records = append(records, r.encode(EpisodeKind, e.ID, e))
 	}
 	r.mu.Unlock()
+	r.owe()
 	stored := make(chan struct{})
 	r.writes.Go(func() {
 		defer close(stored)

@@ -18,6 +18,7 @@ import (
 
 	"orchestrator/backend"
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -53,6 +54,8 @@ type Options struct {
 	Permit func(ctx context.Context, s plan.Situation, e plan.Episode) (ok bool, why string)
 	// Yield is asked before a promotion, and says why another daemon is to lead and do it; "" when this one may. nil: there is no other. See Handover.
 	Yield func(ctx context.Context, s plan.Situation, e plan.Episode) string
+	// Hooks are told about episodes, as the configuration has them now; nil: there are none.
+	Hooks func() []hook.Hook
 	// Turned is called each time that the clusters were judged, and by that proves that Run doesn't hang; nil: nobody asks.
 	Turned func()
 	// Tick is how often clusters are judged though nothing changed; 0 is one second.
@@ -93,6 +96,8 @@ type Runner struct {
 	ready    map[string]bool           // by cluster: the primary could be replaced if it died
 	running  map[string]bool           // clusters whose turn is under way
 	again    map[string]bool           // those that changed meanwhile
+	runs     map[string]hook.Run       // by hook.Key
+	owing    chan struct{}             // an episode has changed: hooks may be owed something
 }
 
 // New makes a Runner; Load and Run do the rest.
@@ -111,6 +116,7 @@ func New(o Options) *Runner {
 		episodes: map[string][]plan.Episode{}, steps: map[string][]plan.Done{}, last: map[string]plan.Decision{},
 		refusals: map[string]string{},
 		running:  map[string]bool{}, again: map[string]bool{},
+		runs: map[string]hook.Run{}, owing: make(chan struct{}, 1),
 	}
 	r.metrics = newMetrics(r)
 	return r
@@ -131,10 +137,20 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 	if err != nil {
 		return fmt.Errorf("read the journal of steps: %w", err)
 	}
+	hs, err := r.Store.List(ctx, HookKind)
+	if err != nil {
+		return fmt.Errorf("read what hooks were told: %w", err)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !wanted() {
 		return nil
+	}
+	for _, rec := range hs {
+		r.Clock.Observe(rec.Version)
+		if run, err := backend.Decode[hook.Run](rec); err == nil {
+			r.runs[rec.Key] = run
+		}
 	}
 	for _, rec := range es {
 		r.Clock.Observe(rec.Version)
@@ -185,6 +201,8 @@ func (r *Runner) Run(ctx context.Context) error {
 	var turns, journal, ready sync.WaitGroup
 	journal.Go(func() { r.keepJournal(writing) })
 	ready.Go(func() { r.keepReady(ctx) })
+	began := time.Now()
+	ready.Go(func() { r.keepTelling(ctx, began) })
 	defer func() { // the steps of the last turns belong into the journal too
 		turns.Wait()
 		r.writes.Wait()

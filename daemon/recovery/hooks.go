@@ -1,0 +1,203 @@
+package recovery
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"orchestrator/backend"
+	"orchestrator/daemon/hook"
+	"orchestrator/daemon/plan"
+)
+
+// teller tells hooks about episodes while this daemon leads. A recovery never waits for it.
+type teller struct {
+	*Runner
+	began   time.Time            // the leadership
+	since   map[string]time.Time // by hook
+	blocked map[string]time.Time // by episode: since when this daemon has seen it blocked
+	calls   sync.WaitGroup
+
+	calling sync.Mutex
+	busy    map[string]bool // by episode and hook
+}
+
+// owe says that hooks may be owed something.
+func (r *Runner) owe() {
+	select {
+	case r.owing <- struct{}{}:
+	default:
+	}
+}
+
+// keepTelling runs until ctx, which is that of the leadership, ends; it ends the hooks that run then, and waits for them.
+func (r *Runner) keepTelling(ctx context.Context, began time.Time) {
+	if r.Hooks == nil {
+		return
+	}
+	t := &teller{Runner: r, began: began, blocked: map[string]time.Time{}, busy: map[string]bool{}}
+	defer t.calls.Wait()
+	for {
+		pause := t.turn(ctx)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-r.owing:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// turn begins every attempt that is due, and says when to look again at the latest.
+func (t *teller) turn(ctx context.Context) time.Duration {
+	hooks, now := t.Hooks(), time.Now()
+	if len(hooks) == 0 || !t.known(ctx, hooks, now) {
+		return t.Tick
+	}
+	pause := t.Tick
+	for _, e := range t.Episodes("") {
+		switch since := t.blocked[e.ID]; {
+		case e.Blocked == "" || !e.Closed.IsZero():
+			delete(t.blocked, e.ID)
+		case since.IsZero():
+			t.blocked[e.ID] = now
+		}
+		c := hook.Case{Episode: e, Blocked: t.blocked[e.ID], Since: t.since, Runs: t.told(e.ID), Now: now}
+		for _, h := range hooks {
+			if h.Of == nil || h.Of(e.Cluster, t.Alias(e.Cluster)) {
+				c.Hooks = append(c.Hooks, h)
+			}
+		}
+		for _, task := range hook.Owed(c) {
+			if wait := task.At.Sub(now); wait > 0 {
+				pause = min(pause, wait)
+			} else if t.begin(e.ID, task.Hook.Name) {
+				t.calls.Go(func() { t.call(ctx, e, task) })
+			}
+		}
+	}
+	return pause
+}
+
+// known reads, and writes for those that are new, when each hook was configured: one is told nothing of what was before. Until that is known nobody is.
+func (t *teller) known(ctx context.Context, hooks []hook.Hook, now time.Time) bool {
+	type since struct {
+		Since time.Time `json:"since"`
+	}
+	short, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	if t.since == nil {
+		now = t.began // what this leadership finds, however soon, was not before
+		records, err := t.Store.List(short, hookSinceKind)
+		if err != nil {
+			t.Logger.Error("hooks wait: since when they are configured can't be read", "err", err)
+			return false
+		}
+		t.since = map[string]time.Time{}
+		for _, rec := range records {
+			t.Clock.Observe(rec.Version)
+			if s, err := backend.Decode[since](rec); err == nil {
+				t.since[rec.Key] = s.Since
+			}
+		}
+	}
+	for _, h := range hooks {
+		if _, ok := t.since[h.Name]; ok {
+			continue
+		}
+		t.since[h.Name] = now
+		for _, o := range hook.Outcomes() {
+			t.metrics.hooks.WithLabelValues(h.Name, string(o))
+		}
+		if err := t.Store.Put(short, t.encode(hookSinceKind, h.Name, since{now})); err != nil {
+			t.metrics.bookkeeping.Inc()
+			t.Logger.Error("since when a hook is configured could not be stored", "hook", h.Name, "err", err)
+		}
+	}
+	return true
+}
+
+// told is what the hooks were told about an episode.
+func (r *Runner) told(episode string) map[string]hook.Run {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]hook.Run{}
+	for key, run := range r.runs {
+		if run.Episode == episode {
+			out[key] = run
+		}
+	}
+	return out
+}
+
+// HookRuns are the last attempts about an episode, in the order in which they were begun.
+func (r *Runner) HookRuns(episode string) []hook.Run {
+	var out []hook.Run
+	for _, run := range r.told(episode) {
+		out = append(out, run)
+	}
+	hook.Sort(out)
+	return out
+}
+
+// begin claims a hook for an episode: it hears of one moment at a time.
+func (t *teller) begin(episode, name string) bool {
+	t.calling.Lock()
+	defer t.calling.Unlock()
+	key := episode + "/" + name
+	if t.busy[key] {
+		return false
+	}
+	t.busy[key] = true
+	return true
+}
+
+// call makes an attempt. It is on record before it is made, so that a successor knows that it may have been.
+func (t *teller) call(ctx context.Context, e plan.Episode, task hook.Task) {
+	h := task.Hook
+	run := hook.Run{Hook: h.Name, Moment: task.Moment, Episode: e.ID, By: t.Writer, Attempt: task.Attempt, Started: time.Now()}
+	t.save(ctx, run)
+	result := h.Do(ctx, t.message(e, task))
+	run.Ended, run.Outcome, run.Says = time.Now(), result.Outcome, result.Says
+	t.metrics.hooks.WithLabelValues(h.Name, string(run.Outcome)).Inc()
+	t.metrics.hookSeconds.WithLabelValues(h.Name).Observe(result.Took.Seconds())
+	log := t.Logger.With("hook", h.Name, "moment", task.Moment, "cluster", e.Cluster, "episode", e.ID, "attempt", task.Attempt, "took", result.Took)
+	if run.Outcome == hook.OK {
+		log.Info("hook was told")
+	} else {
+		log.Error("hook failed", "outcome", run.Outcome, "why", run.Says, "output", result.Output)
+	}
+	t.save(ctx, run)
+	t.calling.Lock()
+	delete(t.busy, e.ID+"/"+h.Name)
+	t.calling.Unlock()
+	t.owe()
+}
+
+func (t *teller) message(e plan.Episode, task hook.Task) hook.Message {
+	m := hook.Message{Hook: task.Hook.Name, Moment: task.Moment, Attempt: task.Attempt, Daemon: t.Writer, Cluster: e.Cluster, Alias: t.Alias(e.Cluster),
+		Episode: e, Replicas: slices.Clone(e.Witnesses)}
+	if v := t.Fleet.Snapshot().Server(e.Candidate); v != nil && v.Instance != nil {
+		m.Position = v.Instance.Executed.String()
+	}
+	return m
+}
+
+// save remembers a run. That it can't be stored stops nothing: a successor would tell the hook once more.
+func (t *teller) save(ctx context.Context, run hook.Run) {
+	key := hook.Key(run.Episode, run.Moment, run.Hook)
+	t.mu.Lock()
+	t.runs[key] = run
+	rec := t.encode(HookKind, key, run)
+	t.mu.Unlock()
+	short, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	if err := t.Store.Put(short, rec); err != nil {
+		t.metrics.bookkeeping.Inc()
+		t.Logger.Error("what a hook was told could not be stored", "hook", run.Hook, "episode", run.Episode, "err", err)
+	}
+}

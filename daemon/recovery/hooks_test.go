@@ -1,0 +1,129 @@
+package recovery
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/hook"
+)
+
+// scribe is a hook that writes what it is told into a file.
+func scribe(t *testing.T, then string) (hook.Hook, func() string) {
+	file := filepath.Join(t.TempDir(), "told")
+	h := hook.Hook{Name: "scribe", On: hook.Moments(), Timeout: 20 * time.Second, Attempts: 3,
+		Command: []string{"/bin/sh", "-c", `echo "$ORC_MOMENT $ORC_ATTEMPT $ORC_FAILED_HOST $ORC_SUCCESSOR_HOST" >> "$0"; ` + then, file}}
+	return h, func() string {
+		text, _ := os.ReadFile(file)
+		return strings.TrimSpace(strings.ReplaceAll(string(text), " \n", "\n"))
+	}
+}
+
+// soon is the drawing at a moment that is not over when the leadership begins: hooks go by the clock.
+func soon() string {
+	return "at=" + time.Now().Add(300*time.Millisecond).UTC().Format(time.RFC3339Nano) + dead
+}
+
+// leadUntil lets the runner work until done says so.
+func leadUntil(t *testing.T, r *Runner, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	for !done() && ctx.Err() == nil {
+		time.Sleep(2 * time.Millisecond)
+	}
+	late := ctx.Err() != nil
+	cancel()
+	<-ended
+	if late {
+		t.Fatalf("it did not come to that: %+v", r.Episodes(""))
+	}
+}
+
+func TestHooksAreToldOfAFailover(t *testing.T) {
+	h, told := scribe(t, "")
+	r := runner(t, draw(soon()), open(t))
+	r.Hooks = func() []hook.Hook { return []hook.Hook{h} }
+	leadUntil(t, r, func() bool {
+		return strings.Contains(told(), "recovered") && len(r.HookRuns(r.Episodes("")[0].ID)) == 3
+	})
+	if want := "opened 1 db1\npromoted 1 db1 db2\nrecovered 1 db1 db2"; told() != want {
+		t.Errorf("told\n%s\nwant\n%s", told(), want)
+	}
+	for _, run := range r.HookRuns(r.Episodes("")[0].ID) {
+		if run.Outcome != hook.OK {
+			t.Errorf("%+v", run)
+		}
+	}
+}
+
+func TestARecoveryDoesNotWaitForAHook(t *testing.T) {
+	h, told := scribe(t, "sleep 300")
+	r := runner(t, draw(soon()), open(t))
+	r.Hooks = func() []hook.Hook { return []hook.Hook{h} }
+	leadUntil(t, r, func() bool { es := r.Episodes(""); return len(es) > 0 && !es[0].Closed.IsZero() && told() != "" })
+	runs := r.HookRuns(r.Episodes("")[0].ID)
+	if len(runs) != 1 || runs[0].Outcome != hook.Interrupted {
+		t.Errorf("the hook did not end with the leadership: %+v", runs)
+	}
+}
+
+func TestASuccessorOwesTheRest(t *testing.T) {
+	store, p := open(t), draw(soon())
+	h, told := scribe(t, `[ "$ORC_ATTEMPT" = 2 ] || [ "$ORC_MOMENT" != opened ] || sleep 300`)
+	hooks := func() []hook.Hook { return []hook.Hook{h} }
+	first := runner(t, p, store)
+	first.Hooks = hooks
+	leadUntil(t, first, func() bool { es := first.Episodes(""); return len(es) > 0 && !es[0].Closed.IsZero() && told() != "" })
+	second := runner(t, p, store)
+	second.Hooks, second.Writer = hooks, "successor"
+	leadUntil(t, second, func() bool { return strings.Contains(told(), "recovered") })
+	if want := "opened 1 db1\nopened 2 db1\npromoted 1 db1 db2\nrecovered 1 db1 db2"; told() != want {
+		t.Errorf("told\n%s\nwant\n%s", told(), want)
+	}
+	third := runner(t, p, store) // and a third one owes nothing; nor does it to a hook that was not there then
+	late, toldLate := scribe(t, "")
+	late.Name = "late"
+	third.Hooks = func() []hook.Hook { return []hook.Hook{h, late} }
+	turned := 0
+	third.Turned = func() { turned++ }
+	before := told()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := third.Run(ctx); err != nil || turned == 0 {
+		t.Fatal(err, turned)
+	}
+	if told() != before || toldLate() != "" {
+		t.Errorf("told again: %q, and %q", told(), toldLate())
+	}
+}
+
+func TestAFailingHookIsTriedAgainAndCounted(t *testing.T) {
+	h, told := scribe(t, `[ "$ORC_ATTEMPT" = 2 ]`)
+	h.On, h.Attempts = []hook.Moment{hook.Promoted}, 2
+	r := runner(t, draw(soon()), open(t))
+	r.Hooks = func() []hook.Hook { return []hook.Hook{h} }
+	leadUntil(t, r, func() bool {
+		es := r.Episodes("")
+		return len(es) > 0 && len(r.HookRuns(es[0].ID)) == 1 && r.HookRuns(es[0].ID)[0].Outcome == hook.OK
+	})
+	if want := "promoted 1 db1 db2\npromoted 2 db1 db2"; told() != want {
+		t.Errorf("told\n%s\nwant\n%s", told(), want)
+	}
+}
+
+func TestAHookOfOtherClustersHearsNothing(t *testing.T) {
+	h, told := scribe(t, "")
+	h.Of = func(cluster, alias string) bool { return cluster == "elsewhere" || alias == "elsewhere" }
+	r := runner(t, draw(soon()), open(t))
+	r.Hooks = func() []hook.Hook { return []hook.Hook{h} }
+	run(t, r)
+	if told() != "" {
+		t.Error(told())
+	}
+}
