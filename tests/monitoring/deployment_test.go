@@ -208,18 +208,56 @@ func TestARealPrometheus(t *testing.T) {
 	d.must(d.replicas[1].Exec(d.ctx, "SET GLOBAL read_only = 1"))
 	d.must(d.primary.Kill())
 	d.alert("FailoverDone " + cluster)
+	d.known() // promtool reads the metrics of what has failed over, too
 	passive := d.passive()
-	d.must(passive.Kill())
-	d.alert("BackendMemberDown " + passive.Key.String())
-	d.must(d.daemons[0].Kill())
-	d.alert("DaemonDown "+instance(d.daemons[0]), "PeersSilent "+instance(d.daemons[1]))
-	for _, m := range d.members {
-		if m != passive {
-			d.must(m.Kill())
+	active := d.members[1-slices.Index(d.members, passive)]
+	d.must(active.Kill())
+	d.alert("BackendMemberDown "+active.Key.String(), "BackendSwitched")
+	leader, other := d.leader()
+	d.must(leader.Kill())
+	d.alert("DaemonDown "+instance(leader), "PeersSilent "+instance(other))
+	d.await("the other leads", func() string {
+		got, err := d.Query(d.ctx, fmt.Sprintf(`orchestrator_leader{instance="%s"} == 1`, instance(other)))
+		if err != nil || len(got) != 1 {
+			return fmt.Sprintf("%v (%v)", got, err)
 		}
-	}
-	d.alert("BackendBothMembersDown", "BackendUnavailable "+instance(d.daemons[1]))
+		return ""
+	})
+	d.must(passive.Kill())
+	d.alert("BackendBothMembersDown", "BackendUnavailable "+instance(other))
 	d.healthy()
+	d.remembered(cluster)
+}
+
+// leader is the one of the two that leads.
+func (d *deployment) leader() (leader, other *lab.Daemon) {
+	d.Helper()
+	d.await("a leader", func() string {
+		for i, o := range d.daemons {
+			got, err := d.Query(d.ctx, fmt.Sprintf(`orchestrator_leader{instance="%s"} == 1`, strings.TrimPrefix(o.URL, "http://")))
+			if err == nil && len(got) == 1 {
+				leader, other = o, d.daemons[1-i]
+				return ""
+			}
+		}
+		return "neither leads"
+	})
+	return leader, other
+}
+
+// remembered checks that what has happened is marked on the dashboards; and that their panels can be asked for when little is left.
+func (d *deployment) remembered(cluster string) {
+	d.Helper()
+	for what, q := range queries(d.T, cluster) {
+		d.await(what, func() string {
+			found, err := d.QueryRange(d.ctx, q.expr, bound)
+			d.must(err)
+			if found == 0 && strings.Contains(what, "annotation") {
+				return "nothing is marked: " + q.expr
+			}
+			return ""
+		})
+	}
 }
 
 // passive is the member that is not served.
@@ -276,9 +314,6 @@ func (d *deployment) known() map[string]*family {
 	return out
 }
 
-// mayBeEmpty are expressions that say something only when something has happened.
-var mayBeEmpty = regexp.MustCompile(`Last recoveries|Last failover|annotation`)
-
 // queries sends every expression, and checks each name in it.
 func (d *deployment) queries(cluster string, shown map[string]*family) {
 	d.Helper()
@@ -288,25 +323,28 @@ func (d *deployment) queries(cluster string, shown map[string]*family) {
 		if r.record != "" {
 			recorded[r.record] = true
 		}
-		all[fmt.Sprintf("rule %s%s: %.30s", r.record, r.alert, r.expr)] = r.expr
+		all[fmt.Sprintf("rule %s%s: %.30s", r.record, r.alert, r.expr)] = query{r.expr, true}
 	}
 	for _, o := range append(d.daemons, d.alone) { // once more: a finding is shown now
 		families(get(d.ctx, d.T, o.URL+"/metrics"), shown)
 	}
 	d.documented(shown)
-	names := map[string]bool{}
+	names, drawn := map[string]bool{}, map[string]bool{}
 	for _, what := range slices.Sorted(maps.Keys(all)) {
-		expr := all[what]
+		expr := all[what].expr
 		found, err := d.QueryRange(d.ctx, expr, time.Minute)
 		if err != nil {
 			d.Errorf("%s: %v", what, err)
 		}
-		if found == 0 && !strings.HasPrefix(what, "rule") && !mayBeEmpty.MatchString(what) {
+		if found == 0 && !all[what].mayEmpty {
 			d.Errorf("%s: nothing is found: %s", what, expr)
 		}
 		for name, labels := range metrics(expr) {
 			names[name] = true
-			if name == "up" || recorded[name] {
+			if !strings.HasPrefix(what, "rule") {
+				drawn[name] = true
+			}
+			if name == "up" || name == "ALERTS" || recorded[name] {
 				continue
 			}
 			f := shown[name]
@@ -325,9 +363,9 @@ func (d *deployment) queries(cluster string, shown map[string]*family) {
 		}
 	}
 	d.Logf("%d expressions, %d metrics in them, %d shown", len(all), len(names), len(shown))
-	for name := range shown { // each of ours is of use to somebody
-		if strings.HasPrefix(name, "orchestrator_") && !slices.ContainsFunc([]string{"", "_bucket", "_count"}, func(end string) bool { return names[name+end] }) {
-			d.Errorf("no rule and no dashboard asks for %s", name)
+	for name := range shown { // each of ours is for an operator to see
+		if strings.HasPrefix(name, "orchestrator_") && !slices.ContainsFunc([]string{"", "_bucket", "_count"}, func(end string) bool { return drawn[name+end] }) {
+			d.Errorf("no dashboard shows %s", name)
 		}
 	}
 }

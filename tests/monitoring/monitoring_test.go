@@ -13,10 +13,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	schema "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 
 	"orchestrator/daemon/analysis"
 )
@@ -131,24 +135,40 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 }
 
 type dashboard struct {
-	file          string
+	file, text    string
 	Title, UID    string
 	SchemaVersion int              `json:"schemaVersion"`
 	Inputs        *json.RawMessage `json:"__inputs"`
-	Panels        []struct {
-		ID         int
-		Type       string
-		Title      string
-		Datasource *struct{ UID string }
-		GridPos    struct{ X, Y, W, H int } `json:"gridPos"`
-		Targets    []struct {
-			Expr       string
-			Datasource struct{ UID string }
+	Panels        []panel
+	Annotations   struct {
+		List []struct {
+			Name       string
+			Datasource source
+			Target     struct{ Expr string }
 		}
 	}
-	Annotations struct{ List []struct{ Expr string } }
-	Templating  struct {
+	Templating struct {
 		List []struct{ Name, Definition string }
+	}
+}
+
+type source struct{ UID string }
+
+type panel struct {
+	ID                       int
+	Type, Title, Description string
+	Datasource               *source
+	GridPos                  struct{ X, Y, W, H int } `json:"gridPos"`
+	Targets                  []struct {
+		Expr, LegendFormat string
+		Instant            bool
+		Datasource         source
+	}
+	FieldConfig struct {
+		Defaults struct {
+			Unit, NoValue string
+			Mappings      []json.RawMessage
+		}
 	}
 }
 
@@ -159,8 +179,8 @@ func dashboards(t *testing.T) (out []dashboard) {
 		t.Fatalf("dashboards: %q (%v)", all, err)
 	}
 	for _, file := range all {
-		d := dashboard{file: filepath.Base(file)}
-		if err := json.Unmarshal([]byte(read(t, file)), &d); err != nil {
+		d := dashboard{file: filepath.Base(file), text: read(t, file)}
+		if err := json.Unmarshal([]byte(d.text), &d); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
 		out = append(out, d)
@@ -168,20 +188,111 @@ func dashboards(t *testing.T) (out []dashboard) {
 	return out
 }
 
+//lint:ignore SA1019 What Grafana 11 imports is of this kind; the newer one begins with 12, which reads both.
+type imported = schema.Dashboard
+
+// Grafana's own schema knows every field, misses none, and finds every value possible: those of panels, of their options, and of queries.
+func TestGrafanaKnowsEveryField(t *testing.T) {
+	plugins.RegisterDefaultPlugins()
+	for _, d := range dashboards(t) {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(d.text), &fields); err != nil {
+			t.Fatal(err)
+		}
+		delete(fields, "__inputs") // what the import reads, and takes away
+		delete(fields, "__requires")
+		text, err := json.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var theirs imported
+		if err := theirs.UnmarshalJSONStrict(text); err != nil && err.Error() != "" { // no errors are an empty list of them, which is not nil
+			t.Errorf("%s: %v", d.file, err)
+		}
+		if err := theirs.Validate(); err != nil {
+			t.Errorf("%s: %v", d.file, err)
+		}
+		// What it does not refuse, and does not know either, is left out of what is written again. (The strict reading itself loses rows.)
+		var lenient imported
+		if err := json.Unmarshal(text, &lenient); err != nil {
+			t.Errorf("%s: %v", d.file, err)
+		}
+		var again any
+		text, err = json.Marshal(lenient)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(text, &again); err != nil {
+			t.Fatal(err)
+		}
+		for _, field := range lost(fields, again) {
+			t.Errorf("%s: Grafana knows no%s", d.file, field)
+		}
+	}
+}
+
+// lost are the fields of one document that another lacks, by their paths. What is empty may be left out.
+func lost(ours, theirs any) (out []string) {
+	switch ours := ours.(type) {
+	case map[string]any:
+		theirs, _ := theirs.(map[string]any)
+		for k, v := range ours {
+			if _, ok := theirs[k]; !ok && (v == nil || reflect.ValueOf(v).Kind() == reflect.Slice && reflect.ValueOf(v).Len() == 0) {
+				continue
+			} else if !ok {
+				out = append(out, " "+k)
+			}
+			for _, field := range lost(v, theirs[k]) {
+				out = append(out, " "+k+field)
+			}
+		}
+	case []any:
+		theirs, _ := theirs.([]any)
+		for i, v := range ours {
+			if i >= len(theirs) {
+				return append(out, fmt.Sprintf(" %d", i))
+			}
+			for _, field := range lost(v, theirs[i]) {
+				out = append(out, fmt.Sprintf(" %d%s", i, field))
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // What Grafana wants of a dashboard that is imported.
 func TestDashboardsCanBeImported(t *testing.T) {
+	all := dashboards(t)
 	uids := map[string]bool{}
-	for _, d := range dashboards(t) {
+	for _, d := range all {
 		if d.SchemaVersion < 39 || d.UID == "" || d.Title == "" || uids[d.UID] || d.Inputs == nil {
 			t.Errorf("%s: schema version %d, uid %q, title %q", d.file, d.SchemaVersion, d.UID, d.Title)
 		}
 		uids[d.UID] = true
-		ids, covered := map[int]bool{}, map[[2]int]string{}
+	}
+	for _, d := range all {
+		for _, m := range regexp.MustCompile(`"/d/([a-z-]*)`).FindAllStringSubmatch(d.text, -1) {
+			if !uids[m[1]] {
+				t.Errorf("%s: a link leads to the dashboard %q, which is not ours", d.file, m[1])
+			}
+		}
+		variables := []string{"__all", "__rate_interval", "__range", "__url_time_range", "__field", "__value"}
+		for _, v := range d.Templating.List {
+			variables = append(variables, v.Name)
+		}
+		for _, m := range regexp.MustCompile(`\$\{?([a-z_]+)`).FindAllStringSubmatch(d.text, -1) {
+			if !slices.Contains(variables, m[1]) {
+				t.Errorf("%s: no variable is named %s", d.file, m[1])
+			}
+		}
+		ids, titles, covered := map[int]bool{}, map[string]bool{}, map[[2]int]string{}
 		for _, p := range d.Panels {
-			if ids[p.ID] || p.Title == "" {
-				t.Errorf("%s: panel %d %q: no title, or an id that is used twice", d.file, p.ID, p.Title)
+			if ids[p.ID] || p.Title == "" || p.Type != "row" && titles[p.Title] {
+				t.Errorf("%s: panel %d %q: no title, or a title or an id that is used twice", d.file, p.ID, p.Title)
 			}
 			ids[p.ID] = true
+			titles[p.Title] = titles[p.Title] || p.Type != "row"
 			for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
 				for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
 					if other := covered[[2]int{x, y}]; other != "" || x >= 24 {
@@ -190,34 +301,64 @@ func TestDashboardsCanBeImported(t *testing.T) {
 					covered[[2]int{x, y}] = p.Title
 				}
 			}
-			if p.Type == "row" {
-				continue
+			if p.Type != "row" {
+				p.check(t, d.file)
 			}
-			if len(p.Targets) == 0 || p.Datasource == nil || p.Datasource.UID != "${datasource}" {
-				t.Errorf("%s: %q asks nobody for nothing", d.file, p.Title)
-			}
-			for _, q := range p.Targets {
-				if q.Datasource.UID != "${datasource}" {
-					t.Errorf("%s: %q asks the data source %q", d.file, p.Title, q.Datasource.UID)
-				}
+		}
+		for _, a := range d.Annotations.List {
+			if a.Datasource.UID != "${datasource}" || a.Target.Expr == "" {
+				t.Errorf("%s: annotation %s asks nobody for nothing", d.file, a.Name)
 			}
 		}
 	}
 }
 
-// queries are all expressions of the dashboards, as Grafana would send them.
-func queries(t *testing.T, cluster string) map[string]string {
+// check is about what makes a panel one that can be read.
+func (p panel) check(t *testing.T, file string) {
 	t.Helper()
-	fill := strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h", "$job", "orchestrator", "$cluster", cluster, "$instance", ".*")
-	out := map[string]string{}
+	if len(p.Targets) == 0 || p.Datasource == nil || p.Datasource.UID != "${datasource}" {
+		t.Errorf("%s: %q asks nobody for nothing", file, p.Title)
+	}
+	if p.Description == "" {
+		t.Errorf("%s: %q has no description", file, p.Title)
+	}
+	if p.FieldConfig.Defaults.Unit == "" && (p.Type == "timeseries" || p.Type == "stat") {
+		t.Errorf("%s: %q has no unit", file, p.Title)
+	}
+	if len(p.FieldConfig.Defaults.Mappings) == 0 && p.Type == "state-timeline" {
+		t.Errorf("%s: %q does not say what its states mean", file, p.Title)
+	}
+	for _, q := range p.Targets {
+		if q.Datasource.UID != "${datasource}" {
+			t.Errorf("%s: %q asks the data source %q", file, p.Title, q.Datasource.UID)
+		}
+		if graph := p.Type == "timeseries" || p.Type == "state-timeline"; graph && (q.LegendFormat == "" || q.LegendFormat == "__auto") {
+			t.Errorf("%s: %q does not name its series", file, p.Title)
+		} else if graph == q.Instant { // over time, a stat would show what was true before all daemons died
+			t.Errorf("%s: %q is a %s, and asks for now alone: %v", file, p.Title, p.Type, q.Instant)
+		}
+	}
+}
+
+// query is one expression, as Grafana would send it.
+type query struct {
+	expr     string
+	mayEmpty bool // it says something only when something has happened
+}
+
+// queries are all of the dashboards.
+func queries(t *testing.T, cluster string) map[string]query {
+	t.Helper()
+	fill := strings.NewReplacer("$__rate_interval", "16s", "$__range", "1h", "$job", "orchestrator", "$cluster", cluster, "$instance", ".*")
+	out := map[string]query{}
 	for _, d := range dashboards(t) {
 		for _, p := range d.Panels {
 			for i, q := range p.Targets {
-				out[fmt.Sprintf("%s: %s (%d)", d.file, p.Title, i+1)] = fill.Replace(q.Expr)
+				out[fmt.Sprintf("%s: %s (%d)", d.file, p.Title, i+1)] = query{fill.Replace(q.Expr), p.FieldConfig.Defaults.NoValue != ""}
 			}
 		}
-		for i, a := range d.Annotations.List {
-			out[fmt.Sprintf("%s: annotation %d", d.file, i+1)] = fill.Replace(a.Expr)
+		for _, a := range d.Annotations.List {
+			out[fmt.Sprintf("%s: annotation %s", d.file, a.Name)] = query{fill.Replace(a.Target.Expr), true}
 		}
 		for _, v := range d.Templating.List {
 			if v.Definition == "" {
@@ -228,7 +369,7 @@ func queries(t *testing.T, cluster string) map[string]string {
 				t.Errorf("%s: variable %s is %q", d.file, v.Name, v.Definition)
 				continue
 			}
-			out[fmt.Sprintf("%s: variable %s", d.file, v.Name)] = fmt.Sprintf("count by (%s) (%s)", m[2], fill.Replace(m[1]))
+			out[fmt.Sprintf("%s: variable %s", d.file, v.Name)] = query{expr: fmt.Sprintf("count by (%s) (%s)", m[2], fill.Replace(m[1]))}
 		}
 	}
 	return out
@@ -238,11 +379,11 @@ var (
 	quoted   = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 	selector = regexp.MustCompile(`([a-zA-Z_:][a-zA-Z0-9_:]*)?\{([^}]*)\}`)
 	matcher  = regexp.MustCompile(`([a-z_]+)\s*(?:=~|!~|!=|=)`)
-	window   = regexp.MustCompile(`\[[^\]]*\]`)
+	window   = regexp.MustCompile(`\[[^\]]*\]|\boffset\s+\S+`)
 	grouping = regexp.MustCompile(`\b(by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)`)
 	word     = regexp.MustCompile(`[a-zA-Z_:][a-zA-Z0-9_:]*`)
 	called   = regexp.MustCompile(`[a-zA-Z_:][a-zA-Z0-9_:]*\s*\(`)
-	operator = []string{"and", "or", "unless", "bool", "offset"}
+	operator = []string{"and", "or", "unless", "bool"}
 )
 
 // metrics are the names that an expression asks for, each with the labels that it is selected by.
@@ -267,7 +408,7 @@ func metrics(expr string) map[string][]string {
 }
 
 func TestTheNamesInAnExpressionAreFound(t *testing.T) {
-	got := metrics(`sum by (job, code) (rate(a_total{job=~"$job", code!="b"}[5m])) > 2 * on (job) group_left () job:c:max and d unless on () up{x="y{z}"} == 1 or vector(0)`)
+	got := metrics(`sum by (job, code) (rate(a_total{job=~"$job", code!="b"}[5m])) > 2 * on (job) group_left () job:c:max and d offset 5m unless on () up{x="y{z}"} == 1 or vector(0)`)
 	if want := []string{"a_total", "d", "job:c:max", "up"}; !slices.Equal(slices.Sorted(maps.Keys(got)), want) || !slices.Equal(got["a_total"], []string{"job", "code"}) {
 		t.Errorf("got %v", got)
 	}
