@@ -41,6 +41,9 @@ const (
 // Gateway is the address of the bridge: what Command and Dial come from.
 const Gateway = prefix + ".1"
 
+// gatewayMAC is given, because the kernel would take the lowest of the ports: then hosts lose the gateway for a moment whenever one is booted or cut off.
+const gatewayMAC = "02:00:00:00:00:01"
+
 // Network is a bridge with the hosts on it.
 type Network struct {
 	id     string // of its namespaces, directories and cgroups
@@ -85,7 +88,7 @@ func New() (*Network, error) {
 	for _, args := range [][]string{
 		{"netns", "add", n.id},
 		{"-n", n.id, "link", "set", "lo", "up"},
-		{"-n", n.id, "link", "add", "bridge", "type", "bridge"},
+		{"-n", n.id, "link", "add", "bridge", "address", gatewayMAC, "type", "bridge"},
 		{"-n", n.id, "addr", "add", Gateway + "/24", "dev", "bridge"},
 		{"-n", n.id, "link", "set", "bridge", "up"},
 	} {
