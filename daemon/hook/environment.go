@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -15,27 +14,27 @@ import (
 func Environment(m Message) []string {
 	e := m.Episode
 	primary := e.Kind == plan.PrimaryFailover
-	of := "intermediate-primary"
+	of := "intermediate-master"
 	if primary {
-		of = "primary"
+		of = "master"
 	}
 	done := m.Moment == Promoted || m.Moment == Recovered || m.Moment == Fenced
 	var lost []topology.Key
 	for _, l := range e.Lost {
 		lost = append(lost, l.Key)
 	}
-	vars := []struct{ name, value string }{
+	type pair struct{ name, value string }
+	vars := []pair{
 		{"MOMENT", string(m.Moment)}, {"HOOK", m.Hook}, {"ATTEMPT", strconv.Itoa(m.Attempt)}, {"TEST", strconv.FormatBool(m.Test)}, {"EPISODE", e.ID},
-		{"FAILURE_TYPE", classic(e.Code)}, {"INSTANCE_TYPE", old.Replace(of)}, {"IS_MASTER", strconv.FormatBool(primary)},
+		{"FAILURE_TYPE", old.Replace(string(e.Code))}, {"INSTANCE_TYPE", of}, {"IS_MASTER", strconv.FormatBool(primary)},
 		{"IS_CO_MASTER", "false"}, {"FAILURE_DESCRIPTION", strings.Join(e.Evidence, "; ")}, {"COMMAND", ""},
 		{"FAILED_HOST", e.Failed.Host}, {"FAILED_PORT", port(e.Failed)}, {"FAILURE_CLUSTER", m.Cluster}, {"FAILURE_CLUSTER_ALIAS", m.Alias},
 		{"COUNT_REPLICAS", strconv.Itoa(len(m.Replicas))}, {"REPLICA_HOSTS", list(m.Replicas)}, {"LOST_REPLICAS", list(lost)},
 		{"IS_SUCCESSFUL", strconv.FormatBool(done)}, {"ORCHESTRATOR_HOST", m.Daemon}, {"RECOVERY_UID", e.ID},
 	}
 	if done && !e.Candidate.IsZero() {
-		vars = append(vars, []struct{ name, value string }{
-			{"SUCCESSOR_HOST", e.Candidate.Host}, {"SUCCESSOR_PORT", port(e.Candidate)}, {"SUCCESSOR_BINLOG_COORDINATES", m.Position},
-			{"SUCCESSOR_ALIAS", m.Alias}}...)
+		vars = append(vars, pair{"SUCCESSOR_HOST", e.Candidate.Host}, pair{"SUCCESSOR_PORT", port(e.Candidate)},
+			pair{"SUCCESSOR_BINLOG_COORDINATES", m.Position}, pair{"SUCCESSOR_ALIAS", m.Alias})
 	}
 	var out []string
 	for _, v := range vars {
@@ -44,16 +43,8 @@ func Environment(m Message) []string {
 	return out
 }
 
-// old turns our words into those that the scripts know.
-var old = strings.NewReplacer("primary", "master", "Primary", "Master")
-
-func classic(c analysis.Code) string {
-	s := old.Replace(string(c))
-	if strings.Contains(s, "Intermediate") {
-		s = strings.ReplaceAll(s, "Intermediate", old.Replace("IntermediatePrimary"))
-	}
-	return s
-}
+// old turns the codes of findings into those that the scripts know.
+var old = strings.NewReplacer("Primary", "Master", "Intermediate", "IntermediateMaster")
 
 func port(k topology.Key) string {
 	if k.IsZero() {

@@ -103,11 +103,12 @@ type Task struct {
 // none. What runs now is owed, too, as its next attempt: who asks knows what he runs.
 func Owed(c Case) []Task {
 	var out []Task
+	moments := reached(c)
 	for _, h := range c.Hooks {
 		if since, ok := c.Since[h.Name]; !ok || c.Episode.Opened.Before(since) {
 			continue
 		}
-		for _, m := range reached(c) {
+		for _, m := range moments {
 			if !slices.Contains(h.On, m.moment) || c.Now.Sub(m.at) > Horizon {
 				continue
 			}

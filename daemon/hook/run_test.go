@@ -57,7 +57,7 @@ func TestACommandIsTold(t *testing.T) {
 func TestClassicNamesOfFailures(t *testing.T) {
 	for code, want := range map[analysis.Code]string{analysis.DeadPrimary: "DeadMaster", analysis.DeadPrimaryAndSomeReplicas: "DeadMasterAndSomeReplicas",
 		analysis.DeadIntermediate: "DeadIntermediateMaster", analysis.DeadIntermediateWithSingleReplica: "DeadIntermediateMasterWithSingleReplica"} {
-		if got := classic(code); got != want {
+		if got := old.Replace(string(code)); got != want {
 			t.Errorf("%s is %s, want %s", code, got, want)
 		}
 	}

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -40,15 +41,12 @@ func (r *Runner) keepTelling(ctx context.Context, began time.Time) {
 	defer t.calls.Wait()
 	for {
 		pause := t.turn(ctx)
-		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
 		case <-r.owing:
-		case <-timer.C:
+		case <-time.After(pause):
 		}
-		timer.Stop()
 	}
 }
 
@@ -58,7 +56,7 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 	if len(hooks) == 0 || !t.known(ctx, hooks, now) {
 		return t.Tick
 	}
-	pause := t.Tick
+	pause, runs := t.Tick, t.told()
 	for _, e := range t.Episodes("") {
 		switch since := t.blocked[e.ID]; {
 		case e.Blocked == "" || !e.Closed.IsZero():
@@ -66,7 +64,7 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 		case since.IsZero():
 			t.blocked[e.ID] = now
 		}
-		c := hook.Case{Episode: e, Blocked: t.blocked[e.ID], Since: t.since, Runs: t.told(e.ID), Now: now}
+		c := hook.Case{Episode: e, Blocked: t.blocked[e.ID], Since: t.since, Runs: runs, Now: now}
 		for _, h := range hooks {
 			if h.Of == nil || h.Of(e.Cluster, t.Alias(e.Cluster)) {
 				c.Hooks = append(c.Hooks, h)
@@ -121,24 +119,20 @@ func (t *teller) known(ctx context.Context, hooks []hook.Hook, now time.Time) bo
 	return true
 }
 
-// told is what the hooks were told about an episode.
-func (r *Runner) told(episode string) map[string]hook.Run {
+// told is what hooks were told, by hook.Key.
+func (r *Runner) told() map[string]hook.Run {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := map[string]hook.Run{}
-	for key, run := range r.runs {
-		if run.Episode == episode {
-			out[key] = run
-		}
-	}
-	return out
+	return maps.Clone(r.runs)
 }
 
 // HookRuns are the last attempts about an episode, in the order in which they were begun.
 func (r *Runner) HookRuns(episode string) []hook.Run {
 	var out []hook.Run
-	for _, run := range r.told(episode) {
-		out = append(out, run)
+	for _, run := range r.told() {
+		if run.Episode == episode {
+			out = append(out, run)
+		}
 	}
 	hook.Sort(out)
 	return out

@@ -137,9 +137,11 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 	if err != nil {
 		return fmt.Errorf("read the journal of steps: %w", err)
 	}
-	hs, err := r.Store.List(ctx, HookKind)
-	if err != nil {
-		return fmt.Errorf("read what hooks were told: %w", err)
+	var hs []backend.Record
+	if r.Hooks != nil {
+		if hs, err = r.Store.List(ctx, HookKind); err != nil {
+			return fmt.Errorf("read what hooks were told: %w", err)
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
