@@ -18,6 +18,7 @@ import (
 
 	"orchestrator/backend"
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -37,6 +38,7 @@ type Config struct {
 	HAProxy   HAProxyConfig   `toml:"haproxy"`
 	Log       LogConfig       `toml:"log"`
 	Policies  []PolicyConfig  `toml:"policy" reload:"yes"`
+	Hooks     []HookConfig    `toml:"hook" reload:"yes"`
 }
 
 // HTTPConfig is about what the daemon serves.
@@ -139,6 +141,22 @@ type PolicyConfig struct {
 	AntiFlap            time.Duration `toml:"anti_flap" min:"0s" max:"720h"`
 }
 
+// HookConfig is who is told about the episodes of some clusters. One of Command, URL and URLFile says how.
+type HookConfig struct {
+	Name      string        `toml:"name"`
+	Clusters  []string      `toml:"clusters"`
+	On        []hook.Moment `toml:"on" oneof:"opened blocked promoted recovered withdrawn fenced"`
+	Command   []string      `toml:"command"`
+	URL       string        `toml:"url"`
+	URLFile   string        `toml:"url_file"`
+	TokenFile string        `toml:"token_file"`
+	Timeout   time.Duration `toml:"timeout" min:"100ms" max:"1h"`
+	Attempts  int           `toml:"attempts" min:"1" max:"100"`
+
+	Target Secret `toml:"-"` // URL, or what URLFile holds
+	Token  Secret `toml:"-"` // what TokenFile holds
+}
+
 // Default is the configuration of an empty file.
 func Default() Config {
 	return Config{
@@ -170,6 +188,11 @@ func Default() Config {
 // defaultPolicy is a [[policy]] block that says nothing but its clusters.
 func defaultPolicy() PolicyConfig {
 	return PolicyConfig{DrainTimeout: 10 * time.Second, AllowUnfenced: true, AntiFlap: 10 * time.Minute}
+}
+
+// defaultHook is a [[hook]] block that says nothing but its name, its moments, and how.
+func defaultHook() HookConfig {
+	return HookConfig{Clusters: []string{"*"}, Timeout: 30 * time.Second, Attempts: 3}
 }
 
 // Permissive is what a block allows that names every cluster and leaves all but recover_primary and recover_intermediate alone: what
@@ -241,7 +264,7 @@ func readRegular(file string, limit int64) ([]byte, error) {
 // does.
 func (c Config) Policy(cluster, alias string) plan.Policy {
 	for _, p := range c.Policies {
-		if p.names(cluster) || alias != "" && p.names(alias) {
+		if names(p.Clusters, cluster, alias) {
 			return plan.Policy{
 				Named:               true,
 				RecoverPrimary:      p.RecoverPrimary,
@@ -258,8 +281,23 @@ func (c Config) Policy(cluster, alias string) plan.Policy {
 	return plan.Policy{}
 }
 
-func (p PolicyConfig) names(cluster string) bool {
-	return slices.ContainsFunc(p.Clusters, func(pattern string) bool {
+// hooks are all that the configuration names, in its order.
+func (c Config) hooks() []hook.Hook {
+	var out []hook.Hook
+	for _, h := range c.Hooks {
+		out = append(out, hook.Hook{Name: h.Name, Command: h.Command, URL: string(h.Target), Token: string(h.Token), On: h.On,
+			Of: func(cluster, alias string) bool { return names(h.Clusters, cluster, alias) }, Timeout: h.Timeout, Attempts: h.Attempts})
+	}
+	return out
+}
+
+// names says whether one of the patterns stands for the cluster, by its name or its alias.
+func names(patterns []string, cluster, alias string) bool {
+	return matches(patterns, cluster) || alias != "" && matches(patterns, alias)
+}
+
+func matches(patterns []string, cluster string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
 		if expr, ok := strings.CutPrefix(pattern, "~"); ok {
 			re, err := regexp.Compile(expr)
 			return err == nil && re.MatchString(cluster)
@@ -327,7 +365,7 @@ func (c Config) Reloaded(next Config) Config {
 	return out
 }
 
-// eachLeaf calls f for every key, in the order of the file; policies, as a whole, are one.
+// eachLeaf calls f for every key, in the order of the file; policies, as a whole, are one, and so are hooks.
 func (c *Config) eachLeaf(f func(key string, field reflect.StructField, v reflect.Value)) {
 	sections := reflect.ValueOf(c).Elem()
 	for i := range sections.NumField() {

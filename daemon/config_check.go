@@ -188,16 +188,10 @@ func (r *reader) value(key string, tag reflect.StructTag, into reflect.Value, v 
 		*target = d
 		return
 	case *[]PolicyConfig:
-		blocks, ok := v.([]map[string]any)
-		if !ok {
-			r.add(key, "want blocks that begin with [[policy]]; got %s", describe(v))
-			return
-		}
-		for i, block := range blocks {
-			p := defaultPolicy()
-			r.table(fmt.Sprintf("%s[%d]", key, i), reflect.ValueOf(&p).Elem(), block)
-			*target = append(*target, p)
-		}
+		*target = blocks(r, key, v, defaultPolicy)
+		return
+	case *[]HookConfig:
+		*target = blocks(r, key, v, defaultHook)
 		return
 	case encoding.TextUnmarshaler:
 		s, ok := v.(string)
@@ -228,6 +222,7 @@ func (r *reader) value(key string, tag reflect.StructTag, into reflect.Value, v 
 			r.add(key, `want a list such as ["a", "b"]; got %s`, describe(v))
 			return
 		}
+		into.SetZero() // a list takes the place of the default, and does not add to it
 		for i, item := range list {
 			one := reflect.New(into.Type().Elem()).Elem()
 			where := fmt.Sprintf("%s[%d]", key, i)
@@ -278,6 +273,22 @@ func (r *reader) value(key string, tag reflect.StructTag, into reflect.Value, v 
 	}
 }
 
+// blocks reads a table that is written [[so]].
+func blocks[T any](r *reader, key string, v any, fresh func() T) []T {
+	tables, ok := v.([]map[string]any)
+	if !ok {
+		r.add(key, "want blocks that begin with [[%s]]; got %s", key, describe(v))
+		return nil
+	}
+	var out []T
+	for i, table := range tables {
+		one := fresh()
+		r.table(fmt.Sprintf("%s[%d]", key, i), reflect.ValueOf(&one).Elem(), table)
+		out = append(out, one)
+	}
+	return out
+}
+
 // describe never shows a text: it may be a password that was put in the wrong place.
 func describe(v any) string {
 	switch v := v.(type) {
@@ -316,22 +327,7 @@ func (r *reader) values(c *Config) {
 		"peers.secret_file":               &c.Peers.SecretFile, "peers.ca": &c.Peers.CA, "haproxy.socket": &c.HAProxy.Socket,
 		"haproxy.http_cert": &c.HAProxy.HTTPCert,
 	} {
-		if strings.ContainsRune(*p, 0) {
-			r.add(key, "is no path: it holds a zero byte")
-			*p = ""
-			continue
-		}
-		if name, ok := strings.CutPrefix(*p, credentials+"/"); ok {
-			dir := os.Getenv("CREDENTIALS_DIRECTORY")
-			if dir == "" {
-				r.add(key, "%s is not set: the service manager sets it for the service that has LoadCredential=; for a command, name the running service's: "+
-					"CREDENTIALS_DIRECTORY=/run/credentials/orchestrator.service", credentials)
-				*p = ""
-				continue
-			}
-			*p = filepath.Join(dir, name)
-		}
-		*p = beside(r.file, *p)
+		r.path(key, p)
 	}
 	r.http(&c.HTTP)
 	r.servers(&c.Servers)
@@ -344,6 +340,27 @@ func (r *reader) values(c *Config) {
 		r.add("lease.tick", "%v is more than a quarter of lease.ttl (%v): a late beat or two would lose the lead", c.Lease.Tick, c.Lease.TTL)
 	}
 	r.policies(c.Policies)
+	r.hooks(c.Hooks)
+}
+
+// path makes a path absolute, and leads one that begins with credentials to where they are.
+func (r *reader) path(key string, p *string) {
+	if strings.ContainsRune(*p, 0) {
+		r.add(key, "is no path: it holds a zero byte")
+		*p = ""
+		return
+	}
+	if name, ok := strings.CutPrefix(*p, credentials+"/"); ok {
+		dir := os.Getenv("CREDENTIALS_DIRECTORY")
+		if dir == "" {
+			r.add(key, "%s is not set: the service manager sets it for the service that has LoadCredential=; for a command, name the running service's: "+
+				"CREDENTIALS_DIRECTORY=/run/credentials/orchestrator.service", credentials)
+			*p = ""
+			return
+		}
+		*p = filepath.Join(dir, name)
+	}
+	*p = beside(r.file, *p)
 }
 
 func (r *reader) http(h *HTTPConfig) {
@@ -550,25 +567,30 @@ func (r *reader) policies(policies []PolicyConfig) {
 		if all >= 0 {
 			r.add(key, `is never used: the %s policy names every cluster ("*"), and the first that names one counts; put it last`, ordinal(all+1))
 		}
-		if len(p.Clusters) == 0 && !slices.ContainsFunc(r.problems, func(one Problem) bool { return strings.HasPrefix(one.Key, key+".clusters") }) {
-			r.add(key+".clusters", `names no cluster; ["*"] is every cluster`)
+		r.clusters(key+".clusters", p.Clusters)
+		if all < 0 && slices.Contains(p.Clusters, "*") {
+			all = i
 		}
-		for _, pattern := range p.Clusters {
-			expr, isExpr := strings.CutPrefix(pattern, "~")
-			switch {
-			case pattern == "":
-				r.add(key+".clusters", "holds an empty name")
-			case isExpr:
-				if _, err := regexp.Compile(expr); err != nil {
-					r.add(key+".clusters", "%q: %v", pattern, err)
-				}
-			default:
-				if _, err := path.Match(pattern, ""); err != nil {
-					r.add(key+".clusters", `%q is no pattern; * stands for anything, ? for a letter, [a-z] for one of some; before others write \`, pattern)
-				}
+	}
+}
+
+// clusters checks the patterns by which a block names clusters.
+func (r *reader) clusters(key string, patterns []string) {
+	if len(patterns) == 0 && !r.about(key) {
+		r.add(key, `names no cluster; ["*"] is every cluster`)
+	}
+	for _, pattern := range patterns {
+		expr, isExpr := strings.CutPrefix(pattern, "~")
+		switch {
+		case pattern == "":
+			r.add(key, "holds an empty name")
+		case isExpr:
+			if _, err := regexp.Compile(expr); err != nil {
+				r.add(key, "%q: %v", pattern, err)
 			}
-			if pattern == "*" && all < 0 {
-				all = i
+		default:
+			if _, err := path.Match(pattern, ""); err != nil {
+				r.add(key, `%q is no pattern; * stands for anything, ? for a letter, [a-z] for one of some; before others write \`, pattern)
 			}
 		}
 	}

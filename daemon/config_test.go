@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 )
 
@@ -36,11 +37,16 @@ func TestTheDocumentedFileIsTheDefault(t *testing.T) {
 	}
 }
 
-func TestTheDocumentedPolicyIsTheDefault(t *testing.T) {
+func TestTheDocumentedBlocksAreTheDefault(t *testing.T) {
 	file := regexp.MustCompile(`(?m)^#(\[\[|[a-z_]+ =)`).ReplaceAllString(DefaultFile(), "$1")
 	got, problems := parse("orchestrator.toml", []byte(file))
-	if problems != nil {
+	if len(problems) != 1 || problems[0].Key != "hook[0]" || !strings.HasPrefix(problems[0].Says, "does nothing") {
 		t.Fatal(problems)
+	}
+	told := defaultHook()
+	told.Name, told.On = "pager", []hook.Moment{hook.Opened, hook.Blocked, hook.Promoted, hook.Recovered, hook.Withdrawn}
+	if len(got.Hooks) != 1 || !reflect.DeepEqual(got.Hooks[0], told) {
+		t.Errorf("orchestrator.toml says %+v, and the default is %+v", got.Hooks, told)
 	}
 	want := defaultPolicy()
 	want.Clusters = []string{"*"}
@@ -85,7 +91,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, k := range keys {
-		if !strings.Contains(string(handbook), "`"+strings.Replace(k, "policy.", "", 1)+"`") {
+		if !strings.Contains(string(handbook), "`"+strings.TrimPrefix(strings.TrimPrefix(k, "policy."), "hook.")+"`") {
 			t.Errorf("docs/configuration.md does not mention `%s`", k)
 		}
 	}
@@ -101,6 +107,34 @@ func write(t *testing.T, name, text string, mode os.FileMode) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// hookBlock is one with a command, and a line more.
+func hookBlock(name, more string) string {
+	return fmt.Sprintf("[[hook]]\nname = %q\non = [\"opened\"]\ncommand = [\"/bin/true\"]\n%s", name, strings.TrimLeft(more+"\n", "\n"))
+}
+
+func TestHooks(t *testing.T) {
+	url := write(t, "url", "https://chat.example/T0/s3cret\n", 0o600)
+	token := write(t, "token", "t0ken\n", 0o600)
+	c := parsed(t, hookBlock("all", "")+"[[hook]]\nname = \"shop\"\non = [\"promoted\"]\nclusters = [\"shop-*\"]\nurl_file = \""+url+"\"\ntoken_file = \""+token+"\"\ntimeout = \"5s\"\nattempts = 7")
+	got := c.hooks()
+	if len(got) != 2 || !got[0].Of("db1:3306", "") || !slices.Equal(got[0].Command, []string{"/bin/true"}) || got[0].Timeout != 30*time.Second || got[0].Attempts != 3 {
+		t.Errorf("%+v", got)
+	}
+	if h := got[1]; h.Of("db1:3306", "") || !h.Of("db1:3306", "shop-eu") || h.URL != "https://chat.example/T0/s3cret" || h.Token != "t0ken" || h.Timeout != 5*time.Second || h.Attempts != 7 {
+		t.Errorf("%+v", h)
+	}
+	if text := fmt.Sprintf("%v %+v", c, c.Hooks); strings.Contains(text, "s3cret") || strings.Contains(text, "t0ken") {
+		t.Errorf("a secret shows in\n%s", text)
+	}
+	if err := os.WriteFile(token, []byte("an0ther"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	next, _ := parse("o.toml", []byte(c.String()))
+	if re, no := c.Changes(next); !slices.Equal(re, []string{"hook"}) || len(no) > 0 || c.Reloaded(next).hooks()[1].Token != "an0ther" {
+		t.Errorf("a new token: %v %v", re, no)
+	}
 }
 
 func TestAllProblemsAtOnce(t *testing.T) {
@@ -180,6 +214,29 @@ func TestAllProblemsAtOnce(t *testing.T) {
 				"2: policy[0].clusters: holds an empty name"},
 		{"a policy that is never reached", "[[policy]]\nclusters = [\"*\"]\n\n[[policy]]\nclusters = [\"a\"]",
 			`4: policy[1]: is never used: the first policy names every cluster ("*"), and the first that names one counts; put it last`},
+		{"a hook that does nothing", "[[hook]]\nname = \"a\"\non = [\"opened\"]", `1: hook[0]: does nothing; give it a command, a url, or a url_file`},
+		{"a hook without a moment", "[[hook]]\nname = \"a\"\ncommand = [\"/bin/true\"]",
+			`1: hook[0].on: names no moment; such as ["promoted"], or all: ["opened", "blocked", "promoted", "recovered", "withdrawn", "fenced"]`},
+		{"a moment that there isn't", "[[hook]]\nname = \"a\"\ncommand = [\"/bin/true\"]\non = [\"promote\"]",
+			`4: hook[0].on[0]: "promote" is not possible; want "opened", "blocked", "promoted", "recovered", "withdrawn" or "fenced"; did you mean "promoted"?`},
+		{"hooks of one name", hookBlock("a", "") + hookBlock("a", ""), `6: hook[1].name: "a" is the name of two hooks; what a hook was told is on record under its name`},
+		{"a hook without a name", hookBlock("", ""),
+			`2: hook[0].name: "" is no name; want letters, digits, and _ . - after the first, 64 at most: logs, metrics and the API call the hook so`},
+		{"a hook of nobody's clusters", hookBlock("a", `clusters = []`), `5: hook[0].clusters: names no cluster; ["*"] is every cluster`},
+		{"a hook in two ways", hookBlock("a", `url = "http://h/"`), `1: hook[0]: has command and url; want one of them: make a hook of each`},
+		{"a program by its name", strings.Replace(hookBlock("a", ""), "/bin/true", "true", 1),
+			`4: hook[0].command: "true" is no absolute path: the program comes first, then its arguments, each in quotes; for a line of shell: ["/bin/sh", "-c", "…"]`},
+		{"no program", strings.Replace(hookBlock("a", ""), "/bin/true", "/bin/gone", 1), `4: hook[0].command: stat /bin/gone: no such file or directory`},
+		{"a program that is none", strings.Replace(hookBlock("a", ""), "/bin/true", "/etc/passwd", 1), `4: hook[0].command: /etc/passwd can't be executed: chmod +x /etc/passwd`},
+		{"what the old tool replaces", strings.Replace(hookBlock("a", ""), `"/bin/true"`, `"/bin/echo", "{failedHost} {other}"`, 1),
+			`4: hook[0].command: {failedHost} is not replaced here, because what stands for it comes from servers and is no code; the command has it in its environment: $ORC_FAILED_HOST`},
+		{"a token for a command", hookBlock("a", `token_file = "closed"`), `5: hook[0].token_file: is sent to a url only; name it in an argument of the command, which reads it then`},
+		{"a URL that is none", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"pager\"", `4: hook[0].url: pager is no address; want "https://host/path"`},
+		{"a URL with a password", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://a:b@h/\"",
+			`4: hook[0].url: holds a password: put the token into a file, and name that in token_file; it is sent as Authorization: Bearer`},
+		{"a secret URL that is none", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl_file = \"closed\"", `4: hook[0].url_file: what DIR/closed holds is no address; want "https://host/path"`},
+		{"a secret URL for everybody", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl_file = \"open\"", `4: hook[0].url_file: DIR/open is open to everybody (mode 0644): chmod o= DIR/open`},
+		{"an attempt that takes no time", hookBlock("a", `timeout = "0s"`), `5: hook[0].timeout: "0s" is impossible; want 100ms to 1h`},
 		{"not TOML", "[http]\nlisten = 127.0.0.1:3000", `2: http.listen: is no TOML: `},
 		{"a key twice", "[log]\nlevel = \"info\"\nlevel = \"info\"", `3: log.level: is no TOML: Key 'log.level' has already been defined.`},
 		{"brackets and nothing else", "a = " + strings.Repeat("[", 1<<19), `0: is no configuration: values are nested deeper than any key needs`},
@@ -407,6 +464,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add("[[policy]]\nclusters = [\"[\", \"~(\"]\n[[policy]]")
 	f.Add("a.b.\"c\" = { d = [1, \"\"\"\n\"\"\"] }\r\n[http]\nlisten = 1979-05-27")
 	f.Add("policy = [{clusters = [\"*\"]}, 1]")
+	f.Add("[[hook]]\nname = \"a\"\non = [\"opened\"]\ncommand = [\"/bin/echo\", \"{failedHost}\\u0000\"]\n[[hook]]\nname = \"b\"\non = [\"fenced\"]\nurl = \"http://h/?a=b\"")
 	f.Add("[servers]\ntls=\"\\u0000\"\nPassword_File='x'")
 	f.Fuzz(func(t *testing.T, text string) {
 		problems := Check("o.toml", []byte(text))

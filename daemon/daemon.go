@@ -29,6 +29,7 @@ import (
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/declared"
 	"orchestrator/daemon/discovery"
+	"orchestrator/daemon/hook"
 	"orchestrator/daemon/lead"
 	"orchestrator/daemon/mysql"
 	"orchestrator/daemon/peer"
@@ -73,7 +74,7 @@ const (
 	keepEvery = 200 * time.Millisecond
 	// refreshEvery is how often what people declared elsewhere is read.
 	refreshEvery = 5 * time.Second
-	// purgeEvery is how often steps older than stepsKept are removed; the episodes that they belong to stay.
+	// purgeEvery is how often steps, and what hooks were told, older than stepsKept are removed; the episodes that they belong to stay.
 	purgeEvery = time.Hour
 	stepsKept  = 30 * 24 * time.Hour
 	// instanceKind is the kind of the records that remember servers.
@@ -161,6 +162,7 @@ func (d *Daemon) wire(c Config) error {
 	}
 	acts := recovery.Options{Fleet: d.fleet, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
 		Policy: d.Policy, Off: d.book.RecoveriesOff, Alias: d.book.Alias, Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
+		Hooks:  func() []hook.Hook { return d.config.Load().hooks() },
 		Turned: func() { d.pulse.turned("recovery") }, Logger: log, Registerer: registry}
 	if d.shared != nil {
 		if err := d.join(ctx, c); err != nil {
@@ -319,17 +321,21 @@ func (d *Daemon) keep(ctx context.Context) {
 		case <-tick.C:
 			d.remember(ctx)
 		case <-purge.C:
-			short, cancel := context.WithTimeout(ctx, storeTime)
-			if err := d.store.Purge(short, recovery.StepKind, time.Now().Add(-stepsKept).UnixMicro(), true); err != nil && ctx.Err() == nil {
-				d.unstored.WithLabelValues(purging).Inc()
-				d.options.Logger.Error("old steps could not be removed", "err", err)
-			}
-			if err := d.store.Purge(short, proofKind, time.Now().Add(-proofKept).UnixMicro(), true); err != nil && ctx.Err() == nil {
-				d.options.Logger.Error("old proofs could not be removed", "err", err)
-			}
-			cancel()
+			d.purge(ctx)
 		case <-refresh.C:
 			d.refresh(ctx)
+		}
+	}
+}
+
+// purge removes what is old: steps, what hooks were told, proofs. It may fail: it is tried again.
+func (d *Daemon) purge(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	for kind, kept := range map[string]time.Duration{recovery.StepKind: stepsKept, recovery.HookKind: stepsKept, proofKind: proofKept} {
+		if err := d.store.Purge(ctx, kind, time.Now().Add(-kept).UnixMicro(), true); err != nil && ctx.Err() == nil {
+			d.unstored.WithLabelValues(purging).Inc()
+			d.options.Logger.Error("old records could not be removed", "kind", kind, "err", err)
 		}
 	}
 }

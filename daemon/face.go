@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"time"
 
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/recovery"
 	"orchestrator/daemon/topology"
@@ -60,6 +62,34 @@ func (f *face) Acknowledge(ctx context.Context, id, by, comment string) error {
 		err = fmt.Errorf("%w: %w", api.ErrNotFound, err)
 	}
 	return err
+}
+
+func (f *face) Hooks() []api.Hook {
+	var out []api.Hook
+	for _, h := range f.config.Load().Hooks {
+		one := api.Hook{Name: h.Name, Clusters: h.Clusters, On: h.On, Timeout: h.Timeout.Seconds(), Attempts: h.Attempts, Last: f.recovery.LastRun(h.Name)}
+		if len(h.Command) > 0 {
+			one.Program = h.Command[0]
+		} else if u, err := url.Parse(string(h.Target)); err == nil {
+			one.Host = u.Host
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+func (f *face) HookRuns(episode string) []hook.Run { return f.recovery.HookRuns(episode) }
+
+func (f *face) TryHook(ctx context.Context, name string, m hook.Moment, within time.Duration) (api.HookTrial, error) {
+	hooks := f.config.Load().hooks()
+	i := slices.IndexFunc(hooks, func(h hook.Hook) bool { return h.Name == name })
+	if i < 0 {
+		return api.HookTrial{}, fmt.Errorf("%w: hook %s", api.ErrNotFound, name)
+	}
+	h := hooks[i]
+	h.Timeout = min(h.Timeout, within)
+	r := f.recovery.TryHook(ctx, h, m)
+	return api.HookTrial{Daemon: f.id, Hook: name, Moment: m, Outcome: r.Outcome, Says: r.Says, Output: r.Output, Took: r.Took.Seconds()}, nil
 }
 
 func (f *face) Discover(ctx context.Context, k topology.Key) (topology.Server, error) {

@@ -64,10 +64,6 @@ func printEpisode(w io.Writer, e api.Episode) {
 	for _, l := range e.Lost {
 		line(w, "lost: %v: %s", l.Key, l.Why)
 	}
-	if len(e.Steps) == 0 {
-		return
-	}
-	line(w, "")
 	var rows [][]string
 	for _, s := range e.Steps {
 		outcome := "done"
@@ -76,7 +72,20 @@ func printEpisode(w io.Writer, e api.Episode) {
 		}
 		rows = append(rows, []string{s.Started.UTC().Format("15:04:05.000"), fmt.Sprintf("%.1f ms", 1000*s.Took), describe(s.Step), s.Why, outcome})
 	}
-	table(w, []string{"STARTED", "TOOK", "STEP", "WHY", "OUTCOME"}, rows)
+	below(w, []string{"STARTED", "TOOK", "STEP", "WHY", "OUTCOME"}, rows)
+	rows = nil
+	for _, run := range e.Hooks {
+		rows = append(rows, []string{run.Started.UTC().Format("15:04:05.000"), run.Hook, string(run.Moment), fmt.Sprint(run.Attempt), wentHow(run)})
+	}
+	below(w, []string{"STARTED", "HOOK", "MOMENT", "ATTEMPT", "OUTCOME"}, rows)
+}
+
+// below prints a table after an empty line, or nothing when there is nothing in it.
+func below(w io.Writer, head []string, rows [][]string) {
+	if len(rows) > 0 {
+		line(w, "")
+		table(w, head, rows)
+	}
 }
 
 func (p *program) acknowledge() *cobra.Command {

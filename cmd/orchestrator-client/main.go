@@ -44,7 +44,8 @@ const exitCodes = `Exit codes:
   4  what was named does not exist
   5  the answer is no: no daemon leads (leader), something is wrong (findings --check),
      or a failover would be refused (plan --check); the backend's members differ
-     (backend verify), or something makes them fail (backend doctor)`
+     (backend verify), or something makes them fail (backend doctor); a hook failed
+     (hook try)`
 
 // errNo ends a command that was answered, and whose answer is no.
 var errNo = errors.New("no")
@@ -144,6 +145,7 @@ when there is none).
 	root.AddCommand(p.clusterCommands()...)
 	root.AddCommand(p.instanceCommands()...)
 	root.AddCommand(p.episodeCommands()...)
+	root.AddCommand(p.hookCommands()...)
 	root.AddCommand(p.daemonCommands()...)
 	root.AddCommand(p.backendCommands()...)
 	root.AddCommand(p.declaredCommands()...)

@@ -19,6 +19,7 @@ import (
 
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -122,6 +123,22 @@ func (f *fake) Episode(_ context.Context, id string) (plan.Episode, []plan.Done,
 			Started: topology.DrawnAt, Took: 1500 * time.Microsecond, Error: "lost \x1b[2J"}}, nil
 	}
 	return plan.Episode{}, nil, api.ErrNotFound
+}
+func (f *fake) Hooks() []api.Hook {
+	all := []api.Hook{{Name: "pager", Clusters: []string{"*"}, On: []hook.Moment{hook.Opened, hook.Fenced}, Program: "/usr/local/bin/page", Timeout: 30, Attempts: 3},
+		{Name: "chat", Clusters: []string{"shop-*"}, On: []hook.Moment{hook.Promoted}, Host: "chat.example"}}
+	all[0].Last = &f.HookRuns("db1-3306-2")[0]
+	return all
+}
+func (f *fake) HookRuns(episode string) []hook.Run {
+	return []hook.Run{{Hook: "pager", Moment: hook.Opened, Episode: episode, By: "d1", Attempt: 2, Started: topology.DrawnAt, Ended: topology.DrawnAt, Outcome: hook.Failed, Says: "exit status 1"}}
+}
+func (f *fake) TryHook(_ context.Context, name string, m hook.Moment, within time.Duration) (api.HookTrial, error) {
+	t := api.HookTrial{Daemon: "d1", Hook: name, Moment: m, Outcome: hook.OK, Output: "paged ann", Took: 0.5}
+	if name == "chat" {
+		t.Outcome, t.Says = hook.TimedOut, "ended"
+	}
+	return t, f.tell("try %s %s", name, m)
 }
 func (f *fake) Acknowledge(_ context.Context, id, by, comment string) error {
 	return f.tell("acknowledge %s %s: %s", id, by, comment)
@@ -235,6 +252,14 @@ func TestCommands(t *testing.T) {
 		{"recoveries off", 2, "", `"reason" not set`},
 		{"recoveries on --by bob", 0, "recoveries true bob: ", "recoveries are on"},
 		{"recoveries maybe", 2, "", "want on or off or status"},
+		{"episode db1-3306-2", 0, "", "failed: exit status 1"},
+		{"hooks", 0, "", "pager  *         opened fenced  /usr/local/bin/page  2026-01-01T00:00:10Z  db1-3306-2 opened  failed: exit status 1"},
+		{"hook try pager", 2, "", "this really runs /usr/local/bin/page"},
+		{"hook try pager --yes", 0, "try pager opened", "paged ann"},
+		{"hook try chat --yes", 5, "try chat promoted", "timeout"},
+		{"hook try pager fenced --yes", 0, "try pager fenced", "fenced"},
+		{"hook try pager noon --yes", 1, "", "there are [opened"},
+		{"hook try pagr --yes", 4, "", "near are pager"},
 		{"status", 0, "", "term        7"},
 		{"leader", 0, "", "d1  http://127.0.33.1"},
 		{"snapshot --format drawing", 0, "", "web1:3307"},
@@ -290,7 +315,7 @@ func TestCommands(t *testing.T) {
 // Whatever is asked for as JSON is one JSON value, and nothing else.
 func TestJSON(t *testing.T) {
 	for _, args := range []string{"clusters", "topology db1", "instances", "instance db2", "findings", "plan db1", "episodes", "episode db1-3306-2", "recoveries status", "status",
-		"leader", "snapshot", "snapshot --format drawing", "version", "forget db2", "tag db2 a=b", "acknowledge db1-3306-2 --comment x", "alias db2 main", "discover db2",
+		"hooks", "hook try pager --yes", "leader", "snapshot", "snapshot --format drawing", "version", "forget db2", "tag db2 a=b", "acknowledge db1-3306-2 --comment x", "alias db2 main", "discover db2",
 		"backend status", "backend proofs", "backend promote --to b2", "backend verify --repair", "backend doctor", "step-down --reason x"} {
 		d := newDesk(t, "")
 		code, out, errs := d.run(t, append(strings.Fields(args), "-o", "json")...)

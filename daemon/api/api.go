@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -46,6 +47,11 @@ type Daemon interface {
 	// Episode returns one with the steps that were tried, oldest first, or ErrNotFound.
 	Episode(ctx context.Context, id string) (plan.Episode, []plan.Done, error)
 	Acknowledge(ctx context.Context, id, by, comment string) error // ErrNotFound
+
+	Hooks() []Hook                      // as the configuration has them now
+	HookRuns(episode string) []hook.Run // the last attempts about an episode, in the order in which they were begun
+	// TryHook makes one attempt of a hook, which takes no longer than the time given, or its own. ErrNotFound.
+	TryHook(ctx context.Context, name string, m hook.Moment, within time.Duration) (HookTrial, error)
 
 	// Discover asks the server now, and watches it, and what it replicates with, from now on.
 	Discover(ctx context.Context, k topology.Key) (topology.Server, error)
@@ -124,7 +130,7 @@ func New(d Daemon, o Options) (*API, error) {
 	}
 	a := &API{daemon: d, options: o, token: sha256.Sum256([]byte(o.Token)), mux: http.NewServeMux(), byRoute: map[string]*route{},
 		origin: http.NewCrossOriginProtection()}
-	for _, noun := range [][]route{a.clusterRoutes(), a.instanceRoutes(), a.findingRoutes(), a.episodeRoutes(), a.recoveriesRoutes(),
+	for _, noun := range [][]route{a.clusterRoutes(), a.instanceRoutes(), a.findingRoutes(), a.episodeRoutes(), a.hookRoutes(), a.recoveriesRoutes(),
 		a.declaredRoutes(), a.snapshotRoutes(), a.statusRoutes(), a.backendRoutes(), a.documentRoutes()} {
 		a.routes = append(a.routes, noun...)
 	}

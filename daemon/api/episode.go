@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 )
 
@@ -13,7 +14,7 @@ func (a *API) episodeRoutes() []route {
 	return []route{
 		get("/api/v1/episodes", "listEpisodes", "The incidents, newest first", a.episodes, 404).with(inCluster,
 			parameter{name: "open", says: "only those that are open, or only those that are closed", oneOf: []string{"true", "false"}}),
-		get("/api/v1/episodes/{id}", "getEpisode", "One incident, with every step that was tried, oldest first", a.episode, 404),
+		get("/api/v1/episodes/{id}", "getEpisode", "One incident, with every step that was tried, oldest first, and what hooks were told", a.episode, 404),
 		change(http.MethodPost, "/api/v1/episodes/{id}/acknowledgement", "acknowledgeEpisode",
 			"Take note of an incident: it asks for nothing more, and does not hold up the next promotion", a.acknowledge, 404, 409, 503),
 	}
@@ -22,7 +23,8 @@ func (a *API) episodeRoutes() []route {
 // Episode is an incident with its steps.
 type Episode struct {
 	plan.Episode
-	Steps []Step `json:"steps" doc:"oldest first"`
+	Steps []Step     `json:"steps" doc:"oldest first"`
+	Hooks []hook.Run `json:"hooks" doc:"the last attempt to tell each hook about each moment, oldest first"`
 }
 
 // Step is a step that was tried.
@@ -67,7 +69,7 @@ func (a *API) episode(r *http.Request) (Episode, error) {
 	if err != nil {
 		return Episode{}, a.noEpisode(id, err)
 	}
-	out := Episode{Episode: e, Steps: []Step{}}
+	out := Episode{Episode: e, Steps: []Step{}, Hooks: some(a.daemon.HookRuns(id))}
 	for _, d := range done {
 		out.Steps = append(out.Steps, Step{Step: d.Step, Started: d.Started, Took: d.Took.Seconds(), Error: d.Error})
 	}

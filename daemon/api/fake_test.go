@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -138,6 +139,16 @@ func (f *fake) Episode(_ context.Context, id string) (plan.Episode, []plan.Done,
 		}
 	}
 	return plan.Episode{}, nil, fmt.Errorf("read episode %s: %w", id, ErrNotFound)
+}
+func (f *fake) Hooks() []Hook {
+	return []Hook{{Name: "pager", Clusters: []string{"*"}, On: []hook.Moment{hook.Opened}, Program: "/usr/local/bin/page", Timeout: 30, Attempts: 3, Last: &f.HookRuns("db1-3306-2")[0]}}
+}
+func (f *fake) HookRuns(episode string) []hook.Run {
+	return []hook.Run{{Hook: "pager", Moment: hook.Opened, Episode: episode, By: "d1", Attempt: 2, Started: topology.DrawnAt, Ended: topology.DrawnAt, Outcome: hook.Failed, Says: "exit status 1"}}
+}
+func (f *fake) TryHook(_ context.Context, name string, m hook.Moment, within time.Duration) (HookTrial, error) {
+	_ = f.did("try %s %s within %v", name, m, within) // nothing is stored
+	return HookTrial{Daemon: "d1", Hook: name, Moment: m, Outcome: hook.OK, Output: "paged ann", Took: 0.5}, nil
 }
 func (f *fake) Acknowledge(_ context.Context, id, by, comment string) error {
 	for i := range f.episodes {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -143,6 +144,8 @@ var enumerated = map[reflect.Type][]any{
 	reflect.TypeFor[topology.Flavor]():      {topology.MySQL, topology.MariaDB},
 	reflect.TypeFor[topology.ThreadState](): {topology.Running, topology.Stopped, topology.Connecting},
 	reflect.TypeFor[plan.EpisodeKind]():     {plan.PrimaryFailover, plan.IntermediateFailover},
+	reflect.TypeFor[hook.Moment]():          {hook.Opened, hook.Blocked, hook.Promoted, hook.Recovered, hook.Withdrawn, hook.Fenced},
+	reflect.TypeFor[hook.Outcome]():         {hook.OK, hook.Failed, hook.TimedOut, hook.Interrupted},
 }
 
 var described = map[reflect.Type]string{

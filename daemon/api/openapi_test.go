@@ -115,6 +115,8 @@ func TestRealAnswersAreAsDocumented(t *testing.T) {
 		`POST /api/v1/backend/rejoin {"member":"10.0.0.1:3306","by":"a","drain_timeout":"30s"}`, `POST /api/v1/backend/rejoin {"member":":3306:","by":"a"}`,
 		`POST /api/v1/backend/verify {"by":"a","repair":true}`, `POST /api/v1/backend/verify {}`, `POST /api/v1/backend/doctor {"by":"a","fix":true}`, `POST /api/v1/backend/doctor {"by":1}`,
 		`POST /api/v1/step-down {"by":"a","reason":"b"}`, `POST /api/v1/step-down {"by":"a"}`,
+		"GET /api/v1/hooks", `POST /api/v1/hooks/pager/trial {"by":"a","moment":"promoted"}`, `POST /api/v1/hooks/pager/trial {"by":"a","moment":"noon"}`,
+		`POST /api/v1/hooks/pagr/trial {"by":"a","moment":"promoted"}`, `POST /api/v1/hooks/pager/trial {}`,
 		"GET /api/v1/status", "GET /health/live", "GET /health/ready",
 		"GET /health/leader", "GET /metrics", "GET /api/v1/openapi.json",
 	}

@@ -2,8 +2,11 @@ package hook
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
@@ -42,6 +45,19 @@ func Environment(m Message) []string {
 	}
 	return out
 }
+
+// Variable is where a command finds what the old tool put in the place of {placeholder}; "" when that is none of its placeholders.
+func Variable(placeholder string) string {
+	words := strings.ToUpper(hump.ReplaceAllString(placeholder, "${1}_$2"))
+	name := "ORC_" + strings.ReplaceAll(words, "SLAVE", "REPLICA")
+	known := Environment(Trial("", Fenced, "", time.Time{}))
+	if !slices.ContainsFunc(known, func(pair string) bool { return strings.HasPrefix(pair, name+"=") }) {
+		return ""
+	}
+	return name
+}
+
+var hump = regexp.MustCompile(`([a-z])([A-Z])`)
 
 // old turns the codes of findings into those that the scripts know.
 var old = strings.NewReplacer("Primary", "Master", "Intermediate", "IntermediateMaster")

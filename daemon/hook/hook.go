@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -63,6 +64,11 @@ type Run struct {
 	Ended   time.Time `json:"ended,omitzero"` // zero: it runs, or its daemon died in it
 	Outcome Outcome   `json:"outcome,omitempty"`
 	Says    string    `json:"says,omitempty"` // how it failed
+}
+
+// Newer says that the run was on record later than another of the same hook at the same moment.
+func (r Run) Newer(than Run) bool {
+	return r.Attempt > than.Attempt || r.Attempt == than.Attempt && r.Ended.After(than.Ended)
 }
 
 // Outcome of an attempt.
@@ -183,6 +189,27 @@ type Message struct {
 	Episode  plan.Episode   `json:"episode"`
 	Replicas []topology.Key `json:"replicas,omitempty"` // of the failed server, when it was lost
 	Position string         `json:"position,omitempty"` // GTIDs that the candidate has executed
+}
+
+// Trial is a message about an episode that there never was: of db1.example, whose replica db2.example took its place.
+func Trial(name string, m Moment, daemon string, now time.Time) Message {
+	failed, candidate := topology.Key{Host: "db1.example", Port: 3306}, topology.Key{Host: "db2.example", Port: 3306}
+	e := plan.Episode{ID: "trial", Kind: plan.PrimaryFailover, Code: analysis.DeadPrimary, Cluster: failed.String(), Failed: failed, Opened: now,
+		Evidence: []string{"this is a trial: nothing has happened"}}
+	past := Moments()[:slices.Index(Moments(), m)+1]
+	if m == Blocked {
+		e.Blocked = "this is a trial"
+	}
+	if m != Withdrawn && slices.Contains(past, Promoted) {
+		e.Candidate, e.Promoted = candidate, now
+	}
+	if slices.Contains(past, Recovered) {
+		e.Closed, e.Outcome = now, "this was a trial"
+	}
+	if m == Fenced {
+		e.Fenced = now
+	}
+	return Message{Hook: name, Moment: m, Attempt: 1, Test: true, Daemon: daemon, Cluster: e.Cluster, Episode: e, Replicas: []topology.Key{candidate}}
 }
 
 // Sort puts runs into the order in which they were begun.

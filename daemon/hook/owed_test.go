@@ -2,6 +2,7 @@ package hook
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,5 +96,22 @@ func TestAHookThatIsNotKnownYetIsOwedNothing(t *testing.T) {
 	e, _ := events("")
 	if got := Owed(Case{Episode: e, Hooks: []Hook{{Name: "new", On: Moments(), Attempts: 1}}, Now: at(1)}); got != nil {
 		t.Errorf("owed %v", got)
+	}
+}
+
+func TestATrialTellsOfWhatItIsAbout(t *testing.T) {
+	for _, m := range Moments() {
+		trial := Trial("h", m, "d1", noon)
+		blocked := time.Time{}
+		if trial.Episode.Blocked != "" {
+			blocked = noon.Add(-BlockedFor)
+		}
+		var had []Moment
+		for _, r := range reached(Case{Episode: trial.Episode, Blocked: blocked, Now: noon}) {
+			had = append(had, r.moment)
+		}
+		if !trial.Test || !slices.Contains(had, m) {
+			t.Errorf("the trial of %s has had %v", m, had)
+		}
 	}
 }

@@ -188,3 +188,12 @@ func TestASlowURLTimesOut(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+func TestPlaceholdersOfTheOldTool(t *testing.T) {
+	for placeholder, want := range map[string]string{"failedHost": "ORC_FAILED_HOST", "countSlaves": "ORC_COUNT_REPLICAS", "slaveHosts": "ORC_REPLICA_HOSTS",
+		"recoveryUID": "ORC_RECOVERY_UID", "successorBinlogCoordinates": "ORC_SUCCESSOR_BINLOG_COORDINATES", "isMaster": "ORC_IS_MASTER", "a": "", "failed": ""} {
+		if got := Variable(placeholder); got != want {
+			t.Errorf("{%s}: %q, want %q", placeholder, got, want)
+		}
+	}
+}

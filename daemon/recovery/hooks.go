@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -53,6 +54,7 @@ func (r *Runner) keepTelling(ctx context.Context, began time.Time) {
 // turn begins every attempt that is due, and says when to look again at the latest.
 func (t *teller) turn(ctx context.Context) time.Duration {
 	hooks, now := t.Hooks(), time.Now()
+	t.metrics.know(hooks)
 	if len(hooks) == 0 || !t.known(ctx, hooks, now) {
 		return t.Tick
 	}
@@ -108,9 +110,6 @@ func (t *teller) known(ctx context.Context, hooks []hook.Hook, now time.Time) bo
 			continue
 		}
 		t.since[h.Name] = now
-		for _, o := range hook.Outcomes() {
-			t.metrics.hooks.WithLabelValues(h.Name, string(o))
-		}
 		if err := t.Store.Put(short, t.encode(hookSinceKind, h.Name, since{now})); err != nil {
 			t.metrics.bookkeeping.Inc()
 			t.Logger.Error("since when a hook is configured could not be stored", "hook", h.Name, "err", err)
@@ -136,6 +135,41 @@ func (r *Runner) HookRuns(episode string) []hook.Run {
 	}
 	hook.Sort(out)
 	return out
+}
+
+// followHooks says whether another daemon has told hooks what this one has not read yet.
+func (r *Runner) followHooks(ctx context.Context) (bool, error) {
+	if r.Hooks == nil {
+		return false, nil
+	}
+	r.metrics.know(r.Hooks())
+	records, err := r.Store.List(ctx, HookKind)
+	if err != nil {
+		return false, fmt.Errorf("read what hooks were told: %w", err)
+	}
+	have := r.told()
+	return slices.ContainsFunc(records, func(rec backend.Record) bool {
+		run, err := backend.Decode[hook.Run](rec)
+		return err == nil && run.Newer(have[rec.Key])
+	}), nil
+}
+
+// TryHook makes one attempt of a hook now, with a message that says that it is a trial. Nothing of it is on record.
+func (r *Runner) TryHook(ctx context.Context, h hook.Hook, m hook.Moment) hook.Result {
+	result := h.Do(ctx, hook.Trial(h.Name, m, r.Writer, time.Now()))
+	r.Logger.Info("hook was tried", "hook", h.Name, "moment", m, "outcome", result.Outcome, "why", result.Says, "took", result.Took)
+	return result
+}
+
+// LastRun is what a hook was told last; nil when it was told nothing yet.
+func (r *Runner) LastRun(name string) *hook.Run {
+	var last *hook.Run
+	for _, run := range r.told() {
+		if run.Hook == name && (last == nil || run.Started.After(last.Started)) {
+			last = &run
+		}
+	}
+	return last
 }
 
 // begin claims a hook for an episode: it hears of one moment at a time.

@@ -3,6 +3,7 @@ package recovery
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 )
 
@@ -60,6 +61,15 @@ func newMetrics(r *Runner) *metrics {
 		r.Registerer.MustRegister(m.steps, m.stepSeconds, m.episodes, m.seconds, m.promotions, m.bookkeeping, m.failures, m.hooks, m.hookSeconds, clusters{r})
 	}
 	return m
+}
+
+// know shows hooks that were told nothing yet as 0, so that the first failure is seen to be one.
+func (m *metrics) know(hooks []hook.Hook) {
+	for _, h := range hooks {
+		for _, o := range hook.Outcomes() {
+			m.hooks.WithLabelValues(h.Name, string(o))
+		}
+	}
 }
 
 func (m *metrics) step(cluster string, d plan.Done) {

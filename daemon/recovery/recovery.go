@@ -119,6 +119,9 @@ func New(o Options) *Runner {
 		runs: map[string]hook.Run{}, owing: make(chan struct{}, 1),
 	}
 	r.metrics = newMetrics(r)
+	if r.Hooks != nil {
+		r.metrics.know(r.Hooks())
+	}
 	return r
 }
 
@@ -150,7 +153,7 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 	}
 	for _, rec := range hs {
 		r.Clock.Observe(rec.Version)
-		if run, err := backend.Decode[hook.Run](rec); err == nil {
+		if run, err := backend.Decode[hook.Run](rec); err == nil && run.Newer(r.runs[rec.Key]) {
 			r.runs[rec.Key] = run
 		}
 	}
@@ -186,8 +189,9 @@ func (r *Runner) Follow(ctx context.Context) error {
 		e, err := backend.Decode[plan.Episode](rec)
 		return err == nil && r.differs(e)
 	})
-	if !changed {
-		return nil
+	told, err := r.followHooks(ctx)
+	if err != nil || !changed && !told {
+		return err
 	}
 	return r.load(ctx, func() bool { return !r.leads })
 }

@@ -134,6 +134,18 @@ func (c *Client) Instance(ctx context.Context, key string) (out topology.Server,
 	return out, err
 }
 
+// Hooks are those of the configuration of the daemon that answers.
+func (c *Client) Hooks(ctx context.Context) (out []api.Hook, err error) {
+	err = c.read(ctx, path("hooks"), &out)
+	return out, err
+}
+
+// TryHook has the daemon that leads run a hook, and tell it that this is a trial.
+func (c *Client) TryHook(ctx context.Context, name string, r api.HookTrialRequest) (out api.HookTrial, err error) {
+	err = c.once(ctx, path("hooks", name, "trial"), r, &out)
+	return out, err
+}
+
 // Discover has a server asked now, and watched from now on.
 func (c *Client) Discover(ctx context.Context, key string) (out topology.Server, err error) {
 	err = c.change(ctx, http.MethodPost, path("instances", key), nil, &out)

@@ -1,0 +1,70 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"orchestrator/daemon/hook"
+)
+
+func (a *API) hookRoutes() []route {
+	return []route{
+		get("/api/v1/hooks", "listHooks", "The hooks of this daemon's configuration, and what each was told last", a.hooks),
+		change(http.MethodPost, "/api/v1/hooks/{name}/trial", "tryHook", "Have this daemon run a hook now, and tell it that this is a trial; it says how that went", a.tryHook, 404),
+	}
+}
+
+// Hook is one of the configuration. Its URL may be a secret, and so may the arguments of its command.
+type Hook struct {
+	Name     string        `json:"name"`
+	Clusters []string      `json:"clusters" doc:"the patterns that name them"`
+	On       []hook.Moment `json:"on" doc:"the moments of an episode at which it is told"`
+	Program  string        `json:"program,omitempty" doc:"what is run; its arguments are not shown"`
+	Host     string        `json:"host,omitempty" doc:"where it posts to; the rest of the URL is not shown"`
+	Timeout  float64       `json:"timeout_seconds" doc:"of an attempt"`
+	Attempts int           `json:"attempts" doc:"how often it is tried"`
+	Last     *hook.Run     `json:"last,omitempty" doc:"what it was told last"`
+}
+
+// HookTrialRequest is for which moment.
+type HookTrialRequest struct {
+	Moment hook.Moment `json:"moment" doc:"of the episode that there never was"`
+	By     string      `json:"by" doc:"who"`
+}
+
+func (r HookTrialRequest) signature() string { return r.By }
+
+// HookTrial is how one attempt went.
+type HookTrial struct {
+	Daemon  string       `json:"daemon" doc:"id of the daemon that ran it"`
+	Hook    string       `json:"hook"`
+	Moment  hook.Moment  `json:"moment"`
+	Outcome hook.Outcome `json:"outcome"`
+	Says    string       `json:"says,omitempty" doc:"how it failed"`
+	Output  string       `json:"output,omitempty" doc:"the end of what the command wrote, or the URL answered"`
+	Took    float64      `json:"took_seconds"`
+}
+
+// trialTime bounds a trial, whose caller waits.
+const trialTime = 25 * time.Second
+
+func (a *API) hooks(*http.Request) ([]Hook, error) { return some(a.daemon.Hooks()), nil }
+
+func (a *API) tryHook(r *http.Request, in HookTrialRequest) (HookTrial, error) {
+	if err := said("by", in.By, "moment", string(in.Moment)); err != nil {
+		return HookTrial{}, err
+	}
+	if !slices.Contains(hook.Moments(), in.Moment) {
+		return HookTrial{}, refuse(http.StatusBadRequest, "field \"moment\": %q is none; there are %v", clip(string(in.Moment)), hook.Moments())
+	}
+	name := r.PathValue("name")
+	var names []string
+	for _, h := range a.daemon.Hooks() {
+		names = append(names, h.Name)
+	}
+	if !slices.Contains(names, name) {
+		return HookTrial{}, missing("hook", name, names)
+	}
+	return a.daemon.TryHook(r.Context(), name, in.Moment, trialTime)
+}

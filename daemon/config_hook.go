@@ -1,0 +1,129 @@
+package daemon
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"orchestrator/daemon/hook"
+)
+
+var hookName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+
+func (r *reader) hooks(hooks []HookConfig) {
+	var names []string
+	for i := range hooks {
+		h := &hooks[i]
+		key := fmt.Sprintf("hook[%d]", i)
+		switch {
+		case r.bad[key+".name"]:
+		case !hookName.MatchString(h.Name):
+			r.add(key+".name", "%q is no name; want letters, digits, and _ . - after the first, 64 at most: logs, metrics and the API call the hook so", h.Name)
+		case slices.Contains(names, h.Name):
+			r.add(key+".name", "%q is the name of two hooks; what a hook was told is on record under its name", h.Name)
+		}
+		names = append(names, h.Name)
+		r.clusters(key+".clusters", h.Clusters)
+		if len(h.On) == 0 && !r.about(key+".on") {
+			r.add(key+".on", `names no moment; such as ["promoted"], or all: ["opened", "blocked", "promoted", "recovered", "withdrawn", "fenced"]`)
+		}
+		r.tells(key, h)
+	}
+}
+
+// about says that something is wrong with the key, or with an item of its list.
+func (r *reader) about(key string) bool {
+	return slices.ContainsFunc(r.problems, func(one Problem) bool { return strings.HasPrefix(one.Key, key) })
+}
+
+// tells checks how a hook is told.
+func (r *reader) tells(key string, h *HookConfig) {
+	var ways []string
+	for name, is := range map[string]bool{"command": len(h.Command) > 0, "url": h.URL != "", "url_file": h.URLFile != ""} {
+		if is {
+			ways = append(ways, name)
+		}
+		if r.about(key + "." + name) {
+			return
+		}
+	}
+	slices.Sort(ways)
+	switch {
+	case len(ways) == 0:
+		r.add(key, "does nothing; give it a command, a url, or a url_file")
+	case len(ways) > 1:
+		r.add(key, "has %s; want one of them: make a hook of each", strings.Join(ways, " and "))
+	case len(h.Command) > 0:
+		if h.TokenFile != "" {
+			r.add(key+".token_file", "is sent to a url only; name it in an argument of the command, which reads it then")
+		}
+		r.command(key+".command", h.Command)
+	default:
+		r.target(key, h)
+	}
+}
+
+// command checks a program and its arguments.
+func (r *reader) command(key string, command []string) {
+	program := command[0]
+	if !filepath.IsAbs(program) {
+		r.add(key, `%q is no absolute path: the program comes first, then its arguments, each in quotes; for a line of shell: ["/bin/sh", "-c", "…"]`, program)
+		return
+	}
+	info, err := os.Stat(program)
+	switch {
+	case err != nil:
+		r.add(key, "%v", err)
+	case !info.Mode().IsRegular():
+		r.add(key, "%s is no file", program)
+	case info.Mode().Perm()&0o111 == 0:
+		r.add(key, "%s can't be executed: chmod +x %s", program, program)
+	}
+	for _, argument := range command[1:] {
+		if strings.ContainsRune(argument, 0) {
+			r.add(key, "holds a zero byte, which no argument can")
+		}
+		for _, placeholder := range placeholders.FindAllString(argument, -1) {
+			if variable := hook.Variable(strings.Trim(placeholder, "{}")); variable != "" {
+				r.add(key, `%s is not replaced here, because what stands for it comes from servers and is no code; the command has it in its environment: $%s`, placeholder, variable)
+			}
+		}
+	}
+}
+
+// placeholders are what the old tool replaces in the commands of its hooks.
+var placeholders = regexp.MustCompile(`\{[a-zA-Z]+\}`)
+
+// target checks a URL, and reads the secrets that go with it. What is wrong with one in a file is said without showing it.
+func (r *reader) target(key string, h *HookConfig) {
+	where, says := key+".url", h.URL
+	h.Target = Secret(h.URL)
+	if h.URLFile != "" {
+		where = key + ".url_file"
+		r.path(where, &h.URLFile)
+		if r.bad[where] {
+			return
+		}
+		if h.Target = r.secret(where, h.URLFile); h.Target == "" {
+			return
+		}
+		says = "what " + h.URLFile + " holds"
+	}
+	switch u, err := url.Parse(string(h.Target)); {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		r.add(where, `%s is no address; want "https://host/path"`, says)
+	case u.User != nil:
+		r.add(where, "holds a password: put the token into a file, and name that in token_file; it is sent as Authorization: Bearer")
+	}
+	if h.TokenFile != "" {
+		where = key + ".token_file"
+		r.path(where, &h.TokenFile)
+		if !r.bad[where] {
+			h.Token = r.secret(where, h.TokenFile)
+		}
+	}
+}
