@@ -50,7 +50,7 @@ func startWith(t *testing.T, l *lab.Lab, spec lab.Spec, n int, daemon lab.Daemon
 		seed = f.replicas[0].Key
 	}
 	var err error
-	daemon.Seeds, daemon.Config = []topology.Key{seed}, policy
+	daemon.Seeds, daemon.Config = []topology.Key{seed}, policy+daemon.Config
 	f.api, err = l.StartDaemon(ctx, daemon)
 	f.must(err)
 	t.Cleanup(func() {
