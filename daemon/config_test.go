@@ -105,9 +105,12 @@ func write(t *testing.T, name, text string, mode os.FileMode) string {
 
 func TestAllProblemsAtOnce(t *testing.T) {
 	dir := t.TempDir()
-	for name, mode := range map[string]os.FileMode{"open": 0o644, "closed": 0o640, "empty": 0o600} {
+	for name, mode := range map[string]os.FileMode{"open": 0o644, "closed": 0o640, "empty": 0o600, "blank": 0o600} {
 		text := "s3cret\n"
-		if name == "empty" {
+		switch name {
+		case "blank":
+			text = "\n \t\r\n\n"
+		case "empty":
 			text = ""
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
@@ -160,6 +163,9 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		{"a password for everybody", "[servers]\npassword_file = \"open\"", `2: servers.password_file: DIR/open is open to everybody (mode 0644): chmod o= DIR/open`},
 		{"a password for the group", "[servers]\npassword_file = \"closed\"", ``},
 		{"no password", "[servers]\npassword_file = \"empty\"", `2: servers.password_file: DIR/empty is empty`},
+		{"blanks for a password", "[servers]\npassword_file = \"blank\"", `2: servers.password_file: DIR/blank has nothing but blanks in it`},
+		{"blanks for a token", "[http]\ntoken_file = \"blank\"", `2: http.token_file: DIR/blank has nothing but blanks in it`},
+		{"blanks for a secret", "[peers]\nsecret_file = \"blank\"", `2: peers.secret_file: DIR/blank has nothing but blanks in it`},
 		{"no password file", "[servers]\npassword_file = \"gone\"", `2: servers.password_file: stat DIR/gone: no such file or directory`},
 		{"a directory", "[servers]\npassword_file = \".\"", `2: servers.password_file: DIR is not a regular file`},
 		{"a device", "[servers]\npassword_file = \"/dev/zero\"", `2: servers.password_file: /dev/zero is not a regular file`},
