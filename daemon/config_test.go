@@ -377,6 +377,31 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// Another token is taken over. That there is one at all, or none any more, goes with http.listen: as long as that waits for a restart, so does its guard.
+func TestAReloadNeverOpensTheAPI(t *testing.T) {
+	none, one, two := Default(), Default(), Default()
+	one.HTTP.Listen, one.HTTP.TokenFile, one.HTTP.Token = ":3000", "/one", "one"
+	two.HTTP.Listen, two.HTTP.TokenFile, two.HTTP.Token = ":3000", "/two", "one\ntwo"
+	for _, c := range []struct {
+		name     string
+		old, new Config
+		re, no   []string
+		token    Secret
+	}{
+		{"another", one, two, []string{"http.token_file", "http.token"}, nil, "one\ntwo"},
+		{"no more", one, none, nil, []string{"http.listen", "http.token_file", "http.token"}, "one"},
+		{"the first", none, one, nil, []string{"http.listen", "http.token_file", "http.token"}, ""},
+	} {
+		re, no := c.old.Changes(c.new)
+		if !slices.Equal(re, c.re) || !slices.Equal(no, c.no) {
+			t.Errorf("%s: taken over %v, waiting for a restart %v; want %v, %v", c.name, re, no, c.re, c.no)
+		}
+		if got := c.old.Reloaded(c.new).HTTP.Token; got != c.token {
+			t.Errorf("%s: the token is %q, want %q", c.name, string(got), string(c.token))
+		}
+	}
+}
+
 func TestLinesAreFoundInAnyStyle(t *testing.T) {
 	got := locate(`# a comment with [brackets] = and "quotes
 a . b = """
