@@ -165,6 +165,7 @@ func TestAFleet(t *testing.T) {
 	o.chapter("new passwords")
 	leaders.reset()
 	old := o.read(filepath.Join(o.dir, "inventory", ".secrets", "backend"))
+	users := o.sendChanges(ctx)
 	o.play(ctx, "rotate-credentials", second...)
 	o.note("rotate-credentials.yml: without a leader for %.1f s at most", leaders.gap().Seconds())
 	if o.read(filepath.Join(o.dir, "inventory", ".secrets", "backend")) == old {
@@ -177,6 +178,7 @@ func TestAFleet(t *testing.T) {
 	if out, err := o.hosts["backend1"].Exec(ctx, "mysql", "--defaults-extra-file=/root/login", "-e", "SELECT 1"); err == nil || !strings.Contains(out, "1045") {
 		t.Errorf("the old password still opens the backend: %s, %v", out, err)
 	}
+	users.changed(ctx, t, o)
 	o.sound(ctx)
 
 	o.chapter("a drill, and a restore")
