@@ -57,6 +57,8 @@ func TestAFleet(t *testing.T) {
 	ctx := t.Context()
 	o := &operator{T: t, net: hosts.Test(t), hosts: map[string]*hosts.Host{}, dir: t.TempDir(), began: time.Now()}
 	first, second := o.builds(ctx)
+	care := []string{"-e", "orchestrator_caretaker_api=true"}
+	first, second = append(first, care...), append(second, care...)
 	o.prepare(ctx)
 	o.boot(ctx)
 	secrets := o.watchSecrets(ctx)
@@ -188,6 +190,21 @@ func TestAFleet(t *testing.T) {
 		t.Errorf("the old password still opens the backend: %s, %v", out, err)
 	}
 	users.changed(ctx, t, o)
+	o.sound(ctx)
+
+	o.chapter("the other member of the backend is to serve, and the API is asked for that")
+	if active, other = o.backend(ctx, "daemon1").Serves.Host, "10.79.0.11"; active == other {
+		other = "10.79.0.12"
+	}
+	o.do(ctx, "daemon2", "orchestrator-client backend promote --to "+other+":3306")
+	o.await(time.Minute, "all daemons use it", func() error {
+		for _, name := range names[2:5] {
+			if b := o.backend(ctx, name); b.Serves.Host != other || b.Face == "" {
+				return fmt.Errorf("%s: %+v", name, b)
+			}
+		}
+		return nil
+	})
 	o.sound(ctx)
 
 	o.chapter("a drill, and a restore")
