@@ -26,7 +26,7 @@ import (
 // Config is the whole configuration, checked: a value from Load needs no second look. What each key is for is said in orchestrator.toml.
 //
 // The tags of a field hold what is to be known of its key: its name, its bounds (min, max), the words that it may be (oneof), and
-// whether a running daemon takes a new value over (reload).
+// whether a running daemon takes a new value over (reload): "yes", or "replace", another value for one that there is, but not the first one, nor none.
 type Config struct {
 	HTTP      HTTPConfig      `toml:"http"`
 	Servers   ServersConfig   `toml:"servers"`
@@ -44,11 +44,11 @@ type Config struct {
 // HTTPConfig is about what the daemon serves.
 type HTTPConfig struct {
 	Listen    string `toml:"listen"`
-	TokenFile string `toml:"token_file"`
+	TokenFile string `toml:"token_file" reload:"replace"` // that nobody is asked for one any more waits for the restart that http.listen, whose guard it is, waits for, too
 	TLSCert   string `toml:"tls_cert"`
 	TLSKey    string `toml:"tls_key"`
 
-	Token Secret `toml:"-"` // what TokenFile holds; "" when nobody is asked for one
+	Token Secret `toml:"-" reload:"replace"` // what TokenFile holds, a line each of those that are valid; "" when nobody is asked for one
 }
 
 // ServersConfig is about talking to managed servers.
@@ -345,7 +345,7 @@ func (c Config) Changes(next Config) (reloadable, needRestart []string) {
 		if reflect.DeepEqual(text(old), text(next.leaf(key))) {
 			return
 		}
-		if f.Tag.Get("reload") == "yes" {
+		if takesOver(f, old, next.leaf(key)) {
 			reloadable = append(reloadable, key)
 		} else {
 			needRestart = append(needRestart, key)
@@ -358,11 +358,22 @@ func (c Config) Changes(next Config) (reloadable, needRestart []string) {
 func (c Config) Reloaded(next Config) Config {
 	out := c
 	out.eachLeaf(func(key string, f reflect.StructField, v reflect.Value) {
-		if f.Tag.Get("reload") == "yes" {
+		if takesOver(f, v, next.leaf(key)) {
 			v.Set(next.leaf(key))
 		}
 	})
 	return out
+}
+
+// takesOver says whether a running daemon goes from old to next.
+func takesOver(f reflect.StructField, old, next reflect.Value) bool {
+	switch f.Tag.Get("reload") {
+	case "yes":
+		return true
+	case "replace":
+		return !old.IsZero() && !next.IsZero()
+	}
+	return false
 }
 
 // eachLeaf calls f for every key, in the order of the file; policies, as a whole, are one, and so are hooks.

@@ -23,7 +23,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
-	"orchestrator/daemon/peer"
+	"orchestrator/daemon/secret"
 	"orchestrator/daemon/topology"
 )
 
@@ -522,7 +522,7 @@ func (r *reader) peers(c *Config) {
 	}
 	if p.SecretFile != "" {
 		p.Secret = r.secret("peers.secret_file", p.SecretFile)
-		if slices.ContainsFunc(peer.Secrets(string(p.Secret)), func(line string) bool { return len(line) < 16 }) {
+		if slices.ContainsFunc(secret.Lines(string(p.Secret)), func(line string) bool { return len(line) < 16 }) {
 			r.add("peers.secret_file", "%s holds a secret of less than 16 characters; make one with: openssl rand -hex 32", p.SecretFile)
 		}
 	} else if len(p.Daemons) > 0 && !r.bad["peers.secret_file"] {
@@ -619,8 +619,10 @@ func (r *reader) secret(key, file string) Secret {
 		return ""
 	}
 	s := strings.TrimRight(string(data), "\r\n")
-	if s == "" {
+	if len(data) == 0 {
 		r.add(key, "%s is empty", file)
+	} else if strings.TrimSpace(s) == "" { // of those that may have several lines, none would be left
+		r.add(key, "%s has nothing but blanks in it", file)
 	}
 	return Secret(s)
 }

@@ -139,9 +139,12 @@ func TestHooks(t *testing.T) {
 
 func TestAllProblemsAtOnce(t *testing.T) {
 	dir := t.TempDir()
-	for name, mode := range map[string]os.FileMode{"open": 0o644, "closed": 0o640, "empty": 0o600} {
+	for name, mode := range map[string]os.FileMode{"open": 0o644, "closed": 0o640, "empty": 0o600, "blank": 0o600} {
 		text := "s3cret\n"
-		if name == "empty" {
+		switch name {
+		case "blank":
+			text = "\n \t\r\n\n"
+		case "empty":
 			text = ""
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
@@ -194,6 +197,9 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		{"a password for everybody", "[servers]\npassword_file = \"open\"", `2: servers.password_file: DIR/open is open to everybody (mode 0644): chmod o= DIR/open`},
 		{"a password for the group", "[servers]\npassword_file = \"closed\"", ``},
 		{"no password", "[servers]\npassword_file = \"empty\"", `2: servers.password_file: DIR/empty is empty`},
+		{"blanks for a password", "[servers]\npassword_file = \"blank\"", `2: servers.password_file: DIR/blank has nothing but blanks in it`},
+		{"blanks for a token", "[http]\ntoken_file = \"blank\"", `2: http.token_file: DIR/blank has nothing but blanks in it`},
+		{"blanks for a secret", "[peers]\nsecret_file = \"blank\"", `2: peers.secret_file: DIR/blank has nothing but blanks in it`},
 		{"no password file", "[servers]\npassword_file = \"gone\"", `2: servers.password_file: stat DIR/gone: no such file or directory`},
 		{"a directory", "[servers]\npassword_file = \".\"", `2: servers.password_file: DIR is not a regular file`},
 		{"a device", "[servers]\npassword_file = \"/dev/zero\"", `2: servers.password_file: /dev/zero is not a regular file`},
@@ -425,6 +431,31 @@ func TestReload(t *testing.T) {
 	}
 	if old.Servers.User != "root" {
 		t.Error("Reloaded changed its receiver")
+	}
+}
+
+// Another token is taken over. That there is one at all, or none any more, goes with http.listen: as long as that waits for a restart, so does its guard.
+func TestAReloadNeverOpensTheAPI(t *testing.T) {
+	none, one, two := Default(), Default(), Default()
+	one.HTTP.Listen, one.HTTP.TokenFile, one.HTTP.Token = ":3000", "/one", "one"
+	two.HTTP.Listen, two.HTTP.TokenFile, two.HTTP.Token = ":3000", "/two", "one\ntwo"
+	for _, c := range []struct {
+		name     string
+		old, new Config
+		re, no   []string
+		token    Secret
+	}{
+		{"another", one, two, []string{"http.token_file", "http.token"}, nil, "one\ntwo"},
+		{"no more", one, none, nil, []string{"http.listen", "http.token_file", "http.token"}, "one"},
+		{"the first", none, one, nil, []string{"http.listen", "http.token_file", "http.token"}, ""},
+	} {
+		re, no := c.old.Changes(c.new)
+		if !slices.Equal(re, c.re) || !slices.Equal(no, c.no) {
+			t.Errorf("%s: taken over %v, waiting for a restart %v; want %v, %v", c.name, re, no, c.re, c.no)
+		}
+		if got := c.old.Reloaded(c.new).HTTP.Token; got != c.token {
+			t.Errorf("%s: the token is %q, want %q", c.name, string(got), string(c.token))
+		}
 	}
 }
 

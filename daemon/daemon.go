@@ -64,6 +64,7 @@ type Daemon struct {
 	recovery *recovery.Runner
 	unstored *prometheus.CounterVec
 	listener net.Listener
+	api      *api.API
 	handler  http.Handler
 	pulse    pulse
 }
@@ -183,16 +184,15 @@ func (d *Daemon) wire(c Config) error {
 	if err := d.recovery.Load(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
-	handler, err := api.New(&face{d}, api.Options{Token: string(c.HTTP.Token), Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
-		Logger: log, Registerer: registry})
-	if err != nil {
+	if d.api, err = api.New(&face{d}, api.Options{Token: string(c.HTTP.Token), Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+		Logger: log, Registerer: registry}); err != nil {
 		return err
 	}
-	d.handler = handler
+	d.handler = d.api
 	if d.shared != nil {
 		mux := http.NewServeMux()
 		mux.Handle(peer.Path, d.shared.peers.Handler())
-		mux.Handle("/", handler)
+		mux.Handle("/", d.api)
 		d.handler = mux
 		if d.shared.agent != nil {
 			if err := d.shared.agent.Open(); err != nil {
@@ -385,6 +385,7 @@ func (d *Daemon) Reload(next Config) []string {
 	d.config.Store(&c)
 	d.waits.Store(&restart)
 	d.servers.SetCredentials(c.Servers.User, string(c.Servers.Password))
+	d.api.SetToken(string(c.HTTP.Token))
 	if d.shared != nil {
 		d.shared.peers.SetSecret(string(c.Peers.Secret))
 	}

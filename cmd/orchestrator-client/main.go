@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
-	"strings"
 	"syscall"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 
 	"orchestrator/daemon/api/client"
 	"orchestrator/daemon/release"
+	"orchestrator/daemon/secret"
 )
 
 // Exit codes; docs/client.md lists them too.
@@ -121,7 +121,7 @@ ORCHESTRATOR_API lists the daemons, separated by commas or blanks: http://host:p
 short (default http://127.0.0.1:3000). Reads are answered by the first daemon that can; changes go to the leader, or
 where none is found, to any.
 
-If the daemons ask for a token, ORCHESTRATOR_TOKEN_FILE or --token-file names a file that holds it, or
+If the daemons ask for a token, ORCHESTRATOR_TOKEN_FILE or --token-file names a file whose first line is it, or
 ORCHESTRATOR_TOKEN is it. It is never taken from the command line, which everybody can see.
 
 If they serve HTTPS with a certificate that the system doesn't trust, ORCHESTRATOR_CA_FILE or --ca-file names a PEM file
@@ -137,7 +137,7 @@ when there is none).
 	root.SetVersionTemplate("{{.Version}}\n")
 	f := root.PersistentFlags()
 	f.StringVar(&p.endpoints, "api", "", "`URLs` of the daemons, in place of ORCHESTRATOR_API")
-	f.StringVar(&p.tokenFile, "token-file", "", "a `FILE` with the token, in place of ORCHESTRATOR_TOKEN_FILE")
+	f.StringVar(&p.tokenFile, "token-file", "", "a `FILE` whose first line is the token, in place of ORCHESTRATOR_TOKEN_FILE")
 	f.StringVar(&p.caFile, "ca-file", "", "a PEM `FILE` with the authorities of their certificates, in place of ORCHESTRATOR_CA_FILE")
 	f.DurationVar(&p.timeout, "timeout", 5*time.Second, "how long one daemon may take to answer")
 	f.StringVarP(&p.output, "output", "o", "text", "text or json")
@@ -172,12 +172,9 @@ func (p *program) begin(cmd *cobra.Command) error {
 func (p *program) connect() error {
 	token := p.env.get("ORCHESTRATOR_TOKEN")
 	if file := cmp.Or(p.tokenFile, p.env.get("ORCHESTRATOR_TOKEN_FILE")); file != "" {
-		data, err := os.ReadFile(file)
-		if err != nil {
+		var err error
+		if token, err = secret.First(file); err != nil {
 			return misuse("read the token: %v", err)
-		}
-		if token = strings.TrimSpace(string(data)); token == "" {
-			return misuse("read the token: file %s is empty", file)
 		}
 	}
 	web, err := p.web()

@@ -346,10 +346,16 @@ func TestNoLeader(t *testing.T) {
 }
 
 func TestTheTokenComesFromAFileOrTheEnvironment(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte("sesame\n"), 0o600); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
 	}
+	file := write("token", "sesame\n")
 	for _, c := range []struct {
 		name, value string
 		args        []string
@@ -361,6 +367,9 @@ func TestTheTokenComesFromAFileOrTheEnvironment(t *testing.T) {
 		{"ORCHESTRATOR_TOKEN_FILE", file, nil, 0},
 		{"ORCHESTRATOR_TOKEN", "wrong", []string{"--token-file", file}, 0},
 		{"ORCHESTRATOR_TOKEN_FILE", os.DevNull, nil, 2},
+		{"ORCHESTRATOR_TOKEN_FILE", write("blank", "\n \n"), nil, 2},
+		{"ORCHESTRATOR_TOKEN_FILE", write("new", "\nsesame\nabracadabra\n"), nil, 0}, // the first is sent, and what else is valid is not
+		{"ORCHESTRATOR_TOKEN_FILE", write("old", "abracadabra\nsesame\n"), nil, 1},
 	} {
 		d := newDesk(t, "sesame")
 		d.env[c.name] = c.value

@@ -85,6 +85,7 @@ func TestBadInput(t *testing.T) {
 		{"not a daemon", "snapshot --api " + daemons.URL + "/web", "", exitSnapshot, "answers is no snapshot: "},
 		{"not a snapshot", "snapshot --api " + daemons.URL + "/junk", "", exitSnapshot, "answers is no snapshot: "},
 		{"no token", "snapshot --token-file /no/such", "", exitUsage, "read token: open /no/such"},
+		{"an empty token", "snapshot --token-file /dev/null", "", exitUsage, "read token: file /dev/null is empty, or has blank lines only"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, out, errs := program(t, c.in, strings.Fields(c.args)...)
@@ -195,6 +196,10 @@ func TestASnapshotIsThereWholeOrNotAtAll(t *testing.T) {
 	}
 	if authorization != "Bearer t0ken" {
 		t.Errorf("it sent %q", authorization)
+	}
+	tokens := file(t, "tokens", "first\nsecond\n")
+	if code, _, errs := program(t, "", "snapshot", "-o", to, "--token-file", tokens); code != exitOK || authorization != "Bearer first" {
+		t.Errorf("code %d, and it sent %q: %s", code, authorization, errs)
 	}
 	answer = `{"at":`
 	if code, _, _ := program(t, "", "snapshot", "-o", to); code != exitSnapshot {

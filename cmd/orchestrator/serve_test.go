@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -193,6 +194,145 @@ func TestTheDaemonReloadsAndEndsInOrder(t *testing.T) {
 	p.signal(t, syscall.SIGTERM)
 	p.state(t, "STOPPING=1")
 	p.end(t, exitOK)
+}
+
+// crowd sends changes all the time, each with one of the tokens that it is told to use.
+type crowd struct {
+	url string
+	end context.CancelFunc
+	all sync.WaitGroup
+
+	mu      sync.RWMutex // read: while a request is under way
+	tokens  []string
+	taken   atomic.Int64
+	refused atomic.Int64
+}
+
+func gather(t *testing.T, listen string, tokens ...string) *crowd {
+	ctx, end := context.WithCancel(t.Context())
+	c := &crowd{url: "http://" + listen, end: end, tokens: tokens}
+	for i := range 4 {
+		c.all.Go(func() {
+			for ; ctx.Err() == nil; i++ {
+				c.mu.RLock()
+				if code := c.send(c.tokens[i%len(c.tokens)]); code == http.StatusOK {
+					c.taken.Add(1)
+				} else {
+					t.Errorf("a change was refused with status %d", code)
+					c.refused.Add(1)
+				}
+				c.mu.RUnlock()
+			}
+		})
+	}
+	t.Cleanup(c.leave)
+	return c
+}
+
+func (c *crowd) leave() { c.end(); c.all.Wait() }
+
+// send sends a change that changes nothing, and returns the status; 0: there was no answer.
+func (c *crowd) send(token string) int {
+	r, err := http.NewRequest(http.MethodPut, c.url+"/api/v1/recoveries", strings.NewReader(`{"on":true,"by":"ann"}`))
+	if err != nil {
+		return 0
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+token)
+	w, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0
+	}
+	defer w.Body.Close()
+	io.Copy(io.Discard, w.Body)
+	return w.StatusCode
+}
+
+// use has all send these tokens, and returns when many have; nothing with another is under way then.
+func (c *crowd) use(t *testing.T, tokens ...string) {
+	t.Helper()
+	c.mu.Lock()
+	c.tokens = tokens
+	c.mu.Unlock()
+	enough := c.taken.Load() + 20
+	for range 400 {
+		if c.taken.Load() >= enough || c.refused.Load() > 0 {
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	t.Fatal("nobody is answered any more")
+}
+
+// The new token becomes valid beside the old one, then the one in use, then the only one. Whoever sends one that is valid is never refused meanwhile, and the
+// daemon leads on.
+func TestTheTokenIsChangedWithoutAGap(t *testing.T) {
+	const first, second = "the-first-token", "the-second-token"
+	listen, tokens := free(t), file(t, "token", first+"\n")
+	p := start(t, file(t, "o.toml", fmt.Sprintf("[http]\nlisten = %q\ntoken_file = %q\n[backend]\npath = \"orchestrator.db\"\n", listen, tokens)))
+	p.state(t, "READY=1")
+	p.says(t, "msg=leading")
+	all := gather(t, listen, first)
+	reload := func(text string, mode os.FileMode) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(tokens, []byte(text), 0o600), os.Chmod(tokens, mode)); err != nil {
+			t.Fatal(err)
+		}
+		p.signal(t, syscall.SIGHUP)
+		p.state(t, "RELOADING=1")
+		p.state(t, "READY=1")
+	}
+	open := func(when string, with map[string]int) {
+		t.Helper()
+		for token, want := range with {
+			if got := all.send(token); got != want {
+				t.Errorf("%s, %s: status %d, want %d", when, token, got, want)
+			}
+		}
+	}
+	open("before", map[string]int{first: 200, second: 401, "": 401})
+	for _, text := range []string{first + "\n" + second + "\n", second + "\n" + first + "\n"} {
+		reload(text, 0o600)
+		open("with both", map[string]int{first: 200, second: 200, "": 401})
+		all.use(t, first, second)
+	}
+	all.use(t, second)
+	reload(second+"\n", 0o600)
+	alone := map[string]int{first: 401, second: 200, "": 401}
+	open("with the new one alone", alone)
+	p.says(t, "changed=[http.token] needs_restart=[]")
+
+	for _, bad := range []struct {
+		text string
+		mode os.FileMode
+		says string
+	}{
+		{"", 0o600, "is empty"},
+		{"\n \n", 0o600, "has nothing but blanks in it"},
+		{first, 0o604, "is open to everybody (mode 0604)"},
+	} {
+		reload(bad.text, bad.mode)
+		p.says(t, fmt.Sprintf(`key=http.token_file problem="%s %s`, tokens, bad.says))
+		open("although the file "+bad.says, alone)
+	}
+	if err := os.Remove(tokens); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(t, syscall.SIGHUP)
+	p.says(t, `key=http.token_file problem="stat `+tokens+`: no such file or directory"`)
+	open("without a file", alone)
+
+	all.use(t, second)
+	all.leave()
+	t.Logf("%d changes were taken, %d refused", all.taken.Load(), all.refused.Load())
+	if log := p.log.String(); strings.Count(log, "msg=leading") != 1 || strings.Contains(log, "no longer leading") {
+		t.Errorf("it did not lead all the time:\n%s", log)
+	}
+	p.signal(t, syscall.SIGTERM)
+	p.end(t, exitOK)
+	if log := p.log.String(); strings.Contains(log, first) || strings.Contains(log, second) {
+		t.Errorf("a token is in the log:\n%s", log)
+	}
 }
 
 func TestTheDaemonEndsWithSIGINTToo(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"orchestrator/daemon/secret"
 	"orchestrator/daemon/topology"
 )
 
@@ -46,7 +47,7 @@ func newSnapshot() *cobra.Command {
 	first, _, _ := strings.Cut(os.Getenv("ORCHESTRATOR_API"), ",")
 	f.StringVar(&api, "api", cmp.Or(strings.TrimSpace(first), "http://127.0.0.1:3000"), "`URL` of the daemon; by default the first of ORCHESTRATOR_API")
 	f.StringVarP(&file, "out", "o", "-", "write to this `FILE`; \"-\" is standard output")
-	f.StringVar(&tokenFile, "token-file", "", "a `FILE` with the token that the daemon asks for; by default ORCHESTRATOR_TOKEN holds it")
+	f.StringVar(&tokenFile, "token-file", "", "a `FILE` whose first line is the token that the daemon asks for; by default ORCHESTRATOR_TOKEN holds it")
 	return snapshot
 }
 
@@ -54,11 +55,11 @@ func readToken(file string) (string, error) {
 	if file == "" {
 		return os.Getenv("ORCHESTRATOR_TOKEN"), nil
 	}
-	data, err := os.ReadFile(file)
+	token, err := secret.First(file)
 	if err != nil {
 		return "", fmt.Errorf("read token: %w", err)
 	}
-	return strings.TrimSpace(string(data)), nil
+	return token, nil
 }
 
 // fetch asks the daemon, and makes sure that what comes is a snapshot before anything is written.

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -28,6 +29,7 @@ import (
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
+	"orchestrator/daemon/secret"
 	"orchestrator/daemon/topology"
 )
 
@@ -97,7 +99,7 @@ const discoverTimeout = 30 * time.Second
 
 // Options of an API.
 type Options struct {
-	// Token, when set, must come with every change, as a bearer token or as the password of basic authentication.
+	// Token, when set, must come with every change, as a bearer token or as the password of basic authentication. It may have several lines; see SetToken.
 	Token string
 	// TokenForReads asks for it on reads too. The answers under /health need none, so that a load balancer can ask.
 	TokenForReads bool
@@ -111,7 +113,7 @@ type Options struct {
 type API struct {
 	daemon   Daemon
 	options  Options
-	token    [sha256.Size]byte
+	tokens   atomic.Pointer[[][sha256.Size]byte] // digests of those that are valid
 	routes   []route
 	mux      *http.ServeMux
 	byRoute  map[string]*route // by the pattern of the mux
@@ -128,8 +130,8 @@ func New(d Daemon, o Options) (*API, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	a := &API{daemon: d, options: o, token: sha256.Sum256([]byte(o.Token)), mux: http.NewServeMux(), byRoute: map[string]*route{},
-		origin: http.NewCrossOriginProtection()}
+	a := &API{daemon: d, options: o, mux: http.NewServeMux(), byRoute: map[string]*route{}, origin: http.NewCrossOriginProtection()}
+	a.SetToken(o.Token)
 	for _, noun := range [][]route{a.clusterRoutes(), a.instanceRoutes(), a.findingRoutes(), a.episodeRoutes(), a.hookRoutes(), a.recoveriesRoutes(),
 		a.declaredRoutes(), a.snapshotRoutes(), a.statusRoutes(), a.backendRoutes(), a.documentRoutes()} {
 		a.routes = append(a.routes, noun...)
@@ -147,6 +149,16 @@ func New(d Daemon, o Options) (*API, error) {
 		return nil, fmt.Errorf("register the metrics of the API: %w", err)
 	}
 	return a, nil
+}
+
+// SetToken takes another token from now on. It may have several lines, each a token that is valid. Whether one is asked for at all was settled by New: a
+// text without a token lets nobody in.
+func (a *API) SetToken(text string) {
+	var digests [][sha256.Size]byte
+	for _, token := range secret.Lines(text) {
+		digests = append(digests, sha256.Sum256([]byte(token)))
+	}
+	a.tokens.Store(&digests)
 }
 
 // ServeHTTP answers one request: finds the route, asks whether it may be taken, calls it, writes what it returned, counts.
@@ -239,7 +251,7 @@ func (a *API) admit(r *http.Request, rt *route) *Problem {
 				"%v: a page of another site sent this change; send it from the daemon's own pages or from a program", err)}
 		}
 	}
-	if a.options.Token != "" && !rt.open && (rt.changes() || a.options.TokenForReads) && !a.knows(r) {
+	if a.needsToken(rt) && !a.knows(r) {
 		return &Problem{Status: http.StatusUnauthorized, Detail: "this needs the daemon's token: send it as Authorization: Bearer, or as the password " +
 			"of basic authentication (orchestrator-client reads it from the file that ORCHESTRATOR_TOKEN_FILE names)"}
 	}
@@ -259,14 +271,18 @@ func (a *API) admit(r *http.Request, rt *route) *Problem {
 	return nil
 }
 
-// knows compares digests, so that neither the length nor a common beginning of the token shows in the time it takes.
+// knows compares digests, and all of them, so that neither the length nor a common beginning of a token, nor which one it is, shows in the time it takes.
 func (a *API) knows(r *http.Request) bool {
 	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
 		_, given, ok = r.BasicAuth()
 	}
 	digest := sha256.Sum256([]byte(given))
-	return ok && subtle.ConstantTimeCompare(digest[:], a.token[:]) == 1
+	known := 0
+	for _, token := range *a.tokens.Load() {
+		known |= subtle.ConstantTimeCompare(digest[:], token[:])
+	}
+	return ok && known == 1
 }
 
 // unrouted tells a wrong method from a wrong path.

@@ -260,6 +260,37 @@ func TestTheToken(t *testing.T) {
 	}
 }
 
+func TestTheTokenIsChanged(t *testing.T) {
+	const first, second = "s3cr3t-t0k3n", "an0ther-t0k3n"
+	g := newRig(t, fleet, func(o *Options) { o.Token = first })
+	for _, c := range []struct {
+		text        string
+		first, then int
+	}{
+		{first, 204, 401},
+		{first + "\n" + second + "\n", 204, 204},
+		{second + "\n\n  " + first + "\r\n", 204, 204},
+		{second, 401, 204},
+		{first + second, 401, 401},
+		{" \n\n", 401, 401}, // that nobody is asked for one is no change of it
+		{"", 401, 401},
+	} {
+		g.SetToken(c.text)
+		for token, want := range map[string]int{first: c.first, second: c.then, "": 401, first + "\n" + second + "\n": 401} {
+			r := httptest.NewRequest("DELETE", "/api/v1/instances/db2", nil)
+			r.SetBasicAuth("ann", token) // which can have several lines, unlike a bearer token
+			w := httptest.NewRecorder()
+			g.ServeHTTP(w, r)
+			if w.Code != want {
+				t.Errorf("with the token file %q, token %q: status %d, want %d", c.text, token, w.Code, want)
+			}
+			if said := g.log.String() + w.Body.String(); strings.Contains(said, first) || strings.Contains(said, second) {
+				t.Error("a token shows in the log or in the answer")
+			}
+		}
+	}
+}
+
 func TestHealthSaysWhy(t *testing.T) {
 	g := newRig(t, fleet)
 	g.fake.status = Status{Daemon: "d2", Leader: "d1", NotReady: "the backend can't be opened"}

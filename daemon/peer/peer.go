@@ -29,6 +29,7 @@ import (
 
 	"orchestrator/backend"
 	"orchestrator/daemon/plan"
+	"orchestrator/daemon/secret"
 	"orchestrator/daemon/topology"
 )
 
@@ -84,24 +85,14 @@ const FarewellKind = "farewell"
 // answering is how many questions are answered at the same time.
 const answering = 16
 
-// SetSecret takes another secret from now on. It may have several lines, each a secret: the first is asked with, and all are answered to. So a secret is
-// changed without a moment in which daemons don't understand each other: the new one as the second everywhere, then as the first, then alone.
+// SetSecret takes another secret from now on. It may have several lines, each a secret: the first is asked with, and all are answered to. So it is
+// changed without a moment in which daemons don't understand each other, as package secret says.
 func (p *Peers) SetSecret(text string) {
-	secrets := Secrets(text)
+	secrets := secret.Lines(text)
 	if len(secrets) == 0 {
 		secrets = []string{""}
 	}
 	p.secrets.Store(&secrets)
-}
-
-// Secrets are the lines of a secret file.
-func Secrets(text string) (out []string) {
-	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line != "" {
-			out = append(out, line)
-		}
-	}
-	return out
 }
 
 // Open reads the farewells on record. It asks nobody. That the store can't be read is no error: then this daemon counts as one whose former
@@ -310,13 +301,13 @@ func (p *Peers) call(ctx context.Context, method, base, target string, body []by
 	var random [16]byte
 	rand.Read(random[:]) // never fails
 	nonce := hex.EncodeToString(random[:])
-	secret := (*p.secrets.Load())[0]
+	key := (*p.secrets.Load())[0]
 	r, err := http.NewRequestWithContext(ctx, method, base+target, strings.NewReader(string(body)))
 	if err != nil {
 		return nil, err
 	}
 	r.Header.Set(headerNonce, nonce)
-	r.Header.Set(headerMAC, sign(secret, "question", method, target, nonce, string(body)))
+	r.Header.Set(headerMAC, sign(key, "question", method, target, nonce, string(body)))
 	w, err := p.client.Do(r)
 	if err != nil {
 		return nil, err
@@ -332,7 +323,7 @@ func (p *Peers) call(ctx context.Context, method, base, target string, body []by
 		return nil, errors.New("it refuses our signature: the secret (peers.secret_file) must be the same on all daemons")
 	case w.Header.Get(headerMAC) == "":
 		return nil, fmt.Errorf("what answers there (status %d) is no daemon that shares our secret", w.StatusCode)
-	case !signed(w.Header.Get(headerMAC), secret, "answer", method, target, nonce, fmt.Sprint(w.StatusCode), string(got)):
+	case !signed(w.Header.Get(headerMAC), key, "answer", method, target, nonce, fmt.Sprint(w.StatusCode), string(got)):
 		return nil, errors.New("its answer is not signed with our secret: it (peers.secret_file) must be the same on all daemons")
 	case w.StatusCode != http.StatusOK:
 		var says refusal

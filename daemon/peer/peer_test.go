@@ -21,7 +21,7 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-const secret = "0123456789abcdef-the-secret"
+const shared = "0123456789abcdef-the-secret"
 
 var db1 = topology.Key{Host: "db1", Port: 3306}
 
@@ -62,7 +62,7 @@ func (n *node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func nodes(t *testing.T, count int) []*node {
 	var out []*node
 	for i := range count {
-		n := &node{t: t, name: string(rune('a' + i)), secret: secret, reach: func(context.Context, topology.Key) bool { return false }}
+		n := &node{t: t, name: string(rune('a' + i)), secret: shared, reach: func(context.Context, topology.Key) bool { return false }}
 		n.standing = plan.Standing{Leader: "a#1", Term: 5, Face: "x", Leading: i == 0}
 		n.server = httptest.NewServer(n)
 		t.Cleanup(n.server.Close)
@@ -128,7 +128,7 @@ func TestAsk(t *testing.T) {
 		}
 	}
 	for _, n := range ns {
-		if strings.Contains(n.wire.String(), secret) {
+		if strings.Contains(n.wire.String(), shared) {
 			t.Error("the secret was sent")
 		}
 	}
@@ -163,14 +163,14 @@ func TestTheSecretIsChangedWithoutAGap(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range []string{secret + "\n" + other, other + "\n" + secret, other} {
+	for _, text := range []string{shared + "\n" + other, other + "\n" + shared, other} {
 		for _, n := range ns {
 			n.SetSecret(text)
-			understand(fmt.Sprintf("%s has %d lines", n.name, len(Secrets(text))), true)
+			understand(fmt.Sprintf("%s has %d lines", n.name, 1+strings.Count(text, "\n")), true)
 		}
 	}
 	for i, n := range ns {
-		n.SetSecret(fmt.Sprintf("%s-%d", secret, i))
+		n.SetSecret(fmt.Sprintf("%s-%d", shared, i))
 	}
 	understand("each has its own", false)
 }
@@ -474,7 +474,7 @@ func FuzzQuestion(f *testing.F) {
 		f.Fatal(err)
 	}
 	defer store.Close()
-	p := Open(f.Context(), Options{ID: "a#1", Name: "a", Secret: secret, Store: store, Clock: backend.NewClock(time.Now),
+	p := Open(f.Context(), Options{ID: "a#1", Name: "a", Secret: shared, Store: store, Clock: backend.NewClock(time.Now),
 		Standing: func() plan.Standing { return plan.Standing{} }, Reach: func(context.Context, topology.Key) bool { return true }})
 	h := p.Handler()
 	f.Fuzz(func(t *testing.T, method, target string, body []byte, knows bool) {
@@ -487,7 +487,7 @@ func FuzzQuestion(f *testing.F) {
 		}
 		key := "no-secret"
 		if knows {
-			key = secret
+			key = shared
 		}
 		path := u.URL.Path
 		if u.URL.RawQuery != "" {
