@@ -37,13 +37,8 @@ options:
   privileges:
     description: What it may do, a list of privileges for each level. The key is such as C(*.*) or C(orchestrator.*). None leaves them as they are.
     type: dict
-  socket:
-    description: Socket of the server.
-    type: path
-    default: /run/mysqld/mysqld.sock
-  login_file:
-    description: Option file with the administrator's login. By default root logs in through the socket.
-    type: path
+extends_documentation_fragment:
+  - orchestrator.fleet.server
 author:
   - The orchestrator authors
 """

@@ -51,13 +51,8 @@ options:
     description: Set up replication only where the server has executed nothing yet.
     type: bool
     default: true
-  socket:
-    description: Socket of the server.
-    type: path
-    default: /run/mysqld/mysqld.sock
-  login_file:
-    description: Option file with the administrator's login. By default root logs in through the socket.
-    type: path
+extends_documentation_fragment:
+  - orchestrator.fleet.server
 author:
   - The orchestrator authors
 """

@@ -18,13 +18,8 @@ options:
     description: A query. The statement is run only where it returns no rows.
     type: str
     required: true
-  socket:
-    description: Socket of the server.
-    type: path
-    default: /run/mysqld/mysqld.sock
-  login_file:
-    description: Option file with the administrator's login. By default root logs in through the socket.
-    type: path
+extends_documentation_fragment:
+  - orchestrator.fleet.server
 author:
   - The orchestrator authors
 """

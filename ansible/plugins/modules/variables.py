@@ -15,13 +15,8 @@ options:
     description: Names and values. Names that the server doesn't have are left out. Numbers, and ON or OFF.
     type: dict
     required: true
-  socket:
-    description: Socket of the server.
-    type: path
-    default: /run/mysqld/mysqld.sock
-  login_file:
-    description: Option file with the administrator's login. By default root logs in through the socket.
-    type: path
+extends_documentation_fragment:
+  - orchestrator.fleet.server
 author:
   - The orchestrator authors
 """
