@@ -39,7 +39,7 @@ restart:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.orchestrator.fleet.plugins.module_utils.client import OPTIONS, Client, Failed, literal
 
-READ_ONLY = ("1238", "1621", "1766", "3680")  # is a read only variable, or can't be set now
+READ_ONLY = ("1238", "1621", "1766", "1788", "3111", "3680")  # is a read only variable, or can't be set now, or not in one step
 
 
 def plain(value):
