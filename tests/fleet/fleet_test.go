@@ -24,11 +24,15 @@ import (
 	"time"
 
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/topology"
 	"orchestrator/tests/hosts"
 )
 
-// Env must be set for the test to run: it takes minutes, and boots eight hosts.
-const Env = "ORCHESTRATOR_FLEET"
+// Env must be set for the test to run: it takes minutes, and boots eight hosts. FlavorEnv says what servers they get: "mariadb", which is the default, or "mysql".
+const (
+	Env       = "ORCHESTRATOR_FLEET"
+	FlavorEnv = "ORCHESTRATOR_FLEET_FLAVOR"
+)
 
 // repo is the top of the repository.
 const repo = "../.."
@@ -39,6 +43,7 @@ var names = []string{"backend1", "backend2", "daemon1", "daemon2", "daemon3", "d
 // operator is who deploys the fleet: a machine on its network, with the collection installed, an inventory and an ssh key.
 type operator struct {
 	*testing.T
+	flavor    topology.Flavor // of the backend and of the managed servers
 	net       *hosts.Network
 	hosts     map[string]*hosts.Host
 	dir       string // of the key, the inventory and the collection
@@ -50,12 +55,20 @@ type operator struct {
 	said      bytes.Buffer // all that playbooks have printed
 }
 
+func flavor(t *testing.T) topology.Flavor {
+	f := topology.Flavor(cmp.Or(os.Getenv(FlavorEnv), string(topology.MariaDB)))
+	if f != topology.MariaDB && f != topology.MySQL {
+		t.Fatalf("%s is %q: want %s or %s", FlavorEnv, f, topology.MariaDB, topology.MySQL)
+	}
+	return f
+}
+
 func TestAFleet(t *testing.T) {
 	if os.Getenv(Env) == "" {
 		t.Skip("boots eight hosts, for minutes: make test-fleet")
 	}
 	ctx := t.Context()
-	o := &operator{T: t, net: hosts.Test(t), hosts: map[string]*hosts.Host{}, dir: t.TempDir(), began: time.Now()}
+	o := &operator{T: t, flavor: flavor(t), net: hosts.Test(t), hosts: map[string]*hosts.Host{}, dir: t.TempDir(), began: time.Now()}
 	first, second := o.builds(ctx)
 	care := []string{"-e", "orchestrator_caretaker_api=true"}
 	first, second = append(first, care...), append(second, care...)
@@ -273,6 +286,7 @@ func (o *operator) prepare(ctx context.Context) {
 			o.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
+	o.choose("fleet_flavor", string(o.flavor))
 	o.playbooks = filepath.Join(o.dir, "collections", "ansible_collections", "orchestrator", "fleet", "playbooks")
 	if o.packages, err = servePackages(o.net, filepath.Join(cache(), "packages")); err != nil {
 		o.Fatal(err)
@@ -280,18 +294,32 @@ func (o *operator) prepare(ctx context.Context) {
 	o.Cleanup(func() { _ = o.packages.close() })
 }
 
+// choose changes a variable of the inventory, as somebody does who deploys a fleet.
+func (o *operator) choose(variable, value string) {
+	o.Helper()
+	file := filepath.Join(o.dir, "inventory", "group_vars", "all.yml")
+	line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(variable) + `: .*$`)
+	text := o.read(file)
+	if !line.MatchString(text) {
+		o.Fatalf("%s has no %s", file, variable)
+	}
+	if err := os.WriteFile(file, []byte(line.ReplaceAllString(text, variable+": "+value)), 0o644); err != nil {
+		o.Fatal(err)
+	}
+}
+
 // cache is where what is kept between runs is, as in package hosts.
 func cache() string { return cmp.Or(os.Getenv(hosts.CacheEnv), "/var/cache/orchestrator") }
 
 func (o *operator) boot(ctx context.Context) {
 	o.Helper()
-	root, err := hosts.Root(ctx, "openssh-server", "python3", "python3-apt")
-	if err != nil {
-		o.Fatal(err)
-	}
 	key := o.read(filepath.Join(o.dir, "key.pub"))
 	var known strings.Builder
 	for _, name := range names {
+		root, err := hosts.RootOf(ctx, o.release(name), "openssh-server", "python3", "python3-apt")
+		if err != nil {
+			o.Fatal(err)
+		}
 		h, err := o.net.Boot(ctx, name, root)
 		if err != nil {
 			o.Fatal(err)
@@ -315,6 +343,14 @@ func (o *operator) boot(ctx context.Context) {
 		o.Fatal(err)
 	}
 	o.booted = time.Now()
+}
+
+// release is that of Debian for a host: 12, but for servers of MySQL, which it has no package of.
+func (o *operator) release(name string) string {
+	if o.flavor == topology.MySQL && !strings.HasPrefix(name, "daemon") {
+		return hosts.Sid
+	}
+	return hosts.Bookworm
 }
 
 // play runs a playbook as an operator does, and returns what it said.

@@ -15,7 +15,7 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// The modules of the collection, on real servers of both flavours: MySQL has no Debian 12 package, and so no host in the big test.
+// The modules of the collection, on real servers of both flavours, whichever the hosts of the big test have.
 func TestModulesOnBothFlavours(t *testing.T) {
 	if os.Getenv(Env) == "" {
 		t.Skip("needs Ansible: make test-fleet")
@@ -31,6 +31,10 @@ func TestModulesOnBothFlavours(t *testing.T) {
 			m.accounts(source)
 			m.variables(source)
 			m.replicas(source)
+			if f == lab.MySQL {
+				m.superReadOnly()
+				m.gtidMode()
+			}
 		})
 	}
 }
@@ -72,6 +76,22 @@ func must(t *testing.T, err error) {
 // run runs a module, as Ansible does on the managed host, and returns its answer.
 func (m modules) run(s *lab.Server, module string, args map[string]any) map[string]any {
 	m.Helper()
+	answer, err := m.try(s, module, args)
+	if err != nil {
+		m.Fatal(err)
+	}
+	return answer
+}
+
+func (m modules) refused(s *lab.Server, module string, args map[string]any, why string) {
+	m.Helper()
+	if answer, err := m.try(s, module, args); err == nil || !strings.Contains(err.Error(), why) {
+		m.Errorf("%s %v: want it refused for %q: %v, %v", module, args["user"], why, answer, err)
+	}
+}
+
+func (m modules) try(s *lab.Server, module string, args map[string]any) (map[string]any, error) {
+	m.Helper()
 	args["socket"] = s.File("s.sock")
 	if _, ok := args["_ansible_check_mode"]; !ok {
 		args["_ansible_check_mode"] = false
@@ -85,7 +105,7 @@ func (m modules) run(s *lab.Server, module string, args map[string]any) map[stri
 	out, err := cmd.CombinedOutput()
 	var answer map[string]any
 	if err != nil || json.Unmarshal(out, &answer) != nil {
-		m.Fatalf("%s: %v: %s", module, err, out)
+		return nil, fmt.Errorf("%s: %w: %s", module, err, out)
 	}
 	for _, secret := range []string{"old-secret", "new'\\secret"} {
 		told, _ := json.Marshal(answer["diff"])
@@ -94,7 +114,7 @@ func (m modules) run(s *lab.Server, module string, args map[string]any) map[stri
 			m.Errorf("%s tells a secret: %s", module, out)
 		}
 	}
-	return answer
+	return answer, nil
 }
 
 func (m modules) changes(want bool, s *lab.Server, module string, args map[string]any) map[string]any {
@@ -148,6 +168,54 @@ func (m modules) accounts(s *lab.Server) {
 	m.changes(true, s, "account", account(first, nil)) // at once, for who wants that
 	m.opens(false, s, second)
 	m.opens(true, s, first)
+
+	m.changes(true, s, "account", account(second, map[string]any{"retain": true}))
+	m.changes(true, s, "account", account("a third one", map[string]any{"discard": true})) // two are valid, and neither is wanted
+	m.opens(false, s, first)
+	m.opens(false, s, second)
+	m.opens(true, s, "a third one")
+}
+
+// A replica of MySQL takes accounts, and is super read-only after that, also when it refused; one that was promoted in between is left alone.
+func (m modules) superReadOnly() {
+	s, err := m.lab.Start(m.Context(), lab.Spec{Flavor: m.flavor})
+	must(m.T, err)
+	protect := func() { must(m.T, s.Exec(m.Context(), "SET GLOBAL super_read_only = 1")) }
+	want := func(after, values string) {
+		m.Helper()
+		db, err := sql.Open("mysql", s.DSN(lab.User, lab.Password))
+		must(m.T, err)
+		defer db.Close()
+		var got string
+		must(m.T, db.QueryRowContext(m.Context(), "SELECT CONCAT(@@GLOBAL.read_only, @@GLOBAL.super_read_only, ' ', @@GLOBAL.gtid_executed)").Scan(&got))
+		if got != values {
+			m.Errorf("after %s, read_only, super_read_only and what it has executed are %q, not %q", after, got, values)
+		}
+	}
+	protect()
+	account := map[string]any{"user": "ann", "password": "old-secret", "privileges": map[string]any{"*.*": []string{"PROCESS"}}}
+	m.changes(true, s, "account", account)
+	want("an account", "11 ")
+	m.opens(true, s, "old-secret")
+	account["privileges"] = map[string]any{"*.*": []string{"NO SUCH PRIVILEGE"}}
+	m.refused(s, "account", account, "1064")
+	want("an account that the server refused", "11 ")
+	m.changes(true, s, "statement", map[string]any{"statement": "CREATE DATABASE one", "unless": "SHOW DATABASES LIKE 'one'"})
+	want("a statement", "11 ")
+	m.changes(true, s, "statement", map[string]any{"statement": "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF", "unless": "SELECT 1 FROM DUAL WHERE @@GLOBAL.read_only = 0"})
+	want("being made writable", "00 ")
+}
+
+// A server in use takes the steps to GTIDs at its next start, not all at once.
+func (m modules) gtidMode() {
+	s, err := m.lab.Start(m.Context(), lab.Spec{Flavor: m.flavor})
+	must(m.T, err)
+	for _, step := range []string{"ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"} {
+		must(m.T, s.Exec(m.Context(), "SET GLOBAL gtid_mode = "+step))
+	}
+	if got := m.changes(false, s, "variables", map[string]any{"variables": map[string]any{"gtid_mode": true}}); fmt.Sprint(got["restart"]) != "[gtid_mode]" {
+		m.Errorf("a restart is wanted for %v", got["restart"])
+	}
 }
 
 func (m modules) variables(s *lab.Server) {
@@ -169,6 +237,11 @@ func (m modules) replicas(source *lab.Server) {
 	must(m.T, err)
 	follow := func(host string) map[string]any {
 		return map[string]any{"source_host": host, "source_port": source.Key.Port, "user": lab.ReplicationUser, "password": lab.ReplicationPassword}
+	}
+	if m.flavor == lab.MySQL {
+		long := follow(source.Key.Host)
+		long["password"] = strings.Repeat("long", 8) + "!"
+		m.refused(fresh, "replica", long, "has 33 characters; for replication MySQL takes 32 at most")
 	}
 	m.changes(true, fresh, "replica", follow(source.Key.Host))
 	must(m.T, lab.AwaitReplication(m.Context(), source, fresh))

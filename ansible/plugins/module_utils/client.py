@@ -67,6 +67,28 @@ class Client:
         """Run statements in one session. Nothing of it enters a binary log: each server is told by itself."""
         self.run("SET SESSION sql_log_bin = 0;\n" + ";\n".join(statements))
 
+    def write(self, *statements):
+        """Do what writes to tables, accounts among them, also on a MySQL server that is super read-only, such as a replica.
+
+        There even root can't write, so that is lifted for the moment; read_only stays, and keeps all others out. Should the server be promoted
+        in that moment, it has become writable and stays that.
+        """
+        lifted = bool(self.ask("SHOW GLOBAL VARIABLES WHERE Variable_name = 'super_read_only' AND Value = 'ON'"))
+        if lifted:
+            self.run("SET GLOBAL super_read_only = OFF")
+        try:
+            self.do(*statements)
+        finally:
+            if lifted:
+                self.protect()
+
+    def protect(self):
+        """Make a server that is read-only super read-only again. A lock that somebody holds would have it wait, and with it all that replicates: not for long."""
+        try:
+            self.run("SET SESSION lock_wait_timeout = 10;\nSET GLOBAL super_read_only = @@GLOBAL.read_only")
+        except Failed as why:
+            raise Failed("super_read_only was ON, and could not be set again, so that root can write there; SET GLOBAL super_read_only = ON: %s" % why)
+
     def login(self, user, password):
         """Whether the account can log in with that password."""
         handle, path = tempfile.mkstemp(dir=self.module.tmpdir)

@@ -11,6 +11,7 @@ description:
   - Creates the account, sets its password and grants and revokes until its privileges are those that were asked for.
   - The password is tried by logging in, so a second run changes nothing.
   - Nothing enters the binary log. An account belongs to the one server.
+  - On a MySQL server that is super read-only, that is lifted while the account is written. It stays read-only.
 options:
   user:
     description: Name of the account.
@@ -37,13 +38,8 @@ options:
   privileges:
     description: What it may do, a list of privileges for each level. The key is such as C(*.*) or C(orchestrator.*). None leaves them as they are.
     type: dict
-  socket:
-    description: Socket of the server.
-    type: path
-    default: /run/mysqld/mysqld.sock
-  login_file:
-    description: Option file with the administrator's login. By default root logs in through the socket.
-    type: path
+extends_documentation_fragment:
+  - orchestrator.fleet.server
 author:
   - The orchestrator authors
 """
@@ -125,7 +121,7 @@ class Account:
             return
         if not right:
             self.add("ALTER USER %s IDENTIFIED BY %s%s" % (self.who, new, " RETAIN CURRENT PASSWORD" if self.p["retain"] else ""))
-        if self.p["discard"] and (right or self.p["retain"]) and self.second():
+        if self.p["discard"] and self.second():  # also where the first one has just been replaced: the second one outlives that
             self.add("ALTER USER %s DISCARD OLD PASSWORD" % self.who)
 
     def ways(self):
@@ -184,7 +180,7 @@ def main():
     try:
         before, after = account.plan()
         if account.do and not module.check_mode:
-            account.client.do(*account.do)
+            account.client.write(*account.do)
     except Failed as why:
         module.fail_json(msg="account %s: %s" % (account.who, why))
     module.exit_json(changed=bool(account.do), statements=account.says, diff=dict(before=text(before), after=text(after)))

@@ -25,7 +25,7 @@ options:
     type: str
     required: true
   password:
-    description: Its password.
+    description: Its password. On MySQL it has 32 characters at most.
     type: str
     required: true
   renew:
@@ -51,13 +51,8 @@ options:
     description: Set up replication only where the server has executed nothing yet.
     type: bool
     default: true
-  socket:
-    description: Socket of the server.
-    type: path
-    default: /run/mysqld/mysqld.sock
-  login_file:
-    description: Option file with the administrator's login. By default root logs in through the socket.
-    type: path
+extends_documentation_fragment:
+  - orchestrator.fleet.server
 author:
   - The orchestrator authors
 """
@@ -83,6 +78,8 @@ executed:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.orchestrator.fleet.plugins.module_utils.client import OPTIONS, Client, Failed, literal
+
+LONGEST = 32  # characters that MySQL takes for the password of CHANGE REPLICATION SOURCE TO
 
 
 class Replica:
@@ -128,7 +125,7 @@ class Replica:
             options["%s_HOST" % word] = literal(p["source_host"])
             options["%s_PORT" % word] = str(p["source_port"])
             options["%s_USER" % word] = literal(p["user"])
-            options["%s_PASSWORD" % word] = literal(p["password"])
+            options["%s_PASSWORD" % word] = self.password()
             options["%s_HEARTBEAT_PERIOD" % word] = str(p["heartbeat"])
             if self.maria:
                 options["MASTER_USE_GTID"] = "slave_pos"
@@ -147,10 +144,15 @@ class Replica:
         differ = {k: v for k, v in options.items() if has[k] != v}
         if p["renew"]:
             differ["%s_USER" % word] = literal(p["user"])
-            differ["%s_PASSWORD" % word] = literal(p["password"])
+            differ["%s_PASSWORD" % word] = self.password()
         if differ:
             self.before = {k: has[k] for k in differ if k in has}
             self.change(differ, running="No" not in (self.get("Slave_IO_Running", "Replica_IO_Running"), self.get("Slave_SQL_Running", "Replica_SQL_Running")))
+
+    def password(self):
+        if not self.maria and len(self.p["password"]) > LONGEST:  # the server's own error would print it
+            raise Failed("the password of %s has %d characters; for replication MySQL takes %d at most" % (self.p["user"], len(self.p["password"]), LONGEST))
+        return literal(self.p["password"])
 
     def change(self, options, running):
         self.after = {k: "***" if k.endswith("PASSWORD") else v for k, v in options.items()}

@@ -9,6 +9,7 @@ module: statement
 short_description: A statement that a MySQL or MariaDB server is given, unless a question has rows
 description:
   - Asks first. Where the answer has rows, there is nothing to do. Nothing enters the binary log.
+  - On a MySQL server that is super read-only, that is lifted while the statement runs. It stays read-only.
 options:
   statement:
     description: What to run. Must hold no secret.
@@ -18,13 +19,8 @@ options:
     description: A query. The statement is run only where it returns no rows.
     type: str
     required: true
-  socket:
-    description: Socket of the server.
-    type: path
-    default: /run/mysqld/mysqld.sock
-  login_file:
-    description: Option file with the administrator's login. By default root logs in through the socket.
-    type: path
+extends_documentation_fragment:
+  - orchestrator.fleet.server
 author:
   - The orchestrator authors
 """
@@ -58,7 +54,7 @@ def main():
     try:
         rows = client.ask(module.params["unless"])
         if not rows and not module.check_mode:
-            client.do(module.params["statement"])
+            client.write(module.params["statement"])
     except Failed as why:
         module.fail_json(msg="%s: %s" % (module.params["statement"], why))
     module.exit_json(changed=not rows, rows=rows, diff=dict(before="", after="" if rows else module.params["statement"] + "\n"))

@@ -15,13 +15,8 @@ options:
     description: Names and values. Names that the server doesn't have are left out. Numbers, and ON or OFF.
     type: dict
     required: true
-  socket:
-    description: Socket of the server.
-    type: path
-    default: /run/mysqld/mysqld.sock
-  login_file:
-    description: Option file with the administrator's login. By default root logs in through the socket.
-    type: path
+extends_documentation_fragment:
+  - orchestrator.fleet.server
 author:
   - The orchestrator authors
 """
@@ -44,7 +39,7 @@ restart:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.orchestrator.fleet.plugins.module_utils.client import OPTIONS, Client, Failed, literal
 
-READ_ONLY = ("1238", "1621", "1766", "3680")  # is a read only variable, or can't be set now
+READ_ONLY = ("1238", "1621", "1766", "1788", "3111", "3680")  # is a read only variable, or can't be set now, or not in one step
 
 
 def plain(value):

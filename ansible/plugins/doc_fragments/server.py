@@ -1,0 +1,18 @@
+"""What the modules that speak to a server say about how they reach it: the options of module_utils/client.py."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  socket:
+    description: Socket of the server.
+    type: path
+    default: /run/mysqld/mysqld.sock
+  login_file:
+    description: Option file with the administrator's login. By default root logs in through the socket.
+    type: path
+"""
