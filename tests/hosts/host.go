@@ -157,6 +157,8 @@ func (h *Host) start() error {
 	enter.WriteString(`mount --make-rslave / && mount -t proc proc /proc && systemd-nspawn "$@"`)
 	cmd := exec.Command("sh", "-c", enter.String(), "sh", "--quiet", "--boot", "--directory="+h.root(), "--machine="+h.id(), "--hostname="+h.Name,
 		"--register=no", "--keep-unit", "--network-namespace-path=/run/netns/"+h.id(), "--console=pipe", "--link-journal=no", "--resolv-conf=off", "--timezone=off")
+	// Cgroups of version 2 alone, as Debian has had them since 11: a newer systemd boots with no other, whatever the machine below has.
+	cmd.Env = append(os.Environ(), "UNIFIED_CGROUP_HIERARCHY=1")
 	cmd.Stdout, cmd.Stderr = console, console
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
 	done := make(chan error)

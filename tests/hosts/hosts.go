@@ -1,4 +1,4 @@
-// Package hosts boots whole Debian 12 machines for tests of what is installed on machines: packages, units, playbooks.
+// Package hosts boots whole Debian machines, of release 12 and newer, for tests of what is installed on machines: packages, units, playbooks.
 //
 // It is for what needs a service manager, package scripts and several file systems; for servers as mere processes there is tests/lab. It
 // installs nothing into a host, and judges nothing. The one idea: a host is a container that systemd-nspawn boots from a cached Debian root, with an

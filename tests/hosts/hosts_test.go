@@ -189,3 +189,25 @@ func TestHostsDieWithTheirProcess(t *testing.T) {
 		t.Errorf("%s is still there after %s was made", dir, n.dir)
 	}
 }
+
+// A system newer than this machine's: its service manager wants cgroups of version 2, and its packages are from an archive that may be a picture of one day.
+func TestAHostOfDebianUnstable(t *testing.T) {
+	n := Test(t)
+	root, err := RootOf(t.Context(), Sid, "openssh-server", "python3", "python3-apt") // as in tests/fleet: one root for both
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := n.Boot(t.Context(), "new", root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := do(t, h, "systemctl", "is-system-running"); got != "running" {
+		t.Errorf("it is %s: %s", got, do(t, h, "systemctl", "--failed"))
+	}
+	if got := do(t, h, "stat", "-f", "-c", "%T", "/sys/fs/cgroup"); got != "cgroup2fs" {
+		t.Errorf("its cgroups are a %s", got)
+	}
+	if sources := do(t, h, "cat", "/etc/apt/sources.list"); !strings.Contains(sources, " sid ") {
+		t.Errorf("its packages are from %s", sources)
+	}
+}

@@ -12,19 +12,30 @@ import (
 	"syscall"
 )
 
+// Releases of Debian that hosts can be.
+const (
+	Bookworm = "bookworm" // Debian 12
+	Sid      = "sid"      // unstable, which alone has MySQL; a root of it stays what it was when it was made
+)
+
 // base is in every root: enough to boot, to look around, and to be logged in to.
 var base = []string{"ca-certificates", "dbus", "iproute2", "procps", "systemd", "systemd-sysv"}
 
-// Root returns a Debian 12 root with these packages besides the base; the first who needs it makes it, which takes a minute, and later runs
+// Root returns a Debian 12 root with these packages besides the base; see RootOf.
+func Root(ctx context.Context, packages ...string) (string, error) {
+	return RootOf(ctx, Bookworm, packages...)
+}
+
+// RootOf returns a root of a release of Debian with these packages besides the base; the first who needs it makes it, which takes a minute, and later runs
 // find it in the cache. No service of it has run, and none that the packages bring is disabled. Packages are named in full
 // ("openssh-server", "mariadb-server").
-func Root(ctx context.Context, packages ...string) (string, error) {
+func RootOf(ctx context.Context, release string, packages ...string) (string, error) {
 	all := append(slices.Clone(base), packages...)
 	slices.Sort(all)
 	all = slices.Compact(all)
 	h := fnv.New64a()
 	fmt.Fprint(h, all)
-	dir := filepath.Join(cache(), "hosts", fmt.Sprintf("bookworm-%016x", h.Sum64()))
+	dir := filepath.Join(cache(), "hosts", fmt.Sprintf("%s-%016x", release, h.Sum64()))
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return "", fmt.Errorf("make a Debian root: %w", err)
 	}
@@ -40,13 +51,15 @@ func Root(ctx context.Context, packages ...string) (string, error) {
 	if err := os.RemoveAll(draft); err != nil {
 		return "", err
 	}
-	if out, err := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", "--include="+strings.Join(base, ","), "bookworm", draft).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", "--include="+strings.Join(base, ","), release, draft).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("make a Debian root in %s: debootstrap: %w: %s", draft, err, tail(out))
 	}
 	// The rest by apt-get, which finds what packages depend on where debootstrap only guesses. 101 is "not allowed": no service starts in there.
+	// A mirror may be a picture of one day: debootstrap takes what it has, and apt-get, there and later on the host, must take it too. It is signed all the same.
 	const install = `mount -t proc proc "$1/proc"
 printf '#!/bin/sh\nexit 101\n' >"$1/usr/sbin/policy-rc.d" && chmod 755 "$1/usr/sbin/policy-rc.d"
 cp -L /etc/resolv.conf "$1/etc/resolv.conf"
+echo 'Acquire::Check-Valid-Until "false";' >"$1/etc/apt/apt.conf.d/90old"
 chroot "$@"
 rm "$1/usr/sbin/policy-rc.d"
 chroot "$1" apt-get clean`
