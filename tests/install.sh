@@ -20,6 +20,12 @@ run() { # quietly; what it said is shown when it fails
 	fi
 }
 
+# One at a time: another one's packages may be there, and not be configured yet.
+if mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ]; then
+	exec 9>"$cache/install.lock"
+	flock 9
+fi
+
 packages=()
 need() { # PROGRAM PACKAGE
 	command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || packages+=("$2")
