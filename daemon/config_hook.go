@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"orchestrator/daemon/hook"
+	"orchestrator/daemon/secret"
 )
 
 var hookName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
@@ -123,7 +124,9 @@ func (r *reader) target(key string, h *HookConfig) {
 		where = key + ".token_file"
 		r.path(where, &h.TokenFile)
 		if !r.bad[where] {
-			h.Token = r.secret(where, h.TokenFile)
+			if lines := secret.Lines(string(r.secret(where, h.TokenFile))); len(lines) > 0 {
+				h.Token = Secret(lines[0])
+			}
 		}
 	}
 }

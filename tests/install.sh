@@ -2,7 +2,7 @@
 # Installs what the tests, the demo and the benchmarks need beside git, make and Go, on Debian 12: MariaDB, HAProxy, Prometheus,
 # iptables, gcc (for go test -race), systemd-nspawn (for tests/hosts), and MySQL in a Debian root of its own, because Debian 12 has no MySQL.
 # Nothing is started or enabled as a service.
-# Arguments name what only some tests need besides: ansible, lintian, rpm.
+# Arguments name what only some tests need besides: ansible, lintian, rpm, qemu.
 # It can be run as often as you like: what is there already is left alone.
 set -euo pipefail
 
@@ -19,6 +19,12 @@ run() { # quietly; what it said is shown when it fails
 		fail "failed: $*. The whole log is in $log; mend what it says, and run this again."
 	fi
 }
+
+# One at a time: another one's packages may be there, and not be configured yet.
+if mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ]; then
+	exec 9>"$cache/install.lock"
+	flock 9
+fi
 
 packages=()
 need() { # PROGRAM PACKAGE
@@ -42,6 +48,7 @@ for want; do # what only some tests need
 		need yamllint yamllint
 		need ssh openssh-client
 		;;
+	qemu) need qemu-aarch64-static qemu-user-static ;; # runs programs for arm64
 	*) need "$want" "$want" ;;
 	esac
 done

@@ -51,7 +51,7 @@ func TestHooksAreToldOfAFailover(t *testing.T) {
 	r := runner(t, draw(soon()), open(t))
 	r.Hooks = func() []hook.Hook { return []hook.Hook{h} }
 	leadUntil(t, r, func() bool {
-		if !strings.Contains(told(), "recovered") {
+		if !strings.Contains(told(), "recovered") { // it writes, and then it ends
 			return false
 		}
 		runs := r.HookRuns(r.Episodes("")[0].ID)

@@ -192,6 +192,9 @@ func TestHostsDieWithTheirProcess(t *testing.T) {
 
 // A system newer than this machine's: its service manager wants cgroups of version 2, and its packages are from an archive that may be a picture of one day.
 func TestAHostOfDebianUnstable(t *testing.T) {
+	if os.Getenv("ORCHESTRATOR_PACKAGES") == "" {
+		t.Skip("what unstable has changes every day: make test-package")
+	}
 	n := Test(t)
 	root, err := RootOf(t.Context(), Sid, "openssh-server", "python3", "python3-apt") // as in tests/fleet: one root for both
 	if err != nil {

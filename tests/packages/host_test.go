@@ -24,11 +24,11 @@ type host struct {
 	t *testing.T
 }
 
-func boot(t *testing.T, name string) *host {
+func boot(t *testing.T, name string, packages ...string) *host {
 	t.Helper()
 	full(t)
 	n := hosts.Test(t)
-	root, err := hosts.Root(t.Context(), "man-db", "rpm", "rpmlint")
+	root, err := hosts.Root(t.Context(), packages...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func (h *host) there(paths ...string) {
 
 // One life of an installation, from part to part.
 func TestTheDebianPackageOnAHost(t *testing.T) {
-	h := boot(t, "deb1")
+	h := boot(t, "deb1", "man-db") // what the unit says of its manual page is looked up
 	first, second := h.copy(pathOf(t, deb, older)), h.copy(pathOf(t, deb, newer))
 	part := func(name string, f func(h *host)) {
 		if t.Failed() {
@@ -359,7 +359,7 @@ func (h *host) remembers() {
 
 // The RPM's scripts and files, by rpm itself. Debian has rpm, but not the packages that ours depends on.
 func TestTheRPMOnAHost(t *testing.T) {
-	h := boot(t, "rpm1")
+	h := boot(t, "rpm1", "man-db", "rpm", "rpmlint")
 	first, second := h.copy(pathOf(t, rpm, older)), h.copy(pathOf(t, rpm, newer))
 	install := []string{"--nodeps", "--force-debian"}
 
