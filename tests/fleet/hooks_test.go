@@ -59,6 +59,9 @@ func (c *chat) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		name, _, _ := strings.Cut(m.Daemon, ":")
+		if m.Moment == hook.Opened { // there may be a candidate by now, or not yet
+			m.Episode.Candidate.Host = ""
+		}
 		c.heard = append(c.heard, strings.TrimSuffix(fmt.Sprintf("%s %s %s %s", name, m.Moment, m.Episode.Failed.Host, m.Episode.Candidate.Host), " "))
 	}
 }
