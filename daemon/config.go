@@ -45,10 +45,11 @@ type Config struct {
 type HTTPConfig struct {
 	Listen    string `toml:"listen"`
 	TokenFile string `toml:"token_file" reload:"replace"` // that nobody is asked for one any more waits for the restart that http.listen, whose guard it is, waits for, too
-	TLSCert   string `toml:"tls_cert"`
-	TLSKey    string `toml:"tls_key"`
+	TLSCert   string `toml:"tls_cert" reload:"replace"`
+	TLSKey    string `toml:"tls_key" reload:"replace"`
 
-	Token Secret `toml:"-" reload:"replace"` // what TokenFile holds, a line each of those that are valid; "" when nobody is asked for one
+	Token       Secret `toml:"-" reload:"replace"` // what TokenFile holds, a line each of those that are valid; "" when nobody is asked for one
+	Certificate Secret `toml:"-" reload:"replace"` // what TLSCert and TLSKey hold, PEM, a pair; "" when HTTP is served
 }
 
 // ServersConfig is about talking to managed servers.

@@ -387,7 +387,8 @@ func (r *reader) http(h *HTTPConfig) {
 		if err != nil {
 			r.add("http.tls_cert", "%v", err)
 		} else if key != "" {
-			if _, err := tls.X509KeyPair(cert, []byte(key)); err != nil {
+			h.Certificate = Secret(cert) + "\n" + key
+			if _, err := h.Certificate.pair(); err != nil {
 				r.add("http.tls_cert", "%s and %s are not a certificate and its key: %v", h.TLSCert, h.TLSKey, err)
 			}
 		}

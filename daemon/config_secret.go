@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 )
@@ -21,3 +22,9 @@ func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 
 // MarshalText covers JSON, TOML and slog.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// pair reads a certificate with those above it, and its key.
+func (s Secret) pair() (*tls.Certificate, error) {
+	pair, err := tls.X509KeyPair([]byte(s), []byte(s))
+	return &pair, err
+}

@@ -63,10 +63,13 @@ type Daemon struct {
 	lead     *lead.Lease
 	recovery *recovery.Runner
 	unstored *prometheus.CounterVec
+	expiry   *prometheus.GaugeVec // of certificates, by use
 	listener net.Listener
-	api      *api.API
-	handler  http.Handler
-	pulse    pulse
+	// certificate is what clients of the API are shown; nil: HTTP is served.
+	certificate atomic.Pointer[tls.Certificate]
+	api         *api.API
+	handler     http.Handler
+	pulse       pulse
 }
 
 const (
@@ -101,18 +104,29 @@ func New(c Config, o Options) (*Daemon, error) {
 	return d, nil
 }
 
-// listen opens the port of the API, with TLS where a certificate is configured.
-func listen(c Config) (net.Listener, error) {
+// listen opens the port of the API, with TLS where a certificate is configured: whichever is in force when a client comes.
+func (d *Daemon) listen(c Config) (net.Listener, error) {
 	l, err := net.Listen("tcp", c.HTTP.Listen)
-	if err != nil || c.HTTP.TLSCert == "" {
+	if err != nil || c.HTTP.Certificate == "" {
 		return l, err
 	}
-	pair, err := tls.LoadX509KeyPair(c.HTTP.TLSCert, c.HTTP.TLSKey)
-	if err != nil {
+	if err := d.present(c); err != nil {
 		l.Close()
-		return nil, fmt.Errorf("load the certificate %s: %w", c.HTTP.TLSCert, err)
+		return nil, err
 	}
-	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}), nil
+	serving := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return d.certificate.Load(), nil }
+	return tls.NewListener(l, &tls.Config{GetCertificate: serving, MinVersion: tls.VersionTLS12}), nil
+}
+
+// present shows clients another certificate from now on.
+func (d *Daemon) present(c Config) error {
+	pair, err := c.HTTP.Certificate.pair()
+	if err != nil {
+		return fmt.Errorf("load the certificate %s: %w", c.HTTP.TLSCert, err)
+	}
+	d.certificate.Store(pair)
+	d.expiry.WithLabelValues(httpUse).Set(float64(firstEnd([]byte(c.HTTP.Certificate)).Unix()))
+	return nil
 }
 
 // identity names this process: a daemon that was started anew is another one.
@@ -200,7 +214,7 @@ func (d *Daemon) wire(c Config) error {
 			}
 		}
 	}
-	if d.listener, err = listen(c); err != nil {
+	if d.listener, err = d.listen(c); err != nil {
 		return fmt.Errorf("%w on %s: %w", ErrListen, c.HTTP.Listen, err)
 	}
 	return nil
@@ -386,6 +400,11 @@ func (d *Daemon) Reload(next Config) []string {
 	d.waits.Store(&restart)
 	d.servers.SetCredentials(c.Servers.User, string(c.Servers.Password))
 	d.api.SetToken(string(c.HTTP.Token))
+	if c.HTTP.Certificate != before.HTTP.Certificate {
+		if err := d.present(c); err != nil { // it was read and tried a moment ago
+			d.options.Logger.Error("the certificate stays the one that it was", "err", err)
+		}
+	}
 	if d.shared != nil {
 		d.shared.peers.SetSecret(string(c.Peers.Secret))
 	}

@@ -35,23 +35,30 @@ func (d *Daemon) measure(c Config, r prometheus.Registerer) error {
 		}
 		return 0
 	})
-	expiry := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orchestrator_certificate_expiry_timestamp_seconds",
-		Help: "When the first certificate ends of each file that this daemon was started with, by use (http, servers, backend, peers)."}, []string{"use"})
-	r.MustRegister(d.unstored, info, members, off, expiry)
+	d.expiry = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orchestrator_certificate_expiry_timestamp_seconds",
+		Help: "When the first certificate ends of each file that this daemon uses, by use (http, servers, backend, peers)."}, []string{"use"})
+	r.MustRegister(d.unstored, info, members, off, d.expiry)
 	for use, file := range c.certificates() {
-		ends, err := firstEnd(file)
+		data, err := readRegular(file, maxConfig)
 		if err != nil {
-			return err
+			return fmt.Errorf("read certificates: %w", err)
 		}
-		expiry.WithLabelValues(use).Set(float64(ends.Unix()))
+		ends := firstEnd(data)
+		if ends.IsZero() {
+			return fmt.Errorf("read certificates: %s holds none in PEM form", file)
+		}
+		d.expiry.WithLabelValues(use).Set(float64(ends.Unix()))
 	}
 	return nil
 }
 
+// httpUse is the label of the daemon's own certificate.
+const httpUse = "http"
+
 // certificates are the files that hold some, by what they are for.
 func (c Config) certificates() map[string]string {
 	out := map[string]string{}
-	for use, file := range map[string]string{"http": c.HTTP.TLSCert, "servers": c.Servers.TLS, "backend": c.Backend.TLS, "peers": c.Peers.CA} {
+	for use, file := range map[string]string{httpUse: c.HTTP.TLSCert, "servers": c.Servers.TLS, "backend": c.Backend.TLS, "peers": c.Peers.CA} {
 		if file != "" && file != "off" && file != "verify" {
 			out[use] = file
 		}
@@ -59,14 +66,9 @@ func (c Config) certificates() map[string]string {
 	return out
 }
 
-// firstEnd is when the first certificate of a PEM file ends.
-func firstEnd(file string) (time.Time, error) {
-	var first time.Time
-	data, err := readRegular(file, maxConfig)
-	if err != nil {
-		return first, fmt.Errorf("read certificates: %w", err)
-	}
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+// firstEnd is when the first certificate in a PEM text ends; zero when it holds none.
+func firstEnd(text []byte) (first time.Time) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		c, err := x509.ParseCertificate(block.Bytes)
 		if block.Type != "CERTIFICATE" || err != nil { // crypto/x509 leaves such blocks out as well
 			continue
@@ -75,8 +77,5 @@ func firstEnd(file string) (time.Time, error) {
 			first = c.NotAfter
 		}
 	}
-	if first.IsZero() {
-		return first, fmt.Errorf("read certificates: %s holds none in PEM form", file)
-	}
-	return first, nil
+	return first
 }

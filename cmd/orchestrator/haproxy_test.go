@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -123,7 +124,8 @@ func selfSigned(t *testing.T, names []string, addresses []net.IP) (cert, key str
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: names, IPAddresses: addresses, NotAfter: time.Now().Add(time.Hour)}
+	lasts := time.Hour + time.Duration(mathrand.IntN(1e6))*time.Second // each its own time
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: names, IPAddresses: addresses, NotAfter: time.Now().Add(lasts)}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &private.PublicKey, private)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -333,6 +335,67 @@ func TestTheTokenIsChangedWithoutAGap(t *testing.T) {
 	if log := p.log.String(); strings.Contains(log, first) || strings.Contains(log, second) {
 		t.Errorf("a token is in the log:\n%s", log)
 	}
+}
+
+// A certificate that was renewed in its file is shown to whoever comes after the reload; the daemon leads on, and a file that is wrong changes nothing.
+func TestTheCertificateIsRenewedByAReload(t *testing.T) {
+	listen := free(t)
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, firstKey := selfSigned(t, nil, []net.IP{net.ParseIP(host)})
+	second, secondKey := selfSigned(t, nil, []net.IP{net.ParseIP(host)})
+	cert, key := file(t, "cert.pem", first), file(t, "key.pem", firstKey)
+	p := start(t, file(t, "o.toml", fmt.Sprintf("[http]\nlisten = %q\ntls_cert = %q\ntls_key = %q\n[backend]\npath = \"orchestrator.db\"\n", listen, cert, key)))
+	p.state(t, "READY=1")
+	p.says(t, "msg=leading")
+	reload := func(certText, keyText string) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(cert, []byte(certText), 0o600), os.WriteFile(key, []byte(keyText), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		p.signal(t, syscall.SIGHUP)
+		p.state(t, "RELOADING=1")
+		p.state(t, "READY=1")
+	}
+	// ends trusts this one alone, and returns what the daemon says of when its certificate ends.
+	ends := func(trusted string) (string, error) {
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM([]byte(trusted))
+		web := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool}}}
+		a, err := web.Get("https://" + listen + "/metrics")
+		if err != nil {
+			return "", err
+		}
+		defer a.Body.Close()
+		text, err := io.ReadAll(a.Body)
+		_, after, _ := strings.Cut(string(text), `orchestrator_certificate_expiry_timestamp_seconds{use="http"} `)
+		line, _, _ := strings.Cut(after, "\n")
+		return line, err
+	}
+	shown := func(when, yes, no string) string {
+		t.Helper()
+		at, err := ends(yes)
+		if _, wrong := ends(no); err != nil || at == "" || wrong == nil {
+			t.Errorf("%s: %v; its end is %q; with the other one: %v", when, err, at, wrong)
+		}
+		return at
+	}
+	before := shown("at first", first, second)
+	reload(second, firstKey)
+	p.says(t, "are not a certificate and its key")
+	shown("with the key of another", first, second)
+	reload(second, secondKey)
+	p.says(t, "changed=[http.certificate] needs_restart=[]")
+	if after := shown("renewed", second, first); after == before {
+		t.Errorf("it says of both that they end at %s", after)
+	}
+	if log := p.log.String(); strings.Count(log, "msg=leading") != 1 || strings.Contains(log, "PRIVATE KEY") {
+		t.Errorf("the log:\n%s", log)
+	}
+	p.signal(t, syscall.SIGTERM)
+	p.end(t, exitOK)
 }
 
 func TestTheDaemonEndsWithSIGINTToo(t *testing.T) {

@@ -174,6 +174,12 @@ func next(h Hook, m reach, last Run) (Task, bool) {
 	return t, true
 }
 
+// GivenUp says that a run was the last attempt that is made, and has failed: the hook was not told of that moment, and won't be.
+func (h Hook) GivenUp(r Run) bool {
+	_, due := next(h, reach{}, r)
+	return !due && r.Outcome != OK
+}
+
 // interruptions is how many attempts more are made when daemons ended in the middle of them.
 const interruptions = 3
 

@@ -115,3 +115,22 @@ func TestATrialTellsOfWhatItIsAbout(t *testing.T) {
 		}
 	}
 }
+
+func TestGivenUp(t *testing.T) {
+	h := Hook{Name: "h", On: Moments(), Attempts: 3}
+	for _, c := range []struct {
+		says string
+		run  Run
+		want bool
+	}{
+		{"an attempt that is made again", Run{Attempt: 2, Outcome: Failed, Ended: noon}, false},
+		{"the last one", Run{Attempt: 3, Outcome: TimedOut, Ended: noon}, true},
+		{"the last one, and it went well", Run{Attempt: 3, Outcome: OK, Ended: noon}, false},
+		{"the last one, interrupted: the successor makes it again", Run{Attempt: 3, Outcome: Interrupted, Ended: noon}, false},
+		{"interrupted too often", Run{Attempt: 6, Outcome: Interrupted, Ended: noon}, true},
+	} {
+		if got := h.GivenUp(c.run); got != c.want {
+			t.Errorf("%s: given up: %v", c.says, got)
+		}
+	}
+}

@@ -194,9 +194,13 @@ func (t *teller) call(ctx context.Context, e plan.Episode, task hook.Task) {
 	t.metrics.hooks.WithLabelValues(h.Name, string(run.Outcome)).Inc()
 	t.metrics.hookSeconds.WithLabelValues(h.Name).Observe(result.Took.Seconds())
 	log := t.Logger.With("hook", h.Name, "moment", task.Moment, "cluster", e.Cluster, "episode", e.ID, "attempt", task.Attempt, "took", result.Took)
-	if run.Outcome == hook.OK {
+	switch {
+	case run.Outcome == hook.OK:
 		log.Info("hook was told")
-	} else {
+	case h.GivenUp(run):
+		t.metrics.givenUp.WithLabelValues(h.Name).Inc()
+		log.Error("hook failed, and is not tried again", "outcome", run.Outcome, "why", run.Says, "output", result.Output)
+	default:
 		log.Error("hook failed", "outcome", run.Outcome, "why", run.Says, "output", result.Output)
 	}
 	t.save(ctx, run)

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"orchestrator/daemon/hook"
 )
 
@@ -130,5 +132,23 @@ func TestAHookOfOtherClustersHearsNothing(t *testing.T) {
 	run(t, r)
 	if told() != "" {
 		t.Error(told())
+	}
+}
+
+// What is given up wakes somebody, so that it must be counted once, and a failure that is followed by a success never.
+func TestOnlyWhatIsNotTriedAgainIsGivenUp(t *testing.T) {
+	h, told := scribe(t, `[ "$ORC_MOMENT $ORC_ATTEMPT" = "promoted 2" ]`)
+	h.On, h.Attempts = []hook.Moment{hook.Opened, hook.Promoted}, 2
+	r := runner(t, draw(soon()), open(t))
+	r.Hooks = func() []hook.Hook { return []hook.Hook{h} }
+	leadUntil(t, r, func() bool {
+		es := r.Episodes("")
+		return len(es) > 0 && len(r.HookRuns(es[0].ID)) == 2 && r.HookRuns(es[0].ID)[1].Outcome == hook.OK
+	})
+	if want := "opened 1 db1\nopened 2 db1\npromoted 1 db1 db2\npromoted 2 db1 db2"; told() != want {
+		t.Errorf("told\n%s\nwant\n%s", told(), want)
+	}
+	if got := testutil.ToFloat64(r.metrics.givenUp.WithLabelValues("scribe")); got != 1 {
+		t.Errorf("%v moments were given up, want 1: it was never told that a failure was found", got)
 	}
 }

@@ -17,6 +17,7 @@ type metrics struct {
 	failures    *prometheus.CounterVec
 	hooks       *prometheus.CounterVec
 	hookSeconds *prometheus.HistogramVec
+	givenUp     *prometheus.CounterVec
 }
 
 const (
@@ -47,6 +48,8 @@ func newMetrics(r *Runner) *metrics {
 			Help: "Attempts to tell a hook about an episode, by outcome (ok, failed, timeout, interrupted)."}, []string{"hook", "outcome"}),
 		hookSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "orchestrator_hook_duration_seconds",
 			Help: "Time that these attempts took.", Buckets: prometheus.ExponentialBuckets(0.01, 3, 9)}, []string{"hook"}),
+		givenUp: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_hook_given_up_total",
+			Help: "Moments of episodes that a hook was not told, because its last attempt failed, too."}, []string{"hook"}),
 	}
 	for _, kind := range plan.StepKinds() { // what has never happened is shown as 0, so that the first time is seen to be one
 		m.steps.WithLabelValues(string(kind), "ok")
@@ -58,7 +61,7 @@ func newMetrics(r *Runner) *metrics {
 		m.episodes.WithLabelValues(string(plan.IntermediateFailover), result)
 	}
 	if r.Registerer != nil {
-		r.Registerer.MustRegister(m.steps, m.stepSeconds, m.episodes, m.seconds, m.promotions, m.bookkeeping, m.failures, m.hooks, m.hookSeconds, clusters{r})
+		r.Registerer.MustRegister(m.steps, m.stepSeconds, m.episodes, m.seconds, m.promotions, m.bookkeeping, m.failures, m.hooks, m.hookSeconds, m.givenUp, clusters{r})
 	}
 	return m
 }
@@ -69,6 +72,8 @@ func (m *metrics) know(hooks []hook.Hook) {
 		for _, o := range hook.Outcomes() {
 			m.hooks.WithLabelValues(h.Name, string(o))
 		}
+		m.hookSeconds.WithLabelValues(h.Name)
+		m.givenUp.WithLabelValues(h.Name)
 	}
 }
 

@@ -73,6 +73,7 @@ func TestAFleet(t *testing.T) {
 	care := []string{"-e", "orchestrator_caretaker_api=true"}
 	first, second = append(first, care...), append(second, care...)
 	o.prepare(ctx)
+	chat := o.hooks()
 	o.boot(ctx)
 	secrets := o.watchSecrets(ctx)
 	leaders := o.watchLeaders(ctx)
@@ -142,6 +143,7 @@ func TestAFleet(t *testing.T) {
 	o.sound(ctx)
 
 	o.chapter("the primary of the managed cluster dies")
+	leads := o.leader(ctx)
 	died = time.Now()
 	if err := o.hosts["db1"].Kill(); err != nil {
 		t.Fatal(err)
@@ -154,6 +156,7 @@ func TestAFleet(t *testing.T) {
 		return err
 	})
 	o.note("the host of the primary was switched off; another was the primary, and followed, %.1f s later", time.Since(died).Seconds())
+	o.hooksWereTold(ctx, chat, leads)
 	if err := o.hosts["db1"].Start(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -155,7 +155,8 @@ func (h *Host) start() error {
 	}
 	defer console.Close()
 	enter.WriteString(`mount --make-rslave / && mount -t proc proc /proc && systemd-nspawn "$@"`)
-	cmd := exec.Command("sh", "-c", enter.String(), "sh", "--quiet", "--boot", "--directory="+h.root(), "--machine="+h.id(), "--hostname="+h.Name,
+	// Its network is its own, so it may do with it what a machine may: add an address, for example.
+	cmd := exec.Command("sh", "-c", enter.String(), "sh", "--quiet", "--boot", "--capability=CAP_NET_ADMIN", "--directory="+h.root(), "--machine="+h.id(), "--hostname="+h.Name,
 		"--register=no", "--keep-unit", "--network-namespace-path=/run/netns/"+h.id(), "--console=pipe", "--link-journal=no", "--resolv-conf=off", "--timezone=off")
 	// Cgroups of version 2 alone, as Debian has had them since 11: a newer systemd boots with no other, whatever the machine below has.
 	cmd.Env = append(os.Environ(), "UNIFIED_CGROUP_HIERARCHY=1")

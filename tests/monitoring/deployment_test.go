@@ -66,6 +66,17 @@ const policy = `
 [[policy]]
 clusters = ["*"]
 recover_primary = true
+
+[[hook]]
+name = "chat"
+on = ["opened", "promoted", "recovered"]
+command = ["/bin/true"]
+
+[[hook]]
+name = "pager"
+on = ["promoted"]
+command = ["/bin/false"]
+attempts = 2
 `
 
 func deploy(t *testing.T) *deployment {
@@ -146,7 +157,7 @@ func (d *deployment) alerts() (out []string) {
 			}
 		}
 		says := a.Labels["alertname"]
-		for _, k := range []string{"cluster", "member", "instance", "source", "use"} {
+		for _, k := range []string{"cluster", "member", "instance", "source", "use", "hook"} {
 			if v := a.Labels[k]; v != "" {
 				says += " " + v
 			}
@@ -206,7 +217,9 @@ func TestARealPrometheus(t *testing.T) {
 	d.alert("TwoWritable " + cluster)
 	d.must(d.replicas[1].Exec(d.ctx, "SET GLOBAL read_only = 1"))
 	d.must(d.primary.Kill())
-	d.alert("FailoverDone " + cluster)
+	told, _ := d.leader()
+	d.alert("FailoverDone "+cluster, "HookFailing "+instance(told)+" pager")
+	d.told(told)
 	d.known() // promtool reads the metrics of what has failed over, too
 	passive := d.passive()
 	active := d.members[1-slices.Index(d.members, passive)]
@@ -225,6 +238,28 @@ func TestARealPrometheus(t *testing.T) {
 	d.alert("BackendBothMembersDown", "BackendUnavailable "+instance(other))
 	d.healthy()
 	d.remembered(cluster)
+}
+
+// told checks what is shown of the hooks after the failover: each attempt once, by the daemon that led.
+func (d *deployment) told(leader *lab.Daemon) {
+	d.Helper()
+	for expr, want := range map[string]string{
+		`orchestrator_hook_runs_total{hook="chat",outcome="ok"}`: "3", `orchestrator_hook_runs_total{hook="pager",outcome="failed"}`: "2",
+		`orchestrator_hook_given_up_total{hook="pager"}`: "1", `orchestrator_hook_duration_seconds_count{hook="pager"}`: "2",
+	} {
+		d.await(expr, func() string {
+			got, err := d.Query(d.ctx, expr+" > 0")
+			if err != nil || len(got) != 1 || got[0].Value[1] != want || got[0].Metric["instance"] != instance(leader) {
+				return fmt.Sprintf("%v (%v), want %s of %s", got, err, want, instance(leader))
+			}
+			return ""
+		})
+	}
+	for _, a := range d.alerts() {
+		if strings.Contains(a, "HookFailing") && strings.HasSuffix(a, "chat") {
+			d.Errorf("%s: it was told everything", a)
+		}
+	}
 }
 
 // leader is the one of the two that leads.

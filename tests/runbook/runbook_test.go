@@ -39,6 +39,18 @@ const policy = `
 [[policy]]
 clusters = ["*"]
 recover_primary = true
+
+[[hook]]
+name = "pager"
+on = ["opened", "promoted", "recovered"]
+command = [%q]
+attempts = 2
+`
+
+// page is the hook that pages have: what it needs of others is a file that may be missing.
+const page = `#!/bin/sh
+read -r number < "$(dirname "$0")/on-duty" || exit 1
+echo "paged $number"
 `
 
 // stage is the deployment on which pages are played.
@@ -52,6 +64,7 @@ type stage struct {
 	proxies []*lab.HAProxy
 	bin     string
 	desk    string // where commands are run
+	scripts string // those of hooks: /etc/orchestrator/hooks, as pages have it
 	host    string
 	names   map[string]part // by the name that the page uses
 	places  map[string]string
@@ -97,13 +110,23 @@ func setUp(t *testing.T) *stage {
 	s.must(os.WriteFile(filepath.Join(s.desk, "replicator"), []byte(lab.ReplicationPassword+"\n"), 0o600))
 	primary, replicas := l.TestCluster(t, lab.Spec{Flavor: lab.MariaDB}, 2)
 	s.servers = append([]*lab.Server{primary}, replicas...)
-	s.daemons, s.proxies, err = l.StartDaemons(ctx, 2, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{primary.Key}, Config: policy, Caretaker: "caretaker"}, a, b)
+	s.hook()
+	s.daemons, s.proxies, err = l.StartDaemons(ctx, 2, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{primary.Key}, Config: fmt.Sprintf(policy, filepath.Join(s.scripts, "pager")), Caretaker: "caretaker"}, a, b)
 	s.must(err)
 	c, err := s.daemons[0].AwaitServers(ctx, 3)
 	s.must(err)
 	s.must(s.leader().SetAlias(ctx, c.Name, "shop"))
 	s.wrap(binary)
 	return s
+}
+
+// hook makes the script that is told about failures, and what it needs.
+func (s *stage) hook() {
+	s.Helper()
+	s.scripts = filepath.Join(s.lab.Dir(), "hooks")
+	s.must(os.MkdirAll(s.scripts, 0o755))
+	s.must(os.WriteFile(filepath.Join(s.scripts, "pager"), []byte(page), 0o755))
+	s.must(os.WriteFile(filepath.Join(s.scripts, "on-duty"), []byte("555-0100\n"), 0o644))
 }
 
 // caretaker makes the account that the backend's page tells to make.
@@ -209,8 +232,12 @@ func (s *stage) cast() {
 
 var named = regexp.MustCompile(`\b(db|backend|orchestrator|haproxy)[1-9]\b`)
 
+// hooks is the directory of scripts that pages speak of.
+const hooks = "/etc/orchestrator/hooks"
+
 // real is a command with real addresses.
 func (s *stage) real(text string) string {
+	text = strings.ReplaceAll(text, hooks, s.scripts)
 	return named.ReplaceAllStringFunc(text, func(name string) string {
 		if host := s.places[name]; host != "" {
 			return host
@@ -242,7 +269,7 @@ func (s *stage) told(text string) string {
 		}
 		return "orchestrator1:4710:0ddba11f" // of a former life
 	})
-	return strings.ReplaceAll(text, s.lab.Dir(), "/var/lib")
+	return strings.NewReplacer(s.scripts, hooks, s.lab.Dir(), "/var/lib").Replace(text)
 }
 
 // gap is how wide the blanks after a name are, where those after an address that is longer by so much were so wide.
@@ -312,7 +339,7 @@ func cut(lines []string) []string {
 }
 
 // looks are commands that may be run again until they say what they should; all others are run once.
-var looks = regexp.MustCompile(`^(ORCHESTRATOR_API=\S+ )?(orchestrator-client (status|leader|findings|clusters|topology|instances?|why|plan|episodes?|recoveries status|snapshot)\b|(orchestrator|orchestrator-client) backend (status|proofs|work|doctor$|verify$)|curl -s|mariadb .*(SELECT|SHOW))`)
+var looks = regexp.MustCompile(`^(ORCHESTRATOR_API=\S+ )?(orchestrator-client (status|leader|findings|clusters|topology|instances?|why|plan|episodes?|hooks|recoveries status|snapshot)\b|(orchestrator|orchestrator-client) backend (status|proofs|work|doctor$|verify$)|curl -s|mariadb .*(SELECT|SHOW))`)
 
 func (s *stage) run(command string) []string {
 	s.Helper()
