@@ -139,6 +139,8 @@ func TestAFleet(t *testing.T) {
 	}
 	o.play(ctx, "rejoin-backend", "-e", "member="+active+":3306", "-e", "yes=true")
 	o.sound(ctx)
+	o.play(ctx, "rejoin-backend", "-e", "member="+active+":3306", "-e", "yes=true", "-e", "seed=true")
+	o.sound(ctx)
 
 	o.chapter("the primary of the managed cluster dies")
 	leads := o.leader(ctx)
@@ -158,9 +160,7 @@ func TestAFleet(t *testing.T) {
 	if err := o.hosts["db1"].Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if got := o.do(ctx, "db1", "mysql -BN -e 'SELECT @@GLOBAL.read_only'"); got != "1" {
-		t.Errorf("read_only of the former primary, back: %s", got)
-	}
+	o.readOnly(ctx, "db1")
 	o.do(ctx, "daemon1", "orchestrator-client downtime begin 10.79.0.16:3306 --reason 'a new start' --for 1h && orchestrator-client downtime end 10.79.0.16:3306")
 
 	o.chapter("a new build")
@@ -191,20 +191,20 @@ func TestAFleet(t *testing.T) {
 
 	o.chapter("new passwords")
 	leaders.reset()
-	old := o.read(filepath.Join(o.dir, "inventory", ".secrets", "backend"))
+	old, oldServers := o.secret("backend"), o.secret("servers")
 	users := o.sendChanges(ctx)
 	o.play(ctx, "rotate-credentials", second...)
 	o.note("rotate-credentials.yml: without a leader for %.1f s at most", leaders.gap().Seconds())
-	if o.read(filepath.Join(o.dir, "inventory", ".secrets", "backend")) == old {
-		t.Error("the password of the backend is the old one")
+	for _, host := range []string{"backend1", "backend2"} {
+		o.opens(ctx, false, host, "orchestrator_backend", old)
+		o.opens(ctx, true, host, "orchestrator_backend", o.secret("backend"))
 	}
-	login := "[client]\nuser=orchestrator_backend\npassword=" + old
-	if err := o.hosts["backend1"].Write("/root/login", login, 0o600); err != nil {
-		t.Fatal(err)
+	for _, host := range []string{"db1", "db2", "db3"} {
+		o.opens(ctx, false, host, "orchestrator", oldServers)
+		o.opens(ctx, true, host, "orchestrator", o.secret("servers"))
 	}
-	if out, err := o.hosts["backend1"].Exec(ctx, "mysql", "--defaults-extra-file=/root/login", "-e", "SELECT 1"); err == nil || !strings.Contains(out, "1045") {
-		t.Errorf("the old password still opens the backend: %s, %v", out, err)
-	}
+	o.readOnly(ctx, "db1")
+	o.readOnly(ctx, "db3")
 	users.changed(ctx, t, o)
 	o.sound(ctx)
 
@@ -395,6 +395,33 @@ func (o *operator) do(ctx context.Context, host, line string) string {
 		o.Fatal(err)
 	}
 	return strings.TrimSpace(out)
+}
+
+func (o *operator) secret(name string) string {
+	o.Helper()
+	return strings.TrimSpace(o.read(filepath.Join(o.dir, "inventory", ".secrets", name)))
+}
+
+// opens wants a password to open a server on its host, or not to.
+func (o *operator) opens(ctx context.Context, want bool, host, user, password string) {
+	o.Helper()
+	const file = "/root/login"
+	if err := o.hosts[host].Write(file, "[client]\nuser="+user+"\npassword="+password+"\n", 0o600); err != nil {
+		o.Fatal(err)
+	}
+	out, err := o.hosts[host].Exec(ctx, "mysql", "--defaults-extra-file="+file, "-e", "SELECT 1")
+	if (err == nil) != want || !want && !strings.Contains(out, "1045") {
+		o.Errorf("log in to %s as %s, want %v: %v", host, user, want, err)
+	}
+}
+
+// readOnly wants a server not to take writes, on MySQL not even from root.
+func (o *operator) readOnly(ctx context.Context, host string) {
+	o.Helper()
+	on := map[topology.Flavor]string{topology.MariaDB: "@@GLOBAL.read_only", topology.MySQL: "@@GLOBAL.read_only AND @@GLOBAL.super_read_only"}[o.flavor]
+	if got := o.do(ctx, host, "mysql -BN -e 'SELECT "+on+"'"); got != "1" {
+		o.Errorf("%s on %s: %s", on, host, got)
+	}
 }
 
 func (o *operator) at(address string) *hosts.Host {
