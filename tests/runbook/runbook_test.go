@@ -443,34 +443,12 @@ func (s *stage) do(order string) {
 				Proxies: []*lab.HAProxy{s.names["haproxy"+n].(*lab.HAProxy)}}
 		}
 		s.must(s.lab.Sides(side("1"), side("2")))
-	case "follow": // a daemon that has just started knows who leads, and stands ready
-		s.await("it is ready", func(ctx context.Context) error {
-			st, err := p.(*lab.Daemon).Status(ctx)
-			if err == nil && st.NotReady != "" {
-				err = errors.New(st.NotReady)
-			}
-			return err
-		})
-	case "replaced": // by another primary, as the leader knows it; the others may not
-		s.await("another primary", func(ctx context.Context) error {
-			c, err := s.first().Cluster(ctx, "shop")
-			if err == nil && (c.Primary == p.(*lab.Server).Key || c.Episode != "") {
-				err = fmt.Errorf("primary %v, episode %q", c.Primary, c.Episode)
-			}
-			return err
-		})
-	case "switched": // to that member of the backend, for every daemon
-		s.await("all use "+name, func(ctx context.Context) error {
-			for _, d := range s.daemons {
-				b, err := d.Backend(ctx)
-				if err != nil || b.Unavailable != "" || b.Serves != p.(*lab.Server).Key || b.Face == "" || !slices.ContainsFunc(b.Members, func(m api.BackendMember) bool {
-					return m.Key == b.Serves && m.Face == b.Face
-				}) {
-					return fmt.Errorf("%s: %+v (%w)", d.URL, b, err)
-				}
-			}
-			return nil
-		})
+	case "follow":
+		s.follow(p.(*lab.Daemon))
+	case "switched":
+		s.switched(p.(*lab.Server))
+	case "replaced":
+		s.replaced(p.(*lab.Server))
 	case "settle": // a failover is done, and every daemon knows it
 		s.primary()
 		s.await("all know the same episodes", func(ctx context.Context) error {
@@ -541,6 +519,7 @@ func (s *stage) mend() {
 		if s.proxies[i].Pid() == 0 {
 			s.start(s.proxies[i])
 		}
+		s.must(s.proxies[i].Continue())
 		if d.Pid() == 0 {
 			s.start(d)
 		}

@@ -2,12 +2,15 @@ package runbook
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
+	"orchestrator/daemon/api"
 	"orchestrator/tests/lab"
 )
 
@@ -58,7 +61,7 @@ func (s *stage) fill(d *lab.Daemon) {
 	})
 }
 
-// configure gives a daemon other values ("discovery.concurrency = 1; servers.probe_timeout = '2s'"), and restarts it.
+// configure gives a daemon other values (discovery.concurrency = 1; servers.probe_timeout = "2s"), and restarts it.
 func (s *stage) configure(d *lab.Daemon, change string) {
 	s.Helper()
 	text, err := os.ReadFile(d.ConfigFile)
@@ -105,7 +108,7 @@ func (s *stage) uncheck(h *lab.HAProxy) {
 	if !found {
 		s.Fatalf("%s is not what it was", configured(h))
 	}
-	members = regexp.MustCompile(`(?m)^ *(default-server|option tcp-check|tcp-check) .*\n|^ *option tcp-check\n`).ReplaceAllString(members, "")
+	members = regexp.MustCompile(`(?m)^ *(default-server|option tcp-check|tcp-check)( .*)?\n`).ReplaceAllString(members, "")
 	members = regexp.MustCompile(` agent-send .*`).ReplaceAllString(members, "")
 	s.rewrite(h, members+"frontend api"+rest)
 	s.later(func() { s.rewrite(h, string(text)) })
@@ -140,4 +143,45 @@ func (s *stage) logs() string {
 		text += fmt.Sprintf("\"%s journalctl\") exec cat %s;;\n", host, filepath.Join(filepath.Dir(d.ConfigFile), "log"))
 	}
 	return text + "esac\necho \"$1: no such host\" >&2\nexit 255\n"
+}
+
+// follow waits until a daemon that has just started knows who leads, and stands ready.
+func (s *stage) follow(d *lab.Daemon) {
+	s.Helper()
+	s.await("it is ready", func(ctx context.Context) error {
+		st, err := d.Status(ctx)
+		if err == nil && st.NotReady != "" {
+			err = errors.New(st.NotReady)
+		}
+		return err
+	})
+}
+
+// switched waits until every daemon uses that member of the backend.
+func (s *stage) switched(to *lab.Server) {
+	s.Helper()
+	s.await("all use the other member", func(ctx context.Context) error {
+		for _, d := range s.daemons {
+			b, err := d.Backend(ctx)
+			if err != nil {
+				return err
+			}
+			if b.Serves != to.Key || b.Face == "" || !slices.ContainsFunc(b.Members, func(m api.BackendMember) bool { return m.Key == to.Key && m.Face == b.Face }) {
+				return fmt.Errorf("%s uses %s, and is to use %v (%s)", d.URL, b.Face, b.Serves, b.Unavailable)
+			}
+		}
+		return nil
+	})
+}
+
+// replaced waits until the leader knows another primary; that the others know it too, as settle has it, takes a backend that is well.
+func (s *stage) replaced(dead *lab.Server) {
+	s.Helper()
+	s.await("another primary", func(ctx context.Context) error {
+		c, err := s.first().Cluster(ctx, "shop")
+		if err == nil && (c.Primary == dead.Key || c.Episode != "") {
+			err = fmt.Errorf("primary %v, episode %q", c.Primary, c.Episode)
+		}
+		return err
+	})
 }
