@@ -389,7 +389,7 @@ func (s *shared) register(r prometheus.Registerer) {
 		}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "orchestrator_backend_switches_total", Help: "How often this daemon has found another server behind the backend's address."},
 			func() float64 { return s.counted(&s.switches) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "orchestrator_backend_refused_total", Help: "Connections of this daemon to a member that it refused to use, because it is stale or unfit otherwise."},
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "orchestrator_backend_refused_total", Help: "Connections of this daemon to a member that it refused to use, because it is stale, not the one that is to serve, or none of those that are named. One that is read-only is refused too, and not counted."},
 			func() float64 { return s.counted(&s.refused) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_peers_silent", Help: "Other daemons of the configuration that did not answer last."},
 			func() float64 { return float64(len(s.silent())) }),

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"orchestrator/daemon/api"
@@ -146,6 +147,48 @@ func (d *Daemon) Restart(ctx context.Context) error {
 	}
 	return d.start(ctx, d.binary)
 }
+
+// small gives a program a file system of its own in the place of a directory, with all that is there but the log, which stays outside. Nobody else
+// sees it, and it ends with the program.
+const small = `set -e
+dir=$1 size=$2
+shift 2
+mkdir -p "$dir/small"
+mount -t tmpfs -o "size=$size" lab "$dir/small"
+for file in "$dir"/*; do
+	case $file in */small | */log) ;; *) cp -a "$file" "$dir/small/" ;; esac
+done
+mount --bind "$dir/small" "$dir"
+exec "$@"`
+
+// RestartOn is Restart on a file system of that size ("16m"), of which nothing is left when the daemon ends.
+func (d *Daemon) RestartOn(ctx context.Context, size string) error {
+	return d.start(ctx, "/usr/bin/unshare", "--mount", "/bin/sh", "-c", small, "sh", d.dir, size, d.binary)
+}
+
+// filler is a file in the daemon's directory, as it sees it.
+func (d *Daemon) filler() string {
+	return filepath.Join(fmt.Sprintf("/proc/%d/root", d.Pid()), d.dir, "filler")
+}
+
+// Fill the file system of RestartOn.
+func (d *Daemon) Fill() error {
+	f, err := os.OpenFile(d.filler(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("fill the disk of %s: %w", d.what, err)
+	}
+	defer f.Close()
+	for block := make([]byte, 4096); ; {
+		if _, err := f.Write(block); errors.Is(err, syscall.ENOSPC) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("fill the disk of %s: %w", d.what, err)
+		}
+	}
+}
+
+// Free ends Fill.
+func (d *Daemon) Free() error { return os.Remove(d.filler()) }
 
 // Launch is Restart, and doesn't wait until the daemon is ready, which may take what it does not have yet.
 func (d *Daemon) Launch() error { return d.launch(d.binary) }

@@ -68,6 +68,7 @@ type stage struct {
 	host    string
 	names   map[string]part // by the name that the page uses
 	places  map[string]string
+	undo    []func() // what mend does first, see later
 }
 
 // part is something that can be broken.
@@ -105,10 +106,12 @@ func setUp(t *testing.T) *stage {
 	s.members = []*lab.Server{a, b}
 	for _, m := range s.members {
 		s.caretaker(m)
+		s.must(m.Exec(ctx, append(append([]string{"SET SESSION sql_log_bin = 0"}, dba...), "SET SESSION sql_log_bin = 1")...))
 	}
 	s.must(os.WriteFile(filepath.Join(l.Dir(), "caretaker"), []byte("care\n"), 0o600))
 	s.must(os.WriteFile(filepath.Join(s.desk, "replicator"), []byte(lab.ReplicationPassword+"\n"), 0o600))
 	primary, replicas := l.TestCluster(t, lab.Spec{Flavor: lab.MariaDB}, 2)
+	s.must(primary.Exec(ctx, dba...))
 	s.servers = append([]*lab.Server{primary}, replicas...)
 	s.hook()
 	s.daemons, s.proxies, err = l.StartDaemons(ctx, 2, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{primary.Key}, Config: fmt.Sprintf(policy, filepath.Join(s.scripts, "pager")), Caretaker: "caretaker"}, a, b)
@@ -138,14 +141,17 @@ func (s *stage) caretaker(m *lab.Server) {
 	s.must(m.Exec(s.ctx, append(statements, "SET SESSION sql_log_bin = 1")...))
 }
 
+// dba is the account of whoever looks after the servers.
+var dba = []string{"CREATE USER dba IDENTIFIED BY 'admin'", "GRANT ALL ON *.* TO dba WITH GRANT OPTION"}
+
 // wrap gives the commands what stands in an operator's files.
 func (s *stage) wrap(binary string) {
 	s.Helper()
 	scripts := map[string]string{
-		"orchestrator": fmt.Sprintf("case $1 in backend) exec %s \"$@\" --config %s --user caretaker --password-file %s;; *) exec %s \"$@\";; esac\n", binary,
-			s.daemons[0].ConfigFile, filepath.Join(s.lab.Dir(), "caretaker"), binary),
-		"mariadb": fmt.Sprintf("case \"$*\" in *%s\\ *|*%s\\ *) exec /usr/bin/mariadb --no-defaults -ucaretaker -pcare \"$@\";; *) exec /usr/bin/mariadb --no-defaults -u%s -p%s \"$@\";; esac\n",
-			s.members[0].Key.Host, s.members[1].Key.Host, lab.User, lab.Password),
+		"orchestrator": fmt.Sprintf("case $1 in backend) exec %s \"$@\" --config $CONFIG --user caretaker --password-file %s;; haproxy) exec %s \"$@\" --config $CONFIG;; *) exec %s \"$@\";; esac\n",
+			binary, filepath.Join(s.lab.Dir(), "caretaker"), binary, binary),
+		"mariadb": "exec /usr/bin/mariadb --no-defaults -udba -padmin \"$@\"\n",
+		"ssh":     s.logs(),
 	}
 	for name, text := range scripts {
 		s.must(os.WriteFile(filepath.Join(s.bin, name), []byte("#!/bin/sh\n"+text), 0o755))
@@ -238,6 +244,9 @@ const hooks = "/etc/orchestrator/hooks"
 // real is a command with real addresses.
 func (s *stage) real(text string) string {
 	text = strings.ReplaceAll(text, hooks, s.scripts)
+	if h, ok := s.names["haproxy1"].(*lab.HAProxy); ok {
+		text = strings.ReplaceAll(text, "/etc/haproxy/haproxy.cfg", configured(h))
+	}
 	return named.ReplaceAllStringFunc(text, func(name string) string {
 		if host := s.places[name]; host != "" {
 			return host
@@ -259,6 +268,9 @@ func (s *stage) told(text string) string {
 		}
 		return found
 	})
+	if h, ok := s.names["haproxy1"].(*lab.HAProxy); ok {
+		text = strings.ReplaceAll(text, configured(h), "/etc/haproxy/haproxy.cfg")
+	}
 	host := regexp.QuoteMeta(s.host)
 	text = regexp.MustCompile(host+`=(orchestrator\d:3000)`).ReplaceAllString(text, "$1")
 	text = regexp.MustCompile(host+`:(\d+):[0-9a-f]{8}`).ReplaceAllStringFunc(text, func(id string) string {
@@ -339,7 +351,7 @@ func cut(lines []string) []string {
 }
 
 // looks are commands that may be run again until they say what they should; all others are run once.
-var looks = regexp.MustCompile(`^(ORCHESTRATOR_API=\S+ )?(orchestrator-client (status|leader|findings|clusters|topology|instances?|why|plan|episodes?|hooks|recoveries status|snapshot)\b|(orchestrator|orchestrator-client) backend (status|proofs|work|doctor$|verify$)|curl -s|mariadb .*(SELECT|SHOW))`)
+var looks = regexp.MustCompile(`^(ORCHESTRATOR_API=\S+ )?(orchestrator-client (status|leader|findings|clusters|topology|instances?|why|plan|episodes?|hooks|recoveries status|snapshot)\b|(orchestrator|orchestrator-client) backend (status|proofs|work|doctor$|verify$)|curl -s|ssh \S+ journalctl|mariadb .*(SELECT|SHOW))`)
 
 func (s *stage) run(command string) []string {
 	s.Helper()
@@ -347,7 +359,7 @@ func (s *stage) run(command string) []string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", s.real(command))
 	cmd.Dir = s.desk
-	cmd.Env = append(os.Environ(), "PATH="+s.bin+":"+os.Getenv("PATH"), "ORCHESTRATOR_API="+s.daemons[0].URL+" "+s.daemons[1].URL, "LOGNAME=ann", "USER=ann", "COLUMNS=200")
+	cmd.Env = append(os.Environ(), "PATH="+s.bin+":"+os.Getenv("PATH"), "ORCHESTRATOR_API="+s.daemons[0].URL+" "+s.daemons[1].URL, "CONFIG="+s.first().ConfigFile, "LOGNAME=ann", "USER=ann", "COLUMNS=200")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -362,6 +374,14 @@ func (s *stage) run(command string) []string {
 		return nil
 	}
 	return strings.Split(text, "\n")
+}
+
+// first is the daemon on whose machine commands are run.
+func (s *stage) first() *lab.Daemon {
+	if d, ok := s.names["orchestrator1"].(*lab.Daemon); ok {
+		return d
+	}
+	return s.daemons[0]
 }
 
 // play runs a command until it shows what the page does, and returns what stands there from now on.
@@ -404,7 +424,7 @@ func (s *stage) do(order string) {
 		p = s.primary()
 	}
 	switch verb {
-	case "kill", "hang", "continue", "start", "sql", "empty":
+	case "kill", "hang", "continue", "start", "sql", "empty", "revoke", "dump", "fill", "free", "configure", "uncheck", "restart", "follow", "replaced", "switched":
 		if p == nil {
 			s.Fatalf("%s: who is that?", order)
 		}
@@ -428,6 +448,20 @@ func (s *stage) do(order string) {
 		s.must(p.Continue())
 	case "start":
 		s.start(p, strings.Fields(rest)...)
+	case "revoke":
+		s.revoke(p.(*lab.Server), rest)
+	case "dump":
+		s.dump(p.(*lab.Server), rest)
+	case "fill":
+		s.fill(p.(*lab.Daemon))
+	case "free":
+		s.must(p.(*lab.Daemon).Free())
+	case "configure":
+		s.configure(p.(*lab.Daemon), rest)
+	case "uncheck":
+		s.uncheck(p.(*lab.HAProxy))
+	case "restart":
+		s.restart(p.(*lab.HAProxy))
 	case "sql":
 		s.must(p.(*lab.Server).Exec(s.ctx, strings.Split(rest, "; ")...))
 	case "split": // each daemon with a member, and its HAProxy; servers are reached by both
@@ -436,6 +470,12 @@ func (s *stage) do(order string) {
 				Proxies: []*lab.HAProxy{s.names["haproxy"+n].(*lab.HAProxy)}}
 		}
 		s.must(s.lab.Sides(side("1"), side("2")))
+	case "follow":
+		s.follow(p.(*lab.Daemon))
+	case "switched":
+		s.switched(p.(*lab.Server))
+	case "replaced":
+		s.replaced(p.(*lab.Server))
 	case "settle": // a failover is done, and every daemon knows it
 		s.primary()
 		s.await("all know the same episodes", func(ctx context.Context) error {
@@ -506,10 +546,14 @@ func (s *stage) mend() {
 		if s.proxies[i].Pid() == 0 {
 			s.start(s.proxies[i])
 		}
+		s.must(s.proxies[i].Continue())
 		if d.Pid() == 0 {
 			s.start(d)
 		}
 		s.must(d.Continue())
+	}
+	for _, undo := range slices.Backward(s.undo) {
+		undo()
 	}
 	for _, m := range s.members {
 		if r, err := m.Replication(s.ctx); err != nil || !r.Running() {
