@@ -215,9 +215,11 @@ func (s *stage) cast() {
 		if err != nil || b.Serves.IsZero() {
 			return fmt.Errorf("%+v (%w)", b, err)
 		}
-		c, err := leader.Cluster(ctx, "shop")
-		if err != nil || c.Primary.IsZero() {
-			return fmt.Errorf("%+v (%w)", c, err)
+		var c api.Cluster
+		for _, d := range append(slices.Clone(s.daemons), leader) { // each is asked on some page
+			if c, err = d.Cluster(ctx, "shop"); err != nil || c.Primary.IsZero() {
+				return fmt.Errorf("%s: %+v (%w)", d.URL, c, err)
+			}
 		}
 		order := func(kind string, all []*lab.Server, first topology.Key) {
 			n := 1
