@@ -1,17 +1,8 @@
 package mysql_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"fmt"
-	"math/big"
-	"net"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -21,43 +12,14 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// certificate writes a certificate for all addresses of a lab, its own authority, and returns the pool that trusts it.
-func certificate(t *testing.T, subnet int) (pool *x509.CertPool, certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "lab"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-	for n := range 20 {
-		c.IPAddresses = append(c.IPAddresses, net.ParseIP(fmt.Sprintf("127.0.%d.%d", subnet, n)))
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	if err := os.WriteFile(certFile, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	pool = x509.NewCertPool()
-	pool.AppendCertsFromPEM(text)
-	return pool, certFile, keyFile
-}
-
 func TestTLS(t *testing.T) {
 	l := lab.Test(t)
-	pool, cert, key := certificate(t, l.Subnet)
+	dir := t.TempDir()
+	pool, err := l.Certificate(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	server, err := l.Start(t.Context(), lab.Spec{Flavor: lab.MariaDB, ExtraArgs: []string{"--ssl-cert=" + cert, "--ssl-key=" + key, "--require-secure-transport=1"}})
 	if err != nil {
 		t.Fatal(err)

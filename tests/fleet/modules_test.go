@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -10,7 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	daemonmysql "orchestrator/daemon/mysql"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
 )
@@ -31,6 +35,7 @@ func TestModulesOnBothFlavours(t *testing.T) {
 			m.accounts(source)
 			m.variables(source)
 			m.replicas(source)
+			m.certificates()
 			if f == lab.MySQL {
 				m.superReadOnly()
 				m.gtidMode()
@@ -204,6 +209,42 @@ func (m modules) superReadOnly() {
 	want("a statement", "11 ")
 	m.changes(true, s, "statement", map[string]any{"statement": "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF", "unless": "SELECT 1 FROM DUAL WHERE @@GLOBAL.read_only = 0"})
 	want("being made writable", "00 ")
+}
+
+// A certificate that was renewed in its file is read without a restart, also where nobody may write; and nobody is told to who has none.
+func (m modules) certificates() {
+	root := m.lab.Root(m.flavor)
+	dir, err := os.MkdirTemp(root+"/tmp", "certificates-")
+	must(m.T, err)
+	m.Cleanup(func() { _ = os.RemoveAll(dir) })
+	first, err := m.lab.Certificate(dir)
+	must(m.T, err)
+	seen := strings.TrimPrefix(dir, root) // by the server
+	s, err := m.lab.Start(m.Context(), lab.Spec{Flavor: m.flavor, ExtraArgs: []string{"--ssl-cert=" + seen + "/cert.pem", "--ssl-key=" + seen + "/key.pem"}})
+	must(m.T, err)
+	read, protect := "FLUSH SSL", "SET GLOBAL read_only = 1"
+	if m.flavor == lab.MySQL {
+		read, protect = "ALTER INSTANCE RELOAD TLS", "SET GLOBAL super_read_only = 1"
+	}
+	must(m.T, s.Exec(m.Context(), protect))
+	trusts := func(pool *x509.CertPool, want topology.Failure) {
+		m.Helper()
+		servers := daemonmysql.New(daemonmysql.Options{User: lab.User, Password: lab.Password, TLS: &tls.Config{RootCAs: pool}, ProbeTimeout: 5 * time.Second})
+		defer servers.Close()
+		if _, got, err := servers.Probe(m.Context(), s.Key); got != want {
+			m.Errorf("whoever trusts that certificate sees %q, not %q: %v", got, want, err)
+		}
+	}
+	second, err := m.lab.Certificate(dir)
+	must(m.T, err)
+	trusts(first, topology.OK)
+	m.changes(true, s, "statement", map[string]any{"statement": read, "writes": false})
+	trusts(second, topology.OK)
+	trusts(first, topology.TLSError)
+
+	plain, err := m.lab.Start(m.Context(), lab.Spec{Flavor: m.flavor})
+	must(m.T, err)
+	m.changes(true, plain, "statement", map[string]any{"statement": read, "writes": false})
 }
 
 // A server in use takes the steps to GTIDs at its next start, not all at once.
