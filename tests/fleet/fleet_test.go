@@ -132,7 +132,14 @@ func TestAFleet(t *testing.T) {
 	if !strings.Contains(would, other+":3306") || strings.Contains(would, "TASK [Promote]") {
 		t.Errorf("promote-backend.yml --check says:\n%s", would)
 	}
-	o.play(ctx, "promote-backend", "-e", "to="+other+":3306", "-e", "yes=true")
+	asks := press{"Make " + other + ":3306 the member that serves?", "\x03"}
+	if out, well := o.answer(ctx, []press{asks, {"'A' to abort", "a"}}, "promote-backend", "-e", "to="+other+":3306"); well || strings.Contains(out, "TASK [Promote]") {
+		t.Errorf("promote-backend.yml was told not to do it, and says:\n%s", out)
+	}
+	asks.key = "\r"
+	if out, well := o.answer(ctx, []press{asks}, "promote-backend", "-e", "to="+other+":3306"); !well || !strings.Contains(out, other+":3306 serves all daemons") {
+		t.Errorf("promote-backend.yml was told to do it, and says:\n%s", out)
+	}
 	o.holds(ctx, declared)
 	if err := dead.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -360,12 +367,7 @@ func (o *operator) release(name string) string {
 func (o *operator) play(ctx context.Context, playbook string, args ...string) string {
 	o.Helper()
 	began := time.Now()
-	cmd := o.net.Command(ctx, "ansible-playbook", append([]string{"-i", filepath.Join(o.dir, "inventory", "hosts.yml"), filepath.Join(o.playbooks, playbook+".yml")}, args...)...)
-	cmd.Dir = o.dir
-	cmd.Env = append(os.Environ(), "HOME="+o.dir, "ANSIBLE_CONFIG="+filepath.Join(o.playbooks, "..", "ansible.cfg"),
-		"ANSIBLE_COLLECTIONS_PATH="+filepath.Join(o.dir, "collections")+":/usr/lib/python3/dist-packages", "ANSIBLE_PRIVATE_KEY_FILE="+filepath.Join(o.dir, "key"),
-		"ANSIBLE_SSH_COMMON_ARGS=-o UserKnownHostsFile="+filepath.Join(o.dir, "known_hosts"), "ANSIBLE_FORKS=8", "ANSIBLE_NOCOLOR=1",
-		"ANSIBLE_CALLBACKS_ENABLED=ansible.posix.profile_tasks", "ANSIBLE_SSH_CONTROL_PATH_DIR="+filepath.Join(o.dir, "ssh"))
+	cmd := o.playing(ctx, playbook, args...)
 	out, err := cmd.CombinedOutput()
 	o.said.Write(out)
 	o.Logf("%s %s: %.0f s", playbook, strings.Join(args, " "), time.Since(began).Seconds())
@@ -373,6 +375,17 @@ func (o *operator) play(ctx context.Context, playbook string, args ...string) st
 		o.Fatalf("%s.yml: %v\n%s", playbook, err, out)
 	}
 	return string(out)
+}
+
+// playing is the command of an operator who runs a playbook.
+func (o *operator) playing(ctx context.Context, playbook string, args ...string) *exec.Cmd {
+	cmd := o.net.Command(ctx, "ansible-playbook", append([]string{"-i", filepath.Join(o.dir, "inventory", "hosts.yml"), filepath.Join(o.playbooks, playbook+".yml")}, args...)...)
+	cmd.Dir = o.dir
+	cmd.Env = append(os.Environ(), "HOME="+o.dir, "ANSIBLE_CONFIG="+filepath.Join(o.playbooks, "..", "ansible.cfg"),
+		"ANSIBLE_COLLECTIONS_PATH="+filepath.Join(o.dir, "collections")+":/usr/lib/python3/dist-packages", "ANSIBLE_PRIVATE_KEY_FILE="+filepath.Join(o.dir, "key"),
+		"ANSIBLE_SSH_COMMON_ARGS=-o UserKnownHostsFile="+filepath.Join(o.dir, "known_hosts"), "ANSIBLE_FORKS=8", "ANSIBLE_NOCOLOR=1",
+		"ANSIBLE_CALLBACKS_ENABLED=ansible.posix.profile_tasks", "ANSIBLE_SSH_CONTROL_PATH_DIR="+filepath.Join(o.dir, "ssh"))
+	return cmd
 }
 
 func (o *operator) chapter(says string)             { o.Logf("%4.0f s  %s", time.Since(o.began).Seconds(), says) }
