@@ -271,6 +271,40 @@ func TestWhatWasAcknowledgedSurvivesASwitch(t *testing.T) {
 	})
 }
 
+// The same server, by its name, comes back with less than it had: installed anew, restored, or without the commits of its last moments.
+func TestWhatWasAcknowledgedSurvivesAServerThatLosesIt(t *testing.T) {
+	onMembers(t, func(t *testing.T, m *lab.Server) {
+		j := openJournal(t, dial(t, options(m.Key.String())), filepath.Join(t.TempDir(), "j.db"))
+		put(t, j, of("tag", "first"))
+		put(t, j, of("tag", "last"))
+		face, err := j.Face(t.Context())
+		must(t, err)
+		for _, loss := range [][]string{
+			{"DELETE FROM orchestrator.record WHERE record.key = 'last'"},
+			{"DROP DATABASE orchestrator", "CREATE DATABASE orchestrator"},
+		} {
+			must(t, m.Exec(t.Context(), loss...))
+			must(t, m.Kill())
+			must(t, m.Restart(t.Context()))
+			waitFor(t, "the backend to be there", func() bool { _, err := j.Face(t.Context()); return err == nil })
+			wantKeys(t, j, "tag", "first", "last")
+			other := dial(t, options(m.Key.String()))
+			wantKeys(t, other, "tag", "first", "last")
+			if after, err := other.Face(t.Context()); err != nil || after != face {
+				t.Fatalf("the face was %s, and is %s (%v): the test is of the same one", face, after, err)
+			}
+		}
+		replayed := j.replayed.Load()
+		must(t, m.Kill())
+		must(t, m.Restart(t.Context()))
+		waitFor(t, "the backend to be there", func() bool { _, err := j.Face(t.Context()); return err == nil })
+		wantKeys(t, j, "tag", "first", "last")
+		if n := j.replayed.Load() - replayed; n != 0 {
+			t.Errorf("the journal was replayed %d times into a server that had lost nothing", n)
+		}
+	})
+}
+
 // A backend that hangs costs one timeout, and not one for each question: what is judged must not wait for it.
 func TestAHungBackendDoesNotHoldUpReads(t *testing.T) {
 	onMembers(t, func(t *testing.T, m *lab.Server) {

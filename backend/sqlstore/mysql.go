@@ -30,7 +30,7 @@ type MySQLOptions struct {
 	TLS      *tls.Config   // nil: plain text
 	Timeout  time.Duration // of one statement, and of connecting; default a second
 	Logger   *slog.Logger  // nil: silent
-	// Accept is asked at the first connection, and at each whose face differs from the one in use, unless that one is unfit anyway. An error refuses it, and is
+	// Accept is asked at the first connection, and at each whose face differs from the one in use, or that has lost records, unless that one is unfit anyway. An error refuses it, and is
 	// what the caller of the store gets. It is called for one connection at a time, and must end with its context.
 	Accept func(ctx context.Context, current, offered Face) error
 }
@@ -78,7 +78,8 @@ type mysqlServer struct {
 
 	mu       sync.Mutex
 	face     Face
-	epoch    int64 // rises with each change of the face; 0 is none yet
+	epoch    int64 // rises with each change of the face, and when the server has lost what it held; 0 is none yet
+	newest   int64 // the highest version that it is known to have held in this epoch
 	dialled  int64 // number of the dial that brought the face
 	sessions map[*session]bool
 }
@@ -139,12 +140,12 @@ func (m *mysqlServer) Driver() driver.Driver { return &mysql.MySQLDriver{} }
 func (m *mysqlServer) Connect(ctx context.Context) (driver.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.options.Timeout)
 	defer cancel()
-	number := m.dials.Add(1)
+	number, held := m.dials.Add(1), m.held()
 	s, err := m.dial(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	if err := m.admit(ctx, s, number); err != nil {
+	if err := m.admit(ctx, s, number, held); err != nil {
 		s.conn.Close()
 		return nil, err
 	}
@@ -198,9 +199,29 @@ func (m *mysqlServer) dial(ctx context.Context) (s *session, err error) {
 	return s, nil
 }
 
+// holding is what a server is known to have held at a moment.
+type holding struct{ epoch, newest int64 }
+
+func (m *mysqlServer) held() holding {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return holding{m.epoch, m.newest}
+}
+
+// wrote notes that the server holds a version.
+func (s *session) wrote(version int64) {
+	m := s.server
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s.epoch == m.epoch {
+		m.newest = max(m.newest, version)
+	}
+}
+
 // admit decides about the server that a new connection has found. When it is another than before, all connections to that one are closed first: from
-// then on nothing reaches it.
-func (m *mysqlServer) admit(ctx context.Context, s *session, number int64) error {
+// then on nothing reaches it. One that has less than it held before the connection was opened is another, too, by whatever name: it was installed anew, or
+// restored, or its last commits were not durable.
+func (m *mysqlServer) admit(ctx context.Context, s *session, number int64, held holding) error {
 	select {
 	case m.turn <- struct{}{}:
 		defer func() { <-m.turn }()
@@ -209,6 +230,8 @@ func (m *mysqlServer) admit(ctx context.Context, s *session, number int64) error
 	}
 	m.mu.Lock()
 	current, same := m.face, m.epoch > 0 && m.face.ID == s.face.ID
+	lost := same && held.epoch == m.epoch && s.face.Newest < held.newest
+	same = same && !lost
 	late := m.epoch > 0 && !same && number < m.dialled
 	m.mu.Unlock()
 	if late {
@@ -239,9 +262,13 @@ func (m *mysqlServer) admit(ctx context.Context, s *session, number int64) error
 		}
 		clear(m.sessions)
 		m.epoch++
-		m.dialled = number
+		m.newest, m.dialled = 0, number
 		m.options.Logger.Info("backend in use", "address", m.options.Address, "face", s.face.ID, "before", current.ID, "flavor", s.face.Flavor, "version", s.face.Version)
 	}
+	if lost {
+		m.options.Logger.Warn("backend has lost records", "address", m.options.Address, "face", s.face.ID, "newest", s.face.Newest, "held", held.newest)
+	}
+	m.newest = max(m.newest, s.face.Newest)
 	m.face = s.face
 	s.epoch = m.epoch
 	m.sessions[s] = true

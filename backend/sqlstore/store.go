@@ -6,6 +6,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -72,7 +73,17 @@ const (
 )
 
 func (s *Store) put(ctx context.Context, records []backend.Record) error {
-	return s.lend(ctx, s.write, func(c *sql.Conn, d dialect) error { return d.put(ctx, c, records) })
+	return s.lend(ctx, s.write, func(c *sql.Conn, d dialect) error {
+		if err := d.put(ctx, c, records); err != nil {
+			return err
+		}
+		return c.Raw(func(raw any) error {
+			if server, ok := raw.(*session); ok {
+				server.wrote(slices.MaxFunc(records, func(a, b backend.Record) int { return cmp.Compare(a.Version, b.Version) }).Version)
+			}
+			return nil
+		})
+	})
 }
 
 func (d dialect) put(ctx context.Context, c *sql.Conn, records []backend.Record) error {
