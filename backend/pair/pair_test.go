@@ -410,3 +410,48 @@ func (p *fakeProxy) Maintain(_ context.Context, k topology.Key) error {
 func (p *fakeProxy) ShutSessions(_ context.Context, k topology.Key) error {
 	return p.do(k, "shut", func(s *ProxyServer) { s.Sessions = 0 })
 }
+
+// The data of both are lost: only somebody's word makes a member without tables the one that serves.
+func TestPromoteAMemberWithoutTables(t *testing.T) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+		r := rigged(t, l, f, true, nil)
+		word := func(o PromoteOptions, want string) {
+			t.Helper()
+			if _, err := r.pair.Promote(t.Context(), r.a(), o); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("promoted, or refused for another reason than %q: %v", want, err)
+			}
+			if r.pair.Look(t.Context())[0].Tables {
+				t.Error("it has got tables")
+			}
+		}
+		lose := func(at int) {
+			c, err := r.servers[at].DB().Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			for _, q := range []string{"SET SESSION sql_log_bin = 0", "DROP DATABASE orchestrator", "CREATE DATABASE orchestrator"} {
+				if _, err := c.ExecContext(t.Context(), q); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		lose(0)
+		word(PromoteOptions{Force: true}, "orchestrator backend rejoin --seed") // the other one has them all
+		lose(1)
+		word(PromoteOptions{}, fmt.Sprintf("%v has none either", r.b()))
+		if err := r.servers[1].Kill(); err != nil {
+			t.Fatal(err)
+		}
+		word(PromoteOptions{}, fmt.Sprintf("whether %v has is not known", r.b()))
+		if _, err := r.pair.Promote(t.Context(), r.a(), PromoteOptions{Force: true, DryRun: true}); err != nil || r.pair.Look(t.Context())[0].Tables {
+			t.Errorf("a dry run: %v", err)
+		}
+		for range 2 {
+			if report, err := r.pair.Promote(t.Context(), r.a(), PromoteOptions{Force: true}); err != nil || !r.pair.Look(t.Context())[0].Tables {
+				t.Fatal(err, steps(report))
+			}
+		}
+		r.put(0, "tag", "new")
+	})
+}

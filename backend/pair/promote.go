@@ -16,7 +16,7 @@ type PromoteOptions struct {
 	DryRun bool
 	// DrainTimeout bounds the wait for what was received and is not applied; a minute by default.
 	DrainTimeout time.Duration
-	// Force: the other member is dead, although something says that it may live.
+	// Force: the other member is dead, although something says that it may live; or the data of both are lost.
 	Force bool
 	// AllowLoss gives up what was received and can't be applied.
 	AllowLoss bool
@@ -90,6 +90,9 @@ func (s situation) mayPromote(o PromoteOptions) error {
 		return fmt.Errorf("its binlog_format is %s, and must be STATEMENT: SET GLOBAL binlog_format = 'STATEMENT'", to.Format)
 	case !to.Tables && from.Tables:
 		return fmt.Errorf("it has no tables, and %v has: orchestrator backend rejoin --seed %v", from.Key, to.Key)
+	case !to.Tables && !o.Force:
+		return fmt.Errorf("it has no tables, and %s. In a new pair daemons make them, when they start; if the data of both members are lost, --force makes them, empty, "+
+			"and the daemons, which must not be stopped for that, write into them what their journals hold", s.otherLacks())
 	case !to.GTID && from.Up:
 		return errNoGTID
 	}
@@ -118,6 +121,14 @@ func (s situation) mayPromote(o PromoteOptions) error {
 		return fmt.Errorf("it lacks %s of %v, and %s: orchestrator backend rejoin %v", count(missing, "transaction"), from.Key, c.Trouble(), to.Key)
 	}
 	return nil
+}
+
+// otherLacks says why the other member is no help to one that has no tables.
+func (s situation) otherLacks() string {
+	if s.from.Up {
+		return fmt.Sprintf("%v has none either", s.other.key)
+	}
+	return fmt.Sprintf("whether %v has is not known, for it is out of reach (%s)", s.other.key, s.from.Err)
 }
 
 // planPromotion says what is to be done, from what was seen.
@@ -157,6 +168,10 @@ func (p *Pair) planPromotion(s situation, o PromoteOptions) (steps []Step, next 
 	if s.to.ReadOnly {
 		steps = append(steps, t.say("take writes", t.dialect.writable...))
 	}
+	if !s.to.Tables {
+		steps = append(steps, Step{At: t.key, Does: "make the tables, empty: until then no daemon that remembers records uses it; then they write into it what their journals hold",
+			run: func(ctx context.Context) error { return p.makeTables(ctx, t) }})
+	}
 	steps = append(steps, p.pointProxy(s)...)
 	if s.mutual {
 		steps = append(steps, Step{At: other.key, Does: "wait until no daemon uses it any more", run: func(ctx context.Context) error { return p.awaitNoClients(ctx, other) }})
@@ -190,6 +205,16 @@ func (p *Pair) endReplication(t *site, c Channel, o PromoteOptions) Step {
 			}
 			return t.exec(ctx, t.dialect.reset, c.Name)
 		}}
+}
+
+func (p *Pair) makeTables(ctx context.Context, t *site) error {
+	store, err := p.store(t.key)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	_, err = store.Face(ctx)
+	return err
 }
 
 // pointProxy makes HAProxy serve the target only.

@@ -70,7 +70,7 @@ func (s situation) mayRejoin(o RejoinOptions) error {
 	case active.ServerID == back.ServerID:
 		return fmt.Errorf("both members have server_id %d: give one another", active.ServerID)
 	case !active.Tables:
-		return fmt.Errorf("the active, %v, has no tables yet: start a daemon first", active.Key)
+		return fmt.Errorf("the active, %v, has no tables: in a new pair, start a daemon first; if the data of both are lost: orchestrator backend promote --to %v --force", active.Key, active.Key)
 	}
 	for _, server := range s.proxy {
 		if server.Key == back.Key && server.Up {

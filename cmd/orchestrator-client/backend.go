@@ -183,7 +183,7 @@ func (p *program) promote() *cobra.Command {
 	f.StringVar(&to, "to", "", "the `MEMBER` that is to serve, as host:port")
 	f.BoolVar(&r.DryRun, "dry-run", false, "say what would be done, and do nothing")
 	f.StringVar(&r.DrainTimeout, "drain-timeout", "", "how long what was received may take to be applied (default 1m)")
-	f.BoolVar(&r.Force, "force", false, "the other member is dead, although something says that it may live")
+	f.BoolVar(&r.Force, "force", false, "the other member is dead, although something says that it may live; or the data of both are lost")
 	f.BoolVar(&r.AllowLoss, "allow-loss", false, "give up what was received and can't be applied")
 	noError(cmd.MarkFlagRequired("to"))
 	return p.signed(cmd, &r.By)

@@ -226,7 +226,7 @@ writing. It proves the result, and can be run again at any time.`,
 	f.StringVar(&to, "to", "", "the `MEMBER` that is to serve, as host:port")
 	f.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and do nothing")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", time.Minute, "how long what was received may take to be applied")
-	f.BoolVar(&o.Force, "force", false, "the other member is dead, although something says that it may live")
+	f.BoolVar(&o.Force, "force", false, "the other member is dead, although something says that it may live; or the data of both are lost")
 	f.BoolVar(&o.AllowLoss, "allow-loss", false, "give up what was received and can't be applied")
 	return promote
 }

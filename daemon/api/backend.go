@@ -154,7 +154,7 @@ type BackendPromoteRequest struct {
 	By           string       `json:"by" doc:"who wants it"`
 	DryRun       bool         `json:"dry_run,omitempty" doc:"say what would be done, and do nothing"`
 	DrainTimeout string       `json:"drain_timeout,omitempty" doc:"how long what was received may take to be applied; 1m"`
-	Force        bool         `json:"force,omitempty" doc:"the other member is dead, although something says that it may live"`
+	Force        bool         `json:"force,omitempty" doc:"the other member is dead, although something says that it may live; or the data of both are lost"`
 	AllowLoss    bool         `json:"allow_loss,omitempty" doc:"give up what was received and can't be applied"`
 }
 
