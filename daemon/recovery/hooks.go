@@ -59,14 +59,15 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 		return t.Tick
 	}
 	pause, runs := t.Tick, t.told()
-	for _, e := range t.Episodes("") {
+	episodes := t.Episodes("")
+	for _, e := range episodes {
 		switch since := t.blocked[e.ID]; {
 		case e.Blocked == "" || !e.Closed.IsZero():
 			delete(t.blocked, e.ID)
 		case since.IsZero():
 			t.blocked[e.ID] = now
 		}
-		c := hook.Case{Episode: e, Blocked: t.blocked[e.ID], Since: t.since, Runs: runs, Now: now}
+		c := hook.Case{Episode: e, Others: episodes, Blocked: t.blocked[e.ID], Since: t.since, Runs: runs, Now: now}
 		for _, h := range hooks {
 			if h.Of == nil || h.Of(e.Cluster, t.Alias(e.Cluster)) {
 				c.Hooks = append(c.Hooks, h)
