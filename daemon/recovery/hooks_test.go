@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/hook"
 )
 
@@ -107,6 +108,74 @@ func TestASuccessorOwesTheRest(t *testing.T) {
 	}
 	if told() != before || toldLate() != "" {
 		t.Errorf("told again: %q, and %q", told(), toldLate())
+	}
+}
+
+// journal is the store of one daemon of several: a file of its own, and a backend.
+func journal(t *testing.T, remote, local *sqlstore.Store) *sqlstore.Journal {
+	t.Helper()
+	j, err := sqlstore.OpenJournal(t.Context(), remote, local, sqlstore.JournalOptions{Facts: []string{StepKind}, Owed: Owed()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+func openAt(t *testing.T, path string) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.OpenSQLite(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// away is a backend where nobody is.
+func away(t *testing.T) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.OpenMySQL(sqlstore.MySQLOptions{Address: "127.0.0.1:1", Database: "orchestrator", User: "orchestrator", Timeout: 200 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// What hooks were told while the backend was away must get there: else the next leader, another daemon, tells all of it once more.
+func TestWhatHooksWereToldWithoutABackendIsKnownToTheSuccessor(t *testing.T) {
+	dir, p := t.TempDir(), draw(soon())
+	file := filepath.Join(dir, "journal.db")
+	h, told := scribe(t, "")
+	hooks := func() []hook.Hook { return []hook.Hook{h} }
+	without := journal(t, away(t), openAt(t, file))
+	first := runner(t, p, without)
+	first.Hooks = hooks
+	leadUntil(t, first, func() bool {
+		es := first.Episodes("")
+		return len(es) > 0 && len(first.HookRuns(es[0].ID)) == 3 && !slices.ContainsFunc(first.HookRuns(es[0].ID), func(run hook.Run) bool { return run.Ended.IsZero() })
+	})
+	without.Close()
+
+	back := journal(t, openAt(t, filepath.Join(dir, "backend.db")), openAt(t, file))
+	if _, err := back.List(t.Context(), EpisodeKind); err != nil { // whoever uses it gives it what it is owed
+		t.Fatal(err)
+	}
+	back.Close()
+	store := openAt(t, filepath.Join(dir, "backend.db"))
+	defer store.Close()
+	if since, err := store.List(t.Context(), hookSinceKind); err != nil || len(since) == 0 {
+		t.Errorf("since when hooks are configured is not there: %v, %v", since, err)
+	}
+	successor := runner(t, p, store)
+	successor.Hooks, successor.Writer = hooks, "successor"
+	turned, before := 0, told()
+	successor.Turned = func() { turned++ }
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := successor.Run(ctx); err != nil || turned == 0 {
+		t.Fatal(err, turned)
+	}
+	if told() != before || len(successor.HookRuns(successor.Episodes("")[0].ID)) != 3 {
+		t.Errorf("told\n%s\nand before the successor\n%s", told(), before)
 	}
 }
 
