@@ -7,6 +7,7 @@ package hook
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -215,10 +216,11 @@ type Message struct {
 	Position string         `json:"position,omitempty"` // GTIDs that the candidate has executed
 }
 
-// Trial is a message about an episode that there never was: of db1.example, whose replica db2.example took its place.
+// Trial is a message about an episode that there never was: of db1.example, whose replica db2.example took its place. Each has another id, or a receiver
+// that heeds the Idempotency-Key would take the second trial for a repetition of the first.
 func Trial(name string, m Moment, daemon string, now time.Time) Message {
 	failed, candidate := topology.Key{Host: "db1.example", Port: 3306}, topology.Key{Host: "db2.example", Port: 3306}
-	e := plan.Episode{ID: "trial", Kind: plan.PrimaryFailover, Code: analysis.DeadPrimary, Cluster: failed.String(), Failed: failed, Opened: now,
+	e := plan.Episode{ID: fmt.Sprintf("trial-%d", now.UnixMilli()), Kind: plan.PrimaryFailover, Code: analysis.DeadPrimary, Cluster: failed.String(), Failed: failed, Opened: now,
 		Evidence: []string{"this is a trial: nothing has happened"}}
 	past := Moments()[:slices.Index(Moments(), m)+1]
 	if m == Blocked {

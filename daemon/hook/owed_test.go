@@ -155,6 +155,12 @@ func TestATrialTellsOfWhatItIsAbout(t *testing.T) {
 		if !trial.Test || !slices.Contains(had, m) {
 			t.Errorf("the trial of %s has had %v", m, had)
 		}
+		if id := trial.Episode.ID; id != "trial-1772366400000" {
+			t.Errorf("its episode is %q", id)
+		}
+		if again := Trial("h", m, "d1", noon.Add(time.Millisecond)); again.Episode.ID == trial.Episode.ID {
+			t.Errorf("the next trial of %s is of the same episode, %s", m, again.Episode.ID)
+		}
 	}
 }
 
