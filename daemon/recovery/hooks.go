@@ -33,7 +33,8 @@ func (r *Runner) owe() {
 	}
 }
 
-// keepTelling runs until ctx, which is that of the leadership, ends; it ends the hooks that run then, and waits for them.
+// keepTelling runs until ctx, which is that of the leadership, ends; it ends the hooks that run then, and waits for them: for the time that Hook.Do says,
+// and storePatience.
 func (r *Runner) keepTelling(ctx context.Context, began time.Time) {
 	if r.Hooks == nil {
 		return
@@ -189,7 +190,9 @@ func (t *teller) begin(episode, name string) bool {
 func (t *teller) call(ctx context.Context, e plan.Episode, task hook.Task) {
 	h := task.Hook
 	run := hook.Run{Hook: h.Name, Moment: task.Moment, Episode: e.ID, By: t.Writer, Attempt: task.Attempt, Started: time.Now()}
-	t.save(ctx, run)
+	if t.save(ctx, run); ctx.Err() != nil { // as if its daemon had died in it: the successor makes it
+		return
+	}
 	result := h.Do(ctx, t.message(e, task))
 	run.Ended, run.Outcome, run.Says = time.Now(), result.Outcome, result.Says
 	t.metrics.hooks.WithLabelValues(h.Name, string(run.Outcome)).Inc()
@@ -229,6 +232,15 @@ func (t *teller) save(ctx context.Context, run hook.Run) {
 	t.mu.Unlock()
 	short, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { // another daemon waits for the lead
+		late := time.NewTimer(storePatience)
+		defer late.Stop()
+		select {
+		case <-late.C:
+			cancel()
+		case <-short.Done():
+		}
+	})()
 	if err := t.Store.Put(short, rec); err != nil {
 		t.metrics.bookkeeping.Inc()
 		t.Logger.Error("what a hook was told could not be stored", "hook", run.Hook, "episode", run.Episode, "err", err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"orchestrator/backend"
 	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/hook"
 )
@@ -78,6 +79,36 @@ func TestARecoveryDoesNotWaitForAHook(t *testing.T) {
 	runs := r.HookRuns(r.Episodes("")[0].ID)
 	if len(runs) != 1 || runs[0].Outcome != hook.Interrupted {
 		t.Errorf("the hook did not end with the leadership: %+v", runs)
+	}
+}
+
+// hung is a store that takes what hooks were told only when its caller has no more time, once told says that it has told.
+type hung struct {
+	backend.Store
+	told func() string
+}
+
+func (h hung) Put(ctx context.Context, records ...backend.Record) error {
+	if records[0].Kind == HookKind && h.told() != "" {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return h.Store.Put(ctx, records...)
+}
+
+// Another daemon that is to lead waits until this one has ended.
+func TestAHandOverHardlyWaitsForAHookAndItsRecord(t *testing.T) {
+	h, told := scribe(t, "trap '' TERM; sleep 300")
+	r := runner(t, draw(soon()), hung{open(t), told})
+	r.Hooks = func() []hook.Hook { return []hook.Hook{h} }
+	var parted time.Time
+	leadUntil(t, r, func() bool {
+		es := r.Episodes("")
+		parted = time.Now()
+		return len(es) > 0 && !es[0].Closed.IsZero() && told() != ""
+	})
+	if took := time.Since(parted); took > 1500*time.Millisecond {
+		t.Errorf("the end of the leadership took %v", took)
 	}
 }
 
