@@ -52,6 +52,8 @@ func (h Hook) Do(ctx context.Context, m Message) Result {
 	switch {
 	case err == nil:
 		r.Outcome = OK
+	case ctx.Err() != nil && m.Test:
+		r.Outcome, r.Says = Interrupted, "ended, because who asked for the trial has gone, or this daemon stops"
 	case ctx.Err() != nil:
 		r.Outcome, r.Says = Interrupted, "ended, because this daemon leads no more"
 	case limited.Err() != nil:

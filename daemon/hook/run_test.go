@@ -178,6 +178,15 @@ func TestAHandOverHardlyWaitsForAHook(t *testing.T) {
 	}
 }
 
+// No leadership has ended when somebody tires of waiting for a trial.
+func TestATrialEndsWithWhoAskedForIt(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if r := sh("sleep 300").Do(ctx, Trial("h", Opened, "d1", noon)); r.Outcome != Interrupted || !strings.Contains(r.Says, "who asked") || strings.Contains(r.Says, "leads") {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestAHookMayEndInOrderWhenTheLeadIsLost(t *testing.T) {
 	end, result := started(t, sh("trap 'echo undone; exit 0' TERM; STARTED; while :; do sleep 0.01; done"))
 	end()

@@ -156,9 +156,14 @@ func (r *Runner) followHooks(ctx context.Context) (bool, error) {
 	}), nil
 }
 
-// TryHook makes one attempt of a hook now, with a message that says that it is a trial. Nothing of it is on record.
-func (r *Runner) TryHook(ctx context.Context, h hook.Hook, m hook.Moment) hook.Result {
+// TryHook makes one attempt of a hook now, with a message that says that it is a trial; it ends it after within at the latest. Nothing of it is on record.
+func (r *Runner) TryHook(ctx context.Context, h hook.Hook, m hook.Moment, within time.Duration) hook.Result {
+	own := h.Timeout
+	h.Timeout = min(own, within)
 	result := h.Do(ctx, hook.Trial(h.Name, m, r.Writer, time.Now()))
+	if result.Outcome == hook.TimedOut && within < own {
+		result.Says = fmt.Sprintf("ended, because a trial ends after %v at the latest; in an emergency the hook has %v", within, own)
+	}
 	r.Logger.Info("hook was tried", "hook", h.Name, "moment", m, "outcome", result.Outcome, "why", result.Says, "took", result.Took)
 	return result
 }

@@ -210,6 +210,18 @@ func TestWhatHooksWereToldWithoutABackendIsKnownToTheSuccessor(t *testing.T) {
 	}
 }
 
+func TestATrialSaysWhichTimeWasOver(t *testing.T) {
+	h, _ := scribe(t, "sleep 300")
+	r := runner(t, draw(dead), open(t))
+	for within, want := range map[time.Duration]string{100 * time.Millisecond: "a trial ends after 100ms at the latest; in an emergency the hook has 300ms",
+		time.Minute: "it took longer than 300ms"} {
+		h.Timeout = 300 * time.Millisecond
+		if got := r.TryHook(t.Context(), h, hook.Promoted, within); got.Outcome != hook.TimedOut || !strings.Contains(got.Says, want) {
+			t.Errorf("%+v, want %s", got, want)
+		}
+	}
+}
+
 func TestAFailingHookIsTriedAgainAndCounted(t *testing.T) {
 	h, told := scribe(t, `[ "$ORC_ATTEMPT" = 2 ]`)
 	h.On, h.Attempts = []hook.Moment{hook.Promoted}, 2
