@@ -110,7 +110,7 @@ func (s *shared) open(c Config, local *sqlstore.Store, d *Daemon) error {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
 	s.journal, err = sqlstore.OpenJournal(ctx, remote, local, sqlstore.JournalOptions{Facts: []string{instanceKind, recovery.StepKind},
-		Owed: []string{recovery.EpisodeKind, peer.FarewellKind, proofKind}, Clock: d.clock, Logger: log})
+		Owed: append(recovery.Owed(), peer.FarewellKind, proofKind), Clock: d.clock, Logger: log})
 	if err != nil {
 		remote.Close()
 		return err

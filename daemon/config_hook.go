@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"orchestrator/daemon/hook"
@@ -30,10 +31,19 @@ func (r *reader) hooks(hooks []HookConfig) {
 		names = append(names, h.Name)
 		r.clusters(key+".clusters", h.Clusters)
 		if len(h.On) == 0 && !r.about(key+".on") {
-			r.add(key+".on", `names no moment; such as ["promoted"], or all: ["opened", "blocked", "promoted", "recovered", "withdrawn", "fenced"]`)
+			r.add(key+".on", `names no moment; such as ["promoted"], or all: %s`, list(hook.Moments()))
 		}
 		r.tells(key, h)
 	}
+}
+
+// list writes words as a list of the file.
+func list[T ~string](of []T) string {
+	quoted := make([]string, len(of))
+	for i, one := range of {
+		quoted[i] = strconv.Quote(string(one))
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
 // about says that something is wrong with the key, or with an item of its list.

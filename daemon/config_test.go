@@ -137,6 +137,18 @@ func TestHooks(t *testing.T) {
 	}
 }
 
+// A tag can't be computed.
+func TestEveryMomentMayBeConfigured(t *testing.T) {
+	on, _ := reflect.TypeFor[HookConfig]().FieldByName("On")
+	var want []string
+	for _, m := range hook.Moments() {
+		want = append(want, string(m))
+	}
+	if got := strings.Fields(on.Tag.Get("oneof")); !slices.Equal(got, want) {
+		t.Errorf("a hook can be told of %v; there are %v", got, want)
+	}
+}
+
 func TestAllProblemsAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	for name, mode := range map[string]os.FileMode{"open": 0o644, "closed": 0o640, "empty": 0o600, "blank": 0o600} {

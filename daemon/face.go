@@ -86,9 +86,7 @@ func (f *face) TryHook(ctx context.Context, name string, m hook.Moment, within t
 	if i < 0 {
 		return api.HookTrial{}, fmt.Errorf("%w: hook %s", api.ErrNotFound, name)
 	}
-	h := hooks[i]
-	h.Timeout = min(h.Timeout, within)
-	r := f.recovery.TryHook(ctx, h, m)
+	r := f.recovery.TryHook(ctx, hooks[i], m, within)
 	return api.HookTrial{Daemon: f.id, Hook: name, Moment: m, Outcome: r.Outcome, Says: r.Says, Output: r.Output, Took: r.Took.Seconds()}, nil
 }
 

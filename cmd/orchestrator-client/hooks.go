@@ -64,7 +64,7 @@ func (p *program) tryHook() *cobra.Command {
 
 It is really run. What it is told is about an episode that there never was, of db1.example, whose replica db2.example took its place, and
 says so: "test": true in the message, ORC_TEST=true in the environment of a command. A script that does not look at that does what it does
-in an emergency; so this asks for --yes.
+in an emergency; so this asks for --yes. It is ended after 25 s, or after its own timeout when that is less, and when you end this (Ctrl-C).
 
 MOMENT is the first at which the hook is told something, unless you name one: ` + strings.Join(moments(), ", ") + ".",
 		ValidArgsFunction: p.completeHook}

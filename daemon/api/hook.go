@@ -11,7 +11,7 @@ import (
 func (a *API) hookRoutes() []route {
 	return []route{
 		get("/api/v1/hooks", "listHooks", "The hooks of this daemon's configuration, and what each was told last", a.hooks),
-		change(http.MethodPost, "/api/v1/hooks/{name}/trial", "tryHook", "Have this daemon run a hook now, and tell it that this is a trial; it says how that went", a.tryHook, 404),
+		change(http.MethodPost, "/api/v1/hooks/{name}/trial", "tryHook", "Have this daemon run a hook now, and tell it that this is a trial; it says how that went. It is ended after 25 s, or its own timeout, and when you go away", a.tryHook, 404),
 	}
 }
 
@@ -46,7 +46,7 @@ type HookTrial struct {
 	Took    float64      `json:"took_seconds"`
 }
 
-// trialTime bounds a trial, whose caller waits.
+// trialTime bounds a trial, whose caller waits. The summary of the route says it, and so do docs/ and the client's help.
 const trialTime = 25 * time.Second
 
 func (a *API) hooks(*http.Request) ([]Hook, error) { return some(a.daemon.Hooks()), nil }

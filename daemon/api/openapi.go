@@ -144,8 +144,16 @@ var enumerated = map[reflect.Type][]any{
 	reflect.TypeFor[topology.Flavor]():      {topology.MySQL, topology.MariaDB},
 	reflect.TypeFor[topology.ThreadState](): {topology.Running, topology.Stopped, topology.Connecting},
 	reflect.TypeFor[plan.EpisodeKind]():     {plan.PrimaryFailover, plan.IntermediateFailover},
-	reflect.TypeFor[hook.Moment]():          {hook.Opened, hook.Blocked, hook.Promoted, hook.Recovered, hook.Withdrawn, hook.Fenced},
-	reflect.TypeFor[hook.Outcome]():         {hook.OK, hook.Failed, hook.TimedOut, hook.Interrupted},
+	reflect.TypeFor[hook.Moment]():          values(hook.Moments()),
+	reflect.TypeFor[hook.Outcome]():         values(hook.Outcomes()),
+}
+
+func values[T any](of []T) []any {
+	out := make([]any, len(of))
+	for i, v := range of {
+		out[i] = v
+	}
+	return out
 }
 
 var described = map[reflect.Type]string{

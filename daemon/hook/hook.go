@@ -7,6 +7,7 @@ package hook
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -91,6 +92,7 @@ func Key(episode string, m Moment, hook string) string { return episode + "/" + 
 type Case struct {
 	Episode plan.Episode
 	Blocked time.Time            // since when it has been blocked; zero: it isn't
+	Others  []plan.Episode       // that are known; its own may be among them. They tell whether its candidate has been replaced
 	Hooks   []Hook               // those that its cluster has, in the order of the configuration
 	Since   map[string]time.Time // by hook: when it was configured; what began before is none of its business
 	Runs    map[string]Run       // by Key
@@ -111,13 +113,7 @@ func Owed(c Case) []Task {
 	var out []Task
 	moments := reached(c)
 	for _, h := range c.Hooks {
-		if since, ok := c.Since[h.Name]; !ok || c.Episode.Opened.Before(since) {
-			continue
-		}
-		for _, m := range moments {
-			if !slices.Contains(h.On, m.moment) || c.Now.Sub(m.at) > Horizon {
-				continue
-			}
+		for _, m := range concerning(c, h, moments) {
 			if t, due := next(h, m, c.Runs[Key(c.Episode.ID, m.moment, h.Name)]); due {
 				out = append(out, t)
 				break
@@ -125,6 +121,29 @@ func Owed(c Case) []Task {
 		}
 	}
 	return out
+}
+
+// concerning are those of the moments that a hook is to hear of.
+func concerning(c Case, h Hook, moments []reach) []reach {
+	if since, ok := c.Since[h.Name]; !ok || c.Episode.Opened.Before(since) {
+		return nil
+	}
+	var out []reach
+	for _, m := range moments {
+		if slices.Contains(h.On, m.moment) && c.Now.Sub(m.at) <= Horizon && !outdated(c, m.moment) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// outdated says that the moment names as new primary a server that has failed and been replaced since: who is told late would move an address to a
+// dead server, and perhaps after he was told of its successor, because episodes don't wait for each other.
+func outdated(c Case, m Moment) bool {
+	e := c.Episode
+	return (m == Promoted || m == Recovered) && slices.ContainsFunc(c.Others, func(o plan.Episode) bool {
+		return o.Kind == plan.PrimaryFailover && o.Failed == e.Candidate && !o.Promoted.IsZero() && o.Opened.After(e.Opened)
+	})
 }
 
 type reach struct {
@@ -197,10 +216,11 @@ type Message struct {
 	Position string         `json:"position,omitempty"` // GTIDs that the candidate has executed
 }
 
-// Trial is a message about an episode that there never was: of db1.example, whose replica db2.example took its place.
+// Trial is a message about an episode that there never was: of db1.example, whose replica db2.example took its place. Each has another id, or a receiver
+// that heeds the Idempotency-Key would take the second trial for a repetition of the first.
 func Trial(name string, m Moment, daemon string, now time.Time) Message {
 	failed, candidate := topology.Key{Host: "db1.example", Port: 3306}, topology.Key{Host: "db2.example", Port: 3306}
-	e := plan.Episode{ID: "trial", Kind: plan.PrimaryFailover, Code: analysis.DeadPrimary, Cluster: failed.String(), Failed: failed, Opened: now,
+	e := plan.Episode{ID: fmt.Sprintf("trial-%d", now.UnixMilli()), Kind: plan.PrimaryFailover, Code: analysis.DeadPrimary, Cluster: failed.String(), Failed: failed, Opened: now,
 		Evidence: []string{"this is a trial: nothing has happened"}}
 	past := Moments()[:slices.Index(Moments(), m)+1]
 	if m == Blocked {

@@ -15,6 +15,22 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func at(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
 
+// others are episodes in which a server failed and, where the second name is not "nobody", was replaced; each with the second in which it was opened.
+func others(text string) (out []plan.Episode) {
+	for _, word := range strings.Fields(text) {
+		names, when, _ := strings.Cut(word, "@")
+		from, to, _ := strings.Cut(names, ">")
+		var s int
+		fmt.Sscan(when, &s)
+		e := plan.Episode{ID: word, Kind: plan.PrimaryFailover, Failed: topology.Key{Host: from, Port: 3306}, Opened: at(s)}
+		if to != "nobody" {
+			e.Candidate, e.Promoted = topology.Key{Host: to, Port: 3306}, at(s)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
 // events make an episode: opened at noon, and then what the words say, each with its second.
 func events(text string) (e plan.Episode, blocked time.Time) {
 	e = plan.Episode{ID: "e1", Kind: plan.PrimaryFailover, Cluster: "shop", Opened: noon}
@@ -92,6 +108,32 @@ func TestOwed(t *testing.T) {
 	}
 }
 
+func TestNobodyIsToldOfAPrimaryThatHasBeenReplaced(t *testing.T) {
+	e, _ := events("promoted@2 closed@3 fenced@9")
+	for _, c := range []struct {
+		says   string
+		others string
+		want   string
+	}{
+		{"the new primary has failed, and was replaced", "db2>db3@5", "fenced"},
+		{"it has failed, and nobody has taken its place yet", "db2>nobody@5", "promoted"},
+		{"it had failed before, and is back", "db2>db1@-60", "promoted"},
+		{"another one was replaced", "db7>db8@5", "promoted"},
+		{"it has failed twice, first before", "db2>db1@-60 db2>db3@5", "fenced"},
+	} {
+		h := Hook{Name: "vip", On: []Moment{Promoted, Recovered, Fenced}, Attempts: 3}
+		x := Case{Episode: e, Others: append(others(c.others), e), Hooks: []Hook{h}, Now: at(20), Since: map[string]time.Time{"vip": at(-99)},
+			Runs: map[string]Run{Key(e.ID, Promoted, "vip"): {Attempt: 1, Outcome: Failed, Ended: at(4)}}}
+		if got := Owed(x); len(got) != 1 || string(got[0].Moment) != c.want {
+			t.Errorf("%s: owed %v, want %s", c.says, got, c.want)
+		}
+		x.Runs[Key(e.ID, Promoted, "vip")] = Run{Attempt: 1, Outcome: OK, Ended: at(4)}
+		if got := Owed(x); c.want == "fenced" && (len(got) != 1 || got[0].Moment != Fenced) {
+			t.Errorf("%s: told of the promotion in time, it is owed %v", c.says, got)
+		}
+	}
+}
+
 func TestAHookThatIsNotKnownYetIsOwedNothing(t *testing.T) {
 	e, _ := events("")
 	if got := Owed(Case{Episode: e, Hooks: []Hook{{Name: "new", On: Moments(), Attempts: 1}}, Now: at(1)}); got != nil {
@@ -112,6 +154,12 @@ func TestATrialTellsOfWhatItIsAbout(t *testing.T) {
 		}
 		if !trial.Test || !slices.Contains(had, m) {
 			t.Errorf("the trial of %s has had %v", m, had)
+		}
+		if id := trial.Episode.ID; id != "trial-1772366400000" {
+			t.Errorf("its episode is %q", id)
+		}
+		if again := Trial("h", m, "d1", noon.Add(time.Millisecond)); again.Episode.ID == trial.Episode.ID {
+			t.Errorf("the next trial of %s is of the same episode, %s", m, again.Episode.ID)
 		}
 	}
 }

@@ -26,11 +26,14 @@ type Result struct {
 
 const (
 	outputKept = 4 << 10
-	// grace is what a command has between SIGTERM and SIGKILL.
+	// grace is what a command has between SIGTERM and SIGKILL when it took too long.
 	grace = 2 * time.Second
+	// parting is what it has when who waits for it has gone: enough for a script to undo a step or to finish it, and little beside the time that it takes
+	// another daemon to lead, which waits for that.
+	parting = 200 * time.Millisecond
 )
 
-// Do makes one attempt. It returns when the hook has ended, and at ctx's end or after Timeout ends it, with all that it started.
+// Do makes one attempt. It returns when the hook has ended, and after Timeout ends it, with all that it started; when ctx ends, within twice parting.
 func (h Hook) Do(ctx context.Context, m Message) Result {
 	began := time.Now()
 	body, err := json.Marshal(m)
@@ -41,7 +44,7 @@ func (h Hook) Do(ctx context.Context, m Message) Result {
 	defer cancel()
 	var r Result
 	if len(h.Command) > 0 {
-		r, err = h.command(limited, m, body)
+		r, err = h.command(ctx, limited, m, body)
 	} else {
 		r, err = h.post(limited, m, body)
 	}
@@ -49,6 +52,8 @@ func (h Hook) Do(ctx context.Context, m Message) Result {
 	switch {
 	case err == nil:
 		r.Outcome = OK
+	case ctx.Err() != nil && m.Test:
+		r.Outcome, r.Says = Interrupted, "ended, because who asked for the trial has gone, or this daemon stops"
 	case ctx.Err() != nil:
 		r.Outcome, r.Says = Interrupted, "ended, because this daemon leads no more"
 	case limited.Err() != nil:
@@ -60,27 +65,53 @@ func (h Hook) Do(ctx context.Context, m Message) Result {
 }
 
 // command runs a program in a group of its own, so that what it started ends with it. Its environment is made here: that of the daemon may hold secrets.
-func (h Hook) command(ctx context.Context, m Message, body []byte) (Result, error) {
-	cmd := exec.CommandContext(ctx, h.Command[0], h.Command[1:]...)
+func (h Hook) command(ctx, limited context.Context, m Message, body []byte) (Result, error) {
+	cmd := exec.Command(h.Command[0], h.Command[1:]...)
 	cmd.Env = append(kept(), Environment(m)...)
 	cmd.Stdin = bytes.NewReader(body)
 	cmd.Dir = "/"
 	var out tail
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = grace
+	cmd.WaitDelay = parting // what it left running may hold its output for ever
 	if err := cmd.Start(); err != nil {
 		return Result{}, err
 	}
+	exited, ended := make(chan struct{}), make(chan bool)
+	go func() { ended <- end(ctx, limited, cmd.Process.Pid, exited) }()
 	err := cmd.Wait()
-	if ctx.Err() != nil { // what it left behind; the group is gone when there is nothing
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	}
-	if errors.Is(err, exec.ErrWaitDelay) && ctx.Err() == nil && cmd.ProcessState.Success() { // it left something running that holds its output
+	close(exited)
+	switch cut := <-ended; {
+	case cut && err == nil: // it may have done half of its work, and call that well
+		err = limited.Err()
+	case !cut && errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success():
 		err = nil
 	}
 	return Result{Output: out.String()}, err
+}
+
+// end ends a group of processes when its time is over, and says whether it had to. Until ctx ends too, there is time to be polite.
+func end(ctx, limited context.Context, group int, exited <-chan struct{}) bool {
+	select {
+	case <-exited:
+		return false
+	case <-limited.Done():
+	}
+	_ = syscall.Kill(-group, syscall.SIGTERM)
+	late := time.NewTimer(grace)
+	defer late.Stop()
+	select {
+	case <-exited:
+	case <-late.C:
+	case <-ctx.Done():
+		late.Reset(parting)
+		select {
+		case <-exited:
+		case <-late.C:
+		}
+	}
+	_ = syscall.Kill(-group, syscall.SIGKILL) // what it left behind, too; the group is gone when there is nothing
+	return true
 }
 
 // kept is the part of our own environment that is handed on.

@@ -102,6 +102,7 @@ func TestTheEndOfAHookIsTheEndOfAllItStarted(t *testing.T) {
 		"by its timeout":               {300 * time.Millisecond, false, "", TimedOut},
 		"when the lead is lost":        {20 * time.Second, true, "", Interrupted},
 		"although it will not hear of": {300 * time.Millisecond, false, "trap '' TERM;", TimedOut},
+		"nor when the lead is lost":    {20 * time.Second, true, "trap '' TERM;", Interrupted},
 	} {
 		t.Run(says, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "pid")
@@ -134,6 +135,70 @@ func TestTheEndOfAHookIsTheEndOfAllItStarted(t *testing.T) {
 			}
 			t.Errorf("process %d, which the hook had started, still runs", pid)
 		})
+	}
+}
+
+// started runs a hook until its script does STARTED; end ends the context that it runs in.
+func started(t *testing.T, h Hook) (end context.CancelFunc, result <-chan Result) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "started")
+	h.Command[2] = strings.ReplaceAll(h.Command[2], "STARTED", "touch "+file)
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	ended := make(chan Result, 1)
+	go func() { ended <- h.Do(ctx, message(Opened)) }()
+	for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(2 * time.Millisecond) {
+		if _, err := os.Stat(file); err == nil {
+			return cancel, ended
+		}
+	}
+	t.Fatal("it did not start")
+	return nil, nil
+}
+
+// Another daemon waits for the lead as long as a hook of this one runs on.
+func TestAHandOverHardlyWaitsForAHook(t *testing.T) {
+	for says, script := range map[string]string{
+		"that ignores SIGTERM":                                 "trap '' TERM; STARTED; sleep 300",
+		"whose offspring has left, and holds its output":       "trap '' TERM; setsid sleep 3 & STARTED; sleep 300",
+		"that is being ended already, because it took so long": "trap 'STARTED' TERM; while :; do sleep 0.02; done",
+	} {
+		t.Run(says, func(t *testing.T) {
+			h := sh(script)
+			if strings.Contains(says, "already") {
+				h.Timeout = 200 * time.Millisecond
+			}
+			end, result := started(t, h)
+			began := time.Now()
+			end()
+			if r := <-result; r.Outcome != Interrupted || time.Since(began) > 1500*time.Millisecond {
+				t.Errorf("%+v after %v", r, time.Since(began))
+			}
+		})
+	}
+}
+
+// No leadership has ended when somebody tires of waiting for a trial.
+func TestATrialEndsWithWhoAskedForIt(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if r := sh("sleep 300").Do(ctx, Trial("h", Opened, "d1", noon)); r.Outcome != Interrupted || !strings.Contains(r.Says, "who asked") || strings.Contains(r.Says, "leads") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestAHookMayEndInOrderWhenTheLeadIsLost(t *testing.T) {
+	end, result := started(t, sh("trap 'echo undone; exit 0' TERM; STARTED; while :; do sleep 0.01; done"))
+	end()
+	if r := <-result; r.Outcome != Interrupted || !strings.HasSuffix(r.Output, "undone") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestWhatIsLeftRunningOnPurposeHoldsUpNothing(t *testing.T) {
+	began := time.Now()
+	if r := sh("echo told; sleep 3 &").Do(t.Context(), message(Opened)); r.Outcome != OK || r.Output != "told" || time.Since(began) > 2*time.Second {
+		t.Errorf("%+v after %v", r, time.Since(began))
 	}
 }
 

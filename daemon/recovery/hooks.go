@@ -33,7 +33,8 @@ func (r *Runner) owe() {
 	}
 }
 
-// keepTelling runs until ctx, which is that of the leadership, ends; it ends the hooks that run then, and waits for them.
+// keepTelling runs until ctx, which is that of the leadership, ends; it ends the hooks that run then, and waits for them: for the time that Hook.Do says,
+// and storePatience.
 func (r *Runner) keepTelling(ctx context.Context, began time.Time) {
 	if r.Hooks == nil {
 		return
@@ -59,14 +60,15 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 		return t.Tick
 	}
 	pause, runs := t.Tick, t.told()
-	for _, e := range t.Episodes("") {
+	episodes := t.Episodes("")
+	for _, e := range episodes {
 		switch since := t.blocked[e.ID]; {
 		case e.Blocked == "" || !e.Closed.IsZero():
 			delete(t.blocked, e.ID)
 		case since.IsZero():
 			t.blocked[e.ID] = now
 		}
-		c := hook.Case{Episode: e, Blocked: t.blocked[e.ID], Since: t.since, Runs: runs, Now: now}
+		c := hook.Case{Episode: e, Others: episodes, Blocked: t.blocked[e.ID], Since: t.since, Runs: runs, Now: now}
 		for _, h := range hooks {
 			if h.Of == nil || h.Of(e.Cluster, t.Alias(e.Cluster)) {
 				c.Hooks = append(c.Hooks, h)
@@ -154,9 +156,14 @@ func (r *Runner) followHooks(ctx context.Context) (bool, error) {
 	}), nil
 }
 
-// TryHook makes one attempt of a hook now, with a message that says that it is a trial. Nothing of it is on record.
-func (r *Runner) TryHook(ctx context.Context, h hook.Hook, m hook.Moment) hook.Result {
+// TryHook makes one attempt of a hook now, with a message that says that it is a trial; it ends it after within at the latest. Nothing of it is on record.
+func (r *Runner) TryHook(ctx context.Context, h hook.Hook, m hook.Moment, within time.Duration) hook.Result {
+	own := h.Timeout
+	h.Timeout = min(own, within)
 	result := h.Do(ctx, hook.Trial(h.Name, m, r.Writer, time.Now()))
+	if result.Outcome == hook.TimedOut && within < own {
+		result.Says = fmt.Sprintf("ended, because a trial ends after %v at the latest; in an emergency the hook has %v", within, own)
+	}
 	r.Logger.Info("hook was tried", "hook", h.Name, "moment", m, "outcome", result.Outcome, "why", result.Says, "took", result.Took)
 	return result
 }
@@ -188,7 +195,9 @@ func (t *teller) begin(episode, name string) bool {
 func (t *teller) call(ctx context.Context, e plan.Episode, task hook.Task) {
 	h := task.Hook
 	run := hook.Run{Hook: h.Name, Moment: task.Moment, Episode: e.ID, By: t.Writer, Attempt: task.Attempt, Started: time.Now()}
-	t.save(ctx, run)
+	if t.save(ctx, run); ctx.Err() != nil { // as if its daemon had died in it: the successor makes it
+		return
+	}
 	result := h.Do(ctx, t.message(e, task))
 	run.Ended, run.Outcome, run.Says = time.Now(), result.Outcome, result.Says
 	t.metrics.hooks.WithLabelValues(h.Name, string(run.Outcome)).Inc()
@@ -228,6 +237,15 @@ func (t *teller) save(ctx context.Context, run hook.Run) {
 	t.mu.Unlock()
 	short, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { // another daemon waits for the lead
+		late := time.NewTimer(storePatience)
+		defer late.Stop()
+		select {
+		case <-late.C:
+			cancel()
+		case <-short.Done():
+		}
+	})()
 	if err := t.Store.Put(short, rec); err != nil {
 		t.metrics.bookkeeping.Inc()
 		t.Logger.Error("what a hook was told could not be stored", "hook", run.Hook, "episode", run.Episode, "err", err)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"orchestrator/backend"
+	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/hook"
 )
 
@@ -80,6 +82,36 @@ func TestARecoveryDoesNotWaitForAHook(t *testing.T) {
 	}
 }
 
+// hung is a store that takes what hooks were told only when its caller has no more time, once told says that it has told.
+type hung struct {
+	backend.Store
+	told func() string
+}
+
+func (h hung) Put(ctx context.Context, records ...backend.Record) error {
+	if records[0].Kind == HookKind && h.told() != "" {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return h.Store.Put(ctx, records...)
+}
+
+// Another daemon that is to lead waits until this one has ended.
+func TestAHandOverHardlyWaitsForAHookAndItsRecord(t *testing.T) {
+	h, told := scribe(t, "trap '' TERM; sleep 300")
+	r := runner(t, draw(soon()), hung{open(t), told})
+	r.Hooks = func() []hook.Hook { return []hook.Hook{h} }
+	var parted time.Time
+	leadUntil(t, r, func() bool {
+		es := r.Episodes("")
+		parted = time.Now()
+		return len(es) > 0 && !es[0].Closed.IsZero() && told() != ""
+	})
+	if took := time.Since(parted); took > 1500*time.Millisecond {
+		t.Errorf("the end of the leadership took %v", took)
+	}
+}
+
 func TestASuccessorOwesTheRest(t *testing.T) {
 	store, p := open(t), draw(soon())
 	h, told := scribe(t, `[ "$ORC_ATTEMPT" = 2 ] || [ "$ORC_MOMENT" != opened ] || sleep 300`)
@@ -107,6 +139,86 @@ func TestASuccessorOwesTheRest(t *testing.T) {
 	}
 	if told() != before || toldLate() != "" {
 		t.Errorf("told again: %q, and %q", told(), toldLate())
+	}
+}
+
+// journal is the store of one daemon of several: a file of its own, and a backend.
+func journal(t *testing.T, remote, local *sqlstore.Store) *sqlstore.Journal {
+	t.Helper()
+	j, err := sqlstore.OpenJournal(t.Context(), remote, local, sqlstore.JournalOptions{Facts: []string{StepKind}, Owed: Owed()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+func openAt(t *testing.T, path string) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.OpenSQLite(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// away is a backend where nobody is.
+func away(t *testing.T) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.OpenMySQL(sqlstore.MySQLOptions{Address: "127.0.0.1:1", Database: "orchestrator", User: "orchestrator", Timeout: 200 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// What hooks were told while the backend was away must get there: else the next leader, another daemon, tells all of it once more.
+func TestWhatHooksWereToldWithoutABackendIsKnownToTheSuccessor(t *testing.T) {
+	dir, p := t.TempDir(), draw(soon())
+	file := filepath.Join(dir, "journal.db")
+	h, told := scribe(t, "")
+	hooks := func() []hook.Hook { return []hook.Hook{h} }
+	without := journal(t, away(t), openAt(t, file))
+	first := runner(t, p, without)
+	first.Hooks = hooks
+	leadUntil(t, first, func() bool {
+		es := first.Episodes("")
+		return len(es) > 0 && len(first.HookRuns(es[0].ID)) == 3 && !slices.ContainsFunc(first.HookRuns(es[0].ID), func(run hook.Run) bool { return run.Ended.IsZero() })
+	})
+	without.Close()
+
+	back := journal(t, openAt(t, filepath.Join(dir, "backend.db")), openAt(t, file))
+	if _, err := back.List(t.Context(), EpisodeKind); err != nil { // whoever uses it gives it what it is owed
+		t.Fatal(err)
+	}
+	back.Close()
+	store := openAt(t, filepath.Join(dir, "backend.db"))
+	defer store.Close()
+	if since, err := store.List(t.Context(), hookSinceKind); err != nil || len(since) == 0 {
+		t.Errorf("since when hooks are configured is not there: %v, %v", since, err)
+	}
+	successor := runner(t, p, store)
+	successor.Hooks, successor.Writer = hooks, "successor"
+	turned, before := 0, told()
+	successor.Turned = func() { turned++ }
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := successor.Run(ctx); err != nil || turned == 0 {
+		t.Fatal(err, turned)
+	}
+	if told() != before || len(successor.HookRuns(successor.Episodes("")[0].ID)) != 3 {
+		t.Errorf("told\n%s\nand before the successor\n%s", told(), before)
+	}
+}
+
+func TestATrialSaysWhichTimeWasOver(t *testing.T) {
+	h, _ := scribe(t, "sleep 300")
+	r := runner(t, draw(dead), open(t))
+	for within, want := range map[time.Duration]string{100 * time.Millisecond: "a trial ends after 100ms at the latest; in an emergency the hook has 300ms",
+		time.Minute: "it took longer than 300ms"} {
+		h.Timeout = 300 * time.Millisecond
+		if got := r.TryHook(t.Context(), h, hook.Promoted, within); got.Outcome != hook.TimedOut || !strings.Contains(got.Says, want) {
+			t.Errorf("%+v, want %s", got, want)
+		}
 	}
 }
 

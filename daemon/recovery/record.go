@@ -24,6 +24,10 @@ const (
 	hookSinceKind = "hook_since"
 )
 
+// Owed are the kinds that tell what has happened, and that a backend which was away is to get when it is back: without them a successor would think
+// that hooks were told nothing, and tell them all once more.
+func Owed() []string { return []string{EpisodeKind, HookKind, hookSinceKind} }
+
 // ErrNoEpisode is returned for an id that is on no record.
 var ErrNoEpisode = errors.New("no such episode")
 
