@@ -238,6 +238,8 @@ func (d *doctor) channel(e *Exam, c Channel) {
 		case c.SQLErrno != 0:
 			say.Do = fmt.Sprintf("see why; then: orchestrator backend rejoin %v, which merges what differs", e.Key)
 			say.Statements = []string{ofChannel(words.start, c.Name)}
+		case c.IOErrno == positionPurged:
+			say.Do = "one of the two is not what it was: orchestrator backend rejoin MEMBER, of the one that does not serve; with --seed if that does not do"
 		case c.IO == topology.Connecting:
 			say.Do = fmt.Sprintf("see to %v, the network, and the account %q there", c.Source, c.User)
 		default:

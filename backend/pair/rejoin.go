@@ -89,6 +89,9 @@ func (s situation) mayRejoin(o RejoinOptions) error {
 			}
 		}
 	}
+	if !back.Tables && !o.Seed { // by replication alone it would not get what a former server with its server_id has written
+		return fmt.Errorf("it has no tables, and %v has: --seed copies the records", active.Key)
+	}
 	if purged := active.Purged.Subtract(back.Executed); !purged.Empty() && !o.Seed {
 		return fmt.Errorf("%v has %s no longer in its binary logs that %v lacks: --seed copies the records instead", active.Key, count(purged.Count(), "transaction"), back.Key)
 	}
@@ -127,7 +130,8 @@ func (p *Pair) planRejoin(s situation, o RejoinOptions, r *Report) []Step {
 		return p.catchUpAgain(ctx, s, o)
 	}})
 	if mutual {
-		if c := s.from.From(back.key); c == nil || c.IO == topology.Stopped || c.SQL == topology.Stopped || !c.AutoPosition {
+		// A seed is no continuation of the binary logs that were there, although whoever reads them may not have noticed.
+		if c := s.from.From(back.key); o.Seed || c == nil || c.IO == topology.Stopped || c.SQL == topology.Stopped || !c.AutoPosition {
 			steps = append(steps, active.follow(back, o.Replication, false, fmt.Sprintf("replicate from %v by GTID, too", back.key), p.o.Progress))
 		}
 		steps = append(steps, back.say("take writes: it stands ready from now on", back.dialect.writable...))

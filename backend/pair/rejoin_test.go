@@ -143,3 +143,49 @@ func TestRejoinANewServer(t *testing.T) {
 		}
 	})
 }
+
+// A server that was installed anew in the place of a member: the receiver of the other one will ask it for what only its predecessor had, as soon as it connects.
+func TestRejoinANewServerInTheOldPlace(t *testing.T) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+		r := rigged(t, l, f, true, nil)
+		r.put(0, "tag", "a1", "a2")
+		r.await("a1", func() bool { return len(r.keys(1, "tag")) == 2 })
+		stop, reset, anew, patient := "STOP REPLICA", "RESET REPLICA ALL", "RESET BINARY LOGS AND GTIDS", "CHANGE REPLICATION SOURCE TO SOURCE_CONNECT_RETRY = 60"
+		if f == topology.MariaDB {
+			stop, reset, anew, patient = "STOP SLAVE", "RESET SLAVE ALL", "RESET MASTER", "CHANGE MASTER TO MASTER_CONNECT_RETRY = 60"
+		}
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(r.servers[0].Kill())
+		r.exec(1, stop, patient, r.words(1, func(d dialect) statement { return d.start }))
+		r.await("the other one looks for it", func() bool { return r.pair.Look(t.Context())[1].Channels[0].IO == topology.Connecting })
+		r.restart(0)
+		r.exec(0, stop, reset)
+		c, err := r.servers[0].DB().Conn(t.Context())
+		must(err)
+		for _, q := range []string{"SET SESSION sql_log_bin = 0", "DROP DATABASE orchestrator", "CREATE DATABASE orchestrator", anew} {
+			_, err := c.ExecContext(t.Context(), q)
+			must(err)
+		}
+		if f == topology.MariaDB {
+			_, err := c.ExecContext(t.Context(), "SET GLOBAL gtid_slave_pos = ''")
+			must(err)
+		}
+		c.Close()
+		if _, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Replication: replicator}); err == nil || !strings.Contains(err.Error(), "--seed") {
+			t.Errorf("by replication alone: %v", err)
+		}
+		report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Seed: true, Replication: replicator})
+		if err != nil {
+			t.Fatalf("%v\n%s", err, steps(report))
+		}
+		r.put(0, "tag", "c1")
+		r.put(1, "tag", "b1")
+		r.await("both ways", func() bool { return len(r.keys(0, "tag")) == 4 && len(r.keys(1, "tag")) == 4 })
+		r.equal("a1 a2 b1 c1")
+	})
+}
