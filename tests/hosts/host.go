@@ -53,17 +53,8 @@ func (h *Host) id() string { return h.network.id + "-" + h.Name }
 // root is its file system, seen from here.
 func (h *Host) root() string { return filepath.Join(h.dir, "root") }
 
-// furnish makes its file system and its network.
+// furnish makes its network and its file system.
 func (h *Host) furnish(root string) error {
-	for _, dir := range []string{"upper", "work", "root"} {
-		if err := os.MkdirAll(filepath.Join(h.dir, dir), 0o755); err != nil {
-			return err
-		}
-	}
-	layers := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", root, filepath.Join(h.dir, "upper"), filepath.Join(h.dir, "work"))
-	if err := syscall.Mount("overlay", h.root(), "overlay", 0, layers); err != nil {
-		return fmt.Errorf("mount an overlay on %s: %w", root, err)
-	}
 	port := fmt.Sprintf("port%d", h.number)
 	for _, args := range [][]string{
 		{"netns", "add", h.id()},
@@ -78,6 +69,28 @@ func (h *Host) furnish(root string) error {
 			return err
 		}
 	}
+	if err := h.format(root); err != nil {
+		return err
+	}
+	for _, other := range h.network.Hosts() {
+		if err := other.Write("/etc/hosts", h.network.names(), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// format makes its file system, bare.
+func (h *Host) format(root string) error {
+	for _, dir := range []string{"upper", "work", "root"} {
+		if err := os.MkdirAll(filepath.Join(h.dir, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	layers := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", root, filepath.Join(h.dir, "upper"), filepath.Join(h.dir, "work"))
+	if err := syscall.Mount("overlay", h.root(), "overlay", 0, layers); err != nil {
+		return fmt.Errorf("mount an overlay on %s: %w", root, err)
+	}
 	// The root has the name servers of this machine, which can't be reached from there: each name that is not found would take their time.
 	if err := errors.Join(h.Write("/etc/hostname", h.Name+"\n", 0o644), h.Write("/etc/resolv.conf", "# There is nobody to ask; /etc/hosts has all names.\n", 0o644)); err != nil {
 		return err
@@ -88,16 +101,33 @@ func (h *Host) furnish(root string) error {
 	if err := h.Write("/etc/machine-id", hex.EncodeToString(identity)+"\n", 0o444); err != nil {
 		return err
 	}
-	names := "127.0.0.1 localhost\n::1 localhost\n"
-	for _, other := range h.network.Hosts() {
-		names += other.Address + " " + other.Name + "\n"
+	return h.Write("/etc/hosts", h.network.names(), 0o644)
+}
+
+// names are those of all hosts, as /etc/hosts has them.
+func (n *Network) names() string {
+	out := "127.0.0.1 localhost\n::1 localhost\n"
+	for _, h := range n.Hosts() {
+		out += h.Address + " " + h.Name + "\n"
 	}
-	for _, other := range h.network.Hosts() {
-		if err := other.Write("/etc/hosts", names, 0o644); err != nil {
-			return err
-		}
+	return out
+}
+
+// Replace takes the power away, and boots another machine in its place: with the name and the address of this one, a root, and nothing of what was written.
+func (h *Host) Replace(ctx context.Context, root string) error {
+	if err := h.Kill(); err != nil {
+		return err
 	}
-	return nil
+	if err := unmount(h.root()); err != nil {
+		return err
+	}
+	if err := errors.Join(os.RemoveAll(filepath.Join(h.dir, "upper")), os.RemoveAll(filepath.Join(h.dir, "work"))); err != nil {
+		return err
+	}
+	if err := h.format(root); err != nil {
+		return fmt.Errorf("replace host %s: %w", h.Name, err)
+	}
+	return h.Start(ctx)
 }
 
 // Start boots a host that is off, and returns when its service manager has started all that it was to start.

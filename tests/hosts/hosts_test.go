@@ -82,6 +82,19 @@ func TestTwoHostsAreTwoMachines(t *testing.T) {
 	if one.Running() {
 		t.Error("on after a shutdown")
 	}
+	root, err := Root(t.Context())
+	if err == nil {
+		err = one.Replace(t.Context(), root)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := one.Read("/root/kept"); !os.IsNotExist(err) {
+		t.Errorf("another machine in its place has a file of it: %v", err)
+	}
+	if got := do(t, two, "getent", "hosts", "one"); !strings.HasPrefix(got, one.Address) {
+		t.Errorf("two knows what is in the place of one as %q, not by %s", got, one.Address)
+	}
 }
 
 func TestHostsAreOnANetworkOfTheirOwn(t *testing.T) {
