@@ -150,6 +150,7 @@ func TestAFleet(t *testing.T) {
 	o.sound(ctx)
 
 	o.chapter("the primary of the managed cluster dies")
+	o.do(ctx, "db1", `mysql -e "CREATE DATABASE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY); INSERT INTO shop.orders VALUES (7)"`)
 	leads := o.leader(ctx)
 	died = time.Now()
 	if err := o.hosts["db1"].Kill(); err != nil {
@@ -200,7 +201,11 @@ func TestAFleet(t *testing.T) {
 	leaders.reset()
 	old, oldServers := o.secret("backend"), o.secret("servers")
 	users := o.sendChanges(ctx)
-	o.play(ctx, "rotate-credentials", second...)
+	o.noHooks()
+	waits := press{"Give the new one (" + filepath.Join(o.dir, "inventory", ".secrets", "token.next"), "\r"}
+	if out, well := o.answer(ctx, []press{waits}, "rotate-credentials", append([]string{"-e", "wait=true"}, second...)...); !well {
+		t.Fatalf("rotate-credentials.yml:\n%s", out)
+	}
 	o.note("rotate-credentials.yml: without a leader for %.1f s at most", leaders.gap().Seconds())
 	for _, host := range []string{"backend1", "backend2"} {
 		o.opens(ctx, false, host, "orchestrator_backend", old)
@@ -213,6 +218,7 @@ func TestAFleet(t *testing.T) {
 	o.readOnly(ctx, "db1")
 	o.readOnly(ctx, "db3")
 	users.changed(ctx, t, o)
+	o.unhooked(ctx)
 	o.sound(ctx)
 
 	o.chapter("the other member of the backend is to serve, and the API is asked for that")
@@ -232,13 +238,41 @@ func TestAFleet(t *testing.T) {
 
 	o.chapter("a drill, and a restore")
 	out = o.play(ctx, "drill", "-e", "yes=true")
-	o.note("%s", strings.Join(strings.Fields(regexp.MustCompile(`(?s)\w+ on backend\d was killed.*?later`).FindString(out)), " "))
+	o.note("%s", drilled(out))
+	o.note("%s", drilled(o.play(ctx, "drill", "-e", "drill=leader", "-e", "yes=true")))
 	o.holds(ctx, declared)
 	o.do(ctx, "daemon1", "orchestrator-client untag 10.79.0.17:3306 dc && orchestrator-client rule set 10.79.0.17:3306 neutral")
 	if out := o.play(ctx, "restore", "-e", "file="+backup); !strings.Contains(out, "2 declared, 3 were so already") {
 		t.Errorf("restore.yml says:\n%s", out)
 	}
 	o.holds(ctx, declared)
+
+	o.chapter("hosts are lost for good, and bare ones take their places")
+	passive := "backend1"
+	if o.backend(ctx, "daemon1").Serves.Host == o.hosts[passive].Address {
+		passive = "backend2"
+	}
+	o.replace(ctx, passive)
+	o.play(ctx, "site", append([]string{"--limit", passive}, second...)...)
+	o.play(ctx, "rejoin-backend", "-e", "member="+o.hosts[passive].Address+":3306", "-e", "yes=true", "-e", "seed=true")
+	o.sound(ctx)
+	o.holds(ctx, declared)
+	o.replace(ctx, "db1") // which was the first primary; db2 is that by now
+	o.refused(ctx, "db1 is new, and the inventory has it as a primary; but not each of those that are to replicate from it (db2, db3) says", "site",
+		append([]string{"--limit", "db1"}, second...)...)
+	o.readOnly(ctx, "db1")
+	o.play(ctx, "site", append([]string{"--limit", "db1", "-e", "monitored_source=" + o.hosts["db2"].Address}, second...)...)
+	o.await(time.Minute, "the new db1 follows db2", func() error {
+		drawn, err := o.ask(ctx, "daemon1", "/api/v1/clusters/10.79.0.17:3306/drawing")
+		if err == nil && !regexp.MustCompile(`(?m)^10\.79\.0\.17:3306 +writable.*\n +10\.79\.0\.16:3306 +read-only.* replicating`).MatchString(drawn) {
+			err = errors.New(drawn)
+		}
+		return err
+	})
+	if got := o.do(ctx, "db1", "mysql -BN -e 'SELECT id FROM shop.orders'"); got != "7" {
+		t.Errorf("the new db1 has these orders: %s", got)
+	}
+	unchanged(t, o.play(ctx, "site", second...))
 
 	secrets.found(t, o.said.String())
 	o.note("all of it: %.0f s", time.Since(o.began).Seconds())
@@ -323,26 +357,46 @@ func cache() string { return cmp.Or(os.Getenv(hosts.CacheEnv), "/var/cache/orche
 
 func (o *operator) boot(ctx context.Context) {
 	o.Helper()
-	key := o.read(filepath.Join(o.dir, "key.pub"))
-	var known strings.Builder
 	for _, name := range names {
-		root, err := hosts.RootOf(ctx, o.release(name), "openssh-server", "python3", "python3-apt")
-		if err != nil {
-			o.Fatal(err)
-		}
-		h, err := o.net.Boot(ctx, name, root)
+		h, err := o.net.Boot(ctx, name, o.root(ctx, name))
 		if err != nil {
 			o.Fatal(err)
 		}
 		o.hosts[name] = h
-		for file, text := range map[string]string{
-			"/root/.ssh/authorized_keys":     key,
-			"/etc/apt/apt.conf.d/90packages": fmt.Sprintf("Acquire::http::Proxy \"http://%s:%s\";\n", hosts.Gateway, packagesPort),
-		} {
-			if err := h.Write(file, text, 0o600); err != nil {
-				o.Fatal(err)
-			}
-		}
+		o.admit(h)
+	}
+	o.booted = time.Now()
+}
+
+// replace puts a bare machine in the place of a host that is lost for good.
+func (o *operator) replace(ctx context.Context, name string) {
+	o.Helper()
+	h := o.hosts[name]
+	if err := h.Replace(ctx, o.root(ctx, name)); err != nil {
+		o.Fatal(err)
+	}
+	o.admit(h)
+}
+
+func (o *operator) root(ctx context.Context, name string) string {
+	o.Helper()
+	root, err := hosts.RootOf(ctx, o.release(name), "openssh-server", "python3", "python3-apt")
+	if err != nil {
+		o.Fatal(err)
+	}
+	return root
+}
+
+// admit lets the operator into a host, and the host to packages.
+func (o *operator) admit(h *hosts.Host) {
+	o.Helper()
+	err := errors.Join(h.Write("/root/.ssh/authorized_keys", o.read(filepath.Join(o.dir, "key.pub")), 0o600),
+		h.Write("/etc/apt/apt.conf.d/90packages", fmt.Sprintf("Acquire::http::Proxy \"http://%s:%s\";\n", hosts.Gateway, packagesPort), 0o600))
+	if err != nil {
+		o.Fatal(err)
+	}
+	var known strings.Builder
+	for _, h := range o.hosts {
 		public, err := h.Read("/etc/ssh/ssh_host_ed25519_key.pub")
 		if err != nil {
 			o.Fatal(err)
@@ -352,7 +406,6 @@ func (o *operator) boot(ctx context.Context) {
 	if err := os.WriteFile(filepath.Join(o.dir, "known_hosts"), []byte(known.String()), 0o600); err != nil {
 		o.Fatal(err)
 	}
-	o.booted = time.Now()
 }
 
 // release is that of Debian for a host: 12, but for servers of MySQL, which it has no package of.
@@ -375,6 +428,16 @@ func (o *operator) play(ctx context.Context, playbook string, args ...string) st
 		o.Fatalf("%s.yml: %v\n%s", playbook, err, out)
 	}
 	return string(out)
+}
+
+// refused runs a playbook that is to fail, and to say why.
+func (o *operator) refused(ctx context.Context, why, playbook string, args ...string) {
+	o.Helper()
+	out, err := o.playing(ctx, playbook, args...).CombinedOutput()
+	o.said.Write(out)
+	if text := strings.Join(strings.Fields(string(out)), " "); err == nil || !strings.Contains(text, why) {
+		o.Errorf("%s.yml %s is to say %q, and to fail: %v\n%s", playbook, strings.Join(args, " "), why, err, out)
+	}
 }
 
 // playing is the command of an operator who runs a playbook.
@@ -604,6 +667,11 @@ func (o *operator) programs(ctx context.Context) []string {
 		}
 	}
 	return out
+}
+
+// drilled is what drill.yml has to report.
+func drilled(out string) string {
+	return strings.Join(strings.Fields(regexp.MustCompile(`(?s)\w+ on \w+\d was killed.*?later`).FindString(out)), " ")
 }
 
 var recap = regexp.MustCompile(`(?m)^(\w+) +: ok=\d+ +changed=(\d+) `)

@@ -147,3 +147,20 @@ func (o *operator) hooksWereTold(ctx context.Context, c *chat, leader string) {
 	}
 	o.note("hooks were told of it by %s alone: %s", leader, strings.ReplaceAll(posted, "\n", ", "))
 }
+
+// noHooks takes the hooks out of the inventory; what is deployed then leaves none of their secrets, see unhooked.
+func (o *operator) noHooks() {
+	o.Helper()
+	if err := os.Remove(filepath.Join(o.dir, "inventory", "group_vars", "daemons.yml")); err != nil {
+		o.Fatal(err)
+	}
+}
+
+func (o *operator) unhooked(ctx context.Context) {
+	o.Helper()
+	for _, name := range names[2:5] {
+		if left := o.do(ctx, name, "ls /etc/orchestrator | grep '^hook\\.' || :; orchestrator-client --api https://"+o.hosts[name].Address+":3000 hooks"); left != "no hook is configured" {
+			o.Errorf("without hooks in the inventory, %s has %s", name, left)
+		}
+	}
+}

@@ -8,13 +8,17 @@ DOCUMENTATION = r"""
 module: variables
 short_description: Global variables of a running MySQL or MariaDB server
 description:
-  - Sets those that differ. What can't be changed while the server runs is returned as C(restart), and left alone.
+  - Sets those that differ. Of what only a restart should change, or can, it tells that it differs.
   - Says nothing into an option file. For that there is a template.
 options:
   variables:
-    description: Names and values. Names that the server doesn't have are left out. Numbers, and ON or OFF.
+    description: What is set at once, names and values. Names that the server doesn't have are left out. Numbers, and ON or OFF.
     type: dict
-    required: true
+    default: {}
+  later:
+    description: What waits for a restart, as there is an option file that says so. It is left alone.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - orchestrator.fleet.server
 author:
@@ -26,11 +30,13 @@ EXAMPLES = r"""
   orchestrator.fleet.variables:
     variables:
       slave_net_timeout: 4
+    later:
+      log_slave_updates: true
 """
 
 RETURN = r"""
 restart:
-  description: The variables that only a restart changes.
+  description: What a restart will change, as "server_id = 101 (now 1)".
   returned: always
   type: list
   elements: str
@@ -38,8 +44,6 @@ restart:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.orchestrator.fleet.plugins.module_utils.client import OPTIONS, Client, Failed, literal
-
-READ_ONLY = ("1238", "1621", "1766", "1788", "3111", "3680")  # is a read only variable, or can't be set now, or not in one step
 
 
 def plain(value):
@@ -59,27 +63,25 @@ def same(a, b):
 
 
 def main():
-    module = AnsibleModule(argument_spec=dict(variables=dict(type="dict", required=True), **OPTIONS), supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=dict(variables=dict(type="dict", default={}), later=dict(type="dict", default={}), **OPTIONS), supports_check_mode=True
+    )
     client = Client(module)
     if module.check_mode and not client.there:
         module.exit_json(changed=True, restart=[], msg="there is no server yet")
-    before, after, restart = {}, {}, []
     try:
         has = {r["Variable_name"]: r["Value"] for r in client.ask("SHOW GLOBAL VARIABLES")}
-        for key in sorted(module.params["variables"]):
-            want = plain(module.params["variables"][key])
-            if key not in has or same(has[key], want):
-                continue
-            if not module.check_mode:
-                try:
-                    number = want.lstrip("-").replace(".", "", 1).isdigit()
-                    client.do("SET GLOBAL %s = %s" % (key, want if number else literal(want)))
-                except Failed as why:
-                    if not any("ERROR " + code in str(why) for code in READ_ONLY):
-                        raise
-                    restart.append(key)
-                    continue
-            before[key], after[key] = has[key], want
+
+        def differ(option):
+            wanted = {k: plain(v) for k, v in module.params[option].items()}
+            return {k: wanted[k] for k in sorted(wanted) if k in has and not same(has[k], wanted[k])}
+
+        restart = ["%s = %s (now %s)" % (k, v, has[k]) for k, v in differ("later").items()]
+        after = differ("variables")
+        before = {key: has[key] for key in after}
+        for key in [] if module.check_mode else sorted(after):
+            number = after[key].lstrip("-").replace(".", "", 1).isdigit()
+            client.do("SET GLOBAL %s = %s" % (key, after[key] if number else literal(after[key])))
     except Failed as why:
         module.fail_json(msg="variables: %s" % why)
     show = lambda d: "".join("%s = %s\n" % (k, d[k]) for k in sorted(d))
