@@ -38,7 +38,7 @@ help:
 	@echo "make chaos           whole deployments broken RUNS=$(RUNS) times each: daemons, backend pair, HAProxies; each edge of the network cut EDGES=$(EDGES) times"
 	@echo "make test-package    both packages: built twice, checked, installed, upgraded, removed on Debian hosts that systemd runs"
 	@echo "make test-deb        of it, what CI does: the Debian package for amd64"
-	@echo "make test-fleet      eight Debian hosts, deployed by Ansible, and through their nights: seven minutes (ORCHESTRATOR_FLEET_FLAVOR=mysql: MySQL on them)"
+	@echo "make test-fleet      eight Debian hosts, deployed by Ansible, and through their nights: eight minutes (ORCHESTRATOR_FLEET_FLAVOR=mysql: MySQL on them)"
 	@echo "make lint-ansible    yamllint, ansible-lint with its profile for production"
 	@echo "make install-deps    what all these need; they call it themselves"
 
