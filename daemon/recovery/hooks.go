@@ -16,9 +16,9 @@ import (
 // teller tells hooks about episodes while this daemon leads. A recovery never waits for it.
 type teller struct {
 	*Runner
-	began   time.Time            // the leadership
-	since   map[string]time.Time // by hook
-	blocked map[string]time.Time // by episode: since when this daemon has seen it blocked
+	began   time.Time              // the leadership
+	tenures map[string]hook.Tenure // by hook.TenureKey; nil: not read yet
+	blocked map[string]time.Time   // by episode: since when this daemon has seen it blocked
 	calls   sync.WaitGroup
 
 	calling sync.Mutex
@@ -56,7 +56,7 @@ func (r *Runner) keepTelling(ctx context.Context, began time.Time) {
 func (t *teller) turn(ctx context.Context) time.Duration {
 	hooks, now := t.Hooks(), time.Now()
 	t.metrics.know(hooks)
-	if len(hooks) == 0 || !t.known(ctx, hooks, now) {
+	if !t.enrol(ctx, hooks, now) || len(hooks) == 0 {
 		return t.Tick
 	}
 	pause, runs := t.Tick, t.told()
@@ -68,7 +68,7 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 		case since.IsZero():
 			t.blocked[e.ID] = now
 		}
-		c := hook.Case{Episode: e, Others: episodes, Blocked: t.blocked[e.ID], Since: t.since, Runs: runs, Now: now}
+		c := hook.Case{Episode: e, Others: episodes, Blocked: t.blocked[e.ID], Tenures: t.tenures, Runs: runs, Now: now}
 		for _, h := range hooks {
 			if h.Of == nil || h.Of(e.Cluster, t.Alias(e.Cluster)) {
 				c.Hooks = append(c.Hooks, h)
@@ -83,41 +83,6 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 		}
 	}
 	return pause
-}
-
-// known reads, and writes for those that are new, when each hook was configured: one is told nothing of what was before. Until that is known nobody is.
-func (t *teller) known(ctx context.Context, hooks []hook.Hook, now time.Time) bool {
-	type since struct {
-		Since time.Time `json:"since"`
-	}
-	short, cancel := context.WithTimeout(ctx, storeTime)
-	defer cancel()
-	if t.since == nil {
-		now = t.began // what this leadership finds, however soon, was not before
-		records, err := t.Store.List(short, hookSinceKind)
-		if err != nil {
-			t.Logger.Error("hooks wait: since when they are configured can't be read", "err", err)
-			return false
-		}
-		t.since = map[string]time.Time{}
-		for _, rec := range records {
-			t.Clock.Observe(rec.Version)
-			if s, err := backend.Decode[since](rec); err == nil {
-				t.since[rec.Key] = s.Since
-			}
-		}
-	}
-	for _, h := range hooks {
-		if _, ok := t.since[h.Name]; ok {
-			continue
-		}
-		t.since[h.Name] = now
-		if err := t.Store.Put(short, t.encode(hookSinceKind, h.Name, since{now})); err != nil {
-			t.metrics.bookkeeping.Inc()
-			t.Logger.Error("since when a hook is configured could not be stored", "hook", h.Name, "err", err)
-		}
-	}
-	return true
 }
 
 // told is what hooks were told, by hook.Key.

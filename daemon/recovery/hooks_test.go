@@ -193,7 +193,7 @@ func TestWhatHooksWereToldWithoutABackendIsKnownToTheSuccessor(t *testing.T) {
 	back.Close()
 	store := openAt(t, filepath.Join(dir, "backend.db"))
 	defer store.Close()
-	if since, err := store.List(t.Context(), hookSinceKind); err != nil || len(since) == 0 {
+	if since, err := store.List(t.Context(), tenureKind); err != nil || len(since) == 0 {
 		t.Errorf("since when hooks are configured is not there: %v, %v", since, err)
 	}
 	successor := runner(t, p, store)
