@@ -18,6 +18,7 @@ type teller struct {
 	*Runner
 	began   time.Time              // the leadership
 	tenures map[string]hook.Tenure // by hook.TenureKey; nil: not read yet
+	storeAt time.Time              // not earlier are tenures stored
 	blocked map[string]time.Time   // by episode: since when this daemon has seen it blocked
 	calls   sync.WaitGroup
 
@@ -200,9 +201,18 @@ func (t *teller) save(ctx context.Context, run hook.Run) {
 	t.runs[key] = run
 	rec := t.encode(HookKind, key, run)
 	t.mu.Unlock()
-	short, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	short, cancel := parting(ctx)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { // another daemon waits for the lead
+	if err := t.Store.Put(short, rec); err != nil {
+		t.metrics.bookkeeping.Inc()
+		t.Logger.Error("what a hook was told could not be stored", "hook", run.Hook, "episode", run.Episode, "err", err)
+	}
+}
+
+// parting bounds bookkeeping by storeTime, and by storePatience once ctx has ended: another daemon waits for the lead then.
+func parting(ctx context.Context) (context.Context, context.CancelFunc) {
+	short, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	unheard := context.AfterFunc(ctx, func() {
 		late := time.NewTimer(storePatience)
 		defer late.Stop()
 		select {
@@ -210,9 +220,6 @@ func (t *teller) save(ctx context.Context, run hook.Run) {
 			cancel()
 		case <-short.Done():
 		}
-	})()
-	if err := t.Store.Put(short, rec); err != nil {
-		t.metrics.bookkeeping.Inc()
-		t.Logger.Error("what a hook was told could not be stored", "hook", run.Hook, "episode", run.Episode, "err", err)
-	}
+	})
+	return short, func() { unheard(); cancel() }
 }

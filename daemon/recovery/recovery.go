@@ -97,6 +97,7 @@ type Runner struct {
 	running  map[string]bool           // clusters whose turn is under way
 	again    map[string]bool           // those that changed meanwhile
 	runs     map[string]hook.Run       // by hook.Key
+	unstored map[string]backend.Record // of tenures, by key: the store has not taken them yet
 	owing    chan struct{}             // an episode has changed: hooks may be owed something
 }
 
@@ -116,7 +117,7 @@ func New(o Options) *Runner {
 		episodes: map[string][]plan.Episode{}, steps: map[string][]plan.Done{}, last: map[string]plan.Decision{},
 		refusals: map[string]string{},
 		running:  map[string]bool{}, again: map[string]bool{},
-		runs: map[string]hook.Run{}, owing: make(chan struct{}, 1),
+		runs: map[string]hook.Run{}, unstored: map[string]backend.Record{}, owing: make(chan struct{}, 1),
 	}
 	r.metrics = newMetrics(r)
 	if r.Hooks != nil {

@@ -11,46 +11,83 @@ import (
 	"orchestrator/daemon/hook"
 )
 
+// storeAgain is after how many ticks tenures that could not be stored are tried again.
+const storeAgain = 10
+
 // enrol brings the tenures into line with the configuration; what has no tenure yet has it from now on. It says whether they are known: until then nobody
 // is told anything.
 func (t *teller) enrol(ctx context.Context, hooks []hook.Hook, now time.Time) bool {
-	short, cancel := context.WithTimeout(ctx, storeTime)
-	defer cancel()
+	from := now
 	if t.tenures == nil {
-		if err := t.readTenures(short); err != nil {
+		if err := t.readTenures(ctx); err != nil {
 			if len(hooks) > 0 {
 				t.Logger.Error("hooks wait: since when they are configured can't be read", "err", err)
 			}
 			return false
 		}
-		now = t.began // what this leadership finds, however soon, was not before
+		from = t.began // what this leadership finds, however soon, was not before
 	}
-	changed := t.amended(hooks, now)
-	if len(changed) == 0 {
-		return true
+	changed := t.amended(hooks, from)
+	t.mu.Lock()
+	for key, tenure := range changed {
+		t.tenures[key] = tenure
+		t.unstored[key] = t.encode(tenureKind, key, tenure)
+		t.storeAt = now
 	}
-	var records []backend.Record
-	for _, key := range slices.Sorted(maps.Keys(changed)) {
-		t.tenures[key] = changed[key]
-		records = append(records, t.encode(tenureKind, key, changed[key]))
-	}
-	if err := t.Store.Put(short, records...); err != nil {
-		t.metrics.bookkeeping.Inc()
-		t.Logger.Error("since when hooks are configured could not be stored", "hooks", slices.Sorted(maps.Keys(changed)), "err", err)
-	}
+	t.mu.Unlock()
+	t.storeTenures(ctx, now)
 	return true
 }
 
+// storeTenures stores what is not on record yet, beside the turns: no hook waits for a disk. It is tried until it is done, by a later leadership of this
+// daemon, too: for a successor who finds nothing, a hook has been there since that one's own leadership began, so that it hears nothing more of what is under way.
+func (t *teller) storeTenures(ctx context.Context, now time.Time) {
+	t.mu.Lock()
+	records := slices.Collect(maps.Values(t.unstored))
+	t.mu.Unlock()
+	if len(records) == 0 || now.Before(t.storeAt) {
+		return
+	}
+	t.storeAt = now.Add(storeAgain * t.Tick)
+	t.calls.Go(func() {
+		short, cancel := parting(ctx)
+		defer cancel()
+		if err := t.Store.Put(short, records...); err != nil {
+			t.metrics.bookkeeping.Inc()
+			t.Logger.Error("since when hooks are configured could not be stored; it is tried again", "records", len(records), "err", err)
+			return
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		for _, rec := range records {
+			if t.unstored[rec.Key].Version == rec.Version {
+				delete(t.unstored, rec.Key)
+			}
+		}
+	})
+}
+
 func (t *teller) readTenures(ctx context.Context) error {
-	records, err := t.Store.List(ctx, tenureKind)
+	short, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	records, err := t.Store.List(short, tenureKind)
 	if err != nil {
 		return err
 	}
-	t.tenures = map[string]hook.Tenure{}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	newest := maps.Clone(t.unstored)
 	for _, rec := range records {
 		t.Clock.Observe(rec.Version)
+		if !newest[rec.Key].Wins(rec) {
+			newest[rec.Key] = rec
+			delete(t.unstored, rec.Key)
+		}
+	}
+	t.tenures = map[string]hook.Tenure{}
+	for key, rec := range newest {
 		if tenure, err := backend.Decode[hook.Tenure](rec); err == nil {
-			t.tenures[rec.Key] = tenure
+			t.tenures[key] = tenure
 		}
 	}
 	return nil

@@ -1,6 +1,10 @@
 package recovery
 
 import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,5 +149,73 @@ func TestAHookHearsOnOfAnEpisodeDuringWhichDaemonsAreUpgraded(t *testing.T) {
 	}
 	if late := tenures(t, store)[hook.TenureKey("scribe", hook.Fenced)]; time.Since(late.Since) < time.Hour {
 		t.Errorf("a moment that it was to hear of has begun anew: %+v", late)
+	}
+}
+
+// fickle is a store that asks what becomes of tenures first.
+type fickle struct {
+	backend.Store
+	put func(context.Context) error
+}
+
+func (f fickle) Put(ctx context.Context, records ...backend.Record) error {
+	if records[0].Kind == tenureKind {
+		if err := f.put(ctx); err != nil {
+			return err
+		}
+	}
+	return f.Store.Put(ctx, records...)
+}
+
+func TestATenureThatCouldNotBeStoredIsTriedAgain(t *testing.T) {
+	store := open(t)
+	h, _ := scribe(t, "")
+	var tries atomic.Int32
+	r := configured(t, draw(healthy), fickle{store, func(context.Context) error {
+		if tries.Add(1) == 1 {
+			return errors.New("the disk is full")
+		}
+		return nil
+	}}, h)
+	var stored time.Time
+	leadUntil(t, r, func() bool {
+		if stored.IsZero() && len(tenures(t, store)) == len(h.On) {
+			stored = time.Now()
+		}
+		return !stored.IsZero() && time.Since(stored) > 3*storeAgain*r.Tick
+	})
+	if tries.Load() != 2 {
+		t.Errorf("it was tried %d times, want twice: until it was stored", tries.Load())
+	}
+}
+
+// Where the store fails, the leadership itself may end of it.
+func TestATenureThatCouldNotBeStoredIsNotForgottenWithTheLeadership(t *testing.T) {
+	store := open(t)
+	h, told := scribe(t, "")
+	var refusals atomic.Int32
+	var well atomic.Bool
+	r := configured(t, draw(healthy), fickle{store, func(context.Context) error {
+		if refusals.Add(1); !well.Load() {
+			return errors.New("the disk is full")
+		}
+		return nil
+	}}, h)
+	leadUntil(t, r, func() bool { return refusals.Load() > 0 })
+	e := replaced(t, store, "db1", "db2", 0)
+	well.Store(true)
+	leadUntil(t, r, func() bool { return len(ended(r, e.ID)) == 3 && len(tenures(t, store)) == len(h.On) })
+	if since := tenures(t, store)[hook.TenureKey("scribe", hook.Promoted)].Since; since.After(e.Opened) {
+		t.Errorf("it is configured since %v, and was told of what began at %v:\n%s", since, e.Opened, told())
+	}
+}
+
+func TestNoHookWaitsForTheRecordOfItsTenure(t *testing.T) {
+	h, told := scribe(t, "")
+	r := configured(t, draw(soon()), fickle{open(t), func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}, h)
+	began := time.Now()
+	leadUntil(t, r, func() bool { return strings.Contains(told(), "opened") })
+	if took := time.Since(began); took > storeTime {
+		t.Errorf("it was told after %v", took)
 	}
 }
