@@ -60,7 +60,7 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 	if !t.enrol(ctx, hooks, now) || len(hooks) == 0 {
 		return t.Tick
 	}
-	pause, runs := t.Tick, t.told()
+	pause := t.Tick
 	episodes := t.Episodes("")
 	for _, e := range episodes {
 		switch since := t.blocked[e.ID]; {
@@ -69,7 +69,7 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 		case since.IsZero():
 			t.blocked[e.ID] = now
 		}
-		c := hook.Case{Episode: e, Others: episodes, Blocked: t.blocked[e.ID], Tenures: t.tenures, Runs: runs, Now: now}
+		c := hook.Case{Episode: e, Others: episodes, Blocked: t.blocked[e.ID], Tenures: t.tenures, Runs: t.told(e.ID), Now: now}
 		for _, h := range hooks {
 			if h.Of == nil || h.Of(e.Cluster, t.Alias(e.Cluster)) {
 				c.Hooks = append(c.Hooks, h)
@@ -86,23 +86,29 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 	return pause
 }
 
-// told is what hooks were told, by hook.Key.
-func (r *Runner) told() map[string]hook.Run {
+// told is what hooks were told about an episode, by hook.Key. It is never changed, only replaced.
+func (r *Runner) told(episode string) map[string]hook.Run {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return maps.Clone(r.runs)
+	return r.runs[episode]
+}
+
+// keep remembers a run, for as long as its episode is kept; mu is held.
+func (r *Runner) keep(key string, run hook.Run) {
+	runs := map[string]hook.Run{key: run}
+	for other, one := range r.runs[run.Episode] {
+		if other != key {
+			runs[other] = one
+		}
+	}
+	r.runs[run.Episode] = runs
 }
 
 // HookRuns are the last attempts about an episode, in the order in which they were begun.
 func (r *Runner) HookRuns(episode string) []hook.Run {
-	var out []hook.Run
-	for _, run := range r.told() {
-		if run.Episode == episode {
-			out = append(out, run)
-		}
-	}
-	hook.Sort(out)
-	return out
+	runs := slices.Collect(maps.Values(r.told(episode)))
+	hook.Sort(runs)
+	return runs
 }
 
 // followHooks says whether another daemon has told hooks what this one has not read yet.
@@ -115,10 +121,12 @@ func (r *Runner) followHooks(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("read what hooks were told: %w", err)
 	}
-	have := r.told()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.known()
 	return slices.ContainsFunc(records, func(rec backend.Record) bool {
 		run, err := backend.Decode[hook.Run](rec)
-		return err == nil && run.Newer(have[rec.Key])
+		return err == nil && known[run.Episode] && run.Newer(r.runs[run.Episode][rec.Key])
 	}), nil
 }
 
@@ -136,10 +144,14 @@ func (r *Runner) TryHook(ctx context.Context, h hook.Hook, m hook.Moment, within
 
 // LastRun is what a hook was told last; nil when it was told nothing yet.
 func (r *Runner) LastRun(name string) *hook.Run {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var last *hook.Run
-	for _, run := range r.told() {
-		if run.Hook == name && (last == nil || run.Started.After(last.Started)) {
-			last = &run
+	for _, runs := range r.runs {
+		for _, run := range runs {
+			if run.Hook == name && (last == nil || run.Started.After(last.Started)) {
+				last = &run
+			}
 		}
 	}
 	return last
@@ -198,7 +210,9 @@ func (t *teller) message(e plan.Episode, task hook.Task) hook.Message {
 func (t *teller) save(ctx context.Context, run hook.Run) {
 	key := hook.Key(run.Episode, run.Moment, run.Hook)
 	t.mu.Lock()
-	t.runs[key] = run
+	if t.known()[run.Episode] {
+		t.keep(key, run)
+	}
 	rec := t.encode(HookKind, key, run)
 	t.mu.Unlock()
 	short, cancel := parting(ctx)

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"orchestrator/backend"
 	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/hook"
+	"orchestrator/daemon/plan"
 )
 
 // scribe is a hook that writes what it is told into a file.
@@ -262,5 +264,43 @@ func TestOnlyWhatIsNotTriedAgainIsGivenUp(t *testing.T) {
 	}
 	if got := testutil.ToFloat64(r.metrics.givenUp.WithLabelValues("scribe")); got != 1 {
 		t.Errorf("%v moments were given up, want 1: it was never told that a failure was found", got)
+	}
+}
+
+// A daemon that leads for years would remember all that it ever told.
+func TestWhatBelongsToAnEpisodeIsForgottenWithIt(t *testing.T) {
+	store := open(t)
+	name := func(i int) string { return fmt.Sprintf("db%d", i) }
+	told := func(e plan.Episode) hook.Run {
+		return hook.Run{Hook: "h", Moment: hook.Opened, Episode: e.ID, Attempt: 1, Outcome: hook.OK, Started: e.Opened, Ended: e.Closed}
+	}
+	var oldest, newest plan.Episode
+	for i := range kept + 3 {
+		newest = replaced(t, store, name(i), name(i+1), time.Duration(100-i)*time.Minute)
+		put(t, store, HookKind, hook.Key(newest.ID, hook.Opened, "h"), told(newest))
+		put(t, store, StepKind, newest.ID+"/1", plan.Done{Episode: newest.ID})
+		if i == 3 {
+			oldest = newest
+		}
+	}
+	r := configured(t, draw(healthy), store)
+	if err := r.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.runs) != kept || len(r.steps) != kept || len(r.HookRuns(oldest.ID)) != 1 || r.LastRun("h").Episode != newest.ID {
+		t.Fatalf("it has the runs of %d episodes, and the steps of %d; the last run is %+v", len(r.runs), len(r.steps), r.LastRun("h"))
+	}
+	before := r.told(oldest.ID)
+	teller := &teller{Runner: r}
+	late := told(oldest)
+	late.Moment = hook.Promoted
+	teller.save(t.Context(), late)
+	if len(before) != 1 || len(r.told(oldest.ID)) != 2 {
+		t.Errorf("what was read has changed: %v; %v", before, r.told(oldest.ID))
+	}
+	r.remember(plan.Episode{ID: "another", Cluster: newest.Cluster, Opened: time.Now()})
+	teller.save(t.Context(), late) // it ends when its episode is no longer kept
+	if len(r.runs) != kept-1 || len(r.steps) != kept-1 || len(r.HookRuns(oldest.ID)) > 0 {
+		t.Errorf("it has the runs of %d episodes, and the steps of %d; of the oldest %v", len(r.runs), len(r.steps), r.HookRuns(oldest.ID))
 	}
 }

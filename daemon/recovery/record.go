@@ -42,7 +42,25 @@ func (r *Runner) remember(e plan.Episode) {
 		es = append([]plan.Episode{e}, es...)
 		slices.SortStableFunc(es, func(a, b plan.Episode) int { return b.Opened.Compare(a.Opened) })
 	}
-	r.episodes[e.Cluster] = es[:min(len(es), kept)]
+	if len(es) > kept {
+		for _, old := range es[kept:] {
+			delete(r.runs, old.ID)
+			delete(r.steps, old.ID)
+		}
+		es = es[:kept]
+	}
+	r.episodes[e.Cluster] = es
+}
+
+// known are the ids of the episodes that are kept; mu is held.
+func (r *Runner) known() map[string]bool {
+	out := map[string]bool{}
+	for _, es := range r.episodes {
+		for _, e := range es {
+			out[e.ID] = true
+		}
+	}
+	return out
 }
 
 func (r *Runner) differs(e plan.Episode) bool {

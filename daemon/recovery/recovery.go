@@ -96,9 +96,10 @@ type Runner struct {
 	ready    map[string]bool           // by cluster: the primary could be replaced if it died
 	running  map[string]bool           // clusters whose turn is under way
 	again    map[string]bool           // those that changed meanwhile
-	runs     map[string]hook.Run       // by hook.Key
 	unstored map[string]backend.Record // of tenures, by key: the store has not taken them yet
-	owing    chan struct{}             // an episode has changed: hooks may be owed something
+	// runs are by episode, and by hook.Key; of kept episodes only
+	runs  map[string]map[string]hook.Run
+	owing chan struct{} // an episode has changed: hooks may be owed something
 }
 
 // New makes a Runner; Load and Run do the rest.
@@ -117,7 +118,7 @@ func New(o Options) *Runner {
 		episodes: map[string][]plan.Episode{}, steps: map[string][]plan.Done{}, last: map[string]plan.Decision{},
 		refusals: map[string]string{},
 		running:  map[string]bool{}, again: map[string]bool{},
-		runs: map[string]hook.Run{}, unstored: map[string]backend.Record{}, owing: make(chan struct{}, 1),
+		runs: map[string]map[string]hook.Run{}, unstored: map[string]backend.Record{}, owing: make(chan struct{}, 1),
 	}
 	r.metrics = newMetrics(r)
 	if r.Hooks != nil {
@@ -152,12 +153,6 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 	if !wanted() {
 		return nil
 	}
-	for _, rec := range hs {
-		r.Clock.Observe(rec.Version)
-		if run, err := backend.Decode[hook.Run](rec); err == nil && run.Newer(r.runs[rec.Key]) {
-			r.runs[rec.Key] = run
-		}
-	}
 	for _, rec := range es {
 		r.Clock.Observe(rec.Version)
 		if e, err := backend.Decode[plan.Episode](rec); err == nil {
@@ -169,10 +164,17 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 			r.Logger.Error("skip an unreadable episode", "episode", rec.Key, "err", err)
 		}
 	}
+	known := r.known()
+	for _, rec := range hs {
+		r.Clock.Observe(rec.Version)
+		if run, err := backend.Decode[hook.Run](rec); err == nil && known[run.Episode] && run.Newer(r.runs[run.Episode][rec.Key]) {
+			r.keep(rec.Key, run)
+		}
+	}
 	r.steps = map[string][]plan.Done{}
 	for _, rec := range ss {
 		r.Clock.Observe(rec.Version)
-		if d, err := backend.Decode[plan.Done](rec); err == nil {
+		if d, err := backend.Decode[plan.Done](rec); err == nil && known[d.Episode] {
 			r.steps[d.Episode] = append(r.steps[d.Episode], d)
 		}
 	}
