@@ -23,7 +23,7 @@ type teller struct {
 	calls   sync.WaitGroup
 
 	calling sync.Mutex
-	busy    map[string]bool // by episode and hook
+	busy    map[string]bool // what is claimed, by episode and hook
 }
 
 // owe says that hooks may be owed something.
@@ -69,22 +69,50 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 		case since.IsZero():
 			t.blocked[e.ID] = now
 		}
-		c := hook.Case{Episode: e, Others: episodes, Blocked: t.blocked[e.ID], Tenures: t.tenures, Runs: t.told(e.ID), Now: now}
+		c := hook.Case{Episode: e, Others: episodes, Blocked: t.blocked[e.ID], Tenures: t.tenures, Now: now}
 		for _, h := range hooks {
 			if h.Of == nil || h.Of(e.Cluster, t.Alias(e.Cluster)) {
 				c.Hooks = append(c.Hooks, h)
 			}
 		}
-		for _, task := range hook.Owed(c) {
-			if wait := task.At.Sub(now); wait > 0 {
-				pause = min(pause, wait)
-			} else if t.begin(e.ID, task.Hook.Name) {
-				t.calls.Go(func() { t.call(ctx, e, task) })
-			}
+		due, wait := t.claim(c)
+		pause = min(pause, wait)
+		for _, task := range due {
+			t.calls.Go(func() { t.call(ctx, e, task) })
 		}
 	}
 	return pause
 }
+
+// claim takes the attempts that are due, and says when the next one is at the latest. A hook hears of one moment of an episode at a time. What it was told is
+// read while no claim can end: an attempt that ended between the two would look as if its daemon had died in it, and be made once more.
+func (t *teller) claim(c hook.Case) (due []hook.Task, pause time.Duration) {
+	t.calling.Lock()
+	defer t.calling.Unlock()
+	pause, c.Runs = t.Tick, t.told(c.Episode.ID)
+	for _, task := range hook.Owed(c) {
+		key := claimed(c.Episode.ID, task.Hook.Name)
+		switch wait := task.At.Sub(c.Now); {
+		case t.busy[key]:
+		case wait > 0:
+			pause = min(pause, wait)
+		default:
+			t.busy[key] = true
+			due = append(due, task)
+		}
+	}
+	return due, pause
+}
+
+// release ends a claim.
+func (t *teller) release(episode, name string) {
+	t.calling.Lock()
+	delete(t.busy, claimed(episode, name))
+	t.calling.Unlock()
+	t.owe()
+}
+
+func claimed(episode, name string) string { return episode + "/" + name }
 
 // told is what hooks were told about an episode, by hook.Key. It is never changed, only replaced.
 func (r *Runner) told(episode string) map[string]hook.Run {
@@ -157,18 +185,6 @@ func (r *Runner) LastRun(name string) *hook.Run {
 	return last
 }
 
-// begin claims a hook for an episode: it hears of one moment at a time.
-func (t *teller) begin(episode, name string) bool {
-	t.calling.Lock()
-	defer t.calling.Unlock()
-	key := episode + "/" + name
-	if t.busy[key] {
-		return false
-	}
-	t.busy[key] = true
-	return true
-}
-
 // call makes an attempt. It is on record before it is made, so that a successor knows that it may have been.
 func (t *teller) call(ctx context.Context, e plan.Episode, task hook.Task) {
 	h := task.Hook
@@ -191,10 +207,7 @@ func (t *teller) call(ctx context.Context, e plan.Episode, task hook.Task) {
 		log.Error("hook failed", "outcome", run.Outcome, "why", run.Says, "output", result.Output)
 	}
 	t.save(ctx, run)
-	t.calling.Lock()
-	delete(t.busy, e.ID+"/"+h.Name)
-	t.calling.Unlock()
-	t.owe()
+	t.release(e.ID, h.Name)
 }
 
 func (t *teller) message(e plan.Episode, task hook.Task) hook.Message {

@@ -304,3 +304,27 @@ func TestWhatBelongsToAnEpisodeIsForgottenWithIt(t *testing.T) {
 		t.Errorf("it has the runs of %d episodes, and the steps of %d; of the oldest %v", len(r.runs), len(r.steps), r.HookRuns(oldest.ID))
 	}
 }
+
+// The attempt ends while a turn looks at what is owed.
+func TestAnAttemptThatEndsDuringATurnIsNotMadeAgain(t *testing.T) {
+	h, told := scribe(t, "sleep 0.1")
+	h.On = []hook.Moment{hook.Promoted}
+	var r *Runner
+	h.Of = func(string, string) bool {
+		for es := r.Episodes(""); told() != "" && len(ended(r, es[0].ID)) == 0; time.Sleep(time.Millisecond) {
+		}
+		time.Sleep(5 * time.Millisecond) // it is on record, and gives its claim back
+		return true
+	}
+	r = configured(t, draw(soon()), open(t), h)
+	var over time.Time
+	leadUntil(t, r, func() bool {
+		if es := r.Episodes(""); over.IsZero() && len(es) > 0 && len(ended(r, es[0].ID)) > 0 {
+			over = time.Now()
+		}
+		return !over.IsZero() && time.Since(over) > 300*time.Millisecond
+	})
+	if told() != "promoted 1 db1 db2" {
+		t.Errorf("told\n%s", told())
+	}
+}
