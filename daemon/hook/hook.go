@@ -79,7 +79,7 @@ const (
 	OK          Outcome = "ok"
 	Failed      Outcome = "failed"      // exit code other than 0, status other than 2xx, nobody there
 	TimedOut    Outcome = "timeout"     // and was ended
-	Interrupted Outcome = "interrupted" // its daemon stopped, or lost the lead, and ended it
+	Interrupted Outcome = "interrupted" // its daemon stopped, or lost the lead, and ended it; or died in it
 )
 
 // Outcomes are all.
@@ -197,6 +197,20 @@ func next(h Hook, m reach, last Run) (Task, bool) {
 func (h Hook) GivenUp(r Run) bool {
 	_, due := next(h, reach{}, r)
 	return !due && r.Outcome != OK
+}
+
+// Died are runs that are not made again, and of which nobody has noted how they ended, as their daemons died in them. What runs now may be among them.
+func Died(c Case) []Run {
+	var out []Run
+	for _, h := range c.Hooks {
+		for _, m := range h.On {
+			r := c.Runs[Key(c.Episode.ID, m, h.Name)]
+			if r.Attempt > 0 && r.Ended.IsZero() && h.GivenUp(r) && c.Now.Sub(r.Started) <= Horizon {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
 }
 
 // interruptions is how many attempts more are made when daemons ended in the middle of them.

@@ -203,3 +203,27 @@ func TestGivenUp(t *testing.T) {
 		}
 	}
 }
+
+func TestDied(t *testing.T) {
+	h := Hook{Name: "h", On: []Moment{Blocked, Promoted}, Attempts: 3}
+	for _, c := range []struct {
+		says string
+		run  Run
+		now  int
+		want int
+	}{
+		{"its daemon died, and it is made again", Run{Moment: Promoted, Attempt: 5, Started: at(0)}, 9, 0},
+		{"its daemon died, as those before", Run{Moment: Promoted, Attempt: 6, Started: at(0)}, 9, 1},
+		{"and the moment has passed", Run{Moment: Blocked, Attempt: 6, Started: at(0)}, 9, 1},
+		{"it is noted", Run{Moment: Promoted, Attempt: 6, Started: at(0), Ended: at(5), Outcome: Interrupted}, 9, 0},
+		{"it is a day old", Run{Moment: Promoted, Attempt: 6, Started: at(0)}, 24*3600 + 1, 0},
+		{"it is about a moment that the hook is to hear of no more", Run{Moment: Opened, Attempt: 6, Started: at(0)}, 9, 0},
+	} {
+		e, _ := events("promoted@2")
+		c.run.Hook = "h"
+		x := Case{Episode: e, Hooks: []Hook{h}, Now: at(c.now), Runs: map[string]Run{Key(e.ID, c.run.Moment, "h"): c.run}}
+		if got := Died(x); len(got) != c.want {
+			t.Errorf("%s: %v", c.says, got)
+		}
+	}
+}

@@ -75,8 +75,11 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 				c.Hooks = append(c.Hooks, h)
 			}
 		}
-		due, wait := t.claim(c)
+		due, died, wait := t.claim(c)
 		pause = min(pause, wait)
+		for _, run := range died {
+			t.calls.Go(func() { t.giveUp(ctx, e, run) })
+		}
 		for _, task := range due {
 			t.calls.Go(func() { t.call(ctx, e, task) })
 		}
@@ -84,12 +87,18 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 	return pause
 }
 
-// claim takes the attempts that are due, and says when the next one is at the latest. A hook hears of one moment of an episode at a time. What it was told is
-// read while no claim can end: an attempt that ended between the two would look as if its daemon had died in it, and be made once more.
-func (t *teller) claim(c hook.Case) (due []hook.Task, pause time.Duration) {
+// claim takes the attempts that are due, and those in which daemons died for good, and says when to look again. A hook hears of one moment of an episode
+// at a time. What it was told is read while no claim can end: an attempt that ended between the two would look as if its daemon had died in it, and be made once more.
+func (t *teller) claim(c hook.Case) (due []hook.Task, died []hook.Run, pause time.Duration) {
 	t.calling.Lock()
 	defer t.calling.Unlock()
 	pause, c.Runs = t.Tick, t.told(c.Episode.ID)
+	for _, run := range hook.Died(c) {
+		if key := claimed(run.Episode, run.Hook); !t.busy[key] {
+			t.busy[key] = true
+			died = append(died, run)
+		}
+	}
 	for _, task := range hook.Owed(c) {
 		key := claimed(c.Episode.ID, task.Hook.Name)
 		switch wait := task.At.Sub(c.Now); {
@@ -101,7 +110,7 @@ func (t *teller) claim(c hook.Case) (due []hook.Task, pause time.Duration) {
 			due = append(due, task)
 		}
 	}
-	return due, pause
+	return due, died, pause
 }
 
 // release ends a claim.
@@ -208,6 +217,16 @@ func (t *teller) call(ctx context.Context, e plan.Episode, task hook.Task) {
 	}
 	t.save(ctx, run)
 	t.release(e.ID, h.Name)
+}
+
+// giveUp notes that the last attempt was one in which a daemon died: that one could count it no more.
+func (t *teller) giveUp(ctx context.Context, e plan.Episode, run hook.Run) {
+	run.Ended, run.Outcome, run.Says = time.Now(), hook.Interrupted, "its daemon died in it"
+	t.metrics.givenUp.WithLabelValues(run.Hook).Inc()
+	t.Logger.Error("hook failed, and is not tried again", "hook", run.Hook, "moment", run.Moment, "cluster", e.Cluster, "episode", e.ID, "attempt", run.Attempt,
+		"outcome", run.Outcome, "why", run.Says, "daemon", run.By)
+	t.save(ctx, run)
+	t.release(e.ID, run.Hook)
 }
 
 func (t *teller) message(e plan.Episode, task hook.Task) hook.Message {

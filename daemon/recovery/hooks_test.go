@@ -305,6 +305,50 @@ func TestWhatBelongsToAnEpisodeIsForgottenWithIt(t *testing.T) {
 	}
 }
 
+// begun is a store where an episode is a minute old, and a hook was begun that often to be told of its promotion, by daemons that died in it.
+func begun(t *testing.T, h hook.Hook, attempts int) (backend.Store, plan.Episode) {
+	t.Helper()
+	store := open(t)
+	e := replaced(t, store, "db1", "db2", time.Minute)
+	for _, m := range h.On {
+		put(t, store, tenureKind, hook.TenureKey(h.Name, m), hook.Tenure{Since: e.Opened})
+	}
+	run := hook.Run{Hook: h.Name, Moment: hook.Promoted, Episode: e.ID, By: "dead", Attempt: attempts, Started: time.Now()}
+	put(t, store, HookKind, hook.Key(e.ID, run.Moment, h.Name), run)
+	return store, e
+}
+
+// The daemons that died can't wake anybody.
+func TestAHookInWhichDaemonsDieIsGivenUpByASuccessor(t *testing.T) {
+	h, told := scribe(t, "")
+	h.On = []hook.Moment{hook.Promoted, hook.Recovered}
+	store, e := begun(t, h, h.Attempts+3)
+	for i, want := range []float64{1, 0} { // and the one after it does not count it once more
+		r := configured(t, draw(healthy), store, h)
+		leadUntil(t, r, func() bool { return len(ended(r, e.ID)) == 2 })
+		if got := testutil.ToFloat64(r.metrics.givenUp.WithLabelValues("scribe")); got != want {
+			t.Errorf("daemon %d gave up %v moments, want %v", i, got, want)
+		}
+		if run := r.HookRuns(e.ID)[0]; run.Moment != hook.Promoted || run.Outcome != hook.Interrupted || run.By != "dead" || run.Says != "its daemon died in it" {
+			t.Errorf("on record is %+v", run)
+		}
+	}
+	if told() != "recovered 1 db1 db2" {
+		t.Errorf("told %q", told())
+	}
+}
+
+func TestALastAttemptIsNotGivenUpWhileItRuns(t *testing.T) {
+	h, told := scribe(t, "sleep 0.1")
+	h.On = []hook.Moment{hook.Promoted}
+	store, e := begun(t, h, h.Attempts+2)
+	r := configured(t, draw(healthy), store, h)
+	leadUntil(t, r, func() bool { return len(ended(r, e.ID)) == 1 })
+	if got := testutil.ToFloat64(r.metrics.givenUp.WithLabelValues("scribe")); got != 0 || told() != "promoted 6 db1 db2" {
+		t.Errorf("given up %v times, and told %q", got, told())
+	}
+}
+
 // The attempt ends while a turn looks at what is owed.
 func TestAnAttemptThatEndsDuringATurnIsNotMadeAgain(t *testing.T) {
 	h, told := scribe(t, "sleep 0.1")
