@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"orchestrator/backend"
 	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 )
@@ -146,25 +145,6 @@ func (r *Runner) HookRuns(episode string) []hook.Run {
 	runs := slices.Collect(maps.Values(r.told(episode)))
 	hook.Sort(runs)
 	return runs
-}
-
-// followHooks says whether another daemon has told hooks what this one has not read yet.
-func (r *Runner) followHooks(ctx context.Context) (bool, error) {
-	if r.Hooks == nil {
-		return false, nil
-	}
-	r.metrics.know(r.Hooks())
-	records, err := r.Store.List(ctx, HookKind)
-	if err != nil {
-		return false, fmt.Errorf("read what hooks were told: %w", err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	known := r.known()
-	return slices.ContainsFunc(records, func(rec backend.Record) bool {
-		run, err := backend.Decode[hook.Run](rec)
-		return err == nil && known[run.Episode] && run.Newer(r.runs[run.Episode][rec.Key])
-	}), nil
 }
 
 // TryHook makes one attempt of a hook now, with a message that says that it is a trial; it ends it after within at the latest. Nothing of it is on record.
