@@ -305,6 +305,29 @@ func TestWhatBelongsToAnEpisodeIsForgottenWithIt(t *testing.T) {
 	}
 }
 
+// An address would be moved to a dead server. Each episode is told by itself, so that the teller has to know of the others.
+func TestASuccessorTellsNobodyOfAPrimaryThatHasBeenReplaced(t *testing.T) {
+	h, told := scribe(t, "")
+	h.On = []hook.Moment{hook.Promoted}
+	store := open(t)
+	put(t, store, tenureKind, hook.TenureKey(h.Name, hook.Promoted), hook.Tenure{Since: time.Now().Add(-time.Hour)})
+	first := replaced(t, store, "db1", "db2", 2*time.Minute)
+	second := replaced(t, store, "db2", "db3", time.Minute)
+	died := hook.Run{Hook: h.Name, Moment: hook.Promoted, Episode: first.ID, By: "dead", Attempt: 1, Started: first.Promoted}
+	put(t, store, HookKind, hook.Key(first.ID, hook.Promoted, h.Name), died)
+	r := configured(t, draw(healthy), store, h)
+	var over time.Time
+	leadUntil(t, r, func() bool {
+		if over.IsZero() && len(ended(r, second.ID)) == 1 {
+			over = time.Now()
+		}
+		return !over.IsZero() && time.Since(over) > 10*r.Tick
+	})
+	if told() != "promoted 1 db2 db3" || len(ended(r, first.ID)) > 0 {
+		t.Errorf("told\n%s\nand of the first %v", told(), r.HookRuns(first.ID))
+	}
+}
+
 // begun is a store where an episode is a minute old, and a hook was begun that often to be told of its promotion, by daemons that died in it.
 func begun(t *testing.T, h hook.Hook, attempts int) (backend.Store, plan.Episode) {
 	t.Helper()
