@@ -79,7 +79,7 @@ const (
 	OK          Outcome = "ok"
 	Failed      Outcome = "failed"      // exit code other than 0, status other than 2xx, nobody there
 	TimedOut    Outcome = "timeout"     // and was ended
-	Interrupted Outcome = "interrupted" // its daemon stopped, or lost the lead, and ended it
+	Interrupted Outcome = "interrupted" // its daemon stopped, or lost the lead, and ended it; or died in it
 )
 
 // Outcomes are all.
@@ -91,11 +91,11 @@ func Key(episode string, m Moment, hook string) string { return episode + "/" + 
 // Case is what is owed about one episode rests on.
 type Case struct {
 	Episode plan.Episode
-	Blocked time.Time            // since when it has been blocked; zero: it isn't
-	Others  []plan.Episode       // that are known; its own may be among them. They tell whether its candidate has been replaced
-	Hooks   []Hook               // those that its cluster has, in the order of the configuration
-	Since   map[string]time.Time // by hook: when it was configured; what began before is none of its business
-	Runs    map[string]Run       // by Key
+	Blocked time.Time         // since when it has been blocked; zero: it isn't
+	Others  []plan.Episode    // that are known; its own may be among them. They tell whether its candidate has been replaced
+	Hooks   []Hook            // those that its cluster has, in the order of the configuration
+	Tenures map[string]Tenure // by TenureKey; what began before is none of the hook's business
+	Runs    map[string]Run    // by Key
 	Now     time.Time
 }
 
@@ -125,11 +125,11 @@ func Owed(c Case) []Task {
 
 // concerning are those of the moments that a hook is to hear of.
 func concerning(c Case, h Hook, moments []reach) []reach {
-	if since, ok := c.Since[h.Name]; !ok || c.Episode.Opened.Before(since) {
-		return nil
-	}
 	var out []reach
 	for _, m := range moments {
+		if t, ok := c.Tenures[TenureKey(h.Name, m.moment)]; !ok || c.Episode.Opened.Before(t.Since) {
+			continue
+		}
 		if slices.Contains(h.On, m.moment) && c.Now.Sub(m.at) <= Horizon && !outdated(c, m.moment) {
 			out = append(out, m)
 		}
@@ -197,6 +197,20 @@ func next(h Hook, m reach, last Run) (Task, bool) {
 func (h Hook) GivenUp(r Run) bool {
 	_, due := next(h, reach{}, r)
 	return !due && r.Outcome != OK
+}
+
+// Died are runs that are not made again, and of which nobody has noted how they ended, as their daemons died in them. What runs now may be among them.
+func Died(c Case) []Run {
+	var out []Run
+	for _, h := range c.Hooks {
+		for _, m := range h.On {
+			r := c.Runs[Key(c.Episode.ID, m, h.Name)]
+			if r.Attempt > 0 && r.Ended.IsZero() && h.GivenUp(r) && c.Now.Sub(r.Started) <= Horizon {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
 }
 
 // interruptions is how many attempts more are made when daemons ended in the middle of them.

@@ -54,6 +54,17 @@ func events(text string) (e plan.Episode, blocked time.Time) {
 	return e, blocked
 }
 
+// tenures are those of hooks that were configured then.
+func tenures(since time.Time, hooks ...Hook) map[string]Tenure {
+	out := map[string]Tenure{}
+	for _, h := range hooks {
+		for _, m := range h.On {
+			out[TenureKey(h.Name, m)] = Tenure{Since: since}
+		}
+	}
+	return out
+}
+
 func TestOwed(t *testing.T) {
 	all := Hook{Name: "all", On: Moments(), Attempts: 3}
 	vip := Hook{Name: "vip", On: []Moment{Promoted}, Attempts: 3}
@@ -93,7 +104,7 @@ func TestOwed(t *testing.T) {
 		t.Run(c.says, func(t *testing.T) {
 			e, blocked := events(c.events)
 			x := Case{Episode: e, Blocked: blocked, Hooks: []Hook{all, vip}, Now: at(c.now), Runs: map[string]Run{},
-				Since: map[string]time.Time{"all": at(c.since), "vip": at(c.since)}}
+				Tenures: tenures(at(c.since), all, vip)}
 			for _, r := range c.runs {
 				x.Runs[Key(e.ID, r.Moment, r.Hook)] = r
 			}
@@ -122,7 +133,7 @@ func TestNobodyIsToldOfAPrimaryThatHasBeenReplaced(t *testing.T) {
 		{"it has failed twice, first before", "db2>db1@-60 db2>db3@5", "fenced"},
 	} {
 		h := Hook{Name: "vip", On: []Moment{Promoted, Recovered, Fenced}, Attempts: 3}
-		x := Case{Episode: e, Others: append(others(c.others), e), Hooks: []Hook{h}, Now: at(20), Since: map[string]time.Time{"vip": at(-99)},
+		x := Case{Episode: e, Others: append(others(c.others), e), Hooks: []Hook{h}, Now: at(20), Tenures: tenures(at(-99), h),
 			Runs: map[string]Run{Key(e.ID, Promoted, "vip"): {Attempt: 1, Outcome: Failed, Ended: at(4)}}}
 		if got := Owed(x); len(got) != 1 || string(got[0].Moment) != c.want {
 			t.Errorf("%s: owed %v, want %s", c.says, got, c.want)
@@ -131,6 +142,16 @@ func TestNobodyIsToldOfAPrimaryThatHasBeenReplaced(t *testing.T) {
 		if got := Owed(x); c.want == "fenced" && (len(got) != 1 || got[0].Moment != Fenced) {
 			t.Errorf("%s: told of the promotion in time, it is owed %v", c.says, got)
 		}
+	}
+}
+
+func TestAMomentThatAHookWasGivenLaterIsNoneOfWhatBeganBefore(t *testing.T) {
+	e, _ := events("promoted@2")
+	h := Hook{Name: "h", On: []Moment{Opened, Promoted}, Attempts: 1}
+	x := Case{Episode: e, Hooks: []Hook{h}, Now: at(9), Tenures: tenures(at(-1), h)}
+	x.Tenures[TenureKey("h", Opened)] = Tenure{Since: at(5)}
+	if got := Owed(x); len(got) != 1 || got[0].Moment != Promoted {
+		t.Errorf("owed %v", got)
 	}
 }
 
@@ -179,6 +200,30 @@ func TestGivenUp(t *testing.T) {
 	} {
 		if got := h.GivenUp(c.run); got != c.want {
 			t.Errorf("%s: given up: %v", c.says, got)
+		}
+	}
+}
+
+func TestDied(t *testing.T) {
+	h := Hook{Name: "h", On: []Moment{Blocked, Promoted}, Attempts: 3}
+	for _, c := range []struct {
+		says string
+		run  Run
+		now  int
+		want int
+	}{
+		{"its daemon died, and it is made again", Run{Moment: Promoted, Attempt: 5, Started: at(0)}, 9, 0},
+		{"its daemon died, as those before", Run{Moment: Promoted, Attempt: 6, Started: at(0)}, 9, 1},
+		{"and the moment has passed", Run{Moment: Blocked, Attempt: 6, Started: at(0)}, 9, 1},
+		{"it is noted", Run{Moment: Promoted, Attempt: 6, Started: at(0), Ended: at(5), Outcome: Interrupted}, 9, 0},
+		{"it is a day old", Run{Moment: Promoted, Attempt: 6, Started: at(0)}, 24*3600 + 1, 0},
+		{"it is about a moment that the hook is to hear of no more", Run{Moment: Opened, Attempt: 6, Started: at(0)}, 9, 0},
+	} {
+		e, _ := events("promoted@2")
+		c.run.Hook = "h"
+		x := Case{Episode: e, Hooks: []Hook{h}, Now: at(c.now), Runs: map[string]Run{Key(e.ID, c.run.Moment, "h"): c.run}}
+		if got := Died(x); len(got) != c.want {
+			t.Errorf("%s: %v", c.says, got)
 		}
 	}
 }

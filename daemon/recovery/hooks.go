@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"orchestrator/backend"
 	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 )
@@ -16,13 +15,14 @@ import (
 // teller tells hooks about episodes while this daemon leads. A recovery never waits for it.
 type teller struct {
 	*Runner
-	began   time.Time            // the leadership
-	since   map[string]time.Time // by hook
-	blocked map[string]time.Time // by episode: since when this daemon has seen it blocked
+	began   time.Time              // the leadership
+	tenures map[string]hook.Tenure // by hook.TenureKey; nil: not read yet
+	storeAt time.Time              // not earlier are tenures stored
+	blocked map[string]time.Time   // by episode: since when this daemon has seen it blocked
 	calls   sync.WaitGroup
 
 	calling sync.Mutex
-	busy    map[string]bool // by episode and hook
+	busy    map[string]bool // what is claimed, by episode and hook
 }
 
 // owe says that hooks may be owed something.
@@ -56,10 +56,10 @@ func (r *Runner) keepTelling(ctx context.Context, began time.Time) {
 func (t *teller) turn(ctx context.Context) time.Duration {
 	hooks, now := t.Hooks(), time.Now()
 	t.metrics.know(hooks)
-	if len(hooks) == 0 || !t.known(ctx, hooks, now) {
+	if !t.enrol(ctx, hooks, now) || len(hooks) == 0 {
 		return t.Tick
 	}
-	pause, runs := t.Tick, t.told()
+	pause := t.Tick
 	episodes := t.Episodes("")
 	for _, e := range episodes {
 		switch since := t.blocked[e.ID]; {
@@ -68,92 +68,83 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 		case since.IsZero():
 			t.blocked[e.ID] = now
 		}
-		c := hook.Case{Episode: e, Others: episodes, Blocked: t.blocked[e.ID], Since: t.since, Runs: runs, Now: now}
+		c := hook.Case{Episode: e, Others: episodes, Blocked: t.blocked[e.ID], Tenures: t.tenures, Now: now}
 		for _, h := range hooks {
 			if h.Of == nil || h.Of(e.Cluster, t.Alias(e.Cluster)) {
 				c.Hooks = append(c.Hooks, h)
 			}
 		}
-		for _, task := range hook.Owed(c) {
-			if wait := task.At.Sub(now); wait > 0 {
-				pause = min(pause, wait)
-			} else if t.begin(e.ID, task.Hook.Name) {
-				t.calls.Go(func() { t.call(ctx, e, task) })
-			}
+		due, died, wait := t.claim(c)
+		pause = min(pause, wait)
+		for _, run := range died {
+			t.calls.Go(func() { t.giveUp(ctx, e, run) })
+		}
+		for _, task := range due {
+			t.calls.Go(func() { t.call(ctx, e, task) })
 		}
 	}
 	return pause
 }
 
-// known reads, and writes for those that are new, when each hook was configured: one is told nothing of what was before. Until that is known nobody is.
-func (t *teller) known(ctx context.Context, hooks []hook.Hook, now time.Time) bool {
-	type since struct {
-		Since time.Time `json:"since"`
-	}
-	short, cancel := context.WithTimeout(ctx, storeTime)
-	defer cancel()
-	if t.since == nil {
-		now = t.began // what this leadership finds, however soon, was not before
-		records, err := t.Store.List(short, hookSinceKind)
-		if err != nil {
-			t.Logger.Error("hooks wait: since when they are configured can't be read", "err", err)
-			return false
-		}
-		t.since = map[string]time.Time{}
-		for _, rec := range records {
-			t.Clock.Observe(rec.Version)
-			if s, err := backend.Decode[since](rec); err == nil {
-				t.since[rec.Key] = s.Since
-			}
+// claim takes the attempts that are due, and those in which daemons died for good, and says when to look again. A hook hears of one moment of an episode
+// at a time. What it was told is read while no claim can end: an attempt that ended between the two would look as if its daemon had died in it, and be made once more.
+func (t *teller) claim(c hook.Case) (due []hook.Task, died []hook.Run, pause time.Duration) {
+	t.calling.Lock()
+	defer t.calling.Unlock()
+	pause, c.Runs = t.Tick, t.told(c.Episode.ID)
+	for _, run := range hook.Died(c) {
+		if key := claimed(run.Episode, run.Hook); !t.busy[key] {
+			t.busy[key] = true
+			died = append(died, run)
 		}
 	}
-	for _, h := range hooks {
-		if _, ok := t.since[h.Name]; ok {
-			continue
-		}
-		t.since[h.Name] = now
-		if err := t.Store.Put(short, t.encode(hookSinceKind, h.Name, since{now})); err != nil {
-			t.metrics.bookkeeping.Inc()
-			t.Logger.Error("since when a hook is configured could not be stored", "hook", h.Name, "err", err)
+	for _, task := range hook.Owed(c) {
+		key := claimed(c.Episode.ID, task.Hook.Name)
+		switch wait := task.At.Sub(c.Now); {
+		case t.busy[key]:
+		case wait > 0:
+			pause = min(pause, wait)
+		default:
+			t.busy[key] = true
+			due = append(due, task)
 		}
 	}
-	return true
+	return due, died, pause
 }
 
-// told is what hooks were told, by hook.Key.
-func (r *Runner) told() map[string]hook.Run {
+// release ends a claim.
+func (t *teller) release(episode, name string) {
+	t.calling.Lock()
+	delete(t.busy, claimed(episode, name))
+	t.calling.Unlock()
+	t.owe()
+}
+
+func claimed(episode, name string) string { return episode + "/" + name }
+
+// told is what hooks were told about an episode, by hook.Key. It is never changed, only replaced.
+func (r *Runner) told(episode string) map[string]hook.Run {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return maps.Clone(r.runs)
+	return r.runs[episode]
+}
+
+// keep remembers a run, for as long as its episode is kept; mu is held.
+func (r *Runner) keep(key string, run hook.Run) {
+	runs := map[string]hook.Run{key: run}
+	for other, one := range r.runs[run.Episode] {
+		if other != key {
+			runs[other] = one
+		}
+	}
+	r.runs[run.Episode] = runs
 }
 
 // HookRuns are the last attempts about an episode, in the order in which they were begun.
 func (r *Runner) HookRuns(episode string) []hook.Run {
-	var out []hook.Run
-	for _, run := range r.told() {
-		if run.Episode == episode {
-			out = append(out, run)
-		}
-	}
-	hook.Sort(out)
-	return out
-}
-
-// followHooks says whether another daemon has told hooks what this one has not read yet.
-func (r *Runner) followHooks(ctx context.Context) (bool, error) {
-	if r.Hooks == nil {
-		return false, nil
-	}
-	r.metrics.know(r.Hooks())
-	records, err := r.Store.List(ctx, HookKind)
-	if err != nil {
-		return false, fmt.Errorf("read what hooks were told: %w", err)
-	}
-	have := r.told()
-	return slices.ContainsFunc(records, func(rec backend.Record) bool {
-		run, err := backend.Decode[hook.Run](rec)
-		return err == nil && run.Newer(have[rec.Key])
-	}), nil
+	runs := slices.Collect(maps.Values(r.told(episode)))
+	hook.Sort(runs)
+	return runs
 }
 
 // TryHook makes one attempt of a hook now, with a message that says that it is a trial; it ends it after within at the latest. Nothing of it is on record.
@@ -170,25 +161,17 @@ func (r *Runner) TryHook(ctx context.Context, h hook.Hook, m hook.Moment, within
 
 // LastRun is what a hook was told last; nil when it was told nothing yet.
 func (r *Runner) LastRun(name string) *hook.Run {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var last *hook.Run
-	for _, run := range r.told() {
-		if run.Hook == name && (last == nil || run.Started.After(last.Started)) {
-			last = &run
+	for _, runs := range r.runs {
+		for _, run := range runs {
+			if run.Hook == name && (last == nil || run.Started.After(last.Started)) {
+				last = &run
+			}
 		}
 	}
 	return last
-}
-
-// begin claims a hook for an episode: it hears of one moment at a time.
-func (t *teller) begin(episode, name string) bool {
-	t.calling.Lock()
-	defer t.calling.Unlock()
-	key := episode + "/" + name
-	if t.busy[key] {
-		return false
-	}
-	t.busy[key] = true
-	return true
 }
 
 // call makes an attempt. It is on record before it is made, so that a successor knows that it may have been.
@@ -213,10 +196,17 @@ func (t *teller) call(ctx context.Context, e plan.Episode, task hook.Task) {
 		log.Error("hook failed", "outcome", run.Outcome, "why", run.Says, "output", result.Output)
 	}
 	t.save(ctx, run)
-	t.calling.Lock()
-	delete(t.busy, e.ID+"/"+h.Name)
-	t.calling.Unlock()
-	t.owe()
+	t.release(e.ID, h.Name)
+}
+
+// giveUp notes that the last attempt was one in which a daemon died: that one could count it no more.
+func (t *teller) giveUp(ctx context.Context, e plan.Episode, run hook.Run) {
+	run.Ended, run.Outcome, run.Says = time.Now(), hook.Interrupted, "its daemon died in it"
+	t.metrics.givenUp.WithLabelValues(run.Hook).Inc()
+	t.Logger.Error("hook failed, and is not tried again", "hook", run.Hook, "moment", run.Moment, "cluster", e.Cluster, "episode", e.ID, "attempt", run.Attempt,
+		"outcome", run.Outcome, "why", run.Says, "daemon", run.By)
+	t.save(ctx, run)
+	t.release(e.ID, run.Hook)
 }
 
 func (t *teller) message(e plan.Episode, task hook.Task) hook.Message {
@@ -232,12 +222,23 @@ func (t *teller) message(e plan.Episode, task hook.Task) hook.Message {
 func (t *teller) save(ctx context.Context, run hook.Run) {
 	key := hook.Key(run.Episode, run.Moment, run.Hook)
 	t.mu.Lock()
-	t.runs[key] = run
+	if t.known()[run.Episode] {
+		t.keep(key, run)
+	}
 	rec := t.encode(HookKind, key, run)
 	t.mu.Unlock()
-	short, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	short, cancel := parting(ctx)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { // another daemon waits for the lead
+	if err := t.Store.Put(short, rec); err != nil {
+		t.metrics.bookkeeping.Inc()
+		t.Logger.Error("what a hook was told could not be stored", "hook", run.Hook, "episode", run.Episode, "err", err)
+	}
+}
+
+// parting bounds bookkeeping by storeTime, and by storePatience once ctx has ended: another daemon waits for the lead then.
+func parting(ctx context.Context) (context.Context, context.CancelFunc) {
+	short, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	unheard := context.AfterFunc(ctx, func() {
 		late := time.NewTimer(storePatience)
 		defer late.Stop()
 		select {
@@ -245,9 +246,6 @@ func (t *teller) save(ctx context.Context, run hook.Run) {
 			cancel()
 		case <-short.Done():
 		}
-	})()
-	if err := t.Store.Put(short, rec); err != nil {
-		t.metrics.bookkeeping.Inc()
-		t.Logger.Error("what a hook was told could not be stored", "hook", run.Hook, "episode", run.Episode, "err", err)
-	}
+	})
+	return short, func() { unheard(); cancel() }
 }

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"orchestrator/backend"
 	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/hook"
+	"orchestrator/daemon/plan"
 )
 
 // scribe is a hook that writes what it is told into a file.
@@ -193,7 +195,7 @@ func TestWhatHooksWereToldWithoutABackendIsKnownToTheSuccessor(t *testing.T) {
 	back.Close()
 	store := openAt(t, filepath.Join(dir, "backend.db"))
 	defer store.Close()
-	if since, err := store.List(t.Context(), hookSinceKind); err != nil || len(since) == 0 {
+	if since, err := store.List(t.Context(), tenureKind); err != nil || len(since) == 0 {
 		t.Errorf("since when hooks are configured is not there: %v, %v", since, err)
 	}
 	successor := runner(t, p, store)
@@ -262,5 +264,134 @@ func TestOnlyWhatIsNotTriedAgainIsGivenUp(t *testing.T) {
 	}
 	if got := testutil.ToFloat64(r.metrics.givenUp.WithLabelValues("scribe")); got != 1 {
 		t.Errorf("%v moments were given up, want 1: it was never told that a failure was found", got)
+	}
+}
+
+// A daemon that leads for years would remember all that it ever told.
+func TestWhatBelongsToAnEpisodeIsForgottenWithIt(t *testing.T) {
+	store := open(t)
+	name := func(i int) string { return fmt.Sprintf("db%d", i) }
+	told := func(e plan.Episode) hook.Run {
+		return hook.Run{Hook: "h", Moment: hook.Opened, Episode: e.ID, Attempt: 1, Outcome: hook.OK, Started: e.Opened, Ended: e.Closed}
+	}
+	var oldest, newest plan.Episode
+	for i := range kept + 3 {
+		newest = replaced(t, store, name(i), name(i+1), time.Duration(100-i)*time.Minute)
+		put(t, store, HookKind, hook.Key(newest.ID, hook.Opened, "h"), told(newest))
+		put(t, store, StepKind, newest.ID+"/1", plan.Done{Episode: newest.ID})
+		if i == 3 {
+			oldest = newest
+		}
+	}
+	r := configured(t, draw(healthy), store)
+	if err := r.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.runs) != kept || len(r.steps) != kept || len(r.HookRuns(oldest.ID)) != 1 || r.LastRun("h").Episode != newest.ID {
+		t.Fatalf("it has the runs of %d episodes, and the steps of %d; the last run is %+v", len(r.runs), len(r.steps), r.LastRun("h"))
+	}
+	before := r.told(oldest.ID)
+	teller := &teller{Runner: r}
+	late := told(oldest)
+	late.Moment = hook.Promoted
+	teller.save(t.Context(), late)
+	if len(before) != 1 || len(r.told(oldest.ID)) != 2 {
+		t.Errorf("what was read has changed: %v; %v", before, r.told(oldest.ID))
+	}
+	r.remember(plan.Episode{ID: "another", Cluster: newest.Cluster, Opened: time.Now()})
+	teller.save(t.Context(), late) // it ends when its episode is no longer kept
+	if len(r.runs) != kept-1 || len(r.steps) != kept-1 || len(r.HookRuns(oldest.ID)) > 0 {
+		t.Errorf("it has the runs of %d episodes, and the steps of %d; of the oldest %v", len(r.runs), len(r.steps), r.HookRuns(oldest.ID))
+	}
+}
+
+// An address would be moved to a dead server. Each episode is told by itself, so that the teller has to know of the others.
+func TestASuccessorTellsNobodyOfAPrimaryThatHasBeenReplaced(t *testing.T) {
+	h, told := scribe(t, "")
+	h.On = []hook.Moment{hook.Promoted}
+	store := open(t)
+	put(t, store, tenureKind, hook.TenureKey(h.Name, hook.Promoted), hook.Tenure{Since: time.Now().Add(-time.Hour)})
+	first := replaced(t, store, "db1", "db2", 2*time.Minute)
+	second := replaced(t, store, "db2", "db3", time.Minute)
+	died := hook.Run{Hook: h.Name, Moment: hook.Promoted, Episode: first.ID, By: "dead", Attempt: 1, Started: first.Promoted}
+	put(t, store, HookKind, hook.Key(first.ID, hook.Promoted, h.Name), died)
+	r := configured(t, draw(healthy), store, h)
+	var over time.Time
+	leadUntil(t, r, func() bool {
+		if over.IsZero() && len(ended(r, second.ID)) == 1 {
+			over = time.Now()
+		}
+		return !over.IsZero() && time.Since(over) > 10*r.Tick
+	})
+	if told() != "promoted 1 db2 db3" || len(ended(r, first.ID)) > 0 {
+		t.Errorf("told\n%s\nand of the first %v", told(), r.HookRuns(first.ID))
+	}
+}
+
+// begun is a store where an episode is a minute old, and a hook was begun that often to be told of its promotion, by daemons that died in it.
+func begun(t *testing.T, h hook.Hook, attempts int) (backend.Store, plan.Episode) {
+	t.Helper()
+	store := open(t)
+	e := replaced(t, store, "db1", "db2", time.Minute)
+	for _, m := range h.On {
+		put(t, store, tenureKind, hook.TenureKey(h.Name, m), hook.Tenure{Since: e.Opened})
+	}
+	run := hook.Run{Hook: h.Name, Moment: hook.Promoted, Episode: e.ID, By: "dead", Attempt: attempts, Started: time.Now()}
+	put(t, store, HookKind, hook.Key(e.ID, run.Moment, h.Name), run)
+	return store, e
+}
+
+// The daemons that died can't wake anybody.
+func TestAHookInWhichDaemonsDieIsGivenUpByASuccessor(t *testing.T) {
+	h, told := scribe(t, "")
+	h.On = []hook.Moment{hook.Promoted, hook.Recovered}
+	store, e := begun(t, h, h.Attempts+3)
+	for i, want := range []float64{1, 0} { // and the one after it does not count it once more
+		r := configured(t, draw(healthy), store, h)
+		leadUntil(t, r, func() bool { return len(ended(r, e.ID)) == 2 })
+		if got := testutil.ToFloat64(r.metrics.givenUp.WithLabelValues("scribe")); got != want {
+			t.Errorf("daemon %d gave up %v moments, want %v", i, got, want)
+		}
+		if run := r.HookRuns(e.ID)[0]; run.Moment != hook.Promoted || run.Outcome != hook.Interrupted || run.By != "dead" || run.Says != "its daemon died in it" {
+			t.Errorf("on record is %+v", run)
+		}
+	}
+	if told() != "recovered 1 db1 db2" {
+		t.Errorf("told %q", told())
+	}
+}
+
+func TestALastAttemptIsNotGivenUpWhileItRuns(t *testing.T) {
+	h, told := scribe(t, "sleep 0.1")
+	h.On = []hook.Moment{hook.Promoted}
+	store, e := begun(t, h, h.Attempts+2)
+	r := configured(t, draw(healthy), store, h)
+	leadUntil(t, r, func() bool { return len(ended(r, e.ID)) == 1 })
+	if got := testutil.ToFloat64(r.metrics.givenUp.WithLabelValues("scribe")); got != 0 || told() != "promoted 6 db1 db2" {
+		t.Errorf("given up %v times, and told %q", got, told())
+	}
+}
+
+// The attempt ends while a turn looks at what is owed.
+func TestAnAttemptThatEndsDuringATurnIsNotMadeAgain(t *testing.T) {
+	h, told := scribe(t, "sleep 0.1")
+	h.On = []hook.Moment{hook.Promoted}
+	var r *Runner
+	h.Of = func(string, string) bool {
+		for es := r.Episodes(""); told() != "" && len(ended(r, es[0].ID)) == 0; time.Sleep(time.Millisecond) {
+		}
+		time.Sleep(5 * time.Millisecond) // it is on record, and gives its claim back
+		return true
+	}
+	r = configured(t, draw(soon()), open(t), h)
+	var over time.Time
+	leadUntil(t, r, func() bool {
+		if es := r.Episodes(""); over.IsZero() && len(es) > 0 && len(ended(r, es[0].ID)) > 0 {
+			over = time.Now()
+		}
+		return !over.IsZero() && time.Since(over) > 300*time.Millisecond
+	})
+	if told() != "promoted 1 db1 db2" {
+		t.Errorf("told\n%s", told())
 	}
 }

@@ -49,7 +49,7 @@ func newMetrics(r *Runner) *metrics {
 		hookSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "orchestrator_hook_duration_seconds",
 			Help: "Time that these attempts took.", Buckets: prometheus.ExponentialBuckets(0.01, 3, 9)}, []string{"hook"}),
 		givenUp: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_hook_given_up_total",
-			Help: "Moments of episodes that a hook was not told, because its last attempt failed, too."}, []string{"hook"}),
+			Help: "Moments of episodes that a hook was not told, because its last attempt failed, too, or its daemon died in that."}, []string{"hook"}),
 	}
 	for _, kind := range plan.StepKinds() { // what has never happened is shown as 0, so that the first time is seen to be one
 		m.steps.WithLabelValues(string(kind), "ok")

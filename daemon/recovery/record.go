@@ -20,13 +20,13 @@ const (
 	StepKind = "step"
 	// HookKind is that of what hooks were told.
 	HookKind = "hook"
-	// hookSinceKind is that of when each hook was first seen in the configuration.
-	hookSinceKind = "hook_since"
+	// tenureKind is that of since when the configuration has had each moment of a hook.
+	tenureKind = "hook_since"
 )
 
 // Owed are the kinds that tell what has happened, and that a backend which was away is to get when it is back: without them a successor would think
 // that hooks were told nothing, and tell them all once more.
-func Owed() []string { return []string{EpisodeKind, HookKind, hookSinceKind} }
+func Owed() []string { return []string{EpisodeKind, HookKind, tenureKind} }
 
 // ErrNoEpisode is returned for an id that is on no record.
 var ErrNoEpisode = errors.New("no such episode")
@@ -42,7 +42,25 @@ func (r *Runner) remember(e plan.Episode) {
 		es = append([]plan.Episode{e}, es...)
 		slices.SortStableFunc(es, func(a, b plan.Episode) int { return b.Opened.Compare(a.Opened) })
 	}
-	r.episodes[e.Cluster] = es[:min(len(es), kept)]
+	if len(es) > kept {
+		for _, old := range es[kept:] {
+			delete(r.runs, old.ID)
+			delete(r.steps, old.ID)
+		}
+		es = es[:kept]
+	}
+	r.episodes[e.Cluster] = es
+}
+
+// known are the ids of the episodes that are kept; mu is held.
+func (r *Runner) known() map[string]bool {
+	out := map[string]bool{}
+	for _, es := range r.episodes {
+		for _, e := range es {
+			out[e.ID] = true
+		}
+	}
+	return out
 }
 
 func (r *Runner) differs(e plan.Episode) bool {

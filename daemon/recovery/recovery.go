@@ -8,6 +8,7 @@ package recovery
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"slices"
 	"strings"
@@ -96,8 +97,11 @@ type Runner struct {
 	ready    map[string]bool           // by cluster: the primary could be replaced if it died
 	running  map[string]bool           // clusters whose turn is under way
 	again    map[string]bool           // those that changed meanwhile
-	runs     map[string]hook.Run       // by hook.Key
-	owing    chan struct{}             // an episode has changed: hooks may be owed something
+	unstored map[string]backend.Record // of tenures, by key: the store has not taken them yet
+	// runs are by episode, and by hook.Key; of kept episodes only
+	runs  map[string]map[string]hook.Run
+	read  uint64        // the edition of what was read last
+	owing chan struct{} // an episode has changed: hooks may be owed something
 }
 
 // New makes a Runner; Load and Run do the rest.
@@ -116,7 +120,7 @@ func New(o Options) *Runner {
 		episodes: map[string][]plan.Episode{}, steps: map[string][]plan.Done{}, last: map[string]plan.Decision{},
 		refusals: map[string]string{},
 		running:  map[string]bool{}, again: map[string]bool{},
-		runs: map[string]hook.Run{}, owing: make(chan struct{}, 1),
+		runs: map[string]map[string]hook.Run{}, unstored: map[string]backend.Record{}, owing: make(chan struct{}, 1),
 	}
 	r.metrics = newMetrics(r)
 	if r.Hooks != nil {
@@ -132,31 +136,20 @@ func (r *Runner) Load(ctx context.Context) error {
 
 // load asks, when it has read everything, whether that is still wanted; mu is held then.
 func (r *Runner) load(ctx context.Context, wanted func() bool) error {
-	es, err := r.Store.List(ctx, EpisodeKind)
+	es, hs, err := r.onRecord(ctx)
 	if err != nil {
-		return fmt.Errorf("read the episodes on record: %w", err)
+		return err
 	}
 	ss, err := r.Store.List(ctx, StepKind)
 	if err != nil {
 		return fmt.Errorf("read the journal of steps: %w", err)
-	}
-	var hs []backend.Record
-	if r.Hooks != nil {
-		if hs, err = r.Store.List(ctx, HookKind); err != nil {
-			return fmt.Errorf("read what hooks were told: %w", err)
-		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !wanted() {
 		return nil
 	}
-	for _, rec := range hs {
-		r.Clock.Observe(rec.Version)
-		if run, err := backend.Decode[hook.Run](rec); err == nil && run.Newer(r.runs[rec.Key]) {
-			r.runs[rec.Key] = run
-		}
-	}
+	r.read = edition(es, hs)
 	for _, rec := range es {
 		r.Clock.Observe(rec.Version)
 		if e, err := backend.Decode[plan.Episode](rec); err == nil {
@@ -168,29 +161,61 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 			r.Logger.Error("skip an unreadable episode", "episode", rec.Key, "err", err)
 		}
 	}
+	known := r.known()
+	for _, rec := range hs {
+		r.Clock.Observe(rec.Version)
+		if run, err := backend.Decode[hook.Run](rec); err == nil && known[run.Episode] && run.Newer(r.runs[run.Episode][rec.Key]) {
+			r.keep(rec.Key, run)
+		}
+	}
 	r.steps = map[string][]plan.Done{}
 	for _, rec := range ss {
 		r.Clock.Observe(rec.Version)
-		if d, err := backend.Decode[plan.Done](rec); err == nil {
+		if d, err := backend.Decode[plan.Done](rec); err == nil && known[d.Episode] {
 			r.steps[d.Episode] = append(r.steps[d.Episode], d)
 		}
 	}
 	return nil
 }
 
-// Follow reads what another daemon has recorded, for those who ask this one; while Run runs it does nothing. The steps are read when an episode has
-// changed only.
-func (r *Runner) Follow(ctx context.Context) error {
-	es, err := r.Store.List(ctx, EpisodeKind)
-	if err != nil {
-		return fmt.Errorf("read the episodes on record: %w", err)
+// onRecord are the episodes, and then what hooks were told about them: a daemon that knew an episode, and not what was told about it, would tell it again.
+func (r *Runner) onRecord(ctx context.Context) (episodes, runs []backend.Record, err error) {
+	if episodes, err = r.Store.List(ctx, EpisodeKind); err != nil {
+		return nil, nil, fmt.Errorf("read the episodes on record: %w", err)
 	}
-	changed := slices.ContainsFunc(es, func(rec backend.Record) bool {
-		e, err := backend.Decode[plan.Episode](rec)
-		return err == nil && r.differs(e)
-	})
-	told, err := r.followHooks(ctx)
-	if err != nil || !changed && !told {
+	if r.Hooks != nil {
+		if runs, err = r.Store.List(ctx, HookKind); err != nil {
+			return nil, nil, fmt.Errorf("read what hooks were told: %w", err)
+		}
+	}
+	return episodes, runs, nil
+}
+
+// edition tells records from what they were. What they say would not: not all that is on record is kept, nor all of it as it is there.
+func edition(lists ...[]backend.Record) uint64 {
+	sum := fnv.New64a()
+	for _, records := range lists {
+		for _, rec := range records {
+			fmt.Fprintf(sum, "%q %q %d %q\n", rec.Kind, rec.Key, rec.Version, rec.Writer)
+		}
+	}
+	return sum.Sum64()
+}
+
+// Follow reads what another daemon has recorded, for those who ask this one; while Run runs it does nothing. The steps are read only when an episode has
+// changed, or what hooks were told.
+func (r *Runner) Follow(ctx context.Context) error {
+	r.mu.Lock()
+	leads, read := r.leads, r.read
+	r.mu.Unlock()
+	if leads {
+		return nil
+	}
+	if r.Hooks != nil {
+		r.metrics.know(r.Hooks())
+	}
+	episodes, runs, err := r.onRecord(ctx)
+	if err != nil || edition(episodes, runs) == read {
 		return err
 	}
 	return r.load(ctx, func() bool { return !r.leads })

@@ -3,6 +3,7 @@ package recovery
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"orchestrator/backend"
 	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -248,5 +250,58 @@ func TestAnotherDaemonTellsOfTheEpisode(t *testing.T) {
 	got, steps, err := follower.Episode(e.ID)
 	if err != nil || got.Outcome != e.Outcome || got.Closed.IsZero() || len(steps) < 3 {
 		t.Errorf("%+v with %d steps (%v), want %+v", got, len(steps), err, e)
+	}
+}
+
+// counting is a store that counts how often the steps are read.
+type counting struct {
+	backend.Store
+	steps *int
+}
+
+func (c counting) List(ctx context.Context, kind string) ([]backend.Record, error) {
+	if kind == StepKind {
+		*c.steps++
+	}
+	return c.Store.List(ctx, kind)
+}
+
+// Each follower asks each five seconds. A cluster has more episodes on record than are kept, and one of another daemon is not kept as it is there.
+func TestAFollowerReadsOnlyWhatHasChanged(t *testing.T) {
+	store, steps := open(t), 0
+	follower := runner(t, draw(healthy), counting{store, &steps})
+	follower.Hooks = func() []hook.Hook { return nil }
+	var e plan.Episode
+	for i := range kept + 3 {
+		e = replaced(t, store, fmt.Sprintf("db%d", i), "db99", time.Duration(100-i)*time.Minute)
+		put(t, store, HookKind, hook.Key(e.ID, hook.Opened, "h"), hook.Run{Hook: "h", Moment: hook.Opened, Episode: e.ID, Attempt: 1, Started: e.Opened})
+	}
+	e.DrainSince = e.Opened
+	put(t, store, EpisodeKind, e.ID, e)
+	for _, c := range []struct {
+		says   string
+		change func()
+		want   int
+	}{
+		{"it begins", func() {}, 1},
+		{"nothing has changed", func() {}, 0},
+		{"an episode has changed", func() { e.Outcome = "all is well"; put(t, store, EpisodeKind, e.ID, e) }, 1},
+		{"a hook was told", func() {
+			put(t, store, HookKind, hook.Key(e.ID, hook.Promoted, "h"), hook.Run{Hook: "h", Moment: hook.Promoted, Episode: e.ID, Attempt: 1, Started: e.Opened})
+		}, 1},
+		{"an episode has begun", func() { replaced(t, store, "db100", "db101", 0) }, 1},
+		{"nothing has changed since", func() {}, 0},
+		{"it leads", func() { replaced(t, store, "db102", "db103", 0); follower.lead(true) }, 0},
+		{"it leads no more", func() { follower.lead(false) }, 1},
+	} {
+		steps = 0
+		c.change()
+		if err := follower.Follow(t.Context()); err != nil || steps != c.want {
+			t.Errorf("%s: it read the steps %d times, want %d (%v)", c.says, steps, c.want, err)
+		}
+	}
+	got, _, err := follower.Episode(e.ID)
+	if err != nil || got.Outcome != e.Outcome || len(follower.HookRuns(e.ID)) != 2 {
+		t.Errorf("it knows %+v (%v), and of hooks %v", got, err, follower.HookRuns(e.ID))
 	}
 }
