@@ -90,8 +90,10 @@ func below(w io.Writer, head []string, rows [][]string) {
 
 func (p *program) acknowledge() *cobra.Command {
 	var by, comment string
-	cmd := &cobra.Command{Use: "acknowledge ID", Short: "Take note of an incident: it asks for nothing more", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeEpisode,
-		Long: "Takes note of an incident. It then asks for nothing more (fencing the old primary), and does not hold up the next promotion (anti-flapping).",
+	cmd := &cobra.Command{Use: "acknowledge ID", Short: "Take note of an incident: the next promotion is free, the old primary is not fenced any more", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeEpisode,
+		Long: `Takes note of an incident. It then does not hold up the next promotion (anti-flapping), and asks for nothing more: an old primary that comes back
+writable is not made read-only, and replicas that were out of reach are not moved under the new one. So see first that the old primary is off for
+good, or read-only and stays so when it is started again ("episode ID" says "fenced" once it was found read-only).`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if by == "" {
 				by = p.who()

@@ -37,7 +37,7 @@ func newHAProxyConfig() *cobra.Command {
 		Short: "Write the configuration of an HAProxy that stands before the backend pair and the daemons",
 		Long: `Writes, to standard output, the configuration of an HAProxy that serves the fit member of the backend pair at haproxy.database, and the API of the
 daemon that leads at haproxy.http. It takes what it needs from the daemon's configuration: backend.members, haproxy.*, http.listen and peers.daemons.`,
-		Example: `  orchestrator haproxy config --config /etc/orchestrator/orchestrator.toml > /etc/haproxy/haproxy.cfg`,
+		Example: `  orchestrator haproxy config --config /etc/orchestrator/orchestrator.toml > haproxy.cfg.new && haproxy -c -f haproxy.cfg.new`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := oneOf("version", version, haproxy.Versions[:]...); err != nil {

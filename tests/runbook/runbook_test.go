@@ -148,8 +148,8 @@ var dba = []string{"CREATE USER dba IDENTIFIED BY 'admin'", "GRANT ALL ON *.* TO
 func (s *stage) wrap(binary string) {
 	s.Helper()
 	scripts := map[string]string{
-		"orchestrator": fmt.Sprintf("case $1 in backend) exec %s \"$@\" --config $CONFIG --user caretaker --password-file %s;; haproxy) exec %s \"$@\" --config $CONFIG;; *) exec %s \"$@\";; esac\n",
-			binary, filepath.Join(s.lab.Dir(), "caretaker"), binary, binary),
+		"orchestrator": fmt.Sprintf("case $1 in backend) exec %s \"$@\" --config $CONFIG --user caretaker --password-file %s;; *) exec %s \"$@\";; esac\n",
+			binary, filepath.Join(s.lab.Dir(), "caretaker"), binary),
 		"mariadb": "exec /usr/bin/mariadb --no-defaults -udba -padmin \"$@\"\n",
 		"ssh":     s.logs(),
 	}
@@ -243,9 +243,17 @@ var named = regexp.MustCompile(`\b(db|backend|orchestrator|haproxy)[1-9]\b`)
 // hooks is the directory of scripts that pages speak of.
 const hooks = "/etc/orchestrator/hooks"
 
-// real is a command with real addresses.
+// What else pages find in that directory.
+const (
+	configuration = "/etc/orchestrator/orchestrator.toml"
+	authorities   = "/etc/orchestrator/ca.pem"
+)
+
+// real is a command with real addresses and files.
 func (s *stage) real(text string) string {
 	text = strings.ReplaceAll(text, hooks, s.scripts)
+	text = strings.ReplaceAll(text, configuration, s.first().ConfigFile)
+	text = strings.ReplaceAll(text, authorities, filepath.Join(s.desk, "ca.pem"))
 	if h, ok := s.names["haproxy1"].(*lab.HAProxy); ok {
 		text = strings.ReplaceAll(text, "/etc/haproxy/haproxy.cfg", configured(h))
 	}
@@ -434,11 +442,9 @@ func (s *stage) do(order string) {
 	switch verb {
 	case "run":
 		s.run(about)
-	case "certificate":
-		if out, err := exec.CommandContext(s.ctx, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "10", "-subj", "/CN=orchestrator1",
-			"-keyout", filepath.Join(s.desk, "key.pem"), "-out", filepath.Join(s.desk, name)).CombinedOutput(); err != nil {
-			s.Fatalf("%s: %v: %s", order, err, out)
-		}
+	case "certificate": // a bundle, of which the second ends first
+		s.certificate(s.real(name), "new authority", "400")
+		s.certificate(s.real(name), "old authority", "10")
 	case "empty": // as after a new installation
 		s.must(p.(*lab.Server).Exec(s.ctx, "STOP SLAVE", "RESET SLAVE ALL", "SET SESSION sql_log_bin = 0", "DROP DATABASE orchestrator", "CREATE DATABASE orchestrator",
 			"SET SESSION sql_log_bin = 1", "RESET MASTER", "SET GLOBAL gtid_slave_pos = ''"))

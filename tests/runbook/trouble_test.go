@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -133,6 +134,20 @@ func (s *stage) restart(h *lab.HAProxy) {
 // configured is the file with the configuration of a HAProxy, which the pages call /etc/haproxy/haproxy.cfg.
 func configured(h *lab.HAProxy) string {
 	return filepath.Join(filepath.Dir(h.Socket), "haproxy.cfg")
+}
+
+// certificate adds one to a file.
+func (s *stage) certificate(file, name, days string) {
+	s.Helper()
+	cmd := exec.CommandContext(s.ctx, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", days, "-subj", "/CN="+name, "-keyout", filepath.Join(s.desk, "key.pem"))
+	pem, err := cmd.Output()
+	if err != nil {
+		s.Fatalf("certificate of %s: %v", name, err)
+	}
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	s.must(err)
+	_, err = f.Write(pem)
+	s.must(errors.Join(err, f.Close()))
 }
 
 // logs is a program that shows what a daemon has said: ssh HOST journalctl -u orchestrator -o cat.
