@@ -432,6 +432,37 @@ func TestTheCodesInTheRulesAreThoseOfFindings(t *testing.T) {
 	}
 }
 
+// told are the codes that are no matter of one cluster, and the alert that is about them all the same; none is about what is no fault.
+var told = map[analysis.Code]string{
+	"DaemonsSplit": "OrchestratorSplit", "DaemonSilent": "OrchestratorPeersSilent", "BackendUnavailable": "OrchestratorBackendUnavailable",
+	"BackendMemberUnfit": "OrchestratorBackendMemberNotFit", "BackendDiffers": "OrchestratorBackendDiverged", "MultiSource": "",
+}
+
+// What a daemon finds and no alert is about is seen by whoever happens to look.
+func TestEveryCodeIsSeenByAnAlert(t *testing.T) {
+	seen := map[analysis.Code]string{}
+	for _, r := range rules(t) {
+		for _, m := range regexp.MustCompile(`job_cluster_code:orchestrator_cluster_findings:max\{code=~?"([^"]*)"\}`).FindAllStringSubmatch(r.expr, -1) {
+			for _, c := range analysis.Codes() {
+				if matches(m[1], c) {
+					seen[c] = r.alert
+				}
+			}
+		}
+	}
+	for _, c := range analysis.Codes() {
+		alert, other := told[c]
+		switch {
+		case !other && seen[c] == "":
+			t.Errorf("no alert is about %s", c)
+		case other && seen[c] != "":
+			t.Errorf("%s is about %s, which is said to be no matter of a cluster", seen[c], c)
+		case alert != "" && !slices.ContainsFunc(rules(t), func(r rule) bool { return r.alert == alert }):
+			t.Errorf("%s, which is to be about %s, is no alert", alert, c)
+		}
+	}
+}
+
 // matches reads a pattern as Prometheus does: it is about the whole word.
 func matches(pattern string, c analysis.Code) bool {
 	return regexp.MustCompile("^(?:" + pattern + ")$").MatchString(string(c))
