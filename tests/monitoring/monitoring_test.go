@@ -110,7 +110,7 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 				t.Errorf("%s: its %s does not say whom it is about: %q", r.alert, key, m)
 			}
 		}
-		m := regexp.MustCompile(`(?m)^ +runbook: (docs/runbooks/[a-z-]+\.md)$`).FindStringSubmatch(r.text)
+		m := regexp.MustCompile(`(?m)^ +runbook: /usr/share/doc/orchestrator/(docs/runbooks/[a-z-]+\.md)$`).FindStringSubmatch(r.text)
 		if m == nil {
 			t.Errorf("%s has no runbook", r.alert)
 			continue
@@ -132,6 +132,19 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 		}
 	}
 	t.Logf("%d alerts, %d runbooks", len(books), len(all)-1)
+}
+
+// Whoever gets an alert opens its page where the package has put it, or where the role was told that the pages are.
+func TestTheRunbooksAreWhereTheRulesSay(t *testing.T) {
+	const installed = "/usr/share/doc/orchestrator/docs"
+	if text := read(t, "../../cmd/package/nfpm.yaml"); !strings.Contains(text, "{src: docs, dst: "+installed+", type: tree}") {
+		t.Errorf("the package does not put docs into %s", installed)
+	}
+	for _, file := range []string{"defaults/main.yml", "meta/argument_specs.yml", "tasks/main.yml"} {
+		if text := read(t, files+"/../"+file); !strings.Contains(text, installed+"/runbooks/") {
+			t.Errorf("%s of the role does not know %s/runbooks/", file, installed)
+		}
+	}
 }
 
 type dashboard struct {
