@@ -48,7 +48,7 @@ func promtool(t *testing.T, stdin string, args ...string) {
 }
 
 func TestTheRulesDoWhatTheySay(t *testing.T) {
-	promtool(t, "", "check", "rules", files+"/orchestrator.rules.yml")
+	promtool(t, "", "check", "rules", "--lint-fatal", files+"/orchestrator.rules.yml")
 	promtool(t, "", "test", "rules", "rules.test.yml")
 	promtool(t, "", "check", "config", files+"/prometheus.yml")
 }
