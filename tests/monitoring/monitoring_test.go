@@ -109,6 +109,9 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 			if m == nil || key == "summary" && !strings.Contains(m[1], "{{ $labels.") {
 				t.Errorf("%s: its %s does not say whom it is about: %q", r.alert, key, m)
 			}
+			if key == "summary" && m != nil && strings.Contains(m[1], "$labels.cluster }}") && !strings.Contains(m[1], `$labels.cluster }}{{ with printf "last_over_time(orchestrator_cluster_info{`) {
+				t.Errorf("%s: its summary does not name the cluster by its alias: %q", r.alert, m[1])
+			}
 		}
 		m := regexp.MustCompile(`(?m)^ +runbook: /usr/share/doc/orchestrator/(docs/runbooks/[a-z-]+\.md)$`).FindStringSubmatch(r.text)
 		if m == nil {
