@@ -194,18 +194,13 @@ func (d *Daemon) prove(ctx context.Context, o occasion) {
 	if !o.apart {
 		v.Arrived = nil // of a pair that works something always is on its way
 	}
-	c.mu.Lock()
-	c.ready = at.Add(proofAgain)
-	if err == nil {
-		c.last, c.found = at, v.Differences
-		c.merged += len(v.Merged) + len(v.Arrived)
-		if c.owed == o {
-			c.owed = occasion{}
-		}
-	}
-	c.mu.Unlock()
+	c.compared(at, o, v, err)
 	log := d.options.Logger
-	if err != nil {
+	switch {
+	case err != nil && len(v.Differences) > 0:
+		log.Warn("the members of the backend differ, and could not be merged", "occasion", o.why, "differ", len(v.Differences), "err", err)
+		return
+	case err != nil:
 		log.Warn("the members of the backend could not be compared", "occasion", o.why, "err", err)
 		return
 	}
@@ -214,6 +209,25 @@ func (d *Daemon) prove(ctx context.Context, o occasion) {
 	}
 	if err := d.keepProof(ctx, at, o.why, v); err != nil {
 		log.Error("a proof of the backend could not be stored", "err", err)
+	}
+}
+
+// compared takes down what a comparison has told. One whose merging has failed proves nothing, and is made again soon; what it found is known.
+// One that found nothing because it could not be made leaves what the last one found.
+func (c *care) compared(at time.Time, o occasion, v pair.Verification, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ready = at.Add(proofAgain)
+	if err != nil {
+		if len(v.Differences) > 0 {
+			c.found = v.Differences
+		}
+		return
+	}
+	c.last, c.found = at, v.Differences
+	c.merged += len(v.Merged) + len(v.Arrived)
+	if c.owed == o {
+		c.owed = occasion{}
 	}
 }
 

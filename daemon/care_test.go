@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -105,6 +106,32 @@ func TestWhenTheMembersAreCompared(t *testing.T) {
 	c.owe(occasion{why: "the backend was switched"}) // doesn't make it forget the other
 	if got := c.due(time.Now(), time.Minute); got != split {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestWhatDiffersIsKnownAlsoWhenItCanNotBeMerged(t *testing.T) {
+	now := time.Now()
+	o := occasion{why: "a new leader"}
+	c := care{proofs: proofs{owed: o}}
+	two := []pair.Difference{{Kind: "tag", Key: "a"}, {Kind: "tag", Key: "b"}}
+	for _, step := range []struct {
+		what   string
+		v      pair.Verification
+		err    error
+		differ int
+		proved bool
+	}{
+		{"merging fails", pair.Verification{Differences: two}, errors.New("no member takes writes"), 2, false},
+		{"then a member is away", pair.Verification{}, errors.New("connection refused"), 2, false},
+		{"then they are merged", pair.Verification{Equal: true, Merged: two}, nil, 0, true},
+	} {
+		c.compared(now, o, step.v, step.err)
+		if proved := c.last == now && c.owed == (occasion{}); len(c.differ()) != step.differ || proved != step.proved || c.ready != now.Add(proofAgain) {
+			t.Errorf("%s: %q differ, proved %v (%+v)", step.what, c.differ(), proved, c.proofs)
+		}
+	}
+	if c.merged != 2 {
+		t.Errorf("%d were merged", c.merged)
 	}
 }
 

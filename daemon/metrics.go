@@ -36,24 +36,45 @@ func (d *Daemon) measure(c Config, r prometheus.Registerer) error {
 		return 0
 	})
 	d.expiry = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orchestrator_certificate_expiry_timestamp_seconds",
-		Help: "When the first certificate ends of each file that this daemon uses, by use (http, servers, backend, peers)."}, []string{"use"})
-	r.MustRegister(d.unstored, info, members, off, d.expiry)
-	for use, file := range c.certificates() {
-		data, err := readRegular(file, maxConfig)
-		if err != nil {
-			return fmt.Errorf("read certificates: %w", err)
+		Help: "When the first certificate ends of each file that this daemon uses, by use (http, servers, backend, peers), and of HAProxy's where this daemon may read it (haproxy)."}, []string{"use"})
+	r.MustRegister(d.unstored, info, members, off, expiries{d.expiry, c.HAProxy.HTTPCert})
+	if file := c.HAProxy.HTTPCert; file != "" {
+		if _, err := firstEndOf(file); err != nil { // with its key in it, it may well be none of this account's business
+			d.options.Logger.Warn("nobody is told when HAProxy's certificate ends (haproxy.http_cert): let the daemon read it, or watch it otherwise", "err", err)
 		}
-		ends := firstEnd(data)
-		if ends.IsZero() {
-			return fmt.Errorf("read certificates: %s holds none in PEM form", file)
+	}
+	for use, file := range c.certificates() {
+		ends, err := firstEndOf(file)
+		if err != nil {
+			return err
 		}
 		d.expiry.WithLabelValues(use).Set(float64(ends.Unix()))
 	}
 	return nil
 }
 
-// httpUse is the label of the daemon's own certificate.
-const httpUse = "http"
+const (
+	httpUse    = "http"    // the label of the daemon's own certificate
+	haproxyUse = "haproxy" // of the one by which HAProxy serves the API
+)
+
+// expiries are the ends of certificates. What this daemon has read stays as it is until it reads that again; HAProxy's is renewed without
+// this daemon, and looked at whenever somebody asks.
+type expiries struct {
+	*prometheus.GaugeVec
+	haproxy string
+}
+
+func (e expiries) Collect(ch chan<- prometheus.Metric) {
+	if e.haproxy != "" {
+		if ends, err := firstEndOf(e.haproxy); err == nil {
+			e.WithLabelValues(haproxyUse).Set(float64(ends.Unix()))
+		} else { // an old end would be a wrong one
+			e.DeleteLabelValues(haproxyUse)
+		}
+	}
+	e.GaugeVec.Collect(ch)
+}
 
 // certificates are the files that hold some, by what they are for.
 func (c Config) certificates() map[string]string {
@@ -64,6 +85,19 @@ func (c Config) certificates() map[string]string {
 		}
 	}
 	return out
+}
+
+// firstEndOf is when the first certificate in a file ends.
+func firstEndOf(file string) (time.Time, error) {
+	data, err := readRegular(file, maxConfig)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read certificates: %w", err)
+	}
+	ends := firstEnd(data)
+	if ends.IsZero() {
+		return time.Time{}, fmt.Errorf("read certificates: %s holds none in PEM form", file)
+	}
+	return ends, nil
 }
 
 // firstEnd is when the first certificate in a PEM text ends; zero when it holds none.

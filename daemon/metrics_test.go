@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"log/slog"
 	"maps"
 	"math/big"
 	"os"
@@ -61,6 +62,58 @@ func TestTheFirstEndOfACertificateIsShown(t *testing.T) {
 	if err := d.measure(c, reg); err != nil {
 		t.Fatal(err)
 	}
+	got := expiry(t, reg)
+	if want := map[string]float64{"http": float64(late.Unix()), "peers": float64(soon.Unix())}; !maps.Equal(got, want) {
+		t.Errorf("shown are %v, want %v", got, want)
+	}
+	c.HTTP.TLSCert = file("nothing")
+	if err := d.measure(c, prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), c.HTTP.TLSCert) {
+		t.Errorf("a file without a certificate: %v", err)
+	}
+}
+
+// HAProxy's certificate is renewed without the daemon, which may not be let read it, as it is in one file with the key.
+func TestTheEndOfHAProxysCertificateIsShownWhileItCanBeRead(t *testing.T) {
+	soon, late := time.Unix(2000000000, 0), time.Unix(2100000000, 0)
+	c := Default()
+	c.HAProxy.HTTPCert = filepath.Join(t.TempDir(), "both.pem")
+	reg := prometheus.NewRegistry()
+	store, err := sqlstore.OpenSQLite(filepath.Join(t.TempDir(), "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	var log strings.Builder
+	d := &Daemon{options: Options{Version: "test", Logger: slog.New(slog.NewTextHandler(&log, nil))}}
+	if d.book, err = declared.Open(t.Context(), store, backend.NewClock(time.Now), "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.measure(c, reg); err != nil || !strings.Contains(log.String(), c.HAProxy.HTTPCert) {
+		t.Errorf("a file that can't be read: %v, and is logged: %s", err, log.String())
+	}
+	for _, step := range []struct {
+		what, text string
+		want       map[string]float64
+	}{
+		{"before it can be read", "", map[string]float64{}},
+		{"with its key", "-----BEGIN PRIVATE KEY-----\nbm9uZQ==\n-----END PRIVATE KEY-----\n" + certificate(t, soon), map[string]float64{"haproxy": float64(soon.Unix())}},
+		{"renewed", certificate(t, late), map[string]float64{"haproxy": float64(late.Unix())}},
+		{"out of sight", "", map[string]float64{}},
+	} {
+		if step.text == "" {
+			_ = os.Remove(c.HAProxy.HTTPCert) // it need not be there
+		} else if err := os.WriteFile(c.HAProxy.HTTPCert, []byte(step.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := expiry(t, reg); !maps.Equal(got, step.want) {
+			t.Errorf("%s: shown are %v, want %v", step.what, got, step.want)
+		}
+	}
+}
+
+// expiry is what a registry shows of the ends of certificates, by use.
+func expiry(t *testing.T, reg *prometheus.Registry) map[string]float64 {
+	t.Helper()
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -73,11 +126,5 @@ func TestTheFirstEndOfACertificateIsShown(t *testing.T) {
 			}
 		}
 	}
-	if want := map[string]float64{"http": float64(late.Unix()), "peers": float64(soon.Unix())}; !maps.Equal(got, want) {
-		t.Errorf("shown are %v, want %v", got, want)
-	}
-	c.HTTP.TLSCert = file("nothing")
-	if err := d.measure(c, prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), c.HTTP.TLSCert) {
-		t.Errorf("a file without a certificate: %v", err)
-	}
+	return got
 }

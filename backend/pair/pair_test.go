@@ -260,6 +260,15 @@ func TestVerifyMergesWhatDiffers(t *testing.T) {
 		if !conflict.Conflict {
 			t.Errorf("%+v", conflict)
 		}
+		for i := range r.servers {
+			r.exec(i, "SET GLOBAL read_only = 1")
+		}
+		if v, err = r.pair.Verify(t.Context(), true); err == nil || len(v.Differences) != 5 || len(v.Merged) > 0 {
+			t.Fatalf("while nobody takes writes: %+v, %v", v, err)
+		}
+		for i := range r.servers {
+			r.exec(i, "SET GLOBAL read_only = 0")
+		}
 		if v, err = r.pair.Verify(t.Context(), true); err != nil || !v.Equal || len(v.Merged) != 5 {
 			t.Fatalf("%+v, %v", v, err)
 		}

@@ -245,11 +245,16 @@ func (d Difference) winner() backend.Record {
 }
 
 // Verify compares the members. What differs only because it is still on its way from one to the other is waited for. With repair the winner
-// of each difference is written to every member that takes writes; a read-only one gets it from the other by replication.
+// of each difference is written to every member that takes writes; a read-only one gets it from the other by replication. With an
+// error that is about writing them, the differences are told all the same; with any other none are.
 func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
 	v, err := p.settled(ctx)
-	if err != nil || v.Equal || !repair {
+	if err != nil {
+		v.Differences = nil // some may be on their way, and others were not seen
 		return v, err
+	}
+	if v.Equal || !repair {
+		return v, nil
 	}
 	found, arrived := v.Differences, v.Arrived
 	p.o.Progress(fmt.Sprintf("merging %d records", len(found)))
@@ -271,6 +276,7 @@ func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
 		return v, errors.New("merge what differs: no member takes writes: open the one that is to serve: SET GLOBAL read_only = 0")
 	}
 	if v, err = p.settled(ctx); err != nil {
+		v.Differences = nil
 		return v, err
 	}
 	v.Arrived = arrived

@@ -48,7 +48,7 @@ func promtool(t *testing.T, stdin string, args ...string) {
 }
 
 func TestTheRulesDoWhatTheySay(t *testing.T) {
-	promtool(t, "", "check", "rules", files+"/orchestrator.rules.yml")
+	promtool(t, "", "check", "rules", "--lint-fatal", files+"/orchestrator.rules.yml")
 	promtool(t, "", "test", "rules", "rules.test.yml")
 	promtool(t, "", "check", "config", files+"/prometheus.yml")
 }
@@ -109,8 +109,11 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 			if m == nil || key == "summary" && !strings.Contains(m[1], "{{ $labels.") {
 				t.Errorf("%s: its %s does not say whom it is about: %q", r.alert, key, m)
 			}
+			if key == "summary" && m != nil && strings.Contains(m[1], "$labels.cluster }}") && !strings.Contains(m[1], `$labels.cluster }}{{ with printf "last_over_time(orchestrator_cluster_info{`) {
+				t.Errorf("%s: its summary does not name the cluster by its alias: %q", r.alert, m[1])
+			}
 		}
-		m := regexp.MustCompile(`(?m)^ +runbook: (docs/runbooks/[a-z-]+\.md)$`).FindStringSubmatch(r.text)
+		m := regexp.MustCompile(`(?m)^ +runbook: /usr/share/doc/orchestrator/(docs/runbooks/[a-z-]+\.md)$`).FindStringSubmatch(r.text)
 		if m == nil {
 			t.Errorf("%s has no runbook", r.alert)
 			continue
@@ -132,6 +135,19 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 		}
 	}
 	t.Logf("%d alerts, %d runbooks", len(books), len(all)-1)
+}
+
+// Whoever gets an alert opens its page where the package has put it, or where the role was told that the pages are.
+func TestTheRunbooksAreWhereTheRulesSay(t *testing.T) {
+	const installed = "/usr/share/doc/orchestrator/docs"
+	if text := read(t, "../../cmd/package/nfpm.yaml"); !strings.Contains(text, "{src: docs, dst: "+installed+", type: tree}") {
+		t.Errorf("the package does not put docs into %s", installed)
+	}
+	for _, file := range []string{"defaults/main.yml", "meta/argument_specs.yml", "tasks/main.yml"} {
+		if text := read(t, files+"/../"+file); !strings.Contains(text, installed+"/runbooks/") {
+			t.Errorf("%s of the role does not know %s/runbooks/", file, installed)
+		}
+	}
 }
 
 type dashboard struct {
@@ -421,7 +437,7 @@ func TestTheCodesInTheRulesAreThoseOfFindings(t *testing.T) {
 		for _, m := range regexp.MustCompile(`code=~?"([^"]*)"`).FindAllStringSubmatch(r.expr, -1) {
 			for code := range strings.SplitSeq(m[1], "|") {
 				seen++
-				if !slices.Contains(analysis.Codes(), analysis.Code(code)) {
+				if !slices.ContainsFunc(analysis.Codes(), func(c analysis.Code) bool { return matches(code, c) }) {
 					t.Errorf("%s: nobody finds %s", r.alert, code)
 				}
 			}
@@ -430,6 +446,42 @@ func TestTheCodesInTheRulesAreThoseOfFindings(t *testing.T) {
 	if seen < 10 {
 		t.Errorf("only %d codes seen", seen)
 	}
+}
+
+// told are the codes that are no matter of one cluster, and the alert that is about them all the same; none is about what is no fault.
+var told = map[analysis.Code]string{
+	"DaemonsSplit": "OrchestratorSplit", "DaemonSilent": "OrchestratorPeersSilent", "BackendUnavailable": "OrchestratorBackendUnavailable",
+	"BackendMemberUnfit": "OrchestratorBackendMemberNotFit", "BackendDiffers": "OrchestratorBackendDiverged", "MultiSource": "",
+}
+
+// What a daemon finds and no alert is about is seen by whoever happens to look.
+func TestEveryCodeIsSeenByAnAlert(t *testing.T) {
+	seen := map[analysis.Code]string{}
+	for _, r := range rules(t) {
+		for _, m := range regexp.MustCompile(`job_cluster_code:orchestrator_cluster_findings:max\{code=~?"([^"]*)"\}`).FindAllStringSubmatch(r.expr, -1) {
+			for _, c := range analysis.Codes() {
+				if matches(m[1], c) {
+					seen[c] = r.alert
+				}
+			}
+		}
+	}
+	for _, c := range analysis.Codes() {
+		alert, other := told[c]
+		switch {
+		case !other && seen[c] == "":
+			t.Errorf("no alert is about %s", c)
+		case other && seen[c] != "":
+			t.Errorf("%s is about %s, which is said to be no matter of a cluster", seen[c], c)
+		case alert != "" && !slices.ContainsFunc(rules(t), func(r rule) bool { return r.alert == alert }):
+			t.Errorf("%s, which is to be about %s, is no alert", alert, c)
+		}
+	}
+}
+
+// matches reads a pattern as Prometheus does: it is about the whole word.
+func matches(pattern string, c analysis.Code) bool {
+	return regexp.MustCompile("^(?:" + pattern + ")$").MatchString(string(c))
 }
 
 // families are what a daemon shows: type, help and labels by name.

@@ -225,7 +225,10 @@ var contents = []string{
 	"-rw-r--r-- root/root /usr/share/doc/orchestrator/NOTICES.gz",
 	"-rw-r--r-- root/root /usr/share/doc/orchestrator/orchestrator.toml",
 	"-rw-r--r-- root/root /usr/share/doc/orchestrator/docs/install.md",
-	"-rw-r--r-- root/root /usr/share/doc/orchestrator/docs/runbooks/README.md",
+	"-rw-r--r-- root/root /usr/share/doc/orchestrator/docs/runbooks/daemon-down.md",
+	"-rw-r--r-- root/root /usr/share/orchestrator/monitoring/orchestrator.rules.yml",
+	"-rw-r--r-- root/root /usr/share/orchestrator/monitoring/prometheus.yml",
+	"-rw-r--r-- root/root /usr/share/orchestrator/monitoring/dashboards/fleet.json",
 }
 
 func TestWhatIsInTheDebianPackage(t *testing.T) {
