@@ -218,15 +218,22 @@ const PasswordVariable = "ORCHESTRATOR_SERVERS_PASSWORD"
 // BackendPasswordVariable is the same for the account on a backend that is no file.
 const BackendPasswordVariable = "ORCHESTRATOR_BACKEND_PASSWORD"
 
-// Load reads the file and the secrets that it points at. The error lists everything that is wrong with it: it is Problems, unless the
-// file itself could not be read.
-func Load(file string) (Config, error) {
+// Load reads the file and the secrets that it points at. The error lists everything with which no daemon can run: it is Problems, unless the
+// file itself could not be read. That the program of a hook can't be run is none of it: servers are not to be left alone because a script was removed.
+func Load(file string) (Config, error) { return load(file, Problems.unbearable) }
+
+// Vet is Load for who asks whether the file is right: the error lists everything that is wrong with it.
+func Vet(file string) (Config, error) {
+	return load(file, func(all Problems) Problems { return all })
+}
+
+func load(file string, counting func(Problems) Problems) (Config, error) {
 	data, err := readConfig(file)
 	if err != nil {
 		return Config{}, err
 	}
 	c, problems := parse(file, data)
-	if len(problems) > 0 {
+	if problems = counting(problems); len(problems) > 0 {
 		return Config{}, problems
 	}
 	return c, nil

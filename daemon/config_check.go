@@ -33,6 +33,8 @@ type Problem struct {
 	Line int    `json:"line"`          // 0 when it is about no line
 	Key  string `json:"key,omitempty"` // such as "discovery.poll"; "policy[1].clusters" in the second policy
 	Says string `json:"says"`          // what is wrong, and what to do
+
+	bearable bool // a daemon runs with it: see Load
 }
 
 func (p Problem) String() string {
@@ -61,6 +63,11 @@ func (p Problems) Error() string {
 func Check(file string, data []byte) []Problem {
 	_, problems := parse(file, data)
 	return problems
+}
+
+// unbearable are those with which no daemon runs.
+func (p Problems) unbearable() Problems {
+	return slices.DeleteFunc(slices.Clone(p), func(one Problem) bool { return one.bearable })
 }
 
 // parse reads a configuration. The TOML goes through a map, not straight into the struct, because a decoder stops at the first wrong value,

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -85,14 +86,9 @@ func (r *reader) command(key string, command []string) {
 		r.add(key, `%q is no absolute path: the program comes first, then its arguments, each in quotes; for a line of shell: ["/bin/sh", "-c", "…"]`, program)
 		return
 	}
-	info, err := os.Stat(program)
-	switch {
-	case err != nil:
+	if err := executable(program); err != nil {
 		r.add(key, "%v", err)
-	case !info.Mode().IsRegular():
-		r.add(key, "%s is no file", program)
-	case info.Mode().Perm()&0o111 == 0:
-		r.add(key, "%s can't be executed: chmod +x %s", program, program)
+		r.problems[len(r.problems)-1].bearable = true
 	}
 	for _, argument := range command[1:] {
 		if strings.ContainsRune(argument, 0) {
@@ -102,6 +98,33 @@ func (r *reader) command(key string, command []string) {
 			if variable := hook.Variable(strings.Trim(placeholder, "{}")); variable != "" {
 				r.add(key, `%s is not replaced here, because what stands for it comes from servers and is no code; the command has it in its environment: $%s`, placeholder, variable)
 			}
+		}
+	}
+}
+
+// executable says why a program can't be run.
+func executable(program string) error {
+	info, err := os.Stat(program)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is no file", program)
+	case info.Mode().Perm()&0o111 == 0:
+		return fmt.Errorf("%s can't be executed: chmod +x %s", program, program)
+	}
+	return nil
+}
+
+// lame logs which hooks can't be run as things are. They are kept: the program may be back before there is something to tell, and if it is not, the
+// run fails, and is on record as failed.
+func (c Config) lame(log *slog.Logger) {
+	for _, h := range c.Hooks {
+		if len(h.Command) == 0 {
+			continue
+		}
+		if err := executable(h.Command[0]); err != nil {
+			log.Error("a hook can't be run, and will fail until its program is put right", "hook", h.Name, "problem", err)
 		}
 	}
 }

@@ -546,3 +546,26 @@ func TestACredentialIsFoundInTheDirectoryOfTheService(t *testing.T) {
 		t.Errorf("another variable: %v", problems)
 	}
 }
+
+// Who notes that a script is gone must not be what leaves the servers alone.
+func TestAHookWithoutItsProgramStopsNoDaemon(t *testing.T) {
+	for program, says := range map[string]string{"/bin/gone": "no such file", "/etc/passwd": "chmod +x", "/etc": "is no file"} {
+		file := write(t, "o.toml", strings.Replace(hookBlock("pager", ""), "/bin/true", program, 1), 0o644)
+		c, err := Load(file)
+		if err != nil || len(c.Hooks) != 1 {
+			t.Fatalf("%s: a daemon does not start: %v", program, err)
+		}
+		if _, err := Vet(file); err == nil || !strings.Contains(err.Error(), ":4: hook[0].command: ") || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: who asks is told %v", program, err)
+		}
+		var log strings.Builder
+		c.lame(slog.New(slog.NewTextHandler(&log, nil)))
+		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "hook=pager") || !strings.Contains(log.String(), says) {
+			t.Errorf("%s: the log says %q", program, log.String())
+		}
+	}
+	file := write(t, "o.toml", strings.Replace(hookBlock("pager", "timeout = 1"), "/bin/true", "/bin/gone", 1), 0o644)
+	if _, err := Load(file); err == nil || strings.Contains(err.Error(), "/bin/gone") {
+		t.Errorf("something else is wrong: %v", err)
+	}
+}

@@ -101,6 +101,7 @@ func New(c Config, o Options) (*Daemon, error) {
 		_ = d.close()
 		return nil, err
 	}
+	c.lame(o.Logger)
 	return d, nil
 }
 
@@ -411,6 +412,7 @@ func (d *Daemon) Reload(next Config) []string {
 	for _, k := range c.Discovery.Seeds {
 		d.fleet.Discover(k)
 	}
+	c.lame(d.options.Logger)
 	d.options.Logger.Info("configuration reloaded", "changed", reloaded, "needs_restart", restart)
 	return restart
 }

@@ -198,6 +198,23 @@ func TestTheDaemonReloadsAndEndsInOrder(t *testing.T) {
 	p.end(t, exitOK)
 }
 
+func TestTheDaemonRunsWithoutTheProgramOfAHook(t *testing.T) {
+	const block = "[[hook]]\nname = \"%s\"\non = [\"opened\"]\ncommand = [\"/bin/gone\"]\n"
+	listen := free(t)
+	path := file(t, "o.toml", config(listen, fmt.Sprintf(block, "pager")))
+	p := start(t, path)
+	p.state(t, "READY=1")
+	p.says(t, `hook=pager problem="stat /bin/gone: no such file or directory"`)
+	if err := os.WriteFile(path, []byte(config(listen, fmt.Sprintf(block, "chat"))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(t, syscall.SIGHUP)
+	p.says(t, `hook=chat problem="stat /bin/gone: no such file or directory"`)
+	p.says(t, "changed=[hook] needs_restart=[]")
+	p.signal(t, syscall.SIGTERM)
+	p.end(t, exitOK)
+}
+
 // crowd sends changes all the time, each with one of the tokens that it is told to use.
 type crowd struct {
 	url string
