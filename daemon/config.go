@@ -61,7 +61,8 @@ type ServersConfig struct {
 	ConnectTimeout time.Duration `toml:"connect_timeout" min:"10ms" max:"1m"`
 	ProbeTimeout   time.Duration `toml:"probe_timeout" min:"10ms" max:"1m"`
 
-	Password Secret `toml:"-" reload:"yes"` // from PasswordFile, or else from the environment
+	Password    Secret `toml:"-" reload:"yes"` // from PasswordFile, or else from the environment
+	Authorities string `toml:"-"`              // what the file holds that TLS names; it is kept to see that it changes
 }
 
 // DiscoveryConfig is about whom to ask, and when.
@@ -97,6 +98,7 @@ type BackendConfig struct {
 
 	Password          Secret `toml:"-"` // from PasswordFile, or else from the environment
 	CaretakerPassword Secret `toml:"-"`
+	Authorities       string `toml:"-"` // as ServersConfig.Authorities
 }
 
 // PeersConfig is about the other daemons.
@@ -105,7 +107,8 @@ type PeersConfig struct {
 	SecretFile string   `toml:"secret_file" reload:"yes"`
 	CA         string   `toml:"ca"`
 
-	Secret Secret `toml:"-" reload:"yes"` // what SecretFile holds: the secret, and below it those that are understood, too
+	Secret      Secret `toml:"-" reload:"yes"` // what SecretFile holds: the secret, and below it those that are understood, too
+	Authorities string `toml:"-"`              // what CA holds; as ServersConfig.Authorities
 }
 
 // HAProxyConfig is about the proxy before a backend pair.

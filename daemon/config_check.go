@@ -418,7 +418,7 @@ func (r *reader) servers(s *ServersConfig) {
 	} else {
 		s.Password = Secret(os.Getenv(PasswordVariable))
 	}
-	r.security("servers.tls", &s.TLS)
+	s.Authorities = r.security("servers.tls", &s.TLS)
 	if !r.bad["servers.connect_timeout"] && !r.bad["servers.probe_timeout"] && s.ConnectTimeout > s.ProbeTimeout {
 		r.add("servers.connect_timeout", "%v is longer than servers.probe_timeout (%v), which includes it", s.ConnectTimeout, s.ProbeTimeout)
 	}
@@ -437,15 +437,24 @@ func tlsConfig(how string) (*tls.Config, error) {
 	case "verify":
 		return &tls.Config{MinVersion: tls.VersionTLS12}, nil
 	}
-	pem, err := readRegular(how, maxConfig)
+	pool, _, err := authorities(how)
 	if err != nil {
-		return nil, fmt.Errorf("read authorities: %w", err)
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
+}
+
+// authorities reads those of a file, and returns its text, too.
+func authorities(file string) (*x509.CertPool, string, error) {
+	pem, err := readRegular(file, maxConfig)
+	if err != nil {
+		return nil, "", fmt.Errorf("read authorities: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read authorities: %s holds no certificate in PEM form", how)
+		return nil, "", fmt.Errorf("read authorities: %s holds no certificate in PEM form", file)
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
+	return pool, string(pem), nil
 }
 
 // backend checks what a shared backend needs; one in a file needs its path only.
@@ -482,7 +491,7 @@ func (r *reader) backend(c *Config) {
 	if !word.MatchString(b.Database) && b.Database != "" {
 		r.add("backend.database", "%q is no name for a database here; want letters, digits and _", b.Database)
 	}
-	r.security("backend.tls", &b.TLS)
+	b.Authorities = r.security("backend.tls", &b.TLS)
 	if !r.bad["backend.timeout"] && !r.bad["lease.ttl"] && 4*b.Timeout > c.Lease.TTL {
 		r.add("backend.timeout", "%v is more than a quarter of lease.ttl (%v): one statement that hangs would lose the lead", b.Timeout, c.Lease.TTL)
 	}
@@ -501,8 +510,8 @@ func (r *reader) address(key, text, of string) {
 	}
 }
 
-// security wants what TLS may be.
-func (r *reader) security(key string, tls *string) {
+// security wants what TLS may be, and returns the authorities that it names a file of.
+func (r *reader) security(key string, tls *string) (text string) {
 	const want = `want "off", "verify", or the path of a PEM file with authorities`
 	switch {
 	case r.bad[key] || *tls == "off" || *tls == "verify":
@@ -510,10 +519,12 @@ func (r *reader) security(key string, tls *string) {
 		r.add(key, "is empty; "+want)
 	default:
 		*tls = beside(r.file, *tls)
-		if _, err := tlsConfig(*tls); err != nil {
+		var err error
+		if _, text, err = authorities(*tls); err != nil {
 			r.add(key, "%v; "+want, err)
 		}
 	}
+	return text
 }
 
 func (r *reader) peers(c *Config) {
@@ -537,7 +548,8 @@ func (r *reader) peers(c *Config) {
 		r.add("peers.secret_file", "is empty; daemons that ask each other prove by a shared secret who they are: openssl rand -hex 32 > FILE, the same on all of them")
 	}
 	if p.CA != "" {
-		if _, err := tlsConfig(p.CA); err != nil {
+		var err error
+		if _, p.Authorities, err = authorities(p.CA); err != nil {
 			r.add("peers.ca", "%v", err)
 		}
 	}

@@ -569,3 +569,28 @@ func TestAHookWithoutItsProgramStopsNoDaemon(t *testing.T) {
 		t.Errorf("something else is wrong: %v", err)
 	}
 }
+
+// An authority that is replaced in its file is no less a change than another path: a daemon that says nothing of it is believed to have taken it over.
+func TestNewAuthoritiesInTheSameFileWaitForARestart(t *testing.T) {
+	authorities := write(t, "ca.pem", certificate(t, time.Now().Add(time.Hour)), 0o644)
+	secret := write(t, "secret", strings.Repeat("s", 32), 0o600)
+	read := func() Config {
+		return parsed(t, fmt.Sprintf("[servers]\ntls = %q\n[backend]\nkind = \"mysql\"\naddress = \"127.0.0.1:1\"\ntls = %q\n[peers]\nca = %q\ndaemons = [\"https://o2:3000\"]\nsecret_file = %q",
+			authorities, authorities, authorities, secret))
+	}
+	before := read()
+	if re, no := before.Changes(read()); len(re)+len(no) > 0 {
+		t.Errorf("nothing changed, and %v %v did", re, no)
+	}
+	if err := os.WriteFile(authorities, []byte(certificate(t, time.Now().Add(2*time.Hour))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	next := read()
+	for range 2 { // it is said until the restart
+		re, no := before.Changes(next)
+		if want := []string{"servers.authorities", "backend.authorities", "peers.authorities"}; len(re) > 0 || !slices.Equal(no, want) {
+			t.Errorf("taken over %v, waiting for a restart %v; want %v", re, no, want)
+		}
+		before = before.Reloaded(next)
+	}
+}
