@@ -94,7 +94,11 @@ func (r *reader) command(key string, command []string) {
 		if strings.ContainsRune(argument, 0) {
 			r.add(key, "holds a zero byte, which no argument can")
 		}
-		for _, placeholder := range placeholders.FindAllString(argument, -1) {
+		for _, at := range placeholders.FindAllStringIndex(argument, -1) {
+			if at[0] > 0 && argument[at[0]-1] == '$' { // a shell's own variable
+				continue
+			}
+			placeholder := argument[at[0]:at[1]]
 			if variable := hook.Variable(strings.Trim(placeholder, "{}")); variable != "" {
 				r.add(key, `%s is not replaced here, because what stands for it comes from servers and is no code; the command has it in its environment: $%s`, placeholder, variable)
 			}
