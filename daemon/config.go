@@ -49,7 +49,8 @@ type HTTPConfig struct {
 	TLSKey    string `toml:"tls_key" reload:"replace"`
 
 	Token       Secret `toml:"-" reload:"replace"` // what TokenFile holds, a line each of those that are valid; "" when nobody is asked for one
-	Certificate Secret `toml:"-" reload:"replace"` // what TLSCert and TLSKey hold, PEM, a pair; "" when HTTP is served
+	Certificate Secret `toml:"-" reload:"replace"` // what TLSCert holds, PEM; "" when HTTP is served
+	Key         Secret `toml:"-" reload:"replace"` // what TLSKey holds, PEM
 }
 
 // ServersConfig is about talking to managed servers.

@@ -394,8 +394,8 @@ func (r *reader) http(h *HTTPConfig) {
 		if err != nil {
 			r.add("http.tls_cert", "%v", err)
 		} else if key != "" {
-			h.Certificate = Secret(cert) + "\n" + key
-			if _, err := h.Certificate.pair(); err != nil {
+			h.Certificate, h.Key = Secret(cert), key
+			if _, err := h.pair(); err != nil {
 				r.add("http.tls_cert", "%s and %s are not a certificate and its key: %v", h.TLSCert, h.TLSKey, err)
 			}
 		}

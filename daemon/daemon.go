@@ -121,7 +121,7 @@ func (d *Daemon) listen(c Config) (net.Listener, error) {
 
 // present shows clients another certificate from now on.
 func (d *Daemon) present(c Config) error {
-	pair, err := c.HTTP.Certificate.pair()
+	pair, err := c.HTTP.pair()
 	if err != nil {
 		return fmt.Errorf("load the certificate %s: %w", c.HTTP.TLSCert, err)
 	}
@@ -401,7 +401,7 @@ func (d *Daemon) Reload(next Config) []string {
 	d.waits.Store(&restart)
 	d.servers.SetCredentials(c.Servers.User, string(c.Servers.Password))
 	d.api.SetToken(string(c.HTTP.Token))
-	if c.HTTP.Certificate != before.HTTP.Certificate {
+	if c.HTTP.Certificate != before.HTTP.Certificate || c.HTTP.Key != before.HTTP.Key {
 		if err := d.present(c); err != nil { // it was read and tried a moment ago
 			d.options.Logger.Error("the certificate stays the one that it was", "err", err)
 		}

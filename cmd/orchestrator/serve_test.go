@@ -403,8 +403,11 @@ func TestTheCertificateIsRenewedByAReload(t *testing.T) {
 	reload(second, firstKey)
 	p.says(t, "are not a certificate and its key")
 	shown("with the key of another", first, second)
+	reload(second+first[:len(first)/2], secondKey)
+	p.says(t, "breaks off in the middle of a PEM block")
+	shown("with half of a chain", first, second)
 	reload(second, secondKey)
-	p.says(t, "changed=[http.certificate] needs_restart=[]")
+	p.says(t, `changed="[http.certificate http.key]" needs_restart=[]`)
 	if after := shown("renewed", second, first); after == before {
 		t.Errorf("it says of both that they end at %s", after)
 	}
