@@ -152,7 +152,7 @@ type HookConfig struct {
 	Clusters  []string      `toml:"clusters"`
 	On        []hook.Moment `toml:"on" oneof:"opened blocked promoted recovered withdrawn fenced"`
 	Command   []string      `toml:"command"`
-	URL       string        `toml:"url"`
+	URL       WebAddress    `toml:"url"`
 	URLFile   string        `toml:"url_file"`
 	TokenFile string        `toml:"token_file"`
 	Timeout   time.Duration `toml:"timeout" min:"100ms" max:"1h"`

@@ -138,7 +138,7 @@ var placeholders = regexp.MustCompile(`\{[a-zA-Z]+\}`)
 
 // target checks a URL, and reads the secrets that go with it. What is wrong with one in a file is said without showing it.
 func (r *reader) target(key string, h *HookConfig) {
-	where, says := key+".url", h.URL
+	where, says := key+".url", ""
 	h.Target = Secret(h.URL)
 	if h.URLFile != "" {
 		where = key + ".url_file"
@@ -149,11 +149,11 @@ func (r *reader) target(key string, h *HookConfig) {
 		if h.Target = r.secret(where, h.URLFile); h.Target == "" {
 			return
 		}
-		says = "what " + h.URLFile + " holds"
+		says = "what " + h.URLFile + " holds "
 	}
 	switch u, err := url.Parse(string(h.Target)); {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		r.add(where, `%s is no address; want "https://host/path"`, says)
+		r.add(where, `%sis no address; want "https://host/path"`, says)
 	case u.User != nil:
 		r.add(where, "holds a password: put the token into a file, and name that in token_file; it is sent as Authorization: Bearer")
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 )
 
@@ -24,6 +25,31 @@ func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 
 // MarshalText covers JSON, TOML and slog.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// WebAddress is a URL of which the host alone is nobody's secret: whoever knows the rest of one that leads to a chat can write there. However it is
+// printed, logged or encoded, "***" stands for what follows the host.
+type WebAddress string
+
+func (a WebAddress) String() string {
+	if a == "" {
+		return ""
+	}
+	u, err := url.Parse(string(a))
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		return "***"
+	}
+	bare := u.Scheme + "://" + u.Host
+	if string(a) == bare || string(a) == bare+"/" {
+		return string(a)
+	}
+	return bare + "/***"
+}
+
+// Format covers the verbs that don't ask String.
+func (a WebAddress) Format(f fmt.State, _ rune) { io.WriteString(f, a.String()) }
+
+// MarshalText covers JSON, TOML and slog.
+func (a WebAddress) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
 // pair reads a certificate with those above it, and its key. Either file may hold other things of both, as a combined one does.
 func (h HTTPConfig) pair() (*tls.Certificate, error) {

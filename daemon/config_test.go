@@ -252,7 +252,8 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		{"both", strings.Replace(hookBlock("a", ""), `"/bin/true"`, `"/bin/sh", "-c", "${command}{failedPort}"`, 1),
 			`4: hook[0].command: {failedPort} is not replaced here, because what stands for it comes from servers and is no code; the command has it in its environment: $ORC_FAILED_PORT`},
 		{"a token for a command", hookBlock("a", `token_file = "closed"`), `5: hook[0].token_file: is sent to a url only; name it in an argument of the command, which reads it then`},
-		{"a URL that is none", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"pager\"", `4: hook[0].url: pager is no address; want "https://host/path"`},
+		{"a URL that is none", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"pager\"", `4: hook[0].url: is no address; want "https://host/path"`},
+		{"a secret URL that was mistyped", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"htps://chat/s3cret\"", `4: hook[0].url: is no address; want "https://host/path"`},
 		{"a URL with a password", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://a:b@h/\"",
 			`4: hook[0].url: holds a password: put the token into a file, and name that in token_file; it is sent as Authorization: Bearer`},
 		{"a secret URL that is none", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl_file = \"closed\"", `4: hook[0].url_file: what DIR/closed holds is no address; want "https://host/path"`},
@@ -525,6 +526,12 @@ func FuzzConfig(f *testing.F) {
 		}
 		c, _ := parse("o.toml", []byte(text))
 		again, problems := parse("o.toml", []byte(c.String()))
+		for i := range c.Hooks { // what follows its host is not shown
+			c.Hooks[i].URL = WebAddress(c.Hooks[i].URL.String())
+			if c.Hooks[i].URLFile == "" {
+				c.Hooks[i].Target = Secret(c.Hooks[i].URL)
+			}
+		}
 		if re, no := c.Changes(again); len(problems)+len(re)+len(no) > 0 {
 			t.Errorf("%v %v %v in\n%v", problems, re, no, c)
 		}
