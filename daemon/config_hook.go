@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"orchestrator/daemon/hook"
 	"orchestrator/daemon/secret"
@@ -146,14 +147,22 @@ func (r *reader) target(key string, h *HookConfig) {
 		if r.bad[where] {
 			return
 		}
-		if h.Target = r.secret(where, h.URLFile); h.Target == "" {
+		lines := r.content(where, h.URLFile)
+		if len(lines) == 0 {
 			return
 		}
+		if len(lines) > 1 {
+			r.add(where, "%s has %d lines with something in them; want one, the URL", h.URLFile, len(lines))
+			return
+		}
+		h.Target = Secret(lines[0])
 		says = "what " + h.URLFile + " holds "
 	}
 	switch u, err := url.Parse(string(h.Target)); {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
 		r.add(where, `%sis no address; want "https://host/path"`, says)
+	case !possible(u.Port()):
+		r.add(where, "%snames port %s; there are 1 to 65535", says, u.Port())
 	case u.User != nil:
 		r.add(where, "holds a password: put the token into a file, and name that in token_file; it is sent as Authorization: Bearer")
 	}
@@ -161,9 +170,27 @@ func (r *reader) target(key string, h *HookConfig) {
 		where = key + ".token_file"
 		r.path(where, &h.TokenFile)
 		if !r.bad[where] {
-			if lines := secret.Lines(string(r.secret(where, h.TokenFile))); len(lines) > 0 {
+			if lines := r.content(where, h.TokenFile); len(lines) > 0 {
 				h.Token = Secret(lines[0])
+			}
+			if strings.ContainsFunc(string(h.Token), unicode.IsControl) {
+				r.add(where, "%s has a control character in its first line, which no header can; write it anew", h.TokenFile)
 			}
 		}
 	}
+}
+
+// possible says whether a URL may name the port; "" is that of its scheme.
+func possible(port string) bool {
+	n, err := strconv.Atoi(port)
+	return port == "" || err == nil && n >= 1 && n <= 65535
+}
+
+// content is what a file with a secret says, line by line, without what editors leave in one: blanks, empty lines, a mark of the byte order.
+func (r *reader) content(key, file string) []string {
+	lines := secret.Lines(strings.TrimPrefix(string(r.secret(key, file)), "\ufeff"))
+	if len(lines) == 0 && !r.bad[key] {
+		r.add(key, "%s has nothing but blanks in it", file)
+	}
+	return lines
 }

@@ -257,6 +257,9 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		{"a URL with a password", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://a:b@h/\"",
 			`4: hook[0].url: holds a password: put the token into a file, and name that in token_file; it is sent as Authorization: Bearer`},
 		{"a secret URL that is none", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl_file = \"closed\"", `4: hook[0].url_file: what DIR/closed holds is no address; want "https://host/path"`},
+		{"a port that there isn't", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://h:65536/s3cret\"", `4: hook[0].url: names port 65536; there are 1 to 65535`},
+		{"port 0", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://h:0/\"", `4: hook[0].url: names port 0; there are 1 to 65535`},
+		{"a port of no host", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://:80/\"", `4: hook[0].url: is no address; want "https://host/path"`},
 		{"a secret URL for everybody", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl_file = \"open\"", `4: hook[0].url_file: DIR/open is open to everybody (mode 0644): chmod o= DIR/open`},
 		{"an attempt that takes no time", hookBlock("a", `timeout = "0s"`), `5: hook[0].timeout: "0s" is impossible; want 100ms to 1h`},
 		{"not TOML", "[http]\nlisten = 127.0.0.1:3000", `2: http.listen: is no TOML: `},
@@ -602,5 +605,28 @@ func TestNewAuthoritiesInTheSameFileWaitForARestart(t *testing.T) {
 			t.Errorf("taken over %v, waiting for a restart %v; want %v", re, no, want)
 		}
 		before = before.Reloaded(next)
+	}
+}
+
+func TestWhatAnEditorLeavesInTheFilesOfAHook(t *testing.T) {
+	const block = "[[hook]]\nname = \"chat\"\non = [\"opened\"]\nurl_file = %q\ntoken_file = %q"
+	for _, c := range []struct{ url, token, says string }{
+		{"https://h/s3cret", "t0ken", ""},
+		{"\n \n  https://h/s3cret \t\r\n\n", "\n\n t0ken \r\n", ""},
+		{"\ufeffhttps://h/s3cret\n", "\ufefft0ken\n", ""},
+		{"https://h/s3cret\nhttps://h/another", "t0ken", "URL has 2 lines with something in them; want one, the URL"},
+		{"\ufeff\n", "t0ken", "URL has nothing but blanks in it"},
+		{"https://h:70000/s3cret", "t0ken", "what URL holds names port 70000; there are 1 to 65535"},
+		{"https://h/s3cret", "t0k\x1ben", "TOKEN has a control character in its first line, which no header can; write it anew"},
+		{"https://h/s3cret", "t0k\x00en", "TOKEN has a control character in its first line, which no header can; write it anew"},
+	} {
+		url, token := write(t, "url", c.url, 0o600), write(t, "token", c.token, 0o600)
+		got, problems := parse("o.toml", fmt.Appendf(nil, block, url, token))
+		switch {
+		case c.says == "" && (len(problems) > 0 || got.Hooks[0].Target != "https://h/s3cret" || got.Hooks[0].Token != "t0ken"):
+			t.Errorf("%q, %q: %v; it is %q, %q", c.url, c.token, problems, string(got.Hooks[0].Target), string(got.Hooks[0].Token))
+		case c.says != "" && (len(problems) != 1 || strings.NewReplacer(url, "URL", token, "TOKEN").Replace(problems[0].Says) != c.says):
+			t.Errorf("%q, %q: got %v, want %s", c.url, c.token, problems, c.says)
+		}
 	}
 }
