@@ -49,7 +49,8 @@ type HTTPConfig struct {
 	TLSKey    string `toml:"tls_key" reload:"replace"`
 
 	Token       Secret `toml:"-" reload:"replace"` // what TokenFile holds, a line each of those that are valid; "" when nobody is asked for one
-	Certificate Secret `toml:"-" reload:"replace"` // what TLSCert and TLSKey hold, PEM, a pair; "" when HTTP is served
+	Certificate Secret `toml:"-" reload:"replace"` // what TLSCert holds, PEM; "" when HTTP is served
+	Key         Secret `toml:"-" reload:"replace"` // what TLSKey holds, PEM
 }
 
 // ServersConfig is about talking to managed servers.
@@ -61,7 +62,8 @@ type ServersConfig struct {
 	ConnectTimeout time.Duration `toml:"connect_timeout" min:"10ms" max:"1m"`
 	ProbeTimeout   time.Duration `toml:"probe_timeout" min:"10ms" max:"1m"`
 
-	Password Secret `toml:"-" reload:"yes"` // from PasswordFile, or else from the environment
+	Password    Secret `toml:"-" reload:"yes"` // from PasswordFile, or else from the environment
+	Authorities string `toml:"-"`              // what the file holds that TLS names; it is kept to see that it changes
 }
 
 // DiscoveryConfig is about whom to ask, and when.
@@ -97,6 +99,7 @@ type BackendConfig struct {
 
 	Password          Secret `toml:"-"` // from PasswordFile, or else from the environment
 	CaretakerPassword Secret `toml:"-"`
+	Authorities       string `toml:"-"` // as ServersConfig.Authorities
 }
 
 // PeersConfig is about the other daemons.
@@ -105,7 +108,8 @@ type PeersConfig struct {
 	SecretFile string   `toml:"secret_file" reload:"yes"`
 	CA         string   `toml:"ca"`
 
-	Secret Secret `toml:"-" reload:"yes"` // what SecretFile holds: the secret, and below it those that are understood, too
+	Secret      Secret `toml:"-" reload:"yes"` // what SecretFile holds: the secret, and below it those that are understood, too
+	Authorities string `toml:"-"`              // what CA holds; as ServersConfig.Authorities
 }
 
 // HAProxyConfig is about the proxy before a backend pair.
@@ -148,7 +152,7 @@ type HookConfig struct {
 	Clusters  []string      `toml:"clusters"`
 	On        []hook.Moment `toml:"on" oneof:"opened blocked promoted recovered withdrawn fenced"`
 	Command   []string      `toml:"command"`
-	URL       string        `toml:"url"`
+	URL       WebAddress    `toml:"url"`
 	URLFile   string        `toml:"url_file"`
 	TokenFile string        `toml:"token_file"`
 	Timeout   time.Duration `toml:"timeout" min:"100ms" max:"1h"`
@@ -218,15 +222,22 @@ const PasswordVariable = "ORCHESTRATOR_SERVERS_PASSWORD"
 // BackendPasswordVariable is the same for the account on a backend that is no file.
 const BackendPasswordVariable = "ORCHESTRATOR_BACKEND_PASSWORD"
 
-// Load reads the file and the secrets that it points at. The error lists everything that is wrong with it: it is Problems, unless the
-// file itself could not be read.
-func Load(file string) (Config, error) {
+// Load reads the file and the secrets that it points at. The error lists everything with which no daemon can run: it is Problems, unless the
+// file itself could not be read. That the program of a hook can't be run is none of it: servers are not to be left alone because a script was removed.
+func Load(file string) (Config, error) { return load(file, Problems.unbearable) }
+
+// Vet is Load for who asks whether the file is right: the error lists everything that is wrong with it.
+func Vet(file string) (Config, error) {
+	return load(file, func(all Problems) Problems { return all })
+}
+
+func load(file string, counting func(Problems) Problems) (Config, error) {
 	data, err := readConfig(file)
 	if err != nil {
 		return Config{}, err
 	}
 	c, problems := parse(file, data)
-	if len(problems) > 0 {
+	if problems = counting(problems); len(problems) > 0 {
 		return Config{}, problems
 	}
 	return c, nil

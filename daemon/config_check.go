@@ -33,6 +33,8 @@ type Problem struct {
 	Line int    `json:"line"`          // 0 when it is about no line
 	Key  string `json:"key,omitempty"` // such as "discovery.poll"; "policy[1].clusters" in the second policy
 	Says string `json:"says"`          // what is wrong, and what to do
+
+	bearable bool // a daemon runs with it: see Load
 }
 
 func (p Problem) String() string {
@@ -61,6 +63,11 @@ func (p Problems) Error() string {
 func Check(file string, data []byte) []Problem {
 	_, problems := parse(file, data)
 	return problems
+}
+
+// unbearable are those with which no daemon runs.
+func (p Problems) unbearable() Problems {
+	return slices.DeleteFunc(slices.Clone(p), func(one Problem) bool { return one.bearable })
 }
 
 // parse reads a configuration. The TOML goes through a map, not straight into the struct, because a decoder stops at the first wrong value,
@@ -387,8 +394,8 @@ func (r *reader) http(h *HTTPConfig) {
 		if err != nil {
 			r.add("http.tls_cert", "%v", err)
 		} else if key != "" {
-			h.Certificate = Secret(cert) + "\n" + key
-			if _, err := h.Certificate.pair(); err != nil {
+			h.Certificate, h.Key = Secret(cert), key
+			if _, err := h.pair(); err != nil {
 				r.add("http.tls_cert", "%s and %s are not a certificate and its key: %v", h.TLSCert, h.TLSKey, err)
 			}
 		}
@@ -411,7 +418,7 @@ func (r *reader) servers(s *ServersConfig) {
 	} else {
 		s.Password = Secret(os.Getenv(PasswordVariable))
 	}
-	r.security("servers.tls", &s.TLS)
+	s.Authorities = r.security("servers.tls", &s.TLS)
 	if !r.bad["servers.connect_timeout"] && !r.bad["servers.probe_timeout"] && s.ConnectTimeout > s.ProbeTimeout {
 		r.add("servers.connect_timeout", "%v is longer than servers.probe_timeout (%v), which includes it", s.ConnectTimeout, s.ProbeTimeout)
 	}
@@ -430,15 +437,24 @@ func tlsConfig(how string) (*tls.Config, error) {
 	case "verify":
 		return &tls.Config{MinVersion: tls.VersionTLS12}, nil
 	}
-	pem, err := readRegular(how, maxConfig)
+	pool, _, err := authorities(how)
 	if err != nil {
-		return nil, fmt.Errorf("read authorities: %w", err)
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
+}
+
+// authorities reads those of a file, and returns its text, too.
+func authorities(file string) (*x509.CertPool, string, error) {
+	pem, err := readRegular(file, maxConfig)
+	if err != nil {
+		return nil, "", fmt.Errorf("read authorities: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read authorities: %s holds no certificate in PEM form", how)
+		return nil, "", fmt.Errorf("read authorities: %s holds no certificate in PEM form", file)
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
+	return pool, string(pem), nil
 }
 
 // backend checks what a shared backend needs; one in a file needs its path only.
@@ -475,7 +491,7 @@ func (r *reader) backend(c *Config) {
 	if !word.MatchString(b.Database) && b.Database != "" {
 		r.add("backend.database", "%q is no name for a database here; want letters, digits and _", b.Database)
 	}
-	r.security("backend.tls", &b.TLS)
+	b.Authorities = r.security("backend.tls", &b.TLS)
 	if !r.bad["backend.timeout"] && !r.bad["lease.ttl"] && 4*b.Timeout > c.Lease.TTL {
 		r.add("backend.timeout", "%v is more than a quarter of lease.ttl (%v): one statement that hangs would lose the lead", b.Timeout, c.Lease.TTL)
 	}
@@ -494,8 +510,8 @@ func (r *reader) address(key, text, of string) {
 	}
 }
 
-// security wants what TLS may be.
-func (r *reader) security(key string, tls *string) {
+// security wants what TLS may be, and returns the authorities that it names a file of.
+func (r *reader) security(key string, tls *string) (text string) {
 	const want = `want "off", "verify", or the path of a PEM file with authorities`
 	switch {
 	case r.bad[key] || *tls == "off" || *tls == "verify":
@@ -503,10 +519,12 @@ func (r *reader) security(key string, tls *string) {
 		r.add(key, "is empty; "+want)
 	default:
 		*tls = beside(r.file, *tls)
-		if _, err := tlsConfig(*tls); err != nil {
+		var err error
+		if _, text, err = authorities(*tls); err != nil {
 			r.add(key, "%v; "+want, err)
 		}
 	}
+	return text
 }
 
 func (r *reader) peers(c *Config) {
@@ -530,7 +548,8 @@ func (r *reader) peers(c *Config) {
 		r.add("peers.secret_file", "is empty; daemons that ask each other prove by a shared secret who they are: openssl rand -hex 32 > FILE, the same on all of them")
 	}
 	if p.CA != "" {
-		if _, err := tlsConfig(p.CA); err != nil {
+		var err error
+		if _, p.Authorities, err = authorities(p.CA); err != nil {
 			r.add("peers.ca", "%v", err)
 		}
 	}

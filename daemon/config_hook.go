@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"orchestrator/daemon/hook"
 	"orchestrator/daemon/secret"
@@ -85,23 +87,49 @@ func (r *reader) command(key string, command []string) {
 		r.add(key, `%q is no absolute path: the program comes first, then its arguments, each in quotes; for a line of shell: ["/bin/sh", "-c", "…"]`, program)
 		return
 	}
-	info, err := os.Stat(program)
-	switch {
-	case err != nil:
+	if err := executable(program); err != nil {
 		r.add(key, "%v", err)
-	case !info.Mode().IsRegular():
-		r.add(key, "%s is no file", program)
-	case info.Mode().Perm()&0o111 == 0:
-		r.add(key, "%s can't be executed: chmod +x %s", program, program)
+		r.problems[len(r.problems)-1].bearable = true
 	}
 	for _, argument := range command[1:] {
 		if strings.ContainsRune(argument, 0) {
 			r.add(key, "holds a zero byte, which no argument can")
 		}
-		for _, placeholder := range placeholders.FindAllString(argument, -1) {
+		for _, at := range placeholders.FindAllStringIndex(argument, -1) {
+			if at[0] > 0 && argument[at[0]-1] == '$' { // a shell's own variable
+				continue
+			}
+			placeholder := argument[at[0]:at[1]]
 			if variable := hook.Variable(strings.Trim(placeholder, "{}")); variable != "" {
 				r.add(key, `%s is not replaced here, because what stands for it comes from servers and is no code; the command has it in its environment: $%s`, placeholder, variable)
 			}
+		}
+	}
+}
+
+// executable says why a program can't be run.
+func executable(program string) error {
+	info, err := os.Stat(program)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is no file", program)
+	case info.Mode().Perm()&0o111 == 0:
+		return fmt.Errorf("%s can't be executed: chmod +x %s", program, program)
+	}
+	return nil
+}
+
+// lame logs which hooks can't be run as things are. They are kept: the program may be back before there is something to tell, and if it is not, the
+// run fails, and is on record as failed.
+func (c Config) lame(log *slog.Logger) {
+	for _, h := range c.Hooks {
+		if len(h.Command) == 0 {
+			continue
+		}
+		if err := executable(h.Command[0]); err != nil {
+			log.Error("a hook can't be run, and will fail until its program is put right", "hook", h.Name, "problem", err)
 		}
 	}
 }
@@ -111,7 +139,7 @@ var placeholders = regexp.MustCompile(`\{[a-zA-Z]+\}`)
 
 // target checks a URL, and reads the secrets that go with it. What is wrong with one in a file is said without showing it.
 func (r *reader) target(key string, h *HookConfig) {
-	where, says := key+".url", h.URL
+	where, says := key+".url", ""
 	h.Target = Secret(h.URL)
 	if h.URLFile != "" {
 		where = key + ".url_file"
@@ -119,14 +147,22 @@ func (r *reader) target(key string, h *HookConfig) {
 		if r.bad[where] {
 			return
 		}
-		if h.Target = r.secret(where, h.URLFile); h.Target == "" {
+		lines := r.content(where, h.URLFile)
+		if len(lines) == 0 {
 			return
 		}
-		says = "what " + h.URLFile + " holds"
+		if len(lines) > 1 {
+			r.add(where, "%s has %d lines with something in them; want one, the URL", h.URLFile, len(lines))
+			return
+		}
+		h.Target = Secret(lines[0])
+		says = "what " + h.URLFile + " holds "
 	}
 	switch u, err := url.Parse(string(h.Target)); {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		r.add(where, `%s is no address; want "https://host/path"`, says)
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		r.add(where, `%sis no address; want "https://host/path"`, says)
+	case !possible(u.Port()):
+		r.add(where, "%snames port %s; there are 1 to 65535", says, u.Port())
 	case u.User != nil:
 		r.add(where, "holds a password: put the token into a file, and name that in token_file; it is sent as Authorization: Bearer")
 	}
@@ -134,9 +170,27 @@ func (r *reader) target(key string, h *HookConfig) {
 		where = key + ".token_file"
 		r.path(where, &h.TokenFile)
 		if !r.bad[where] {
-			if lines := secret.Lines(string(r.secret(where, h.TokenFile))); len(lines) > 0 {
+			if lines := r.content(where, h.TokenFile); len(lines) > 0 {
 				h.Token = Secret(lines[0])
+			}
+			if strings.ContainsFunc(string(h.Token), unicode.IsControl) {
+				r.add(where, "%s has a control character in its first line, which no header can; write it anew", h.TokenFile)
 			}
 		}
 	}
+}
+
+// possible says whether a URL may name the port; "" is that of its scheme.
+func possible(port string) bool {
+	n, err := strconv.Atoi(port)
+	return port == "" || err == nil && n >= 1 && n <= 65535
+}
+
+// content is what a file with a secret says, line by line, without what editors leave in one: blanks, empty lines, a mark of the byte order.
+func (r *reader) content(key, file string) []string {
+	lines := secret.Lines(strings.TrimPrefix(string(r.secret(key, file)), "\ufeff"))
+	if len(lines) == 0 && !r.bad[key] {
+		r.add(key, "%s has nothing but blanks in it", file)
+	}
+	return lines
 }

@@ -248,11 +248,18 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		{"a program that is none", strings.Replace(hookBlock("a", ""), "/bin/true", "/etc/passwd", 1), `4: hook[0].command: /etc/passwd can't be executed: chmod +x /etc/passwd`},
 		{"what the old tool replaces", strings.Replace(hookBlock("a", ""), `"/bin/true"`, `"/bin/echo", "{failedHost} {other}"`, 1),
 			`4: hook[0].command: {failedHost} is not replaced here, because what stands for it comes from servers and is no code; the command has it in its environment: $ORC_FAILED_HOST`},
+		{"a variable of a shell", strings.Replace(hookBlock("a", ""), `"/bin/true"`, `"/bin/sh", "-c", "moment=1; command=x; echo ${command} ${failedHost} {moment} {FAILEDHOST}"`, 1), ``},
+		{"both", strings.Replace(hookBlock("a", ""), `"/bin/true"`, `"/bin/sh", "-c", "${command}{failedPort}"`, 1),
+			`4: hook[0].command: {failedPort} is not replaced here, because what stands for it comes from servers and is no code; the command has it in its environment: $ORC_FAILED_PORT`},
 		{"a token for a command", hookBlock("a", `token_file = "closed"`), `5: hook[0].token_file: is sent to a url only; name it in an argument of the command, which reads it then`},
-		{"a URL that is none", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"pager\"", `4: hook[0].url: pager is no address; want "https://host/path"`},
+		{"a URL that is none", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"pager\"", `4: hook[0].url: is no address; want "https://host/path"`},
+		{"a secret URL that was mistyped", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"htps://chat/s3cret\"", `4: hook[0].url: is no address; want "https://host/path"`},
 		{"a URL with a password", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://a:b@h/\"",
 			`4: hook[0].url: holds a password: put the token into a file, and name that in token_file; it is sent as Authorization: Bearer`},
 		{"a secret URL that is none", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl_file = \"closed\"", `4: hook[0].url_file: what DIR/closed holds is no address; want "https://host/path"`},
+		{"a port that there isn't", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://h:65536/s3cret\"", `4: hook[0].url: names port 65536; there are 1 to 65535`},
+		{"port 0", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://h:0/\"", `4: hook[0].url: names port 0; there are 1 to 65535`},
+		{"a port of no host", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://:80/\"", `4: hook[0].url: is no address; want "https://host/path"`},
 		{"a secret URL for everybody", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl_file = \"open\"", `4: hook[0].url_file: DIR/open is open to everybody (mode 0644): chmod o= DIR/open`},
 		{"an attempt that takes no time", hookBlock("a", `timeout = "0s"`), `5: hook[0].timeout: "0s" is impossible; want 100ms to 1h`},
 		{"not TOML", "[http]\nlisten = 127.0.0.1:3000", `2: http.listen: is no TOML: `},
@@ -522,6 +529,12 @@ func FuzzConfig(f *testing.F) {
 		}
 		c, _ := parse("o.toml", []byte(text))
 		again, problems := parse("o.toml", []byte(c.String()))
+		for i := range c.Hooks { // what follows its host is not shown
+			c.Hooks[i].URL = WebAddress(c.Hooks[i].URL.String())
+			if c.Hooks[i].URLFile == "" {
+				c.Hooks[i].Target = Secret(c.Hooks[i].URL)
+			}
+		}
 		if re, no := c.Changes(again); len(problems)+len(re)+len(no) > 0 {
 			t.Errorf("%v %v %v in\n%v", problems, re, no, c)
 		}
@@ -544,5 +557,76 @@ func TestACredentialIsFoundInTheDirectoryOfTheService(t *testing.T) {
 	_, problems = parse("/etc/o.toml", []byte("[servers]\npassword_file = \"$HOME/servers-password\"\n"))
 	if len(problems) != 1 || !strings.Contains(problems.Error(), "/etc/$HOME/servers-password") {
 		t.Errorf("another variable: %v", problems)
+	}
+}
+
+// Who notes that a script is gone must not be what leaves the servers alone.
+func TestAHookWithoutItsProgramStopsNoDaemon(t *testing.T) {
+	for program, says := range map[string]string{"/bin/gone": "no such file", "/etc/passwd": "chmod +x", "/etc": "is no file"} {
+		file := write(t, "o.toml", strings.Replace(hookBlock("pager", ""), "/bin/true", program, 1), 0o644)
+		c, err := Load(file)
+		if err != nil || len(c.Hooks) != 1 {
+			t.Fatalf("%s: a daemon does not start: %v", program, err)
+		}
+		if _, err := Vet(file); err == nil || !strings.Contains(err.Error(), ":4: hook[0].command: ") || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: who asks is told %v", program, err)
+		}
+		var log strings.Builder
+		c.lame(slog.New(slog.NewTextHandler(&log, nil)))
+		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "hook=pager") || !strings.Contains(log.String(), says) {
+			t.Errorf("%s: the log says %q", program, log.String())
+		}
+	}
+	file := write(t, "o.toml", strings.Replace(hookBlock("pager", "timeout = 1"), "/bin/true", "/bin/gone", 1), 0o644)
+	if _, err := Load(file); err == nil || strings.Contains(err.Error(), "/bin/gone") {
+		t.Errorf("something else is wrong: %v", err)
+	}
+}
+
+// An authority that is replaced in its file is no less a change than another path: a daemon that says nothing of it is believed to have taken it over.
+func TestNewAuthoritiesInTheSameFileWaitForARestart(t *testing.T) {
+	authorities := write(t, "ca.pem", certificate(t, time.Now().Add(time.Hour)), 0o644)
+	secret := write(t, "secret", strings.Repeat("s", 32), 0o600)
+	read := func() Config {
+		return parsed(t, fmt.Sprintf("[servers]\ntls = %q\n[backend]\nkind = \"mysql\"\naddress = \"127.0.0.1:1\"\ntls = %q\n[peers]\nca = %q\ndaemons = [\"https://o2:3000\"]\nsecret_file = %q",
+			authorities, authorities, authorities, secret))
+	}
+	before := read()
+	if re, no := before.Changes(read()); len(re)+len(no) > 0 {
+		t.Errorf("nothing changed, and %v %v did", re, no)
+	}
+	if err := os.WriteFile(authorities, []byte(certificate(t, time.Now().Add(2*time.Hour))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	next := read()
+	for range 2 { // it is said until the restart
+		re, no := before.Changes(next)
+		if want := []string{"servers.authorities", "backend.authorities", "peers.authorities"}; len(re) > 0 || !slices.Equal(no, want) {
+			t.Errorf("taken over %v, waiting for a restart %v; want %v", re, no, want)
+		}
+		before = before.Reloaded(next)
+	}
+}
+
+func TestWhatAnEditorLeavesInTheFilesOfAHook(t *testing.T) {
+	const block = "[[hook]]\nname = \"chat\"\non = [\"opened\"]\nurl_file = %q\ntoken_file = %q"
+	for _, c := range []struct{ url, token, says string }{
+		{"https://h/s3cret", "t0ken", ""},
+		{"\n \n  https://h/s3cret \t\r\n\n", "\n\n t0ken \r\n", ""},
+		{"\ufeffhttps://h/s3cret\n", "\ufefft0ken\n", ""},
+		{"https://h/s3cret\nhttps://h/another", "t0ken", "URL has 2 lines with something in them; want one, the URL"},
+		{"\ufeff\n", "t0ken", "URL has nothing but blanks in it"},
+		{"https://h:70000/s3cret", "t0ken", "what URL holds names port 70000; there are 1 to 65535"},
+		{"https://h/s3cret", "t0k\x1ben", "TOKEN has a control character in its first line, which no header can; write it anew"},
+		{"https://h/s3cret", "t0k\x00en", "TOKEN has a control character in its first line, which no header can; write it anew"},
+	} {
+		url, token := write(t, "url", c.url, 0o600), write(t, "token", c.token, 0o600)
+		got, problems := parse("o.toml", fmt.Appendf(nil, block, url, token))
+		switch {
+		case c.says == "" && (len(problems) > 0 || got.Hooks[0].Target != "https://h/s3cret" || got.Hooks[0].Token != "t0ken"):
+			t.Errorf("%q, %q: %v; it is %q, %q", c.url, c.token, problems, string(got.Hooks[0].Target), string(got.Hooks[0].Token))
+		case c.says != "" && (len(problems) != 1 || strings.NewReplacer(url, "URL", token, "TOKEN").Replace(problems[0].Says) != c.says):
+			t.Errorf("%q, %q: got %v, want %s", c.url, c.token, problems, c.says)
+		}
 	}
 }

@@ -101,6 +101,7 @@ func New(c Config, o Options) (*Daemon, error) {
 		_ = d.close()
 		return nil, err
 	}
+	c.lame(o.Logger)
 	return d, nil
 }
 
@@ -120,7 +121,7 @@ func (d *Daemon) listen(c Config) (net.Listener, error) {
 
 // present shows clients another certificate from now on.
 func (d *Daemon) present(c Config) error {
-	pair, err := c.HTTP.Certificate.pair()
+	pair, err := c.HTTP.pair()
 	if err != nil {
 		return fmt.Errorf("load the certificate %s: %w", c.HTTP.TLSCert, err)
 	}
@@ -400,7 +401,7 @@ func (d *Daemon) Reload(next Config) []string {
 	d.waits.Store(&restart)
 	d.servers.SetCredentials(c.Servers.User, string(c.Servers.Password))
 	d.api.SetToken(string(c.HTTP.Token))
-	if c.HTTP.Certificate != before.HTTP.Certificate {
+	if c.HTTP.Certificate != before.HTTP.Certificate || c.HTTP.Key != before.HTTP.Key {
 		if err := d.present(c); err != nil { // it was read and tried a moment ago
 			d.options.Logger.Error("the certificate stays the one that it was", "err", err)
 		}
@@ -411,6 +412,7 @@ func (d *Daemon) Reload(next Config) []string {
 	for _, k := range c.Discovery.Seeds {
 		d.fleet.Discover(k)
 	}
+	c.lame(d.options.Logger)
 	d.options.Logger.Info("configuration reloaded", "changed", reloaded, "needs_restart", restart)
 	return restart
 }

@@ -75,14 +75,14 @@ MOMENT is the first at which the hook is told something, unless you name one: ` 
 		if err != nil {
 			return err
 		}
-		m := hook.Opened
+		m, runs := hook.Opened, "hook "+args[0] // the daemon that leads may have one that the one that answers has not
 		for _, h := range all {
 			if h.Name == args[0] && len(h.On) > 0 {
-				m = h.On[0]
-				if !yes {
-					return misuse("this really runs %s, which is told that it is a trial (ORC_TEST=true, \"test\": true); say --yes when it heeds that, or does no harm", cmp.Or(h.Program, h.Host))
-				}
+				m, runs = h.On[0], cmp.Or(h.Program, h.Host)
 			}
+		}
+		if !yes {
+			return misuse("this really runs %s, which is told that it is a trial (ORC_TEST=true, \"test\": true); say --yes when it heeds that, or does no harm", runs)
 		}
 		if len(args) > 1 {
 			m = hook.Moment(args[1])

@@ -255,6 +255,7 @@ func TestCommands(t *testing.T) {
 		{"episode db1-3306-2", 0, "", "failed: exit status 1"},
 		{"hooks", 0, "", "pager  *         opened fenced  /usr/local/bin/page  2026-01-01T00:00:10Z  db1-3306-2 opened  failed: exit status 1"},
 		{"hook try pager", 2, "", "this really runs /usr/local/bin/page"},
+		{"hook try unlisted", 2, "", "this really runs hook unlisted"},
 		{"hook try pager --yes", 0, "try pager opened", "paged ann"},
 		{"hook try chat --yes", 5, "try chat promoted", "timeout"},
 		{"hook try pager fenced --yes", 0, "try pager fenced", "fenced"},

@@ -28,7 +28,7 @@ func newConfig() *cobra.Command {
 			Example: `  orchestrator config check /etc/orchestrator/orchestrator.toml`,
 			Args:    oneArg("the configuration file"),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				c, err := daemon.Load(args[0])
+				c, err := daemon.Vet(args[0])
 				if err != nil {
 					return coded(exitConfig, err)
 				}

@@ -134,13 +134,19 @@ func (p *process) state(t *testing.T, want string) {
 
 func (p *process) says(t *testing.T, want string) {
 	t.Helper()
+	p.saysTimes(t, 1, want)
+}
+
+// saysTimes is for what was said before already.
+func (p *process) saysTimes(t *testing.T, times int, want string) {
+	t.Helper()
 	for range 200 {
-		if strings.Contains(p.log.String(), want) {
+		if strings.Count(p.log.String(), want) >= times {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	t.Errorf("the log never says %q:\n%s", want, p.log)
+	t.Errorf("the log never says %q %d times:\n%s", want, times, p.log)
 }
 
 func (p *process) signal(t *testing.T, s os.Signal) {
@@ -195,6 +201,23 @@ func TestTheDaemonReloadsAndEndsInOrder(t *testing.T) {
 
 	p.signal(t, syscall.SIGTERM)
 	p.state(t, "STOPPING=1")
+	p.end(t, exitOK)
+}
+
+func TestTheDaemonRunsWithoutTheProgramOfAHook(t *testing.T) {
+	const block = "[[hook]]\nname = \"%s\"\non = [\"opened\"]\ncommand = [\"/bin/gone\"]\n"
+	listen := free(t)
+	path := file(t, "o.toml", config(listen, fmt.Sprintf(block, "pager")))
+	p := start(t, path)
+	p.state(t, "READY=1")
+	p.says(t, `hook=pager problem="stat /bin/gone: no such file or directory"`)
+	if err := os.WriteFile(path, []byte(config(listen, fmt.Sprintf(block, "chat"))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(t, syscall.SIGHUP)
+	p.says(t, `hook=chat problem="stat /bin/gone: no such file or directory"`)
+	p.says(t, "changed=[hook] needs_restart=[]")
+	p.signal(t, syscall.SIGTERM)
 	p.end(t, exitOK)
 }
 
@@ -302,7 +325,7 @@ func TestTheTokenIsChangedWithoutAGap(t *testing.T) {
 	reload(second+"\n", 0o600)
 	alone := map[string]int{first: 401, second: 200, "": 401}
 	open("with the new one alone", alone)
-	p.says(t, "changed=[http.token] needs_restart=[]")
+	p.saysTimes(t, 3, "changed=[http.token] needs_restart=[]") // each of the reloads, the last one too
 
 	for _, bad := range []struct {
 		text string
@@ -386,8 +409,11 @@ func TestTheCertificateIsRenewedByAReload(t *testing.T) {
 	reload(second, firstKey)
 	p.says(t, "are not a certificate and its key")
 	shown("with the key of another", first, second)
+	reload(second+first[:len(first)/2], secondKey)
+	p.says(t, "breaks off in the middle of a PEM block")
+	shown("with half of a chain", first, second)
 	reload(second, secondKey)
-	p.says(t, "changed=[http.certificate] needs_restart=[]")
+	p.says(t, `changed="[http.certificate http.key]" needs_restart=[]`)
 	if after := shown("renewed", second, first); after == before {
 		t.Errorf("it says of both that they end at %s", after)
 	}

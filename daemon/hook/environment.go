@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
@@ -46,15 +45,18 @@ func Environment(m Message) []string {
 	return out
 }
 
+// replaced are the placeholders of the old tool for which there is a variable.
+var replaced = strings.Fields(`failureType instanceType isMaster isCoMaster failureDescription command failedHost failedPort failureCluster failureClusterAlias
+	countSlaves countReplicas slaveHosts replicaHosts lostSlaves lostReplicas isSuccessful orchestratorHost recoveryUID
+	successorHost successorPort successorBinlogCoordinates successorAlias`)
+
 // Variable is where a command finds what the old tool put in the place of {placeholder}; "" when that is none of its placeholders.
 func Variable(placeholder string) string {
-	words := strings.ToUpper(hump.ReplaceAllString(placeholder, "${1}_$2"))
-	name := "ORC_" + strings.ReplaceAll(words, "SLAVE", "REPLICA")
-	known := Environment(Trial("", Fenced, "", time.Time{}))
-	if !slices.ContainsFunc(known, func(pair string) bool { return strings.HasPrefix(pair, name+"=") }) {
+	if !slices.Contains(replaced, placeholder) {
 		return ""
 	}
-	return name
+	words := strings.ToUpper(hump.ReplaceAllString(placeholder, "${1}_$2"))
+	return "ORC_" + strings.ReplaceAll(words, "SLAVE", "REPLICA")
 }
 
 var hump = regexp.MustCompile(`([a-z])([A-Z])`)

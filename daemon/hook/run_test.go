@@ -256,9 +256,15 @@ func TestASlowURLTimesOut(t *testing.T) {
 
 func TestPlaceholdersOfTheOldTool(t *testing.T) {
 	for placeholder, want := range map[string]string{"failedHost": "ORC_FAILED_HOST", "countSlaves": "ORC_COUNT_REPLICAS", "slaveHosts": "ORC_REPLICA_HOSTS",
-		"recoveryUID": "ORC_RECOVERY_UID", "successorBinlogCoordinates": "ORC_SUCCESSOR_BINLOG_COORDINATES", "isMaster": "ORC_IS_MASTER", "a": "", "failed": ""} {
+		"recoveryUID": "ORC_RECOVERY_UID", "successorBinlogCoordinates": "ORC_SUCCESSOR_BINLOG_COORDINATES", "isMaster": "ORC_IS_MASTER", "a": "", "failed": "", "failedhost": "", "FAILEDHOST": "", "moment": "", "hook": "", "test": "", "episode": ""} {
 		if got := Variable(placeholder); got != want {
 			t.Errorf("{%s}: %q, want %q", placeholder, got, want)
+		}
+	}
+	known := Environment(Trial("", Fenced, "", time.Now()))
+	for _, placeholder := range replaced {
+		if name := Variable(placeholder); !slices.ContainsFunc(known, func(pair string) bool { return strings.HasPrefix(pair, name+"=") }) {
+			t.Errorf("{%s} is said to be in $%s, which no command is given", placeholder, name)
 		}
 	}
 }
