@@ -1,41 +1,24 @@
 package daemon
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"strings"
 	"testing"
 	"time"
+
+	"orchestrator/tests/lab"
 )
 
-// selfSigned is a certificate and its key.
-func selfSigned(t *testing.T) (cert, key Secret) {
+func pairOf(t *testing.T) (cert, key Secret) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return Secret(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), Secret(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
+	c, k := lab.SelfSigned(t, time.Now().Add(time.Hour))
+	return Secret(c), Secret(k)
 }
 
 func TestACertificateAndItsKey(t *testing.T) {
-	cert, key := selfSigned(t)
-	above, foreign := selfSigned(t)
+	cert, key := pairOf(t)
+	above, foreign := pairOf(t)
 	for _, c := range []struct {
 		name      string
 		cert, key Secret

@@ -1,14 +1,8 @@
 package daemon
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"log/slog"
 	"maps"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,20 +14,13 @@ import (
 	"orchestrator/backend"
 	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/declared"
+	"orchestrator/tests/lab"
 )
 
 func certificate(t *testing.T, ends time.Time) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: ends}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	cert, _ := lab.SelfSigned(t, ends)
+	return cert
 }
 
 func TestTheFirstEndOfACertificateIsShown(t *testing.T) {

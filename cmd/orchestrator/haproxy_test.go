@@ -1,19 +1,13 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
-	mathrand "math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"orchestrator/tests/lab"
 )
 
 func TestHAProxy(t *testing.T) {
@@ -57,7 +51,7 @@ agent = "127.0.0.1:3001"
 	// A daemon that serves HTTPS is held to a name of its own certificate.
 	tlsConfig := strings.Replace(readAll(t, config), "listen = \"127.0.0.1:3000\"", "listen = \"127.0.0.1:3000\"\ntls_cert = \"cert.pem\"\ntls_key = \"key.pem\"", 1)
 	tlsConfig += "http_cert = \"both.pem\"\n"
-	cert, key := selfSigned(t, []string{"*.example.com"}, nil)
+	cert, key := lab.SelfSigned(t, time.Now().Add(time.Hour), "*.example.com")
 	write("cert.pem", cert)
 	write("key.pem", key)
 	secure := write("secure.toml", tlsConfig)
@@ -75,7 +69,7 @@ agent = "127.0.0.1:3001"
 	if code, _, errs := program(t, "", "haproxy", "config", "--config", addressed); code != exitConfig || !strings.Contains(errs, `"10.0.0.3" is none; name the daemon by its host name`) {
 		t.Errorf("code %d: %s", code, errs)
 	}
-	cert, key = selfSigned(t, nil, []net.IP{net.IPv4(127, 0, 0, 1)})
+	cert, key = lab.SelfSigned(t, time.Now().Add(time.Hour), "127.0.0.1")
 	write("cert.pem", cert)
 	write("key.pem", key)
 	if code, _, errs := program(t, "", "haproxy", "config", "--config", secure); code != exitConfig || !strings.Contains(errs, "cert.pem is for no host name") {
@@ -115,24 +109,4 @@ func readAll(t *testing.T, file string) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-// selfSigned is a certificate for these hosts, and its key.
-func selfSigned(t *testing.T, names []string, addresses []net.IP) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lasts := time.Hour + time.Duration(mathrand.IntN(1e6))*time.Second // each its own time
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: names, IPAddresses: addresses, NotAfter: time.Now().Add(lasts)}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"orchestrator/daemon"
+	"orchestrator/tests/lab"
 )
 
 // workshop is where the binary is built, and removed from.
@@ -367,8 +368,8 @@ func TestTheCertificateIsRenewedByAReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, firstKey := selfSigned(t, nil, []net.IP{net.ParseIP(host)})
-	second, secondKey := selfSigned(t, nil, []net.IP{net.ParseIP(host)})
+	first, firstKey := lab.SelfSigned(t, time.Now().Add(time.Hour), host)
+	second, secondKey := lab.SelfSigned(t, time.Now().Add(2*time.Hour), host)
 	cert, key := file(t, "cert.pem", first), file(t, "key.pem", firstKey)
 	p := start(t, file(t, "o.toml", fmt.Sprintf("[http]\nlisten = %q\ntls_cert = %q\ntls_key = %q\n[backend]\npath = \"orchestrator.db\"\n", listen, cert, key)))
 	p.state(t, "READY=1")
