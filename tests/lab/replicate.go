@@ -27,12 +27,7 @@ func (r Replication) Running() bool { return r.IO == "Yes" && r.SQL == "Yes" }
 // Replication asks the server; a server that replicates from nobody gives the zero value.
 func (s *Server) Replication(ctx context.Context) (Replication, error) {
 	statement, host, port, io, applier := status(s.Flavor)
-	rows, err := s.DB().QueryContext(ctx, statement)
-	if err != nil {
-		return Replication{}, fmt.Errorf("%s at %v: %w", statement, s.Key, err)
-	}
-	defer rows.Close()
-	row, err := readRow(rows)
+	row, err := s.Row(ctx, statement)
 	if err != nil || row == nil {
 		return Replication{}, err
 	}
@@ -49,12 +44,7 @@ func (s *Server) Received(ctx context.Context) (gtid.Set, error) {
 	if s.Flavor == MariaDB {
 		statement, column = "SHOW SLAVE STATUS", "Gtid_IO_Pos"
 	}
-	rows, err := s.DB().QueryContext(ctx, statement)
-	if err != nil {
-		return gtid.Set{}, fmt.Errorf("%s at %v: %w", statement, s.Key, err)
-	}
-	defer rows.Close()
-	row, err := readRow(rows)
+	row, err := s.Row(ctx, statement)
 	if err != nil {
 		return gtid.Set{}, err
 	}
@@ -72,6 +62,16 @@ func (s *Server) Executed(ctx context.Context) (gtid.Set, error) {
 		return gtid.Set{}, fmt.Errorf("read %s at %v: %w", variable, s.Key, err)
 	}
 	return gtid.Parse(text)
+}
+
+// Row is the first row of an answer, by the names of its columns; nil where there is none.
+func (s *Server) Row(ctx context.Context, statement string) (map[string]string, error) {
+	rows, err := s.DB().QueryContext(ctx, statement)
+	if err != nil {
+		return nil, fmt.Errorf("%s at %v: %w", statement, s.Key, err)
+	}
+	defer rows.Close()
+	return readRow(rows)
 }
 
 // readRow reads one row by its columns' names; nil where there is none.
