@@ -249,12 +249,8 @@ func (d Difference) winner() backend.Record {
 // error that is about writing them, the differences are told all the same; with any other none are.
 func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
 	v, err := p.settled(ctx)
-	if err != nil {
-		v.Differences = nil // some may be on their way, and others were not seen
+	if err != nil || v.Equal || !repair {
 		return v, err
-	}
-	if v.Equal || !repair {
-		return v, nil
 	}
 	found, arrived := v.Differences, v.Arrived
 	p.o.Progress(fmt.Sprintf("merging %d records", len(found)))
@@ -276,7 +272,6 @@ func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
 		return v, errors.New("merge what differs: no member takes writes: open the one that is to serve: SET GLOBAL read_only = 0")
 	}
 	if v, err = p.settled(ctx); err != nil {
-		v.Differences = nil
 		return v, err
 	}
 	v.Arrived = arrived
@@ -311,8 +306,14 @@ func (p *Pair) store(k topology.Key) (*sqlstore.Store, error) {
 		Timeout: p.o.StatementTimeout, Logger: p.o.Logger})
 }
 
-// settled compares until only those differences are left that stay although everything written has come to both members.
-func (p *Pair) settled(ctx context.Context) (Verification, error) {
+// settled compares until only those differences are left that stay although everything written has come to both members. With an error it tells none:
+// some may be on their way, and others were not seen.
+func (p *Pair) settled(ctx context.Context) (v Verification, err error) {
+	defer func() {
+		if err != nil {
+			v.Differences = nil
+		}
+	}()
 	before, err := p.compare(ctx)
 	if err != nil || before.Equal {
 		return before, err
