@@ -97,7 +97,9 @@ func (m modules) refused(s *lab.Server, module string, args map[string]any, why 
 
 func (m modules) try(s *lab.Server, module string, args map[string]any) (map[string]any, error) {
 	m.Helper()
-	args["socket"] = s.File("s.sock")
+	if args["socket"] == nil {
+		args["socket"] = s.File("s.sock")
+	}
 	if _, ok := args["_ansible_check_mode"]; !ok {
 		args["_ansible_check_mode"] = false
 	}
@@ -207,6 +209,10 @@ func (m modules) superReadOnly() {
 	want("an account that the server refused", "11 ")
 	m.changes(true, s, "statement", map[string]any{"statement": "CREATE DATABASE one", "unless": "SHOW DATABASES LIKE 'one'"})
 	want("a statement", "11 ")
+	if got := m.changes(false, s, "statement", map[string]any{"unless": "SELECT 7 AS seven"}); fmt.Sprint(got["rows"]) != "[map[seven:7]]" {
+		m.Errorf("a question alone is answered by %v", got["rows"])
+	}
+	m.refused(s, "statement", map[string]any{"unless": "SELECT 1", "socket": s.File("none.sock")}, "none.sock") // nobody's silence is an answer
 	m.changes(true, s, "statement", map[string]any{"statement": "SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF", "unless": "SELECT 1 FROM DUAL WHERE @@GLOBAL.read_only = 0"})
 	want("being made writable", "00 ")
 }

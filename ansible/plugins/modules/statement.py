@@ -8,13 +8,12 @@ DOCUMENTATION = r"""
 module: statement
 short_description: A statement that a MySQL or MariaDB server is given, unless a question has rows
 description:
-  - Asks first. Where the answer has rows, there is nothing to do. Nothing enters the binary log.
+  - Asks first. Where the answer has rows, or there is no statement, there is nothing to do. Nothing enters the binary log.
   - On a MySQL server that is super read-only, that is lifted while a statement runs that writes. It stays read-only.
 options:
   statement:
-    description: What to run. Must hold no secret.
+    description: What to run. Must hold no secret. Without one the question is asked only, and nothing changed.
     type: str
-    required: true
   unless:
     description: A query. The statement is run only where it returns no rows. Without one it is run each time.
     type: str
@@ -50,20 +49,23 @@ from ansible_collections.orchestrator.fleet.plugins.module_utils.client import O
 def main():
     module = AnsibleModule(
         argument_spec=dict(
-            statement=dict(type="str", required=True), unless=dict(type="str"), writes=dict(type="bool", default=True), **OPTIONS
+            statement=dict(type="str"), unless=dict(type="str"), writes=dict(type="bool", default=True), **OPTIONS
         ),
+        required_one_of=[("statement", "unless")],
         supports_check_mode=True,
     )
     client = Client(module)
+    statement, unless = module.params["statement"], module.params["unless"]
     if module.check_mode and not client.there:
-        module.exit_json(changed=True, rows=[], msg="there is no server yet")
+        module.exit_json(changed=bool(statement), rows=[], msg="there is no server yet")
     try:
-        rows = client.ask(module.params["unless"]) if module.params["unless"] else []
-        if not rows and not module.check_mode:
-            (client.write if module.params["writes"] else client.do)(module.params["statement"])
+        rows = client.ask(unless) if unless else []
+        wanted = bool(statement) and not rows
+        if wanted and not module.check_mode:
+            (client.write if module.params["writes"] else client.do)(statement)
     except Failed as why:
-        module.fail_json(msg="%s: %s" % (module.params["statement"], why))
-    module.exit_json(changed=not rows, rows=rows, diff=dict(before="", after="" if rows else module.params["statement"] + "\n"))
+        module.fail_json(msg="%s: %s" % (statement or unless, why))
+    module.exit_json(changed=wanted, rows=rows, diff=dict(before="", after=statement + "\n" if wanted else ""))
 
 
 if __name__ == "__main__":
