@@ -1,4 +1,4 @@
-package plan
+package plan_test
 
 import (
 	"slices"
@@ -7,19 +7,20 @@ import (
 	"time"
 
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
 
 func key(host string) topology.Key { return topology.Key{Host: host, Port: topology.DefaultPort} }
 
 // under is what an episode in this state makes of a drawing.
-func under(drawing string, episodes ...Episode) Situation {
+func under(drawing string, episodes ...plan.Episode) plan.Situation {
 	s := situation(drawing)
 	for i := range episodes {
 		episodes[i].Cluster = s.Cluster
 	}
 	s.Episodes = episodes
-	if k := PromotedLast(episodes); !k.IsZero() {
+	if k := plan.PromotedLast(episodes); !k.IsZero() {
 		s.Snapshot.Promoted = map[string]topology.Key{s.Cluster: k}
 	}
 	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
@@ -29,24 +30,24 @@ func under(drawing string, episodes ...Episode) Situation {
 func TestContinuation(t *testing.T) {
 	at := topology.MustParseDrawing("db1").At
 	witnesses := []topology.Key{key("db2"), key("db3")}
-	begun := Episode{ID: "e", Kind: PrimaryFailover, Failed: key("db1"), Stage: Committed, Witnesses: witnesses, Opened: at}
+	begun := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Committed, Witnesses: witnesses, Opened: at}
 	chosen, moving, over := begun, begun, begun
-	chosen.Stage, chosen.Candidate = Chosen, key("db2")
-	moving.Stage, moving.Candidate, moving.Promoted = Replaced, key("db2"), at
+	chosen.Stage, chosen.Candidate = plan.Chosen, key("db2")
+	moving.Stage, moving.Candidate, moving.Promoted = plan.Replaced, key("db2"), at
 	over = moving
-	over.Stage, over.Closed = Ended, at
+	over.Stage, over.Closed = plan.Ended, at
 	acknowledged := over
-	acknowledged.Acknowledged = &Acknowledgement{By: "ann"}
-	higher := Episode{ID: "i", Kind: IntermediateFailover, Failed: key("db2"), Stage: Committed, Witnesses: []topology.Key{key("db3")}, Opened: at}
+	acknowledged.Acknowledged = &plan.Acknowledgement{By: "ann"}
+	higher := plan.Episode{ID: "i", Kind: plan.IntermediateFailover, Failed: key("db2"), Stage: plan.Committed, Witnesses: []topology.Key{key("db3")}, Opened: at}
 	unfinished := over
 	unfinished.Unfinished = true
-	undone := Episode{ID: "u", Kind: PrimaryFailover, Failed: key("db1"), Closed: at, Left: []topology.Key{key("db2")}}
-	restarting := Episode{ID: "r", Kind: PrimaryFailover, Failed: key("db1"), Stage: Suspected, Challenged: at, Witnesses: witnesses}
-	suspected := Episode{ID: "s", Kind: PrimaryFailover, Failed: key("db1"), Stage: Suspected, Challenged: at.Add(-time.Second)}
+	undone := plan.Episode{ID: "u", Kind: plan.PrimaryFailover, Failed: key("db1"), Closed: at, Left: []topology.Key{key("db2")}}
+	restarting := plan.Episode{ID: "r", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected, Challenged: at, Witnesses: witnesses}
+	suspected := plan.Episode{ID: "s", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected, Challenged: at.Add(-time.Second)}
 
 	for _, c := range []struct {
 		name, drawing string
-		episode       Episode
+		episode       plan.Episode
 		want          string // steps, then the outcome or the reason
 	}{
 		{"receivers are stopped: the failover goes on", `
@@ -253,7 +254,7 @@ db1
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := under(c.drawing, c.episode)
-			d := Next(s)
+			d := plan.Next(s)
 			var got []string
 			for _, step := range d.Steps {
 				line := string(step.Kind) + " " + step.At.Host
@@ -288,16 +289,16 @@ db1 down of=c
 db2 down of=c
 db3 of=c rw exec=db1:1-100`
 	at := topology.MustParseDrawing(drawing).At
-	first := Episode{ID: "e1", Kind: PrimaryFailover, Failed: key("db1"), Candidate: key("db2"), Stage: Ended, Promoted: at.Add(time.Hour), Closed: at.Add(time.Hour)}
-	second := Episode{ID: "e2", Kind: PrimaryFailover, Failed: key("db2"), Candidate: key("db3"), Stage: Chosen, Witnesses: []topology.Key{key("db3")}}
-	d := Next(under(drawing, second, first))
+	first := plan.Episode{ID: "e1", Kind: plan.PrimaryFailover, Failed: key("db1"), Candidate: key("db2"), Stage: plan.Ended, Promoted: at.Add(time.Hour), Closed: at.Add(time.Hour)}
+	second := plan.Episode{ID: "e2", Kind: plan.PrimaryFailover, Failed: key("db2"), Candidate: key("db3"), Stage: plan.Chosen, Witnesses: []topology.Key{key("db3")}}
+	d := plan.Next(under(drawing, second, first))
 	if len(d.Steps) > 0 {
 		t.Errorf("steps %v", d.Steps)
 	}
-	if k := PromotedLast([]Episode{first, *d.Episode}); k != key("db3") {
+	if k := plan.PromotedLast([]plan.Episode{first, *d.Episode}); k != key("db3") {
 		t.Errorf("%v counts as promoted last", k)
 	}
-	if d = Next(under(drawing, second)); d.Episode.Promoted != at {
+	if d = plan.Next(under(drawing, second)); d.Episode.Promoted != at {
 		t.Errorf("promoted at %v, want %v: nobody was before", d.Episode.Promoted, at)
 	}
 }
@@ -308,8 +309,8 @@ db1 down=timeout since=2s
   db2
   db3`
 	at := topology.MustParseDrawing(drawing).At
-	e := Episode{ID: "e", Kind: PrimaryFailover, Failed: key("db1"), Stage: Suspected, Challenged: at.Add(time.Hour)}
-	if d := Next(under(drawing, e)); len(d.Steps) != 2 || d.Steps[0].Kind != RestartReceiver {
+	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected, Challenged: at.Add(time.Hour)}
+	if d := plan.Next(under(drawing, e)); len(d.Steps) != 2 || d.Steps[0].Kind != plan.RestartReceiver {
 		t.Errorf("got %v, wait %q", d.Steps, d.Wait)
 	}
 }
@@ -319,26 +320,26 @@ func TestDrainThatNeverEndsIsAnAlarm(t *testing.T) {
 db1 down of=c
   db2 io=no recv=1-120 exec=1-110
   db3 io=no recv=1-120 exec=1-105`
-	e := Episode{ID: "e", Kind: PrimaryFailover, Failed: key("db1"), Stage: Chosen, Candidate: key("db2"), Witnesses: []topology.Key{key("db2"), key("db3")}}
+	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen, Candidate: key("db2"), Witnesses: []topology.Key{key("db2"), key("db3")}}
 	s := under(drawing, e)
 	s.Episodes[0].DrainSince = s.Snapshot.At.Add(-time.Minute)
-	if d := Next(s); d.Steps[0].Kind != AwaitApplied || !strings.Contains(d.Episode.Blocked, "10 transactions are left") {
+	if d := plan.Next(s); d.Steps[0].Kind != plan.AwaitApplied || !strings.Contains(d.Episode.Blocked, "10 transactions are left") {
 		t.Errorf("got %v, blocked %q: it must go on waiting, and say so", d.Steps, d.Episode.Blocked)
 	}
 	s.Policy.AllowReceivedLoss = true
-	if d := Next(s); d.Steps[0].Kind != Promote || !strings.Contains(d.Bound, "10 received transactions are dropped") {
+	if d := plan.Next(s); d.Steps[0].Kind != plan.Promote || !strings.Contains(d.Bound, "10 received transactions are dropped") {
 		t.Errorf("got %v, bound %q: the policy allows the loss", d.Steps, d.Bound)
 	}
 	s = under(strings.Replace(drawing, "exec=1-105", "exec=1-120", 1), e)
-	if d := Next(s); d.Episode.Candidate != key("db3") {
+	if d := plan.Next(s); d.Episode.Candidate != key("db3") {
 		t.Errorf("%v is kept, although db3 has applied everything", d.Episode.Candidate)
 	}
 }
 
 func TestOnPaper(t *testing.T) {
 	s := topology.MustParseDrawing("db1\n  db2")
-	for _, step := range []Step{{Kind: Fence, At: key("db1")}, {Kind: Detach, At: key("db2")}, {Kind: Detach, At: key("db2")}, {Kind: Promote, At: key("nobody")}} {
-		Pretend(&s, step)
+	for _, step := range []plan.Step{{Kind: plan.Fence, At: key("db1")}, {Kind: plan.Detach, At: key("db2")}, {Kind: plan.Detach, At: key("db2")}, {Kind: plan.Promote, At: key("nobody")}} {
+		plan.Pretend(&s, step)
 	}
 	if v := s.Server(key("db1")).Instance; !v.ReadOnly || !v.SuperReadOnly {
 		t.Errorf("fenced is %+v", v)
@@ -347,7 +348,7 @@ func TestOnPaper(t *testing.T) {
 		t.Errorf("detached is %+v", c)
 	}
 	s = topology.MustParseDrawing("db1\n  db2")
-	Pretend(&s, Step{Kind: RestartReceiver, At: key("db2")})
+	plan.Pretend(&s, plan.Step{Kind: plan.RestartReceiver, At: key("db2")})
 	if c := s.Server(key("db2")).Channel(); c.IO != topology.Running {
 		t.Errorf("a receiver of a living source says %v", c.IO)
 	}
@@ -358,17 +359,17 @@ func TestReadiness(t *testing.T) {
 db1
   db2 nologupdates
   db3 prefer`)
-	if p := IfDies(s, key("db1")); !p.Ready() || p.Promoted != key("db3") || p.After.Server(key("db3")).Instance.ReadOnly {
+	if p := plan.IfDies(s, key("db1")); !p.Ready() || p.Promoted != key("db3") || p.After.Server(key("db3")).Instance.ReadOnly {
 		t.Errorf("got %+v", p)
 	}
-	s.Policy = Policy{}
-	if p := IfDies(s, key("db1")); p.Ready() || len(p.Candidates) != 2 {
+	s.Policy = plan.Policy{}
+	if p := plan.IfDies(s, key("db1")); p.Ready() || len(p.Candidates) != 2 {
 		t.Errorf("ready without a policy: %+v", p)
 	}
-	if got := Rank(s, key("db1")); got[0].Key != key("db3") || got[1].Eligible {
+	if got := plan.Rank(s, key("db1")); got[0].Key != key("db3") || got[1].Eligible {
 		t.Errorf("ranking %+v", got)
 	}
-	if slices.ContainsFunc([]StepKind{StopReceiver, RestartReceiver, AwaitApplied, Fence}, StepKind.Irreversible) || !Promote.Irreversible() {
+	if slices.ContainsFunc([]plan.StepKind{plan.StopReceiver, plan.RestartReceiver, plan.AwaitApplied, plan.Fence}, plan.StepKind.Irreversible) || !plan.Promote.Irreversible() {
 		t.Error("what can be taken back is not irreversible")
 	}
 }

@@ -1,4 +1,4 @@
-package plan
+package plan_test
 
 import (
 	"fmt"
@@ -8,14 +8,15 @@ import (
 	"time"
 
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
 
 // allowing is a policy that lets everything be recovered.
-var allowing = Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second, AllowUnfenced: true}
+var allowing = plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second, AllowUnfenced: true}
 
-func situation(drawing string) Situation {
-	s := Situation{Snapshot: topology.MustParseDrawing(drawing), Policy: allowing, Thresholds: analysis.Defaults}
+func situation(drawing string) plan.Situation {
+	s := plan.Situation{Snapshot: topology.MustParseDrawing(drawing), Policy: allowing, Thresholds: analysis.Defaults}
 	s.Cluster = s.Snapshot.Clusters()[0]
 	s.Snapshot = s.Snapshot.Of(s.Cluster)
 	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
@@ -23,7 +24,7 @@ func situation(drawing string) Situation {
 }
 
 // told is a preview in a line a step, then how it ends.
-func told(p Previewed) string {
+func told(p plan.Previewed) string {
 	var out []string
 	for _, s := range p.Steps {
 		line := fmt.Sprintf("%s %s", s.Kind, s.At.Host)
@@ -227,7 +228,7 @@ db1 down downtime=1h
 refused: downtime: db1:3306 is in downtime until`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, want := told(Preview(situation(c.drawing))), strings.TrimSpace(c.want)
+			got, want := told(plan.Preview(situation(c.drawing))), strings.TrimSpace(c.want)
 			if open := strings.HasSuffix(want, "(") || strings.HasSuffix(want, "until") || strings.HasSuffix(want, ":"); got != want && !(open && strings.HasPrefix(got, want)) {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
@@ -242,44 +243,45 @@ db1 down
   db3 io=connecting ioerr=2003`
 	for _, c := range []struct {
 		name   string
-		change func(*Situation)
+		change func(*plan.Situation)
 		want   string
 	}{
-		{"no policy", func(s *Situation) { s.Policy = Policy{} }, "policy: no policy of the configuration names cluster db1:3306"},
-		{"policy", func(s *Situation) { s.Policy.RecoverPrimary = false }, "policy: recover_primary is false"},
-		{"off", func(s *Situation) { s.Off = "by ann: release" }, "recoveries are switched off: by ann: release"},
-		{"anti-flapping", func(s *Situation) {
+		{"no policy", func(s *plan.Situation) { s.Policy = plan.Policy{} }, "policy: no policy of the configuration names cluster db1:3306"},
+		{"policy", func(s *plan.Situation) { s.Policy.RecoverPrimary = false }, "policy: recover_primary is false"},
+		{"off", func(s *plan.Situation) { s.Off = "by ann: release" }, "recoveries are switched off: by ann: release"},
+		{"anti-flapping", func(s *plan.Situation) {
 			s.Policy.AntiFlap = time.Hour
-			s.Promotions = []Promotion{{At: s.Snapshot.At.Add(-time.Minute), To: topology.Key{Host: "db1", Port: 3306}}}
+			s.Promotions = []plan.Promotion{{At: s.Snapshot.At.Add(-time.Minute), To: topology.Key{Host: "db1", Port: 3306}}}
 		}, "anti-flapping: db1:3306 was promoted 1m0s ago"},
-		{"anti-flapping, by a clock that was ahead", func(s *Situation) {
+		{"anti-flapping, by a clock that was ahead", func(s *plan.Situation) {
 			s.Policy.AntiFlap = time.Hour
-			s.Promotions = []Promotion{{At: s.Snapshot.At.Add(time.Minute), To: topology.Key{Host: "db1", Port: 3306}}}
+			s.Promotions = []plan.Promotion{{At: s.Snapshot.At.Add(time.Minute), To: topology.Key{Host: "db1", Port: 3306}}}
 		}, "which is yet to come by the clock of this daemon"},
-		{"silence that proves nothing", func(s *Situation) {
+		{"silence that proves nothing", func(s *plan.Situation) {
 			s.Policy.AllowUnfenced = false
 			s.Snapshot = topology.MustParseDrawing("db1 down=timeout since=9s\n  db2 io=connecting ioerr=2003")
 			s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
 		}, "allow_unfenced is false"},
-		{"a source outside the fleet", func(s *Situation) {
+		{"a source outside the fleet", func(s *plan.Situation) {
 			s.Snapshot.Servers[0].Instance.Channels = []topology.Channel{{Source: topology.Key{Host: "far", Port: 3306}}}
 		}, "db1:3306 itself replicates from far:3306, which is outside the fleet"},
-		{"intermediate", func(s *Situation) {
+		{"intermediate", func(s *plan.Situation) {
 			s.Policy.RecoverIntermediate = false
 			s.Snapshot = topology.MustParseDrawing("db1\n  db2 down\n    db3 io=connecting ioerr=2003\n    db4 io=connecting ioerr=2003")
 			s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
 		}, "policy: recover_intermediate is false"},
-		{"lag", func(s *Situation) {
+		{"lag", func(s *plan.Situation) {
 			s.Policy.MaxLag = time.Second
 			for i := range s.Snapshot.Servers[1:] {
-				edit(&s.Snapshot.Servers[i+1], func(i *topology.Instance) { lag := int64(60); i.Channels[0].Lag = &lag })
+				lag := int64(60)
+				s.Snapshot.Servers[i+1].Instance.Channels[0].Lag = &lag
 			}
 		}, "it lags by 1m0s, and the policy wants 1s at most"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := situation(dead)
 			c.change(&s)
-			d := Next(s)
+			d := plan.Next(s)
 			if len(d.Steps) > 0 || !strings.Contains(strings.Join(d.Refused, "\n"), c.want) {
 				t.Errorf("got steps %v, refused %q, want %q", d.Steps, d.Refused, c.want)
 			}

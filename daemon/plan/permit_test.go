@@ -1,4 +1,4 @@
-package plan
+package plan_test
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
 
@@ -17,22 +18,22 @@ import (
 //	silent       it does not answer
 //	gone         it does not answer, and its farewell is on record here
 //	+words       ok, changed: reaches, leads=TERM, knows=LEADER/TERM, face=FACE, forgot (the farewells), kept (our own farewell)
-func claim(peers string, held, alive int) Claim {
-	c := Claim{Failed: key("db1"), Self: Standing{ID: "a#1", Name: "a", Leading: true, Leader: "a#1", Term: 5, Face: "x"}}
+func claim(peers string, held, alive int) plan.Claim {
+	c := plan.Claim{Failed: key("db1"), Self: plan.Standing{ID: "a#1", Name: "a", Leading: true, Leader: "a#1", Term: 5, Face: "x"}}
 	var gone []string
 	for _, part := range strings.Split(peers, ",") {
 		name, state, found := strings.Cut(strings.TrimSpace(part), " ")
 		if !found {
 			continue
 		}
-		p := Peer{Name: name, Answered: true, Standing: Standing{ID: name + "#1", Name: name, Leader: "a#1", Term: 5, Face: "x"}}
+		p := plan.Peer{Name: name, Answered: true, Standing: plan.Standing{ID: name + "#1", Name: name, Leader: "a#1", Term: 5, Face: "x"}}
 		for _, word := range strings.Fields(state) {
 			what, value, _ := strings.Cut(word, "=")
 			switch what {
 			case "silent":
-				p.Answered, p.Standing = false, Standing{}
+				p.Answered, p.Standing = false, plan.Standing{}
 			case "gone":
-				p.Answered, p.Standing = false, Standing{Name: name}
+				p.Answered, p.Standing = false, plan.Standing{Name: name}
 				gone = append(gone, name)
 			case "reaches":
 				p.Reaches = true
@@ -93,30 +94,30 @@ func TestPermit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			want, no := strings.CutPrefix(c.want, "no: ")
-			if got, why := Permit(claim(c.peers, c.held, c.alive)); got == no || !strings.HasPrefix(why, want) && !strings.Contains(why, want) {
+			if got, why := plan.Permit(claim(c.peers, c.held, c.alive)); got == no || !strings.HasPrefix(why, want) && !strings.Contains(why, want) {
 				t.Errorf("got %v (%s), want %v (%s)", got, why, !no, want)
 			}
 		})
 	}
-	for name, change := range map[string]func(*Claim){
-		"who does not lead may nothing":                   func(c *Claim) { c.Self.Leading = false },
-		"a majority is no right while one counts as gone": func(c *Claim) { c.Self.Excused = []string{"b"} },
-		"a lock twice is one":                             func(c *Claim) { c.Locks.Held = []topology.Key{key("r0"), key("r0")} },
-		"a lock on another server is none":                func(c *Claim) { c.Locks.Held = []topology.Key{key("r0"), key("db9")} },
+	for name, change := range map[string]func(*plan.Claim){
+		"who does not lead may nothing":                   func(c *plan.Claim) { c.Self.Leading = false },
+		"a majority is no right while one counts as gone": func(c *plan.Claim) { c.Self.Excused = []string{"b"} },
+		"a lock twice is one":                             func(c *plan.Claim) { c.Locks.Held = []topology.Key{key("r0"), key("r0")} },
+		"a lock on another server is none":                func(c *plan.Claim) { c.Locks.Held = []topology.Key{key("r0"), key("db9")} },
 	} {
 		c := claim("b silent", 2, 3)
 		change(&c)
-		if got, why := Permit(c); got {
+		if got, why := plan.Permit(c); got {
 			t.Errorf("%s: permitted: %s", name, why)
 		}
 	}
 	promoted := claim("b reaches", 0, 3)
 	promoted.Promoted = true
-	if got, why := Permit(promoted); !got {
+	if got, why := plan.Permit(promoted); !got {
 		t.Errorf("replicas stay half moved, because the primary that was replaced can be reached again: %s", why)
 	}
 	for peers, want := range map[string]bool{"b ok": true, "b reaches": true, "b leads=6": true, "b silent": false} {
-		if Agreed(claim(peers, 0, 3)) != want {
+		if plan.Agreed(claim(peers, 0, 3)) != want {
 			t.Errorf("%s: locks are of use: %v", peers, want)
 		}
 	}
@@ -132,7 +133,7 @@ func TestElectorate(t *testing.T) {
 	} {
 		s := situation(c.drawing)
 		var got []string
-		for _, k := range Electorate(s, Episode{Failed: key("db1"), Opened: s.Snapshot.At, Candidate: key("db2"), Witnesses: []topology.Key{key("db3")}}) {
+		for _, k := range plan.Electorate(s, plan.Episode{Failed: key("db1"), Opened: s.Snapshot.At, Candidate: key("db2"), Witnesses: []topology.Key{key("db3")}}) {
 			got = append(got, k.Host)
 		}
 		if strings.Join(got, " ") != c.want {
@@ -149,14 +150,14 @@ func TestNeverTwoSides(t *testing.T) {
 		parts := rapid.IntRange(1, 3).Draw(t, "parts")
 		side := func(what string) int { return rapid.IntRange(1, parts).Draw(t, what) }
 		type daemon struct {
-			Standing
+			plan.Standing
 			side    int
 			running bool
 		}
 		var ds []daemon
 		for i := range daemons {
 			name := string(rune('a' + i))
-			d := daemon{Standing: Standing{Name: name, ID: name + fmt.Sprint("#", rapid.IntRange(1, 3).Draw(t, "life of "+name))}, side: side(name), running: true}
+			d := daemon{Standing: plan.Standing{Name: name, ID: name + fmt.Sprint("#", rapid.IntRange(1, 3).Draw(t, "life of "+name))}, side: side(name), running: true}
 			d.Leading = rapid.Bool().Draw(t, name+" leads")
 			d.Term = rapid.Int64Range(1, 3).Draw(t, "term of "+name)
 			d.Face = rapid.SampledFrom([]string{"x", "y", ""}).Draw(t, "face of "+name)
@@ -212,7 +213,7 @@ func TestNeverTwoSides(t *testing.T) {
 			if !d.running {
 				continue
 			}
-			c := Claim{Failed: key("db1"), Self: d.Standing, Locks: Locks{Alive: alive}}
+			c := plan.Claim{Failed: key("db1"), Self: d.Standing, Locks: plan.Locks{Alive: alive}}
 			for r, h := range holder {
 				if h == i {
 					c.Locks.Held = append(c.Locks.Held, alive[r])
@@ -222,13 +223,13 @@ func TestNeverTwoSides(t *testing.T) {
 				if i == j {
 					continue
 				}
-				p := Peer{Name: o.Name, Answered: o.running && o.side == d.side, Standing: o.Standing}
+				p := plan.Peer{Name: o.Name, Answered: o.running && o.side == d.side, Standing: o.Standing}
 				if !p.Answered {
-					p.Standing = Standing{Name: o.Name}
+					p.Standing = plan.Standing{Name: o.Name}
 				}
 				c.Peers = append(c.Peers, p)
 			}
-			if ok, why := Permit(c); ok {
+			if ok, why := plan.Permit(c); ok {
 				permitted = append(permitted, d.Name+": "+why)
 			}
 		}
@@ -251,26 +252,26 @@ func numbers(n int) []int {
 }
 
 func TestRuler(t *testing.T) {
-	leads := func(id string, term int64) Standing {
-		return Standing{ID: id, Leading: true, Term: term, Face: "of " + id}
+	leads := func(id string, term int64) plan.Standing {
+		return plan.Standing{ID: id, Leading: true, Term: term, Face: "of " + id}
 	}
-	heard := func(s Standing) Peer { return Peer{Answered: true, Standing: s} }
+	heard := func(s plan.Standing) plan.Peer { return plan.Peer{Answered: true, Standing: s} }
 	for _, c := range []struct {
 		name  string
-		self  Standing
-		peers []Peer
+		self  plan.Standing
+		peers []plan.Peer
 		want  string
 	}{
-		{"nobody leads", Standing{ID: "a"}, []Peer{heard(Standing{ID: "b"})}, ""},
-		{"I do", leads("a", 3), []Peer{heard(Standing{ID: "b", Term: 3})}, "a"},
-		{"another does", Standing{ID: "a"}, []Peer{heard(leads("b", 3))}, "b"},
-		{"two lead, and I am of before", leads("z", 2), []Peer{heard(leads("b", 3))}, "b"},
-		{"two lead, and the other is of before", leads("a", 4), []Peer{heard(leads("b", 3))}, "a"},
-		{"a tie", leads("a", 3), []Peer{heard(leads("b", 3))}, "b"},
-		{"the same tie, seen from a third", Standing{ID: "c"}, []Peer{heard(leads("b", 3)), heard(leads("a", 3))}, "b"},
-		{"who is silent doesn't rule", leads("a", 3), []Peer{{Standing: leads("b", 9)}}, "a"},
+		{"nobody leads", plan.Standing{ID: "a"}, []plan.Peer{heard(plan.Standing{ID: "b"})}, ""},
+		{"I do", leads("a", 3), []plan.Peer{heard(plan.Standing{ID: "b", Term: 3})}, "a"},
+		{"another does", plan.Standing{ID: "a"}, []plan.Peer{heard(leads("b", 3))}, "b"},
+		{"two lead, and I am of before", leads("z", 2), []plan.Peer{heard(leads("b", 3))}, "b"},
+		{"two lead, and the other is of before", leads("a", 4), []plan.Peer{heard(leads("b", 3))}, "a"},
+		{"a tie", leads("a", 3), []plan.Peer{heard(leads("b", 3))}, "b"},
+		{"the same tie, seen from a third", plan.Standing{ID: "c"}, []plan.Peer{heard(leads("b", 3)), heard(leads("a", 3))}, "b"},
+		{"who is silent doesn't rule", leads("a", 3), []plan.Peer{{Standing: leads("b", 9)}}, "a"},
 	} {
-		if got := Ruler(c.self, c.peers); got.ID != c.want {
+		if got := plan.Ruler(c.self, c.peers); got.ID != c.want {
 			t.Errorf("%s: %q rules; want %q", c.name, got.ID, c.want)
 		}
 	}

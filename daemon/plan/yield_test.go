@@ -1,10 +1,11 @@
-package plan
+package plan_test
 
 import (
 	"strings"
 	"testing"
 	"time"
 
+	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
 
@@ -31,10 +32,10 @@ func TestYield(t *testing.T) {
 				}
 				return out
 			}
-			answers := map[topology.Key][]Peer{}
+			answers := map[topology.Key][]plan.Peer{}
 			for _, k := range keys(c.seen + " " + c.silent) {
 				for name, words := range map[string]string{"b": c.b, "c": c.c} {
-					p := Peer{Name: name, Answered: !strings.Contains(words, "nobody"), Standing: Standing{Face: "x", Leading: strings.Contains(words, "leads")}}
+					p := plan.Peer{Name: name, Answered: !strings.Contains(words, "nobody"), Standing: plan.Standing{Face: "x", Leading: strings.Contains(words, "leads")}}
 					if strings.Contains(words, "other") {
 						p.Face = "y"
 					}
@@ -42,7 +43,7 @@ func TestYield(t *testing.T) {
 					answers[k] = append(answers[k], p)
 				}
 			}
-			got := Yield(Standing{Face: "x", Leading: true}, keys(c.seen), keys(c.silent), answers)
+			got := plan.Yield(plan.Standing{Face: "x", Leading: true}, keys(c.seen), keys(c.silent), answers)
 			if !strings.HasPrefix(got, c.want) || (got == "") != (c.want == "") {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
@@ -58,7 +59,7 @@ func TestSight(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := situation(c.drawing)
-			seen, silent := Sight(s, Episode{Failed: key("db1"), Opened: s.Snapshot.At.Add(-time.Second)})
+			seen, silent := plan.Sight(s, plan.Episode{Failed: key("db1"), Opened: s.Snapshot.At.Add(-time.Second)})
 			words := func(keys []topology.Key) string {
 				var out []string
 				for _, k := range keys {
