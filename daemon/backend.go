@@ -17,6 +17,7 @@ import (
 	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/config"
 	"orchestrator/daemon/peer"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/recovery"
@@ -54,7 +55,7 @@ type shared struct {
 const faceEvery = 500 * time.Millisecond
 
 // open opens what records are kept in. A shared backend may be down: then the daemon looks and judges by what it remembers, and does not act.
-func (d *Daemon) open(c Config) error {
+func (d *Daemon) open(c config.Config) error {
 	local, err := sqlstore.OpenSQLite(c.Backend.Path)
 	if err != nil || c.Backend.Kind == "sqlite" {
 		d.store = local
@@ -70,7 +71,7 @@ func (d *Daemon) open(c Config) error {
 	return nil
 }
 
-func (s *shared) open(c Config, local *sqlstore.Store, d *Daemon) error {
+func (s *shared) open(c config.Config, local *sqlstore.Store, d *Daemon) error {
 	security, err := c.Backend.TLSConfig()
 	if err != nil {
 		return err
@@ -182,12 +183,12 @@ func (s *shared) fit(member string) (bool, string) {
 }
 
 // join makes this daemon one of several.
-func (d *Daemon) join(ctx context.Context, c Config) error {
+func (d *Daemon) join(ctx context.Context, c config.Config) error {
 	s := d.shared
 	var security *tls.Config
 	if c.Peers.CA != "" {
 		var err error
-		if security, err = tlsConfig(c.Peers.CA); err != nil {
+		if security, err = c.Peers.TLSConfig(); err != nil {
 			return err
 		}
 	}

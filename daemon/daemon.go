@@ -27,6 +27,7 @@ import (
 	"orchestrator/backend"
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/config"
 	"orchestrator/daemon/declared"
 	"orchestrator/daemon/discovery"
 	"orchestrator/daemon/hook"
@@ -50,7 +51,7 @@ type Options struct {
 // Daemon is one running orchestrator.
 type Daemon struct {
 	options  Options
-	config   atomic.Pointer[Config]
+	config   atomic.Pointer[config.Config]
 	waits    atomic.Pointer[[]string] // the keys that the last reload could not take over
 	id       string                   // of this process
 	started  time.Time
@@ -88,7 +89,7 @@ const (
 )
 
 // New opens the store and the port, and wires everything. Nothing is probed before Run.
-func New(c Config, o Options) (*Daemon, error) {
+func New(c config.Config, o Options) (*Daemon, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -101,12 +102,12 @@ func New(c Config, o Options) (*Daemon, error) {
 		_ = d.close()
 		return nil, err
 	}
-	c.lame(o.Logger)
+	c.LogFailingHooks(o.Logger)
 	return d, nil
 }
 
 // listen opens the port of the API, with TLS where a certificate is configured: whichever is in force when a client comes.
-func (d *Daemon) listen(c Config) (net.Listener, error) {
+func (d *Daemon) listen(c config.Config) (net.Listener, error) {
 	l, err := net.Listen("tcp", c.HTTP.Listen)
 	if err != nil || c.HTTP.Certificate == "" {
 		return l, err
@@ -120,13 +121,13 @@ func (d *Daemon) listen(c Config) (net.Listener, error) {
 }
 
 // present shows clients another certificate from now on.
-func (d *Daemon) present(c Config) error {
-	pair, err := c.HTTP.pair()
+func (d *Daemon) present(c config.Config) error {
+	pair, err := c.HTTP.KeyPair()
 	if err != nil {
 		return fmt.Errorf("load the certificate %s: %w", c.HTTP.TLSCert, err)
 	}
 	d.certificate.Store(pair)
-	d.expiry.WithLabelValues(httpUse).Set(float64(firstEnd([]byte(c.HTTP.Certificate)).Unix()))
+	d.expiry.WithLabelValues(httpUse).Set(float64(config.FirstEnd([]byte(c.HTTP.Certificate)).Unix()))
 	return nil
 }
 
@@ -145,7 +146,7 @@ func hostname() string {
 	return host
 }
 
-func (d *Daemon) wire(c Config) error {
+func (d *Daemon) wire(c config.Config) error {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
 	registry := prometheus.NewRegistry()
@@ -178,7 +179,7 @@ func (d *Daemon) wire(c Config) error {
 	}
 	acts := recovery.Options{Fleet: d.fleet, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
 		Policy: d.Policy, Off: d.book.RecoveriesOff, Alias: d.book.Alias, Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
-		Hooks:  func() []hook.Hook { return d.config.Load().hooks() },
+		Hooks:  func() []hook.Hook { return d.config.Load().HookList() },
 		Turned: func() { d.pulse.turned("recovery") }, Logger: log, Registerer: registry}
 	if d.shared != nil {
 		if err := d.join(ctx, c); err != nil {
@@ -393,7 +394,7 @@ func (d *Daemon) remember(ctx context.Context) {
 }
 
 // Reload takes over what a running daemon can; it returns the keys that wait for a restart.
-func (d *Daemon) Reload(next Config) []string {
+func (d *Daemon) Reload(next config.Config) []string {
 	before := *d.config.Load()
 	reloaded, restart := before.Changes(next)
 	c := before.Reloaded(next)
@@ -412,7 +413,7 @@ func (d *Daemon) Reload(next Config) []string {
 	for _, k := range c.Discovery.Seeds {
 		d.fleet.Discover(k)
 	}
-	c.lame(d.options.Logger)
+	c.LogFailingHooks(d.options.Logger)
 	d.options.Logger.Info("configuration reloaded", "changed", reloaded, "needs_restart", restart)
 	return restart
 }

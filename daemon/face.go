@@ -81,7 +81,7 @@ func (f *face) Hooks() []api.Hook {
 func (f *face) HookRuns(episode string) []hook.Run { return f.recovery.HookRuns(episode) }
 
 func (f *face) TryHook(ctx context.Context, name string, m hook.Moment, within time.Duration) (api.HookTrial, error) {
-	hooks := f.config.Load().hooks()
+	hooks := f.config.Load().HookList()
 	i := slices.IndexFunc(hooks, func(h hook.Hook) bool { return h.Name == name })
 	if i < 0 {
 		return api.HookTrial{}, fmt.Errorf("%w: hook %s", api.ErrNotFound, name)

@@ -1,12 +1,9 @@
 package daemon
 
 import (
-	"crypto/x509"
-	"encoding/pem"
-	"fmt"
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"orchestrator/daemon/config"
 )
 
 // What a daemon does with its store in the background, as the metrics have it.
@@ -17,7 +14,7 @@ const (
 )
 
 // measure registers what concerns the whole daemon; the parts register what is theirs.
-func (d *Daemon) measure(c Config, r prometheus.Registerer) error {
+func (d *Daemon) measure(c config.Config, r prometheus.Registerer) error {
 	d.unstored = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_store_failures_total",
 		Help: "Background uses of the store that failed, by operation (keep, refresh, purge); they are made again."}, []string{"operation"})
 	for _, operation := range []string{keeping, refreshing, purging} {
@@ -39,12 +36,12 @@ func (d *Daemon) measure(c Config, r prometheus.Registerer) error {
 		Help: "When the first certificate ends of each file that this daemon uses, by use (http, servers, backend, peers), and of HAProxy's where this daemon may read it (haproxy)."}, []string{"use"})
 	r.MustRegister(d.unstored, info, members, off, expiries{d.expiry, c.HAProxy.HTTPCert})
 	if file := c.HAProxy.HTTPCert; file != "" {
-		if _, err := firstEndOf(file); err != nil { // with its key in it, it may well be none of this account's business
+		if _, err := config.FirstEndOf(file); err != nil { // with its key in it, it may well be none of this account's business
 			d.options.Logger.Warn("nobody is told when HAProxy's certificate ends (haproxy.http_cert): let the daemon read it, or watch it otherwise", "err", err)
 		}
 	}
-	for use, file := range c.certificates() {
-		ends, err := firstEndOf(file)
+	for use, file := range c.Certificates() {
+		ends, err := config.FirstEndOf(file)
 		if err != nil {
 			return err
 		}
@@ -67,49 +64,11 @@ type expiries struct {
 
 func (e expiries) Collect(ch chan<- prometheus.Metric) {
 	if e.haproxy != "" {
-		if ends, err := firstEndOf(e.haproxy); err == nil {
+		if ends, err := config.FirstEndOf(e.haproxy); err == nil {
 			e.WithLabelValues(haproxyUse).Set(float64(ends.Unix()))
 		} else { // an old end would be a wrong one
 			e.DeleteLabelValues(haproxyUse)
 		}
 	}
 	e.GaugeVec.Collect(ch)
-}
-
-// certificates are the files that hold some, by what they are for.
-func (c Config) certificates() map[string]string {
-	out := map[string]string{}
-	for use, file := range map[string]string{httpUse: c.HTTP.TLSCert, "servers": c.Servers.TLS, "backend": c.Backend.TLS, "peers": c.Peers.CA} {
-		if file != "" && file != "off" && file != "verify" {
-			out[use] = file
-		}
-	}
-	return out
-}
-
-// firstEndOf is when the first certificate in a file ends.
-func firstEndOf(file string) (time.Time, error) {
-	data, err := readRegular(file, maxConfig)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("read certificates: %w", err)
-	}
-	ends := firstEnd(data)
-	if ends.IsZero() {
-		return time.Time{}, fmt.Errorf("read certificates: %s holds none in PEM form", file)
-	}
-	return ends, nil
-}
-
-// firstEnd is when the first certificate in a PEM text ends; zero when it holds none.
-func firstEnd(text []byte) (first time.Time) {
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		c, err := x509.ParseCertificate(block.Bytes)
-		if block.Type != "CERTIFICATE" || err != nil { // crypto/x509 leaves such blocks out as well
-			continue
-		}
-		if first.IsZero() || c.NotAfter.Before(first) {
-			first = c.NotAfter
-		}
-	}
-	return first
 }

@@ -13,6 +13,7 @@ import (
 
 	"orchestrator/backend"
 	"orchestrator/backend/sqlstore"
+	"orchestrator/daemon/config"
 	"orchestrator/daemon/declared"
 	"orchestrator/tests/lab"
 )
@@ -32,7 +33,7 @@ func TestTheFirstEndOfACertificateIsShown(t *testing.T) {
 		}
 		return name
 	}
-	c := Default()
+	c := config.Default()
 	c.HTTP.TLSCert = file(certificate(t, late))
 	c.Peers.CA = file(certificate(t, late), "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n", certificate(t, soon))
 	c.Servers.TLS = "verify"
@@ -62,7 +63,7 @@ func TestTheFirstEndOfACertificateIsShown(t *testing.T) {
 // HAProxy's certificate is renewed without the daemon, which may not be let read it, as it is in one file with the key.
 func TestTheEndOfHAProxysCertificateIsShownWhileItCanBeRead(t *testing.T) {
 	soon, late := time.Unix(2000000000, 0), time.Unix(2100000000, 0)
-	c := Default()
+	c := config.Default()
 	c.HAProxy.HTTPCert = filepath.Join(t.TempDir(), "both.pem")
 	reg := prometheus.NewRegistry()
 	store, err := sqlstore.OpenSQLite(filepath.Join(t.TempDir(), "test.db"))

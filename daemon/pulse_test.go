@@ -8,13 +8,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"orchestrator/daemon/config"
 	"orchestrator/daemon/topology"
 )
 
 func TestALoopThatHangsIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &Daemon{}
-		c := Default()
+		c := config.Default()
 		d.config.Store(&c)
 		says := func(want string) {
 			t.Helper()
@@ -40,7 +41,7 @@ func TestALoopThatHangsIsNamed(t *testing.T) {
 }
 
 func TestEveryMainLoopTurns(t *testing.T) {
-	c := Default()
+	c := config.Default()
 	c.HTTP.Listen = "127.0.79.2:0"
 	c.Backend.Path = filepath.Join(t.TempDir(), "orchestrator.db")
 	c.Discovery.Seeds = []topology.Key{{Host: "127.0.79.2", Port: 1}}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"orchestrator/daemon"
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/config"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -20,7 +20,7 @@ const maxSnapshot = 256 << 20
 
 func newAnalyze() *cobra.Command {
 	var planned bool
-	var dies, config, output string
+	var dies, configFile, output string
 	analyze := &cobra.Command{
 		Use:   "analyze FILE",
 		Short: "Say what is wrong in a saved snapshot, and what would be done about it",
@@ -36,7 +36,7 @@ Without --config the plan is made as if a policy allowed to recover primaries an
 			if err := oneOf("output", output, "text", "json"); err != nil {
 				return err
 			}
-			situations, err := situate(args[0], cmd.InOrStdin(), config)
+			situations, err := situate(args[0], cmd.InOrStdin(), configFile)
 			if err != nil {
 				return err
 			}
@@ -56,17 +56,17 @@ Without --config the plan is made as if a policy allowed to recover primaries an
 	f := analyze.Flags()
 	f.BoolVar(&planned, "plan", false, "say what would be done, and why not")
 	f.StringVar(&dies, "if-dies", "", "suppose that the server `HOST:PORT` died just now, and plan")
-	f.StringVar(&config, "config", "", "take policies and thresholds from this configuration `FILE`")
+	f.StringVar(&configFile, "config", "", "take policies and thresholds from this configuration `FILE`")
 	f.StringVar(&output, "output", "text", "`FORMAT` of the answer: text or json")
 	return analyze
 }
 
 // situate reads a snapshot and makes of each cluster in it what a decision rests on.
-func situate(file string, in io.Reader, config string) ([]plan.Situation, error) {
-	policy := func(string) plan.Policy { return daemon.Permissive() }
+func situate(file string, in io.Reader, configFile string) ([]plan.Situation, error) {
+	policy := func(string) plan.Policy { return config.Permissive() }
 	thresholds := analysis.Defaults
-	if config != "" {
-		c, err := daemon.Load(config)
+	if configFile != "" {
+		c, err := config.Load(configFile)
 		if err != nil {
 			return nil, coded(exitConfig, err)
 		}

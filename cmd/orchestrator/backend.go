@@ -13,6 +13,7 @@ import (
 
 	"orchestrator/backend/pair"
 	"orchestrator/daemon"
+	"orchestrator/daemon/config"
 	"orchestrator/daemon/topology"
 	"orchestrator/haproxy"
 )
@@ -274,7 +275,7 @@ again at any time.
 }
 
 // proxyOf is HAProxy by its runtime socket; nil where this machine has none and the configuration doesn't speak of one.
-func proxyOf(c daemon.Config, members []topology.Key) pair.Proxy {
+func proxyOf(c config.Config, members []topology.Key) pair.Proxy {
 	if _, err := os.Stat(c.HAProxy.Socket); err != nil && c.HAProxy.Agent == "" {
 		return nil
 	}

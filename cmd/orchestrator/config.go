@@ -7,13 +7,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"orchestrator/daemon"
+	"orchestrator/daemon/config"
 )
 
 const defaultConfig = "/etc/orchestrator/orchestrator.toml"
 
 func newConfig() *cobra.Command {
-	config := &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check a configuration file, or print the defaults",
 		Args:  noArgs,
@@ -21,14 +21,14 @@ func newConfig() *cobra.Command {
 			return coded(exitUsage, errors.New("config wants a command: check or defaults"))
 		},
 	}
-	config.AddCommand(
+	cmd.AddCommand(
 		&cobra.Command{
 			Use:     "check FILE",
 			Short:   "Say all that is wrong with a configuration file; or, when nothing is, what is in force",
 			Example: `  orchestrator config check /etc/orchestrator/orchestrator.toml`,
 			Args:    oneArg("the configuration file"),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				c, err := daemon.Vet(args[0])
+				c, err := config.Vet(args[0])
 				if err != nil {
 					return coded(exitConfig, err)
 				}
@@ -42,18 +42,18 @@ func newConfig() *cobra.Command {
 			Example: `  orchestrator config defaults > orchestrator.toml`,
 			Args:    noArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				_, err := fmt.Fprint(cmd.OutOrStdout(), daemon.DefaultFile())
+				_, err := fmt.Fprint(cmd.OutOrStdout(), config.DefaultFile())
 				return err
 			},
 		},
 	)
-	return config
+	return cmd
 }
 
 // load reads the configuration of the daemon. Where nobody named a file, and there is none in its place, the answer is what to do
 // first of all.
-func load(file string, named bool) (daemon.Config, error) {
-	c, err := daemon.Load(file)
+func load(file string, named bool) (config.Config, error) {
+	c, err := config.Load(file)
 	if errors.Is(err, fs.ErrNotExist) && !named {
 		err = fmt.Errorf("there is no configuration at %s: name one with --config FILE, or begin with the defaults: orchestrator config defaults > %s", file, file)
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"orchestrator/daemon"
+	"orchestrator/daemon/config"
 	"orchestrator/haproxy"
 )
 
@@ -31,7 +31,7 @@ func newHAProxy() *cobra.Command {
 }
 
 func newHAProxyConfig() *cobra.Command {
-	var config, version string
+	var configFile, version string
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Write the configuration of an HAProxy that stands before the backend pair and the daemons",
@@ -43,30 +43,30 @@ daemon that leads at haproxy.http. It takes what it needs from the daemon's conf
 			if err := oneOf("version", version, haproxy.Versions[:]...); err != nil {
 				return err
 			}
-			c, err := load(config, cmd.Flags().Changed("config"))
+			c, err := load(configFile, cmd.Flags().Changed("config"))
 			if err != nil {
 				return err
 			}
 			v, err := haproxyValues(c)
 			if err != nil {
-				return coded(exitConfig, fmt.Errorf("%s: %w", config, err))
+				return coded(exitConfig, fmt.Errorf("%s: %w", configFile, err))
 			}
 			v.Version = version
 			text, err := haproxy.Render(v)
 			if err != nil {
-				return coded(exitConfig, fmt.Errorf("%s: %w", config, err))
+				return coded(exitConfig, fmt.Errorf("%s: %w", configFile, err))
 			}
 			_, err = io.WriteString(cmd.OutOrStdout(), text)
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&config, "config", defaultConfig, "configuration `FILE` of the daemon")
+	cmd.Flags().StringVar(&configFile, "config", defaultConfig, "configuration `FILE` of the daemon")
 	cmd.Flags().StringVar(&version, "version", haproxy.Versions[0], "least `VERSION` of HAProxy that shall read it: 2.6 or 3.1")
 	return cmd
 }
 
 func newHAProxyCheck() *cobra.Command {
-	var config string
+	var configFile string
 	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Say what is wrong with a configuration of HAProxy, what happens then, and what to write",
@@ -76,14 +76,14 @@ daemon's configuration too, and only backends that hold a member are looked at. 
 		Args:    oneArg("the configuration of HAProxy"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var want *haproxy.Values
-			if config != "" {
-				c, err := load(config, true)
+			if configFile != "" {
+				c, err := load(configFile, true)
 				if err != nil {
 					return err
 				}
 				v, err := haproxyValues(c)
 				if err != nil {
-					return coded(exitConfig, fmt.Errorf("%s: %w", config, err))
+					return coded(exitConfig, fmt.Errorf("%s: %w", configFile, err))
 				}
 				want = &v
 			}
@@ -109,7 +109,7 @@ daemon's configuration too, and only backends that hold a member are looked at. 
 			return coded(exitConfig, fmt.Errorf("check %s: %d complaints", args[0], len(complaints)))
 		},
 	}
-	cmd.Flags().StringVar(&config, "config", "", "configuration `FILE` of the daemon, to compare with")
+	cmd.Flags().StringVar(&configFile, "config", "", "configuration `FILE` of the daemon, to compare with")
 	return cmd
 }
 
@@ -132,7 +132,7 @@ func readHAProxy(file string) (string, error) {
 }
 
 // haproxyValues is what HAProxy's configuration is made of, from the daemon's.
-func haproxyValues(c daemon.Config) (haproxy.Values, error) {
+func haproxyValues(c config.Config) (haproxy.Values, error) {
 	var problems []error
 	if c.Backend.Kind != "mysql" {
 		problems = append(problems, errors.New(`backend.kind: a backend in a file has nothing for HAProxy to serve; want "mysql"`))

@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"orchestrator/daemon"
+	"orchestrator/daemon/config"
 )
 
 // Exit codes; docs/configuration.md lists them too.
@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	if err == nil {
 		return exitOK
 	}
-	var problems daemon.Problems
+	var problems config.Problems
 	switch {
 	case errors.As(err, &problems): // each names its file already
 		fmt.Fprintln(errs, err)

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"orchestrator/daemon"
+	"orchestrator/daemon/config"
 )
 
 // program runs it as main does.
@@ -109,7 +109,7 @@ func TestBadInput(t *testing.T) {
 
 func TestConfigDefaultsPassTheCheck(t *testing.T) {
 	code, out, errs := program(t, "", "config", "defaults")
-	if code != exitOK || errs != "" || out != daemon.DefaultFile() {
+	if code != exitOK || errs != "" || out != config.DefaultFile() {
 		t.Fatalf("code %d, %s", code, errs)
 	}
 	code, out, errs = program(t, "", "config", "check", file(t, "orchestrator.toml", out))

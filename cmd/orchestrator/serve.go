@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"orchestrator/daemon"
+	"orchestrator/daemon/config"
 )
 
 func newServe() *cobra.Command {
@@ -23,14 +24,14 @@ func newServe() *cobra.Command {
 		Short: "Run the daemon (the same as no command at all)",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := load(file, cmd.Flags().Changed("config"))
+			c, err := load(file, cmd.Flags().Changed("config"))
 			if err != nil {
 				return err
 			}
 			signals := make(chan os.Signal, 8)
 			signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 			defer signal.Stop(signals)
-			s := newServer(file, config, cmd.ErrOrStderr())
+			s := newServer(file, c, cmd.ErrOrStderr())
 			return s.serve(cmd.Context(), signals)
 		},
 	}
@@ -41,23 +42,23 @@ func newServe() *cobra.Command {
 // server is the daemon with what surrounds it: the signals, the log, and the service manager.
 type server struct {
 	file   string
-	config daemon.Config // that it began with
+	config config.Config // that it began with
 	level  *slog.LevelVar
 	log    *slog.Logger
 }
 
-func newServer(file string, config daemon.Config, errs io.Writer) *server {
+func newServer(file string, c config.Config, errs io.Writer) *server {
 	level := new(slog.LevelVar)
-	level.Set(levelOf(config))
+	level.Set(levelOf(c))
 	options := &slog.HandlerOptions{Level: level}
 	var handler slog.Handler = slog.NewTextHandler(errs, options)
-	if config.Log.Format == "json" {
+	if c.Log.Format == "json" {
 		handler = slog.NewJSONHandler(errs, options)
 	}
-	return &server{file: file, config: config, level: level, log: slog.New(handler)}
+	return &server{file: file, config: c, level: level, log: slog.New(handler)}
 }
 
-func levelOf(c daemon.Config) slog.Level {
+func levelOf(c config.Config) slog.Level {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
 		return slog.LevelInfo
@@ -68,7 +69,7 @@ func levelOf(c daemon.Config) slog.Level {
 // runner is a daemon.Daemon, or what a test puts in its place to see it hang.
 type runner interface {
 	Run(ctx context.Context) error
-	Reload(daemon.Config) []string
+	Reload(config.Config) []string
 	Alive() error
 }
 
@@ -128,8 +129,8 @@ func (s *server) run(ctx context.Context, d runner, signals <-chan os.Signal) er
 func (s *server) reload(d runner) {
 	s.tell(reloading())
 	defer s.tell("READY=1")
-	next, err := daemon.Load(s.file)
-	var problems daemon.Problems
+	next, err := config.Load(s.file)
+	var problems config.Problems
 	switch {
 	case errors.As(err, &problems):
 		for _, p := range problems {

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"orchestrator/daemon"
+	"orchestrator/daemon/config"
 	"orchestrator/tests/lab"
 )
 
@@ -82,11 +82,11 @@ func free(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func config(listen, rest string) string {
+func configText(listen, rest string) string {
 	return fmt.Sprintf("[http]\nlisten = %q\n[backend]\npath = \"orchestrator.db\"\n%s", listen, rest)
 }
 
-func start(t *testing.T, config string, environment ...string) *process {
+func start(t *testing.T, configFile string, environment ...string) *process {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -98,7 +98,7 @@ func start(t *testing.T, config string, environment ...string) *process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	p := &process{Cmd: exec.Command(path, "--config", config), log: &transcript{}, states: make(chan string, 100), ended: make(chan error, 1)}
+	p := &process{Cmd: exec.Command(path, "--config", configFile), log: &transcript{}, states: make(chan string, 100), ended: make(chan error, 1)}
 	p.Env = append(append(os.Environ(), "NOTIFY_SOCKET="+socket), environment...)
 	p.Stderr = p.log
 	go func() {
@@ -171,7 +171,7 @@ func (p *process) end(t *testing.T, code int) {
 
 func TestTheDaemonReloadsAndEndsInOrder(t *testing.T) {
 	listen := free(t)
-	path := file(t, "o.toml", config(listen, ""))
+	path := file(t, "o.toml", configText(listen, ""))
 	p := start(t, path)
 	p.state(t, "READY=1")
 
@@ -181,7 +181,7 @@ func TestTheDaemonReloadsAndEndsInOrder(t *testing.T) {
 		}
 		p.signal(t, syscall.SIGHUP)
 	}
-	rewrite(config(listen, "[log]\nlevel = \"debug\"\n[discovery]\npoll = \"2s\"\n"))
+	rewrite(configText(listen, "[log]\nlevel = \"debug\"\n[discovery]\npoll = \"2s\"\n"))
 	p.state(t, "RELOADING=1")
 	p.state(t, "READY=1")
 	p.says(t, "changed=[log.level] needs_restart=[discovery.poll]")
@@ -194,7 +194,7 @@ func TestTheDaemonReloadsAndEndsInOrder(t *testing.T) {
 		t.Errorf("its status: %s, %v", body, err)
 	}
 
-	rewrite(config(listen, "[log]\nlevel = \"debu\"\n"))
+	rewrite(configText(listen, "[log]\nlevel = \"debu\"\n"))
 	p.state(t, "RELOADING=1")
 	p.state(t, "READY=1")
 	p.says(t, "nothing was changed")
@@ -208,11 +208,11 @@ func TestTheDaemonReloadsAndEndsInOrder(t *testing.T) {
 func TestTheDaemonRunsWithoutTheProgramOfAHook(t *testing.T) {
 	const block = "[[hook]]\nname = \"%s\"\non = [\"opened\"]\ncommand = [\"/bin/gone\"]\n"
 	listen := free(t)
-	path := file(t, "o.toml", config(listen, fmt.Sprintf(block, "pager")))
+	path := file(t, "o.toml", configText(listen, fmt.Sprintf(block, "pager")))
 	p := start(t, path)
 	p.state(t, "READY=1")
 	p.says(t, `hook=pager problem="stat /bin/gone: no such file or directory"`)
-	if err := os.WriteFile(path, []byte(config(listen, fmt.Sprintf(block, "chat"))), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(configText(listen, fmt.Sprintf(block, "chat"))), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p.signal(t, syscall.SIGHUP)
@@ -426,7 +426,7 @@ func TestTheCertificateIsRenewedByAReload(t *testing.T) {
 }
 
 func TestTheDaemonEndsWithSIGINTToo(t *testing.T) {
-	p := start(t, file(t, "o.toml", config(free(t), "[log]\nformat = \"json\"\n")))
+	p := start(t, file(t, "o.toml", configText(free(t), "[log]\nformat = \"json\"\n")))
 	p.state(t, "READY=1")
 	p.signal(t, syscall.SIGINT)
 	p.end(t, exitOK)
@@ -439,14 +439,14 @@ func TestAPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	p := start(t, file(t, "o.toml", config(l.Addr().String(), "")))
+	p := start(t, file(t, "o.toml", configText(l.Addr().String(), "")))
 	p.end(t, exitListen)
 	p.says(t, l.Addr().String())
 	p.says(t, "address already in use")
 }
 
 func TestABackendThatCantBeOpened(t *testing.T) {
-	path := file(t, "o.toml", config(free(t), ""))
+	path := file(t, "o.toml", configText(free(t), ""))
 	db := filepath.Join(filepath.Dir(path), "orchestrator.db")
 	const letter = "Dear all, this is no database. It is long enough to be taken for one, though, and that is the point of it."
 	if err := os.WriteFile(db, []byte(letter), 0o600); err != nil {
@@ -469,7 +469,7 @@ func (s stuck) Run(ctx context.Context) error {
 	select {}
 }
 
-func (stuck) Reload(daemon.Config) []string { return nil }
+func (stuck) Reload(config.Config) []string { return nil }
 func (stuck) Alive() error                  { return nil }
 
 func TestTheSecondSignalEndsItAtOnce(t *testing.T) {
@@ -477,7 +477,7 @@ func TestTheSecondSignalEndsItAtOnce(t *testing.T) {
 	signals := make(chan os.Signal, 2)
 	done := make(chan error, 1)
 	go func() {
-		done <- newServer("o.toml", daemon.Default(), io.Discard).run(context.Background(), d, signals)
+		done <- newServer("o.toml", config.Default(), io.Discard).run(context.Background(), d, signals)
 	}()
 	signals <- syscall.SIGTERM
 	<-d.asked
@@ -493,7 +493,7 @@ func TestTheSecondSignalEndsItAtOnce(t *testing.T) {
 }
 
 func TestTheWatchdogHearsOfADaemonThatTurns(t *testing.T) {
-	p := start(t, file(t, "o.toml", config(free(t), "")), "WATCHDOG_USEC=200000")
+	p := start(t, file(t, "o.toml", configText(free(t), "")), "WATCHDOG_USEC=200000")
 	p.state(t, "READY=1")
 	for range 3 {
 		p.state(t, "WATCHDOG=1")
@@ -529,7 +529,7 @@ func TestTheWatchdogIsNotToldOfADaemonThatHangs(t *testing.T) {
 	signals := make(chan os.Signal, 2)
 	done := make(chan error, 1)
 	d := hung{stuck{make(chan struct{})}}
-	go func() { done <- newServer("o.toml", daemon.Default(), log).run(context.Background(), d, signals) }()
+	go func() { done <- newServer("o.toml", config.Default(), log).run(context.Background(), d, signals) }()
 	time.Sleep(200 * time.Millisecond)
 	signals <- syscall.SIGTERM
 	<-d.asked

@@ -33,8 +33,9 @@ var ranks = map[string]int{
 	"daemon/peer": 5, "daemon/api": 5, "daemon/web": 5, "daemon/janitor": 5,
 	"daemon/api/client": 5, "daemon/api/classic": 6, // parts of daemon/api
 	"backend/raftstore": 6, "backend/pair": 6,
-	"daemon":           7,
-	"cmd/orchestrator": 8, "cmd/orchestrator-client": 8,
+	"daemon/config":    7,
+	"daemon":           8,
+	"cmd/orchestrator": 9, "cmd/orchestrator-client": 9,
 }
 
 // within: a package and its own parts may know each other.

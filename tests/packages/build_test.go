@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"orchestrator/daemon"
+	"orchestrator/daemon/config"
 )
 
 const repository = "../.."
@@ -30,11 +30,11 @@ func TestTheUnitAllowsLittle(t *testing.T) {
 }
 
 func TestTheShippedConfigurationChangesNothing(t *testing.T) {
-	c, err := daemon.Load(repository + "/cmd/package/orchestrator.toml")
+	c, err := config.Load(repository + "/cmd/package/orchestrator.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := c.String(), daemon.Default().String(); got != want {
+	if got, want := c.String(), config.Default().String(); got != want {
 		t.Errorf("it says\n%s\nand the default is\n%s", got, want)
 	}
 }
@@ -59,7 +59,7 @@ func TestTheExamplesOfTheShippedConfigurationAreRight(t *testing.T) {
 		}
 	}
 	t.Setenv("CREDENTIALS_DIRECTORY", dir)
-	c, err := daemon.Load(filepath.Join(dir, "o.toml"))
+	c, err := config.Load(filepath.Join(dir, "o.toml"))
 	if err != nil {
 		t.Fatal(err)
 	}

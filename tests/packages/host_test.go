@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	config = "/etc/orchestrator/orchestrator.toml"
-	unit   = "orchestrator.service"
+	configFile = "/etc/orchestrator/orchestrator.toml"
+	unit       = "orchestrator.service"
 )
 
 // host is one on which packages are installed.
@@ -116,7 +116,7 @@ func (h *host) write(file, text string, mode os.FileMode) {
 func (h *host) configure(text string) {
 	h.t.Helper()
 	h.write("/root/new.toml", text, 0o600)
-	h.do("sh", "-c", "cat /root/new.toml >"+config)
+	h.do("sh", "-c", "cat /root/new.toml >"+configFile)
 }
 
 // leads waits until the daemon leads, and returns its term.
@@ -172,7 +172,7 @@ func TestTheDebianPackageOnAHost(t *testing.T) {
 		h.want("the unit", h.property("ActiveState")+" "+h.property("UnitFileState"), "active enabled")
 		h.want("the account", h.property("User")+" "+h.do("stat", "-c", "%U", "/proc/"+h.property("MainPID")), "orchestrator orchestrator")
 		h.leads()
-		h.want("the configuration", h.do("stat", "-c", "%a %U:%G", config), "640 root:orchestrator")
+		h.want("the configuration", h.do("stat", "-c", "%a %U:%G", configFile), "640 root:orchestrator")
 		h.want("the credentials", h.do("stat", "-c", "%a %U:%G", "/etc/orchestrator/credentials"), "700 root:root")
 		h.want("what it remembers", h.do("stat", "-c", "%a %U:%G", "/var/lib/orchestrator"), "750 orchestrator:orchestrator")
 		h.want("its database", h.do("stat", "-c", "%a %U:%G", "/var/lib/orchestrator/orchestrator.db"), "600 orchestrator:orchestrator")
@@ -225,10 +225,10 @@ func TestTheDebianPackageOnAHost(t *testing.T) {
 		h.leads()
 		h.fails("runuser", "-u", "orchestrator", "--", "cat", "/etc/orchestrator/credentials/servers-password")
 		h.fails("runuser", "-u", "nobody", "--", "cat", "/run/credentials/orchestrator.service/orchestrator_servers-password")
-		if out := h.fails("orchestrator", "config", "check", config); !strings.Contains(out, "CREDENTIALS_DIRECTORY=/run/credentials/orchestrator.service") {
+		if out := h.fails("orchestrator", "config", "check", configFile); !strings.Contains(out, "CREDENTIALS_DIRECTORY=/run/credentials/orchestrator.service") {
 			t.Errorf("without the directory, config check says %s", out)
 		}
-		h.do("env", "CREDENTIALS_DIRECTORY=/run/credentials/orchestrator.service", "orchestrator", "config", "check", config)
+		h.do("env", "CREDENTIALS_DIRECTORY=/run/credentials/orchestrator.service", "orchestrator", "config", "check", configFile)
 		said := h.journal() + h.do("sh", "-c", "tr '\\0' ' ' </proc/"+h.property("MainPID")+"/environ; tr '\\0' ' ' </proc/"+h.property("MainPID")+"/cmdline")
 		if strings.Contains(said, "hunter2") {
 			t.Errorf("the secret is in\n%s", said)
@@ -314,8 +314,8 @@ secret_file = "$CREDENTIALS_DIRECTORY/orchestrator_peers"
 		h.want("the version", strings.Fields(h.do("orchestrator", "--version"))[1], newer)
 		h.eventually("the new one runs", 30*time.Second, func() bool { return h.active() && h.property("MainPID") != pid })
 		h.leads()
-		h.want("the configuration", h.do("cat", config), "# ours")
-		h.want("whose it is", h.do("stat", "-c", "%a %U:%G", config), "640 root:orchestrator")
+		h.want("the configuration", h.do("cat", configFile), "# ours")
+		h.want("whose it is", h.do("stat", "-c", "%a %U:%G", configFile), "640 root:orchestrator")
 		h.there("/etc/orchestrator/credentials/servers-password")
 		h.remembers()
 		h.do("systemctl", "stop", unit)
@@ -328,11 +328,11 @@ secret_file = "$CREDENTIALS_DIRECTORY/orchestrator_peers"
 		pid := h.property("MainPID")
 		h.do("dpkg", "--remove", "orchestrator")
 		h.missing("/usr/bin/orchestrator", "/usr/bin/orchestrator-client", "/lib/systemd/system/orchestrator.service", "/proc/"+pid)
-		h.there(config, "/etc/orchestrator/credentials/servers-password", "/var/lib/orchestrator/orchestrator.db")
+		h.there(configFile, "/etc/orchestrator/credentials/servers-password", "/var/lib/orchestrator/orchestrator.db")
 		h.do("dpkg", "-i", second)
 		h.leads()
 		h.remembers()
-		h.want("the configuration", h.do("cat", config), "# ours")
+		h.want("the configuration", h.do("cat", configFile), "# ours")
 	})
 
 	part("purge", func(h *host) {
@@ -364,7 +364,7 @@ func TestTheRPMOnAHost(t *testing.T) {
 	install := []string{"--nodeps", "--force-debian"}
 
 	h.do("rpm", append(install, "--install", first)...)
-	h.want("the configuration", h.do("stat", "-c", "%a %U:%G", config), "640 root:orchestrator")
+	h.want("the configuration", h.do("stat", "-c", "%a %U:%G", configFile), "640 root:orchestrator")
 	h.want("what rpm finds changed", h.do("sh", "-c", "rpm --verify --nodeps orchestrator || :"), "")
 	h.do("systemctl", "daemon-reload")
 	h.do("systemctl", "enable", "--now", unit)
@@ -378,14 +378,14 @@ func TestTheRPMOnAHost(t *testing.T) {
 	h.eventually("the new one runs", 30*time.Second, func() bool { return h.active() && h.property("MainPID") != pid })
 	h.leads()
 	h.remembers()
-	h.want("the configuration", h.do("cat", config), "# ours")
+	h.want("the configuration", h.do("cat", configFile), "# ours")
 
 	h.do("rpm", "--erase", "orchestrator")
 	h.missing("/usr/bin/orchestrator", "/usr/lib/systemd/system/orchestrator.service", "/etc/systemd/system/multi-user.target.wants/orchestrator.service")
-	h.there("/var/lib/orchestrator/orchestrator.db", config+".rpmsave")
+	h.there("/var/lib/orchestrator/orchestrator.db", configFile+".rpmsave")
 
 	// Last, and on a host, because rpmlint unpacks the files to where the package has them.
-	h.do("rm", config+".rpmsave")
+	h.do("rm", configFile+".rpmsave")
 	if err := h.Copy("rpmlint.toml", "/root/rpmlint.toml"); err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"fmt"
@@ -121,9 +121,9 @@ func executable(program string) error {
 	return nil
 }
 
-// lame logs which hooks can't be run as things are. They are kept: the program may be back before there is something to tell, and if it is not, the
+// LogFailingHooks logs which hooks can't be run as things are. They are kept: the program may be back before there is something to tell, and if it is not, the
 // run fails, and is on record as failed.
-func (c Config) lame(log *slog.Logger) {
+func (c Config) LogFailingHooks(log *slog.Logger) {
 	for _, h := range c.Hooks {
 		if len(h.Command) == 0 {
 			continue

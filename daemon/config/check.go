@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"cmp"
@@ -395,7 +395,7 @@ func (r *reader) http(h *HTTPConfig) {
 			r.add("http.tls_cert", "%v", err)
 		} else if key != "" {
 			h.Certificate, h.Key = Secret(cert), key
-			if _, err := h.pair(); err != nil {
+			if _, err := h.KeyPair(); err != nil {
 				r.add("http.tls_cert", "%s and %s are not a certificate and its key: %v", h.TLSCert, h.TLSKey, err)
 			}
 		}
@@ -734,4 +734,12 @@ func edits(a, b string) int {
 		}
 	}
 	return rows[len(a)][len(b)]
+}
+
+// TLSConfig is how to talk to the other daemons; nil is what the system trusts.
+func (p PeersConfig) TLSConfig() (*tls.Config, error) {
+	if p.CA == "" {
+		return nil, nil
+	}
+	return tlsConfig(p.CA)
 }

@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"fmt"
@@ -9,6 +9,12 @@ import (
 
 	"orchestrator/tests/lab"
 )
+
+func certificate(t *testing.T, endsIn time.Duration) string {
+	t.Helper()
+	cert, _ := lab.SelfSigned(t, time.Now().Add(endsIn))
+	return cert
+}
 
 func pairOf(t *testing.T) (cert, key Secret) {
 	t.Helper()
@@ -39,7 +45,7 @@ func TestACertificateAndItsKey(t *testing.T) {
 		{"half of a key", cert, key[:len(key)/2], 0},
 		{"half of something after the key", cert, key + above[:40], 0},
 	} {
-		pair, err := HTTPConfig{TLSCert: "cert.pem", TLSKey: "key.pem", Certificate: c.cert, Key: c.key}.pair()
+		pair, err := HTTPConfig{TLSCert: "cert.pem", TLSKey: "key.pem", Certificate: c.cert, Key: c.key}.KeyPair()
 		switch {
 		case (err == nil) != (c.chain > 0):
 			t.Errorf("%s: %v", c.name, err)
@@ -64,7 +70,7 @@ func TestOfAWebAddressTheHostIsShown(t *testing.T) {
 	if strings.Contains(shown, "s3cret") || strings.Contains(shown, fmt.Sprintf("%x", "s3cret")) || !strings.Contains(c.String(), `url = "https://chat.example/***"`) {
 		t.Errorf("this is shown:\n%s", shown)
 	}
-	if h := c.hooks(); h[0].URL != "https://chat.example/T0/s3cret" {
+	if h := c.HookList(); h[0].URL != "https://chat.example/T0/s3cret" {
 		t.Errorf("the hook posts to %s", h[0].URL)
 	}
 }

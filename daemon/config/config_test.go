@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"encoding/json"
@@ -18,7 +18,7 @@ import (
 	"orchestrator/daemon/plan"
 )
 
-const topFile = "../orchestrator.toml"
+const topFile = "../../orchestrator.toml"
 
 func TestTheDocumentedFileIsTheDefault(t *testing.T) {
 	data, err := os.ReadFile(topFile)
@@ -26,7 +26,7 @@ func TestTheDocumentedFileIsTheDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(data) != DefaultFile() {
-		t.Error("daemon/defaults.toml is not orchestrator.toml: go generate ./daemon")
+		t.Error("daemon/config/defaults.toml is not orchestrator.toml: go generate ./daemon/config")
 	}
 	got, problems := parse(topFile, data)
 	if problems != nil {
@@ -86,7 +86,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	if !slices.Equal(keys, listed) {
 		t.Errorf("orchestrator.toml lists\n%v\nand there are\n%v", listed, keys)
 	}
-	handbook, err := os.ReadFile("../docs/configuration.md")
+	handbook, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestHooks(t *testing.T) {
 	url := write(t, "url", "https://chat.example/T0/s3cret\n", 0o600)
 	token := write(t, "token", "t0ken\n", 0o600)
 	c := parsed(t, hookBlock("all", "")+"[[hook]]\nname = \"shop\"\non = [\"promoted\"]\nclusters = [\"shop-*\"]\nurl_file = \""+url+"\"\ntoken_file = \""+token+"\"\ntimeout = \"5s\"\nattempts = 7")
-	got := c.hooks()
+	got := c.HookList()
 	if len(got) != 2 || !got[0].Of("db1:3306", "") || !slices.Equal(got[0].Command, []string{"/bin/true"}) || got[0].Timeout != 30*time.Second || got[0].Attempts != 3 {
 		t.Errorf("%+v", got)
 	}
@@ -132,7 +132,7 @@ func TestHooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	next, _ := parse("o.toml", []byte(c.String()))
-	if re, no := c.Changes(next); !slices.Equal(re, []string{"hook"}) || len(no) > 0 || c.Reloaded(next).hooks()[1].Token != "an0ther" {
+	if re, no := c.Changes(next); !slices.Equal(re, []string{"hook"}) || len(no) > 0 || c.Reloaded(next).HookList()[1].Token != "an0ther" {
 		t.Errorf("a new token: %v %v", re, no)
 	}
 }
@@ -572,7 +572,7 @@ func TestAHookWithoutItsProgramStopsNoDaemon(t *testing.T) {
 			t.Errorf("%s: who asks is told %v", program, err)
 		}
 		var log strings.Builder
-		c.lame(slog.New(slog.NewTextHandler(&log, nil)))
+		c.LogFailingHooks(slog.New(slog.NewTextHandler(&log, nil)))
 		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "hook=pager") || !strings.Contains(log.String(), says) {
 			t.Errorf("%s: the log says %q", program, log.String())
 		}
@@ -585,7 +585,7 @@ func TestAHookWithoutItsProgramStopsNoDaemon(t *testing.T) {
 
 // An authority that is replaced in its file is no less a change than another path: a daemon that says nothing of it is believed to have taken it over.
 func TestNewAuthoritiesInTheSameFileWaitForARestart(t *testing.T) {
-	authorities := write(t, "ca.pem", certificate(t, time.Now().Add(time.Hour)), 0o644)
+	authorities := write(t, "ca.pem", certificate(t, time.Hour), 0o644)
 	secret := write(t, "secret", strings.Repeat("s", 32), 0o600)
 	read := func() Config {
 		return parsed(t, fmt.Sprintf("[servers]\ntls = %q\n[backend]\nkind = \"mysql\"\naddress = \"127.0.0.1:1\"\ntls = %q\n[peers]\nca = %q\ndaemons = [\"https://o2:3000\"]\nsecret_file = %q",
@@ -595,7 +595,7 @@ func TestNewAuthoritiesInTheSameFileWaitForARestart(t *testing.T) {
 	if re, no := before.Changes(read()); len(re)+len(no) > 0 {
 		t.Errorf("nothing changed, and %v %v did", re, no)
 	}
-	if err := os.WriteFile(authorities, []byte(certificate(t, time.Now().Add(2*time.Hour))), 0o600); err != nil {
+	if err := os.WriteFile(authorities, []byte(certificate(t, 2*time.Hour)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	next := read()

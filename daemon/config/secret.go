@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"crypto/tls"
@@ -51,8 +51,8 @@ func (a WebAddress) Format(f fmt.State, _ rune) { io.WriteString(f, a.String()) 
 // MarshalText covers JSON, TOML and slog.
 func (a WebAddress) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// pair reads a certificate with those above it, and its key. Either file may hold other things of both, as a combined one does.
-func (h HTTPConfig) pair() (*tls.Certificate, error) {
+// KeyPair reads a certificate with those above it, and its key. Either file may hold other things of both, as a combined one does.
+func (h HTTPConfig) KeyPair() (*tls.Certificate, error) {
 	for file, text := range map[string]Secret{h.TLSCert: h.Certificate, h.TLSKey: h.Key} {
 		if !whole(string(text)) {
 			return nil, fmt.Errorf("%s breaks off in the middle of a PEM block: it may be being written", file)

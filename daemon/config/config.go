@@ -1,4 +1,10 @@
-package daemon
+// Package config reads the configuration file, checks it, and explains what is wrong with it. Only the wiring (package daemon)
+// and the commands know it: every other package is given the values that it needs.
+//
+// It opens no port, no store and no server; it reads the files that keys name, such as secrets and certificates.
+// The one idea: all problems of a file are reported at once, each with its line and what to write instead, and a Config without a
+// problem needs no second look.
+package config
 
 import (
 	"bytes"
@@ -209,10 +215,10 @@ func Permissive() plan.Policy {
 }
 
 // DefaultFile is the documented file with every key and its default. It is a copy of orchestrator.toml at the top of the repository,
-// because embedding can't reach up there; a test keeps them equal, and "go generate ./daemon" copies it again.
+// because embedding can't reach up there; a test keeps them equal, and "go generate ./daemon/config" copies it again.
 func DefaultFile() string { return defaultFile }
 
-//go:generate cp ../orchestrator.toml defaults.toml
+//go:generate cp ../../orchestrator.toml defaults.toml
 //go:embed defaults.toml
 var defaultFile string
 
@@ -293,8 +299,8 @@ func (c Config) Policy(cluster, alias string) plan.Policy {
 	return plan.Policy{}
 }
 
-// hooks are all that the configuration names, in its order.
-func (c Config) hooks() []hook.Hook {
+// HookList is all hooks that the configuration names, in its order.
+func (c Config) HookList() []hook.Hook {
 	var out []hook.Hook
 	for _, h := range c.Hooks {
 		out = append(out, hook.Hook{Name: h.Name, Command: h.Command, URL: string(h.Target), Token: string(h.Token), On: h.On,
