@@ -129,49 +129,52 @@ func printPlan(w io.Writer, c api.ClusterPlan) {
 	}
 	line(w, "")
 	line(w, "NOW")
-	if n := c.Now; len(c.Findings) == 0 && n.Episode == nil && len(n.Steps)+len(n.Refused) == 0 {
+	if len(c.Findings)+len(c.Now.Works) == 0 {
 		line(w, "  nothing is wrong, nothing would be done")
 	} else {
 		for _, f := range c.Findings {
 			line(w, "  %v: %s: %s", f.At, f.Code, f.Says)
 		}
-		printDecision(indent{w}, n.Candidates, n.Steps, n.Refused, n.Wait, n.Bound)
+		for _, work := range c.Now.Works {
+			line(w, "  %s of %v", strings.ReplaceAll(string(work.Kind), "_", " "), work.Failed)
+			printWork(indent{w}, work)
+		}
 	}
 	if c.IfDead == nil {
 		return
 	}
-	d := c.IfDead
+	d := c.IfDead.Main()
 	line(w, "")
-	line(w, "IF %v DIED NOW", d.Dead)
+	line(w, "IF %v DIED NOW", c.IfDead.Dead)
 	switch {
-	case c.Ready && !d.Promoted.IsZero():
-		line(w, "  %v would be promoted", d.Promoted)
+	case c.Ready && !d.Promoted().IsZero():
+		line(w, "  %v would be promoted", d.Promoted())
 	case c.Ready:
 		line(w, "  it would be repaired")
 	default:
 		line(w, "  it would not be repaired by itself")
 	}
-	if d.Outcome != "" {
-		line(w, "  %s", d.Outcome)
+	if d.Outcome() != "" {
+		line(w, "  %s", d.Outcome())
 	}
-	printDecision(indent{w}, d.Candidates, d.Steps, d.Refused, d.Wait, d.Bound)
-	for _, l := range d.Lost {
+	printWork(indent{w}, d)
+	for _, l := range d.Lost() {
 		line(w, "  lost: %v: %s", l.Key, l.Why)
 	}
 }
 
-func printDecision(w io.Writer, candidates []plan.Candidate, steps []plan.Step, refused []string, wait, bound string) {
-	list(w, "why not:", refused)
-	if wait != "" {
-		line(w, "waiting: %s", wait)
+func printWork(w io.Writer, work plan.Work) {
+	list(w, "why not:", work.Refused)
+	if work.Wait != "" {
+		line(w, "waiting: %s", work.Wait)
 	}
-	if bound != "" {
-		line(w, "what may be lost: %s", bound)
+	if work.Bound != "" {
+		line(w, "what may be lost: %s", work.Bound)
 	}
-	if len(candidates) > 0 {
+	if len(work.Candidates) > 0 {
 		line(w, "candidates, the best first:")
 	}
-	for _, c := range candidates {
+	for _, c := range work.Candidates {
 		word := "eligible"
 		if !c.Eligible {
 			word = "vetoed"
@@ -184,10 +187,10 @@ func printDecision(w io.Writer, candidates []plan.Candidate, steps []plan.Step, 
 			line(w, "    - %s", r)
 		}
 	}
-	if len(steps) > 0 {
+	if len(work.Steps) > 0 {
 		line(w, "steps:")
 	}
-	for _, s := range steps {
+	for _, s := range work.Steps {
 		line(w, "  %s: %s", describe(s), s.Why)
 	}
 }

@@ -47,7 +47,7 @@ func (f *fake) tell(format string, args ...any) error {
 
 func (f *fake) situation(cluster string) plan.Situation {
 	of := f.Snapshot().Of(cluster)
-	return plan.Situation{Cluster: cluster, Snapshot: of, Findings: analysis.Analyze(of, analysis.Defaults), Policy: f.Policy(cluster), Thresholds: analysis.Defaults}
+	return plan.Situate(plan.Facts{Cluster: cluster, Snapshot: of, Policy: f.Policy(cluster), Thresholds: analysis.Defaults})
 }
 
 func (f *fake) Snapshot() topology.Snapshot { return topology.MustParseDrawing(fleet) }

@@ -84,22 +84,11 @@ func situate(file string, in io.Reader, configFile string) ([]plan.Situation, er
 		}
 		return nil, coded(exitSnapshot, fmt.Errorf("%s: %w", file, err))
 	}
-	findings := analysis.Analyze(fleet, thresholds)
 	var out []plan.Situation
 	for _, cluster := range fleet.Clusters() {
-		out = append(out, plan.Situation{Cluster: cluster, Snapshot: fleet.Of(cluster), Findings: of(cluster, findings), Policy: policy(cluster), Thresholds: thresholds})
+		out = append(out, plan.Situate(plan.Facts{Cluster: cluster, Snapshot: fleet.Of(cluster), Policy: policy(cluster), Thresholds: thresholds}))
 	}
 	return out, nil
-}
-
-func of(cluster string, findings []analysis.Finding) []analysis.Finding {
-	var out []analysis.Finding
-	for _, f := range findings {
-		if f.Cluster == cluster {
-			out = append(out, f)
-		}
-	}
-	return out
 }
 
 func readSnapshot(file string, in io.Reader) ([]byte, error) {
@@ -130,9 +119,7 @@ func kill(situations []plan.Situation, server string) ([]plan.Situation, error) 
 	var known []string
 	for _, s := range situations {
 		if s.Snapshot.Server(key) != nil {
-			s.Snapshot = plan.Died(s.Snapshot, key)
-			s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
-			return []plan.Situation{s}, nil
+			return []plan.Situation{s.With(plan.Died(s.Snapshot, key))}, nil
 		}
 		for _, v := range s.Snapshot.Servers {
 			known = append(known, v.Key.String())
@@ -217,20 +204,42 @@ func tell(b *strings.Builder, r studied) {
 	}
 	b.WriteString("Plan\n")
 	p := r.Preview
-	for _, why := range r.Plan.Refused {
+	if len(p.Works) == 0 {
+		b.WriteString("  Nothing to do.\n")
+	}
+	for i, w := range p.Works {
+		if len(p.Works) > 1 {
+			fmt.Fprintf(b, "  %d. %s of %v\n", i+1, strings.ReplaceAll(string(w.Kind), "_", " "), w.Failed)
+		}
+		tellWork(b, w, now(r.Plan, w))
+	}
+	if len(p.Steps) > 0 {
+		b.WriteString("Afterwards\n")
+		indent(b, p.After.Sketch())
+	}
+}
+
+// now is what the decision does at once about a work of the preview.
+func now(d *plan.Decision, w plan.Work) plan.Work {
+	for _, o := range d.Works {
+		if o.Kind == w.Kind && o.Failed == w.Failed {
+			return o
+		}
+	}
+	return plan.Work{}
+}
+
+func tellWork(b *strings.Builder, w, now plan.Work) {
+	for _, why := range now.Refused {
 		fmt.Fprintf(b, "  Refused: %s\n", why)
 	}
-	if p.Bound != "" {
-		fmt.Fprintf(b, "  May be lost: %s\n", p.Bound)
+	if w.Bound != "" {
+		fmt.Fprintf(b, "  May be lost: %s\n", w.Bound)
 	}
-	candidates := p.Candidates
-	if len(candidates) == 0 {
-		candidates = r.Plan.Candidates
-	}
-	if len(candidates) > 0 {
+	if len(w.Candidates) > 0 {
 		b.WriteString("  Candidates\n")
 	}
-	for i, c := range candidates {
+	for i, c := range w.Candidates {
 		fmt.Fprintf(b, "    %d. %v", i+1, c.Key)
 		if !c.Eligible {
 			b.WriteString(" is vetoed")
@@ -243,34 +252,28 @@ func tell(b *strings.Builder, r studied) {
 			fmt.Fprintf(b, "       %s\n", why)
 		}
 	}
-	if len(p.Steps) > 0 {
+	if len(w.Steps) > 0 {
 		b.WriteString("  Steps (* at once, the others when those before have succeeded)\n")
 	}
-	for i, s := range p.Steps {
+	for i, s := range w.Steps {
 		target := ""
 		if !s.Source.IsZero() {
 			target = fmt.Sprintf(" from %v", s.Source)
 		}
 		when := "  "
-		if i < len(r.Plan.Steps) {
+		if i < len(now.Steps) {
 			when = "* "
 		}
 		fmt.Fprintf(b, "    %s%s at %v%s: %s\n", when, s.Kind, s.At, target, s.Why)
 	}
-	for _, l := range p.Lost {
+	for _, l := range w.Lost() {
 		fmt.Fprintf(b, "  Left behind: %v: %s\n", l.Key, l.Why)
 	}
 	switch {
-	case p.Wait != "":
-		fmt.Fprintf(b, "  Then waits: %s\n", p.Wait)
-	case p.Outcome != "":
-		fmt.Fprintf(b, "  In the end: %s\n", p.Outcome)
-	case len(p.Steps) == 0 && len(r.Plan.Refused) == 0:
-		b.WriteString("  Nothing to do.\n")
-	}
-	if len(p.Steps) > 0 {
-		b.WriteString("Afterwards\n")
-		indent(b, p.After.Sketch())
+	case w.Wait != "":
+		fmt.Fprintf(b, "  Then waits: %s\n", w.Wait)
+	case w.Outcome() != "":
+		fmt.Fprintf(b, "  In the end: %s\n", w.Outcome())
 	}
 }
 

@@ -167,14 +167,18 @@ func TestAnalyzeForPrograms(t *testing.T) {
 	var got []struct {
 		Cluster  string
 		Findings []struct{ Code string }
-		Plan     struct{ Steps []struct{ Kind string } }
-		Preview  struct{ Promoted string }
+		Plan     struct {
+			Works []struct{ Steps []struct{ Kind string } }
+		}
+		Preview struct {
+			Works []struct{ Episode struct{ Candidate string } }
+		}
 	}
 	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitOK {
 		t.Fatalf("code %d: %v %s", code, err, errs)
 	}
-	if len(got) != 1 || got[0].Cluster != "db1:3306" || got[0].Findings[0].Code != "DeadPrimary" || got[0].Plan.Steps[0].Kind != "stop_receiver" ||
-		got[0].Preview.Promoted != "db2:3306" {
+	if len(got) != 1 || got[0].Cluster != "db1:3306" || got[0].Findings[0].Code != "DeadPrimary" || got[0].Plan.Works[0].Steps[0].Kind != "stop_receiver" ||
+		got[0].Preview.Works[0].Episode.Candidate != "db2:3306" {
 		t.Errorf("got %s", out)
 	}
 }

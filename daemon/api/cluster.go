@@ -151,9 +151,10 @@ func (a *API) readiness(cluster string, primary topology.Key) Readiness {
 		return Readiness{Because: []string{"the cluster has no primary"}}
 	}
 	p := a.daemon.WhatIf(cluster, primary)
-	r := Readiness{Ready: p.Ready(), Candidate: p.Promoted, Because: p.Refused, Bound: p.Bound}
-	if !r.Ready && len(r.Because) == 0 && p.Wait != "" {
-		r.Because = []string{p.Wait}
+	w := p.Main()
+	r := Readiness{Ready: p.Ready(), Candidate: w.Promoted(), Because: w.Refused, Bound: w.Bound}
+	if !r.Ready && len(r.Because) == 0 && w.Wait != "" {
+		r.Because = []string{w.Wait}
 	}
 	return r
 }

@@ -69,7 +69,7 @@ func (f *fake) did(format string, args ...any) error {
 
 func (f *fake) situation(cluster string) plan.Situation {
 	of := f.snapshot.Of(cluster)
-	return plan.Situation{Cluster: cluster, Snapshot: of, Findings: analysis.Analyze(of, analysis.Defaults), Policy: f.policy, Thresholds: analysis.Defaults, Off: f.off}
+	return plan.Situate(plan.Facts{Cluster: cluster, Snapshot: of, Policy: f.policy, Thresholds: analysis.Defaults, Off: f.off})
 }
 
 func (f *fake) Snapshot() topology.Snapshot { return f.snapshot }

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -20,11 +19,7 @@ func under(drawing string, episodes ...plan.Episode) plan.Situation {
 		episodes[i].Cluster = s.Cluster
 	}
 	s.Episodes = episodes
-	if k := plan.PromotedLast(episodes); !k.IsZero() {
-		s.Snapshot.Promoted = map[string]topology.Key{s.Cluster: k}
-	}
-	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
-	return s
+	return plan.Situate(s.Facts)
 }
 
 func TestContinuation(t *testing.T) {
@@ -256,24 +251,26 @@ db1
 			s := under(c.drawing, c.episode)
 			d := plan.Next(s)
 			var got []string
-			for _, step := range d.Steps {
+			for _, step := range d.Steps() {
 				line := string(step.Kind) + " " + step.At.Host
 				if !step.Source.IsZero() {
 					line += " " + step.Source.Host
 				}
 				got = append(got, line)
 			}
-			for _, r := range d.Refused {
+			for _, r := range d.Refused() {
 				got = append(got, "refused: "+r)
 			}
-			if len(d.Refused) == 0 && d.Wait != "" {
-				got = append(got, "wait: "+d.Wait)
+			if len(d.Refused()) == 0 && d.Wait() != "" {
+				got = append(got, "wait: "+d.Wait())
 			}
-			if d.Episode != nil && !d.Episode.Closed.IsZero() {
-				got = append(got, "outcome: "+d.Episode.Outcome)
-			}
-			if len(d.Update) > 0 {
-				got = append(got, "updated")
+			for _, w := range d.Works {
+				switch {
+				case w.Kind == plan.Aftercare && len(w.Steps) == 0:
+					got = append(got, "updated")
+				case w.Kind != plan.Aftercare && w.Outcome() != "":
+					got = append(got, "outcome: "+w.Outcome())
+				}
 			}
 			if text := strings.Join(got, "; "); text != c.want {
 				t.Errorf("got  %s\nwant %s", text, c.want)
@@ -292,14 +289,14 @@ db3 of=c rw exec=db1:1-100`
 	first := plan.Episode{ID: "e1", Kind: plan.PrimaryFailover, Failed: key("db1"), Candidate: key("db2"), Stage: plan.Ended, Promoted: at.Add(time.Hour), Closed: at.Add(time.Hour)}
 	second := plan.Episode{ID: "e2", Kind: plan.PrimaryFailover, Failed: key("db2"), Candidate: key("db3"), Stage: plan.Chosen, Witnesses: []topology.Key{key("db3")}}
 	d := plan.Next(under(drawing, second, first))
-	if len(d.Steps) > 0 {
-		t.Errorf("steps %v", d.Steps)
+	if len(d.Steps()) > 0 {
+		t.Errorf("steps %v", d.Steps())
 	}
-	if k := plan.PromotedLast([]plan.Episode{first, *d.Episode}); k != key("db3") {
+	if k := plan.PromotedLast([]plan.Episode{first, *d.Works[0].Episode}); k != key("db3") {
 		t.Errorf("%v counts as promoted last", k)
 	}
-	if d = plan.Next(under(drawing, second)); d.Episode.Promoted != at {
-		t.Errorf("promoted at %v, want %v: nobody was before", d.Episode.Promoted, at)
+	if d = plan.Next(under(drawing, second)); d.Works[0].Episode.Promoted != at {
+		t.Errorf("promoted at %v, want %v: nobody was before", d.Works[0].Episode.Promoted, at)
 	}
 }
 
@@ -310,8 +307,8 @@ db1 down=timeout since=2s
   db3`
 	at := topology.MustParseDrawing(drawing).At
 	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected, Challenged: at.Add(time.Hour)}
-	if d := plan.Next(under(drawing, e)); len(d.Steps) != 2 || d.Steps[0].Kind != plan.RestartReceiver {
-		t.Errorf("got %v, wait %q", d.Steps, d.Wait)
+	if d := plan.Next(under(drawing, e)); len(d.Steps()) != 2 || d.Steps()[0].Kind != plan.RestartReceiver {
+		t.Errorf("got %v, wait %q", d.Steps(), d.Wait())
 	}
 }
 
@@ -323,16 +320,16 @@ db1 down of=c
 	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen, Candidate: key("db2"), Witnesses: []topology.Key{key("db2"), key("db3")}}
 	s := under(drawing, e)
 	s.Episodes[0].DrainSince = s.Snapshot.At.Add(-time.Minute)
-	if d := plan.Next(s); d.Steps[0].Kind != plan.AwaitApplied || !strings.Contains(d.Episode.Blocked, "10 transactions are left") {
-		t.Errorf("got %v, blocked %q: it must go on waiting, and say so", d.Steps, d.Episode.Blocked)
+	if d := plan.Next(s); d.Steps()[0].Kind != plan.AwaitApplied || !strings.Contains(d.Works[0].Episode.Blocked, "10 transactions are left") {
+		t.Errorf("got %v, blocked %q: it must go on waiting, and say so", d.Steps(), d.Works[0].Episode.Blocked)
 	}
 	s.Policy.AllowReceivedLoss = true
-	if d := plan.Next(s); d.Steps[0].Kind != plan.Promote || !strings.Contains(d.Bound, "10 received transactions are dropped") {
-		t.Errorf("got %v, bound %q: the policy allows the loss", d.Steps, d.Bound)
+	if d := plan.Next(s); d.Steps()[0].Kind != plan.Promote || !strings.Contains(d.Works[0].Bound, "10 received transactions are dropped") {
+		t.Errorf("got %v, bound %q: the policy allows the loss", d.Steps(), d.Works[0].Bound)
 	}
 	s = under(strings.Replace(drawing, "exec=1-105", "exec=1-120", 1), e)
-	if d := plan.Next(s); d.Episode.Candidate != key("db3") {
-		t.Errorf("%v is kept, although db3 has applied everything", d.Episode.Candidate)
+	if d := plan.Next(s); d.Works[0].Episode.Candidate != key("db3") {
+		t.Errorf("%v is kept, although db3 has applied everything", d.Works[0].Episode.Candidate)
 	}
 }
 
@@ -359,11 +356,12 @@ func TestReadiness(t *testing.T) {
 db1
   db2 nologupdates
   db3 prefer`)
-	if p := plan.IfDies(s, key("db1")); !p.Ready() || p.Promoted != key("db3") || p.After.Server(key("db3")).Instance.ReadOnly {
+	if p := plan.IfDies(s, key("db1")); !p.Ready() || p.Main().Promoted() != key("db3") || p.After.Server(key("db3")).Instance.ReadOnly {
 		t.Errorf("got %+v", p)
 	}
 	s.Policy = plan.Policy{}
-	if p := plan.IfDies(s, key("db1")); p.Ready() || len(p.Candidates) != 2 {
+	s = plan.Situate(s.Facts)
+	if p := plan.IfDies(s, key("db1")); p.Ready() || len(p.Main().Candidates) != 2 {
 		t.Errorf("ready without a policy: %+v", p)
 	}
 	if got := plan.Rank(s, key("db1")); got[0].Key != key("db3") || got[1].Eligible {

@@ -17,7 +17,7 @@ const challengeAgain = 30 * time.Second
 // Next answers what to do now. Ask it again after every step: it remembers nothing, all it knows is in the situation.
 func Next(s Situation) Decision {
 	w := world{Situation: s}
-	var d Decision
+	var d decision
 	ep := w.open()
 	switch {
 	case ep == nil:
@@ -27,20 +27,46 @@ func Next(s Situation) Decision {
 	default:
 		d = w.primary(*ep)
 	}
-	w.aftercare(&d)
-	d.fenceFirst()
-	return d
-}
-
-// fenceFirst holds a promotion back while somebody else is still to be fenced: a former primary that has just come back takes writes until then.
-func (d *Decision) fenceFirst() {
-	if !slices.ContainsFunc(d.Steps, func(s Step) bool { return s.Kind == Fence }) {
-		return
+	var out Decision
+	if d.Episode != nil || len(d.Steps)+len(d.Refused) > 0 || d.Wait != "" {
+		out.Works = append(out.Works, d.work())
 	}
 	n := len(d.Steps)
-	d.Steps = slices.DeleteFunc(d.Steps, func(s Step) bool { return s.Kind == Promote })
-	if len(d.Steps) < n {
-		d.Wait = "a former primary that takes writes is fenced first"
+	w.aftercare(&d)
+	for _, step := range d.Steps[n:] {
+		out.Works = append(out.Works, Work{Kind: Aftercare, Failed: step.At, Steps: []Step{step}})
+	}
+	for _, e := range d.Update {
+		out.Works = append(out.Works, Work{Kind: Aftercare, Failed: e.Failed, Episode: &e})
+	}
+	out.fenceFirst()
+	return out
+}
+
+// decision is what is to be done about one episode.
+type decision struct {
+	Work
+	Update []Episode
+}
+
+func (d decision) work() Work {
+	if e := d.Episode; e != nil {
+		d.Kind, d.Failed = e.Kind, e.Failed
+	}
+	return d.Work
+}
+
+// fenceFirst holds promotions back while somebody else must still be fenced: a former primary that has just come back takes writes until then.
+func (d *Decision) fenceFirst() {
+	if !slices.ContainsFunc(d.Steps(), func(s Step) bool { return s.Kind == Fence }) {
+		return
+	}
+	for i := range d.Works {
+		w := &d.Works[i]
+		if w.Promotes() {
+			w.Steps = slices.DeleteFunc(w.Steps, func(s Step) bool { return s.Kind == Promote })
+			w.Wait = "a former primary that takes writes is fenced first"
+		}
 	}
 }
 
@@ -78,28 +104,32 @@ var (
 )
 
 // begin looks for a finding that calls for an episode.
-func (w world) begin() Decision {
+func (w world) begin() decision {
+	about := func(kind Kind, f analysis.Finding, d decision) decision {
+		d.Kind, d.Failed = kind, f.At
+		return d
+	}
 	for _, f := range w.Findings {
 		switch {
 		case slices.Contains(deadPrimary, f.Code):
-			return w.commit(w.episode(PrimaryFailover, f))
+			return about(PrimaryFailover, f, w.commit(w.episode(PrimaryFailover, f)))
 		case slices.Contains(suspect, f.Code):
-			return w.suspected(w.episode(PrimaryFailover, f))
+			return about(PrimaryFailover, f, w.suspected(w.episode(PrimaryFailover, f)))
 		case f.Code == analysis.DeadPrimaryAndReplicas:
-			return Decision{Refused: []string{fmt.Sprintf(
-				"no witness: %v and all its replicas are out of reach, so it may be our own network that is down", f.At)}}
+			return about(PrimaryFailover, f, decision{Work: Work{Refused: []string{fmt.Sprintf(
+				"no witness: %v and all its replicas are out of reach, so it may be our own network that is down", f.At)}}})
 		case f.Code == analysis.DeadPrimaryWithoutReplicas:
 			if e := w.orphaned(f); e != nil {
-				return w.commit(*e)
+				return about(PrimaryFailover, f, w.commit(*e))
 			}
 		}
 	}
 	for _, f := range w.Findings {
 		if slices.Contains(deadIntermediate, f.Code) {
-			return w.intermediate(w.episode(IntermediateFailover, f))
+			return about(IntermediateFailover, f, w.intermediate(w.episode(IntermediateFailover, f)))
 		}
 	}
-	return Decision{}
+	return decision{}
 }
 
 // orphaned is for a server that died after it was promoted and before anybody followed it: its replicas-to-be still point to the one before,
@@ -115,7 +145,7 @@ func (w world) orphaned(f analysis.Finding) *Episode {
 	return &e
 }
 
-func (w world) episode(kind EpisodeKind, f analysis.Finding) Episode {
+func (w world) episode(kind Kind, f analysis.Finding) Episode {
 	e := Episode{Kind: kind, Cluster: w.Cluster, Failed: f.At, Code: f.Code, Evidence: f.Evidence, Opened: w.Snapshot.At, Stage: Suspected}
 	since := w.Snapshot.At
 	if v := w.Snapshot.Server(f.At); v != nil {
@@ -211,7 +241,7 @@ func (w world) followers(k topology.Key) []topology.Server {
 // suspected makes the replicas of a silent primary find out for themselves whether it lives: a receiver that is started anew has to
 // connect. All are asked at once: to stop a receiver can take seconds (MariaDB with semi-sync wants to tell the source), and to a living
 // source they are back in milliseconds. They are asked again only much later.
-func (w world) suspected(e Episode) Decision {
+func (w world) suspected(e Episode) decision {
 	failed := w.Snapshot.Server(e.Failed)
 	if failed == nil || failed.Up() {
 		return w.undo(e)
@@ -221,10 +251,10 @@ func (w world) suspected(e Episode) Decision {
 		return w.commit(e)
 	}
 	if w.finding(e.Failed, suspect...) == nil {
-		return Decision{Episode: stored(e, w), Wait: fmt.Sprintf("no witness: %v is out of reach, and so are those who could tell", e.Failed)}
+		return decision{Work: Work{Episode: stored(e, w), Wait: fmt.Sprintf("no witness: %v is out of reach, and so are those who could tell", e.Failed)}}
 	}
 	if no := w.gate(e); len(no) > 0 {
-		return Decision{Episode: stored(e, w), Refused: no}
+		return decision{Work: Work{Episode: stored(e, w), Refused: no}}
 	}
 	silent := w.Snapshot.At.Sub(failed.Probe.FailingSince)
 	patience, failures := w.Thresholds.Silence*2/5, 1 // one time-out is long enough in itself
@@ -232,11 +262,11 @@ func (w world) suspected(e Episode) Decision {
 		patience, failures = 200*time.Millisecond, 2
 	}
 	if silent < patience || failed.Probe.Failures < failures {
-		return Decision{Episode: stored(e, w), Wait: fmt.Sprintf("%v has been out of reach for %s only", e.Failed, silent.Round(time.Millisecond))}
+		return decision{Work: Work{Episode: stored(e, w), Wait: fmt.Sprintf("%v has been out of reach for %s only", e.Failed, silent.Round(time.Millisecond))}}
 	}
 	var receiving []topology.Server
 	var waiting []string
-	halfway := Decision{Episode: &e}
+	halfway := decision{Work: Work{Episode: &e}}
 	asked := w.Snapshot.At.Sub(e.Challenged)
 	for _, r := range w.followers(e.Failed) {
 		c := r.ChannelFrom(e.Failed)
@@ -259,10 +289,10 @@ func (w world) suspected(e Episode) Decision {
 		if len(waiting) == 0 {
 			waiting = append(waiting, fmt.Sprintf("no replica of %v can tell whether it lives", e.Failed))
 		}
-		return Decision{Episode: stored(e, w), Wait: strings.Join(waiting, "; ")}
+		return decision{Work: Work{Episode: stored(e, w), Wait: strings.Join(waiting, "; ")}}
 	case !e.Challenged.IsZero() && asked >= 0 && asked < challengeAgain: // negative: by a daemon whose clock was ahead, at a time that is not known
-		return Decision{Episode: &e, Wait: fmt.Sprintf("%v reached %v with a receiver that was started anew %s ago: it lives, and only we can't reach it",
-			receiving[0].Key, e.Failed, asked.Round(time.Millisecond))}
+		return decision{Work: Work{Episode: &e, Wait: fmt.Sprintf("%v reached %v with a receiver that was started anew %s ago: it lives, and only we can't reach it",
+			receiving[0].Key, e.Failed, asked.Round(time.Millisecond))}}
 	}
 	e.Challenged = w.Snapshot.At
 	for _, r := range receiving {
@@ -270,7 +300,7 @@ func (w world) suspected(e Episode) Decision {
 			e.Witnesses = append(e.Witnesses, r.Key)
 		}
 	}
-	d := Decision{Episode: &e}
+	d := decision{Work: Work{Episode: &e}}
 	for _, r := range receiving {
 		d.Steps = append(d.Steps, Step{Kind: RestartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Failed},
 			Why: fmt.Sprintf("%v does not answer us (%s for %s) and %v seems still connected: it has to connect anew, and so finds out whether its source lives",
@@ -287,20 +317,20 @@ func stored(e Episode, w world) *Episode {
 	return nil
 }
 
-func (w world) close(e Episode, outcome string) Decision {
+func (w world) close(e Episode, outcome string) decision {
 	if stored(e, w) == nil {
-		return Decision{}
+		return decision{}
 	}
 	e.Closed, e.Outcome, e.Blocked = w.Snapshot.At, outcome, ""
 	if e.Stage == Replaced {
 		e.Stage = Ended
 	}
-	return Decision{Episode: &e}
+	return decision{Work: Work{Episode: &e}}
 }
 
 // commit weighs everything that can forbid the failover; if nothing does, the receivers are stopped. From then on what each replica
 // has received is final, and a semi-synchronous primary gets no acknowledgement any more.
-func (w world) commit(e Episode) Decision {
+func (w world) commit(e Episode) decision {
 	no := w.gate(e)
 	c := w.choice(e)
 	if c.chosen == nil && c.adopted == nil {
@@ -308,7 +338,7 @@ func (w world) commit(e Episode) Decision {
 	}
 	if len(no) > 0 {
 		e.Blocked = strings.Join(no, "; ")
-		return Decision{Episode: stored(e, w), Refused: no, Candidates: c.ranking}
+		return decision{Work: Work{Episode: stored(e, w), Refused: no, Candidates: c.ranking}}
 	}
 	e.Stage = Committed
 	e.Blocked = ""
@@ -320,7 +350,7 @@ func (w world) commit(e Episode) Decision {
 }
 
 // primary carries a committed failover of a primary on, from wherever it stands.
-func (w world) primary(e Episode) Decision {
+func (w world) primary(e Episode) decision {
 	if e.Stage == Suspected {
 		return w.suspected(e)
 	}
@@ -344,7 +374,7 @@ func (w world) primary(e Episode) Decision {
 	if failed != nil && failed.Up() && e.Stage != Replaced {
 		return w.undo(e)
 	}
-	d := Decision{Candidates: c.ranking, Bound: c.bound}
+	d := decision{Work: Work{Candidates: c.ranking, Bound: c.bound}}
 	for _, r := range w.followers(e.Failed) {
 		if r.MultiSource() {
 			continue
@@ -381,7 +411,7 @@ func (w world) primary(e Episode) Decision {
 }
 
 // promote brings the candidate to the point where it has everything, and opens it.
-func (w world) promote(d *Decision, e *Episode, c choice) {
+func (w world) promote(d *decision, e *Episode, c choice) {
 	cand := *w.Snapshot.Server(e.Candidate)
 	have := cand.Instance.Executed
 	if !cand.Received().Contains(c.need) {
@@ -478,7 +508,7 @@ func (w world) drain(v topology.Server, need gtid.Set) Step {
 }
 
 // catchUp gives a candidate that the operator prefers, and that lacks something, what another replica has.
-func (w world) catchUp(d *Decision, e *Episode, c choice, cand topology.Server) {
+func (w world) catchUp(d *decision, e *Episode, c choice, cand topology.Server) {
 	donor := w.donor(c, cand.Key)
 	if donor == nil { // choice would have refused; the donor has gone meanwhile
 		d.Wait = fmt.Sprintf("%v lacks transactions that nobody in reach can give it", cand.Key)
@@ -518,12 +548,12 @@ func within(r, source topology.Server) gtid.Set {
 }
 
 // regroup moves everybody under the new primary, once that takes writes.
-func (w world) regroup(e Episode) Decision {
+func (w world) regroup(e Episode) decision {
 	if e.Stage != Replaced {
 		e.Stage = Replaced
 		e.Promoted = w.next()
 	}
-	d := Decision{Episode: &e}
+	d := decision{Work: Work{Episode: &e}}
 	primary := *w.Snapshot.Server(e.Candidate)
 	if v := w.Snapshot.Server(e.Failed); v != nil && v.Up() && !v.Instance.ReadOnly {
 		d.Steps = append(d.Steps, fence(*v, e))
@@ -621,12 +651,12 @@ func (w world) gone(candidate topology.Key) bool {
 }
 
 // undo takes back what was done before anything irreversible: the primary answers again.
-func (w world) undo(e Episode) Decision {
+func (w world) undo(e Episode) decision {
 	if v := w.Snapshot.Server(e.Candidate); v != nil && !v.Up() {
 		e.Blocked = fmt.Sprintf("%v answers again, and %v, which may have been opened for writes already, does not: both may take writes", e.Failed, e.Candidate)
-		return Decision{Episode: &e, Wait: e.Blocked, Refused: []string{e.Blocked}}
+		return decision{Work: Work{Episode: &e, Wait: e.Blocked, Refused: []string{e.Blocked}}}
 	}
-	d := Decision{Episode: &e, Wait: fmt.Sprintf("%v answers again before anybody was promoted: the replicas go back to it", e.Failed)}
+	d := decision{Work: Work{Episode: &e, Wait: fmt.Sprintf("%v answers again before anybody was promoted: the replicas go back to it", e.Failed)}}
 	for _, r := range w.Snapshot.Servers { // also a candidate that was to fetch from another what it lacked
 		if c := r.Channel(); r.Up() && c != nil && c.Halted() && slices.Contains(e.Witnesses, r.Key) {
 			d.Steps = append(d.Steps, Step{Kind: StartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: c.Source},
@@ -651,7 +681,7 @@ func fence(v topology.Server, e Episode) Step {
 
 // aftercare asks for what ended failovers still want. Whoever was promoted last is the rightful primary: any other server that failed, or was a
 // candidate, and that comes back writable is fenced, and asked until it is. A replica that was out of reach then is moved.
-func (w world) aftercare(d *Decision) {
+func (w world) aftercare(d *decision) {
 	if d.Episode != nil { // whom this decision finds promoted is the last one already
 		w.Episodes = replace(w.Episodes, *d.Episode)
 	}
@@ -690,7 +720,7 @@ func (w world) aftercare(d *Decision) {
 }
 
 // startLeft starts the receivers that an undone failover left stopped, of replicas that are back.
-func (w world) startLeft(d *Decision, e Episode) {
+func (w world) startLeft(d *decision, e Episode) {
 	left := e.Left
 	e.Left = nil
 	for _, k := range left {
@@ -732,7 +762,7 @@ func (w world) next() time.Time {
 }
 
 // bringHome moves replicas that were out of reach during a failover, and are back now, under the primary.
-func (w world) bringHome(d *Decision, e Episode) {
+func (w world) bringHome(d *decision, e Episode) {
 	primary := w.Snapshot.Server(e.Candidate)
 	if primary == nil || !primary.Up() || len(primary.Instance.Channels) > 0 || w.Off != "" || !w.Policy.RecoverPrimary {
 		return
@@ -763,15 +793,15 @@ func (w world) bringHome(d *Decision, e Episode) {
 	}
 }
 
-func (d Decision) acts(k topology.Key) bool {
+func (d decision) acts(k topology.Key) bool {
 	return slices.ContainsFunc(d.Steps, func(s Step) bool { return s.At == k })
 }
 
 // intermediate moves the replicas of a dead intermediate server under the nearest living server above it.
-func (w world) intermediate(e Episode) Decision {
+func (w world) intermediate(e Episode) decision {
 	if e.Stage == Suspected {
 		if no := w.gate(e); len(no) > 0 {
-			return Decision{Episode: stored(e, w), Refused: no}
+			return decision{Work: Work{Episode: stored(e, w), Refused: no}}
 		}
 		for _, r := range w.followers(e.Failed) {
 			e.Witnesses = append(e.Witnesses, r.Key)
@@ -779,7 +809,7 @@ func (w world) intermediate(e Episode) Decision {
 		e.Stage = Committed
 	}
 	if v := w.Snapshot.Server(e.Failed); v == nil || v.Up() {
-		d := Decision{Episode: &e}
+		d := decision{Work: Work{Episode: &e}}
 		for _, r := range w.followers(e.Candidate) {
 			if c := r.ChannelFrom(e.Candidate); slices.Contains(e.Witnesses, r.Key) && !r.MultiSource() && c.Halted() {
 				d.Steps = append(d.Steps, Step{Kind: StartReceiver, At: r.Key, Expect: Expect{UUID: r.Instance.UUID, Source: e.Candidate},
@@ -794,12 +824,12 @@ func (w world) intermediate(e Episode) Decision {
 	above := w.above(e.Failed)
 	if above == nil {
 		e.Blocked = fmt.Sprintf("no living server above %v can take its replicas", e.Failed)
-		return Decision{Episode: &e, Refused: []string{e.Blocked}, Wait: e.Blocked}
+		return decision{Work: Work{Episode: &e, Refused: []string{e.Blocked}, Wait: e.Blocked}}
 	}
 	e.Candidate = above.Key
 	e.Why = fmt.Sprintf("it is the nearest living server above %v", e.Failed)
 	e.Blocked = ""
-	d := Decision{Episode: &e}
+	d := decision{Work: Work{Episode: &e}}
 	for _, r := range w.Snapshot.Servers {
 		if !r.Up() || r.Key == e.Failed || r.Key == above.Key {
 			continue
@@ -831,7 +861,7 @@ func (w world) intermediate(e Episode) Decision {
 		outcome += fmt.Sprintf("; %d lost", len(e.Lost))
 	}
 	if stored(e, w) == nil { // nothing to move, nothing begun
-		return Decision{}
+		return decision{}
 	}
 	return w.close(e, outcome)
 }

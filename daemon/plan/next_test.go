@@ -16,11 +16,10 @@ import (
 var allowing = plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second, AllowUnfenced: true}
 
 func situation(drawing string) plan.Situation {
-	s := plan.Situation{Snapshot: topology.MustParseDrawing(drawing), Policy: allowing, Thresholds: analysis.Defaults}
-	s.Cluster = s.Snapshot.Clusters()[0]
-	s.Snapshot = s.Snapshot.Of(s.Cluster)
-	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
-	return s
+	f := plan.Facts{Snapshot: topology.MustParseDrawing(drawing), Policy: allowing, Thresholds: analysis.Defaults}
+	f.Cluster = f.Snapshot.Clusters()[0]
+	f.Snapshot = f.Snapshot.Of(f.Cluster)
+	return plan.Situate(f)
 }
 
 // told is a preview in a line a step, then how it ends.
@@ -35,14 +34,16 @@ func told(p plan.Previewed) string {
 			out = append(out, line)
 		}
 	}
-	for _, r := range p.Refused {
-		out = append(out, "refused: "+r)
-	}
-	if p.Wait != "" && len(p.Refused) == 0 {
-		out = append(out, "wait: "+p.Wait)
-	}
-	for _, l := range p.Lost {
-		out = append(out, "lost: "+l.Key.Host+" "+l.Why)
+	for _, w := range p.Works {
+		for _, r := range w.Refused {
+			out = append(out, "refused: "+r)
+		}
+		if w.Wait != "" && len(w.Refused) == 0 {
+			out = append(out, "wait: "+w.Wait)
+		}
+		for _, l := range w.Lost() {
+			out = append(out, "lost: "+l.Key.Host+" "+l.Why)
+		}
 	}
 	return strings.Join(out, "\n")
 }
@@ -236,6 +237,11 @@ refused: downtime: db1:3306 is in downtime until`},
 	}
 }
 
+// promoted is an episode that made host the primary.
+func promoted(host string, at time.Time) plan.Episode {
+	return plan.Episode{ID: "old", Kind: plan.PrimaryFailover, Failed: key("db0"), Candidate: key(host), Stage: plan.Ended, Promoted: at, Closed: at}
+}
+
 func TestGate(t *testing.T) {
 	const dead = `
 db1 down
@@ -243,34 +249,32 @@ db1 down
   db3 io=connecting ioerr=2003`
 	for _, c := range []struct {
 		name   string
-		change func(*plan.Situation)
+		change func(*plan.Facts)
 		want   string
 	}{
-		{"no policy", func(s *plan.Situation) { s.Policy = plan.Policy{} }, "policy: no policy of the configuration names cluster db1:3306"},
-		{"policy", func(s *plan.Situation) { s.Policy.RecoverPrimary = false }, "policy: recover_primary is false"},
-		{"off", func(s *plan.Situation) { s.Off = "by ann: release" }, "recoveries are switched off: by ann: release"},
-		{"anti-flapping", func(s *plan.Situation) {
+		{"no policy", func(s *plan.Facts) { s.Policy = plan.Policy{} }, "policy: no policy of the configuration names cluster db1:3306"},
+		{"policy", func(s *plan.Facts) { s.Policy.RecoverPrimary = false }, "policy: recover_primary is false"},
+		{"off", func(s *plan.Facts) { s.Off = "by ann: release" }, "recoveries are switched off: by ann: release"},
+		{"anti-flapping", func(s *plan.Facts) {
 			s.Policy.AntiFlap = time.Hour
-			s.Promotions = []plan.Promotion{{At: s.Snapshot.At.Add(-time.Minute), To: topology.Key{Host: "db1", Port: 3306}}}
+			s.Episodes = []plan.Episode{promoted("db1", s.Snapshot.At.Add(-time.Minute))}
 		}, "anti-flapping: db1:3306 was promoted 1m0s ago"},
-		{"anti-flapping, by a clock that was ahead", func(s *plan.Situation) {
+		{"anti-flapping, by a clock that was ahead", func(s *plan.Facts) {
 			s.Policy.AntiFlap = time.Hour
-			s.Promotions = []plan.Promotion{{At: s.Snapshot.At.Add(time.Minute), To: topology.Key{Host: "db1", Port: 3306}}}
+			s.Episodes = []plan.Episode{promoted("db1", s.Snapshot.At.Add(time.Minute))}
 		}, "which is yet to come by the clock of this daemon"},
-		{"silence that proves nothing", func(s *plan.Situation) {
+		{"silence that proves nothing", func(s *plan.Facts) {
 			s.Policy.AllowUnfenced = false
 			s.Snapshot = topology.MustParseDrawing("db1 down=timeout since=9s\n  db2 io=connecting ioerr=2003")
-			s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
 		}, "allow_unfenced is false"},
-		{"a source outside the fleet", func(s *plan.Situation) {
+		{"a source outside the fleet", func(s *plan.Facts) {
 			s.Snapshot.Servers[0].Instance.Channels = []topology.Channel{{Source: topology.Key{Host: "far", Port: 3306}}}
 		}, "db1:3306 itself replicates from far:3306, which is outside the fleet"},
-		{"intermediate", func(s *plan.Situation) {
+		{"intermediate", func(s *plan.Facts) {
 			s.Policy.RecoverIntermediate = false
 			s.Snapshot = topology.MustParseDrawing("db1\n  db2 down\n    db3 io=connecting ioerr=2003\n    db4 io=connecting ioerr=2003")
-			s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
 		}, "policy: recover_intermediate is false"},
-		{"lag", func(s *plan.Situation) {
+		{"lag", func(s *plan.Facts) {
 			s.Policy.MaxLag = time.Second
 			for i := range s.Snapshot.Servers[1:] {
 				lag := int64(60)
@@ -280,10 +284,10 @@ db1 down
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := situation(dead)
-			c.change(&s)
-			d := plan.Next(s)
-			if len(d.Steps) > 0 || !strings.Contains(strings.Join(d.Refused, "\n"), c.want) {
-				t.Errorf("got steps %v, refused %q, want %q", d.Steps, d.Refused, c.want)
+			c.change(&s.Facts)
+			d := plan.Next(plan.Situate(s.Facts))
+			if len(d.Steps()) > 0 || !strings.Contains(strings.Join(d.Refused(), "\n"), c.want) {
+				t.Errorf("got steps %v, refused %q, want %q", d.Steps(), d.Refused(), c.want)
 			}
 		})
 	}

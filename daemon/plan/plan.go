@@ -5,6 +5,9 @@
 package plan
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"orchestrator/daemon/analysis"
@@ -31,38 +34,21 @@ type Policy struct {
 	AntiFlap time.Duration `json:"anti_flap"`
 }
 
-// Promotion is one that finished.
-type Promotion struct {
-	At   time.Time    `json:"at"`
-	From topology.Key `json:"from"`
-	To   topology.Key `json:"to"`
-}
-
-// Situation is all that a decision rests on.
-type Situation struct {
-	Cluster    string              `json:"cluster"`
-	Snapshot   topology.Snapshot   `json:"snapshot"` // of this cluster only
-	Findings   []analysis.Finding  `json:"findings"`
-	Policy     Policy              `json:"policy"`
-	Thresholds analysis.Thresholds `json:"thresholds"`
-	Episodes   []Episode           `json:"episodes,omitempty"`   // of this cluster, newest first; at most one is open
-	Promotions []Promotion         `json:"promotions,omitempty"` // finished lately
-	// Off says why recoveries are switched off everywhere; "" when they are on. What can't be known is off.
-	Off string `json:"off,omitempty"`
-}
-
-// Kind of an episode.
-type EpisodeKind string
+// Kind of a work, and of its episode.
+type Kind string
 
 const (
-	PrimaryFailover      EpisodeKind = "primary_failover"
-	IntermediateFailover EpisodeKind = "intermediate_failover"
+	PrimaryFailover      Kind = "primary_failover"
+	IntermediateFailover Kind = "intermediate_failover"
+	// Aftercare is what a failover that has ended still needs: a former primary that comes back is fenced, a replica that
+	// comes back is moved, a receiver that was left stopped is started. It has no episode of its own: its episode is the ended one.
+	Aftercare Kind = "aftercare"
 )
 
 // Episode is one incident, from the first verdict until the cluster is whole again.
 type Episode struct {
 	ID         string        `json:"id"`
-	Kind       EpisodeKind   `json:"kind"`
+	Kind       Kind          `json:"kind"`
 	Cluster    string        `json:"cluster"`
 	Failed     topology.Key  `json:"failed"`
 	FailedUUID string        `json:"failed_uuid,omitempty"`
@@ -123,16 +109,6 @@ type Acknowledgement struct {
 	At      time.Time `json:"at"`
 }
 
-// PromotedLast is the key that the last finished or ongoing promotion of these episodes gave its cluster; zero when there is none that
-// still counts.
-func PromotedLast(episodes []Episode) topology.Key {
-	last := world{Situation{Episodes: episodes}}.lastPromoted()
-	if last == nil || last.Acknowledged != nil {
-		return topology.Key{}
-	}
-	return last.Candidate
-}
-
 // StepKind names an idempotent act at one server.
 type StepKind string
 
@@ -185,17 +161,103 @@ type Candidate struct {
 	Unapplied uint64       `json:"unapplied"`         // received and not yet applied
 }
 
-// Decision is the answer of Next.
+// Decision is the answer of Next: what to do now, work by work, in order of precedence. A server has a step of one work at most.
 type Decision struct {
-	// Episode is as it must be stored before any of Steps is done; nil when nothing is or was going on.
+	Works []Work `json:"works,omitempty"`
+}
+
+// Work is one piece of work: what was found, or is under way, at one server, and what to do about it now.
+type Work struct {
+	Kind Kind `json:"kind"`
+	// Failed is the server that the work is about.
+	Failed topology.Key `json:"failed"`
+	// Episode must be stored as it is here before any of Steps is done. nil: nothing has begun, so there is no record.
+	// That of an Aftercare has ended.
 	Episode *Episode `json:"episode,omitempty"`
-	// Update are ended episodes that have changed, to be stored too.
-	Update []Episode `json:"update,omitempty"`
-	Steps  []Step    `json:"steps,omitempty"` // all independent of each other, at most one a server
-	Wait   string    `json:"wait,omitempty"`  // why nothing more can be done now, although something is going on
-	// Refused are the reasons for not acting on what was found.
-	Refused    []string    `json:"refused,omitempty"`
-	Candidates []Candidate `json:"candidates,omitempty"` // in order
+	Steps   []Step   `json:"steps,omitempty"`   // independent of each other
+	Wait    string   `json:"wait,omitempty"`    // why nothing more can be done now, although something is going on
+	Refused []string `json:"refused,omitempty"` // why nothing is done
+	// Candidates are in order.
+	Candidates []Candidate `json:"candidates,omitempty"`
 	// Bound states what may be lost, before acting.
 	Bound string `json:"bound,omitempty"`
+}
+
+// ID tells a work from the others of its cluster, from one decision to the next.
+func (w Work) ID() string {
+	if w.Episode != nil {
+		return w.Episode.ID
+	}
+	return fmt.Sprintf("%s/%v", w.Kind, w.Failed)
+}
+
+// Irreversible says that some step can't be taken back, so that the work needs a permit.
+func (w Work) Irreversible() bool {
+	return slices.ContainsFunc(w.Steps, func(s Step) bool { return s.Kind.Irreversible() })
+}
+
+// Promotes says that a server is to be promoted now.
+func (w Work) Promotes() bool {
+	return slices.ContainsFunc(w.Steps, func(s Step) bool { return s.Kind == Promote })
+}
+
+// Promoted is the server that the work has promoted, or is about to; zero when there is none.
+func (w Work) Promoted() topology.Key {
+	if w.Episode == nil || w.Episode.Kind != PrimaryFailover {
+		return topology.Key{}
+	}
+	return w.Episode.Candidate
+}
+
+// Outcome is how the work has ended, in words; "" while it has not.
+func (w Work) Outcome() string {
+	if w.Episode == nil {
+		return ""
+	}
+	return w.Episode.Outcome
+}
+
+// Lost are the servers that the work could not keep in the cluster.
+func (w Work) Lost() []Lost {
+	if w.Episode == nil {
+		return nil
+	}
+	return w.Episode.Lost
+}
+
+// Steps are those of all works.
+func (d Decision) Steps() (out []Step) {
+	for _, w := range d.Works {
+		out = append(out, w.Steps...)
+	}
+	return out
+}
+
+// Refused are the reasons of all works.
+func (d Decision) Refused() (out []string) {
+	for _, w := range d.Works {
+		out = append(out, w.Refused...)
+	}
+	return out
+}
+
+// Wait is what the works wait for; "" when none waits.
+func (d Decision) Wait() string {
+	var out []string
+	for _, w := range d.Works {
+		if w.Wait != "" {
+			out = append(out, w.Wait)
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+// Episodes are those that must be stored before any step is done.
+func (d Decision) Episodes() (out []Episode) {
+	for _, w := range d.Works {
+		if w.Episode != nil {
+			out = append(out, *w.Episode)
+		}
+	}
+	return out
 }

@@ -1,31 +1,61 @@
 package plan
 
 import (
+	"cmp"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
-	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/topology"
 )
 
 // Previewed is what would happen: the decisions in order until nothing is left to do.
 type Previewed struct {
 	// Dead is the server that the preview supposes to have died; zero when it starts from what is.
-	Dead       topology.Key      `json:"dead,omitzero"`
-	Candidates []Candidate       `json:"candidates,omitempty"`
-	Refused    []string          `json:"refused,omitempty"`
-	Wait       string            `json:"wait,omitempty"` // where it would stop
-	Bound      string            `json:"bound,omitempty"`
-	Steps      []Step            `json:"steps,omitempty"`
-	Promoted   topology.Key      `json:"promoted,omitzero"`
-	Outcome    string            `json:"outcome,omitempty"`
-	Lost       []Lost            `json:"lost,omitempty"`
-	After      topology.Snapshot `json:"-"` // the cluster as it would be then
+	Dead topology.Key `json:"dead,omitzero"`
+	// Works are in order of precedence. Each has the candidates as they were ranked first, all its steps, and the episode, refusals
+	// and wait of its end.
+	Works []Work `json:"works,omitempty"`
+	// Steps are those of all works, in the order in which they would be done.
+	Steps []Step            `json:"steps,omitempty"`
+	After topology.Snapshot `json:"-"` // the cluster as it would be then
 }
 
-// Ready says that nothing would have to be refused.
-func (p Previewed) Ready() bool { return len(p.Refused) == 0 && p.Outcome != "" }
+// Main is the work about the server that is supposed to have died; the foremost where none is. Zero when nothing would be done.
+func (p Previewed) Main() Work {
+	for _, w := range p.Works {
+		if w.Failed == p.Dead {
+			return w
+		}
+	}
+	if len(p.Works) == 0 || !p.Dead.IsZero() {
+		return Work{}
+	}
+	return p.Works[0]
+}
+
+// Ready says that the main work would come to its end, and nothing of it would have to be refused.
+func (p Previewed) Ready() bool { return len(p.Main().Refused) == 0 && p.Main().Outcome() != "" }
+
+// add takes up a decision.
+func (p *Previewed) add(d Decision) {
+	for _, w := range d.Works {
+		i := slices.IndexFunc(p.Works, func(o Work) bool { return o.Kind == w.Kind && o.Failed == w.Failed })
+		if i < 0 {
+			p.Works = append(p.Works, w)
+			continue
+		}
+		before := p.Works[i]
+		w.Steps = append(slices.Clone(before.Steps), w.Steps...)
+		if before.Candidates != nil {
+			w.Candidates = before.Candidates
+		}
+		w.Bound = cmp.Or(w.Bound, before.Bound)
+		p.Works[i] = w
+	}
+	p.Steps = append(p.Steps, d.Steps()...)
+}
 
 // Preview plays the decisions out on paper: every step is taken to succeed at once.
 func Preview(s Situation) Previewed {
@@ -33,36 +63,25 @@ func Preview(s Situation) Previewed {
 	waited := 0
 	for range 30 { // a recovery takes some five rounds
 		d := Next(s)
-		if p.Candidates == nil {
-			p.Candidates, p.Bound = d.Candidates, d.Bound
+		p.add(d)
+		changed := false
+		for _, e := range d.Episodes() {
+			at := slices.IndexFunc(s.Episodes, func(o Episode) bool { return o.ID == e.ID })
+			changed = changed || at < 0 || !reflect.DeepEqual(s.Episodes[at], e)
+			s.Episodes = replace(s.Episodes, e)
 		}
-		if d.Bound != "" {
-			p.Bound = d.Bound
-		}
-		p.Refused, p.Wait = d.Refused, d.Wait
-		p.Steps = append(p.Steps, d.Steps...)
-		if e := d.Episode; e != nil {
-			s.Episodes = replace(s.Episodes, *e)
-			if e.Kind == PrimaryFailover && !e.Candidate.IsZero() {
-				p.Promoted = e.Candidate
-			}
-			p.Outcome, p.Lost = e.Outcome, e.Lost
-			if !e.Closed.IsZero() {
-				break
-			}
-		}
-		if len(d.Steps) == 0 {
-			if waited++; d.Wait == "" || len(d.Refused) > 0 || waited > 6 {
+		if len(d.Steps()) == 0 && !changed {
+			if waited++; d.Wait() == "" || waited > 6 {
 				break // what only waits for time to pass goes on by itself
 			}
 			s.Snapshot.At = s.Snapshot.At.Add(500 * time.Millisecond)
 		}
 		s.Snapshot.Servers = slices.Clone(s.Snapshot.Servers)
-		for _, step := range d.Steps {
+		for _, step := range d.Steps() {
 			Pretend(&s.Snapshot, step)
 		}
 		s.Snapshot.At = s.Snapshot.At.Add(200 * time.Millisecond)
-		s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
+		s = Situate(s.Facts)
 	}
 	p.After = s.Snapshot
 	return p
@@ -71,16 +90,14 @@ func Preview(s Situation) Previewed {
 // IfDies previews what would be done if a server died now, as a killed process does: it refuses connections, and every replica of it
 // notices. This is the question of failover readiness.
 func IfDies(s Situation, dead topology.Key) Previewed {
-	s.Snapshot = Died(s.Snapshot, dead)
-	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
-	p := Preview(s)
+	p := Preview(s.With(Died(s.Snapshot, dead)))
 	p.Dead = dead
 	return p
 }
 
 // Died is the snapshot as it would be a moment after a server was killed.
 func Died(s topology.Snapshot, dead topology.Key) topology.Snapshot {
-	out := topology.Snapshot{At: s.At, Servers: slices.Clone(s.Servers)}
+	out := topology.Snapshot{At: s.At, Promoted: s.Promoted, Servers: slices.Clone(s.Servers)}
 	for i := range out.Servers {
 		v := &out.Servers[i]
 		if v.Key == dead {

@@ -71,7 +71,7 @@ func (c clusters) Collect(ch chan<- prometheus.Metric) {
 		}
 		open, blocked, closed := incidents(s.Episodes)
 		show(openDesc, flag(open))
-		show(refusedDesc, flag(blocked || len(last.Refused) > 0))
+		show(refusedDesc, flag(blocked || len(last.Refused()) > 0))
 		for _, result := range results {
 			show(closedDesc, closed[result], result)
 		}

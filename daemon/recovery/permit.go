@@ -10,73 +10,87 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// decide is plan.Next, and before an irreversible step the two questions whose answers are not in memory: may we, and is it still true? In this
-// order, because what another daemon did just before we had the locks is seen only afterwards.
+// decide is plan.Next, and before the irreversible steps of a work the two questions whose answers are not in memory: may we, and is it
+// still true? In this order, because what another daemon did just before we had the locks is seen only afterwards. Each work is asked for
+// by itself: the refusal of one holds no other.
 func (r *Runner) decide(ctx context.Context, cluster string) plan.Decision {
 	s := r.situation(cluster, r.Fleet.Snapshot())
 	d := plan.Next(s)
-	if d.Episode == nil || !irreversible(d) {
-		r.refuse(cluster, "")
-		return d
-	}
-	asked := *d.Episode
-	if r.Permit != nil {
-		ok, why := r.Permit(ctx, s, asked)
-		if !ok {
-			r.refuse(cluster, why)
-			return r.withhold(cluster, d)
+	refused, permitted, again := map[string]string{}, map[string]bool{}, false
+	for _, w := range d.Works {
+		if !w.Irreversible() || w.Episode == nil {
+			continue
 		}
+		if why := r.permit(ctx, s, w); why != "" {
+			refused[w.ID()] = why
+			continue
+		}
+		permitted[w.ID()] = true
+		again = again || w.Promotes() || r.Permit != nil && w.Episode.Promoted.IsZero()
 	}
-	r.refuse(cluster, "")
-	if promotes(d) || r.Permit != nil && asked.Stage != plan.Replaced {
-		r.lookAgain(ctx, s, asked)
+	if again {
+		r.lookAgain(ctx, s, d)
 		s = r.situation(cluster, r.Fleet.Snapshot())
 		d = plan.Next(s)
-		if r.Permit != nil && irreversible(d) && (d.Episode == nil || d.Episode.ID != asked.ID) {
-			r.refuse(cluster, fmt.Sprintf("it was permitted for the failure of %v, and another one has come up", asked.Failed))
-		} else if r.Yield != nil && d.Episode != nil && promotes(d) {
-			r.refuse(cluster, r.Yield(ctx, s, *d.Episode))
+		for _, w := range d.Works {
+			switch id := w.ID(); {
+			case !w.Irreversible() || w.Episode == nil || refused[id] != "":
+			case r.Permit != nil && !permitted[id]:
+				refused[id] = fmt.Sprintf("it is not permitted yet: the failure of %v has come up while others were asked about", w.Failed)
+			case r.Yield != nil && w.Promotes():
+				refused[id] = r.Yield(ctx, s, *w.Episode)
+			}
 		}
 	}
-	return r.withhold(cluster, d)
-}
-
-func irreversible(d plan.Decision) bool {
-	return slices.ContainsFunc(d.Steps, func(s plan.Step) bool { return s.Kind.Irreversible() })
-}
-
-func promotes(d plan.Decision) bool {
-	return slices.ContainsFunc(d.Steps, func(s plan.Step) bool { return s.Kind == plan.Promote })
-}
-
-// refuse remembers why nothing irreversible is permitted in a cluster; "" when it is.
-func (r *Runner) refuse(cluster, why string) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.refusals[cluster] = why
+	r.refusals[cluster] = refused
+	r.mu.Unlock()
+	return withhold(d, refused)
+}
+
+// permit says why the irreversible steps of a work may not be done; "" when they may.
+func (r *Runner) permit(ctx context.Context, s plan.Situation, w plan.Work) string {
+	if r.Permit == nil {
+		return ""
+	}
+	if ok, why := r.Permit(ctx, s, *w.Episode); !ok {
+		return why
+	}
+	return ""
 }
 
 // withhold takes from a decision the steps that are not permitted, and says so in it. What can be taken back is done all the same.
-func (r *Runner) withhold(cluster string, d plan.Decision) plan.Decision {
-	r.mu.Lock()
-	why := r.refusals[cluster]
-	r.mu.Unlock()
-	if why == "" || d.Episode == nil || !irreversible(d) {
-		return d
+func withhold(d plan.Decision, refused map[string]string) plan.Decision {
+	works := slices.Clone(d.Works)
+	for i := range works {
+		w := &works[i]
+		why := refused[w.ID()]
+		if why == "" || !w.Irreversible() {
+			continue
+		}
+		why = "not permitted: " + why
+		w.Steps = slices.DeleteFunc(slices.Clone(w.Steps), func(s plan.Step) bool { return s.Kind.Irreversible() })
+		w.Refused = append(slices.Clone(w.Refused), why)
+		w.Wait = why
+		if w.Episode.Closed.IsZero() {
+			e := *w.Episode
+			e.Blocked = why
+			w.Episode = &e
+		}
 	}
-	why = "not permitted: " + why
-	d.Steps = slices.DeleteFunc(slices.Clone(d.Steps), func(s plan.Step) bool { return s.Kind.Irreversible() })
-	d.Refused = append(slices.Clone(d.Refused), why)
-	d.Wait = why
-	e := *d.Episode
-	e.Blocked = why
-	d.Episode = &e
-	return d
+	return plan.Decision{Works: works}
+}
+
+// refused are the works of a cluster that Permit refused last, with the reasons.
+func (r *Runner) refused(cluster string) map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.refusals[cluster]
 }
 
 // Decide is what would be done now about a cluster, and why not, with what Permit said last.
 func (r *Runner) Decide(cluster string) plan.Decision {
-	return r.withhold(cluster, plan.Next(r.Situation(cluster)))
+	return withhold(plan.Next(r.Situation(cluster)), r.refused(cluster))
 }
 
 // Locks are advisory locks that are held: mysql.Held.
@@ -106,7 +120,7 @@ func NewGate(standing func() plan.Standing, ask func(context.Context, topology.K
 // Permit is for Options.Permit. Locks that it takes are held until ctx ends, if they are what it permits by.
 func (g *Gate) Permit(ctx context.Context, s plan.Situation, e plan.Episode) (bool, string) {
 	self := g.standing()
-	promoted := e.Stage == plan.Replaced
+	promoted := !e.Promoted.IsZero()
 	g.mu.Lock()
 	term, granted := g.granted[e.ID]
 	g.mu.Unlock()

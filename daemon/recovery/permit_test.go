@@ -140,7 +140,7 @@ func TestRefusedUntilPermitted(t *testing.T) {
 		if tries < 3 {
 			t.Fatalf("%s: it was not tried again", name)
 		}
-		for what, said := range map[string]string{"refused": strings.Join(d.Refused, "; "), "wait": d.Wait, "decide": r.Decide("db1:3306").Wait, "blocked": r.Episodes("")[0].Blocked} {
+		for what, said := range map[string]string{"refused": strings.Join(d.Refused(), "; "), "wait": d.Wait(), "decide": r.Decide("db1:3306").Wait(), "blocked": r.Episodes("")[0].Blocked} {
 			if !strings.HasPrefix(said, "not permitted: ") || !strings.Contains(said, c.why) {
 				t.Errorf("%s: %s says %q, want %q", name, what, said, c.why)
 			}
@@ -162,7 +162,7 @@ func TestRefusedUntilPermitted(t *testing.T) {
 				break
 			}
 		}
-		if e := r.Episodes("")[0]; e.Closed.IsZero() || e.Promoted.IsZero() || e.Blocked != "" || len(r.Decision("db1:3306").Refused) > 0 {
+		if e := r.Episodes("")[0]; e.Closed.IsZero() || e.Promoted.IsZero() || e.Blocked != "" || len(r.Decision("db1:3306").Refused()) > 0 {
 			t.Errorf("%s: then: %+v", name, e)
 		}
 		cancel()
@@ -186,13 +186,13 @@ func TestItLooksAgainUnderTheLocks(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() { _ = r.Run(ctx) }()
-	for end := time.Now().Add(5 * time.Second); !strings.Contains(r.Decision("db1:3306").Wait, "db3:3306 takes writes already") && time.Now().Before(end); {
+	for end := time.Now().Add(5 * time.Second); !strings.Contains(r.Decision("db1:3306").Wait(), "db3:3306 takes writes already") && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if d := r.Decision("db1:3306"); slices.Contains(p.done, "promote db2") || !strings.Contains(d.Wait, "db3:3306 takes writes already") {
-		t.Errorf("done beside another primary: %v; %s", p.done, d.Wait)
+	if d := r.Decision("db1:3306"); slices.Contains(p.done, "promote db2") || !strings.Contains(d.Wait(), "db3:3306 takes writes already") {
+		t.Errorf("done beside another primary: %v; %s", p.done, d.Wait())
 	}
 }
 

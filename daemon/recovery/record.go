@@ -78,7 +78,7 @@ func (r *Runner) differs(e plan.Episode) bool {
 // daemon on, and a successor without the record finds the same fleet.
 func (r *Runner) record(ctx context.Context, d plan.Decision) {
 	var changed []plan.Episode
-	for _, e := range append(slices.Clone(d.Update), episodes(d)...) {
+	for _, e := range d.Episodes() {
 		if r.differs(e) {
 			changed = append(changed, e)
 		}
@@ -112,13 +112,6 @@ func (r *Runner) record(ctx context.Context, d plan.Decision) {
 	case <-late.C: // a disk that is that slow must not keep writers waiting
 		r.Logger.Warn("an episode is being stored late; the recovery goes on", "episode", changed[0].ID, "after", storePatience)
 	}
-}
-
-func episodes(d plan.Decision) []plan.Episode {
-	if d.Episode == nil {
-		return nil
-	}
-	return []plan.Episode{*d.Episode}
 }
 
 // tell logs what has become of an episode; mu is held.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -88,16 +89,16 @@ type Runner struct {
 	writes  sync.WaitGroup // of episodes
 
 	mu       sync.Mutex
-	episodes map[string][]plan.Episode // by cluster, newest first
-	steps    map[string][]plan.Done    // by episode
-	last     map[string]plan.Decision  // by cluster
-	refusals map[string]string         // by cluster, why irreversible steps are not permitted
-	leads    bool                      // Run runs: what is in memory is newer than what is on record
-	judged   []plan.Situation          // what Run judged last; nil when it does not run
-	ready    map[string]bool           // by cluster: the primary could be replaced if it died
-	running  map[string]bool           // clusters whose turn is under way
-	again    map[string]bool           // those that changed meanwhile
-	unstored map[string]backend.Record // of tenures, by key: the store has not taken them yet
+	episodes map[string][]plan.Episode    // by cluster, newest first
+	steps    map[string][]plan.Done       // by episode
+	last     map[string]plan.Decision     // by cluster
+	refusals map[string]map[string]string // by cluster and work, why its irreversible steps are not permitted
+	leads    bool                         // Run runs: what is in memory is newer than what is on record
+	judged   []plan.Situation             // what Run judged last; nil when it does not run
+	ready    map[string]bool              // by cluster: the primary could be replaced if it died
+	running  map[string]bool              // clusters whose turn is under way
+	again    map[string]bool              // those that changed meanwhile
+	unstored map[string]backend.Record    // of tenures, by key: the store has not taken them yet
 	// runs are by episode, and by hook.Key; of kept episodes only
 	runs  map[string]map[string]hook.Run
 	read  uint64        // the edition of what was read last
@@ -118,7 +119,7 @@ func New(o Options) *Runner {
 	r := &Runner{
 		Options: o, journal: make(chan backend.Record, 1000),
 		episodes: map[string][]plan.Episode{}, steps: map[string][]plan.Done{}, last: map[string]plan.Decision{},
-		refusals: map[string]string{},
+		refusals: map[string]map[string]string{},
 		running:  map[string]bool{}, again: map[string]bool{},
 		runs: map[string]map[string]hook.Run{}, unstored: map[string]backend.Record{}, owing: make(chan struct{}, 1),
 	}
@@ -272,7 +273,7 @@ func (r *Runner) judge(ctx context.Context, turns *sync.WaitGroup) {
 		judged = append(judged, s)
 		close = append(close, awaited(s.Episodes)...)
 		d := plan.Next(s)
-		r.note(cluster, r.withhold(cluster, d))
+		r.note(cluster, withhold(d, r.refused(cluster)))
 		if !r.todo(d) {
 			continue
 		}
@@ -310,17 +311,17 @@ func (r *Runner) note(cluster string, d plan.Decision) {
 	before := r.last[cluster]
 	r.last[cluster] = d
 	r.mu.Unlock()
-	if !slices.Equal(before.Refused, d.Refused) && len(d.Refused) > 0 {
-		r.Logger.Warn("not acting", "cluster", cluster, "why", strings.Join(d.Refused, "; "))
+	if refused := d.Refused(); !slices.Equal(before.Refused(), refused) && len(refused) > 0 {
+		r.Logger.Warn("not acting", "cluster", cluster, "why", strings.Join(refused, "; "))
 	}
-	if d.Wait != "" && before.Wait == "" {
-		r.Logger.Info("waiting", "cluster", cluster, "why", d.Wait)
+	if wait := d.Wait(); wait != "" && before.Wait() == "" {
+		r.Logger.Info("waiting", "cluster", cluster, "why", wait)
 	}
 }
 
 // todo says whether there is something to do.
 func (r *Runner) todo(d plan.Decision) bool {
-	return len(d.Steps) > 0 || len(d.Update) > 0 || d.Episode != nil && r.differs(*d.Episode)
+	return len(d.Steps()) > 0 || slices.ContainsFunc(d.Episodes(), r.differs)
 }
 
 // begin claims the cluster; finish gives it back, and says whether somebody asked for another turn meanwhile.
@@ -356,16 +357,17 @@ func (r *Runner) Turn(ctx context.Context, cluster string) {
 		d := r.decide(ctx, cluster)
 		r.note(cluster, d)
 		r.record(ctx, d)
-		if len(d.Steps) == 0 || ctx.Err() != nil {
+		steps := d.Steps()
+		if len(steps) == 0 || ctx.Err() != nil {
 			return
 		}
 		failed := r.act(ctx, cluster, d)
-		keys := make([]topology.Key, 0, len(d.Steps))
-		for _, step := range d.Steps {
+		keys := make([]topology.Key, 0, len(steps))
+		for _, step := range steps {
 			keys = append(keys, step.At)
 		}
 		r.Fleet.Look(ctx, keys...)
-		if failed < len(d.Steps) {
+		if failed < len(steps) {
 			vain = 0
 		} else if vain++; !pause(ctx, min(time.Duration(vain)*vainPause, r.Tick)) { // nothing moved: not again at once
 			return
@@ -386,12 +388,15 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// lookAgain probes everybody who matters. The failed server is given a moment only: a hung one would take the whole deadline to say
+// lookAgain probes everybody who matters. The failed servers are given a moment only: a hung one would take the whole deadline to say
 // nothing once more.
-func (r *Runner) lookAgain(ctx context.Context, s plan.Situation, e plan.Episode) {
-	var others []topology.Key
+func (r *Runner) lookAgain(ctx context.Context, s plan.Situation, d plan.Decision) {
+	var failed, others []topology.Key
+	for _, w := range d.Works {
+		failed = append(failed, w.Failed)
+	}
 	for _, v := range s.Snapshot.Servers {
-		if v.Key != e.Failed && v.Up() {
+		if v.Up() && !slices.Contains(failed, v.Key) {
 			others = append(others, v.Key)
 		}
 	}
@@ -400,36 +405,35 @@ func (r *Runner) lookAgain(ctx context.Context, s plan.Situation, e plan.Episode
 	both.Go(func() {
 		short, cancel := context.WithTimeout(ctx, glance)
 		defer cancel()
-		r.Fleet.Look(short, e.Failed)
+		r.Fleet.Look(short, failed...)
 	})
 	both.Wait()
 }
 
 // act does the steps side by side, journals each, and says how many failed.
 func (r *Runner) act(ctx context.Context, cluster string, d plan.Decision) int {
-	episode := ""
-	if d.Episode != nil {
-		episode = d.Episode.ID
-	}
-	errs := make([]error, len(d.Steps))
 	var all sync.WaitGroup
-	for i, step := range d.Steps {
-		all.Go(func() {
-			short, cancel := context.WithTimeout(ctx, stepTime)
-			defer cancel()
-			started := time.Now()
-			errs[i] = r.Operator.Do(short, step)
-			r.done(cluster, plan.Done{Step: step, Episode: episode, Started: started, Took: time.Since(started), Error: text(errs[i])})
-		})
-	}
-	all.Wait()
-	failed := 0
-	for _, err := range errs {
-		if err != nil {
-			failed++
+	var failed atomic.Int32
+	for _, w := range d.Works {
+		episode := ""
+		if w.Episode != nil {
+			episode = w.Episode.ID
+		}
+		for _, step := range w.Steps {
+			all.Go(func() {
+				short, cancel := context.WithTimeout(ctx, stepTime)
+				defer cancel()
+				started := time.Now()
+				err := r.Operator.Do(short, step)
+				r.done(cluster, plan.Done{Step: step, Episode: episode, Started: started, Took: time.Since(started), Error: text(err)})
+				if err != nil {
+					failed.Add(1)
+				}
+			})
 		}
 	}
-	return failed
+	all.Wait()
+	return int(failed.Load())
 }
 
 func text(err error) string {
@@ -441,17 +445,11 @@ func text(err error) string {
 
 // situation is all that a decision about the cluster rests on.
 func (r *Runner) situation(cluster string, fleet topology.Snapshot) plan.Situation {
-	s := plan.Situation{Cluster: cluster, Snapshot: r.Mark(fleet).Of(cluster), Thresholds: r.Thresholds(), Policy: r.Policy(cluster), Off: r.Off()}
-	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	s.Episodes = slices.Clone(r.episodes[cluster])
-	for _, e := range s.Episodes {
-		if e.Kind == plan.PrimaryFailover && !e.Promoted.IsZero() && !e.Closed.IsZero() && e.Acknowledged == nil {
-			s.Promotions = append(s.Promotions, plan.Promotion{At: e.Promoted, From: e.Failed, To: e.Candidate})
-		}
-	}
-	return s
+	episodes := slices.Clone(r.episodes[cluster])
+	r.mu.Unlock()
+	return plan.Situate(plan.Facts{Cluster: cluster, Snapshot: fleet.Of(cluster), Policy: r.Policy(cluster), Thresholds: r.Thresholds(),
+		Episodes: episodes, Off: r.Off()})
 }
 
 // Mark adds to a snapshot what the episodes know: who was promoted last.

@@ -114,7 +114,7 @@ func (d demo) showPlan(ctx context.Context, daemon *lab.Daemon, c api.Cluster) {
 	case p.IfDead == nil || !p.Ready:
 		d.say("Ready for a failover: no, because %s\n", strings.Join(c.Readiness.Because, "; "))
 	default:
-		d.say("If the primary died now, it would promote %v. What might be lost: %s\n", p.IfDead.Promoted, p.IfDead.Bound)
+		d.say("If the primary died now, it would promote %v. What might be lost: %s\n", p.IfDead.Main().Promoted(), p.IfDead.Main().Bound)
 	}
 }
 

@@ -148,7 +148,7 @@ func TestBrokenAppliersAreNotPromoted(t *testing.T) {
 		w.Stop()
 		f.await("the daemon says why it promotes nobody", func() bool {
 			p, err := f.api.Plan(f.ctx, f.primary.Key.String(), "")
-			return err == nil && strings.Contains(strings.Join(p.Now.Refused, " "), "its applier stopped with error 1062")
+			return err == nil && strings.Contains(strings.Join(p.Now.Refused(), " "), "its applier stopped with error 1062")
 		})
 		f.during(3*time.Second, "nobody is promoted", func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
 		t.Log(f.noFailover())

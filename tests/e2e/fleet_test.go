@@ -175,5 +175,5 @@ func (f *fleet) noFailover() string {
 	}
 	p, err := f.api.Plan(f.ctx, f.primary.Key.String(), "")
 	f.must(err)
-	return fmt.Sprint(p.Now.Refused, p.Now.Wait)
+	return fmt.Sprint(p.Now.Refused(), p.Now.Wait())
 }

@@ -187,17 +187,7 @@ func (r *run) heal() {
 }
 
 func (r *run) situation() plan.Situation {
-	s := plan.Situation{Cluster: "c", Snapshot: r.Snapshot(), Policy: r.policy, Thresholds: analysis.Defaults, Episodes: r.episodes}
-	if k := plan.PromotedLast(r.episodes); !k.IsZero() {
-		s.Snapshot.Promoted = map[string]topology.Key{"c": k}
-	}
-	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
-	for _, e := range r.episodes {
-		if !e.Promoted.IsZero() && !e.Closed.IsZero() {
-			s.Promotions = append(s.Promotions, plan.Promotion{At: e.Promoted, From: e.Failed, To: e.Candidate})
-		}
-	}
-	return s
+	return plan.Situate(plan.Facts{Cluster: "c", Snapshot: r.Snapshot(), Policy: r.policy, Thresholds: analysis.Defaults, Episodes: r.episodes})
 }
 
 // turn is that of recovery.Runner: act, look again, ask again.
@@ -209,37 +199,20 @@ func (r *run) turn() {
 			d = plan.Next(r.situation())
 		}
 		r.store(d)
-		if len(d.Refused) > 0 {
+		if len(d.Refused()) > 0 {
 			r.Stats.Refused++
 		}
-		if len(d.Steps) == 0 {
+		if len(d.Steps()) == 0 {
 			return
 		}
 		moved := false
-		for _, step := range d.Steps {
-			r.check(d, step)
-			half := 1.0
-			switch n := r.Rand.IntN(40); {
-			case n == 0: // lost on the way
-				r.Say("%s at %v: lost", step.Kind, step.At)
-				continue
-			case n == 1: // the daemon is killed in the middle of it
-				r.Do(step, r.Rand.Float64())
-				r.die()
-				return
-			}
-			if err := r.Do(step, half); err != nil {
-				r.Say("%s at %v: %v", step.Kind, step.At, err)
-				continue
-			}
-			moved = moved || step.Kind != plan.AwaitApplied
-			switch step.Kind {
-			case plan.Promote:
-				r.Stats.Promotions++
-			case plan.Fence:
-				r.Stats.Fenced++
-			case plan.Repoint:
-				r.Stats.Moved++
+		for _, w := range d.Works {
+			for _, step := range w.Steps {
+				done, killed := r.step(w, step)
+				if killed {
+					return
+				}
+				moved = moved || done && step.Kind != plan.AwaitApplied
 			}
 		}
 		if r.Rand.IntN(40) == 0 { // or between two
@@ -252,7 +225,7 @@ func (r *run) turn() {
 				r.fault()
 			}
 		}
-		for _, step := range d.Steps {
+		for _, step := range d.Steps() {
 			r.Probe(r.Find(step.At).N)
 		}
 		if !moved {
@@ -262,8 +235,35 @@ func (r *run) turn() {
 	r.hurt("a turn ends", "30 rounds were not enough")
 }
 
+// step does one, and says whether it was done, and whether the daemon was killed in the middle of it.
+func (r *run) step(w plan.Work, step plan.Step) (done, killed bool) {
+	r.check(w, step)
+	switch n := r.Rand.IntN(40); {
+	case n == 0:
+		r.Say("%s at %v: lost on the way", step.Kind, step.At)
+		return false, false
+	case n == 1:
+		_ = r.Do(step, r.Rand.Float64())
+		r.die()
+		return false, true
+	}
+	if err := r.Do(step, 1); err != nil {
+		r.Say("%s at %v: %v", step.Kind, step.At, err)
+		return false, false
+	}
+	switch step.Kind {
+	case plan.Promote:
+		r.Stats.Promotions++
+	case plan.Fence:
+		r.Stats.Fenced++
+	case plan.Repoint:
+		r.Stats.Moved++
+	}
+	return true, false
+}
+
 func promotes(d plan.Decision) bool {
-	for _, s := range d.Steps {
+	for _, s := range d.Steps() {
 		if s.Kind == plan.Promote {
 			return true
 		}
@@ -295,17 +295,14 @@ func (r *run) store(d plan.Decision) {
 		r.Say("episode opened: %s at %v", e.Code, e.Failed)
 		r.episodes = append([]plan.Episode{e}, r.episodes...)
 	}
-	for _, e := range d.Update {
+	for _, e := range d.Episodes() {
 		put(e)
-	}
-	if d.Episode != nil {
-		put(*d.Episode)
 	}
 }
 
 // check holds a step, just before it is done, against what must never happen.
-func (r *run) check(d plan.Decision, step plan.Step) {
-	e := d.Episode
+func (r *run) check(w plan.Work, step plan.Step) {
+	e := w.Episode
 	if step.Kind == plan.StopReceiver && e.Stage == plan.Committed {
 		failed := r.Find(e.Failed)
 		for _, v := range r.Servers {

@@ -9,7 +9,6 @@ import (
 	"orchestrator/backend"
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/plan"
-	"orchestrator/daemon/topology"
 	"orchestrator/tests/world"
 )
 
@@ -224,13 +223,8 @@ func (p *pair) unlock(d *half) {
 }
 
 func (p *pair) situation(d *half) plan.Situation {
-	s := plan.Situation{Cluster: "c", Snapshot: p.Snapshot(), Thresholds: analysis.Defaults, Episodes: d.episodes,
-		Policy: plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second, AllowUnfenced: true}}
-	if k := plan.PromotedLast(d.episodes); !k.IsZero() {
-		s.Snapshot.Promoted = map[string]topology.Key{"c": k}
-	}
-	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
-	return s
+	return plan.Situate(plan.Facts{Cluster: "c", Snapshot: p.Snapshot(), Thresholds: analysis.Defaults, Episodes: d.episodes,
+		Policy: plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second, AllowUnfenced: true}})
 }
 
 // permit is recovery.Gate.
@@ -258,44 +252,44 @@ func (p *pair) permit(d *half, s plan.Situation, e plan.Episode, locks bool) (bo
 func (p *pair) turn(d *half, stats *SplitStats) {
 	s := p.situation(d)
 	decision := plan.Next(s)
-	if decision.Episode != nil && slices.ContainsFunc(decision.Steps, func(s plan.Step) bool { return s.Kind.Irreversible() }) {
-		d.byLocks = false
-		ok, why := p.permit(d, s, *decision.Episode, false)
+	permitted, again := map[string]bool{}, false
+	d.byLocks = false
+	for _, w := range decision.Works {
+		if !w.Irreversible() || w.Episode == nil {
+			continue
+		}
+		ok, why := p.permit(d, s, *w.Episode, false)
 		if !ok {
 			d.byLocks = true
-			ok, why = p.permit(d, s, *decision.Episode, true)
+			ok, why = p.permit(d, s, *w.Episode, true)
 		}
 		if !ok {
 			stats.Refused++
 			p.unlock(d)
-			decision.Steps = slices.DeleteFunc(decision.Steps, func(s plan.Step) bool { return s.Kind.Irreversible() })
-		} else {
-			p.ProbeAll() // once more, under the locks
-			asked := decision.Episode.ID
-			if decision = plan.Next(p.situation(d)); decision.Episode != nil && decision.Episode.ID != asked {
-				decision.Steps = nil
-			}
-			d.why = why
+			continue
+		}
+		permitted[w.ID()], again, d.why = true, true, why
+	}
+	if again {
+		p.ProbeAll() // once more, under the locks
+		decision = plan.Next(p.situation(d))
+	}
+	for i := range decision.Works {
+		if w := &decision.Works[i]; w.Episode != nil && !permitted[w.ID()] {
+			w.Steps = slices.DeleteFunc(slices.Clone(w.Steps), func(s plan.Step) bool { return s.Kind.Irreversible() })
 		}
 	}
-	for _, e := range append(slices.Clone(decision.Update), episode(decision)...) {
+	for _, e := range decision.Episodes() {
 		if at := slices.IndexFunc(d.episodes, func(o plan.Episode) bool { return o.ID == e.ID }); at >= 0 {
 			d.episodes[at] = e
 		} else {
 			d.episodes = append([]plan.Episode{e}, d.episodes...)
 		}
 	}
-	d.pending, d.due = decision.Steps, p.Tick+p.Rand.IntN(4)
+	d.pending, d.due = decision.Steps(), p.Tick+p.Rand.IntN(4)
 	if len(d.pending) == 0 {
 		p.unlock(d)
 	}
-}
-
-func episode(d plan.Decision) []plan.Episode {
-	if d.Episode == nil {
-		return nil
-	}
-	return []plan.Episode{*d.Episode}
 }
 
 // act does what was decided. A step that was permitted by locks is done under the lock that was held for it.
