@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-PURE        := ./daemon/gtid ./daemon/topology ./daemon/analysis ./daemon/plan
+PURE        := ./daemon/gtid ./daemon/topology ./daemon/analysis ./daemon/plan ./daemon/drawing
 
 # Arguments for the demo and the benchmarks, as in: make demo ARGS=--once
 ARGS :=

@@ -19,6 +19,7 @@ import (
 
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
@@ -50,7 +51,7 @@ func (f *fake) situation(cluster string) plan.Situation {
 	return plan.Situate(plan.Facts{Cluster: cluster, Snapshot: of, Policy: f.Policy(cluster), Thresholds: analysis.Defaults})
 }
 
-func (f *fake) Snapshot() topology.Snapshot { return topology.MustParseDrawing(fleet) }
+func (f *fake) Snapshot() topology.Snapshot { return drawing.MustParse(fleet) }
 func (f *fake) Findings(cluster string) []analysis.Finding {
 	if cluster == "" {
 		return analysis.Analyze(f.Snapshot(), analysis.Defaults)
@@ -70,7 +71,7 @@ func (f *fake) StepDown(_ context.Context, by, reason string) error {
 	return f.tell("step down %s %s", by, reason)
 }
 func (f *fake) BackendProofs(context.Context) ([]api.BackendProof, error) {
-	return []api.BackendProof{{At: topology.DrawnAt, By: "d1", Why: "a split has healed", Comparison: differed(true)}}, nil
+	return []api.BackendProof{{At: drawing.At, By: "d1", Why: "a split has healed", Comparison: differed(true)}}, nil
 }
 func differed(merged bool) api.BackendComparison {
 	ds := []api.BackendDifference{{Kind: "tag", Key: "db1:3306 dc", Held: []*api.BackendHeld{{Version: 5, Writer: "d1"}, nil}}}
@@ -81,7 +82,7 @@ func differed(merged bool) api.BackendComparison {
 }
 func (f *fake) BackendWork() *api.BackendWork { return f.work }
 func (f *fake) worked(what, by string, w api.BackendWork) (api.BackendWork, error) {
-	w.What, w.By, w.Began, w.Ended = what, by, topology.DrawnAt, topology.DrawnAt
+	w.What, w.By, w.Began, w.Ended = what, by, drawing.At, drawing.At
 	f.work = &w
 	begun := w
 	begun.Ended = time.Time{} // it takes a while
@@ -115,12 +116,12 @@ func (f *fake) WhatIf(cluster string, dead topology.Key) plan.Previewed {
 func (f *fake) Episodes(string) []plan.Episode {
 	db1 := topology.Key{Host: "db1", Port: 3306}
 	return []plan.Episode{{ID: "db1-3306-2", Kind: plan.PrimaryFailover, Cluster: "db1:3306", Failed: db1, Code: analysis.DeadPrimary,
-		Opened: topology.DrawnAt, Stage: plan.Committed, Blocked: "the disk of db2 is full"}}
+		Opened: drawing.At, Stage: plan.Committed, Blocked: "the disk of db2 is full"}}
 }
 func (f *fake) Episode(_ context.Context, id string) (plan.Episode, []plan.Done, error) {
 	if e := f.Episodes("")[0]; e.ID == id {
 		return e, []plan.Done{{Step: plan.Step{Kind: plan.StopReceiver, At: topology.Key{Host: "db2", Port: 3306}, Why: "what it has is final"},
-			Started: topology.DrawnAt, Took: 1500 * time.Microsecond, Error: "lost \x1b[2J"}}, nil
+			Started: drawing.At, Took: 1500 * time.Microsecond, Error: "lost \x1b[2J"}}, nil
 	}
 	return plan.Episode{}, nil, api.ErrNotFound
 }
@@ -131,7 +132,7 @@ func (f *fake) Hooks() []api.Hook {
 	return all
 }
 func (f *fake) HookRuns(episode string) []hook.Run {
-	return []hook.Run{{Hook: "pager", Moment: hook.Opened, Episode: episode, By: "d1", Attempt: 2, Started: topology.DrawnAt, Ended: topology.DrawnAt, Outcome: hook.Failed, Says: "exit status 1"}}
+	return []hook.Run{{Hook: "pager", Moment: hook.Opened, Episode: episode, By: "d1", Attempt: 2, Started: drawing.At, Ended: drawing.At, Outcome: hook.Failed, Says: "exit status 1"}}
 }
 func (f *fake) TryHook(_ context.Context, name string, m hook.Moment, within time.Duration) (api.HookTrial, error) {
 	t := api.HookTrial{Daemon: "d1", Hook: name, Moment: m, Outcome: hook.OK, Output: "paged ann", Took: 0.5}

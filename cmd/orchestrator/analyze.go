@@ -11,6 +11,7 @@ import (
 
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/config"
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -77,7 +78,7 @@ func situate(file string, in io.Reader, configFile string) ([]plan.Situation, er
 	if err != nil {
 		return nil, coded(exitSnapshot, fmt.Errorf("read snapshot: %w", err))
 	}
-	fleet, err := topology.DecodeSnapshot(data)
+	fleet, err := drawing.Decode(data)
 	if err != nil {
 		if file == "-" {
 			file = "standard input"
@@ -144,7 +145,7 @@ type studied struct {
 func study(situations []plan.Situation, planned bool) []studied {
 	out := []studied{}
 	for _, s := range situations {
-		one := studied{Cluster: s.Cluster, Servers: len(s.Snapshot.Servers), Drawing: s.Snapshot.Sketch(), Findings: s.Findings}
+		one := studied{Cluster: s.Cluster, Servers: len(s.Snapshot.Servers), Drawing: drawing.Sketch(s.Snapshot), Findings: s.Findings}
 		if one.Findings == nil {
 			one.Findings = []analysis.Finding{}
 		}
@@ -215,7 +216,7 @@ func tell(b *strings.Builder, r studied) {
 	}
 	if len(p.Steps) > 0 {
 		b.WriteString("Afterwards\n")
-		indent(b, p.After.Sketch())
+		indent(b, drawing.Sketch(p.After))
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/secret"
-	"orchestrator/daemon/topology"
 )
 
 func newSnapshot() *cobra.Command {
@@ -97,7 +97,7 @@ func fetch(ctx context.Context, api, token string) ([]byte, error) {
 	if len(data) > maxSnapshot {
 		return nil, coded(exitSnapshot, fmt.Errorf("%s answers with more than %d bytes", where, maxSnapshot))
 	}
-	if _, err := topology.DecodeSnapshot(data); err != nil {
+	if _, err := drawing.Decode(data); err != nil {
 		return nil, coded(exitSnapshot, fmt.Errorf("what %s answers is no snapshot: %w", where, err))
 	}
 	return data, nil

@@ -1,16 +1,16 @@
-package analysis
+package analysis_test
 
 import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
-	"orchestrator/daemon/topology"
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/drawing"
 )
 
 // brief prints findings as the cases expect them: "db1 DeadPrimary, db3 ReplicaStopped", with "(downtime)" after those that are muted.
-func brief(found []Finding) string {
+func brief(found []analysis.Finding) string {
 	var out []string
 	for _, f := range found {
 		text := strings.TrimSuffix(f.At.String(), ":3306") + " " + string(f.Code)
@@ -28,7 +28,7 @@ func check(t *testing.T, cases []picture) {
 	t.Helper()
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			found := Analyze(topology.MustParseDrawing(c.drawing), Defaults)
+			found := analysis.Analyze(drawing.MustParse(c.drawing), analysis.Defaults)
 			if got := brief(found); got != c.want {
 				var facts []string
 				for _, f := range found {
@@ -529,7 +529,7 @@ db1 mariadb=10.11.6 exec=0-1-200
 }
 
 func TestEvidence(t *testing.T) {
-	found := Analyze(topology.MustParseDrawing(`
+	found := analysis.Analyze(drawing.MustParse(`
 db1 down=timeout since=1s
   db2 ioerr=2003 asked=990ms
   db3
@@ -537,7 +537,7 @@ db1 down=timeout since=1s
   db5 down since=3s
   db6 io=no
   db7 unasked
-  db8 io=connecting io_since=20ms`), Defaults)
+  db8 io=connecting io_since=20ms`), analysis.Defaults)
 	if len(found) == 0 {
 		t.Fatal("nothing was found")
 	}
@@ -558,10 +558,10 @@ db1:3306: silent for 1 s so far, of the 1.5 s after which silence counts`
 }
 
 func TestEvidenceIsSorted(t *testing.T) {
-	found := Analyze(topology.MustParseDrawing(`
+	found := analysis.Analyze(drawing.MustParse(`
 db1 down registered=db2+db3
   db3 ioerr=2003
-db2 of=db1 never`), Defaults)
+db2 of=db1 never`), analysis.Defaults)
 	if len(found) == 0 || len(found[0].Evidence) != 3 || !strings.HasPrefix(found[0].Evidence[1], "db2:3306: does not answer either") {
 		t.Errorf("%+v", found)
 	}
@@ -569,11 +569,11 @@ db2 of=db1 never`), Defaults)
 
 // A snapshot written by hand names no clusters, or not all: its servers are not thrown together for that.
 func TestClustersWithoutNames(t *testing.T) {
-	s := topology.MustParseDrawing("db1\n  db2\ndb8\n  db9 io=no\n  db7")
+	s := drawing.MustParse("db1\n  db2\ndb8\n  db9 io=no\n  db7")
 	for i := range s.Servers {
 		s.Servers[i].Cluster = ""
 	}
-	found := Analyze(s, Defaults)
+	found := analysis.Analyze(s, analysis.Defaults)
 	if got := brief(found); got != "db9 ReplicaStopped" || found[0].Cluster != "db8:3306" {
 		t.Errorf("got %+v", found)
 	}
@@ -593,20 +593,9 @@ func TestSays(t *testing.T) {
 		{"db1\n  db5\n  db2 lag=1h delay=10m",
 			"db2:3306, a replica in cluster db1:3306, lags: it is 3000 s behind db1:3306, and the threshold is 10 s."},
 	} {
-		found := Analyze(topology.MustParseDrawing(c.drawing), Defaults)
+		found := analysis.Analyze(drawing.MustParse(c.drawing), analysis.Defaults)
 		if len(found) == 0 || found[0].Says != c.want {
 			t.Errorf("%s\n got %+v\nwant %s", c.drawing, found, c.want)
-		}
-	}
-}
-
-func TestSpan(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		-time.Second: "0 s", 10 * time.Millisecond: "0.01 s", 2 * time.Second: "2 s", 2500 * time.Millisecond: "2.5 s",
-		42 * time.Second: "42 s", 10 * time.Minute: "10m0s",
-	} {
-		if got := span(d); got != want {
-			t.Errorf("span(%v) = %q, want %q", d, got, want)
 		}
 	}
 }

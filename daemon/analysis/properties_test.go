@@ -1,4 +1,4 @@
-package analysis
+package analysis_test
 
 import (
 	"flag"
@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/topology"
 
@@ -28,13 +30,13 @@ func init() { _ = flag.Set("rapid.checks", "2000") }
 //	TestNeverDeadTooSoon        Reset taken for proof; decide without silence; decide without Failure.Alive
 
 // onNobodysWord are the codes that say dead of a server although nobody could testify, and that nothing acts upon.
-var onNobodysWord = []Code{DeadPrimaryAndReplicas, DeadPrimaryWithoutReplicas, DeadIntermediateAndReplicas, DeadIntermediateWithSingleReplica}
+var onNobodysWord = []analysis.Code{analysis.DeadPrimaryAndReplicas, analysis.DeadPrimaryWithoutReplicas, analysis.DeadIntermediateAndReplicas, analysis.DeadIntermediateWithSingleReplica}
 
-func isDead(c Code) bool { return strings.HasPrefix(string(c), "Dead") }
+func isDead(c analysis.Code) bool { return strings.HasPrefix(string(c), "Dead") }
 
 // anyFleet draws a fleet in which everything may be so or otherwise: circles, several sources, servers that follow themselves.
 func anyFleet(t *rapid.T) topology.Snapshot {
-	at := topology.DrawnAt
+	at := drawing.At
 	s := topology.Snapshot{At: at}
 	n := rapid.IntRange(0, 7).Draw(t, "servers")
 	key := func(i int) topology.Key { return topology.Key{Host: fmt.Sprintf("db%d", i), Port: 3306} }
@@ -82,13 +84,13 @@ func anyInstance(t *rapid.T, i, n int, key func(int) topology.Key, ago func(stri
 			if flavor == topology.MariaDB {
 				parts = append(parts, fmt.Sprintf("%d-%d-%d", w, rapid.IntRange(0, n).Draw(t, what), last))
 			} else {
-				parts = append(parts, fmt.Sprintf("%s:1-%d", topology.DrawnUUID(key(rapid.IntRange(0, n).Draw(t, what))), last))
+				parts = append(parts, fmt.Sprintf("%s:1-%d", drawing.UUID(key(rapid.IntRange(0, n).Draw(t, what))), last))
 			}
 		}
 		return gtid.MustParse(strings.Join(parts, ","))
 	}
 	in := &topology.Instance{
-		UUID: topology.DrawnUUID(key(i)), ServerID: uint32(i), Flavor: flavor, ReadOnly: sometimes(2, "read-only"),
+		UUID: drawing.UUID(key(i)), ServerID: uint32(i), Flavor: flavor, ReadOnly: sometimes(2, "read-only"),
 		Executed: set("executed"), BinlogWritten: set("written"),
 	}
 	channels := rapid.SampledFrom([]int{0, 1, 1, 1, 1, 1, 2, 3}).Draw(t, "channels")
@@ -125,14 +127,14 @@ func anyInstance(t *rapid.T, i, n int, key func(int) topology.Key, ago func(stri
 func TestOrderDoesNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := anyFleet(t)
-		want := Analyze(s, Defaults)
+		want := analysis.Analyze(s, analysis.Defaults)
 		seed := rapid.Uint64().Draw(t, "seed")
 		other := topology.Snapshot{At: s.At, Servers: slices.Clone(s.Servers)}
 		rand.New(rand.NewPCG(seed, seed)).Shuffle(len(other.Servers), func(i, j int) {
 			other.Servers[i], other.Servers[j] = other.Servers[j], other.Servers[i]
 		})
 		before := slices.Clone(other.Servers)
-		if got := Analyze(other, Defaults); !reflect.DeepEqual(got, want) {
+		if got := analysis.Analyze(other, analysis.Defaults); !reflect.DeepEqual(got, want) {
 			t.Fatalf("in another order:\n%+v\nfirst:\n%+v", got, want)
 		}
 		if !reflect.DeepEqual(before, other.Servers) {
@@ -163,7 +165,7 @@ func ways(s topology.Snapshot, k topology.Key, f func(r topology.Server, c topol
 func TestNeverDeadWhileReceived(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := anyFleet(t)
-		for _, f := range Analyze(s, Defaults) {
+		for _, f := range analysis.Analyze(s, analysis.Defaults) {
 			if !isDead(f.Code) {
 				continue
 			}
@@ -179,7 +181,7 @@ func TestNeverDeadWhileReceived(t *testing.T) {
 func TestNeverDeadUnwitnessed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := anyFleet(t)
-		for _, f := range Analyze(s, Defaults) {
+		for _, f := range analysis.Analyze(s, analysis.Defaults) {
 			if !isDead(f.Code) || slices.Contains(onNobodysWord, f.Code) {
 				continue
 			}
@@ -206,13 +208,13 @@ func TestNeverDeadUnwitnessed(t *testing.T) {
 func TestNeverDeadTooSoon(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := anyFleet(t)
-		for _, f := range Analyze(s, Defaults) {
+		for _, f := range analysis.Analyze(s, analysis.Defaults) {
 			v := s.Server(f.At)
 			switch {
 			case !isDead(f.Code):
 			case v.Probe.Failure.Alive():
 				t.Fatalf("%v lives (%q), and is called %s", f.At, v.Probe.Failure, f.Code)
-			case v.Probe.Failure != topology.Refused && v.Probe.Failure != topology.Shutdown && s.At.Sub(v.Probe.FailingSince) < Defaults.Verdict():
+			case v.Probe.Failure != topology.Refused && v.Probe.Failure != topology.Shutdown && s.At.Sub(v.Probe.FailingSince) < analysis.Defaults.Verdict():
 				t.Fatalf("%v has been silent since %v only, and is called %s", f.At, v.Probe.FailingSince, f.Code)
 			}
 		}

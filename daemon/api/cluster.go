@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -141,7 +142,7 @@ func (a *API) cluster(r *http.Request) (Cluster, error) {
 	}
 	findings := a.daemon.Findings(name)
 	c := Cluster{ClusterSummary: a.summary(name, of, findings, a.openEpisodes()[name]), Members: of.Servers,
-		Findings: some(findings), Policy: policyOf(a.daemon.Policy(name)), Drawing: of.Sketch()}
+		Findings: some(findings), Policy: policyOf(a.daemon.Policy(name)), Drawing: drawing.Sketch(of)}
 	c.Readiness = a.readiness(name, c.Primary)
 	return c, nil
 }
@@ -161,7 +162,7 @@ func (a *API) readiness(cluster string, primary topology.Key) Readiness {
 
 func (a *API) clusterDrawing(r *http.Request) (Text, error) {
 	_, of, err := a.findCluster(r.PathValue("cluster"))
-	return Text(of.Sketch()), err
+	return Text(drawing.Sketch(of)), err
 }
 
 func (a *API) clusterFindings(r *http.Request) ([]analysis.Finding, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
@@ -44,19 +45,19 @@ type fake struct {
 	worked   *BackendWork
 }
 
-func newFake(drawing string) *fake {
+func newFake(text string) *fake {
 	return &fake{
-		snapshot: topology.MustParseDrawing(drawing),
+		snapshot: drawing.MustParse(text),
 		policy:   plan.Policy{Named: true, RecoverPrimary: true, DrainTimeout: 10 * time.Second},
 		aliases:  map[string]string{},
-		status:   Status{Daemon: "d1", Version: "0.1", Started: topology.DrawnAt, Leading: true, Leader: "d1", Term: 7},
+		status:   Status{Daemon: "d1", Version: "0.1", Started: drawing.At, Leading: true, Leader: "d1", Term: 7},
 		episodes: []plan.Episode{
 			{ID: "db1-3306-2", Kind: plan.PrimaryFailover, Cluster: "db1:3306", Failed: topology.Key{Host: "db1", Port: 3306}, Code: analysis.DeadPrimary,
-				Opened: topology.DrawnAt, Stage: plan.Committed},
-			{ID: "old-3306-1", Kind: plan.PrimaryFailover, Cluster: "old:3306", Opened: topology.DrawnAt, Closed: topology.DrawnAt, Stage: plan.Ended, Outcome: "whole again"},
+				Opened: drawing.At, Stage: plan.Committed},
+			{ID: "old-3306-1", Kind: plan.PrimaryFailover, Cluster: "old:3306", Opened: drawing.At, Closed: drawing.At, Stage: plan.Ended, Outcome: "whole again"},
 		},
 		done: []plan.Done{{Step: plan.Step{Kind: plan.StopReceiver, At: topology.Key{Host: "db2", Port: 3306}, Why: "from now on nobody receives"},
-			Episode: "db1-3306-2", Started: topology.DrawnAt, Took: 1500 * time.Microsecond, Error: "lost"}},
+			Episode: "db1-3306-2", Started: drawing.At, Took: 1500 * time.Microsecond, Error: "lost"}},
 	}
 }
 
@@ -92,7 +93,7 @@ func (f *fake) StepDown(_ context.Context, by, reason string) error {
 	return f.did("step down %s %s", by, reason)
 }
 func (f *fake) work(what, by string, w BackendWork) (BackendWork, error) {
-	w.What, w.By, w.Began = what, by, topology.DrawnAt
+	w.What, w.By, w.Began = what, by, drawing.At
 	err := f.did("%s %s", what, by)
 	if err == nil {
 		f.worked = &w
@@ -100,7 +101,7 @@ func (f *fake) work(what, by string, w BackendWork) (BackendWork, error) {
 	return w, err
 }
 func (f *fake) BackendProofs(context.Context) ([]BackendProof, error) {
-	return []BackendProof{{At: topology.DrawnAt, By: "d1", Why: "the backend was switched", Comparison: *compared()}}, f.fails
+	return []BackendProof{{At: drawing.At, By: "d1", Why: "the backend was switched", Comparison: *compared()}}, f.fails
 }
 func compared() *BackendComparison {
 	held := &BackendHeld{Version: 5, Writer: "d1"}
@@ -109,7 +110,7 @@ func compared() *BackendComparison {
 }
 func (f *fake) BackendWork() *BackendWork { return f.worked }
 func (f *fake) BackendPromote(_ context.Context, r BackendPromoteRequest, within time.Duration) (BackendWork, error) {
-	return f.work(fmt.Sprintf("promote %v within %v", r.To, within), r.By, BackendWork{Ended: topology.DrawnAt, Report: &BackendReport{
+	return f.work(fmt.Sprintf("promote %v within %v", r.To, within), r.By, BackendWork{Ended: drawing.At, Report: &BackendReport{
 		Steps: []BackendStep{{At: r.To, Does: "take writes", Statements: []string{"SET GLOBAL read_only = 0"}, Done: true}}, Proof: []string{"it takes writes"}, Verification: compared()}})
 }
 func (f *fake) BackendRejoin(_ context.Context, r BackendRejoinRequest, within time.Duration) (BackendWork, error) {
@@ -124,7 +125,7 @@ func (f *fake) BackendDoctor(_ context.Context, fix bool, by string) (BackendWor
 func (f *fake) Backend(context.Context) Backend {
 	k := topology.Key{Host: "10.0.0.1", Port: 3306}
 	return Backend{Kind: "mysql", Face: "a", Serves: k, Why: "it serves", Members: []BackendMember{{Key: k, Up: true, Face: "a", Format: "STATEMENT", Term: 1}},
-		Proxy: []BackendProxy{{Key: k, Name: "a", Up: true, State: "UP", Sessions: 3}}, Proof: &BackendProof{At: topology.DrawnAt, By: "d1", Comparison: *compared()}}
+		Proxy: []BackendProxy{{Key: k, Name: "a", Up: true, State: "UP", Sessions: 3}}, Proof: &BackendProof{At: drawing.At, By: "d1", Comparison: *compared()}}
 }
 func (f *fake) WhatIf(cluster string, dead topology.Key) plan.Previewed {
 	return plan.IfDies(f.situation(cluster), dead)
@@ -144,7 +145,7 @@ func (f *fake) Hooks() []Hook {
 	return []Hook{{Name: "pager", Clusters: []string{"*"}, On: []hook.Moment{hook.Opened}, Program: "/usr/local/bin/page", Timeout: 30, Attempts: 3, Last: &f.HookRuns("db1-3306-2")[0]}}
 }
 func (f *fake) HookRuns(episode string) []hook.Run {
-	return []hook.Run{{Hook: "pager", Moment: hook.Opened, Episode: episode, By: "d1", Attempt: 2, Started: topology.DrawnAt, Ended: topology.DrawnAt, Outcome: hook.Failed, Says: "exit status 1"}}
+	return []hook.Run{{Hook: "pager", Moment: hook.Opened, Episode: episode, By: "d1", Attempt: 2, Started: drawing.At, Ended: drawing.At, Outcome: hook.Failed, Says: "exit status 1"}}
 }
 func (f *fake) TryHook(_ context.Context, name string, m hook.Moment, within time.Duration) (HookTrial, error) {
 	_ = f.did("try %s %s within %v", name, m, within) // nothing is stored
@@ -153,7 +154,7 @@ func (f *fake) TryHook(_ context.Context, name string, m hook.Moment, within tim
 func (f *fake) Acknowledge(_ context.Context, id, by, comment string) error {
 	for i := range f.episodes {
 		if f.episodes[i].ID == id {
-			f.episodes[i].Acknowledged = &plan.Acknowledgement{By: by, Comment: comment, At: topology.DrawnAt}
+			f.episodes[i].Acknowledged = &plan.Acknowledgement{By: by, Comment: comment, At: drawing.At}
 			return f.did("acknowledge %s %s %s", id, by, comment)
 		}
 	}
@@ -200,15 +201,15 @@ type rig struct {
 	log  *strings.Builder
 }
 
-func newRig(t testing.TB, drawing string, options ...func(*Options)) rig {
+func newRig(t testing.TB, text string, options ...func(*Options)) rig {
 	t.Helper()
 	reg, log := prometheus.NewRegistry(), &strings.Builder{}
-	o := Options{Registerer: reg, Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Now: func() time.Time { return topology.DrawnAt },
+	o := Options{Registerer: reg, Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Now: func() time.Time { return drawing.At },
 		Logger: slog.New(slog.NewTextHandler(log, nil))}
 	for _, f := range options {
 		f(&o)
 	}
-	f := newFake(drawing)
+	f := newFake(text)
 	a, err := New(f, o)
 	if err != nil {
 		t.Fatal(err)

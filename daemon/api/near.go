@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"orchestrator/daemon/topology"
+	"orchestrator/daemon/drawing"
 )
 
 // near returns the names that somebody who wrote word may have meant, the likeliest first, at most five.
@@ -22,9 +22,9 @@ func near(word string, names []string) []string {
 	}
 	for _, name := range names {
 		lower := strings.ToLower(name)
-		far := topology.Distance(word, lower)
+		far := drawing.Distance(word, lower)
 		if host, _, ok := strings.Cut(lower, ":"); ok && !strings.Contains(word, ":") {
-			far = min(far, topology.Distance(word, host)) // people leave the port out
+			far = min(far, drawing.Distance(word, host)) // people leave the port out
 		}
 		if word != "" && (strings.Contains(lower, word) || lower != "" && strings.Contains(word, lower)) {
 			far = min(far, 2)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -197,10 +198,10 @@ func TestRealAnswersAreAsDocumented(t *testing.T) {
 // fill gives the fake what the drawing does not: every field that a schema may have wrong.
 func fill(f *fake) {
 	f.off = "network works (ann)"
-	f.status.LeadingSince = topology.DrawnAt
+	f.status.LeadingSince = drawing.At
 	f.status.RecoveriesOff = f.off
 	v := &f.snapshot.Servers[1]
-	v.Downtime = &topology.Downtime{Owner: "ann", Reason: "disk", Until: topology.DrawnAt.Add(time.Hour)}
+	v.Downtime = &topology.Downtime{Owner: "ann", Reason: "disk", Until: drawing.At.Add(time.Hour)}
 	v.Tags = map[string]string{"dc": "west"}
 	v.Names = []topology.Key{{Host: "10.0.0.2", Port: 3306}}
 	v.Instance.Stalled = &topology.Stall{State: "waiting", Seconds: 3, Count: 1, Cause: "commit"}
@@ -208,7 +209,7 @@ func fill(f *fake) {
 	e := &f.episodes[0]
 	e.Lost = []plan.Lost{{Key: v.Key, Why: "it lacks"}}
 	e.Witnesses, e.Abandoned, e.Candidate = []topology.Key{v.Key}, []topology.Key{v.Key}, v.Key
-	e.Acknowledged = &plan.Acknowledgement{By: "ann", Comment: "seen", At: topology.DrawnAt}
+	e.Acknowledged = &plan.Acknowledgement{By: "ann", Comment: "seen", At: drawing.At}
 }
 
 // validator knows as much of JSON Schema as the document uses.

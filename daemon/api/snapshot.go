@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/topology"
 )
 
@@ -14,7 +15,7 @@ func (a *API) snapshotRoutes() []route {
 	snapshot.call = func(r *http.Request, body any) (any, error) {
 		if r.URL.Query().Get("format") == "drawing" {
 			of, err := a.snapshotOf(r)
-			return Text(of.Drawing()), err
+			return Text(drawing.Draw(of)), err
 		}
 		return asked(r, body)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -13,8 +14,8 @@ import (
 func key(host string) topology.Key { return topology.Key{Host: host, Port: topology.DefaultPort} }
 
 // under is what an episode in this state makes of a drawing.
-func under(drawing string, episodes ...plan.Episode) plan.Situation {
-	s := situation(drawing)
+func under(text string, episodes ...plan.Episode) plan.Situation {
+	s := situation(text)
 	for i := range episodes {
 		episodes[i].Cluster = s.Cluster
 	}
@@ -23,7 +24,7 @@ func under(drawing string, episodes ...plan.Episode) plan.Situation {
 }
 
 func TestContinuation(t *testing.T) {
-	at := topology.MustParseDrawing("db1").At
+	at := drawing.MustParse("db1").At
 	witnesses := []topology.Key{key("db2"), key("db3")}
 	begun := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Committed, Witnesses: witnesses, Opened: at}
 	chosen, moving, over := begun, begun, begun
@@ -281,44 +282,44 @@ db1
 
 // The one who promoted first had a clock that was an hour ahead.
 func TestTheLastPromotionIsTheLastWhateverClocksSay(t *testing.T) {
-	const drawing = `
+	const drawn = `
 db1 down of=c
 db2 down of=c
 db3 of=c rw exec=db1:1-100`
-	at := topology.MustParseDrawing(drawing).At
+	at := drawing.MustParse(drawn).At
 	first := plan.Episode{ID: "e1", Kind: plan.PrimaryFailover, Failed: key("db1"), Candidate: key("db2"), Stage: plan.Ended, Promoted: at.Add(time.Hour), Closed: at.Add(time.Hour)}
 	second := plan.Episode{ID: "e2", Kind: plan.PrimaryFailover, Failed: key("db2"), Candidate: key("db3"), Stage: plan.Chosen, Witnesses: []topology.Key{key("db3")}}
-	d := plan.Next(under(drawing, second, first))
+	d := plan.Next(under(drawn, second, first))
 	if len(d.Steps()) > 0 {
 		t.Errorf("steps %v", d.Steps())
 	}
 	if k := plan.PromotedLast([]plan.Episode{first, *d.Works[0].Episode}); k != key("db3") {
 		t.Errorf("%v counts as promoted last", k)
 	}
-	if d = plan.Next(under(drawing, second)); d.Works[0].Episode.Promoted != at {
+	if d = plan.Next(under(drawn, second)); d.Works[0].Episode.Promoted != at {
 		t.Errorf("promoted at %v, want %v: nobody was before", d.Works[0].Episode.Promoted, at)
 	}
 }
 
 func TestAChallengeByAClockThatWasAhead(t *testing.T) {
-	const drawing = `
+	const drawn = `
 db1 down=timeout since=2s
   db2
   db3`
-	at := topology.MustParseDrawing(drawing).At
+	at := drawing.MustParse(drawn).At
 	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected, Challenged: at.Add(time.Hour)}
-	if d := plan.Next(under(drawing, e)); len(d.Steps()) != 2 || d.Steps()[0].Kind != plan.RestartReceiver {
+	if d := plan.Next(under(drawn, e)); len(d.Steps()) != 2 || d.Steps()[0].Kind != plan.RestartReceiver {
 		t.Errorf("got %v, wait %q", d.Steps(), d.Wait())
 	}
 }
 
 func TestDrainThatNeverEndsIsAnAlarm(t *testing.T) {
-	const drawing = `
+	const drawn = `
 db1 down of=c
   db2 io=no recv=1-120 exec=1-110
   db3 io=no recv=1-120 exec=1-105`
 	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen, Candidate: key("db2"), Witnesses: []topology.Key{key("db2"), key("db3")}}
-	s := under(drawing, e)
+	s := under(drawn, e)
 	s.Episodes[0].DrainSince = s.Snapshot.At.Add(-time.Minute)
 	if d := plan.Next(s); d.Steps()[0].Kind != plan.AwaitApplied || !strings.Contains(d.Works[0].Episode.Blocked, "10 transactions are left") {
 		t.Errorf("got %v, blocked %q: it must go on waiting, and say so", d.Steps(), d.Works[0].Episode.Blocked)
@@ -327,14 +328,14 @@ db1 down of=c
 	if d := plan.Next(s); d.Steps()[0].Kind != plan.Promote || !strings.Contains(d.Works[0].Bound, "10 received transactions are dropped") {
 		t.Errorf("got %v, bound %q: the policy allows the loss", d.Steps(), d.Works[0].Bound)
 	}
-	s = under(strings.Replace(drawing, "exec=1-105", "exec=1-120", 1), e)
+	s = under(strings.Replace(drawn, "exec=1-105", "exec=1-120", 1), e)
 	if d := plan.Next(s); d.Works[0].Episode.Candidate != key("db3") {
 		t.Errorf("%v is kept, although db3 has applied everything", d.Works[0].Episode.Candidate)
 	}
 }
 
 func TestOnPaper(t *testing.T) {
-	s := topology.MustParseDrawing("db1\n  db2")
+	s := drawing.MustParse("db1\n  db2")
 	for _, step := range []plan.Step{{Kind: plan.Fence, At: key("db1")}, {Kind: plan.Detach, At: key("db2")}, {Kind: plan.Detach, At: key("db2")}, {Kind: plan.Promote, At: key("nobody")}} {
 		plan.Pretend(&s, step)
 	}
@@ -344,7 +345,7 @@ func TestOnPaper(t *testing.T) {
 	if c := s.Server(key("db2")).Channel(); c.Source.Host != "//db1" || c.IO != topology.Stopped {
 		t.Errorf("detached is %+v", c)
 	}
-	s = topology.MustParseDrawing("db1\n  db2")
+	s = drawing.MustParse("db1\n  db2")
 	plan.Pretend(&s, plan.Step{Kind: plan.RestartReceiver, At: key("db2")})
 	if c := s.Server(key("db2")).Channel(); c.IO != topology.Running {
 		t.Errorf("a receiver of a living source says %v", c.IO)

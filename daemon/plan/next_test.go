@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -15,8 +16,8 @@ import (
 // allowing is a policy that lets everything be recovered.
 var allowing = plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second, AllowUnfenced: true}
 
-func situation(drawing string) plan.Situation {
-	f := plan.Facts{Snapshot: topology.MustParseDrawing(drawing), Policy: allowing, Thresholds: analysis.Defaults}
+func situation(text string) plan.Situation {
+	f := plan.Facts{Snapshot: drawing.MustParse(text), Policy: allowing, Thresholds: analysis.Defaults}
 	f.Cluster = f.Snapshot.Clusters()[0]
 	f.Snapshot = f.Snapshot.Of(f.Cluster)
 	return plan.Situate(f)
@@ -265,14 +266,14 @@ db1 down
 		}, "which is yet to come by the clock of this daemon"},
 		{"silence that proves nothing", func(s *plan.Facts) {
 			s.Policy.AllowUnfenced = false
-			s.Snapshot = topology.MustParseDrawing("db1 down=timeout since=9s\n  db2 io=connecting ioerr=2003")
+			s.Snapshot = drawing.MustParse("db1 down=timeout since=9s\n  db2 io=connecting ioerr=2003")
 		}, "allow_unfenced is false"},
 		{"a source outside the fleet", func(s *plan.Facts) {
 			s.Snapshot.Servers[0].Instance.Channels = []topology.Channel{{Source: topology.Key{Host: "far", Port: 3306}}}
 		}, "db1:3306 itself replicates from far:3306, which is outside the fleet"},
 		{"intermediate", func(s *plan.Facts) {
 			s.Policy.RecoverIntermediate = false
-			s.Snapshot = topology.MustParseDrawing("db1\n  db2 down\n    db3 io=connecting ioerr=2003\n    db4 io=connecting ioerr=2003")
+			s.Snapshot = drawing.MustParse("db1\n  db2 down\n    db3 io=connecting ioerr=2003\n    db4 io=connecting ioerr=2003")
 		}, "policy: recover_intermediate is false"},
 		{"lag", func(s *plan.Facts) {
 			s.Policy.MaxLag = time.Second

@@ -17,6 +17,7 @@ import (
 	"orchestrator/backend"
 	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
@@ -33,7 +34,7 @@ type paper struct {
 }
 
 func draw(text string) *paper {
-	return &paper{snapshot: topology.MustParseDrawing(text), broken: map[plan.StepKind]int{}}
+	return &paper{snapshot: drawing.MustParse(text), broken: map[plan.StepKind]int{}}
 }
 
 func (p *paper) Snapshot() topology.Snapshot {

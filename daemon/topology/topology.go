@@ -1,8 +1,7 @@
 // Package topology holds what is known of a fleet at one moment: servers, what each answered last, how asking it went,
-// and who replicates from whom. A Snapshot is the input of every decision; it can be saved as JSON, drawn as text,
-// parsed from either and replayed on a desk.
+// and who replicates from whom. A Snapshot is the input of every decision.
 //
-// It judges nothing (see analysis) and fetches nothing (see discovery). The one idea: if a decision needs a fact, the
+// It judges nothing (see analysis), fetches nothing (see discovery), and knows no text form (see drawing). The one idea: if a decision needs a fact, the
 // fact is put in here.
 package topology
 

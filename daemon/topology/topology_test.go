@@ -1,4 +1,4 @@
-package topology
+package topology_test
 
 import (
 	"encoding/json"
@@ -9,11 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
 )
 
 func TestParseKey(t *testing.T) {
-	for text, want := range map[string]Key{
+	for text, want := range map[string]topology.Key{
 		"db1":                   {"db1", 3306},
 		" DB1.Example.com:3307": {"db1.example.com", 3307},
 		"10.0.0.1:3306":         {"10.0.0.1", 3306},
@@ -21,11 +23,11 @@ func TestParseKey(t *testing.T) {
 		"[2001:DB8::1]:3307":    {"2001:db8::1", 3307},
 		"a_b-c":                 {"a_b-c", 3306},
 	} {
-		k, err := ParseKey(text)
+		k, err := topology.ParseKey(text)
 		if err != nil || k != want {
 			t.Errorf("ParseKey(%q) = %v, %v; want %v", text, k, err, want)
 		}
-		if back, err := ParseKey(k.String()); err != nil || back != k {
+		if back, err := topology.ParseKey(k.String()); err != nil || back != k {
 			t.Errorf("%v is read back as %v, %v", k, back, err)
 		}
 	}
@@ -43,20 +45,20 @@ func TestParseKey(t *testing.T) {
 		"//db1":                  "want host or host:port",
 		strings.Repeat("x", 256): "want host or host:port",
 	} {
-		if k, err := ParseKey(text); err == nil || !strings.Contains(err.Error(), want) {
+		if k, err := topology.ParseKey(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("ParseKey(%q) = %v, %v; want an error with %q", text, k, err, want)
 		}
 	}
 }
 
 func TestKeyAsText(t *testing.T) {
-	for text, want := range map[string]Key{
+	for text, want := range map[string]topology.Key{
 		`""`:             {},
 		`"db1:3306"`:     {"db1", 3306},
 		`"//db1:3306"`:   {"//db1", 3306},
 		`"//[::1]:3307"`: {"//::1", 3307},
 	} {
-		var k Key
+		var k topology.Key
 		if err := json.Unmarshal([]byte(text), &k); err != nil || k != want {
 			t.Errorf("%s is read as %v, %v", text, k, err)
 		}
@@ -64,14 +66,14 @@ func TestKeyAsText(t *testing.T) {
 			t.Errorf("%v is written as %s, %v; want %s", k, data, err, text)
 		}
 	}
-	k := Key{"db1", 3306}
-	if err := json.Unmarshal([]byte(`"//"`), &k); err == nil || (k != Key{"db1", 3306}) {
+	k := topology.Key{"db1", 3306}
+	if err := json.Unmarshal([]byte(`"//"`), &k); err == nil || (k != topology.Key{"db1", 3306}) {
 		t.Errorf("a mark alone is read as %v, %v", k, err)
 	}
 	if d := k.Detach(); !d.Detached() || d.Detach() != d || d.Attached() != k || k.Attached() != k || k.Detached() {
 		t.Errorf("detach, attach: %v", d)
 	}
-	if (Key{"a", 2}).Compare(Key{"a", 10}) >= 0 || (Key{"a", 2}).Compare(Key{"b", 1}) >= 0 {
+	if (topology.Key{"a", 2}).Compare(topology.Key{"a", 10}) >= 0 || (topology.Key{"a", 2}).Compare(topology.Key{"b", 1}) >= 0 {
 		t.Error("keys sort by host, then by port as a number")
 	}
 }
@@ -79,25 +81,25 @@ func TestKeyAsText(t *testing.T) {
 func TestParseVersion(t *testing.T) {
 	for _, c := range []struct {
 		text   string
-		flavor Flavor
-		want   Version
+		flavor topology.Flavor
+		want   topology.Version
 	}{
-		{"8.0.36-28", MySQL, Version{8, 0, 36}},
-		{"5.7.44-log", MySQL, Version{5, 7, 44}},
-		{"9.7", MySQL, Version{9, 7, 0}},
-		{"10.11.19-MariaDB-0+deb12u1-log", MariaDB, Version{10, 11, 19}},
-		{"5.5.5-10.11.19-MariaDB", MariaDB, Version{10, 11, 19}},
+		{"8.0.36-28", topology.MySQL, topology.Version{8, 0, 36}},
+		{"5.7.44-log", topology.MySQL, topology.Version{5, 7, 44}},
+		{"9.7", topology.MySQL, topology.Version{9, 7, 0}},
+		{"10.11.19-MariaDB-0+deb12u1-log", topology.MariaDB, topology.Version{10, 11, 19}},
+		{"5.5.5-10.11.19-MariaDB", topology.MariaDB, topology.Version{10, 11, 19}},
 	} {
-		if f, v, err := ParseVersion(c.text); err != nil || f != c.flavor || v != c.want {
+		if f, v, err := topology.ParseVersion(c.text); err != nil || f != c.flavor || v != c.want {
 			t.Errorf("ParseVersion(%q) = %v %v, %v", c.text, f, v, err)
 		}
 	}
 	for _, text := range []string{"", "8", "x.y", "8.-1", "8.0.x"} {
-		if _, v, err := ParseVersion(text); err == nil {
+		if _, v, err := topology.ParseVersion(text); err == nil {
 			t.Errorf("ParseVersion(%q) = %v", text, v)
 		}
 	}
-	v := Version{10, 11, 6}
+	v := topology.Version{10, 11, 6}
 	if !v.AtLeast(8, 4, 0) || !v.AtLeast(10, 11, 6) || v.AtLeast(10, 11, 7) {
 		t.Error("versions compare as numbers")
 	}
@@ -123,7 +125,7 @@ func TestRoots(t *testing.T) {
 		{"several sources, one of them in a circle", "a source=b\n  b also=z\nz of=a", "z", "z"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := MustParseDrawing(c.drawing)
+			s := drawing.MustParse(c.drawing)
 			var roots []string
 			for _, r := range s.Roots() {
 				roots = append(roots, r.Key.Host)
@@ -161,14 +163,14 @@ func TestName(t *testing.T) {
 		{"never answered", "db1 never", "db1=shop", "db1=shop"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := map[Key]string{}
+			before := map[topology.Key]string{}
 			for word := range strings.FieldsSeq(c.before) {
 				host, name, _ := strings.Cut(word, "=")
-				before[Key{host, 3306}] = name
+				before[topology.Key{host, 3306}] = name
 			}
-			names := MustParseDrawing(c.drawing).Name(before)
+			names := drawing.MustParse(c.drawing).Name(before)
 			var got []string
-			for _, k := range slices.SortedFunc(maps.Keys(names), Key.Compare) {
+			for _, k := range slices.SortedFunc(maps.Keys(names), topology.Key.Compare) {
 				got = append(got, k.Host+"="+strings.TrimSuffix(names[k], ":3306"))
 			}
 			if strings.Join(got, " ") != c.want {
@@ -183,9 +185,9 @@ func TestNameOfALargeFleet(t *testing.T) {
 	for i := range 3000 {
 		fmt.Fprintf(&b, "p%d\n  q%d\n  r%d\n", i, i, i)
 	}
-	s := MustParseDrawing(b.String())
+	s := drawing.MustParse(b.String())
 	begin := time.Now()
-	if names := s.Name(nil); len(names) != 9000 || names[Key{"r7", 3306}] != "p7:3306" {
+	if names := s.Name(nil); len(names) != 9000 || names[topology.Key{"r7", 3306}] != "p7:3306" {
 		t.Errorf("%d names", len(names))
 	}
 	if took := time.Since(begin); took > 2*time.Second {
@@ -194,7 +196,7 @@ func TestNameOfALargeFleet(t *testing.T) {
 }
 
 func TestSnapshotParts(t *testing.T) {
-	s := MustParseDrawing("db1\n  db2\ndb9 promoted\n  db8 also=db1")
+	s := drawing.MustParse("db1\n  db2\ndb9 promoted\n  db8 also=db1")
 	if got := s.Clusters(); !slices.Equal(got, []string{"db1:3306", "db9:3306"}) {
 		t.Errorf("clusters %v", got)
 	}
@@ -205,17 +207,17 @@ func TestSnapshotParts(t *testing.T) {
 	if of := s.Of("db1:3306"); of.Promoted != nil || len(of.Servers) != 2 {
 		t.Errorf("of db1: %+v", of)
 	}
-	if r := s.Replicas(Key{"db1", 3306}); len(r) != 2 {
+	if r := s.Replicas(topology.Key{"db1", 3306}); len(r) != 2 {
 		t.Errorf("replicas %v", r)
 	}
-	if s.Server(Key{"nobody", 1}) != nil || (Snapshot{}).Primary() != nil {
+	if s.Server(topology.Key{"nobody", 1}) != nil || (topology.Snapshot{}).Primary() != nil {
 		t.Error("something is made of nothing")
 	}
 }
 
 func TestServer(t *testing.T) {
-	s := MustParseDrawing("db1\n  db2 recv=1-120 exec=1-90\n  db3 also=db9\n  db4 never\n  db5 down\n  db6 nogtid\n  db7 nogtid read=binlog.000002:4\n  db8 asked=never")
-	at := func(host string) Server { return *s.Server(Key{host, 3306}) }
+	s := drawing.MustParse("db1\n  db2 recv=1-120 exec=1-90\n  db3 also=db9\n  db4 never\n  db5 down\n  db6 nogtid\n  db7 nogtid read=binlog.000002:4\n  db8 asked=never")
+	at := func(host string) topology.Server { return *s.Server(topology.Key{host, 3306}) }
 	db2 := at("db2")
 	if db2.Received().Count() != 120 || at("db4").Received().Count() != 0 {
 		t.Errorf("received %v", db2.Received())
@@ -229,19 +231,19 @@ func TestServer(t *testing.T) {
 	if !db2.Up() || at("db4").Up() || at("db5").Up() || at("db8").Up() {
 		t.Error("Up")
 	}
-	if db2.Channel().Drained(db2.Instance.Executed) || !db2.Channel().Drained(gtid.MustParse(DrawnUUID(Key{"db1", 3306})+":1-120")) {
+	if db2.Channel().Drained(db2.Instance.Executed) || !db2.Channel().Drained(gtid.MustParse(drawing.UUID(topology.Key{"db1", 3306})+":1-120")) {
 		t.Error("drained is when all that was received is executed")
 	}
 	if !at("db6").Channel().Drained(gtid.Set{}) || at("db7").Channel().Drained(gtid.Set{}) {
 		t.Error("without GTID coordinates say what is drained")
 	}
-	if at("db4").ChannelFrom(Key{"db1", 3306}) != nil {
+	if at("db4").ChannelFrom(topology.Key{"db1", 3306}) != nil {
 		t.Error("who never answered has no channel")
 	}
 }
 
 func TestFailureAlive(t *testing.T) {
-	for f, alive := range map[Failure]bool{OK: true, Denied: true, TooMany: true, Refused: false, Timeout: false, Reset: false, Shutdown: false} {
+	for f, alive := range map[topology.Failure]bool{topology.OK: true, topology.Denied: true, topology.TooMany: true, topology.Refused: false, topology.Timeout: false, topology.Reset: false, topology.Shutdown: false} {
 		if f.Alive() != alive {
 			t.Errorf("%q alive: %v", f, f.Alive())
 		}
@@ -249,9 +251,52 @@ func TestFailureAlive(t *testing.T) {
 }
 
 func TestParseThreadState(t *testing.T) {
-	for word, want := range map[string]ThreadState{"Yes": Running, "Connecting": Connecting, "Preparing": Connecting, "No": Stopped, "": Stopped} {
-		if got := ParseThreadState(word); got != want {
+	for word, want := range map[string]topology.ThreadState{"Yes": topology.Running, "Connecting": topology.Connecting, "Preparing": topology.Connecting, "No": topology.Stopped, "": topology.Stopped} {
+		if got := topology.ParseThreadState(word); got != want {
 			t.Errorf("%q is %q, want %q", word, got, want)
 		}
+	}
+}
+
+func TestHalted(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		c      topology.Channel
+		halted bool
+	}{
+		{"it runs", topology.Channel{IO: topology.Running}, false},
+		{"it tries to connect", topology.Channel{IO: topology.Connecting, IOErrno: 2003}, false},
+		{"somebody stopped it", topology.Channel{IO: topology.Stopped}, true},
+		{"it gave up connecting", topology.Channel{IO: topology.Stopped, IOErrno: 2003}, true},
+		{"the network broke while it read", topology.Channel{IO: topology.Stopped, IOErrno: 1158}, true},
+		{"it failed for a reason that starting does not remove", topology.Channel{IO: topology.Stopped, IOErrno: 1236}, false},
+		{"TLS fails for dead hosts and for expired certificates", topology.Channel{IO: topology.Stopped, IOErrno: 2026}, false},
+	} {
+		if got := c.c.Halted(); got != c.halted {
+			t.Errorf("%s: halted is %v", c.name, got)
+		}
+	}
+}
+
+func TestVersionAsText(t *testing.T) {
+	var v topology.Version
+	if err := json.Unmarshal([]byte(`"10.11.6"`), &v); err != nil || v != (topology.Version{10, 11, 6}) {
+		t.Errorf("read as %v, %v", v, err)
+	}
+	if data, err := json.Marshal(v); err != nil || string(data) != `"10.11.6"` {
+		t.Errorf("written as %s, %v", data, err)
+	}
+	if err := json.Unmarshal([]byte(`"eight"`), &v); err == nil {
+		t.Errorf("read as %v", v)
+	}
+}
+
+func TestMadeUUID(t *testing.T) {
+	one := topology.MadeUUID("1", "db1", "3306", "/data")
+	if len(one) != 36 || one != topology.MadeUUID("1", "db1", "3306", "/data") {
+		t.Errorf("not the same for the same server: %q", one)
+	}
+	if one == topology.MadeUUID("1", "db1", "3306", "/data2") || topology.MadeUUID("1", "2", "", "") == topology.MadeUUID("12", "", "", "") {
+		t.Error("two servers look like one")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/topology"
 )
 
@@ -31,7 +32,7 @@ func (d *daemon) Status() api.Status {
 	return api.Status{Daemon: d.name, Leading: d.leading, Leader: "?"}
 }
 func (d *daemon) Snapshot() topology.Snapshot {
-	return topology.MustParseDrawing("db1\n  db2\n  [2001:db8::1]:3307")
+	return drawing.MustParse("db1\n  db2\n  [2001:db8::1]:3307")
 }
 func (d *daemon) Alias(string) string { return "" }
 func (d *daemon) SetTag(_ context.Context, k topology.Key, name, value string) error {

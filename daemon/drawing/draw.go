@@ -1,4 +1,4 @@
-package topology
+package drawing
 
 import (
 	"cmp"
@@ -7,17 +7,19 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"orchestrator/daemon/topology"
 )
 
-// Drawing prints the snapshot as ParseDrawing reads it: what a line does not say is as expected, and the version and whether a
+// Draw prints the snapshot as Parse reads it: what a line does not say is as expected, and the version and whether a
 // server takes writes are always said. Comments tell people what they would otherwise have to work out.
 //
 // It holds what decisions read, times to the millisecond. It leaves out what describes a server to people only
 // (its own names, the user of its replication), coordinates where GTIDs speak,
 // since when a receiver runs, errors and settings of further channels of a server with several, and, as long as
 // every server answers, how many of the last two seconds ago each was asked. JSON holds it all.
-func (s Snapshot) Drawing() string {
-	s = s.drawable()
+func Draw(s topology.Snapshot) string {
+	s = drawable(s)
 	p := newPicture()
 	p.at = s.At
 	actual := layout(s, p)
@@ -41,11 +43,11 @@ func (s Snapshot) Drawing() string {
 		}
 	}
 	var b strings.Builder
-	if !s.At.Equal(DrawnAt) {
+	if !s.At.Equal(At) {
 		fmt.Fprintf(&b, "at=%s\n", s.At.Format(time.RFC3339Nano))
 	}
-	primaries := map[Key]bool{}
-	for _, part := range s.parts() {
+	primaries := map[topology.Key]bool{}
+	for _, part := range parts(s) {
 		if v := part.Primary(); v != nil {
 			primaries[v.Key] = true
 		}
@@ -102,7 +104,7 @@ func (p *picture) say(d, actual *drawn, a *attribute) []string {
 	}
 	for _, value := range values {
 		if a.name == "of" {
-			if k, err := ParseKey(value); err == nil && p.byKey[k] != nil && k.String() == value {
+			if k, err := topology.ParseKey(value); err == nil && p.byKey[k] != nil && k.String() == value {
 				value = brief(k)
 			}
 		}
@@ -160,14 +162,14 @@ func (p *picture) notes(d, actual *drawn, primary bool) string {
 }
 
 // layout gives each server its line: the primary's tree of a cluster before its other roots. It returns what each line must say.
-func layout(s Snapshot, p *picture) map[*drawn]*drawn {
+func layout(s topology.Snapshot, p *picture) map[*drawn]*drawn {
 	actual := map[*drawn]*drawn{}
-	below := map[Key][]Server{}
-	known := map[Key]bool{}
+	below := map[topology.Key][]topology.Server{}
+	known := map[topology.Key]bool{}
 	for _, v := range s.Servers {
 		known[v.Key] = true
 	}
-	var roots []Server
+	var roots []topology.Server
 	for _, v := range s.Servers {
 		if v.Instance != nil && len(v.Instance.Channels) > 0 {
 			if source := v.Instance.Channels[0].Source; known[source] && source != v.Key {
@@ -177,14 +179,14 @@ func layout(s Snapshot, p *picture) map[*drawn]*drawn {
 		}
 		roots = append(roots, v)
 	}
-	primary := map[Key]bool{}
-	for _, part := range s.parts() {
+	primary := map[topology.Key]bool{}
+	for _, part := range parts(s) {
 		if v := part.Primary(); v != nil {
 			primary[v.Key] = true
 		}
 	}
-	first := func(a, b Server) int {
-		rank := func(v Server) int {
+	first := func(a, b topology.Server) int {
+		rank := func(v topology.Server) int {
 			switch {
 			case primary[v.Key]:
 				return 0
@@ -195,12 +197,12 @@ func layout(s Snapshot, p *picture) map[*drawn]*drawn {
 		}
 		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(rank(a), rank(b)), a.Key.Compare(b.Key))
 	}
-	var draw func(v Server, parent *drawn)
-	draw = func(v Server, parent *drawn) {
+	var draw func(v topology.Server, parent *drawn)
+	draw = func(v topology.Server, parent *drawn) {
 		if p.byKey[v.Key] != nil {
 			return
 		}
-		d := &drawn{parent: parent, server: Server{Key: v.Key}, given: map[string][]string{}}
+		d := &drawn{parent: parent, server: topology.Server{Key: v.Key}, given: map[string][]string{}}
 		show := &drawn{server: v, promoted: s.Promoted[v.Cluster] == v.Key}
 		if v.Instance != nil {
 			show.flavor, show.version = v.Instance.Flavor, v.Instance.Version
@@ -216,7 +218,7 @@ func layout(s Snapshot, p *picture) map[*drawn]*drawn {
 			draw(r, d)
 		}
 	}
-	for _, list := range [][]Server{roots, s.Servers} { // then those who stand in a circle
+	for _, list := range [][]topology.Server{roots, s.Servers} { // then those who stand in a circle
 		list = slices.Clone(list)
 		slices.SortFunc(list, first)
 		for _, v := range list {
@@ -227,12 +229,12 @@ func layout(s Snapshot, p *picture) map[*drawn]*drawn {
 }
 
 // parts are the clusters, sorted by name.
-func (s Snapshot) parts() []Snapshot {
+func parts(s topology.Snapshot) []topology.Snapshot {
 	by := map[string]int{}
-	var out []Snapshot
+	var out []topology.Snapshot
 	for _, name := range s.Clusters() {
 		by[name] = len(out)
-		out = append(out, Snapshot{At: s.At, Promoted: s.Promoted})
+		out = append(out, topology.Snapshot{At: s.At, Promoted: s.Promoted})
 	}
 	for _, v := range s.Servers {
 		part := &out[by[v.Cluster]]
@@ -242,12 +244,12 @@ func (s Snapshot) parts() []Snapshot {
 }
 
 // drawable returns a copy without what a drawing does not hold.
-func (s Snapshot) drawable() Snapshot {
-	out := Snapshot{At: s.At, Promoted: s.Promoted}
-	follower := map[Key]bool{} // by coordinates
+func drawable(s topology.Snapshot) topology.Snapshot {
+	out := topology.Snapshot{At: s.At, Promoted: s.Promoted}
+	follower := map[topology.Key]bool{} // by coordinates
 	quiet := true
 	for _, v := range s.Servers {
-		quiet = quiet && v.Probe.Failure == OK
+		quiet = quiet && v.Probe.Failure == topology.OK
 		if v.Instance == nil {
 			continue
 		}
@@ -261,18 +263,18 @@ func (s Snapshot) drawable() Snapshot {
 		}
 		return s.At.Add(-s.At.Sub(t).Round(time.Millisecond))
 	}
-	seen := map[Key]bool{}
+	seen := map[topology.Key]bool{}
 	for _, v := range s.Servers {
 		if v.Key.IsZero() || seen[v.Key] {
 			continue
 		}
 		seen[v.Key] = true
 		if quiet && v.Up() && s.At.Sub(v.Probe.Answered).Abs() <= 2*time.Second {
-			v.Probe = Probe{Asked: s.At, Answered: s.At}
+			v.Probe = topology.Probe{Asked: s.At, Answered: s.At}
 		}
 		v.Probe.Asked, v.Probe.Answered = near(v.Probe.Asked), near(v.Probe.Answered)
 		v.Probe.FailingSince = near(v.Probe.FailingSince)
-		if v.Rule == Neutral {
+		if v.Rule == topology.Neutral {
 			v.Rule = ""
 		}
 		if v.Downtime != nil {
@@ -297,7 +299,7 @@ func (s Snapshot) drawable() Snapshot {
 				if c.AutoPosition && !c.Received.Empty() {
 					c.ReadFile, c.ReadPos, c.ExecFile, c.ExecPos = "binlog.000001", 10000, "binlog.000001", 10000
 				}
-				if c.IOSince = near(c.IOSince); c.IO == Running {
+				if c.IOSince = near(c.IOSince); c.IO == topology.Running {
 					c.IOSince = time.Time{}
 				}
 				c.HeartbeatSecs, c.Heartbeats, c.User = 0, 0, ""

@@ -1,4 +1,4 @@
-package topology
+package drawing
 
 import (
 	"bytes"
@@ -9,14 +9,16 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"orchestrator/daemon/topology"
 )
 
-func TestDecodeSnapshot(t *testing.T) {
-	s, err := DecodeSnapshot([]byte("\xef\xbb\xbf  {\"at\":\"2026-01-01T00:00:10Z\",\"servers\":[{\"key\":\"db2\",\"probe\":{}},{\"key\":\"DB1:3306\",\"probe\":{}}]}\n"))
-	if err != nil || len(s.Servers) != 2 || s.Servers[0].Key != (Key{"db1", 3306}) {
+func TestDecode(t *testing.T) {
+	s, err := Decode([]byte("\xef\xbb\xbf  {\"at\":\"2026-01-01T00:00:10Z\",\"servers\":[{\"key\":\"db2\",\"probe\":{}},{\"key\":\"DB1:3306\",\"probe\":{}}]}\n"))
+	if err != nil || len(s.Servers) != 2 || s.Servers[0].Key != (topology.Key{Host: "db1", Port: 3306}) {
 		t.Errorf("unsorted servers: %+v, %v", s, err)
 	}
-	s, err = DecodeSnapshot([]byte("\n# a drawing\ndb1\n  db2\n"))
+	s, err = Decode([]byte("\n# a drawing\ndb1\n  db2\n"))
 	if err != nil || len(s.Servers) != 2 {
 		t.Errorf("a drawing: %+v, %v", s, err)
 	}
@@ -65,7 +67,7 @@ func TestDecodeRefuses(t *testing.T) {
 		instance(`,"server_id":-1`):                                      "want a number (uint32)",
 		`{"at":"2026-01-01T00:00:10Z","promoted":{"a":""},"servers":[]}`: `cluster "a" has no key`,
 	} {
-		s, err := DecodeSnapshot([]byte(text))
+		s, err := Decode([]byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "read snapshot") {
 			t.Errorf("%s\n→ %+v, %v\nwant an error with %s", text, s, err, want)
 		}
@@ -75,22 +77,22 @@ func TestDecodeRefuses(t *testing.T) {
 func TestEncodeIsDecoded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := anySnapshot(t)
-		data, err := EncodeSnapshot(s)
+		data, err := Encode(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := DecodeSnapshot(data)
+		back, err := Decode(data)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, data)
 		}
-		if again, _ := EncodeSnapshot(back); !bytes.Equal(again, data) {
+		if again, _ := Encode(back); !bytes.Equal(again, data) {
 			t.Fatalf("%s\nis read back as\n%s", data, again)
 		}
 	})
-	if data, err := EncodeSnapshot(Snapshot{At: DrawnAt}); err != nil || !strings.Contains(string(data), `"servers": []`) {
+	if data, err := Encode(topology.Snapshot{At: At}); err != nil || !strings.Contains(string(data), `"servers": []`) {
 		t.Errorf("an empty fleet: %s, %v", data, err)
 	}
-	if _, err := EncodeSnapshot(Snapshot{At: DrawnAt.AddDate(9000, 0, 0)}); err == nil {
+	if _, err := Encode(topology.Snapshot{At: At.AddDate(9000, 0, 0)}); err == nil {
 		t.Error("a year that JSON can't hold is written")
 	}
 }
@@ -108,7 +110,7 @@ func TestDocs(t *testing.T) {
 			continue
 		}
 		examples++
-		if s, err := DecodeSnapshot([]byte(text)); err != nil || len(s.Servers) < 2 {
+		if s, err := Decode([]byte(text)); err != nil || len(s.Servers) < 2 {
 			t.Errorf("example: %v\n%s", err, text)
 		}
 	}
@@ -138,8 +140,8 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, v := range map[string]any{
-		"": Snapshot{}, "server": Server{}, "probe": Probe{}, "instance": Instance{}, "channel": Channel{},
-		"semi_sync": SemiSync{}, "stalled": Stall{}, "downtime": Downtime{},
+		"": topology.Snapshot{}, "server": topology.Server{}, "probe": topology.Probe{}, "instance": topology.Instance{}, "channel": topology.Channel{},
+		"semi_sync": topology.SemiSync{}, "stalled": topology.Stall{}, "downtime": topology.Downtime{},
 	} {
 		properties := schema.Properties
 		if name != "" {
@@ -162,7 +164,7 @@ func TestDocs(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	data, err := EncodeSnapshot(MustParseDrawing("db1 down promoted\n  db2 recv=1-120 downtime tag=a:b\nm mariadb=10.11.6 stalled=commit"))
+	data, err := Encode(MustParse("db1 down promoted\n  db2 recv=1-120 downtime tag=a:b\nm mariadb=10.11.6 stalled=commit"))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -171,19 +173,19 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("\r#"))
 	f.Add([]byte(`{"at":"2026-01-01T00:00:10Z","servers":[{"key":"db1","probe":{}}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := DecodeSnapshot(data)
+		s, err := Decode(data)
 		if err != nil {
 			return
 		}
 		s.Primary()
 		s.Name(nil)
-		if out, err := EncodeSnapshot(s); err == nil && data[0] == '{' {
-			if _, err := DecodeSnapshot(out); err != nil {
+		if out, err := Encode(s); err == nil && data[0] == '{' {
+			if _, err := Decode(out); err != nil {
 				t.Fatalf("%q is written as %s, which can't be read: %v", data, out, err)
 			}
 		}
-		text := s.Drawing()
-		back, err := ParseDrawing(text)
+		text := Draw(s)
+		back, err := Parse(text)
 		if err != nil || len(back.Servers) != len(s.Servers) {
 			t.Fatalf("%q is drawn as\n%s\n%v", data, text, err)
 		}

@@ -1,4 +1,4 @@
-package topology
+package drawing
 
 import (
 	"strings"
@@ -6,7 +6,7 @@ import (
 )
 
 func TestSketch(t *testing.T) {
-	got := MustParseDrawing(`
+	got := Sketch(MustParse(`
 db1 mysql=8.4.2 semisync
   db2 recv=1-120 exec=1-100 lag=30s prefer
     db5 delay=1h nologupdates
@@ -15,7 +15,7 @@ db1 mysql=8.4.2 semisync
   db6 sql=no sqlerr=1062 nobinlog
 db7 of=db1 never
 db8 of=db1 ro stalled=disk_full
-`).Sketch()
+`))
 	want := `
 db1:3306      writable   mysql 8.4.2  semi-sync
   db2:3306    read-only  mysql 8.4.2  replicating, 20 transactions to apply, 30s behind, prefer

@@ -1,4 +1,4 @@
-package topology
+package drawing
 
 import (
 	"fmt"
@@ -6,15 +6,17 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"orchestrator/daemon/topology"
 )
 
-// Sketch draws a snapshot for people: who follows whom, and what is remarkable, and nothing else. Unlike a Drawing it can't be read back.
-func (s Snapshot) Sketch() string {
+// Sketch draws a snapshot for people: who follows whom, and what is remarkable, and nothing else. Unlike what Draw prints, it can't be read back.
+func Sketch(s topology.Snapshot) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	drawn := map[Key]bool{}
-	var draw func(v Server, depth int)
-	draw = func(v Server, depth int) {
+	drawn := map[topology.Key]bool{}
+	var draw func(v topology.Server, depth int)
+	draw = func(v topology.Server, depth int) {
 		if drawn[v.Key] { // a circle, or a second source
 			return
 		}
@@ -28,10 +30,10 @@ func (s Snapshot) Sketch() string {
 				state = "read-only"
 			}
 		}
-		if !v.Up() && v.Probe.Failure != OK {
+		if !v.Up() && v.Probe.Failure != topology.OK {
 			state = "DOWN"
 		}
-		fmt.Fprintf(w, "%s%v\t%s\t%s\t%s\n", strings.Repeat("  ", depth), v.Key, state, version, strings.Join(v.remarks(s.At), ", "))
+		fmt.Fprintf(w, "%s%v\t%s\t%s\t%s\n", strings.Repeat("  ", depth), v.Key, state, version, strings.Join(remarks(v, s.At), ", "))
 		for _, r := range s.Replicas(v.Key) {
 			draw(r, depth+1)
 		}
@@ -51,10 +53,10 @@ func (s Snapshot) Sketch() string {
 }
 
 // remarks are what is worth a word about a server.
-func (v Server) remarks(at time.Time) []string {
+func remarks(v topology.Server, at time.Time) []string {
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	if !v.Up() && v.Probe.Failure != OK {
+	if !v.Up() && v.Probe.Failure != topology.OK {
 		say("%s for %s", strings.ReplaceAll(string(v.Probe.Failure), "_", " "), at.Sub(v.Probe.FailingSince).Round(100*time.Millisecond))
 		return out
 	}
@@ -73,13 +75,13 @@ func (v Server) remarks(at time.Time) []string {
 		switch {
 		case c.Source.Detached():
 			say("detached from %s", strings.TrimPrefix(c.Source.String(), "//"))
-		case c.IO == Running && c.SQL == Running:
+		case c.IO == topology.Running && c.SQL == topology.Running:
 			say("replicating")
 		}
-		if c.IO != Running && !c.Source.Detached() {
+		if c.IO != topology.Running && !c.Source.Detached() {
 			say("receiver %s", threadWord(c.IO, c.IOErrno))
 		}
-		if c.SQL != Running && !c.Source.Detached() {
+		if c.SQL != topology.Running && !c.Source.Detached() {
 			say("applier %s", threadWord(c.SQL, c.SQLErrno))
 		}
 		if n := v.Instance.Executed.Missing(c.Received); n > 0 {
@@ -103,7 +105,7 @@ func (v Server) remarks(at time.Time) []string {
 	if t := v.Instance.Stalled; t != nil {
 		say("commits hang for %ds: %s", t.Seconds, strings.ReplaceAll(t.Cause, "_", " "))
 	}
-	if v.Rule != "" && v.Rule != Neutral {
+	if v.Rule != "" && v.Rule != topology.Neutral {
 		say("%s", strings.ReplaceAll(string(v.Rule), "_", " "))
 	}
 	if d := v.Downtime; d != nil && d.Until.After(at) {
@@ -112,8 +114,8 @@ func (v Server) remarks(at time.Time) []string {
 	return out
 }
 
-func threadWord(t ThreadState, errno int) string {
-	word := map[ThreadState]string{Stopped: "stopped", Connecting: "connecting", Running: "running"}[t]
+func threadWord(t topology.ThreadState, errno int) string {
+	word := map[topology.ThreadState]string{topology.Stopped: "stopped", topology.Connecting: "connecting", topology.Running: "running"}[t]
 	if errno != 0 {
 		word += fmt.Sprintf(" (error %d)", errno)
 	}

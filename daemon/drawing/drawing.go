@@ -1,4 +1,9 @@
-package topology
+// Package drawing is the text form of a snapshot: parsed (Parse), printed so that it can be parsed again (Draw), and sketched for
+// people (Sketch). It also reads saved snapshots, which are JSON or a drawing (Decode).
+//
+// It holds no facts of its own (see topology), judges nothing and reads no files. The one idea: a line says only what differs from what
+// one would expect, and printing an attribute reads it back at once, so the two directions can't drift apart.
+package drawing
 
 import (
 	"crypto/sha256"
@@ -9,12 +14,13 @@ import (
 	"time"
 
 	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
 )
 
-// DrawnAt is the moment of a drawing that names none.
-var DrawnAt = time.Date(2026, 1, 1, 0, 0, 10, 0, time.UTC)
+// At is the moment of a drawing that names none.
+var At = time.Date(2026, 1, 1, 0, 0, 10, 0, time.UTC)
 
-// ParseDrawing reads a snapshot drawn as text, one server a line:
+// Parse reads a snapshot drawn as text, one server a line:
 //
 //	db1 mysql=8.0.36 down              # silent for 5 s
 //	  db2 io=connecting recv=1-120
@@ -22,7 +28,7 @@ var DrawnAt = time.Date(2026, 1, 1, 0, 0, 10, 0, time.UTC)
 //	  db3 io=no must_not tag=dc:west
 //
 // Indentation says who replicates from whom: from the nearest line above that is indented less. The first word is host or
-// host:port, then come attributes in any order: see the table in attributes.go. A '#' in front of a word begins a comment. A value
+// host:port, then come attributes in any order: see docs/snapshot.md. A '#' in front of a word begins a comment. A value
 // with blanks in it is written in double quotes, as Go does. A line "at=2026-01-01T00:00:10Z" sets the moment of the snapshot.
 //
 // Every line in the first column begins a cluster, named by its key, unless it says of=NAME: then it belongs to that cluster.
@@ -31,7 +37,7 @@ var DrawnAt = time.Date(2026, 1, 1, 0, 0, 10, 0, time.UTC)
 // roots take writes and have executed their own transactions 1 to 100, all others are read-only, replicate on both threads, and have received and executed all
 // that their root has. Flavour and version are those of the server above. Whoever is given recv= has executed no more than
 // that, and whoever is given exec= alone has received that and all that the root has.
-func ParseDrawing(text string) (Snapshot, error) {
+func Parse(text string) (topology.Snapshot, error) {
 	p := newPicture()
 	lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text), "\n")
 	margin := margin(lines)
@@ -44,31 +50,31 @@ func ParseDrawing(text string) (Snapshot, error) {
 			continue
 		}
 		if body[0] == '\t' {
-			return Snapshot{}, fmt.Errorf("line %d: indent with blanks, not with tabs", number)
+			return topology.Snapshot{}, fmt.Errorf("line %d: indent with blanks, not with tabs", number)
 		}
 		words, err := splitWords(body)
 		if err != nil {
-			return Snapshot{}, fmt.Errorf("line %d: %w", number, err)
+			return topology.Snapshot{}, fmt.Errorf("line %d: %w", number, err)
 		}
 		if at, ok := strings.CutPrefix(words[0], "at="); ok {
 			if len(words) > 1 || len(p.lines) > 0 {
-				return Snapshot{}, fmt.Errorf("line %d: at= stands alone, on the first line", number)
+				return topology.Snapshot{}, fmt.Errorf("line %d: at= stands alone, on the first line", number)
 			}
 			if p.at, err = time.Parse(time.RFC3339Nano, at); err != nil {
-				return Snapshot{}, fmt.Errorf("line %d: %q: want a moment such as at=2026-01-01T00:00:10Z", number, clip(words[0]))
+				return topology.Snapshot{}, fmt.Errorf("line %d: %q: want a moment such as at=2026-01-01T00:00:10Z", number, clip(words[0]))
 			}
 			continue
 		}
-		key, err := ParseKey(words[0])
+		key, err := topology.ParseKey(words[0])
 		if err != nil {
-			return Snapshot{}, fmt.Errorf("line %d: %q: a line begins with the server: host or host:port", number, clip(words[0]))
+			return topology.Snapshot{}, fmt.Errorf("line %d: %q: a line begins with the server: host or host:port", number, clip(words[0]))
 		}
 		if old := p.byKey[key]; old != nil {
-			return Snapshot{}, fmt.Errorf("line %d: %v is already on line %d", number, key, old.number)
+			return topology.Snapshot{}, fmt.Errorf("line %d: %v is already on line %d", number, key, old.number)
 		}
-		d := &drawn{number: number, indent: len(line) - len(body), server: Server{Key: key}}
+		d := &drawn{number: number, indent: len(line) - len(body), server: topology.Server{Key: key}}
 		if d.given, err = readWords(words[1:]); err != nil {
-			return Snapshot{}, fmt.Errorf("line %d: %v: %w", number, words[0], err)
+			return topology.Snapshot{}, fmt.Errorf("line %d: %v: %w", number, words[0], err)
 		}
 		for len(above) > 0 && above[len(above)-1].indent >= d.indent {
 			above = above[:len(above)-1]
@@ -96,7 +102,7 @@ func ParseDrawing(text string) (Snapshot, error) {
 				}
 				for _, value := range d.given[a.name] {
 					if err := p.apply(d, a, value); err != nil {
-						return Snapshot{}, fmt.Errorf("line %d: %v: %w", d.number, d.server.Key, err)
+						return topology.Snapshot{}, fmt.Errorf("line %d: %v: %w", d.number, d.server.Key, err)
 					}
 				}
 			}
@@ -105,26 +111,26 @@ func ParseDrawing(text string) (Snapshot, error) {
 	return p.snapshot(), nil
 }
 
-// MustParseDrawing is ParseDrawing for drawings that are known to be good, such as those of tests.
-func MustParseDrawing(text string) Snapshot {
-	s, err := ParseDrawing(text)
+// MustParse is Parse for drawings that are known to be good, such as those of tests.
+func MustParse(text string) topology.Snapshot {
+	s, err := Parse(text)
 	if err != nil {
 		panic("drawing: " + err.Error())
 	}
 	return s
 }
 
-// DrawnUUID is the UUID of a server whose drawing gives none.
-func DrawnUUID(k Key) string {
+// UUID is the UUID of a server whose drawing gives none.
+func UUID(k topology.Key) string {
 	h := sha256.Sum256([]byte(k.String()))
 	h[6], h[8] = h[6]&0x0f|0x80, h[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", h[0:4], h[4:6], h[6:8], h[8:10], h[10:16])
 }
 
-// DrawnServerID is the server_id of a server whose drawing gives none: its port, where that is not the usual one; the number
+// ServerID is the server_id of a server whose drawing gives none: its port, where that is not the usual one; the number
 // at the end of the host's first name (db1, db1.example.com: 1) or of its address; else a number made from the key.
-func DrawnServerID(k Key) uint32 {
-	if k.Port != DefaultPort {
+func ServerID(k topology.Key) uint32 {
+	if k.Port != topology.DefaultPort {
 		return uint32(k.Port)
 	}
 	host := strings.TrimRight(k.Host, ".")
@@ -143,10 +149,10 @@ func DrawnServerID(k Key) uint32 {
 type picture struct {
 	at    time.Time
 	lines []*drawn // sources before their replicas
-	byKey map[Key]*drawn
+	byKey map[topology.Key]*drawn
 	// Known once all identities are:
 	byUUID    map[string]*drawn
-	followers map[Key][]Key
+	followers map[topology.Key][]topology.Key
 }
 
 // drawn is one line of it.
@@ -155,16 +161,16 @@ type drawn struct {
 	indent  int
 	parent  *drawn // the line that it hangs below, nil for a root
 	base    *drawn // the first root of its cluster, whose transactions it has
-	flavor  Flavor
-	version Version
+	flavor  topology.Flavor
+	version topology.Version
 	given   map[string][]string // attribute → values, as written
 	stale   bool
 	// promoted says that the last failover of the cluster ended at this server.
 	promoted bool
-	server   Server
+	server   topology.Server
 }
 
-func newPicture() *picture { return &picture{at: DrawnAt, byKey: map[Key]*drawn{}} }
+func newPicture() *picture { return &picture{at: At, byKey: map[topology.Key]*drawn{}} }
 
 func (p *picture) add(d *drawn) {
 	p.lines = append(p.lines, d)
@@ -175,7 +181,7 @@ func (p *picture) add(d *drawn) {
 func (p *picture) begin(d *drawn) {
 	s := &d.server
 	s.Cluster = s.Key.String()
-	d.base, d.flavor, d.version = d, MySQL, Version{8, 4, 0}
+	d.base, d.flavor, d.version = d, topology.MySQL, topology.Version{Major: 8, Minor: 4, Patch: 0}
 	if d.parent != nil {
 		s.Cluster, d.base = d.parent.server.Cluster, d.parent.base
 		d.flavor, d.version = d.parent.flavor, d.parent.version
@@ -191,19 +197,19 @@ func (p *picture) begin(d *drawn) {
 			}
 		}
 	}
-	s.Instance = &Instance{
-		UUID: DrawnUUID(s.Key), ServerID: DrawnServerID(s.Key),
+	s.Instance = &topology.Instance{
+		UUID: UUID(s.Key), ServerID: ServerID(s.Key),
 		Hostname: s.Key.Host, Port: s.Key.Port,
 		Flavor: d.flavor, Version: d.version,
 	}
 	if d.parent != nil {
-		s.Instance.Channels = []Channel{{Source: d.parent.server.Key}}
+		s.Instance.Channels = []topology.Channel{{Source: d.parent.server.Key}}
 	}
 }
 
 // clusterName lets people write of=db1 for the cluster db1:3306.
 func (p *picture) clusterName(text string) string {
-	if k, err := ParseKey(text); err == nil && p.byKey[k] != nil {
+	if k, err := topology.ParseKey(text); err == nil && p.byKey[k] != nil {
 		return k.String()
 	}
 	return text
@@ -212,9 +218,9 @@ func (p *picture) clusterName(text string) string {
 // fill sets what is expected of all the rest; the identities of all servers are known by now, and all of those above.
 func (p *picture) fill(d *drawn) {
 	s := &d.server
-	s.Probe = Probe{Asked: p.at, Answered: p.at}
+	s.Probe = topology.Probe{Asked: p.at, Answered: p.at}
 	if s.Instance == nil {
-		p.fail(d, Timeout, 5*time.Second)
+		p.fail(d, topology.Timeout, 5*time.Second)
 		return
 	}
 	i := s.Instance
@@ -227,7 +233,7 @@ func (p *picture) fill(d *drawn) {
 	p.expectWritten(d)
 	for n := range i.Channels {
 		c := &i.Channels[n]
-		c.IO, c.SQL, c.AutoPosition = Running, Running, true
+		c.IO, c.SQL, c.AutoPosition = topology.Running, topology.Running, true
 		c.Received = i.Executed
 		c.ReadFile, c.ReadPos, c.ExecFile, c.ExecPos = "binlog.000001", 10000, "binlog.000001", 10000
 		expectLag(c)
@@ -235,10 +241,10 @@ func (p *picture) fill(d *drawn) {
 			c.SourceID = o.server.Instance.ServerID
 			c.SourceUUID = o.server.Instance.UUID
 		} else {
-			c.SourceID = DrawnServerID(c.Source.Attached())
-			c.SourceUUID = DrawnUUID(c.Source.Attached())
+			c.SourceID = ServerID(c.Source.Attached())
+			c.SourceUUID = UUID(c.Source.Attached())
 		}
-		if i.Flavor == MariaDB { // which tells nobody the UUID of a source: it has none
+		if i.Flavor == topology.MariaDB { // which tells nobody the UUID of a source: it has none
 			c.SourceUUID = ""
 		}
 	}
@@ -247,7 +253,7 @@ func (p *picture) fill(d *drawn) {
 
 // link notes who is who when all identities are known.
 func (p *picture) link() {
-	p.byUUID, p.followers = map[string]*drawn{}, map[Key][]Key{}
+	p.byUUID, p.followers = map[string]*drawn{}, map[topology.Key][]topology.Key{}
 	for _, d := range p.lines {
 		if uuid := uuidOf(d); p.byUUID[uuid] == nil {
 			p.byUUID[uuid] = d
@@ -260,7 +266,7 @@ func (p *picture) link() {
 		}
 	}
 	for source, keys := range p.followers {
-		slices.SortFunc(keys, Key.Compare)
+		slices.SortFunc(keys, topology.Key.Compare)
 		p.followers[source] = slices.Compact(keys)
 	}
 }
@@ -271,8 +277,8 @@ func (p *picture) expected(d *drawn) gtid.Set {
 		return d.base.server.Instance.Executed
 	}
 	root := d.base.server
-	if d.flavor == MariaDB {
-		id := DrawnServerID(root.Key)
+	if d.flavor == topology.MariaDB {
+		id := ServerID(root.Key)
 		if root.Instance != nil {
 			id = root.Instance.ServerID
 		}
@@ -285,22 +291,22 @@ func (p *picture) expected(d *drawn) gtid.Set {
 func (p *picture) expectWritten(d *drawn) {
 	i := d.server.Instance
 	i.BinlogWritten = gtid.Set{}
-	if i.Flavor == MariaDB && i.LogBin && (i.LogReplicaUpdates || len(i.Channels) == 0) {
+	if i.Flavor == topology.MariaDB && i.LogBin && (i.LogReplicaUpdates || len(i.Channels) == 0) {
 		i.BinlogWritten = i.Executed
 	}
 }
 
 // expectLag: a server says NULL unless both threads run.
-func expectLag(c *Channel) {
+func expectLag(c *topology.Channel) {
 	c.Lag = nil
-	if c.IO == Running && c.SQL == Running {
+	if c.IO == topology.Running && c.SQL == topology.Running {
 		c.Lag = new(int64)
 	}
 }
 
 // fail makes the server fail for that long. It answered a second before, if ever.
-func (p *picture) fail(d *drawn, f Failure, since time.Duration) {
-	d.server.Probe = Probe{
+func (p *picture) fail(d *drawn, f topology.Failure, since time.Duration) {
+	d.server.Probe = topology.Probe{
 		Asked:        p.at,
 		Failure:      f,
 		Error:        failureTexts[f],
@@ -312,24 +318,24 @@ func (p *picture) fail(d *drawn, f Failure, since time.Duration) {
 	}
 }
 
-var failureTexts = map[Failure]string{
-	Refused:  "connection refused",
-	Reset:    "connection reset by peer",
-	Timeout:  "no answer in time",
-	Shutdown: "server shutdown in progress (1053)",
-	TooMany:  "too many connections (1040)",
-	Denied:   "access denied (1045)",
-	TLSError: "TLS handshake failed",
-	Alien:    "not a MySQL server",
-	NoHost:   "no such host",
-	Other:    "the probe failed",
+var failureTexts = map[topology.Failure]string{
+	topology.Refused:  "connection refused",
+	topology.Reset:    "connection reset by peer",
+	topology.Timeout:  "no answer in time",
+	topology.Shutdown: "server shutdown in progress (1053)",
+	topology.TooMany:  "too many connections (1040)",
+	topology.Denied:   "access denied (1045)",
+	topology.TLSError: "TLS handshake failed",
+	topology.Alien:    "not a MySQL server",
+	topology.NoHost:   "no such host",
+	topology.Other:    "the probe failed",
 }
 
-func (p *picture) snapshot() Snapshot {
-	s := Snapshot{At: p.at}
+func (p *picture) snapshot() topology.Snapshot {
+	s := topology.Snapshot{At: p.at}
 	longest := 5 * time.Second
 	for _, d := range p.lines {
-		if d.server.Probe.Failure != OK {
+		if d.server.Probe.Failure != topology.OK {
 			longest = max(longest, p.at.Sub(d.server.Probe.FailingSince))
 		}
 	}
@@ -340,7 +346,7 @@ func (p *picture) snapshot() Snapshot {
 		}
 		if d.promoted {
 			if s.Promoted == nil {
-				s.Promoted = map[string]Key{}
+				s.Promoted = map[string]topology.Key{}
 			}
 			s.Promoted[d.server.Cluster] = d.server.Key
 		}

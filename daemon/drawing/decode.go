@@ -1,4 +1,4 @@
-package topology
+package drawing
 
 import (
 	"bytes"
@@ -10,37 +10,39 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"orchestrator/daemon/topology"
 )
 
-// DecodeSnapshot reads a saved snapshot: JSON as EncodeSnapshot writes it (docs/snapshot.md), or a drawing. What comes back has been
+// Decode reads a saved snapshot: JSON as Encode writes it (docs/snapshot.md), or a drawing. What comes back has been
 // checked: keys are set, unique and sorted, every word is one that the program knows, and sets are of the flavour of
 // their server.
-func DecodeSnapshot(data []byte) (Snapshot, error) {
+func Decode(data []byte) (topology.Snapshot, error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // the mark that some editors put first
 	body := bytes.TrimLeft(data, " \t\r\n")
 	if len(body) == 0 {
-		return Snapshot{}, errors.New("read snapshot: it is empty; want JSON or a drawing")
+		return topology.Snapshot{}, errors.New("read snapshot: it is empty; want JSON or a drawing")
 	}
 	if body[0] == '{' {
 		s, err := decodeJSON(data)
 		if err != nil {
-			return Snapshot{}, fmt.Errorf("read snapshot as JSON: %w", err)
+			return topology.Snapshot{}, fmt.Errorf("read snapshot as JSON: %w", err)
 		}
 		return s, nil
 	}
 	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
-		return Snapshot{}, errors.New("read snapshot: it is not text; want JSON or a drawing")
+		return topology.Snapshot{}, errors.New("read snapshot: it is not text; want JSON or a drawing")
 	}
-	s, err := ParseDrawing(string(data))
+	s, err := Parse(string(data))
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("read snapshot as a drawing (JSON would begin with '{'): %w", err)
+		return topology.Snapshot{}, fmt.Errorf("read snapshot as a drawing (JSON would begin with '{'): %w", err)
 	}
 	return s, nil
 }
 
-// EncodeSnapshot writes a snapshot as indented JSON, sorted, that DecodeSnapshot reads back without loss.
-func EncodeSnapshot(s Snapshot) ([]byte, error) {
-	s.Servers = append([]Server{}, s.Servers...) // an empty list is printed as one
+// Encode writes a snapshot as indented JSON, sorted, that Decode reads back without loss.
+func Encode(s topology.Snapshot) ([]byte, error) {
+	s.Servers = append([]topology.Server{}, s.Servers...) // an empty list is printed as one
 	s.Sort()
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -49,18 +51,18 @@ func EncodeSnapshot(s Snapshot) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-func decodeJSON(data []byte) (Snapshot, error) {
-	var s Snapshot
+func decodeJSON(data []byte) (topology.Snapshot, error) {
+	var s topology.Snapshot
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
-		return Snapshot{}, explain(data, d.InputOffset(), err)
+		return topology.Snapshot{}, explain(data, d.InputOffset(), err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return Snapshot{}, fmt.Errorf("line %d: something follows the snapshot", lineAt(data, d.InputOffset()))
+		return topology.Snapshot{}, fmt.Errorf("line %d: something follows the snapshot", lineAt(data, d.InputOffset()))
 	}
 	s.Sort()
-	return s, s.check()
+	return s, checkSnapshot(s)
 }
 
 // explain says where in the text the trouble is, and which field was meant.
@@ -113,7 +115,7 @@ func nearestField(word string) string {
 		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 			t = t.Elem()
 		}
-		if t.Kind() != reflect.Struct || t.PkgPath() != reflect.TypeFor[Snapshot]().PkgPath() {
+		if t.Kind() != reflect.Struct || t.PkgPath() != reflect.TypeFor[topology.Snapshot]().PkgPath() {
 			return
 		}
 		for i := range t.NumField() {
@@ -124,17 +126,17 @@ func nearestField(word string) string {
 			walk(t.Field(i).Type)
 		}
 	}
-	walk(reflect.TypeFor[Snapshot]())
+	walk(reflect.TypeFor[topology.Snapshot]())
 	return best
 }
 
 var (
-	states = []ThreadState{Running, Stopped, Connecting}
-	rules  = []Rule{"", Prefer, Neutral, PreferNot, MustNot}
+	states = []topology.ThreadState{topology.Running, topology.Stopped, topology.Connecting}
+	rules  = []topology.Rule{"", topology.Prefer, topology.Neutral, topology.PreferNot, topology.MustNot}
 )
 
 // check says what a snapshot from outside must not hold.
-func (s Snapshot) check() error {
+func checkSnapshot(s topology.Snapshot) error {
 	if s.At.IsZero() {
 		return errors.New(`"at", the moment of the snapshot, is missing`)
 	}
@@ -148,7 +150,7 @@ func (s Snapshot) check() error {
 		if v.Key.Detached() {
 			return fmt.Errorf("%v: only a source can be detached", v.Key)
 		}
-		if err := v.check(); err != nil {
+		if err := checkServer(v); err != nil {
 			return fmt.Errorf("%v: %w", v.Key, err)
 		}
 	}
@@ -160,24 +162,24 @@ func (s Snapshot) check() error {
 	return nil
 }
 
-func (v Server) check() error {
-	if f := v.Probe.Failure; f != OK && failureTexts[f] == "" {
+func checkServer(v topology.Server) error {
+	if f := v.Probe.Failure; f != topology.OK && failureTexts[f] == "" {
 		return fmt.Errorf("failure %q: want %s", clip(string(f)), failureNames())
 	}
 	if !slices.Contains(rules, v.Rule) {
 		return fmt.Errorf("promotion_rule %q: want prefer, neutral, prefer_not or must_not", clip(string(v.Rule)))
 	}
-	if slices.ContainsFunc(v.Names, Key.IsZero) {
+	if slices.ContainsFunc(v.Names, topology.Key.IsZero) {
 		return errors.New("names: one of them is empty")
 	}
 	i := v.Instance
 	if i == nil {
 		return nil
 	}
-	if i.Flavor != MySQL && i.Flavor != MariaDB {
+	if i.Flavor != topology.MySQL && i.Flavor != topology.MariaDB {
 		return fmt.Errorf("flavor %q: want mysql or mariadb", clip(string(i.Flavor)))
 	}
-	if slices.ContainsFunc(i.Registered, Key.IsZero) {
+	if slices.ContainsFunc(i.Registered, topology.Key.IsZero) {
 		return errors.New("registered: one of them is empty")
 	}
 	if i.Stalled != nil && stallStates[i.Stalled.Cause] == "" {
@@ -193,7 +195,7 @@ func (v Server) check() error {
 		}
 		sets = sets.Union(c.Received)
 	}
-	if i.Flavor == MySQL && len(sets.LastWriters()) > 0 || i.Flavor == MariaDB && len(sets.Writers()) > 0 {
+	if i.Flavor == topology.MySQL && len(sets.LastWriters()) > 0 || i.Flavor == topology.MariaDB && len(sets.Writers()) > 0 {
 		return fmt.Errorf("a %s server with GTIDs of the other flavour", i.Flavor)
 	}
 	return nil

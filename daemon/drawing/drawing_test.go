@@ -1,4 +1,4 @@
-package topology
+package drawing
 
 import (
 	"encoding/json"
@@ -11,15 +11,16 @@ import (
 	"pgregory.net/rapid"
 
 	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
 )
 
-func server(t *testing.T, drawing, host string) Server {
+func server(t *testing.T, drawing, host string) topology.Server {
 	t.Helper()
-	s, err := ParseDrawing(drawing)
+	s, err := Parse(drawing)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := s.Server(Key{host, 3306})
+	v := s.Server(topology.Key{Host: host, Port: 3306})
 	if v == nil {
 		t.Fatalf("no %s in\n%s", host, drawing)
 	}
@@ -28,7 +29,7 @@ func server(t *testing.T, drawing, host string) Server {
 
 // Each case says what must be in the JSON of a server.
 func TestDrawingSays(t *testing.T) {
-	uuid := func(host string) string { return DrawnUUID(Key{host, 3306}) }
+	uuid := func(host string) string { return UUID(topology.Key{Host: host, Port: 3306}) }
 	for _, c := range []struct{ name, drawing, host, want string }{
 		{"a primary takes writes", "db1", "db1", `"read_only":false,"super_read_only":false,"log_bin":true,"log_replica_updates":true,"binlog_format":"ROW","gtid":true,"executed":"` + uuid("db1") + `:1-100"`},
 		{"a replica does not, and has all", "db1\n  db2", "db2", `"read_only":true`},
@@ -154,7 +155,7 @@ func TestDrawingRefuses(t *testing.T) {
 		"db1 gtid=maybe":                  "is not known here",
 		"db1 " + strings.Repeat("x", 500): strings.Repeat("x", 60) + "…",
 	} {
-		_, err := ParseDrawing(drawing)
+		_, err := Parse(drawing)
 		if want == "" {
 			if err != nil {
 				t.Errorf("%q: %v", drawing, err)
@@ -167,10 +168,10 @@ func TestDrawingRefuses(t *testing.T) {
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("MustParseDrawing of rubbish does not panic")
+			t.Error("MustParse of rubbish does not panic")
 		}
 	}()
-	MustParseDrawing("!")
+	MustParse("!")
 }
 
 func TestDrawing(t *testing.T) {
@@ -196,20 +197,20 @@ shop1              mariadb=10.11.6  rw  of=shop  # primary
   shop2            mariadb=10.11.6  ro  lag=30s recv=0-1-90  # lacks 10 of shop1
   shop3            mariadb=10.11.6  ro  also=db9 stalled=commit,12s
 `
-	if got := MustParseDrawing(drawing).Drawing(); got != want {
+	if got := Draw(MustParse(drawing)); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	again(t, MustParseDrawing(drawing))
+	again(t, MustParse(drawing))
 }
 
 // again says that a drawing holds the snapshot.
-func again(t interface{ Fatalf(string, ...any) }, s Snapshot) {
-	text := s.Drawing()
-	back, err := ParseDrawing(text)
+func again(t interface{ Fatalf(string, ...any) }, s topology.Snapshot) {
+	text := Draw(s)
+	back, err := Parse(text)
 	if err != nil {
 		t.Fatalf("the drawing can't be read: %v\n%s", err, text)
 	}
-	want, got := asJSON(plain(s.drawable())), asJSON(plain(back))
+	want, got := asJSON(plain(drawable(s))), asJSON(plain(back))
 	if want != got {
 		for n, line := range strings.Split(want, "\n") {
 			if others := strings.Split(got, "\n"); n >= len(others) || others[n] != line {
@@ -218,20 +219,20 @@ func again(t interface{ Fatalf(string, ...any) }, s Snapshot) {
 		}
 		t.Fatalf("%s\nis longer than\n%s", got, want)
 	}
-	if again := back.Drawing(); again != text {
+	if again := Draw(back); again != text {
 		t.Fatalf("drawn\n%s\nand again\n%s", text, again)
 	}
 }
 
 // plain leaves of further channels what a drawing holds: whose they are.
-func plain(s Snapshot) Snapshot {
+func plain(s topology.Snapshot) topology.Snapshot {
 	s.Servers = slices.Clone(s.Servers)
 	for n, v := range s.Servers {
 		if v.MultiSource() {
 			i := *v.Instance
 			i.Channels = slices.Clone(i.Channels)
 			for c, o := range i.Channels[1:] {
-				i.Channels[c+1] = Channel{Name: o.Name, Source: o.Source, IO: o.IO, SQL: o.SQL, Received: o.Received}
+				i.Channels[c+1] = topology.Channel{Name: o.Name, Source: o.Source, IO: o.IO, SQL: o.SQL, Received: o.Received}
 			}
 			s.Servers[n].Instance = &i
 		}
@@ -239,8 +240,8 @@ func plain(s Snapshot) Snapshot {
 	return s
 }
 
-func asJSON(s Snapshot) string {
-	data, err := EncodeSnapshot(s)
+func asJSON(s topology.Snapshot) string {
+	data, err := Encode(s)
 	if err != nil {
 		panic(err)
 	}
@@ -277,9 +278,9 @@ lines" down tag="a b:c\"d" tag="ünï:\x01"`,
 		"db1\n  db2 lag=9223372036854775807s delay=90s filters ssl source_uuid=none source_id=9 iotext=x sqltext=none io_since=3s io=no",
 		"a\nb of=a promoted rw\n  c also=//b also=n@m@b channel=\"x y\"",
 	} {
-		s, err := ParseDrawing(strings.ReplaceAll(drawing, " heartbeat=5s", ""))
+		s, err := Parse(strings.ReplaceAll(drawing, " heartbeat=5s", ""))
 		if err != nil {
-			s, err = ParseDrawing(strings.ReplaceAll(drawing, "two\nlines", `two\nlines`))
+			s, err = Parse(strings.ReplaceAll(drawing, "two\nlines", `two\nlines`))
 		}
 		if err != nil {
 			t.Errorf("%q: %v", drawing, err)
@@ -294,28 +295,28 @@ func TestAnySnapshotIsDrawn(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { again(t, anySnapshot(t)) })
 }
 
-func anySnapshot(t *rapid.T) Snapshot {
+func anySnapshot(t *rapid.T) topology.Snapshot {
 	pick := func(name string, values ...string) string { return rapid.SampledFrom(values).Draw(t, name) }
 	odd := func(name string) bool { return rapid.IntRange(0, 7).Draw(t, name) == 0 }
-	s := Snapshot{At: DrawnAt}
+	s := topology.Snapshot{At: At}
 	if odd("at") {
-		s.At = DrawnAt.Add(time.Duration(rapid.Int64Range(0, 1e15).Draw(t, "later")))
+		s.At = At.Add(time.Duration(rapid.Int64Range(0, 1e15).Draw(t, "later")))
 	}
-	var keys []Key
+	var keys []topology.Key
 	for n := range rapid.IntRange(0, 7).Draw(t, "servers") {
-		k := Key{fmt.Sprint(pick("host", "db", "web", "10.0.0.", "x-"), n), 3306}
+		k := topology.Key{Host: fmt.Sprint(pick("host", "db", "web", "10.0.0.", "x-"), n), Port: 3306}
 		switch {
 		case odd("v6"):
-			k = Key{fmt.Sprint("2001:db8::", n+1), 3306 + n%2}
+			k = topology.Key{Host: fmt.Sprint("2001:db8::", n+1), Port: 3306 + n%2}
 		case odd("port"):
 			k.Port = 3307
 		}
 		keys = append(keys, k)
 	}
-	uuid := func(k Key) string { return DrawnUUID(k) }
-	set := func(f Flavor) gtid.Set {
+	uuid := func(k topology.Key) string { return UUID(k) }
+	set := func(f topology.Flavor) gtid.Set {
 		var parts []string
-		if f == MariaDB {
+		if f == topology.MariaDB {
 			for d := range rapid.IntRange(0, 2).Draw(t, "domains") {
 				parts = append(parts, fmt.Sprintf("%d-%d-%d", d, rapid.IntRange(1, 3).Draw(t, "server"), rapid.IntRange(1, 120).Draw(t, "seq")))
 			}
@@ -337,17 +338,17 @@ func anySnapshot(t *rapid.T) Snapshot {
 	ago := func(name string) time.Time {
 		return s.At.Add(-time.Duration(rapid.SampledFrom([]int{0, 0, 40, 1500, 3000, 6000}).Draw(t, name)) * time.Millisecond)
 	}
-	flavor := Flavor(pick("flavor", "mysql", "mariadb"))
+	flavor := topology.Flavor(pick("flavor", "mysql", "mariadb"))
 	for _, k := range keys {
-		v := Server{Key: k, Cluster: pick("cluster", "a", "a", "b", keys[0].String()), Rule: Rule(pick("rule", "", "", "prefer", "must_not"))}
-		v.Probe = Probe{Asked: ago("asked")}
+		v := topology.Server{Key: k, Cluster: pick("cluster", "a", "a", "b", keys[0].String()), Rule: topology.Rule(pick("rule", "", "", "prefer", "must_not"))}
+		v.Probe = topology.Probe{Asked: ago("asked")}
 		v.Probe.Answered = v.Probe.Asked
 		if odd("down") {
 			v.Probe.Answered, v.Probe.FailingSince = ago("answered"), ago("since")
-			v.Probe.Failure, v.Probe.Error, v.Probe.Failures = Failure(pick("failure", "timeout", "refused", "other")), pick("error", "no answer in time", `a "b" c`), rapid.IntRange(0, 9).Draw(t, "failures")
+			v.Probe.Failure, v.Probe.Error, v.Probe.Failures = topology.Failure(pick("failure", "timeout", "refused", "other")), pick("error", "no answer in time", `a "b" c`), rapid.IntRange(0, 9).Draw(t, "failures")
 		}
 		if odd("downtime") {
-			v.Downtime = &Downtime{pick("owner", "ann", "", "a b"), pick("reason", "", "work", "# x"), s.At.Add(time.Hour)}
+			v.Downtime = &topology.Downtime{Owner: pick("owner", "ann", "", "a b"), Reason: pick("reason", "", "work", "# x"), Until: s.At.Add(time.Hour)}
 		}
 		if odd("tags") {
 			v.Tags = map[string]string{"dc": pick("dc", "", "west", "a:b c"), "b": "x"}
@@ -359,15 +360,15 @@ func anySnapshot(t *rapid.T) Snapshot {
 		}
 		f := flavor
 		if odd("other flavour") {
-			f = MySQL
+			f = topology.MySQL
 		}
-		i := &Instance{UUID: uuid(k), ServerID: uint32(rapid.IntRange(1, 3).Draw(t, "id")), Flavor: f, Version: Version{8, rapid.IntRange(0, 4).Draw(t, "minor"), 1}}
+		i := &topology.Instance{UUID: uuid(k), ServerID: uint32(rapid.IntRange(1, 3).Draw(t, "id")), Flavor: f, Version: topology.Version{Major: 8, Minor: rapid.IntRange(0, 4).Draw(t, "minor"), Patch: 1}}
 		i.ReadOnly = rapid.Bool().Draw(t, "ro")
 		i.SuperReadOnly = i.ReadOnly && odd("sro")
 		i.LogBin, i.LogReplicaUpdates, i.BinlogFormat = !odd("nobinlog"), !odd("nologupdates"), pick("format", "ROW", "ROW", "STATEMENT")
-		i.GTID = f == MariaDB || !odd("nogtid")
+		i.GTID = f == topology.MariaDB || !odd("nogtid")
 		i.Executed, i.Hostname = set(f), "elsewhere"
-		if f == MariaDB {
+		if f == topology.MariaDB {
 			i.BinlogWritten = set(f)
 		}
 		if odd("purged") {
@@ -375,24 +376,24 @@ func anySnapshot(t *rapid.T) Snapshot {
 		}
 		i.BinlogFile, i.BinlogPos = pick("file", "", "log.1"), uint64(rapid.IntRange(0, 9).Draw(t, "pos"))
 		if odd("semisync") {
-			i.SemiSync = SemiSync{SourceEnabled: rapid.Bool().Draw(t, "semi"), WaitCount: rapid.IntRange(0, 2).Draw(t, "wait"), TimeoutMillis: uint64(rapid.IntRange(0, 2000).Draw(t, "timeout"))}
+			i.SemiSync = topology.SemiSync{SourceEnabled: rapid.Bool().Draw(t, "semi"), WaitCount: rapid.IntRange(0, 2).Draw(t, "wait"), TimeoutMillis: uint64(rapid.IntRange(0, 2000).Draw(t, "timeout"))}
 		}
 		if odd("stalled") {
-			i.Stalled = &Stall{pick("state", "waiting for handler commit", "a, b"), rapid.Int64Range(0, 99).Draw(t, "seconds"), rapid.IntRange(0, 3).Draw(t, "count"), pick("cause", "commit", "disk_full")}
+			i.Stalled = &topology.Stall{State: pick("state", "waiting for handler commit", "a, b"), Seconds: rapid.Int64Range(0, 99).Draw(t, "seconds"), Count: rapid.IntRange(0, 3).Draw(t, "count"), Cause: pick("cause", "commit", "disk_full")}
 		}
 		if odd("names") {
-			v.Names = []Key{{"other", 3306}}
+			v.Names = []topology.Key{{Host: "other", Port: 3306}}
 		}
 		if odd("registered") {
-			i.Registered = []Key{{"lost", 3306}}
+			i.Registered = []topology.Key{{Host: "lost", Port: 3306}}
 		}
 		if !odd("root") {
-			c := Channel{Source: rapid.SampledFrom(append(keys, Key{"far", 3306})).Draw(t, "source")}
+			c := topology.Channel{Source: rapid.SampledFrom(append(keys, topology.Key{Host: "far", Port: 3306})).Draw(t, "source")}
 			if odd("detached") {
 				c.Source = c.Source.Detach()
 			}
 			c.SourceUUID, c.SourceID = pick("source_uuid", "", uuid(c.Source), "x"), uint32(rapid.IntRange(0, 3).Draw(t, "source_id"))
-			c.IO, c.SQL = ThreadState(pick("io", "yes", "yes", "no", "connecting")), ThreadState(pick("sql", "yes", "yes", "no"))
+			c.IO, c.SQL = topology.ThreadState(pick("io", "yes", "yes", "no", "connecting")), topology.ThreadState(pick("sql", "yes", "yes", "no"))
 			if odd("ioerr") {
 				c.IOErrno, c.IOError, c.IOSince = 2003, pick("iotext", "", "a b"), ago("iosince")
 			}
@@ -409,10 +410,10 @@ func anySnapshot(t *rapid.T) Snapshot {
 			}
 			c.Delay, c.Filters, c.SSL = rapid.Int64Range(0, 2).Draw(t, "delay"), odd("filters"), odd("ssl")
 			c.ReadFile, c.ReadPos, c.ExecFile, c.ExecPos = pick("read", "", "log.1"), 4, "log.2", 7
-			i.Channels = []Channel{c}
+			i.Channels = []topology.Channel{c}
 			if odd("second source") {
-				c.Source, c.Name = Key{"elsewhere", 3307}, pick("channel", "x", "a@b", "a b")
-				c.IO, c.Received = ThreadState(pick("second io", "yes", "no")), set(f)
+				c.Source, c.Name = topology.Key{Host: "elsewhere", Port: 3307}, pick("channel", "x", "a@b", "a b")
+				c.IO, c.Received = topology.ThreadState(pick("second io", "yes", "no")), set(f)
 				i.Channels = append(i.Channels, c)
 			}
 		}
@@ -422,32 +423,32 @@ func anySnapshot(t *rapid.T) Snapshot {
 	s.Sort()
 	if len(keys) > 0 && odd("promoted") {
 		v := rapid.SampledFrom(s.Servers).Draw(t, "who")
-		s.Promoted = map[string]Key{v.Cluster: v.Key}
+		s.Promoted = map[string]topology.Key{v.Cluster: v.Key}
 	}
 	return s
 }
 
 func TestDrawingSurvivesWhatCannotBe(t *testing.T) {
 	mixed := gtid.MustParse("0-1-5").Union(gtid.MustParse("aaaaaaaa-1111-1111-1111-111111111111:1"))
-	s := Snapshot{Servers: []Server{
-		{}, {Key: Key{"a", 1}}, {Key: Key{"a", 1}},
-		{Key: Key{"b", 1}, Probe: Probe{Failure: "new"}, Tags: map[string]string{"": "", "x\x00y": "z"}, Rule: "odd", Instance: &Instance{
-			Flavor: "odd", UUID: "\n\"", Executed: mixed, Channels: []Channel{{}, {Source: Key{"a", 1}, IO: "odd"}}, Stalled: &Stall{Cause: "odd"}}},
+	s := topology.Snapshot{Servers: []topology.Server{
+		{}, {Key: topology.Key{Host: "a", Port: 1}}, {Key: topology.Key{Host: "a", Port: 1}},
+		{Key: topology.Key{Host: "b", Port: 1}, Probe: topology.Probe{Failure: "new"}, Tags: map[string]string{"": "", "x\x00y": "z"}, Rule: "odd", Instance: &topology.Instance{
+			Flavor: "odd", UUID: "\n\"", Executed: mixed, Channels: []topology.Channel{{}, {Source: topology.Key{Host: "a", Port: 1}, IO: "odd"}}, Stalled: &topology.Stall{Cause: "odd"}}},
 	}}
-	text := s.Drawing()
-	if back, err := ParseDrawing(text); err != nil || len(back.Servers) != 2 {
+	text := Draw(s)
+	if back, err := Parse(text); err != nil || len(back.Servers) != 2 {
 		t.Errorf("%v\n%s", err, text)
 	}
 }
 
-func TestDrawnServerID(t *testing.T) {
+func TestServerID(t *testing.T) {
 	for key, want := range map[string]uint32{"db7": 7, "db7.example2.com": 7, "db7:3307": 3307, "127.0.5.3": 3, "12": 12} {
-		k, _ := ParseKey(key)
-		if got := DrawnServerID(k); got != want {
+		k, _ := topology.ParseKey(key)
+		if got := ServerID(k); got != want {
 			t.Errorf("%s has id %d, want %d", key, got, want)
 		}
 	}
-	if a, b := DrawnServerID(Key{"anna", 3306}), DrawnServerID(Key{"otto", 3306}); a == b || a == 0 {
+	if a, b := ServerID(topology.Key{Host: "anna", Port: 3306}), ServerID(topology.Key{Host: "otto", Port: 3306}); a == b || a == 0 {
 		t.Errorf("ids %d, %d", a, b)
 	}
 }
@@ -459,12 +460,12 @@ func FuzzDrawing(f *testing.F) {
 	f.Add("0\n 1 io=connecting recv=\n2 of=0\x00")
 	f.Add("[::1]:3306 semisync=source,wait=1 exec=[::1]:3306:x:1-2+none:3")
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := ParseDrawing(text)
+		s, err := Parse(text)
 		if err != nil {
 			return
 		}
-		drawn := s.Drawing()
-		back, err := ParseDrawing(drawn)
+		drawn := Draw(s)
+		back, err := Parse(drawn)
 		if err != nil {
 			t.Fatalf("%q is drawn as\n%s\nwhich can't be read: %v", text, drawn, err)
 		}

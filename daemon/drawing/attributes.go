@@ -1,4 +1,4 @@
-package topology
+package drawing
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
 )
 
 // attribute is one thing that a line of a drawing can say. Reading and showing stand side by side: a line is printed by
@@ -53,8 +54,8 @@ func init() { // not in the declaration: the functions refer to the table throug
 			d.server.Cluster = p.clusterName(v)
 			return nil
 		}, show: func(p *picture, d *drawn) string { return d.server.Cluster }},
-		{name: "mysql", takes: "8.4.0", needs: instance, read: readVersion(MySQL), show: showVersion(MySQL)},
-		{name: "mariadb", takes: "10.11.6", needs: instance, read: readVersion(MariaDB), show: showVersion(MariaDB)},
+		{name: "mysql", takes: "8.4.0", needs: instance, read: readVersion(topology.MySQL), show: showVersion(topology.MySQL)},
+		{name: "mariadb", takes: "10.11.6", needs: instance, read: readVersion(topology.MariaDB), show: showVersion(topology.MariaDB)},
 		{name: "uuid", takes: "UUID", needs: instance, read: func(_ *picture, d *drawn, v string) error {
 			d.server.Instance.UUID = none(v)
 			return nil
@@ -97,7 +98,7 @@ func init() { // not in the declaration: the functions refer to the table throug
 			if len(d.server.Instance.Channels) == 0 && name == v {
 				name = "" // the only source of a root
 			}
-			d.server.Instance.Channels = append(d.server.Instance.Channels, Channel{Name: name, Source: k})
+			d.server.Instance.Channels = append(d.server.Instance.Channels, topology.Channel{Name: name, Source: k})
 			return nil
 		}, show: func(_ *picture, d *drawn) string {
 			var out []string
@@ -125,25 +126,25 @@ func init() { // not in the declaration: the functions refer to the table throug
 		// How asking it went.
 		{name: "down", second: true, takes: failureNames(), read: func(p *picture, d *drawn, v string) error {
 			if v == "no" {
-				d.server.Probe = Probe{Asked: p.at}
+				d.server.Probe = topology.Probe{Asked: p.at}
 				if d.server.Instance != nil {
 					d.server.Probe.Answered = p.at
 				}
 				return nil
 			}
-			if f := Failure(v); failureTexts[f] != "" {
+			if f := topology.Failure(v); failureTexts[f] != "" {
 				p.fail(d, f, 5*time.Second)
 				return nil
 			}
 			return fmt.Errorf("%q is no failure", clip(v))
 		}, show: func(_ *picture, d *drawn) string {
-			if d.server.Probe.Failure == OK {
+			if d.server.Probe.Failure == topology.OK {
 				return "no"
 			}
 			return string(d.server.Probe.Failure)
 		}},
 		{name: "since", second: true, takes: "5s", read: func(p *picture, d *drawn, v string) error {
-			if d.server.Probe.Failure == OK {
+			if d.server.Probe.Failure == topology.OK {
 				return fmt.Errorf("only a server that is down has since=")
 			}
 			since, err := duration(v)
@@ -152,7 +153,7 @@ func init() { // not in the declaration: the functions refer to the table throug
 			}
 			return err
 		}, show: func(p *picture, d *drawn) string {
-			if d.server.Probe.Failure == OK {
+			if d.server.Probe.Failure == topology.OK {
 				return ""
 			}
 			return p.ago(d.server.Probe.FailingSince)
@@ -171,10 +172,10 @@ func init() { // not in the declaration: the functions refer to the table throug
 			}
 			err := p.readAgo(v, &d.server.Probe.Asked)
 			switch {
-			case d.server.Probe.Failure == OK:
+			case d.server.Probe.Failure == topology.OK:
 				d.server.Probe.Answered = d.server.Probe.Asked
 			case d.server.Probe.Asked.IsZero(): // what was never asked can't have failed
-				d.server.Probe = Probe{}
+				d.server.Probe = topology.Probe{}
 			}
 			return err
 		}, show: func(p *picture, d *drawn) string { return p.ago(d.server.Probe.Asked) }},
@@ -205,7 +206,7 @@ func init() { // not in the declaration: the functions refer to the table throug
 			if err := yes(v, &on); err != nil || on {
 				return err
 			}
-			if i.Flavor == MySQL {
+			if i.Flavor == topology.MySQL {
 				i.GTID, i.Executed = false, gtid.Set{}
 			}
 			for n := range i.Channels {
@@ -213,7 +214,7 @@ func init() { // not in the declaration: the functions refer to the table throug
 			}
 			return nil
 		}, show: func(_ *picture, d *drawn) string {
-			return yesNo(d.server.Instance.GTID || d.server.Instance.Flavor == MariaDB)
+			return yesNo(d.server.Instance.GTID || d.server.Instance.Flavor == topology.MariaDB)
 		}},
 		{name: "auto_position", second: true, needs: channel, takes: "yes|no", read: func(_ *picture, d *drawn, v string) error {
 			c := &d.server.Instance.Channels[0]
@@ -249,9 +250,9 @@ func init() { // not in the declaration: the functions refer to the table throug
 			if err := number(v, 31, &c.IOErrno); err != nil {
 				return err
 			}
-			c.IOError, c.IO = errorText(c.IOErrno), Stopped
+			c.IOError, c.IO = errorText(c.IOErrno), topology.Stopped
 			if c.IOErrno >= 2000 && c.IOErrno < 3000 || c.IOErrno == 0 { // the client's own errors: it tries again
-				c.IO = Connecting
+				c.IO = topology.Connecting
 			}
 			expectLag(c)
 			return nil
@@ -262,7 +263,7 @@ func init() { // not in the declaration: the functions refer to the table throug
 		}, show: func(_ *picture, d *drawn) string { return orNone(d.server.Instance.Channels[0].IOError) }},
 		{name: "io", second: true, needs: channel, takes: "yes|no|connecting", read: func(_ *picture, d *drawn, v string) error {
 			c := &d.server.Instance.Channels[0]
-			c.IO = ThreadState(v)
+			c.IO = topology.ThreadState(v)
 			expectLag(c)
 			return oneOf(v, "yes", "no", "connecting")
 		}, show: func(_ *picture, d *drawn) string { return string(d.server.Instance.Channels[0].IO) }},
@@ -272,7 +273,7 @@ func init() { // not in the declaration: the functions refer to the table throug
 		{name: "sqlerr", second: true, needs: channel, takes: "1062", read: func(_ *picture, d *drawn, v string) error {
 			c := &d.server.Instance.Channels[0]
 			err := number(v, 31, &c.SQLErrno)
-			c.SQLError, c.SQL = errorText(c.SQLErrno), Stopped
+			c.SQLError, c.SQL = errorText(c.SQLErrno), topology.Stopped
 			expectLag(c)
 			return err
 		}, show: func(_ *picture, d *drawn) string { return fmt.Sprint(d.server.Instance.Channels[0].SQLErrno) }},
@@ -282,7 +283,7 @@ func init() { // not in the declaration: the functions refer to the table throug
 		}, show: func(_ *picture, d *drawn) string { return orNone(d.server.Instance.Channels[0].SQLError) }},
 		{name: "sql", second: true, needs: channel, takes: "yes|no|connecting", read: func(_ *picture, d *drawn, v string) error {
 			c := &d.server.Instance.Channels[0]
-			c.SQL = ThreadState(v)
+			c.SQL = topology.ThreadState(v)
 			expectLag(c)
 			return oneOf(v, "yes", "no", "connecting")
 		}, show: func(_ *picture, d *drawn) string { return string(d.server.Instance.Channels[0].SQL) }},
@@ -342,19 +343,19 @@ func init() { // not in the declaration: the functions refer to the table throug
 			}
 			return nil
 		}, show: func(p *picture, d *drawn) string { return p.showSet(d, d.server.Instance.Channels[0].Received) }},
-		furtherAttribute("also_io", "2:yes|no|connecting", func(_ *picture, _ *drawn, c *Channel, v string) error {
-			c.IO = ThreadState(v)
+		furtherAttribute("also_io", "2:yes|no|connecting", func(_ *picture, _ *drawn, c *topology.Channel, v string) error {
+			c.IO = topology.ThreadState(v)
 			expectLag(c)
 			return oneOf(v, "yes", "no", "connecting")
-		}, func(_ *picture, _ *drawn, c Channel) string { return string(c.IO) }),
-		furtherAttribute("also_sql", "2:yes|no|connecting", func(_ *picture, _ *drawn, c *Channel, v string) error {
-			c.SQL = ThreadState(v)
+		}, func(_ *picture, _ *drawn, c topology.Channel) string { return string(c.IO) }),
+		furtherAttribute("also_sql", "2:yes|no|connecting", func(_ *picture, _ *drawn, c *topology.Channel, v string) error {
+			c.SQL = topology.ThreadState(v)
 			expectLag(c)
 			return oneOf(v, "yes", "no", "connecting")
-		}, func(_ *picture, _ *drawn, c Channel) string { return string(c.SQL) }),
-		furtherAttribute("also_recv", "2:"+setHelp, func(p *picture, d *drawn, c *Channel, v string) error {
+		}, func(_ *picture, _ *drawn, c topology.Channel) string { return string(c.SQL) }),
+		furtherAttribute("also_recv", "2:"+setHelp, func(p *picture, d *drawn, c *topology.Channel, v string) error {
 			return p.readSet(d, v, &c.Received)
-		}, func(p *picture, d *drawn, c Channel) string { return p.showSet(d, c.Received) }),
+		}, func(p *picture, d *drawn, c topology.Channel) string { return p.showSet(d, c.Received) }),
 		{name: "purged", second: true, needs: instance, takes: setHelp, read: func(p *picture, d *drawn, v string) error {
 			return p.readSet(d, v, &d.server.Instance.Purged)
 		}, show: func(p *picture, d *drawn) string { return p.showSet(d, d.server.Instance.Purged) }},
@@ -393,14 +394,14 @@ func init() { // not in the declaration: the functions refer to the table throug
 
 		// What people declared.
 		{name: "rule", second: true, takes: "prefer|neutral|prefer_not|must_not", read: func(_ *picture, d *drawn, v string) error {
-			if d.server.Rule = Rule(v); v == string(Neutral) {
+			if d.server.Rule = topology.Rule(v); v == string(topology.Neutral) {
 				d.server.Rule = ""
 			}
 			return oneOf(v, "prefer", "neutral", "prefer_not", "must_not")
 		}, show: func(_ *picture, d *drawn) string { return string(d.server.Rule) }},
 		{name: "downtime", second: true, takes: "1h", read: func(p *picture, d *drawn, v string) error {
 			rest, err := duration(v)
-			d.server.Downtime = &Downtime{Owner: "somebody", Reason: "work", Until: p.at.Add(rest)}
+			d.server.Downtime = &topology.Downtime{Owner: "somebody", Reason: "work", Until: p.at.Add(rest)}
 			return err
 		}, show: func(p *picture, d *drawn) string {
 			if d.server.Downtime == nil {
@@ -453,7 +454,7 @@ func init() { // not in the declaration: the functions refer to the table throug
 }
 
 // furtherAttribute tells of the second and later channels, by number.
-func furtherAttribute(name, takes string, read func(*picture, *drawn, *Channel, string) error, show func(*picture, *drawn, Channel) string) attribute {
+func furtherAttribute(name, takes string, read func(*picture, *drawn, *topology.Channel, string) error, show func(*picture, *drawn, topology.Channel) string) attribute {
 	return attribute{name: name, takes: takes, second: true, needs: channel, repeats: true, read: func(p *picture, d *drawn, v string) error {
 		text, value, _ := strings.Cut(v, ":")
 		var n int
@@ -508,16 +509,16 @@ func (a *attribute) missing(d *drawn) error {
 
 const setHelp = "1-100|HOST:1-100+HOST:1-7|0-1-100|none"
 
-func readVersion(f Flavor) func(*picture, *drawn, string) error {
+func readVersion(f topology.Flavor) func(*picture, *drawn, string) error {
 	return func(_ *picture, d *drawn, v string) error {
-		_, version, err := ParseVersion(v)
+		_, version, err := topology.ParseVersion(v)
 		d.flavor, d.version = f, version
 		d.server.Instance.Flavor, d.server.Instance.Version = f, version
 		return err
 	}
 }
 
-func showVersion(f Flavor) func(*picture, *drawn) string {
+func showVersion(f topology.Flavor) func(*picture, *drawn) string {
 	return func(_ *picture, d *drawn) string {
 		if d.server.Instance.Flavor != f {
 			return ""
@@ -534,14 +535,14 @@ func (d *drawn) setSource(text string) error {
 	}
 	k, err := parseSource(text)
 	if err == nil {
-		i.Channels = []Channel{{Source: k}}
+		i.Channels = []topology.Channel{{Source: k}}
 	}
 	return err
 }
 
 // parseSource is ParseKey that allows a detached source.
-func parseSource(text string) (Key, error) {
-	var k Key
+func parseSource(text string) (topology.Key, error) {
+	var k topology.Key
 	if text == "" {
 		return k, fmt.Errorf("want host or host:port")
 	}
@@ -550,8 +551,8 @@ func parseSource(text string) (Key, error) {
 }
 
 // brief is the key as people write it.
-func brief(k Key) string {
-	if k.Port == DefaultPort && !strings.Contains(k.Host, ":") && k.Host != "none" && k.Host != "detached" {
+func brief(k topology.Key) string {
+	if k.Port == topology.DefaultPort && !strings.Contains(k.Host, ":") && k.Host != "none" && k.Host != "detached" {
 		return k.Host
 	}
 	return k.String()
@@ -564,7 +565,7 @@ func uuidOf(d *drawn) string {
 			return i.UUID
 		}
 	}
-	return DrawnUUID(d.server.Key)
+	return UUID(d.server.Key)
 }
 
 // readSet reads a set in which hosts may stand for UUIDs, and intervals alone are those of the root.
@@ -588,7 +589,7 @@ func (p *picture) readSet(d *drawn, text string, to *gtid.Set) error {
 
 func (p *picture) fullPart(d *drawn, part string) (string, error) {
 	if strings.Trim(part, "0123456789-:") == "" && strings.Count(part, "-") < 4 { // no UUID, no name
-		if d.flavor == MySQL && strings.Count(part, "-") != 2 || strings.Contains(part, ":") {
+		if d.flavor == topology.MySQL && strings.Count(part, "-") != 2 || strings.Contains(part, ":") {
 			return uuidOf(d.base) + ":" + part, nil
 		}
 		if _, last, _ := strings.Cut("-"+part, "-"); strings.Count(part, "-") < 2 {
@@ -599,7 +600,7 @@ func (p *picture) fullPart(d *drawn, part string) (string, error) {
 		}
 		return part, nil
 	}
-	if d.flavor == MariaDB {
+	if d.flavor == topology.MariaDB {
 		return part, nil
 	}
 	name, rest, _ := strings.Cut(part, ":")
@@ -611,11 +612,11 @@ func (p *picture) fullPart(d *drawn, part string) (string, error) {
 		name = "[" + name + "]"
 	}
 	if port, more, ok := strings.Cut(rest, ":"); ok {
-		if k, err := ParseKey(name + ":" + port); err == nil && p.byKey[k] != nil {
+		if k, err := topology.ParseKey(name + ":" + port); err == nil && p.byKey[k] != nil {
 			return uuidOf(p.byKey[k]) + ":" + more, nil
 		}
 	}
-	k, err := ParseKey(name)
+	k, err := topology.ParseKey(name)
 	if err != nil || p.byKey[k] == nil {
 		return "", fmt.Errorf("%q names no server of the drawing; write its UUID", clip(name))
 	}
@@ -626,7 +627,7 @@ func (p *picture) rootID(d *drawn) uint32 {
 	if i := d.base.server.Instance; i != nil {
 		return i.ServerID
 	}
-	return DrawnServerID(d.base.server.Key)
+	return ServerID(d.base.server.Key)
 }
 
 // showSet is the shortest text that readSet reads back.
@@ -634,7 +635,7 @@ func (p *picture) showSet(d *drawn, s gtid.Set) string {
 	if s.Empty() {
 		return "none"
 	}
-	if d.flavor == MariaDB {
+	if d.flavor == topology.MariaDB {
 		return strings.ReplaceAll(s.String(), ",", "+")
 	}
 	whole := strings.Split(s.String(), ",")
@@ -677,7 +678,7 @@ func showPlace(file string, pos uint64) string {
 	return fmt.Sprintf("%s:%d", file, pos)
 }
 
-func readKeys(text string, to *[]Key) error {
+func readKeys(text string, to *[]topology.Key) error {
 	*to = nil
 	if text == "none" {
 		return nil
@@ -692,7 +693,7 @@ func readKeys(text string, to *[]Key) error {
 	return nil
 }
 
-func showKeys(keys []Key) string {
+func showKeys(keys []topology.Key) string {
 	var out []string
 	for _, k := range keys {
 		out = append(out, brief(k))
@@ -701,15 +702,15 @@ func showKeys(keys []Key) string {
 }
 
 // usualSemiSync is what "semisync" alone means: of a replica that it acknowledges, of others that they wait for one replica.
-func usualSemiSync(i *Instance) SemiSync {
+func usualSemiSync(i *topology.Instance) topology.SemiSync {
 	if len(i.Channels) > 0 {
-		return SemiSync{ReplicaEnabled: true, ReplicaActive: true}
+		return topology.SemiSync{ReplicaEnabled: true, ReplicaActive: true}
 	}
-	return SemiSync{SourceEnabled: true, SourceActive: true, WaitCount: 1, Clients: len(i.Registered), TimeoutMillis: 10000}
+	return topology.SemiSync{SourceEnabled: true, SourceActive: true, WaitCount: 1, Clients: len(i.Registered), TimeoutMillis: 10000}
 }
 
-func readSemiSync(i *Instance, text string) error {
-	i.SemiSync = SemiSync{}
+func readSemiSync(i *topology.Instance, text string) error {
+	i.SemiSync = topology.SemiSync{}
 	switch text {
 	case "on":
 		i.SemiSync = usualSemiSync(i)
@@ -752,10 +753,10 @@ func readSemiSync(i *Instance, text string) error {
 	return nil
 }
 
-func showSemiSync(i *Instance) string {
+func showSemiSync(i *topology.Instance) string {
 	s := i.SemiSync
 	switch s {
-	case SemiSync{}:
+	case topology.SemiSync{}:
 		return "off"
 	case usualSemiSync(i):
 		return "on"
@@ -782,13 +783,13 @@ var stallStates = map[string]string{
 	"commit":    "waiting for handler commit",
 }
 
-func readStall(i *Instance, text string) error {
+func readStall(i *topology.Instance, text string) error {
 	f := strings.SplitN(text, ",", 4)
 	state, ok := stallStates[f[0]]
 	if !ok {
 		return fmt.Errorf("%q is no cause", clip(f[0]))
 	}
-	i.Stalled = &Stall{State: state, Seconds: 30, Count: 1, Cause: f[0]}
+	i.Stalled = &topology.Stall{State: state, Seconds: 30, Count: 1, Cause: f[0]}
 	if len(f) > 1 {
 		if err := seconds(f[1], &i.Stalled.Seconds); err != nil {
 			return err
@@ -805,7 +806,7 @@ func readStall(i *Instance, text string) error {
 	return nil
 }
 
-func showStall(s *Stall) string {
+func showStall(s *topology.Stall) string {
 	if s == nil {
 		return ""
 	}
