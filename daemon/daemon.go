@@ -33,7 +33,6 @@ import (
 	"orchestrator/daemon/hook"
 	"orchestrator/daemon/lead"
 	"orchestrator/daemon/mysql"
-	"orchestrator/daemon/peer"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/recovery"
 	"orchestrator/daemon/topology"
@@ -55,8 +54,9 @@ type Daemon struct {
 	waits    atomic.Pointer[[]string] // the keys that the last reload could not take over
 	id       string                   // of this process
 	started  time.Time
-	store    store
-	shared   *shared // nil: nobody else uses the backend
+	opened   opened
+	mode     mode
+	store    store // of the mode
 	clock    *backend.Clock
 	servers  *mysql.Servers
 	fleet    *discovery.Fleet
@@ -69,7 +69,7 @@ type Daemon struct {
 	// certificate is what clients of the API are shown; nil: HTTP is served.
 	certificate atomic.Pointer[tls.Certificate]
 	api         *api.API
-	handler     http.Handler
+	handler     http.ServeMux
 	pulse       pulse
 }
 
@@ -93,31 +93,37 @@ func New(c config.Config, o Options) (*Daemon, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Daemon{options: o, id: identity(), started: time.Now(), clock: backend.NewClock(time.Now)}
+	d := &Daemon{options: o, id: identity(), started: time.Now(), clock: backend.NewClock(time.Now), opened: opened{log: o.Logger}}
 	d.config.Store(&c)
-	if err := d.open(c); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBackend, err)
-	}
 	if err := d.wire(c); err != nil {
-		_ = d.close()
-		return nil, err
+		return nil, errors.Join(err, d.opened.close())
 	}
 	c.LogFailingHooks(o.Logger)
 	return d, nil
 }
 
 // listen opens the port of the API, with TLS where a certificate is configured: whichever is in force when a client comes.
-func (d *Daemon) listen(c config.Config) (net.Listener, error) {
+func (d *Daemon) listen(c config.Config) error {
 	l, err := net.Listen("tcp", c.HTTP.Listen)
-	if err != nil || c.HTTP.Certificate == "" {
-		return l, err
+	if err != nil {
+		return err
+	}
+	d.listener = l
+	d.opened.add("the port of the API", func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) { // who serves it closes it as well
+			return err
+		}
+		return nil
+	})
+	if c.HTTP.Certificate == "" {
+		return nil
 	}
 	if err := d.present(c); err != nil {
-		l.Close()
-		return nil, err
+		return err
 	}
 	serving := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return d.certificate.Load(), nil }
-	return tls.NewListener(l, &tls.Config{GetCertificate: serving, MinVersion: tls.VersionTLS12}), nil
+	d.listener = tls.NewListener(l, &tls.Config{GetCertificate: serving, MinVersion: tls.VersionTLS12})
+	return nil
 }
 
 // present shows clients another certificate from now on.
@@ -146,9 +152,9 @@ func hostname() string {
 	return host
 }
 
+// wire opens and connects the parts, in order. What it opens is in d.opened, also when it fails.
 func (d *Daemon) wire(c config.Config) error {
-	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
-	defer cancel()
+	log := d.options.Logger
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := d.measure(c, registry); err != nil {
@@ -158,68 +164,88 @@ func (d *Daemon) wire(c config.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := d.openMode(c, registry); err != nil {
+		return err
+	}
+	guard := d.mode.guard()
+	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
+	defer cancel()
 	if d.book, err = declared.Open(ctx, d.store, d.clock, d.id); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
-	log := d.options.Logger
-	to := mysql.Options{User: c.Servers.User, Password: string(c.Servers.Password), TLS: security, Resolve: c.Servers.Resolve,
-		ConnectTimeout: c.Servers.ConnectTimeout, ProbeTimeout: c.Servers.ProbeTimeout, Logger: log, Daemon: d.id, Patience: c.Lease.TTL}
-	term := lead.Options{ID: d.id, TTL: c.Lease.TTL, Tick: c.Lease.Tick, Turned: func() { d.pulse.turned("the lease") }, Logger: log, Registerer: registry}
-	if d.shared != nil {
-		to.Term = d.term
-		term.Highest = d.shared.journal.Highest()
-		term.Remember = func(t int64) error { d.shared.journal.Remember(t); return nil }
-	}
-	d.servers = mysql.New(to)
-	d.fleet = discovery.New(d.servers, discovery.Options{Seeds: c.Discovery.Seeds, Poll: c.Discovery.Poll, MaxBackoff: c.Discovery.MaxBackoff,
+	d.servers = mysql.New(mysql.Options{
+		User: c.Servers.User, Password: string(c.Servers.Password), TLS: security, Resolve: c.Servers.Resolve,
+		ConnectTimeout: c.Servers.ConnectTimeout, ProbeTimeout: c.Servers.ProbeTimeout, Logger: log,
+		Daemon: d.id, Term: guard.term, Patience: c.Lease.TTL,
+	})
+	d.opened.add("connections to servers", d.servers.Close)
+	d.fleet = discovery.New(d.servers, discovery.Options{
+		Seeds: c.Discovery.Seeds, Poll: c.Discovery.Poll, MaxBackoff: c.Discovery.MaxBackoff,
 		Concurrency: c.Discovery.Concurrency, Ignore: c.Discovery.Ignore, Silence: c.Analysis.Silence, Resolve: c.Servers.Resolve,
-		Declared: d.book.Mark, Forgotten: d.book.Forgotten, Turned: func() { d.pulse.turned("discovery") }, Logger: log, Registerer: registry})
+		Declared: d.book.Mark, Forgotten: d.book.Forgotten,
+		Turned: func() { d.pulse.turned("discovery") }, Logger: log, Registerer: registry,
+	})
 	if err := d.restore(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
-	acts := recovery.Options{Fleet: d.fleet, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
-		Policy: d.Policy, Off: d.book.RecoveriesOff, Alias: d.book.Alias, Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
-		Hooks:  func() []hook.Hook { return d.config.Load().HookList() },
-		Turned: func() { d.pulse.turned("recovery") }, Logger: log, Registerer: registry}
-	if d.shared != nil {
-		if err := d.join(ctx, c); err != nil {
-			return err
-		}
-		d.shared.register(registry)
-		term.Gone = d.shared.peers.Gone
-		registry.MustRegister(d.shared.journal)
-		acts.Permit = recovery.NewGate(d.shared.peers.Standing, d.shared.peers.Ask, func(ctx context.Context, keys []topology.Key, term int64) recovery.Locks {
-			return d.servers.Hold(ctx, keys, term)
-		}).Permit
-	}
-	d.lead = lead.New(d.store.Lease("leader"), term)
-	if d.shared != nil {
-		acts.Yield = recovery.NewHandover(d.shared.peers.Standing, d.shared.peers.Ask, d.lead.Yield, log).Yield
-	}
-	d.recovery = recovery.New(acts)
+	d.lead = lead.New(d.store.Lease("leader"), lead.Options{
+		ID: d.id, TTL: c.Lease.TTL, Tick: c.Lease.Tick, Highest: guard.highest, Remember: guard.remember, Gone: guard.gone,
+		Turned: func() { d.pulse.turned("the lease") }, Logger: log, Registerer: registry,
+	})
+	d.recovery = recovery.New(recovery.Options{
+		Fleet: d.fleet, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
+		Policy: d.Policy, Off: d.book.RecoveriesOff, Alias: d.book.Alias,
+		Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
+		Hooks:      func() []hook.Hook { return d.config.Load().HookList() },
+		Permit:     guard.permit, Yield: guard.transfer,
+		Turned: func() { d.pulse.turned("recovery") }, Logger: log, Registerer: registry,
+	})
 	if err := d.recovery.Load(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
-	if d.api, err = api.New(&face{d}, api.Options{Token: string(c.HTTP.Token), Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
-		Logger: log, Registerer: registry}); err != nil {
+	d.api, err = api.New(&face{d, d.mode}, api.Options{
+		Token: string(c.HTTP.Token), Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Logger: log, Registerer: registry,
+	})
+	if err != nil {
 		return err
 	}
-	d.handler = d.api
-	if d.shared != nil {
-		mux := http.NewServeMux()
-		mux.Handle(peer.Path, d.shared.peers.Handler())
-		mux.Handle("/", d.api)
-		d.handler = mux
-		if d.shared.agent != nil {
-			if err := d.shared.agent.Open(); err != nil {
-				return fmt.Errorf("%w: %w", ErrListen, err)
-			}
-		}
-	}
-	if d.listener, err = d.listen(c); err != nil {
+	d.handler.Handle("/", d.api)
+	d.mode.serve(&d.handler)
+	if err := d.listen(c); err != nil {
 		return fmt.Errorf("%w on %s: %w", ErrListen, c.HTTP.Listen, err)
 	}
 	return nil
+}
+
+// openMode opens the backend as the configuration has it.
+func (d *Daemon) openMode(c config.Config, registry prometheus.Registerer) error {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
+	defer cancel()
+	m, err := openMode(ctx, host{
+		id: d.id, config: c, clock: d.clock, log: d.options.Logger, registry: registry, opened: &d.opened,
+		leadership: func() lead.Status { return d.lead.Status() },
+		transfer:   func(ctx context.Context) error { return d.lead.Yield(ctx) },
+		reach:      d.reach,
+		hold: func(ctx context.Context, keys []topology.Key, term int64) recovery.Locks {
+			return d.servers.Hold(ctx, keys, term)
+		},
+		refresh: d.refresh,
+		turned:  d.pulse.turned,
+	})
+	switch {
+	case errors.Is(err, ErrListen):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrBackend, err)
+	}
+	d.mode, d.store = m, m.store()
+	return nil
+}
+
+// reach asks a server now, and says whether it answered, or failed in a way that proves life.
+func (d *Daemon) reach(ctx context.Context, k topology.Key) bool {
+	_, failure, _ := d.servers.Probe(ctx, k)
+	return failure.Alive()
 }
 
 // restore tells the fleet which servers a former life knew, so that they are asked although no seed names them.
@@ -264,41 +290,22 @@ func (d *Daemon) Run(ctx context.Context) error {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		if err := api.Serve(serving, d.listener, d.handler, d.options.Logger); err != nil {
+		if err := api.Serve(serving, d.listener, &d.handler, d.options.Logger); err != nil {
 			stop(err)
 		}
 	}()
-	if s := d.shared; s != nil {
-		others.Go(func() { d.watchFace(looking) })
-		others.Go(func() { _ = s.peers.Run(looking) })
-		if s.watch != nil {
-			others.Go(func() { _ = s.watch.Run(looking) })
-		}
-		if s.agent != nil {
-			others.Go(func() {
-				if err := s.agent.Serve(looking); err != nil {
-					stop(err)
-				}
-			})
-		}
+	always, whileLeading := d.mode.loops()
+	for _, run := range always {
+		others.Go(func() {
+			if err := run(looking); err != nil && looking.Err() == nil {
+				stop(err)
+			}
+		})
 	}
-	err := d.lead.Run(ctx, func(leading context.Context) {
-		d.pulse.turned("recovery")
-		defer d.pulse.ended("recovery")
-		var proving sync.WaitGroup
-		if d.shared != nil && d.shared.care != nil {
-			proving.Go(func() { d.proveAll(leading) })
-		}
-		if err := d.recovery.Run(leading); err != nil {
-			d.options.Logger.Error("recovery ended", "err", err)
-		}
-		proving.Wait()
-	})
+	err := d.lead.Run(ctx, func(leading context.Context) { d.act(leading, whileLeading) })
 	stop(err)
-	if d.shared != nil { // the others look who says it: while the API is served
-		if err := d.shared.peers.Leave(looking); err != nil {
-			d.options.Logger.Warn("stop without a farewell: the others need the locks of a majority to act", "err", err)
-		}
+	if err := d.mode.leave(looking); err != nil { // the others check who says so: while the API is served
+		d.options.Logger.Warn("this daemon could not leave gracefully: the others need the locks of a majority to act", "err", err)
 	}
 	unserve()
 	<-served
@@ -307,18 +314,23 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		failed = cause
 	}
-	failed = errors.Join(failed, d.servers.Close(), d.close())
+	failed = errors.Join(failed, d.opened.close())
 	d.options.Logger.Info("orchestrator has ended")
 	return failed
 }
 
-// close closes the store, and what else was opened with it.
-func (d *Daemon) close() error {
-	err := d.store.Close()
-	if d.shared != nil {
-		err = errors.Join(err, d.shared.close())
+// act is what runs while this daemon leads.
+func (d *Daemon) act(leading context.Context, loops []loop) {
+	d.pulse.turned("recovery")
+	defer d.pulse.ended("recovery")
+	var others sync.WaitGroup
+	for _, run := range loops {
+		others.Go(func() { _ = run(leading) })
 	}
-	return err
+	if err := d.recovery.Run(leading); err != nil {
+		d.options.Logger.Error("recovery ended", "err", err)
+	}
+	others.Wait()
 }
 
 // keep writes what changed of the fleet, and reads what other daemons were told.
@@ -348,7 +360,7 @@ func (d *Daemon) keep(ctx context.Context) {
 func (d *Daemon) purge(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	for kind, kept := range map[string]time.Duration{recovery.StepKind: stepsKept, recovery.HookKind: stepsKept, proofKind: proofKept} {
+	for kind, kept := range map[string]time.Duration{recovery.StepKind: stepsKept, recovery.HookKind: stepsKept, comparisonKind: comparisonKept} {
 		if err := d.store.Purge(ctx, kind, time.Now().Add(-kept).UnixMicro(), true); err != nil && ctx.Err() == nil {
 			d.unstored.WithLabelValues(purging).Inc()
 			d.options.Logger.Error("old records could not be removed", "kind", kind, "err", err)
@@ -407,9 +419,7 @@ func (d *Daemon) Reload(next config.Config) []string {
 			d.options.Logger.Error("the certificate stays the one that it was", "err", err)
 		}
 	}
-	if d.shared != nil {
-		d.shared.peers.SetSecret(string(c.Peers.Secret))
-	}
+	d.mode.reload(c)
 	for _, k := range c.Discovery.Seeds {
 		d.fleet.Discover(k)
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,10 @@ import (
 )
 
 // face is the daemon as the API sees it.
-type face struct{ *Daemon }
+type face struct {
+	*Daemon
+	backendCommands
+}
 
 var _ api.Daemon = (*face)(nil)
 
@@ -30,8 +34,8 @@ func (f *face) Findings(cluster string) []analysis.Finding {
 		s = s.Of(cluster)
 	}
 	found := analysis.Analyze(s, f.config.Load().Thresholds())
-	if cluster == "" && f.shared != nil {
-		found = append(f.shared.findings(), found...)
+	if cluster == "" {
+		found = append(f.mode.findings(), found...)
 	}
 	return found
 }
@@ -167,41 +171,14 @@ func (f *face) Status() api.Status {
 	if l.Holder == "" {
 		s.NotReady = "no daemon leads yet, as far as this one knows"
 	}
-	if f.shared == nil {
-		return s
-	}
-	s.Split, s.SilentPeers = f.shared.split(), f.shared.silent()
-	f.shared.mu.Lock()
-	defer f.shared.mu.Unlock()
-	s.BackendFace = f.shared.face
-	if f.shared.face == "" {
-		s.NotReady = "the backend is not in use yet"
-		if f.shared.why != "" {
-			s.NotReady = "the backend is unavailable: " + f.shared.why
-		}
-	}
+	f.mode.status(&s)
 	return s
 }
 
-func (f *face) Backend(ctx context.Context) api.Backend {
-	if f.shared == nil {
-		return api.Backend{Kind: "sqlite", Members: []api.BackendMember{}}
+func (f *face) StepDown(ctx context.Context, by, reason string) error {
+	if l := f.lead.Status(); !l.Leading {
+		return fmt.Errorf("step down: %w: this daemon does not lead; %s does", api.ErrConflict, cmp.Or(l.Holder, "nobody, as far as it knows,"))
 	}
-	b := f.shared.tell()
-	if f.shared.proxy != nil {
-		short, cancel := context.WithTimeout(ctx, proxyTime)
-		defer cancel()
-		servers, err := f.shared.proxy.Servers(short)
-		if err != nil {
-			b.ProxyError = err.Error()
-		}
-		for _, s := range servers {
-			b.Proxy = append(b.Proxy, api.BackendProxy(s))
-		}
-	}
-	b.Proof, _, _ = f.proofsOnRecord(ctx) // what can't be read now is absent
-	return b
+	f.options.Logger.Info("asked to step down", "by", by, "reason", reason)
+	return f.lead.StepDown(ctx)
 }
-
-// proxyTime bounds a question to HAProxy, which is on this machine.
-const proxyTime = 500 * time.Millisecond

@@ -51,14 +51,7 @@ func (p *pulse) stuck(patience time.Duration) string {
 
 // Alive says whether all main loops turn; the error says which do not. It is what a watchdog is to be told.
 func (d *Daemon) Alive() error {
-	patience := turnTime + d.config.Load().Lease.TTL
-	says := d.pulse.stuck(patience)
-	if s := d.shared; says == "" && s != nil && s.watch != nil {
-		if at := s.watch.State().At; !at.IsZero() && time.Since(at) > patience {
-			says = fmt.Sprintf("the backend's members were looked at %v ago", time.Since(at).Round(time.Second))
-		}
-	}
-	if says != "" {
+	if says := d.pulse.stuck(turnTime + d.config.Load().Lease.TTL); says != "" {
 		return fmt.Errorf("the daemon hangs: %s", says)
 	}
 	return nil

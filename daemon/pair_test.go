@@ -84,26 +84,26 @@ func TestWhenTheMembersAreCompared(t *testing.T) {
 	now := time.Now()
 	split := occasion{"a split has healed", true}
 	for _, c := range []struct {
-		name   string
-		proofs proofs
-		every  time.Duration
-		want   string
+		name     string
+		schedule schedule
+		every    time.Duration
+		want     string
 	}{
-		{"never", proofs{}, 0, ""},
-		{"never, whatever happened", proofs{owed: split}, 0, ""},
-		{"first", proofs{}, time.Minute, "each 1m0s"},
-		{"not yet", proofs{last: now.Add(-50 * time.Second)}, time.Minute, ""},
-		{"again", proofs{last: now.Add(-70 * time.Second)}, time.Minute, "each 1m0s"},
-		{"after a split", proofs{last: now, owed: split}, time.Minute, "a split has healed"},
-		{"what is on its way first", proofs{last: now, owed: split, ready: now.Add(time.Second)}, time.Minute, ""},
+		{"never", schedule{}, 0, ""},
+		{"never, whatever happened", schedule{next: split}, 0, ""},
+		{"first", schedule{}, time.Minute, "each 1m0s"},
+		{"not yet", schedule{last: now.Add(-50 * time.Second)}, time.Minute, ""},
+		{"again", schedule{last: now.Add(-70 * time.Second)}, time.Minute, "each 1m0s"},
+		{"after a split", schedule{last: now, next: split}, time.Minute, "a split has healed"},
+		{"what is on its way first", schedule{last: now, next: split, ready: now.Add(time.Second)}, time.Minute, ""},
 	} {
-		if got := c.proofs.due(now, c.every); got.why != c.want {
+		if got := c.schedule.due(now, c.every); got.why != c.want {
 			t.Errorf("%s: %q; want %q", c.name, got.why, c.want)
 		}
 	}
-	c := care{wake: make(chan struct{}, 1)}
-	c.owe(split)
-	c.owe(occasion{why: "the backend was switched"}) // doesn't make it forget the other
+	c := newVerifier()
+	c.soon(split)
+	c.soon(occasion{why: "the backend was switched"}) // doesn't make it forget the other
 	if got := c.due(time.Now(), time.Minute); got != split {
 		t.Errorf("%+v", got)
 	}
@@ -112,7 +112,8 @@ func TestWhenTheMembersAreCompared(t *testing.T) {
 func TestWhatDiffersIsKnownAlsoWhenItCanNotBeMerged(t *testing.T) {
 	now := time.Now()
 	o := occasion{why: "a new leader"}
-	c := care{proofs: proofs{owed: o}}
+	c := newVerifier()
+	c.next = o
 	two := []pair.Difference{{Kind: "tag", Key: "a"}, {Kind: "tag", Key: "b"}}
 	for _, step := range []struct {
 		what   string
@@ -126,8 +127,8 @@ func TestWhatDiffersIsKnownAlsoWhenItCanNotBeMerged(t *testing.T) {
 		{"then they are merged", pair.Verification{Equal: true, Merged: two}, nil, 0, true},
 	} {
 		c.compared(now, o, step.v, step.err)
-		if proved := c.last == now && c.owed == (occasion{}); len(c.differ()) != step.differ || proved != step.proved || c.ready != now.Add(proofAgain) {
-			t.Errorf("%s: %q differ, proved %v (%+v)", step.what, c.differ(), proved, c.proofs)
+		if proved := c.last == now && c.next == (occasion{}); len(c.differ()) != step.differ || proved != step.proved || c.ready != now.Add(verifyAgain) {
+			t.Errorf("%s: %q differ, proved %v (%+v)", step.what, c.differ(), proved, c.schedule)
 		}
 	}
 	if c.merged != 2 {
@@ -161,8 +162,29 @@ func TestWalked(t *testing.T) {
 		report *api.BackendReport
 		want   string
 	}{{nil, ""}, {&api.BackendReport{}, "nothing was changed"}, {r, "done before that: stop;"}} {
-		if got := walked(c.report); !strings.Contains(got, c.want) || c.report == nil && got != "" {
+		if got := done(c.report); !strings.Contains(got, c.want) || c.report == nil && got != "" {
 			t.Errorf("%q; want %q", got, c.want)
+		}
+	}
+}
+
+func TestWithoutAPairEachCommandSaysSo(t *testing.T) {
+	ctx := t.Context()
+	b1 := topology.Key{Host: "b1", Port: 3306}
+	for name, m := range map[string]backendCommands{"alone": &aloneMode{}, "shared": &sharedMode{}, "watched": &watchedMode{}} {
+		for command, do := range map[string]func() (api.BackendWork, error){
+			"promote": func() (api.BackendWork, error) { return m.BackendPromote(ctx, api.BackendPromoteRequest{To: b1}, 0) },
+			"rejoin":  func() (api.BackendWork, error) { return m.BackendRejoin(ctx, api.BackendRejoinRequest{Member: b1}, 0) },
+			"compare": func() (api.BackendWork, error) { return m.BackendVerify(ctx, true, "ann") },
+			"examine": func() (api.BackendWork, error) { return m.BackendDoctor(ctx, true, "ann") },
+		} {
+			_, err := do()
+			if !errors.Is(err, api.ErrConflict) || !strings.HasPrefix(err.Error(), command) || !strings.Contains(err.Error(), "this deployment has no backend pair") {
+				t.Errorf("%s, %s: %v", name, command, err)
+			}
+		}
+		if w := m.BackendWork(); w != nil {
+			t.Errorf("%s: work %+v", name, w)
 		}
 	}
 }

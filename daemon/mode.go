@@ -1,0 +1,108 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"orchestrator/backend"
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/config"
+	"orchestrator/daemon/lead"
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/recovery"
+	"orchestrator/daemon/topology"
+)
+
+// mode is how this daemon keeps its records and shares its work with other daemons. openMode chooses it once; everything that
+// depends on it is a method here, so that nobody else asks which mode it is. A mode is a file, and a line of openMode.
+//
+// What a mode opens is in the list of opened things when openMode returns, also when it fails.
+type mode interface {
+	// store keeps the records, and the lease of the leader.
+	store() store
+	// guard keeps daemons that share the fleet from acting at the same time.
+	guard() guard
+	// loops are what runs always, and what runs while this daemon leads. Each runs until its context ends; the error of one that
+	// ends before that ends the daemon.
+	loops() (always, leading []loop)
+	// serve adds what other daemons ask this one to the handler of the API.
+	serve(*http.ServeMux)
+	// leave tells the other daemons that this one stops. It no longer leads, and its API is still served.
+	leave(context.Context) error
+	// reload takes over what it can of another configuration.
+	reload(config.Config)
+	// findings are what is wrong with the daemons and their backend.
+	findings() []analysis.Finding
+	// status completes what this daemon says of itself.
+	status(*api.Status)
+
+	backendCommands
+}
+
+// backendCommands are what the API shows of the backend, and does there.
+type backendCommands interface {
+	Backend(ctx context.Context) api.Backend
+	BackendProofs(ctx context.Context) ([]api.BackendProof, error)
+	BackendWork() *api.BackendWork
+	BackendPromote(ctx context.Context, r api.BackendPromoteRequest, within time.Duration) (api.BackendWork, error)
+	BackendRejoin(ctx context.Context, r api.BackendRejoinRequest, within time.Duration) (api.BackendWork, error)
+	BackendVerify(ctx context.Context, repair bool, by string) (api.BackendWork, error)
+	BackendDoctor(ctx context.Context, fix bool, by string) (api.BackendWork, error)
+}
+
+// store is where records and the lease are kept.
+type store interface {
+	backend.Store
+	Lease(name string) backend.Lease
+}
+
+// guard is what a mode puts between a decision and an irreversible step. The zero guard is that of a daemon that is alone.
+type guard struct {
+	term     func() int64                                                              // mysql.Options.Term
+	permit   func(context.Context, plan.Situation, plan.Episode) (ok bool, why string) // recovery.Options.Permit
+	transfer func(context.Context, plan.Situation, plan.Episode) (why string)          // recovery.Options.Yield
+	highest  int64                                                                     // lead.Options.Highest
+	remember func(term int64) error                                                    // lead.Options.Remember
+	gone     func(id string) bool                                                      // lead.Options.Gone
+}
+
+type loop func(context.Context) error
+
+// host is what a mode uses of the daemon around it.
+type host struct {
+	id       string
+	config   config.Config // that the daemon began with
+	clock    *backend.Clock
+	log      *slog.Logger
+	registry prometheus.Registerer
+	opened   *opened
+
+	// The rest is wired after the mode is open: loops, guards and commands may call it, openMode may not.
+
+	leadership func() lead.Status
+	transfer   func(context.Context) error // gives the leadership away, without waiting for its end
+	reach      func(context.Context, topology.Key) bool
+	hold       func(ctx context.Context, keys []topology.Key, term int64) recovery.Locks
+	refresh    func(context.Context) // reads again what other daemons have stored
+	turned     func(loop string)
+}
+
+// openMode opens what the configuration asks for. A backend that is shared may be down: then the daemon looks and judges by what it
+// remembers, and does not act.
+func openMode(ctx context.Context, h host) (mode, error) {
+	b := h.config.Backend
+	switch {
+	case b.Kind == "sqlite":
+		return openAlone(h)
+	case len(b.Members) == 0:
+		return openShared(ctx, h)
+	case len(b.Members) == 1:
+		return openWatched(ctx, h)
+	}
+	return openPair(ctx, h)
+}

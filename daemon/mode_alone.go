@@ -1,0 +1,80 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"orchestrator/backend/sqlstore"
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/config"
+)
+
+// aloneMode is one daemon with its records in an SQLite file. It asks nobody.
+type aloneMode struct {
+	noPair
+	file *sqlstore.Store
+}
+
+func openAlone(h host) (mode, error) {
+	file, err := openFile(h)
+	if err != nil {
+		return nil, err
+	}
+	return &aloneMode{file: file}, nil
+}
+
+// openFile opens the SQLite file of this daemon.
+func openFile(h host) (*sqlstore.Store, error) {
+	file, err := sqlstore.OpenSQLite(h.config.Backend.Path)
+	if err != nil {
+		return nil, err
+	}
+	h.opened.add("the file "+h.config.Backend.Path, file.Close)
+	return file, nil
+}
+
+func (m *aloneMode) store() store                    { return m.file }
+func (m *aloneMode) guard() guard                    { return guard{} }
+func (m *aloneMode) loops() (always, leading []loop) { return nil, nil }
+func (m *aloneMode) serve(*http.ServeMux)            {}
+func (m *aloneMode) leave(context.Context) error     { return nil }
+func (m *aloneMode) reload(config.Config)            {}
+func (m *aloneMode) findings() []analysis.Finding    { return nil }
+func (m *aloneMode) status(*api.Status)              {}
+
+func (m *aloneMode) Backend(context.Context) api.Backend {
+	return api.Backend{Kind: "sqlite", Members: []api.BackendMember{}}
+}
+
+func (m *aloneMode) BackendProofs(context.Context) ([]api.BackendProof, error) {
+	return []api.BackendProof{}, nil
+}
+
+// noPair answers the commands of a backend that is no pair.
+type noPair struct{}
+
+func (noPair) refuse(what string) (api.BackendWork, error) {
+	return api.BackendWork{}, fmt.Errorf("%s: %w: this deployment has no backend pair (backend.members does not name two servers)",
+		what, api.ErrConflict)
+}
+
+func (noPair) BackendWork() *api.BackendWork { return nil }
+
+func (p noPair) BackendPromote(_ context.Context, r api.BackendPromoteRequest, _ time.Duration) (api.BackendWork, error) {
+	return p.refuse(fmt.Sprintf("promote %v", r.To))
+}
+
+func (p noPair) BackendRejoin(_ context.Context, r api.BackendRejoinRequest, _ time.Duration) (api.BackendWork, error) {
+	return p.refuse(fmt.Sprintf("rejoin %v", r.Member))
+}
+
+func (p noPair) BackendVerify(context.Context, bool, string) (api.BackendWork, error) {
+	return p.refuse("compare the members")
+}
+
+func (p noPair) BackendDoctor(context.Context, bool, string) (api.BackendWork, error) {
+	return p.refuse("examine the pair")
+}
