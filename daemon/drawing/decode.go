@@ -14,7 +14,7 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Decode reads a saved snapshot: JSON as Encode writes it (docs/snapshot.md), or a drawing. What comes back has been
+// Decode reads a saved snapshot: JSON as docs/snapshot.md says, or a drawing. What comes back has been
 // checked: keys are set, unique and sorted, every word is one that the program knows, and sets are of the flavour of
 // their server.
 func Decode(data []byte) (topology.Snapshot, error) {
@@ -164,7 +164,7 @@ func checkSnapshot(s topology.Snapshot) error {
 
 func checkServer(v topology.Server) error {
 	if f := v.Probe.Failure; f != topology.OK && failureTexts[f] == "" {
-		return fmt.Errorf("failure %q: want %s", clip(string(f)), failureNames())
+		return fmt.Errorf("failure %q: want %s", clip(string(f)), failureNames)
 	}
 	if !slices.Contains(rules, v.Rule) {
 		return fmt.Errorf("promotion_rule %q: want prefer, neutral, prefer_not or must_not", clip(string(v.Rule)))

@@ -112,7 +112,7 @@ func TestDrawingRefuses(t *testing.T) {
 		"db1 owner=me":                    "goes with downtime=",
 		"db1 reason=me":                   "goes with downtime=",
 		"db1 down down":                   `"down": down was already said`,
-		"db1 io":                          `"io" wants a value: io=yes|no|connecting`,
+		"db1 io":                          `"io" needs a value: io=yes|no|connecting`,
 		"db1\ndb1:3306":                   "line 2: db1:3306 is already on line 1",
 		"!":                               `"!": a line begins with the server`,
 		"db1:99999":                       "a line begins with the server",
