@@ -46,8 +46,8 @@ type Store interface {
 	Everything(ctx context.Context) ([]Record, error)
 	// Purge removes, for good, records of a kind that are deleted (or, with all, any) and have a version below before.
 	Purge(ctx context.Context, kind string, before int64, all bool) error
-	// Face identifies the server behind the store; a new face is another copy, perhaps a stale one.
-	Face(ctx context.Context) (string, error)
+	// Identity identifies the server behind the store; a new identity is another copy, perhaps a stale one.
+	Identity(ctx context.Context) (string, error)
 	Close() error
 }
 

@@ -56,7 +56,7 @@ func openShared(ctx context.Context, h host) (mode, error) {
 }
 
 // open opens the journal. accept says why a server that the address leads to must not be used.
-func (m *sharedMode) open(ctx context.Context, accept func(sqlstore.Face) error) error {
+func (m *sharedMode) open(ctx context.Context, accept func(sqlstore.Identity) error) error {
 	c := m.config.Backend
 	local, err := openFile(m.host)
 	if err != nil {
@@ -69,7 +69,7 @@ func (m *sharedMode) open(ctx context.Context, accept func(sqlstore.Face) error)
 	remote, err := sqlstore.OpenMySQL(sqlstore.MySQLOptions{
 		Address: c.Address, Database: c.Database, User: c.User, Password: string(c.Password),
 		TLS: security, Timeout: c.Timeout, Logger: m.log,
-		Accept: func(_ context.Context, _, offered sqlstore.Face) error {
+		Accept: func(_ context.Context, _, offered sqlstore.Identity) error {
 			err := accept(offered)
 			if err != nil {
 				m.count(&m.refused)
@@ -94,7 +94,7 @@ func (m *sharedMode) open(ctx context.Context, accept func(sqlstore.Face) error)
 }
 
 // acceptFresh accepts a server that has what this daemon has seen in the backend.
-func (m *sharedMode) acceptFresh(offered sqlstore.Face) error {
+func (m *sharedMode) acceptFresh(offered sqlstore.Identity) error {
 	why := sqlstore.Stale(offered, m.journal.Highest(), m.journal.Newest())
 	if m.stale.passes(why, time.Now()) {
 		return nil
@@ -183,7 +183,7 @@ func (m *sharedMode) keepContact(ctx context.Context) error {
 // contact asks once.
 func (m *sharedMode) contact(ctx context.Context) {
 	short, cancel := context.WithTimeout(ctx, storeTime)
-	identity, err := m.journal.Face(short)
+	identity, err := m.journal.Identity(short)
 	cancel()
 	m.mu.Lock()
 	before, down := m.identity, m.why != ""
@@ -266,7 +266,7 @@ func (m *sharedMode) status(s *api.Status) {
 	s.Split, s.SilentPeers = m.split(), m.silent()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s.BackendFace = m.identity
+	s.BackendIdentity = m.identity
 	switch {
 	case m.identity != "":
 	case m.why != "":
@@ -279,7 +279,7 @@ func (m *sharedMode) status(s *api.Status) {
 // Backend says how the backend is, from memory.
 func (m *sharedMode) Backend(ctx context.Context) api.Backend {
 	m.mu.Lock()
-	b := api.Backend{Kind: "mysql", Face: m.identity, Unavailable: m.why, Members: []api.BackendMember{}}
+	b := api.Backend{Kind: "mysql", Identity: m.identity, Unavailable: m.why, Members: []api.BackendMember{}}
 	m.mu.Unlock()
 	b.Proof, _, _ = m.comparisons(ctx) // what can't be read now is absent
 	return b

@@ -50,7 +50,7 @@ func (m *watchedMode) open(ctx context.Context) error {
 	m.watch = m.members.Watch(m.known,
 		func(k topology.Key) { m.journal.Serve(k.String()) },
 		func(k topology.Key) { m.verifySoon(occasion{fmt.Sprintf("%v is back", k), true}) })
-	if err := m.sharedMode.open(ctx, func(f sqlstore.Face) error { return m.watch.Accept(f.ID) }); err != nil {
+	if err := m.sharedMode.open(ctx, func(f sqlstore.Identity) error { return m.watch.Accept(f.ID) }); err != nil {
 		return err
 	}
 	m.watch.Turn(ctx) // before the first connection, which is accepted by what is seen here
@@ -170,7 +170,7 @@ func (m *watchedMode) Backend(ctx context.Context) api.Backend {
 }
 
 func backendMember(m pair.Member, choice pair.Choice) api.BackendMember {
-	out := api.BackendMember{Key: m.Key, Up: m.Up, Error: m.Err, Face: m.ID, Unfit: choice.Unfit[m.Key], ReadOnly: m.ReadOnly,
+	out := api.BackendMember{Key: m.Key, Up: m.Up, Error: m.Err, Identity: m.ID, Unfit: choice.Unfit[m.Key], ReadOnly: m.ReadOnly,
 		Format: m.Format, Term: m.Hold.Term}
 	if m.Newest > 0 {
 		out.Newest = time.UnixMicro(m.Newest).UTC()

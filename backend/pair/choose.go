@@ -120,19 +120,19 @@ func Choose(members []Member, k Known) Choice {
 	return serve(fit[0], "it is fit, and nobody served yet")
 }
 
-// Behind is the member with a face, zero where none has it. One that is out of reach has the face that it had; one that never answered here has
-// whatever face is not the other's.
-func Behind(members []Member, face string) topology.Key {
+// Behind is the member with an identity, zero where none has it. One that is out of reach has the identity that it had; one that never answered here has
+// whatever identity is not the other's.
+func Behind(members []Member, identity string) topology.Key {
 	var nameless []Member
 	for _, m := range members {
 		switch {
-		case m.ID == face && face != "":
+		case m.ID == identity && identity != "":
 			return m.Key
 		case m.ID == "":
 			nameless = append(nameless, m)
 		}
 	}
-	if face != "" && len(nameless) == 1 {
+	if identity != "" && len(nameless) == 1 {
 		return nameless[0].Key
 	}
 	return topology.Key{}

@@ -139,16 +139,16 @@ func TestChoose(t *testing.T) {
 }
 
 func TestBehind(t *testing.T) {
-	for _, c := range []struct{ name, a, b, face, want string }{
+	for _, c := range []struct{ name, a, b, identity, want string }{
 		{"the one that has it", "x", "y", "y", "b"},
-		{"no face, no member", "x", "", "", ""},
+		{"no identity, no member", "x", "", "", ""},
 		{"a stranger is none of those that are known", "x", "y", "z", ""},
 		{"who never answered here is who is left", "x", "", "z", "b"},
 		{"of two who never answered it may be either", "", "", "z", ""},
 		{"but not where the other has it", "", "y", "y", "b"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := Behind([]Member{{Key: keyA, ID: c.a}, {Key: keyB, ID: c.b}}, c.face); got.Host != c.want {
+			if got := Behind([]Member{{Key: keyA, ID: c.a}, {Key: keyB, ID: c.b}}, c.identity); got.Host != c.want {
 				t.Errorf("got %v, want %q", got, c.want)
 			}
 		})

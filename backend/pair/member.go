@@ -23,7 +23,7 @@ type Member struct {
 	Failure     topology.Failure `json:"failure,omitempty"`
 	Unreachable time.Duration    `json:"unreachable_ns,omitempty"`
 
-	ID       string           `json:"face,omitempty"` // as sqlstore identifies it; of one that is not up: what it had when it was
+	ID       string           `json:"identity,omitempty"` // as sqlstore identifies it; of one that is not up: what it had when it was
 	Flavor   topology.Flavor  `json:"flavor,omitempty"`
 	Version  topology.Version `json:"version,omitzero"`
 	ServerID uint32           `json:"server_id,omitempty"`
@@ -104,9 +104,9 @@ func (s *site) look(ctx context.Context) (m Member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		return Member{Key: s.key, ID: s.face, Err: err.Error(), Failure: failure(err), Unreachable: since}
+		return Member{Key: s.key, ID: s.seen, Err: err.Error(), Failure: failure(err), Unreachable: since}
 	}
-	s.face = m.ID
+	s.seen = m.ID
 	return m
 }
 

@@ -205,9 +205,9 @@ func TestLookTellsWhatIsThere(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		face, err := s.Face(t.Context())
-		if err != nil || face != m[0].ID {
-			t.Errorf("the store knows it as %s (%v), we as %s", face, err, m[0].ID)
+		identity, err := s.Identity(t.Context())
+		if err != nil || identity != m[0].ID {
+			t.Errorf("the store knows it as %s (%v), we as %s", identity, err, m[0].ID)
 		}
 		if err := r.servers[0].Hang(); err != nil {
 			t.Fatal(err)
@@ -226,8 +226,8 @@ func TestLookTellsWhatIsThere(t *testing.T) {
 		if m[0].Failure != topology.Refused || m[0].Unreachable == 0 {
 			t.Errorf("a dead member: %+v", m[0])
 		}
-		if Behind(m, face) != r.a() {
-			t.Errorf("a dead member is not known by its face any more: %+v", m[0])
+		if Behind(m, identity) != r.a() {
+			t.Errorf("a dead member is not known by its identity any more: %+v", m[0])
 		}
 		if c := Choose(m, Known{Previous: r.a(), Term: 7}); c.Serve != r.b() {
 			t.Errorf("%+v", c)

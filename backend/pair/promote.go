@@ -213,7 +213,7 @@ func (p *Pair) makeTables(ctx context.Context, t *site) error {
 		return err
 	}
 	defer store.Close()
-	_, err = store.Face(ctx)
+	_, err = store.Identity(ctx)
 	return err
 }
 
@@ -275,7 +275,7 @@ func (p *Pair) awaitServed(ctx context.Context, to topology.Key) error {
 }
 
 // awaitNoClients waits until no connection of the daemons' account has the database open at a member. They are few, and each daemon
-// closes its own as soon as it has seen the other face.
+// closes its own as soon as it has seen the other identity.
 func (p *Pair) awaitNoClients(ctx context.Context, s *site) error {
 	ctx, cancel := context.WithTimeout(ctx, followWithin)
 	defer cancel()

@@ -310,7 +310,7 @@ func (p *Pair) copyRecords(ctx context.Context, back, active *site) (err error) 
 	}
 	defer target.Close()
 	p.o.Progress(fmt.Sprintf("%v: %s to copy", back.key, count(uint64(len(all)), "record")))
-	if _, err := target.Face(ctx); err != nil { // makes the tables
+	if _, err := target.Identity(ctx); err != nil { // makes the tables
 		return err
 	}
 	if err := p.put(ctx, back.key, all); err != nil {

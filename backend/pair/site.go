@@ -35,7 +35,7 @@ type site struct {
 
 	mu      sync.Mutex
 	failing time.Time // start of the unbroken row of failed looks; zero while it answers
-	face    string    // id, at the last look that was answered
+	seen    string    // id, at the last look that was answered
 }
 
 // failed notes how a look went that began then, and returns for how long all have failed.
@@ -109,7 +109,7 @@ func (s *site) recognise(ctx context.Context) error {
 	return err
 }
 
-// identity is that of sqlstore's faces: the two are compared.
+// identity is as sqlstore reads it: the two are compared.
 func (s *site) identity(ctx context.Context, r row) (string, error) {
 	if s.flavor == topology.MySQL {
 		u, err := s.one(ctx, askUUID)

@@ -109,12 +109,12 @@ func (w *Watch) State() State {
 // Fit says whether a member is to be served, and why (not): what HAProxy's agent check is answered from.
 func (w *Watch) Fit(k topology.Key) (bool, string) { return w.State().Choice.Fit(k) }
 
-// Accept says whether the face that a new connection of the store found is the one that serves; an error says why not. A face that has not
+// Accept says whether the identity that a new connection of the store found is the one that serves; an error says why not. An identity that has not
 // been seen at a member is refused: nothing is known of it.
-func (w *Watch) Accept(face string) error {
+func (w *Watch) Accept(identity string) error {
 	s := w.State()
 	for _, m := range s.Members {
-		if !m.Up || m.ID != face {
+		if !m.Up || m.ID != identity {
 			continue
 		}
 		if fit, why := s.Choice.Fit(m.Key); !fit {
@@ -122,5 +122,5 @@ func (w *Watch) Accept(face string) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("the server behind the backend's address (%s) is none of the members that answer: %s", face, s.Choice.Why)
+	return fmt.Errorf("the server behind the backend's address (%s) is none of the members that answer: %s", identity, s.Choice.Why)
 }

@@ -168,7 +168,7 @@ func (j *Journal) lend(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dia
 		j.reached(ctx, err)
 		return err
 	}
-	return fmt.Errorf("%w: it changes its face all the time", backend.ErrUnavailable)
+	return fmt.Errorf("%w: it changes its identity all the time", backend.ErrUnavailable)
 }
 
 func epochOf(c *sql.Conn) (epoch int64, err error) {
@@ -455,8 +455,8 @@ func (j *Journal) Purge(ctx context.Context, kind string, before int64, all bool
 // Lease returns the lease of that name in the backend. It waits for nothing else: to confirm it comes before the records.
 func (j *Journal) Lease(name string) backend.Lease { return j.remote.Lease(name) }
 
-// Face identifies the server of the backend.
-func (j *Journal) Face(ctx context.Context) (string, error) { return j.remote.Face(ctx) }
+// Identity identifies the server of the backend.
+func (j *Journal) Identity(ctx context.Context) (string, error) { return j.remote.Identity(ctx) }
 
 // Newest is the highest version that the backend is known to have had: what it had to show when it was used last. 0 when that was so long
 // ago that it may have been purged since.
@@ -514,7 +514,7 @@ func (j *Journal) Close() error {
 }
 
 // Stale says what a server lacks that others have seen in the backend before, or "": the highest term, and the newest version.
-func Stale(offered Face, term, newest int64) string {
+func Stale(offered Identity, term, newest int64) string {
 	switch {
 	case offered.Hold.Term < term:
 		return fmt.Sprintf("it is stale: its lease is of term %d, and term %d was there already", offered.Hold.Term, term)

@@ -254,11 +254,11 @@ func TestWhatWasAcknowledgedSurvivesASwitch(t *testing.T) {
 		wantKeys(t, one, "tag", "of two", "replicated")
 
 		for _, d := range daemons {
-			before, err := d.Face(t.Context())
+			before, err := d.Identity(t.Context())
 			must(t, err)
 			defer func() {
-				if after, err := d.Face(t.Context()); err != nil || after == before {
-					t.Errorf("the face is still %s (%v)", after, err)
+				if after, err := d.Identity(t.Context()); err != nil || after == before {
+					t.Errorf("the identity is still %s (%v)", after, err)
 				}
 			}()
 		}
@@ -277,7 +277,7 @@ func TestWhatWasAcknowledgedSurvivesAServerThatLosesIt(t *testing.T) {
 		j := openJournal(t, dial(t, options(m.Key.String())), filepath.Join(t.TempDir(), "j.db"))
 		put(t, j, of("tag", "first"))
 		put(t, j, of("tag", "last"))
-		face, err := j.Face(t.Context())
+		identity, err := j.Identity(t.Context())
 		must(t, err)
 		for _, loss := range [][]string{
 			{"DELETE FROM orchestrator.record WHERE record.key = 'last'"},
@@ -286,18 +286,18 @@ func TestWhatWasAcknowledgedSurvivesAServerThatLosesIt(t *testing.T) {
 			must(t, m.Exec(t.Context(), loss...))
 			must(t, m.Kill())
 			must(t, m.Restart(t.Context()))
-			waitFor(t, "the backend to be there", func() bool { _, err := j.Face(t.Context()); return err == nil })
+			waitFor(t, "the backend to be there", func() bool { _, err := j.Identity(t.Context()); return err == nil })
 			wantKeys(t, j, "tag", "first", "last")
 			other := dial(t, options(m.Key.String()))
 			wantKeys(t, other, "tag", "first", "last")
-			if after, err := other.Face(t.Context()); err != nil || after != face {
-				t.Fatalf("the face was %s, and is %s (%v): the test is of the same one", face, after, err)
+			if after, err := other.Identity(t.Context()); err != nil || after != identity {
+				t.Fatalf("the identity was %s, and is %s (%v): the test is of the same one", identity, after, err)
 			}
 		}
 		replayed := j.replayed.Load()
 		must(t, m.Kill())
 		must(t, m.Restart(t.Context()))
-		waitFor(t, "the backend to be there", func() bool { _, err := j.Face(t.Context()); return err == nil })
+		waitFor(t, "the backend to be there", func() bool { _, err := j.Identity(t.Context()); return err == nil })
 		wantKeys(t, j, "tag", "first", "last")
 		if n := j.replayed.Load() - replayed; n != 0 {
 			t.Errorf("the journal was replayed %d times into a server that had lost nothing", n)

@@ -30,9 +30,9 @@ type MySQLOptions struct {
 	TLS      *tls.Config   // nil: plain text
 	Timeout  time.Duration // of one statement, and of connecting; default a second
 	Logger   *slog.Logger  // nil: silent
-	// Accept is asked at the first connection, and at each whose face differs from the one in use, or that has lost records, unless that one is unfit anyway. An error refuses it, and is
+	// Accept is asked at the first connection, and at each whose identity differs from the one in use, or that has lost records, unless that one is unfit anyway. An error refuses it, and is
 	// what the caller of the store gets. It is called for one connection at a time, and must end with its context.
-	Accept func(ctx context.Context, current, offered Face) error
+	Accept func(ctx context.Context, current, offered Identity) error
 }
 
 // OpenMySQL returns the store in a server. It does no I/O: a backend that is down is no reason not to start.
@@ -50,7 +50,7 @@ func OpenMySQL(o MySQLOptions) (*Store, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Accept == nil {
-		o.Accept = func(context.Context, Face, Face) error { return nil }
+		o.Accept = func(context.Context, Identity, Identity) error { return nil }
 	}
 	name := "backend " + o.Address + "/" + o.Database
 	host, _, err := net.SplitHostPort(o.Address)
@@ -73,24 +73,24 @@ func OpenMySQL(o MySQLOptions) (*Store, error) {
 type mysqlServer struct {
 	options MySQLOptions
 	host    string
-	turn    chan struct{} // who puts something in decides about a face
+	turn    chan struct{} // who puts something in decides about an identity
 	dials   atomic.Int64
 
 	mu       sync.Mutex
-	face     Face
-	epoch    int64 // rises with each change of the face, and when the server has lost what it held; 0 is none yet
+	identity Identity
+	epoch    int64 // rises with each change of the identity, and when the server has lost what it held; 0 is none yet
 	newest   int64 // the highest version that it is known to have held in this epoch
-	dialled  int64 // number of the dial that brought the face
+	dialled  int64 // number of the dial that brought the identity
 	sessions map[*session]bool
 }
 
 // session is one connection. database/sql gives it to one goroutine at a time.
 type session struct {
 	conn
-	wire   *wire
-	server *mysqlServer
-	face   Face
-	epoch  int64
+	wire     *wire
+	server   *mysqlServer
+	identity Identity
+	epoch    int64
 }
 
 // conn is what the driver's connections are.
@@ -192,7 +192,7 @@ func (m *mysqlServer) dial(ctx context.Context) (s *session, err error) {
 		return nil, s.cause(err)
 	}
 	s.conn = opened.(conn)
-	if s.face, err = readFace(ctx, s.conn); err != nil {
+	if s.identity, err = readIdentity(ctx, s.conn); err != nil {
 		s.conn.Close()
 		return nil, fmt.Errorf("identify the server: %w", s.cause(err))
 	}
@@ -229,8 +229,8 @@ func (m *mysqlServer) admit(ctx context.Context, s *session, number int64, held 
 		return fmt.Errorf("wait for the judgement about another connection: %w", ctx.Err())
 	}
 	m.mu.Lock()
-	current, same := m.face, m.epoch > 0 && m.face.ID == s.face.ID
-	lost := same && held.epoch == m.epoch && s.face.Newest < held.newest
+	current, same := m.identity, m.epoch > 0 && m.identity.ID == s.identity.ID
+	lost := same && held.epoch == m.epoch && s.identity.Newest < held.newest
 	same = same && !lost
 	late := m.epoch > 0 && !same && number < m.dialled
 	m.mu.Unlock()
@@ -238,21 +238,21 @@ func (m *mysqlServer) admit(ctx context.Context, s *session, number int64, held 
 		// It was sent to the server of before, and the switch has overtaken it.
 		return driver.ErrBadConn
 	}
-	if why := s.face.Unfit(); why != "" {
-		return refused(s.face, errors.New(why))
+	if why := s.identity.Unfit(); why != "" {
+		return refused(s.identity, errors.New(why))
 	}
 	if !same {
-		if err := m.options.Accept(ctx, current, s.face); err != nil {
-			return refused(s.face, err)
+		if err := m.options.Accept(ctx, current, s.identity); err != nil {
+			return refused(s.identity, err)
 		}
 	}
-	if !s.face.Tables {
+	if !s.identity.Tables {
 		for _, statement := range mysqlTables {
 			if _, err := s.conn.ExecContext(ctx, statement, nil); err != nil {
-				return refused(s.face, fmt.Errorf("it has no tables, and they can't be created: %w", s.cause(err)))
+				return refused(s.identity, fmt.Errorf("it has no tables, and they can't be created: %w", s.cause(err)))
 			}
 		}
-		s.face.Tables = true
+		s.identity.Tables = true
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -263,13 +263,13 @@ func (m *mysqlServer) admit(ctx context.Context, s *session, number int64, held 
 		clear(m.sessions)
 		m.epoch++
 		m.newest, m.dialled = 0, number
-		m.options.Logger.Info("backend in use", "address", m.options.Address, "face", s.face.ID, "before", current.ID, "flavor", s.face.Flavor, "version", s.face.Version)
+		m.options.Logger.Info("backend in use", "address", m.options.Address, "identity", s.identity.ID, "before", current.ID, "flavor", s.identity.Flavor, "version", s.identity.Version)
 	}
 	if lost {
-		m.options.Logger.Warn("backend has lost records", "address", m.options.Address, "face", s.face.ID, "newest", s.face.Newest, "held", held.newest)
+		m.options.Logger.Warn("backend has lost records", "address", m.options.Address, "identity", s.identity.ID, "newest", s.identity.Newest, "held", held.newest)
 	}
-	m.newest = max(m.newest, s.face.Newest)
-	m.face = s.face
+	m.newest = max(m.newest, s.identity.Newest)
+	m.identity = s.identity
 	s.epoch = m.epoch
 	m.sessions[s] = true
 	return nil
@@ -277,14 +277,16 @@ func (m *mysqlServer) admit(ctx context.Context, s *session, number int64, held 
 
 // refusal is a server that was reached and isn't used.
 type refusal struct {
-	face  Face
-	cause error
+	identity Identity
+	cause    error
 }
 
-func (r *refusal) Error() string { return "server " + r.face.ID + " was refused: " + r.cause.Error() }
+func (r *refusal) Error() string {
+	return "server " + r.identity.ID + " was refused: " + r.cause.Error()
+}
 func (r *refusal) Unwrap() error { return r.cause }
 
-func refused(f Face, why error) error { return &refusal{f, why} }
+func refused(f Identity, why error) error { return &refusal{f, why} }
 
 func (s *session) current() bool {
 	s.server.mu.Lock()
@@ -372,7 +374,7 @@ func (m *mysqlServer) once(ctx context.Context, pool *sql.DB, do func(*sql.Conn,
 	if err != nil {
 		return nil, err
 	}
-	if err = do(c, s.face.dialect()); err == nil {
+	if err = do(c, s.identity.dialect()); err == nil {
 		return s, nil
 	}
 	err = s.cause(err)

@@ -44,14 +44,14 @@ func TestLease(t *testing.T) {
 	})
 }
 
-func TestTwoFilesAreTwoFaces(t *testing.T) {
+func TestTwoFilesAreTwoIdentities(t *testing.T) {
 	one, two := open(t, t.TempDir()), open(t, t.TempDir())
 	defer one.Close()
 	defer two.Close()
-	a, errA := one.Face(t.Context())
-	b, errB := two.Face(t.Context())
+	a, errA := one.Identity(t.Context())
+	b, errB := two.Identity(t.Context())
 	if a == b || errA != nil || errB != nil {
-		t.Fatalf("faces %q and %q (%v, %v)", a, b, errA, errB)
+		t.Fatalf("identities %q and %q (%v, %v)", a, b, errA, errB)
 	}
 }
 

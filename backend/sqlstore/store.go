@@ -195,8 +195,8 @@ func (s *Store) Purge(ctx context.Context, kind string, before int64, all bool) 
 	return nil
 }
 
-// Face identifies the database, or the server behind the connection, after making sure that it answers.
-func (s *Store) Face(ctx context.Context) (id string, err error) {
+// Identity identifies the database, or the server behind the connection, after making sure that it answers.
+func (s *Store) Identity(ctx context.Context) (id string, err error) {
 	err = s.lend(ctx, s.read, func(c *sql.Conn, _ dialect) error {
 		if s.mysql == nil {
 			id = "sqlite:" + s.name
@@ -204,7 +204,7 @@ func (s *Store) Face(ctx context.Context) (id string, err error) {
 		}
 		return c.Raw(func(raw any) error {
 			session := raw.(*session)
-			id = session.face.ID
+			id = session.identity.ID
 			return session.Ping(ctx)
 		})
 	})

@@ -37,7 +37,7 @@ func Run(t *testing.T, open Opener) {
 	t.Run("writers at the same time", func(t *testing.T) { concurrent(t, open) })
 	t.Run("an ended context writes nothing", func(t *testing.T) { ended(t, open) })
 	t.Run("what is put together is there whole or not at all", func(t *testing.T) { whole(t, open) })
-	t.Run("a face is stable", func(t *testing.T) { face(t, open) })
+	t.Run("an identity is stable", func(t *testing.T) { identity(t, open) })
 	t.Run("merging is commutative, associative and idempotent", func(t *testing.T) { merging(t, open) })
 }
 
@@ -319,20 +319,20 @@ func whole(t *testing.T, open Opener) {
 	}
 }
 
-func face(t *testing.T, open Opener) {
+func identity(t *testing.T, open Opener) {
 	dir := t.TempDir()
-	var faces []string
+	var identities []string
 	for range 2 {
 		s := open(t, dir)
-		f, err := s.Face(t.Context())
+		f, err := s.Identity(t.Context())
 		if err != nil || f == "" {
-			t.Fatalf("Face = %q, %v", f, err)
+			t.Fatalf("Identity = %q, %v", f, err)
 		}
-		faces = append(faces, f)
+		identities = append(identities, f)
 		s.Close()
 	}
-	if faces[0] != faces[1] {
-		t.Fatalf("faces of one store: %q", faces)
+	if identities[0] != identities[1] {
+		t.Fatalf("identities of one store: %q", identities)
 	}
 }
 

@@ -54,7 +54,7 @@ func (p *program) backendStatus() *cobra.Command {
 }
 
 func printBackend(w io.Writer, b api.Backend) {
-	facts(w, "kind", b.Kind, "in use", b.Face, "unavailable", b.Unavailable, "serves", text(b.Serves), "because", b.Why)
+	facts(w, "kind", b.Kind, "in use", b.Identity, "unavailable", b.Unavailable, "serves", text(b.Serves), "because", b.Why)
 	var rows [][]string
 	for _, m := range b.Members {
 		proxy := ""

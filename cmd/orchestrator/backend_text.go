@@ -45,7 +45,7 @@ func statusText(s pair.Status) string {
 		return "passive"
 	})
 	line("server", up(func(m pair.Member) string { return fmt.Sprintf("%s %v, id %d", m.Flavor, m.Version, m.ServerID) }))
-	line("face", up(func(m pair.Member) string { return m.ID }))
+	line("identity", up(func(m pair.Member) string { return m.ID }))
 	line("takes writes", up(func(m pair.Member) string { return yes(!m.ReadOnly) }))
 	line("format", up(func(m pair.Member) string { return m.Format }))
 	line("replicates from", up(func(m pair.Member) string {

@@ -23,7 +23,7 @@ func (a *API) backendRoutes() []route {
 // Backend is where records are kept.
 type Backend struct {
 	Kind        string          `json:"kind" doc:"sqlite or mysql"`
-	Face        string          `json:"face,omitempty" doc:"the server in use, by its identity; absent when there is none at the moment"`
+	Identity    string          `json:"identity,omitempty" doc:"the server in use, by its identity; absent when there is none at the moment"`
 	Unavailable string          `json:"unavailable,omitempty" doc:"why it can't be used now"`
 	Serves      topology.Key    `json:"serves,omitzero" doc:"the member that is to serve; absent when none is fit"`
 	Why         string          `json:"why,omitempty" doc:"why that one, or why none"`
@@ -39,7 +39,7 @@ type BackendMember struct {
 	Key       topology.Key `json:"key"`
 	Up        bool         `json:"up"`
 	Error     string       `json:"error,omitempty" doc:"why it can't be asked"`
-	Face      string       `json:"face,omitempty"`
+	Identity  string       `json:"identity,omitempty"`
 	Unfit     string       `json:"unfit,omitempty" doc:"why it must not serve; absent when it might"`
 	ReadOnly  bool         `json:"read_only"`
 	Format    string       `json:"binlog_format,omitempty"`

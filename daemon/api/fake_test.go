@@ -124,7 +124,7 @@ func (f *fake) BackendDoctor(_ context.Context, fix bool, by string) (BackendWor
 }
 func (f *fake) Backend(context.Context) Backend {
 	k := topology.Key{Host: "10.0.0.1", Port: 3306}
-	return Backend{Kind: "mysql", Face: "a", Serves: k, Why: "it serves", Members: []BackendMember{{Key: k, Up: true, Face: "a", Format: "STATEMENT", Term: 1}},
+	return Backend{Kind: "mysql", Identity: "a", Serves: k, Why: "it serves", Members: []BackendMember{{Key: k, Up: true, Identity: "a", Format: "STATEMENT", Term: 1}},
 		Proxy: []BackendProxy{{Key: k, Name: "a", Up: true, State: "UP", Sessions: 3}}, Proof: &BackendProof{At: drawing.At, By: "d1", Comparison: *compared()}}
 }
 func (f *fake) WhatIf(cluster string, dead topology.Key) plan.Previewed {

@@ -24,19 +24,19 @@ func (a *API) statusRoutes() []route {
 
 // Status is what a daemon says of itself.
 type Status struct {
-	Daemon        string    `json:"daemon" doc:"id of this daemon"`
-	Version       string    `json:"version"`
-	Started       time.Time `json:"started"`
-	Leading       bool      `json:"leading" doc:"this daemon is the leader"`
-	Leader        string    `json:"leader,omitempty" doc:"id of the daemon that leads, as far as this one knows"`
-	Term          int64     `json:"term" doc:"rises with every change of leader"`
-	LeadingSince  time.Time `json:"leading_since,omitzero"`
-	NotReady      string    `json:"not_ready,omitempty" doc:"why this daemon is not ready; absent when it is"`
-	RecoveriesOff string    `json:"recoveries_off,omitempty" doc:"why recoveries are switched off everywhere"`
-	BackendFace   string    `json:"backend_face,omitempty" doc:"the server that this daemon keeps its records in, by its identity; absent when it has none at the moment, or keeps them in a file"`
-	Split         string    `json:"split,omitempty" doc:"how daemons disagree on who leads, or on the backend; absent while they agree"`
-	NeedsRestart  []string  `json:"needs_restart,omitempty" doc:"the keys of the configuration that were changed in the file, and wait for a restart since the last reload"`
-	SilentPeers   []string  `json:"silent_peers,omitempty" doc:"the other daemons of the configuration that did not answer, and why"`
+	Daemon          string    `json:"daemon" doc:"id of this daemon"`
+	Version         string    `json:"version"`
+	Started         time.Time `json:"started"`
+	Leading         bool      `json:"leading" doc:"this daemon is the leader"`
+	Leader          string    `json:"leader,omitempty" doc:"id of the daemon that leads, as far as this one knows"`
+	Term            int64     `json:"term" doc:"rises with every change of leader"`
+	LeadingSince    time.Time `json:"leading_since,omitzero"`
+	NotReady        string    `json:"not_ready,omitempty" doc:"why this daemon is not ready; absent when it is"`
+	RecoveriesOff   string    `json:"recoveries_off,omitempty" doc:"why recoveries are switched off everywhere"`
+	BackendIdentity string    `json:"backend_identity,omitempty" doc:"the server that this daemon keeps its records in, by its identity; absent when it has none at the moment, or keeps them in a file"`
+	Split           string    `json:"split,omitempty" doc:"how daemons disagree on who leads, or on the backend; absent while they agree"`
+	NeedsRestart    []string  `json:"needs_restart,omitempty" doc:"the keys of the configuration that were changed in the file, and wait for a restart since the last reload"`
+	SilentPeers     []string  `json:"silent_peers,omitempty" doc:"the other daemons of the configuration that did not answer, and why"`
 }
 
 // Health is a good answer.

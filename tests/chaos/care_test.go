@@ -36,7 +36,7 @@ func TestThePairIsCaredForByTheAPI(t *testing.T) {
 		for _, o := range d.daemons {
 			d.await("all use the other member", func() bool {
 				b, err := o.Backend(d.ctx)
-				return err == nil && b.Serves == passive.Key && b.Face != "" && b.Unavailable == ""
+				return err == nil && b.Serves == passive.Key && b.Identity != "" && b.Unavailable == ""
 			})
 		}
 		b, err := leader.Backend(d.ctx)

@@ -22,7 +22,7 @@ type outcome struct {
 	worst       time.Duration // the same, of the daemon for which it was the longest
 	writersOut  time.Duration // the topology took no rows
 	overlap     time.Duration // two daemons changed servers at the same time
-	twoFaces    time.Duration // daemons used different members of the pair
+	twoMembers  time.Duration // daemons used different members of the pair
 
 	opened       int // replicas opened for writes
 	stale        int // connections that an HAProxy sent to a member that lacked what was acknowledged
@@ -60,7 +60,7 @@ func table(outcomes []outcome) string {
 		for _, of := range []func(outcome) time.Duration{
 			func(o outcome) time.Duration { return o.leaderless }, func(o outcome) time.Duration { return o.backendless },
 			func(o outcome) time.Duration { return o.worst }, func(o outcome) time.Duration { return o.writersOut },
-			func(o outcome) time.Duration { return o.twoFaces },
+			func(o outcome) time.Duration { return o.twoMembers },
 		} {
 			row = append(row, spread(all, of))
 		}

@@ -41,7 +41,7 @@ func TestTable(t *testing.T) {
 	s := time.Second
 	got := table([]outcome{
 		{scenario: "b", servers: "mysql", leaderless: 2 * s, acknowledged: 10, opened: 1},
-		{scenario: "a", servers: "mariadb", backendless: 1500 * time.Millisecond, overlap: s, twoFaces: 2 * s},
+		{scenario: "a", servers: "mariadb", backendless: 1500 * time.Millisecond, overlap: s, twoMembers: 2 * s},
 		{scenario: "b", servers: "mysql", leaderless: 9 * s, acknowledged: 5, lost: 1, stale: 2},
 		{scenario: "b", servers: "mysql", leaderless: 3 * s, worst: s, writersOut: 4 * s},
 		{scenario: "b", servers: "mariadb", rows: 7},

@@ -49,11 +49,11 @@ type watched struct {
 	barred    *lab.Server
 	barredHad int
 
-	mu      sync.Mutex
-	leading []span
-	faces   map[string][]span // backends, by what daemons say that they use
-	acks    [][]ack           // by daemon
-	stale   []string
+	mu         sync.Mutex
+	leading    []span
+	identities map[string][]span // backends, by what daemons say that they use
+	acks       [][]ack           // by daemon
+	stale      []string
 }
 
 type ack struct {
@@ -66,7 +66,7 @@ func (d *deployment) watch(name string) *watched {
 	d.Helper()
 	d.watches++
 	ctx, stop := context.WithCancel(d.ctx)
-	w := &watched{deployment: d, name: name, first: int64(d.watches) << 24, stop: stop, faces: map[string][]span{}, acks: make([][]ack, len(d.daemons))}
+	w := &watched{deployment: d, name: name, first: int64(d.watches) << 24, stop: stop, identities: map[string][]span{}, acks: make([][]ack, len(d.daemons))}
 	d.Cleanup(stop)
 	for i, o := range d.daemons {
 		w.watchers.Go(func() { w.declare(ctx, i, o) })
@@ -128,8 +128,8 @@ func (w *watched) leads(ctx context.Context, o *lab.Daemon) {
 			if s.Leading {
 				w.leading = append(w.leading, sign)
 			}
-			if s.BackendFace != "" {
-				w.faces[s.BackendFace] = append(w.faces[s.BackendFace], sign)
+			if s.BackendIdentity != "" {
+				w.identities[s.BackendIdentity] = append(w.identities[s.BackendIdentity], sign)
 			}
 		}
 		w.mu.Unlock()
@@ -324,10 +324,10 @@ func (w *watched) end(promotions int) outcome {
 		}
 	}
 	o.backendless = without(whole, join(every, calm))
-	for a := range w.faces {
-		for b := range w.faces {
+	for a := range w.identities {
+		for b := range w.identities {
 			if a < b {
-				o.twoFaces += overlap(join(w.faces[a], calm), join(w.faces[b], calm))
+				o.twoMembers += overlap(join(w.identities[a], calm), join(w.identities[b], calm))
 			}
 		}
 	}
@@ -361,8 +361,8 @@ func (w *watched) end(promotions int) outcome {
 	if o.overlap > 0 {
 		w.Errorf("two daemons changed servers at the same time, for %v", o.overlap)
 	}
-	if o.twoFaces > switching && !w.split {
-		w.Errorf("daemons used two members at the same time, for %v", o.twoFaces)
+	if o.twoMembers > switching && !w.split {
+		w.Errorf("daemons used two members at the same time, for %v", o.twoMembers)
 	}
 	if len(w.stale) > 0 {
 		w.Errorf("connections to a stale member: %s", strings.Join(w.stale, "; "))

@@ -121,7 +121,7 @@ func TestAFleet(t *testing.T) {
 	}
 	o.await(time.Minute, "all daemons use the other member", func() error {
 		for _, name := range names[2:5] {
-			if b := o.backend(ctx, name); b.Serves.Host != other || b.Face == "" {
+			if b := o.backend(ctx, name); b.Serves.Host != other || b.Identity == "" {
 				return fmt.Errorf("%s: %+v", name, b)
 			}
 		}
@@ -228,7 +228,7 @@ func TestAFleet(t *testing.T) {
 	o.do(ctx, "daemon2", "orchestrator-client backend promote --to "+other+":3306")
 	o.await(time.Minute, "all daemons use it", func() error {
 		for _, name := range names[2:5] {
-			if b := o.backend(ctx, name); b.Serves.Host != other || b.Face == "" {
+			if b := o.backend(ctx, name); b.Serves.Host != other || b.Identity == "" {
 				return fmt.Errorf("%s: %+v", name, b)
 			}
 		}

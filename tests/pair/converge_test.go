@@ -262,15 +262,15 @@ func (s *schedule) settle() {
 	}
 	for _, w := range s.writers {
 		for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			// A new face gets the journal before it answers; who holds the lease goes on beating.
+			// A new identity gets the journal before it answers; who holds the lease goes on beating.
 			err := w.journal.Put(ctx, w.record("tag", "last"))
 			if err == nil {
 				_, err = w.journal.Lease("leader").Beat(ctx, w.hold)
 			}
 			if err == nil {
-				var face string
-				if face, err = w.journal.Face(ctx); err == nil && face != s.face(m) {
-					t.Fatalf("%s uses %s, and not member %d", w.name, face, m)
+				var identity string
+				if identity, err = w.journal.Identity(ctx); err == nil && identity != s.identity(m) {
+					t.Fatalf("%s uses %s, and not member %d", w.name, identity, m)
 				}
 			}
 			if err == nil {
@@ -291,14 +291,14 @@ func (s *schedule) settle() {
 	must(t, lab.Drain(ctx, s.members[0], s.members[1]))
 }
 
-// face asks a member which face it has.
-func (s *schedule) face(m int) string {
+// identity asks a member which identity it has.
+func (s *schedule) identity(m int) string {
 	direct, err := sqlstore.OpenMySQL(s.options(s.members[m].Key))
 	must(s.t, err)
 	defer direct.Close()
-	face, err := direct.Face(s.t.Context())
+	identity, err := direct.Identity(s.t.Context())
 	must(s.t, err)
-	return face
+	return identity
 }
 
 // wantAcknowledged wants at a member what was acknowledged, or what has replaced it.

@@ -303,18 +303,18 @@ func gap(was, longer int) int {
 }
 
 var (
-	face   = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
-	id     = regexp.MustCompile(`:\d+:[0-9a-f]{8}\b`)
-	life   = regexp.MustCompile(`#[0-9a-f]{12}\b`)
-	unit   = regexp.MustCompile(`\d(?:ns|µs|ms|s|m\d+s)\b`)
-	number = regexp.MustCompile(`-?\d+(?:[.,:]\d+)*`)
-	spaces = regexp.MustCompile(`[\s─│├└-]+`)
-	plural = regexp.MustCompile(`\b(\w+?)s\b`)
+	identity = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	id       = regexp.MustCompile(`:\d+:[0-9a-f]{8}\b`)
+	life     = regexp.MustCompile(`#[0-9a-f]{12}\b`)
+	unit     = regexp.MustCompile(`\d(?:ns|µs|ms|s|m\d+s)\b`)
+	number   = regexp.MustCompile(`-?\d+(?:[.,:]\d+)*`)
+	spaces   = regexp.MustCompile(`[\s─│├└-]+`)
+	plural   = regexp.MustCompile(`\b(\w+?)s\b`)
 )
 
 // shape is a line without what differs from run to run: numbers, who of several it is, how wide columns are.
 func shape(line string) string {
-	line = face.ReplaceAllString(line, "FACE")
+	line = identity.ReplaceAllString(line, "IDENTITY")
 	line = id.ReplaceAllString(line, ":0:ID")
 	line = life.ReplaceAllString(line, "#ID")
 	line = unit.ReplaceAllString(line, "0s")

@@ -181,8 +181,8 @@ func (s *stage) switched(to *lab.Server) {
 			if err != nil {
 				return err
 			}
-			if b.Serves != to.Key || b.Face == "" || !slices.ContainsFunc(b.Members, func(m api.BackendMember) bool { return m.Key == to.Key && m.Face == b.Face }) {
-				return fmt.Errorf("%s uses %s, and is to use %v (%s)", d.URL, b.Face, b.Serves, b.Unavailable)
+			if b.Serves != to.Key || b.Identity == "" || !slices.ContainsFunc(b.Members, func(m api.BackendMember) bool { return m.Key == to.Key && m.Identity == b.Identity }) {
+				return fmt.Errorf("%s uses %s, and is to use %v (%s)", d.URL, b.Identity, b.Serves, b.Unavailable)
 			}
 		}
 		return nil

@@ -35,7 +35,7 @@ func wantUnavailable(t testing.TB, s *Store, says string) {
 	errs["Put"] = s.Put(t.Context(), record("x", 1))
 	_, errs["List"] = s.List(t.Context(), "k")
 	_, errs["Beat"] = s.Lease("leader").Beat(t.Context(), backend.Hold{Holder: "a", Term: 1, Beat: 1})
-	_, errs["Face"] = s.Face(t.Context())
+	_, errs["Identity"] = s.Identity(t.Context())
 	for call, err := range errs {
 		if !errors.Is(err, backend.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), says) || strings.Contains(fmt.Sprint(err), lab.BackendPassword) {
 			t.Errorf("%s = %v, want that the backend is unavailable, %q", call, err, says)
@@ -65,9 +65,9 @@ func TestWhatCannotBeUsedIsRefusedWithTheReason(t *testing.T) {
 			{name: "no such database", says: "docs/backend.md", options: func(o *MySQLOptions) { o.Database = "none" }},
 			{name: "nobody there", says: "refused", options: func(o *MySQLOptions) { o.Address = m.Key.Host + ":1" }},
 			{name: "stale", says: "it lacks things", options: func(o *MySQLOptions) {
-				o.Accept = func(_ context.Context, current, offered Face) error {
-					if current != (Face{}) || offered.ID == "" {
-						return fmt.Errorf("faces %+v and %+v", current, offered)
+				o.Accept = func(_ context.Context, current, offered Identity) error {
+					if current != (Identity{}) || offered.ID == "" {
+						return fmt.Errorf("identities %+v and %+v", current, offered)
 					}
 					return errors.New("it lacks things")
 				}
@@ -116,9 +116,9 @@ func TestFacts(t *testing.T) {
 		}
 		f, err := s.Facts(t.Context())
 		must(t, err)
-		id, err := s.Face(t.Context())
+		id, err := s.Identity(t.Context())
 		must(t, err)
-		want := Face{ID: id, Flavor: m.Flavor, Version: f.Version, Format: "STATEMENT", LogBin: true, Autocommit: true, Tables: true, Hold: h, Newest: 12345}
+		want := Identity{ID: id, Flavor: m.Flavor, Version: f.Version, Format: "STATEMENT", LogBin: true, Autocommit: true, Tables: true, Hold: h, Newest: 12345}
 		if f != want || len(id) != 36 || f.Version.Major < 9 {
 			t.Errorf("Facts = %+v, want %+v", f, want)
 		}
@@ -126,7 +126,7 @@ func TestFacts(t *testing.T) {
 			var uuid string
 			must(t, m.DB().QueryRow("SELECT @@server_uuid").Scan(&uuid))
 			if id != uuid {
-				t.Errorf("Face = %s, server_uuid is %s", id, uuid)
+				t.Errorf("Identity = %s, server_uuid is %s", id, uuid)
 			}
 		}
 		if why := Stale(f, 4, 0); !strings.Contains(why, "term 4 was there already") {
@@ -193,14 +193,14 @@ func TestARestartedServerIsNoError(t *testing.T) {
 	onMembers(t, func(t *testing.T, m *lab.Server) {
 		s := dial(t, options(m.Key.String()))
 		put(t, s, record("x", 1))
-		before, err := s.Face(t.Context())
+		before, err := s.Identity(t.Context())
 		must(t, err)
 		must(t, m.Kill())
 		wantUnavailable(t, s, "refused")
 		must(t, m.Restart(t.Context()))
 		put(t, s, record("x", 2))
-		if after, err := s.Face(t.Context()); after != before || err != nil {
-			t.Errorf("Face = %s, %v; before %s", after, err, before)
+		if after, err := s.Identity(t.Context()); after != before || err != nil {
+			t.Errorf("Identity = %s, %v; before %s", after, err, before)
 		}
 		// Killed while idle, and in the middle of a statement that waits.
 		must(t, m.Exec(t.Context(), "SET GLOBAL wait_timeout = 1"))

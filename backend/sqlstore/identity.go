@@ -16,9 +16,9 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Face is what a server behind a connection says of itself. Another server behind the same address is another face: another copy of the
+// Identity is what a server behind a connection says of itself. Another server behind the same address is another identity: another copy of the
 // records, perhaps a stale one.
-type Face struct {
+type Identity struct {
 	ID         string           `json:"id"` // server_uuid; on MariaDB topology.MadeUUID
 	Flavor     topology.Flavor  `json:"flavor"`
 	Version    topology.Version `json:"version"`
@@ -32,7 +32,7 @@ type Face struct {
 }
 
 // Unfit says why no daemon may keep anything there, or "".
-func (f Face) Unfit() string {
+func (f Identity) Unfit() string {
 	switch {
 	case f.ReadOnly:
 		return "it is read-only: it is the passive member, or its promotion is not finished"
@@ -44,7 +44,7 @@ func (f Face) Unfit() string {
 	return ""
 }
 
-func (f Face) dialect() dialect {
+func (f Identity) dialect() dialect {
 	if f.Flavor == topology.MySQL && f.Version.AtLeast(8, 0, 19) {
 		return mysql8
 	}
@@ -67,8 +67,8 @@ SELECT
 // noSuchTable is the number of the error about a table that is not there.
 const noSuchTable = 1146
 
-// readFace asks on a connection that database/sql has not got yet, in two round trips.
-func readFace(ctx context.Context, c driver.QueryerContext) (f Face, err error) {
+// readIdentity asks on a connection that database/sql has not got yet, in two round trips.
+func readIdentity(ctx context.Context, c driver.QueryerContext) (f Identity, err error) {
 	rows, err := ask(ctx, c, askVariables)
 	if err != nil {
 		return f, err
@@ -145,19 +145,19 @@ func ask(ctx context.Context, c driver.QueryerContext, statement string) (out []
 }
 
 // Facts asks the server that is in use.
-func (s *Store) Facts(ctx context.Context) (f Face, err error) {
+func (s *Store) Facts(ctx context.Context) (f Identity, err error) {
 	err = s.lend(ctx, s.read, func(c *sql.Conn, _ dialect) error {
 		return c.Raw(func(raw any) error {
 			q, ok := raw.(driver.QueryerContext)
 			if !ok || s.mysql == nil {
 				return errors.New("no server is behind it that could tell")
 			}
-			f, err = readFace(ctx, q)
+			f, err = readIdentity(ctx, q)
 			return err
 		})
 	})
 	if err != nil {
-		return Face{}, fmt.Errorf("identify %s: %w", s.name, err)
+		return Identity{}, fmt.Errorf("identify %s: %w", s.name, err)
 	}
 	return f, nil
 }
