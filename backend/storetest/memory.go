@@ -103,8 +103,8 @@ func (m *Memory) Purge(ctx context.Context, kind string, before int64, all bool)
 	return nil
 }
 
-// Face implements backend.Store.
-func (m *Memory) Face(ctx context.Context) (string, error) {
+// Identity implements backend.Store.
+func (m *Memory) Identity(ctx context.Context) (string, error) {
 	return fmt.Sprintf("memory %p", m), ctx.Err()
 }
 
