@@ -10,11 +10,42 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"orchestrator/daemon/hook"
-	"orchestrator/daemon/secret"
 )
+
+// HookConfig is who is told about the episodes of some clusters. One of Command, URL and URLFile says how.
+type HookConfig struct {
+	Name      string        `toml:"name"`
+	Clusters  []string      `toml:"clusters"`
+	On        []hook.Moment `toml:"on" oneof:"opened blocked promoted recovered withdrawn fenced"`
+	Command   []string      `toml:"command"`
+	URL       WebAddress    `toml:"url"`
+	URLFile   string        `toml:"url_file"`
+	TokenFile string        `toml:"token_file"`
+	Timeout   time.Duration `toml:"timeout" min:"100ms" max:"1h"`
+	Attempts  int           `toml:"attempts" min:"1" max:"100"`
+
+	Target Secret `toml:"-"` // URL, or what URLFile holds
+	Token  Secret `toml:"-"` // what TokenFile holds
+}
+
+// defaultHook is a [[hook]] block that says nothing but its name, its moments, and how.
+func defaultHook() HookConfig {
+	return HookConfig{Clusters: []string{"*"}, Timeout: 30 * time.Second, Attempts: 3}
+}
+
+// HookList is all hooks that the configuration names, in its order.
+func (c Config) HookList() []hook.Hook {
+	var out []hook.Hook
+	for _, h := range c.Hooks {
+		out = append(out, hook.Hook{Name: h.Name, Command: h.Command, URL: string(h.Target), Token: string(h.Token), On: h.On,
+			Of: func(cluster, alias string) bool { return names(h.Clusters, cluster, alias) }, Timeout: h.Timeout, Attempts: h.Attempts})
+	}
+	return out
+}
 
 var hookName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 
@@ -46,11 +77,6 @@ func list[T ~string](of []T) string {
 		quoted[i] = strconv.Quote(string(one))
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
-}
-
-// about says that something is wrong with the key, or with an item of its list.
-func (r *reader) about(key string) bool {
-	return slices.ContainsFunc(r.problems, func(one Problem) bool { return strings.HasPrefix(one.Key, key) })
 }
 
 // tells checks how a hook is told.
@@ -184,13 +210,4 @@ func (r *reader) target(key string, h *HookConfig) {
 func possible(port string) bool {
 	n, err := strconv.Atoi(port)
 	return port == "" || err == nil && n >= 1 && n <= 65535
-}
-
-// content is what a file with a secret says, line by line, without what editors leave in one: blanks, empty lines, a mark of the byte order.
-func (r *reader) content(key, file string) []string {
-	lines := secret.Lines(strings.TrimPrefix(string(r.secret(key, file)), "\ufeff"))
-	if len(lines) == 0 && !r.bad[key] {
-		r.add(key, "%s has nothing but blanks in it", file)
-	}
-	return lines
 }

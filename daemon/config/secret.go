@@ -1,12 +1,14 @@
 package config
 
 import (
-	"crypto/tls"
-	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"strings"
+
+	"orchestrator/daemon/secret"
 )
 
 // Secret is a password or a token. However it is printed, logged or encoded, it shows as "***"; only a conversion to string
@@ -51,24 +53,35 @@ func (a WebAddress) Format(f fmt.State, _ rune) { io.WriteString(f, a.String()) 
 // MarshalText covers JSON, TOML and slog.
 func (a WebAddress) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// KeyPair reads a certificate with those above it, and its key. Either file may hold other things of both, as a combined one does.
-func (h HTTPConfig) KeyPair() (*tls.Certificate, error) {
-	for file, text := range map[string]Secret{h.TLSCert: h.Certificate, h.TLSKey: h.Key} {
-		if !whole(string(text)) {
-			return nil, fmt.Errorf("%s breaks off in the middle of a PEM block: it may be being written", file)
-		}
+// secret reads a file that holds one, and insists that not everybody can.
+func (r *reader) secret(key, file string) Secret {
+	data, err := readRegular(file, 64<<10)
+	if errors.Is(err, os.ErrPermission) {
+		r.add(key, "%v; let the group of the daemon read it: chgrp orchestrator %s && chmod 640 %s", err, file, file)
+		return ""
 	}
-	pair, err := tls.X509KeyPair([]byte(h.Certificate), []byte(h.Key))
-	return &pair, err
+	if err != nil {
+		r.add(key, "%v", err)
+		return ""
+	}
+	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
+		r.add(key, "%s is open to everybody (mode %04o): chmod o= %s", file, info.Mode().Perm(), file)
+		return ""
+	}
+	s := strings.TrimRight(string(data), "\r\n")
+	if len(data) == 0 {
+		r.add(key, "%s is empty", file)
+	} else if strings.TrimSpace(s) == "" { // of those that may have several lines, none would be left
+		r.add(key, "%s has nothing but blanks in it", file)
+	}
+	return Secret(s)
 }
 
-// whole says that every block that a PEM text begins has its end: decoders pass over one that has not, and a chain would lose its authorities in silence.
-func whole(text string) bool {
-	const begin = "-----BEGIN "
-	begun := strings.Count(text, begin)
-	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
-		begun--
+// content is what a file with a secret says, line by line, without what editors leave in one: blanks, empty lines, a mark of the byte order.
+func (r *reader) content(key, file string) []string {
+	lines := secret.Lines(strings.TrimPrefix(string(r.secret(key, file)), "\ufeff"))
+	if len(lines) == 0 && !r.bad[key] {
+		r.add(key, "%s has nothing but blanks in it", file)
 	}
-	last := text[strings.LastIndexByte(text, '\n')+1:]
-	return begun == 0 && (last == "" || !strings.HasPrefix(begin, last))
+	return lines
 }

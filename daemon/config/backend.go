@@ -1,0 +1,89 @@
+package config
+
+import (
+	"crypto/tls"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+// BackendConfig is about where things are remembered.
+type BackendConfig struct {
+	Kind         string         `toml:"kind" oneof:"sqlite mysql"`
+	Path         string         `toml:"path"` // the database itself (sqlite), or the journal of this daemon (mysql)
+	Address      string         `toml:"address"`
+	Members      []topology.Key `toml:"members"`
+	Database     string         `toml:"database"`
+	User         string         `toml:"user"`
+	PasswordFile string         `toml:"password_file"`
+	TLS          string         `toml:"tls"` // as ServersConfig.TLS
+	Timeout      time.Duration  `toml:"timeout" min:"50ms" max:"1m"`
+	Prove        time.Duration  `toml:"prove" min:"0s" max:"24h"`
+	// CaretakerUser is who does at the members what the API is asked for; "" is User.
+	CaretakerUser         string `toml:"caretaker_user"`
+	CaretakerPasswordFile string `toml:"caretaker_password_file"`
+
+	Password          Secret `toml:"-"` // from PasswordFile, or else from the environment
+	CaretakerPassword Secret `toml:"-"`
+	Authorities       string `toml:"-"` // as ServersConfig.Authorities
+}
+
+// backend checks what a shared backend needs; one in a file needs its path only.
+func (r *reader) backend(c *Config) {
+	b := &c.Backend
+	if b.Path == "" && !r.bad["backend.path"] {
+		r.add("backend.path", "is empty; name the file in which the daemon shall remember things")
+	}
+	if b.PasswordFile != "" {
+		b.Password = r.secret("backend.password_file", b.PasswordFile)
+	} else {
+		b.Password = Secret(os.Getenv(BackendPasswordVariable))
+	}
+	switch {
+	case r.bad["backend.caretaker_password_file"]:
+	case b.CaretakerPasswordFile != "" && b.CaretakerUser == "":
+		r.add("backend.caretaker_password_file", "needs backend.caretaker_user, whose password it is")
+	case b.CaretakerUser != "" && b.CaretakerPasswordFile == "":
+		r.add("backend.caretaker_user", "needs backend.caretaker_password_file, a file with its password")
+	case b.CaretakerUser != "":
+		b.CaretakerPassword = r.secret("backend.caretaker_password_file", b.CaretakerPasswordFile)
+	}
+	if b.Kind != "mysql" {
+		return
+	}
+	if !r.bad["backend.address"] {
+		r.address("backend.address", b.Address, "of HAProxy, or of the one server")
+	}
+	for key, text := range map[string]string{"backend.database": b.Database, "backend.user": b.User} {
+		if text == "" && !r.bad[key] {
+			r.add(key, "is empty")
+		}
+	}
+	if !word.MatchString(b.Database) && b.Database != "" {
+		r.add("backend.database", "%q is no name for a database here; want letters, digits and _", b.Database)
+	}
+	b.Authorities = r.security("backend.tls", &b.TLS)
+	if !r.bad["backend.timeout"] && !r.bad["lease.ttl"] && 4*b.Timeout > c.Lease.TTL {
+		r.add("backend.timeout", "%v is more than a quarter of lease.ttl (%v): one statement that hangs would lose the lead", b.Timeout, c.Lease.TTL)
+	}
+	if len(c.Peers.Daemons) == 0 && !r.bad["peers.daemons"] {
+		r.add("peers.daemons", "is empty, and others may share this backend: name the API of every other daemon; a daemon that really is alone keeps its backend in a file (backend.kind = \"sqlite\")")
+	}
+}
+
+// TLSConfig is how to talk to the backend; nil is plain text.
+func (b BackendConfig) TLSConfig() (*tls.Config, error) { return tlsConfig(b.TLS) }
+
+var word = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
+
+// address wants "host:port".
+func (r *reader) address(key, text, of string) {
+	host, port, err := net.SplitHostPort(text)
+	if n, bad := strconv.Atoi(port); err != nil || host == "" || bad != nil || n < 1 || n > 65535 {
+		r.add(key, `%q is no address; want "host:port" %s`, text, of)
+	}
+}

@@ -1,0 +1,21 @@
+package config
+
+// HAProxyConfig is about the proxy before a backend pair.
+type HAProxyConfig struct {
+	Agent    string `toml:"agent"`     // where this daemon answers agent checks; "" is nowhere
+	Socket   string `toml:"socket"`    // HAProxy's runtime socket
+	Database string `toml:"database"`  // where the proxy serves the backend
+	HTTP     string `toml:"http"`      // where the proxy serves the leader's API
+	HTTPCert string `toml:"http_cert"` // by HTTPS, with this; "" is plain HTTP
+}
+
+func (r *reader) haproxy(h *HAProxyConfig) {
+	if h.Agent != "" && !r.bad["haproxy.agent"] {
+		r.address("haproxy.agent", h.Agent, "to listen on")
+	}
+	for key, text := range map[string]string{"haproxy.database": h.Database, "haproxy.http": h.HTTP} {
+		if !r.bad[key] {
+			r.address(key, text, "on which HAProxy shall listen")
+		}
+	}
+}

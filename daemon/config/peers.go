@@ -1,0 +1,57 @@
+package config
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"orchestrator/daemon/secret"
+)
+
+// PeersConfig is about the other daemons.
+type PeersConfig struct {
+	Daemons    []string `toml:"daemons"` // base URLs of the API of all others
+	SecretFile string   `toml:"secret_file" reload:"yes"`
+	CA         string   `toml:"ca"`
+
+	Secret      Secret `toml:"-" reload:"yes"` // what SecretFile holds: the secret, and below it those that are understood, too
+	Authorities string `toml:"-"`              // what CA holds; as ServersConfig.Authorities
+}
+
+func (r *reader) peers(c *Config) {
+	p := &c.Peers
+	for i, text := range p.Daemons {
+		key := fmt.Sprintf("peers.daemons[%d]", i)
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+			r.add(key, `%q is no address of a daemon; want "http://host:port" or "https://host:port"`, text)
+		}
+		if slices.Contains(p.Daemons[:i], text) {
+			r.add(key, "%q is there twice", text)
+		}
+	}
+	if p.SecretFile != "" {
+		p.Secret = r.secret("peers.secret_file", p.SecretFile)
+		if slices.ContainsFunc(secret.Lines(string(p.Secret)), func(line string) bool { return len(line) < 16 }) {
+			r.add("peers.secret_file", "%s holds a secret of less than 16 characters; make one with: openssl rand -hex 32", p.SecretFile)
+		}
+	} else if len(p.Daemons) > 0 && !r.bad["peers.secret_file"] {
+		r.add("peers.secret_file", "is empty; daemons that ask each other prove by a shared secret who they are: openssl rand -hex 32 > FILE, the same on all of them")
+	}
+	if p.CA != "" {
+		var err error
+		if _, p.Authorities, err = authorities(p.CA); err != nil {
+			r.add("peers.ca", "%v", err)
+		}
+	}
+}
+
+// TLSConfig is how to talk to the other daemons; nil is what the system trusts.
+func (p PeersConfig) TLSConfig() (*tls.Config, error) {
+	if p.CA == "" {
+		return nil, nil
+	}
+	return tlsConfig(p.CA)
+}

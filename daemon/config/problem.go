@@ -1,0 +1,50 @@
+package config
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Problem is one thing that is wrong with a configuration file.
+type Problem struct {
+	File string `json:"file"`
+	Line int    `json:"line"`          // 0 when it is about no line
+	Key  string `json:"key,omitempty"` // such as "discovery.poll"; "policy[1].clusters" in the second policy
+	Says string `json:"says"`          // what is wrong, and what to do
+
+	bearable bool // a daemon runs with it: see Load
+}
+
+func (p Problem) String() string {
+	where := p.File
+	if p.Line > 0 {
+		where += ":" + strconv.Itoa(p.Line)
+	}
+	if p.Key != "" {
+		where += ": " + p.Key
+	}
+	return where + ": " + p.Says
+}
+
+// Problems are all that is wrong with a file, in the order of its lines.
+type Problems []Problem
+
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i, one := range p {
+		lines[i] = one.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Check says everything that is wrong with the configuration in data, which was read from file; the files that it names are looked at too.
+func Check(file string, data []byte) []Problem {
+	_, problems := parse(file, data)
+	return problems
+}
+
+// unbearable are those with which no daemon runs.
+func (p Problems) unbearable() Problems {
+	return slices.DeleteFunc(slices.Clone(p), func(one Problem) bool { return one.bearable })
+}

@@ -1,0 +1,87 @@
+package config
+
+import (
+	"reflect"
+	"regexp"
+	"strings"
+)
+
+// Changes names the keys that differ in next: those that a running daemon takes over, and those that wait for a restart. A secret
+// that was changed in its file is named too, never shown.
+func (c Config) Changes(next Config) (reloadable, needRestart []string) {
+	c.eachLeaf(func(key string, f reflect.StructField, old reflect.Value) {
+		if reflect.DeepEqual(text(old), text(next.leaf(key))) {
+			return
+		}
+		if takesOver(f, old, next.leaf(key)) {
+			reloadable = append(reloadable, key)
+		} else {
+			needRestart = append(needRestart, key)
+		}
+	})
+	return reloadable, needRestart
+}
+
+// Reloaded is c with what a running daemon takes over from next.
+func (c Config) Reloaded(next Config) Config {
+	out := c
+	out.eachLeaf(func(key string, f reflect.StructField, v reflect.Value) {
+		if takesOver(f, v, next.leaf(key)) {
+			v.Set(next.leaf(key))
+		}
+	})
+	return out
+}
+
+// takesOver says whether a running daemon goes from old to next.
+func takesOver(f reflect.StructField, old, next reflect.Value) bool {
+	switch f.Tag.Get("reload") {
+	case "yes":
+		return true
+	case "replace":
+		return !old.IsZero() && !next.IsZero()
+	}
+	return false
+}
+
+// eachLeaf calls f for every key, in the order of the file; policies, as a whole, are one, and so are hooks.
+func (c *Config) eachLeaf(f func(key string, field reflect.StructField, v reflect.Value)) {
+	sections := reflect.ValueOf(c).Elem()
+	for i := range sections.NumField() {
+		section, tag := sections.Field(i), sections.Type().Field(i)
+		if section.Kind() != reflect.Struct {
+			f(tag.Tag.Get("toml"), tag, section)
+			continue
+		}
+		for j := range section.NumField() {
+			field := section.Type().Field(j)
+			name := field.Tag.Get("toml")
+			if name == "-" { // a secret: known by where it comes from
+				name = strings.ToLower(field.Name)
+			}
+			f(tag.Tag.Get("toml")+"."+name, field, section.Field(j))
+		}
+	}
+}
+
+func (c Config) leaf(key string) (found reflect.Value) {
+	c.eachLeaf(func(k string, _ reflect.StructField, v reflect.Value) {
+		if k == key {
+			found = v
+		}
+	})
+	return found
+}
+
+// text replaces expressions, which hold more than meets the eye, by what was written.
+func text(v reflect.Value) any {
+	res, ok := v.Interface().([]*regexp.Regexp)
+	if !ok {
+		return v.Interface()
+	}
+	var out []string
+	for _, re := range res {
+		out = append(out, re.String())
+	}
+	return out
+}
