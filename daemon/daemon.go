@@ -182,7 +182,7 @@ func (d *Daemon) wire(c config.Config) error {
 	d.fleet = discovery.New(d.servers, discovery.Options{
 		Seeds: c.Discovery.Seeds, Poll: c.Discovery.Poll, MaxBackoff: c.Discovery.MaxBackoff,
 		Concurrency: c.Discovery.Concurrency, Ignore: c.Discovery.Ignore, Silence: c.Analysis.Silence, Resolve: c.Servers.Resolve,
-		Declared: d.book.Mark, Forgotten: d.book.Forgotten,
+		Declared: d.book.Mark, Edition: d.book.Edition, Forgotten: d.book.Forgotten,
 		Turned: func() { d.pulse.turned("discovery") }, Logger: log, Registerer: registry,
 	})
 	if err := d.restore(ctx); err != nil {
@@ -193,7 +193,7 @@ func (d *Daemon) wire(c config.Config) error {
 		Turned: func() { d.pulse.turned("the lease") }, Logger: log, Registerer: registry,
 	})
 	d.recovery = recovery.New(recovery.Options{
-		Fleet: d.fleet, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
+		Fleet: d.fleet, Subscribe: func() recovery.Subscription { return d.fleet.Subscribe() }, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
 		Policy: d.Policy, Off: d.book.RecoveriesOff, Alias: d.book.Alias,
 		Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
 		Hooks:      func() []hook.Hook { return d.config.Load().HookList() },

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -45,9 +46,11 @@ type Book struct {
 	writer string
 	turn   chan struct{} // holds one token: who takes it writes, or refreshes; so a refresh never overlooks a write
 
-	mu     sync.RWMutex
-	page   page
-	reason string // why the page is not to be relied on; "" when it is
+	mu      sync.RWMutex
+	page    page
+	edition uint64    // rises with each change of page, and whenever a downtime ends
+	ends    time.Time // when the next downtime ends; zero: none does
+	reason  string    // why the page is not to be relied on; "" when it is
 }
 
 // page is what the records say. It is replaced, or changed under the lock.
@@ -107,12 +110,16 @@ func (b *Book) Refresh(ctx context.Context) error {
 		p, err := b.read(ctx)
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		before, reason := b.page, b.reason
 		if err == nil || errors.Is(err, errUnreadable) {
 			b.page = p
 		}
 		b.reason = ""
 		if err != nil {
 			b.reason = err.Error()
+		}
+		if reason != b.reason || !reflect.DeepEqual(before, b.page) {
+			b.turnPage()
 		}
 		return err
 	})
@@ -223,8 +230,36 @@ func (b *Book) put(ctx context.Context, kind, key string, document any) error {
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		defer b.turnPage()
 		return b.page.apply(r)
 	})
+}
+
+// turnPage notes that the page is another one than before; mu is held.
+func (b *Book) turnPage() {
+	b.edition++
+	b.ends = time.Time{}
+	for _, d := range b.page.downtimes {
+		if d.Until.After(time.Now()) && (b.ends.IsZero() || d.Until.Before(b.ends)) {
+			b.ends = d.Until
+		}
+	}
+}
+
+// Edition is the same as long as everything that was declared is, and no downtime has ended.
+func (b *Book) Edition() uint64 {
+	b.mu.RLock()
+	edition, ends := b.edition, b.ends
+	b.mu.RUnlock()
+	if ends.IsZero() || ends.After(time.Now()) {
+		return edition
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ends.Equal(ends) {
+		b.turnPage()
+	}
+	return b.edition
 }
 
 // SetDowntime mutes a server until a time.
@@ -370,6 +405,20 @@ func (b *Book) Alias(cluster string) string {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.page.aliases[cluster]
+}
+
+// Clusters returns the clusters that have an alias, sorted. There is more than one only where two daemons were told so at one time.
+func (b *Book) Clusters(alias string) []string {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var out []string
+	for cluster, a := range b.page.aliases {
+		if a == alias {
+			out = append(out, cluster)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Aliases returns the aliases by cluster.

@@ -247,6 +247,49 @@ func TestAnEndedDowntimeMarksNothing(t *testing.T) {
 	}
 }
 
+func TestTheEditionRisesWithWhatIsDeclared(t *testing.T) {
+	w := newWorld(t)
+	here, there := w.book("d1", 0), w.book("d2", 0)
+	last := here.Edition()
+	rises := func(what string, want bool) {
+		t.Helper()
+		now := here.Edition()
+		if (now != last) != want {
+			t.Errorf("%s: edition %d after %d", what, now, last)
+		}
+		last = now
+	}
+	rises("nothing", false)
+	must(t, here.SetTag(t.Context(), db1, "dc", "ams"))
+	rises("a tag", true)
+	must(t, here.Refresh(t.Context()))
+	rises("a refresh that finds nothing new", false)
+	must(t, there.SetAlias(t.Context(), "c1", "shop"))
+	must(t, here.Refresh(t.Context()))
+	rises("what another daemon was told", true)
+	if got := here.Clusters("shop"); !slices.Equal(got, []string{"c1"}) {
+		t.Errorf("shop is %v", got)
+	}
+	for _, end := range []time.Duration{30 * time.Millisecond, 60 * time.Millisecond} {
+		d := downtime()
+		d.Until = time.Now().Add(end)
+		must(t, here.SetDowntime(t.Context(), topology.Key{Host: "db", Port: int(end.Milliseconds())}, d))
+	}
+	last = here.Edition()
+	for want := last + 2; here.Edition() != want; time.Sleep(time.Millisecond) {
+		if t.Context().Err() != nil {
+			return
+		}
+	}
+	last += 2
+	rises("when both downtimes have ended", false)
+	w.store.fail(errors.New("the disk is gone"))
+	if here.Refresh(t.Context()) == nil {
+		t.Error("it could be read")
+	}
+	rises("it is not known whether recoveries are off", true)
+}
+
 func TestMarkKnowsAllNamesAndClearsWhatWasThere(t *testing.T) {
 	b := newWorld(t).book("d1", 0)
 	ctx := t.Context()

@@ -1,9 +1,7 @@
 package discovery
 
 import (
-	"cmp"
 	"log/slog"
-	"reflect"
 	"slices"
 	"time"
 
@@ -32,7 +30,7 @@ func (f *Fleet) finish(s *server, flight uint64, asked time.Time, a answer) {
 		f.forget(s)
 		return
 	}
-	before := f.significance(s)
+	before := s.state()
 	if !asked.Before(s.probe.Asked) { // a late answer tells what was, and something newer is known
 		if a.failure == topology.OK {
 			s = f.answered(s, asked, a.instance)
@@ -43,13 +41,8 @@ func (f *Fleet) finish(s *server, flight uint64, asked time.Time, a answer) {
 	if s == nil || f.servers[s.key] != s {
 		return
 	}
-	if !reflect.DeepEqual(before, f.significance(s)) {
-		s.touched = true
-		f.signal()
-	} else if f.inTrouble(s) {
-		f.signal()
-	}
-	s.settle(flight) // after the signal: who looked finds it there
+	f.note(s, before, asked, now)
+	s.settle(flight) // after the subscribers were told: who looked finds it there
 	if s.flight == 0 {
 		s.due = f.next(s, asked, now)
 		if s.again {
@@ -85,7 +78,8 @@ func (f *Fleet) failed(s *server, asked time.Time, a answer) {
 	news := p.Failure != a.failure
 	if p.Failure == topology.OK {
 		p.FailingSince, p.Failures = asked, 0
-		f.stale = true
+		f.stale(s)
+		s.unsure()
 	}
 	p.Asked, p.Failure, p.Error = asked, a.failure, ""
 	p.Failures++
@@ -95,13 +89,11 @@ func (f *Fleet) failed(s *server, asked time.Time, a answer) {
 	if s.instance == nil && !s.seed && asked.Sub(p.FailingSince) > fleeting && len(f.refs[ref{key: s.key}]) == 0 {
 		f.log(slog.LevelInfo, "server not kept", "server", s.key, "why", "it never answered, and nothing replicates from it")
 		f.remove(s)
-		f.signal()
 		return
 	}
 	if !news {
 		return
 	}
-	f.tally(s)
 	f.log(slog.LevelWarn, "server down", "server", s.key, "failure", a.failure, "err", p.Error)
 	if len(f.replicas[s.key]) > 0 {
 		f.suspect(s)
@@ -128,19 +120,17 @@ func (f *Fleet) suspect(s *server) {
 // answered takes in what a server said; it returns the server that it belongs to, which may be one known before under
 // another name, or nil.
 func (f *Fleet) answered(s *server, asked time.Time, said topology.Instance) *server {
-	was := s.probe
-	i := copyInstance(said)
-	since(&i, s, asked)
-	old := s.instance
-	s.instance = &i
-	s.probe = topology.Probe{Asked: asked, Answered: asked}
-	if old != nil && !near(old.StartedAt, i.StartedAt) { // it was restarted between two polls
-		s.touched = true
-		f.signal()
+	was, old, i := s.probe, s.instance, &said
+	since(i, s, asked)
+	share(i, old)
+	if old != nil && instanceDifference(old, i) == unchanged && sameHeartbeats(old, i) {
+		i = old
 	}
+	s.instance = i
+	s.probe = topology.Probe{Asked: asked, Answered: asked}
 	if !s.trial && (was.Failure != topology.OK || was.Answered.IsZero()) {
-		f.stale = true
-		f.tally(s)
+		f.stale(s)
+		s.unsure()
 		if was.Failure == topology.OK {
 			f.log(slog.LevelInfo, "server up", "server", s.key)
 		} else {
@@ -155,7 +145,7 @@ func (f *Fleet) answered(s *server, asked time.Time, said topology.Instance) *se
 	if old != nil {
 		uuid = old.UUID
 		if old.ReadOnly != i.ReadOnly {
-			f.stale = true
+			f.stale(s)
 		}
 	}
 	f.learn(s, uuid)
@@ -194,68 +184,4 @@ func since(i *topology.Instance, s *server, asked time.Time) {
 			}
 		}
 	}
-}
-
-// significant is what of a server matters for decisions: no positions, no lag, no times.
-type significant struct {
-	key      topology.Key
-	failure  topology.Failure
-	up       bool
-	uuid     string
-	id       uint32
-	version  topology.Version
-	setup    [4]string
-	flags    [5]bool
-	semiSync topology.SemiSync
-	stalled  string
-	channels []topology.Channel
-	names    int
-}
-
-func (f *Fleet) significance(s *server) significant {
-	out := significant{key: s.key, failure: s.probe.Failure, up: s.up(), names: len(s.names)}
-	i := s.instance
-	if i == nil {
-		return out
-	}
-	out.uuid, out.id, out.semiSync = i.UUID, i.ServerID, i.SemiSync
-	out.version, out.setup = i.Version, [4]string{i.Hostname, i.ReportHost, string(i.Flavor), i.BinlogFormat}
-	out.flags = [5]bool{i.ReadOnly, i.SuperReadOnly, i.LogBin, i.LogReplicaUpdates, i.GTID}
-	if i.Stalled != nil {
-		out.stalled = cmp.Or(i.Stalled.Cause, "unknown")
-	}
-	for n, c := range i.Channels {
-		source := c.Source
-		if n < len(s.sources) {
-			source = s.sources[n]
-		}
-		out.channels = append(out.channels, topology.Channel{Name: c.Name, Source: source, SourceUUID: c.SourceUUID, IO: c.IO, SQL: c.SQL,
-			IOErrno: c.IOErrno, SQLErrno: c.SQLErrno, AutoPosition: c.AutoPosition, Delay: c.Delay})
-	}
-	return out
-}
-
-// inTrouble says whether a server with replicas fails in the cluster of this one. Clusters are as Snapshot named them last: whoever
-// was found since counts as in trouble with anybody.
-func (f *Fleet) inTrouble(s *server) bool {
-	if f.trouble == nil {
-		f.trouble = map[string]bool{}
-		for t := range f.down {
-			if len(f.replicas[t.key]) > 0 {
-				f.trouble[f.names[t.key]] = true
-			}
-		}
-	}
-	name := f.names[s.key]
-	return f.trouble[name] || f.trouble[""] || name == "" && len(f.trouble) > 0
-}
-
-// tally keeps the set of failing servers.
-func (f *Fleet) tally(s *server) {
-	if s.failing() && f.servers[s.key] == s {
-		f.down[s] = struct{}{}
-	} else {
-		delete(f.down, s)
-	}
-	f.trouble = nil
 }

@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -126,6 +127,21 @@ func (p *fakeFleet) Probe(ctx context.Context, k topology.Key) (topology.Instanc
 	return copyInstance(s.instance), topology.OK, nil
 }
 
+// copyInstance shares nothing that a test may change; GTID sets are values.
+func copyInstance(i topology.Instance) topology.Instance {
+	i.Channels = slices.Clone(i.Channels)
+	for n := range i.Channels {
+		if lag := i.Channels[n].Lag; lag != nil {
+			i.Channels[n].Lag = new(*lag)
+		}
+	}
+	i.Registered = slices.Clone(i.Registered)
+	if i.Stalled != nil {
+		i.Stalled = new(*i.Stalled)
+	}
+	return i
+}
+
 func (p *fakeFleet) Watch(ctx context.Context, k topology.Key) error {
 	p.mu.Lock()
 	p.watches[k]++
@@ -161,8 +177,8 @@ func (p *fakeFleet) probes(name string, since time.Time) []time.Duration {
 	return out
 }
 
-// crowd is how many probes there were at a time, at most, since the last call; twice says whether one server was ever asked
-// twice at a time.
+// crowd is how many probes there were at a time, at most, since the last call; twice says whether one server was ever
+// asked twice at a time.
 func (p *fakeFleet) crowd() (most int, twice bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,8 +1,9 @@
 // Package discovery decides whom to probe when, finds the neighbours of whoever answers, and keeps the fleet in memory.
 //
-// It talks to no server itself (see daemon/mysql, which is its Prober), judges nothing (see analysis) and stores nothing (see Dirty
-// and Restore). The one idea: one queue of servers ordered by when they are due; a poll, a suspicion, a look on request and a socket
-// that closed differ only in what they write into that queue, so that one bound on probes holds for all of them.
+// It talks to no server itself (see daemon/mysql, which is its Prober), judges nothing (see analysis) and stores
+// nothing (see Dirty and Restore). The one idea: one queue of servers ordered by when they are due; a poll, a
+// suspicion, a look on request and a socket that closed differ only in what they write into that queue, so that one
+// bound on probes holds for all of them.
 package discovery
 
 import (
@@ -22,8 +23,9 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Prober asks servers. Probe returns within a deadline of its own; what it returns is the fleet's from then on. Watch blocks until
-// an idle connection to the server is closed by the other side, and returns nil then; an error when it can't connect or ctx ends.
+// Prober asks servers. Probe returns within a deadline of its own; what it returns is the fleet's from then on. Watch
+// blocks until an idle connection to the server is closed by the other side, and returns nil then; an error when it
+// can't connect or ctx ends.
 type Prober interface {
 	Probe(ctx context.Context, k topology.Key) (topology.Instance, topology.Failure, error)
 	Watch(ctx context.Context, k topology.Key) error
@@ -39,10 +41,11 @@ type Options struct {
 	Ignore      []*regexp.Regexp // matched against host:port: never looked at
 	// Silence is how long a server must time out before it can be called dead: within it, it is asked at least twice.
 	Silence time.Duration
-	// Resolve says which of its names a server goes by: "given" (also ""; the one seen first, seeds before others), "hostname"
-	// (@@hostname) or "report_host"; the last two only where the server answers under that name too.
+	// Resolve says which of its names a server goes by: "given" (also ""; the one seen first, seeds before others),
+	// "hostname" (@@hostname) or "report_host"; the last two only where the server answers under that name too.
 	Resolve    string
 	Declared   func(*topology.Server)  // fills what people declared; nil: nothing
+	Edition    func() uint64           // changes whenever Declared would fill in something else; nil: it never would
 	Forgotten  func(topology.Key) bool // never added, and dropped at the next turn; nil: none
 	Turned     func()                  // called at each turn of Run, and by that proves that it doesn't hang; nil: nobody asks
 	Logger     *slog.Logger
@@ -57,7 +60,6 @@ type Fleet struct {
 	prober  Prober
 	o       Options
 	metrics *metrics
-	changed chan struct{}
 	wake    chan struct{} // tells the loop that something became due before its timer
 	over    chan struct{} // closed when Run has ended
 	wg      sync.WaitGroup
@@ -69,7 +71,8 @@ type Fleet struct {
 	servers  map[topology.Key]*server
 	aliases  map[topology.Key]topology.Key // other names of servers, to the key in servers
 	buried   map[topology.Key]topology.Key // names of forgotten servers, to the key under which they were forgotten
-	close    map[topology.Key]bool         // StayClose
+	close    map[topology.Key]int          // servers that StayClose named, and for how many clusters
+	closeOf  map[string][]topology.Key     // what StayClose was last told, by cluster
 	found    int                           // servers found so far
 	queue    queue
 	alarm    time.Time // for when the timer of the loop is set
@@ -83,10 +86,17 @@ type Fleet struct {
 	clones   map[[2]topology.Key]bool   // pairs with one UUID that are two servers, once logged
 	tried    map[topology.Key]time.Time // canonical keys that were tried in vain, not to be tried before
 
-	names   map[topology.Key]string // clusters; sticky
-	stale   bool                    // names must be computed anew
-	down    map[*server]struct{}    // those that fail
-	trouble map[string]bool         // clusters in which a server with replicas fails; nil: compute anew
+	// Clusters, and who is to hear of them: see cluster.go and subscribe.go.
+	clusters      map[string]*cluster
+	clusterNames  []string             // sorted; nil: to be made again
+	unnamed       map[*server]struct{} // whose cluster may have another name by now
+	revisions     uint64               // the highest that was given
+	aliasEdition  uint64               // rises with each change of aliases
+	declared      uint64               // the edition of the declarations that subscribers were told of
+	news          map[string]struct{}  // clusters that are to be entered on the lists of subscribers
+	subscriptions map[*Subscription]struct{}
+
+	touched map[*server]struct{} // something storable may have changed
 }
 
 // server is what the fleet keeps of one server; everything in it belongs to Fleet.mu.
@@ -95,13 +105,17 @@ type server struct {
 	order    int  // in which it was found
 	seed     bool // named by the configuration or by a person
 	restored bool
-	// trial marks a key that was made up from what a server says of itself: it counts only once it answers as that server.
+	// trial marks a key that was made up from what a server says of itself: it counts only once it answers as that
+	// server.
 	trial    bool
 	probe    topology.Probe
-	instance *topology.Instance // never changed once it is set: Snapshot copies it
-	names    []topology.Key     // sorted
-	sources  []topology.Key     // canonical, a channel each
+	instance *topology.Instance // never changed once it is set, only replaced: readers share it
+	names    []topology.Key     // sorted; never changed, only replaced
+	sources  []topology.Key     // canonical, a channel each; never changed, only replaced
 	refs     []ref
+	name     string    // of its cluster; sticky; "" while it never had any
+	cluster  *cluster  // nil while it is in none: just found, or a trial
+	settled  time.Time // when the last probe was begun that note took notice of
 
 	due     time.Time // zero: at once
 	index   int       // in the queue; -1: not in it
@@ -112,8 +126,7 @@ type server struct {
 	unwatch context.CancelFunc // nil while not watched
 	revived chan struct{}      // tells the watcher that the server answers again
 
-	touched bool             // something storable may have changed
-	stored  *topology.Server // as Dirty returned it last
+	stored *topology.Server // as Dirty returned it last
 }
 
 // waiter wants the end of a probe that began after that number of probes.
@@ -146,17 +159,21 @@ func New(p Prober, o Options) *Fleet {
 	if o.Declared == nil {
 		o.Declared = func(*topology.Server) {}
 	}
+	if o.Edition == nil {
+		o.Edition = func() uint64 { return 0 }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	f := &Fleet{
 		prober: p, o: o,
-		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1), over: make(chan struct{}),
+		wake: make(chan struct{}, 1), over: make(chan struct{}),
 		servers: map[topology.Key]*server{}, aliases: map[topology.Key]topology.Key{}, buried: map[topology.Key]topology.Key{},
-		close:    map[topology.Key]bool{},
+		close: map[topology.Key]int{}, closeOf: map[string][]topology.Key{},
 		replicas: map[topology.Key]map[*server]struct{}{}, refs: map[ref]map[*server]struct{}{},
 		byUUID: map[string]map[*server]struct{}{}, clones: map[[2]topology.Key]bool{}, tried: map[topology.Key]time.Time{},
-		names: map[topology.Key]string{}, down: map[*server]struct{}{},
+		clusters: map[string]*cluster{}, unnamed: map[*server]struct{}{}, news: map[string]struct{}{},
+		subscriptions: map[*Subscription]struct{}{}, touched: map[*server]struct{}{},
 	}
 	f.metrics = newMetrics(o.Registerer, f)
 	f.mu.Lock()
@@ -213,7 +230,8 @@ func (f *Fleet) Run(ctx context.Context) error {
 	return nil
 }
 
-// idle is how long the loop sleeps when nothing is due: it turns now and then all the same, so that it can be told from one that hangs.
+// idle is how long the loop sleeps when nothing is due: it turns now and then all the same, so that it can be told
+// from one that hangs.
 const idle = 5 * time.Second
 
 // turn starts what is due, and says how long nothing else will be.
@@ -221,23 +239,13 @@ func (f *Fleet) turn() time.Duration {
 	f.mu.Lock()
 	defer f.unlock()
 	now := time.Now()
+	f.declare()
 	f.launch(now)
 	f.alarm = now.Add(idle)
 	if len(f.queue) > 0 && f.queue[0].due.After(now) && f.queue[0].due.Before(f.alarm) {
 		f.alarm = f.queue[0].due
 	}
 	return f.alarm.Sub(now)
-}
-
-// Changed signals that something changed that matters for a decision; positions and lag do not. While a server with replicas fails,
-// every probe in its cluster signals. One signal may stand for many changes.
-func (f *Fleet) Changed() <-chan struct{} { return f.changed }
-
-func (f *Fleet) signal() {
-	select {
-	case f.changed <- struct{}{}:
-	default:
-	}
 }
 
 // Discover adds a server, to be probed at once; it is refused silently where it is ignored or forgotten.
@@ -249,7 +257,10 @@ func (f *Fleet) Discover(k topology.Key) {
 
 func (f *Fleet) discover(k topology.Key) (s *server, added bool) {
 	if s := f.at(k); s != nil {
-		s.seed, s.trial = true, false
+		if s.seed = true; s.trial {
+			s.trial = false
+			f.stale(s)
+		}
 		return s, false
 	}
 	s = f.add(k, "request")
@@ -260,7 +271,8 @@ func (f *Fleet) discover(k topology.Key) (s *server, added bool) {
 	return s, s != nil
 }
 
-// DiscoverNow adds a server and probes it before it returns. One that does not answer, and that nobody else speaks of, is not kept.
+// DiscoverNow adds a server and probes it before it returns. One that does not answer, and that nobody else speaks
+// of, is not kept.
 func (f *Fleet) DiscoverNow(ctx context.Context, k topology.Key) (topology.Server, error) {
 	f.mu.Lock()
 	s, added := f.discover(k)
@@ -300,8 +312,8 @@ func (f *Fleet) report(ctx context.Context, k topology.Key, added bool) (topolog
 	return f.export(s), nil
 }
 
-// Forget drops a server with all its names. It comes back when somebody discovers it, or when a neighbour names it, unless
-// Options.Forgotten says that it stays forgotten.
+// Forget drops a server with all its names. It comes back when somebody discovers it, or when a neighbour names it,
+// unless Options.Forgotten says that it stays forgotten.
 func (f *Fleet) Forget(k topology.Key) {
 	f.mu.Lock()
 	defer f.unlock()
@@ -316,85 +328,48 @@ func (f *Fleet) forget(s *server) {
 	}
 	f.log(slog.LevelInfo, "server forgotten", "server", s.key)
 	f.remove(s)
-	delete(f.names, s.key)
-	f.signal()
 }
 
-// Restore adds servers as a store remembered them, before Run. What they said in an earlier life tells who they are and who
-// replicates from whom, but no server counts as up (its Probe is zero) before it has answered in this one.
-func (f *Fleet) Restore(servers []topology.Server) {
+// StayClose says which servers are asked at every Poll, however long they have been dead, for the sake of a cluster; it
+// replaces what was said for that cluster before.
+func (f *Fleet) StayClose(cluster string, keys ...topology.Key) {
 	f.mu.Lock()
 	defer f.unlock()
-	known := map[*server]string{}
-	servers = slices.Clone(servers)
-	slices.SortFunc(servers, func(a, b topology.Server) int { return a.Key.Compare(b.Key) })
-	owner := map[topology.Key]topology.Server{}
-	for _, v := range servers {
-		for _, n := range v.Names {
-			owner[n] = v
+	before := f.closeOf[cluster]
+	if slices.Equal(before, keys) {
+		return
+	}
+	for _, k := range before {
+		if f.close[k]--; f.close[k] == 0 {
+			delete(f.close, k)
 		}
 	}
-	for _, v := range servers {
-		if o, ok := owner[v.Key]; ok && !slices.Contains(v.Names, o.Key) { // from before it was found to be that one
+	f.closeOf[cluster] = slices.Clone(keys)
+	if len(keys) == 0 {
+		delete(f.closeOf, cluster)
+	}
+	for _, k := range keys {
+		f.close[k]++
+		s := f.at(k)
+		if s == nil || !s.failing() || s.index < 0 {
 			continue
 		}
-		s := f.at(v.Key)
-		if s == nil {
-			if s = f.add(v.Key, ""); s == nil {
-				continue
-			}
-			s.due = time.Now().Add(phase(s.key, min(f.o.Poll, time.Second)))
+		if soon := time.Now().Add(f.o.Poll); s.due.After(soon) {
+			s.due = soon
 			f.queue.put(s)
-		}
-		if s.key != v.Key || s.instance != nil {
-			continue // a name of another one by now
-		}
-		s.restored = true
-		if v.Cluster != "" {
-			f.names[s.key] = v.Cluster
-		}
-		if v.Instance != nil {
-			i := copyInstance(*v.Instance)
-			s.instance = &i
-			f.learn(s, "")
-			f.link(s)
-		}
-		for _, n := range v.Names {
-			if f.at(n) == nil {
-				s.names = insert(s.names, n)
-				f.aliases[n] = s.key
-				f.relink(ref{key: n})
-			}
-		}
-		known[s] = v.Cluster
-	}
-	for s, cluster := range known {
-		stored := storable(f.export(s))
-		stored.Cluster = cluster
-		s.stored = &stored
-	}
-}
-
-// StayClose replaces the set of servers that are asked at every Poll however long they have been dead.
-func (f *Fleet) StayClose(keys ...topology.Key) {
-	f.mu.Lock()
-	defer f.unlock()
-	clear(f.close)
-	for _, k := range keys {
-		f.close[k] = true
-		f.close[f.canon(k)] = true
-		if s := f.at(k); s != nil && s.failing() && s.index >= 0 {
-			if soon := time.Now().Add(f.o.Poll); s.due.After(soon) {
-				s.due = soon
-				f.queue.put(s)
-				f.rouse()
-			}
+			f.rouse()
 		}
 	}
 }
 
-// Look probes these servers now, side by side, and waits for the answers, until ctx ends or Run has; before Run it waits for that.
-// A probe that was under way when Look was called is no answer: it is waited for, and another one follows.
+// isClose says whether StayClose has named a server, by any of its names.
+func (f *Fleet) isClose(s *server) bool {
+	return f.close[s.key] > 0 || len(f.close) > 0 && slices.ContainsFunc(s.names, func(k topology.Key) bool { return f.close[k] > 0 })
+}
+
+// Look probes these servers now, side by side, and waits for the answers, until ctx ends or Run has; before Run it
+// waits for that. A probe that was under way when Look was called is no answer: it is waited for, and another one
+// follows.
 func (f *Fleet) Look(ctx context.Context, keys ...topology.Key) {
 	f.mu.Lock()
 	if f.began && f.ctx == nil {
@@ -438,6 +413,17 @@ func (f *Fleet) canon(k topology.Key) topology.Key {
 	return k
 }
 
+// alias makes a name another one of a server; unalias takes it away.
+func (f *Fleet) alias(name, canonical topology.Key) {
+	f.aliases[name] = canonical
+	f.aliasEdition++
+}
+
+func (f *Fleet) unalias(name topology.Key) {
+	delete(f.aliases, name)
+	f.aliasEdition++
+}
+
 // welcome says whether a server may be looked at.
 func (f *Fleet) welcome(k topology.Key) bool {
 	if k.Host == "" || k.Port == 0 || strings.HasPrefix(k.Host, "//") { // "//" marks a source that was detached on purpose
@@ -467,24 +453,38 @@ func (f *Fleet) add(k topology.Key, from string) *server {
 		return nil
 	}
 	f.found++
-	s := &server{key: k, order: f.found, index: -1, revived: make(chan struct{}, 1), touched: true}
+	s := &server{key: k, order: f.found, index: -1, revived: make(chan struct{}, 1)}
 	f.servers[k] = s
 	f.queue.put(s)
-	f.stale = true
+	f.stale(s)
+	f.touch(s)
 	if from != "" {
 		f.log(slog.LevelInfo, "server found", "server", k, "from", from)
 	}
-	f.signal()
+	f.poke()
 	f.rouse()
 	return s
 }
 
 // remove takes a server out of the fleet; a probe of it that is under way comes to nothing.
 func (f *Fleet) remove(s *server) {
+	for r := range f.replicas[s.key] {
+		f.stale(r)
+	}
+	if c := s.cluster; c != nil {
+		for _, mate := range c.members {
+			if mate != s {
+				f.stale(mate) // one of them stands for all
+				break
+			}
+		}
+	}
+	f.leave(s)
 	f.queue.drop(s)
+	delete(f.touched, s)
 	delete(f.servers, s.key)
 	for _, n := range s.names {
-		delete(f.aliases, n)
+		f.unalias(n)
 	}
 	f.unlearn(s)
 	f.unlink(s)
@@ -497,8 +497,6 @@ func (f *Fleet) remove(s *server) {
 	for _, n := range s.names {
 		f.relink(ref{key: n})
 	}
-	f.stale = true
-	f.tally(s)
 	k := s.key
 	f.after = append(f.after, func() { f.prober.Forget(k) })
 }

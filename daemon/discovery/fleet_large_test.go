@@ -94,12 +94,44 @@ func BenchmarkSnapshot(b *testing.B) {
 			f.Snapshot()
 		}
 	})
-	b.Run("clusters anew", func(b *testing.B) {
+	b.Run("after a probe of each", func(b *testing.B) {
 		for b.Loop() {
 			f.mu.Lock()
-			f.stale = true
+			for _, c := range f.clusters {
+				c.fresh = false
+			}
 			f.unlock()
 			f.Snapshot()
+		}
+	})
+	b.Run("one cluster after a probe", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			f.mu.Lock()
+			f.clusters["c123-0:3306"].fresh = false
+			f.unlock()
+			f.Cluster("c123-0:3306")
+		}
+	})
+	b.Run("names of all", func(b *testing.B) {
+		for b.Loop() {
+			f.mu.Lock()
+			for _, s := range f.servers {
+				f.stale(s)
+			}
+			f.unlock()
+			f.Clusters()
+		}
+	})
+	b.Run("a probe that changes nothing", func(b *testing.B) {
+		b.ReportAllocs()
+		f.mu.Lock()
+		defer f.unlock()
+		s := f.servers[key("c123-1")]
+		for b.Loop() {
+			f.queue.drop(s)
+			s.flight = 1
+			f.finish(s, 1, time.Now(), answer{instance: p.servers[s.key].instance})
 		}
 	})
 }

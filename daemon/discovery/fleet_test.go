@@ -83,14 +83,8 @@ func expect(t *testing.T, f *Fleet, want string) {
 	}
 }
 
-func drain(f *Fleet) bool {
-	select {
-	case <-f.Changed():
-		return true
-	default:
-		return false
-	}
-}
+// taken are the clusters that a subscriber finds on its list.
+func taken(s *Subscription) string { return strings.Join(s.Take(), " ") }
 
 func TestFromAnyServerTheWholeTreeIsFound(t *testing.T) {
 	for _, seed := range []string{"db1", "db2", "db3", "db4"} {
@@ -211,7 +205,7 @@ func TestTheDeadAreAskedLess(t *testing.T) {
 				p := tree()
 				run(t, p, Options{Seeds: keys("db1"), Poll: time.Second, MaxBackoff: 20 * time.Second}, func(f *Fleet) {
 					time.Sleep(time.Second)
-					f.StayClose(c.close...)
+					f.StayClose("db1:3306", c.close...)
 					p.kill(c.kill)
 					died := time.Now()
 					time.Sleep(10 * time.Second)
@@ -244,7 +238,7 @@ func TestStayCloseHoldsAtOnce(t *testing.T) {
 			p.kill("db3")
 			time.Sleep(2 * time.Hour)
 			since := time.Now()
-			f.StayClose(key("db3"))
+			f.StayClose("db1:3306", key("db3"))
 			time.Sleep(2500 * time.Millisecond)
 			if n := len(p.probes("db3", since)); n != 2 {
 				t.Errorf("asked %d times in 2.5 s, want 2", n)
@@ -258,15 +252,16 @@ func TestACrashIsNoticedInMilliseconds(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1"), Poll: 10 * time.Second}, func(f *Fleet) {
 			time.Sleep(3 * time.Second)
-			drain(f)
+			news := f.Subscribe()
+			news.Take()
 			died := time.Now()
 			p.kill("db1")
 			time.Sleep(4 * time.Millisecond)
 			if s := f.Snapshot().Server(key("db1")); s.Probe.Failure != topology.Refused {
 				t.Errorf("after 4 ms: %+v", s.Probe)
 			}
-			if !drain(f) {
-				t.Error("no signal")
+			if taken(news) == "" {
+				t.Error("nobody is told")
 			}
 			for _, r := range []string{"db2", "db3"} { // once the probe of db1 has failed, and before anything else
 				if got := p.probes(r, died); len(got) == 0 || got[0] != time.Millisecond {
@@ -514,7 +509,8 @@ func TestASourceIsKnownByItsUUID(t *testing.T) {
 		run(t, p, Options{Seeds: keys("db2", "db1")}, func(f *Fleet) {
 			time.Sleep(3 * time.Second)
 			expect(t, f, "db1 up, db2<db1 up, db3<db1 up, db4<db2 up")
-			// Pointed elsewhere, where it can't connect, a replica may still remember the UUID of whom it was connected to.
+			// Pointed elsewhere, where it can't connect, a replica may still remember the UUID of whom it was
+			// connected to.
 			p.do(func() { c.Source, c.IO = key("db3"), topology.Connecting })
 			time.Sleep(2 * time.Second)
 			expect(t, f, "db1 up, db2<db3 up, db3<db1 up, db4<db2 up")
@@ -614,65 +610,6 @@ func TestRestoredServersAreNotUpBeforeTheyAnswer(t *testing.T) {
 	})
 }
 
-func TestWhatSignals(t *testing.T) {
-	lag := int64(7)
-	for _, c := range []struct {
-		name   string
-		signal bool
-		change func(i *topology.Instance)
-	}{
-		{"lag does not", false, func(i *topology.Instance) { i.Channels[0].Lag = &lag }},
-		{"a position does not", false, func(i *topology.Instance) { i.BinlogPos++; i.Channels[0].ReadPos++ }},
-		{"read_only", true, func(i *topology.Instance) { i.ReadOnly = false }},
-		{"a thread", true, func(i *topology.Instance) { i.Channels[0].SQL = topology.Stopped }},
-		{"an error", true, func(i *topology.Instance) { i.Channels[0].SQLErrno = 1062 }},
-		{"a source", true, func(i *topology.Instance) { i.Channels[0].Source = key("db3") }},
-		{"no source", true, func(i *topology.Instance) { i.Channels = nil }},
-		{"a stall", true, func(i *topology.Instance) { i.Stalled = &topology.Stall{Cause: "disk_full"} }},
-		{"semi-sync", true, func(i *topology.Instance) { i.SemiSync.SourceActive = true }},
-		{"the UUID", true, func(i *topology.Instance) { i.UUID = "new" }},
-		{"a restart between two polls", true, func(i *topology.Instance) { i.StartedAt = time.Now() }},
-		{"the starting time wanders by a second", false, func(i *topology.Instance) { i.StartedAt = i.StartedAt.Add(time.Second) }},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				p := tree()
-				run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
-					time.Sleep(3 * time.Second)
-					drain(f)
-					p.do(func() { c.change(&p.servers[key("db2")].instance) })
-					time.Sleep(2 * time.Second)
-					if got := drain(f); got != c.signal {
-						t.Errorf("signal: %v", got)
-					}
-				})
-			})
-		})
-	}
-	t.Run("every probe in a cluster whose primary fails, and no other", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			p := tree()
-			p.server("other", "")
-			run(t, p, Options{Seeds: keys("db1", "other")}, func(f *Fleet) {
-				time.Sleep(3 * time.Second)
-				p.kill("db1")
-				time.Sleep(30 * time.Second)
-				f.Snapshot()
-				drain(f)
-				f.Look(t.Context(), key("db4"))
-				if !drain(f) {
-					t.Error("no signal of db4")
-				}
-				f.mu.Lock()
-				if f.inTrouble(f.servers[key("other")]) {
-					t.Error("other is in trouble")
-				}
-				f.unlock()
-			})
-		})
-	})
-}
-
 func TestClusterNamesStick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()
@@ -709,26 +646,6 @@ func (p *fakeFleet) watched() map[string]bool {
 		}
 	}
 	return out
-}
-
-func TestASnapshotIsTheCallers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := tree()
-		run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
-			time.Sleep(time.Second)
-			s := f.Snapshot()
-			s.Servers[1].Instance.Channels[0].Source = key("evil")
-			s.Servers[0].Instance.Registered[0] = key("evil")
-			s.Servers[0].Instance.ReadOnly = true
-			s = f.Snapshot()
-			if s.Servers[1].Instance.Channels[0].Source != key("db1") || s.Servers[0].Instance.Registered[0] == key("evil") || s.Servers[0].Instance.ReadOnly {
-				t.Error("what a caller did to its snapshot is in the next one")
-			}
-			if !s.At.Equal(time.Now()) {
-				t.Error("At is not now")
-			}
-		})
-	})
 }
 
 func TestReceiversAreTimed(t *testing.T) {

@@ -3,6 +3,7 @@ package discovery
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,8 +44,8 @@ func (f *Fleet) unlearn(s *server) {
 	}
 }
 
-// identify finds out whether a server that has just answered is one that is known under another key already, and returns the one
-// that is kept; nil for a trial that was somebody else.
+// identify finds out whether a server that has just answered is one that is known under another key already, and
+// returns the one that is kept; nil for a trial that was somebody else.
 func (f *Fleet) identify(s *server) *server {
 	if s.instance.UUID != "" {
 		for _, o := range sortedServers(f.byUUID[s.instance.UUID]) {
@@ -68,9 +69,9 @@ func (f *Fleet) identify(s *server) *server {
 	return s
 }
 
-// differ says why two servers that give one UUID are not one server; "" when they are. A server that was cloned with its UUID is the
-// danger: whoever takes two such servers for one moves replicas to the wrong one. clone is false where it may be a matter of
-// time only.
+// differ says why two servers that give one UUID are not one server; "" when they are. A server that was cloned with
+// its UUID is the danger: whoever takes two such servers for one moves replicas to the wrong one. clone is false
+// where it may be a matter of time only.
 func differ(a, b *server) (why string, clone bool) {
 	x, y := a.instance, b.instance
 	switch {
@@ -138,8 +139,8 @@ func (f *Fleet) preferred(i topology.Instance) topology.Key {
 	return topology.Key{Host: host, Port: i.Port}
 }
 
-// prefer tries the key that a server should go by. The name counts once the same server answers under it; until then, and where it never
-// does, the server stays what it was called.
+// prefer tries the key that a server should go by. The name counts once the same server answers under it; until then,
+// and where it never does, the server stays what it was called.
 func (f *Fleet) prefer(s *server) {
 	k := f.preferred(*s.instance)
 	if k.IsZero() || k == s.key || f.servers[k] != nil || time.Now().Before(f.tried[k]) || !f.welcome(k) {
@@ -149,13 +150,12 @@ func (f *Fleet) prefer(s *server) {
 		if c != s.key {
 			return
 		}
-		delete(f.aliases, k)
+		f.unalias(k)
 		s.names = without(s.names, k)
 		f.relink(ref{key: k})
 	}
 	if t := f.add(k, ""); t != nil {
 		t.trial = true
-		f.stale = true
 	}
 }
 
@@ -178,14 +178,14 @@ func (f *Fleet) merge(keep, drop *server) {
 	keep.restored = keep.restored || drop.restored
 	keep.trial = false
 	keep.again = keep.again || drop.again
-	keep.touched = true
+	f.touch(keep)
 	names := append([]topology.Key{drop.key}, drop.names...)
-	cluster := f.names[drop.key]
+	name := drop.name
 	waiters := drop.waiters
 	drop.waiters, drop.names = nil, nil
 	f.remove(drop)
 	for _, n := range names {
-		f.aliases[n] = keep.key
+		f.alias(n, keep.key)
 		keep.names = insert(keep.names, n)
 	}
 	for _, n := range names {
@@ -196,24 +196,34 @@ func (f *Fleet) merge(keep, drop *server) {
 		keep.waiters = append(keep.waiters, waiters...)
 		f.want(keep)
 	}
-	delete(f.names, drop.key)
-	if f.names[keep.key] == "" {
-		f.names[keep.key] = cluster
+	if keep.name == "" {
+		keep.name = name
 	}
-	if cluster == drop.key.String() && !drop.restored { // a name that nobody has relied on yet
-		for k, n := range f.names {
-			if n == cluster {
-				f.names[k] = keep.key.String()
-			}
-		}
+	if name == drop.key.String() && !drop.restored { // a name that nobody has relied on yet
+		f.rename(name, keep.key.String())
 	}
-	f.stale = true
-	f.tally(keep)
+	f.stale(keep)
+	keep.unsure()
 	f.watch(keep)
 }
 
-// testify believes replicas that are connected about who is at the addresses they use: it drops one at which nobody ever answered
-// us when they say whose it is, and asks anew about one that was another name of a server that they are not connected to.
+// rename gives the servers that bear a cluster's name another one.
+func (f *Fleet) rename(from, to string) {
+	c := f.clusters[from]
+	if c == nil {
+		return
+	}
+	for _, s := range slices.Clone(c.members) {
+		f.leave(s)
+		s.name = to
+		f.touch(s)
+		f.stale(s)
+	}
+}
+
+// testify believes replicas that are connected about who is at the addresses they use: it drops one at which nobody
+// ever answered us when they say whose it is, and asks again about one that was another name of a server that they
+// are not connected to.
 func (f *Fleet) testify(s *server) {
 	for n, c := range s.instance.Channels {
 		if c.IO != topology.Running || n >= len(s.sources) {
@@ -233,9 +243,9 @@ func (f *Fleet) testify(s *server) {
 
 // release makes another name of a server a server of its own, until it has answered.
 func (f *Fleet) release(s *server, name topology.Key) {
-	delete(f.aliases, name)
+	f.unalias(name)
 	s.names = without(s.names, name)
-	s.touched = true
+	f.touch(s)
 	f.add(name, "a former name of "+s.key.String())
 	f.relink(ref{key: name})
 }

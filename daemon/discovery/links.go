@@ -7,8 +7,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// ref is something by which a replica names its source: its key, or its UUID. Whoever refers to it is linked anew when it turns out to
-// mean another server.
+// ref is something by which a replica names its source: its key, or its UUID. Whoever refers to it is linked again
+// when it turns out to mean another server.
 type ref struct {
 	key  topology.Key
 	uuid string
@@ -42,10 +42,12 @@ func (f *Fleet) link(s *server) {
 			put(f.replicas, k, s)
 		}
 	}
-	f.stale, f.trouble = true, nil
-	s.touched = true
+	f.stale(s)
+	f.touch(s)
 	for _, k := range slices.Concat(before, sources) {
 		if t := f.servers[k]; t != nil {
+			f.stale(t)
+			t.unsure()
 			f.watch(t)
 		}
 	}
@@ -62,13 +64,14 @@ func (f *Fleet) unlink(s *server) {
 	s.sources, s.refs = nil, nil
 	for _, k := range before {
 		if t := f.servers[k]; t != nil {
+			f.stale(t)
+			t.unsure()
 			f.watch(t)
 		}
 	}
-	f.stale, f.trouble = true, nil
 }
 
-// relink links anew all those who refer to one of these.
+// relink links again all those who refer to one of these.
 func (f *Fleet) relink(refs ...ref) {
 	for _, r := range refs {
 		for _, s := range slices.Collect(maps.Keys(f.refs[r])) {
@@ -77,8 +80,8 @@ func (f *Fleet) relink(refs ...ref) {
 	}
 }
 
-// resolve says which server a channel means. A receiver that runs knows the UUID of whom it is connected to; one that does not may
-// remember that of an earlier source, so a known server at the very address goes before it.
+// resolve says which server a channel means. A receiver that runs knows the UUID of whom it is connected to; one that
+// does not may remember that of an earlier source, so a known server at the very address goes before it.
 func (f *Fleet) resolve(c topology.Channel) topology.Key {
 	k := f.canon(c.Source)
 	if c.SourceUUID == "" {
@@ -96,76 +99,6 @@ func (f *Fleet) resolve(c topology.Channel) topology.Key {
 		}
 	}
 	return k
-}
-
-// clusters names the cluster of every server. Names stick: see topology.Snapshot.Name.
-func (f *Fleet) clusters() map[topology.Key]string {
-	if !f.stale {
-		return f.names
-	}
-	f.stale, f.trouble = false, nil
-	// Naming looks at every pair of servers, so it is done for each group of servers that have to do with each other: by
-	// replication, or by a name that they share.
-	group := map[topology.Key]topology.Key{}
-	var find func(k topology.Key) topology.Key
-	find = func(k topology.Key) topology.Key {
-		p, ok := group[k]
-		if !ok || p == k {
-			return k
-		}
-		top := find(p)
-		group[k] = top
-		return top
-	}
-	join := func(a, b topology.Key) { group[find(a)] = find(b) }
-	holder := map[string]topology.Key{}
-	for k, s := range f.servers {
-		if s.trial {
-			continue
-		}
-		for _, source := range s.sources {
-			if f.servers[source] != nil {
-				join(k, source)
-			}
-		}
-		if n := f.names[k]; n != "" {
-			if h, ok := holder[n]; ok {
-				join(k, h)
-			} else {
-				holder[n] = k
-			}
-		}
-	}
-	parts := map[topology.Key]*topology.Snapshot{}
-	for k, s := range f.servers {
-		if s.trial {
-			continue
-		}
-		v := topology.Server{Key: k, Probe: s.probe}
-		if s.instance != nil {
-			v.Instance = &topology.Instance{ReadOnly: s.instance.ReadOnly}
-			for _, source := range s.sources {
-				v.Instance.Channels = append(v.Instance.Channels, topology.Channel{Source: source})
-			}
-		}
-		top := find(k)
-		if parts[top] == nil {
-			parts[top] = &topology.Snapshot{}
-		}
-		parts[top].Servers = append(parts[top].Servers, v)
-	}
-	names := make(map[topology.Key]string, len(f.servers))
-	for _, part := range parts {
-		part.Sort()
-		maps.Copy(names, part.Name(f.names))
-	}
-	for k, n := range names {
-		if f.names[k] != n {
-			f.servers[k].touched = true
-		}
-	}
-	f.names = names
-	return names
 }
 
 func put[K comparable](m map[K]map[*server]struct{}, k K, s *server) {

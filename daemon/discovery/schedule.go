@@ -11,14 +11,16 @@ import (
 const (
 	// patience is how long a failing server is asked at every Poll before it is asked less and less often.
 	patience = 10 * time.Second
-	// recheck is after how long a server that has replicas and whose process seems gone is asked again; it doubles, up to Poll.
+	// recheck is after how long a server that has replicas and whose process seems gone is asked again; it doubles,
+	// up to Poll.
 	recheck = 50 * time.Millisecond
 	// shortest gap between the end of a probe and the next one that nobody asked for.
 	breath = 5 * time.Millisecond
 )
 
-// eagerness is how often the replicas of a server are asked that has been failing for so long: what their receivers say
-// changes within tens of milliseconds of a crash, and a verdict waits for it. One whose receiver has noticed is asked less.
+// eagerness is how often the replicas of a server are asked that has been failing for so long: what their receivers
+// say changes within tens of milliseconds of a crash, and a verdict waits for it. One whose receiver has noticed is
+// asked less.
 func eagerness(failing, poll time.Duration, receives bool) time.Duration {
 	switch {
 	case failing < 100*time.Millisecond && receives:
@@ -50,7 +52,7 @@ func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
 					wait = min(poll, f.o.Silence/2)
 				}
 			}
-		case failing < patience || f.close[s.key]:
+		case failing < patience || f.isClose(s):
 		default: // a fifth of the time that it has been dead: each wait is longer than the one before by that much
 			wait = max(poll, min(f.o.MaxBackoff, failing/5))
 			wait -= phase(s.key, wait/10)
@@ -74,7 +76,8 @@ func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
 	return due
 }
 
-// onBeat is the server's next own moment in the rhythm of polls: the moments of a fleet are spread over the whole interval, and stay.
+// onBeat is the server's next own moment in the rhythm of polls: the moments of a fleet are spread over the whole
+// interval, and stay.
 func onBeat(k topology.Key, poll time.Duration, now time.Time) time.Time {
 	behind := time.Duration((now.UnixNano() - int64(phase(k, poll))) % int64(poll))
 	if behind < 0 {
@@ -118,8 +121,8 @@ func (f *Fleet) rouse() {
 	}
 }
 
-// dispatch starts what is due, as far as there is room, and sees to it that the loop does the rest in time. Each end of a probe makes
-// room, and dispatches again: where there is none, the loop must not be roused, or it would spin.
+// dispatch starts what is due, as far as there is room, and sees to it that the loop does the rest in time. Each end
+// of a probe makes room, and dispatches again: where there is none, the loop must not be roused, or it would spin.
 func (f *Fleet) dispatch(now time.Time) {
 	if f.launch(now) {
 		f.rouse()

@@ -1,117 +1,136 @@
 package discovery
 
 import (
-	"reflect"
+	"maps"
 	"slices"
 	"time"
 
-	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/topology"
 )
 
-// Snapshot is a copy of the whole fleet: keys canonical, clusters named, what people declared filled in, sorted. It is the caller's.
+// Snapshot is the whole fleet: keys canonical, clusters named, what people declared filled in, sorted. It is shared by
+// all readers, who must not change what is in it.
 func (f *Fleet) Snapshot() topology.Snapshot {
 	f.mu.Lock()
+	f.name()
 	out := topology.Snapshot{At: time.Now(), Servers: make([]topology.Server, 0, len(f.servers))}
-	for _, s := range f.servers {
-		if !s.trial {
-			out.Servers = append(out.Servers, f.export(s))
-		}
+	for _, c := range f.clusters {
+		out.Servers = append(out.Servers, f.published(c)...)
 	}
+	out.Revision = f.revisions
 	f.unlock()
-	for i := range out.Servers {
-		f.o.Declared(&out.Servers[i])
-	}
 	out.Sort()
 	return out
 }
 
-// export copies a server as others see it.
-func (f *Fleet) export(s *server) topology.Server {
-	out := topology.Server{Key: s.key, Cluster: f.clusters()[s.key], Probe: s.probe, Names: slices.Clone(s.names)}
-	if s.instance == nil {
-		return out
-	}
-	i := copyInstance(*s.instance)
-	for n := range i.Channels {
-		if n < len(s.sources) {
-			i.Channels[n].Source = s.sources[n]
-		}
-	}
-	for n, k := range i.Registered {
-		i.Registered[n] = f.canon(k)
-	}
-	out.Instance = &i
-	return out
-}
-
-// copyInstance shares nothing that can change; GTID sets are values.
-func copyInstance(i topology.Instance) topology.Instance {
-	i.Channels = slices.Clone(i.Channels)
-	for n := range i.Channels {
-		if lag := i.Channels[n].Lag; lag != nil {
-			i.Channels[n].Lag = new(*lag)
-		}
-	}
-	i.Registered = slices.Clone(i.Registered)
-	if i.Stalled != nil {
-		i.Stalled = new(*i.Stalled)
-	}
-	return i
-}
-
-// Dirty returns the servers about which something changed since the last call that is worth storing: who they are, how they are set
-// up, whom they replicate from, and whether they fail. Positions, lag and times are neither looked at nor returned, and nothing that
-// people declared. Sorted.
-func (f *Fleet) Dirty() []topology.Server {
+// Cluster is one cluster, as Snapshot has it; empty when there is none of that name. Its Revision is the same as long
+// as its content is, and no other cluster ever has it; the times of probes are no content, and always the latest.
+func (f *Fleet) Cluster(name string) topology.Snapshot {
 	f.mu.Lock()
 	defer f.unlock()
-	f.clusters() // a new name touches
-	var out []topology.Server
-	for _, s := range f.servers {
-		if !s.touched || s.trial {
-			continue
-		}
-		s.touched = false
-		v := storable(f.export(s))
-		if s.stored != nil {
-			if v.Instance != nil && s.stored.Instance != nil && near(v.Instance.StartedAt, s.stored.Instance.StartedAt) {
-				v.Instance.StartedAt = s.stored.Instance.StartedAt
-			}
-			if reflect.DeepEqual(v, *s.stored) {
-				continue
-			}
-		}
-		s.stored = &v
-		again := v
-		if v.Instance != nil {
-			i := copyInstance(*v.Instance)
-			again.Instance = &i
-		}
-		again.Names = slices.Clone(v.Names)
-		out = append(out, again)
+	f.name()
+	c := f.clusters[name]
+	if c == nil {
+		return topology.Snapshot{At: time.Now()}
 	}
-	topology.Snapshot{Servers: out}.Sort()
-	return out
+	servers := f.published(c)
+	return topology.Snapshot{At: time.Now(), Revision: c.revision, Servers: servers}
 }
 
-// near says that two starting times, each exact to a second, are one.
-func near(a, b time.Time) bool { return a.Sub(b).Abs() <= 2*time.Second }
+// Clusters are the names of all clusters, sorted. The list is shared, and must not be changed.
+func (f *Fleet) Clusters() []string {
+	f.mu.Lock()
+	defer f.unlock()
+	f.name()
+	if f.clusterNames == nil {
+		f.clusterNames = slices.Sorted(maps.Keys(f.clusters))
+	}
+	return f.clusterNames
+}
 
-// storable leaves out what changes all the time.
-func storable(v topology.Server) topology.Server {
-	v.Probe = topology.Probe{Failure: v.Probe.Failure, FailingSince: v.Probe.FailingSince}
-	if v.Instance == nil {
-		return v
+// Find looks a server up by any of its names: it returns the key by which it goes, and the name of its cluster. false
+// where nobody has that name.
+func (f *Fleet) Find(k topology.Key) (canonical topology.Key, cluster string, found bool) {
+	f.mu.Lock()
+	defer f.unlock()
+	s := f.at(k)
+	if s == nil || s.trial {
+		return topology.Key{}, "", false
 	}
-	i := v.Instance
-	i.Executed, i.Purged, i.BinlogWritten, i.BinlogFile, i.BinlogPos = gtid.Set{}, gtid.Set{}, gtid.Set{}, "", 0
-	i.Registered, i.Stalled, i.SemiSync.Clients = nil, nil, 0
-	i.StartedAt = i.StartedAt.UTC().Truncate(time.Second) // as it comes back from a store
-	for n := range i.Channels {
-		c := &i.Channels[n]
-		c.Received, c.Lag, c.IOSince, c.IOError, c.SQLError = gtid.Set{}, nil, time.Time{}, "", ""
-		c.ReadFile, c.ReadPos, c.ExecFile, c.ExecPos, c.Heartbeats = "", 0, "", 0, 0
+	f.name()
+	return s.key, s.name, true
+}
+
+// published is a cluster as readers see it. It is made when somebody asks and something has changed since.
+func (f *Fleet) published(c *cluster) []topology.Server {
+	declared := f.o.Edition()
+	if c.fresh && c.declared == declared && c.aliases == f.aliasEdition {
+		return c.servers
 	}
-	return v
+	servers := make([]topology.Server, 0, len(c.members))
+	for _, s := range c.members {
+		v := f.export(s)
+		f.o.Declared(&v)
+		servers = append(servers, v)
+	}
+	if c.declared != declared && !sameDeclarations(c.servers, servers) || c.aliases != f.aliasEdition {
+		f.revise(c)
+		f.announce(c.name)
+	}
+	c.servers, c.fresh, c.aliases, c.declared = servers, true, f.aliasEdition, declared
+	return servers
+}
+
+// sameDeclarations says that people declared the same about two lists of the same servers.
+func sameDeclarations(a, b []topology.Server) bool {
+	return slices.EqualFunc(a, b, func(x, y topology.Server) bool {
+		return x.Key == y.Key && x.Rule == y.Rule && equal(x.Downtime, y.Downtime) && maps.Equal(x.Tags, y.Tags)
+	})
+}
+
+// declare has the clusters hear of what people have declared since the last time.
+func (f *Fleet) declare() {
+	edition := f.o.Edition()
+	if f.declared == edition {
+		return
+	}
+	f.declared = edition
+	for _, c := range f.clusters {
+		f.published(c)
+	}
+}
+
+// export shows a server as others see it. What it points to is shared, and never changed.
+func (f *Fleet) export(s *server) topology.Server {
+	return topology.Server{Key: s.key, Cluster: s.name, Probe: s.probe, Names: s.names, Instance: f.canonical(s)}
+}
+
+// canonical is what a server said, with the keys of the others as the fleet has them: mostly just that.
+func (f *Fleet) canonical(s *server) *topology.Instance {
+	i := s.instance
+	if i == nil {
+		return nil
+	}
+	sourcesDiffer := false
+	for n := range min(len(i.Channels), len(s.sources)) {
+		sourcesDiffer = sourcesDiffer || i.Channels[n].Source != s.sources[n]
+	}
+	othersDiffer := len(f.aliases) > 0 && slices.ContainsFunc(i.Registered, func(k topology.Key) bool { return f.canon(k) != k })
+	if !sourcesDiffer && !othersDiffer {
+		return i
+	}
+	out := *i
+	if sourcesDiffer {
+		out.Channels = slices.Clone(i.Channels)
+		for n := range min(len(out.Channels), len(s.sources)) {
+			out.Channels[n].Source = s.sources[n]
+		}
+	}
+	if othersDiffer {
+		out.Registered = slices.Clone(i.Registered)
+		for n, k := range out.Registered {
+			out.Registered[n] = f.canon(k)
+		}
+	}
+	return &out
 }

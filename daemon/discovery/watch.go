@@ -7,8 +7,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// A watch that ended is begun again after firstRewatch, then after twice as long each time, up to lastRewatch: a server that closes idle
-// connections costs a probe each time.
+// A watch that ended is begun again after firstRewatch, then after twice as long each time, up to lastRewatch: a
+// server that closes idle connections costs a probe each time.
 const (
 	firstRewatch = 50 * time.Millisecond
 	lastRewatch  = 5 * time.Second
@@ -32,8 +32,8 @@ func (f *Fleet) watch(s *server) {
 	f.wg.Go(func() { f.keepWatch(ctx, s, k) })
 }
 
-// keepWatch watches until ctx ends. While the server fails, a watch that stands is left alone (a hung server may yet die), and none is
-// begun.
+// keepWatch watches until ctx ends. While the server fails, a watch that stands is left alone (a hung server may yet
+// die), and none is begun.
 func (f *Fleet) keepWatch(ctx context.Context, s *server, k topology.Key) {
 	wait := firstRewatch
 	timer := time.NewTimer(0)

@@ -246,6 +246,11 @@ func (s Set) Contains(o Set) bool { return o.Subtract(s).Empty() }
 // Equal reports whether both hold the same transactions.
 func (s Set) Equal(o Set) bool { return s.Contains(o) && o.Contains(s) }
 
+// Same says that the two read the same, letter for letter. It costs less than Equal, for which only the transactions count.
+func (s Set) Same(o Set) bool {
+	return len(s.mysql) == len(o.mysql) && maps.Equal(s.maria, o.maria) && maps.EqualFunc(s.mysql, o.mysql, slices.Equal)
+}
+
 // Missing counts the transactions of o that s lacks.
 func (s Set) Missing(o Set) uint64 { return o.Subtract(s).Count() }
 

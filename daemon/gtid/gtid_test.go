@@ -324,6 +324,9 @@ func TestModel(t *testing.T) {
 			if s.Equal(o) != reflect.DeepEqual(m, n) {
 				t.Fatalf("%v equals %v: %v", s, o, s.Equal(o))
 			}
+			if s.Same(o) != (s.String() == o.String()) || !s.Same(MustParse(s.String())) {
+				t.Fatalf("%v reads the same as %v: %v", s, o, s.Same(o))
+			}
 			same("one writer", s.From(a), m.only(func(k string) bool { return strings.HasPrefix(k, a) }))
 			if s.String() != before || o.String() != other {
 				t.Fatalf("an operation has changed its operands: %v → %v, %v → %v", before, s, other, o)

@@ -28,9 +28,16 @@ import (
 // Fleet is what is known of the servers, and the way to look again.
 type Fleet interface {
 	Snapshot() topology.Snapshot
+	Cluster(name string) topology.Snapshot
 	Look(ctx context.Context, keys ...topology.Key)
-	Changed() <-chan struct{}
-	StayClose(keys ...topology.Key)
+	StayClose(cluster string, keys ...topology.Key)
+}
+
+// Subscription is a list of the clusters that have changed.
+type Subscription interface {
+	Changed() <-chan struct{} // signals that Take has something
+	Take() []string
+	Close()
 }
 
 // Operator changes servers.
@@ -41,6 +48,7 @@ type Operator interface {
 // Options of a Runner.
 type Options struct {
 	Fleet      Fleet
+	Subscribe  func() Subscription // to the clusters of Fleet
 	Operator   Operator
 	Store      backend.Store
 	Clock      *backend.Clock
@@ -243,6 +251,8 @@ func (r *Runner) Run(ctx context.Context) error {
 		ready.Wait()
 		r.show(nil)
 	}()
+	news := r.Subscribe()
+	defer news.Close()
 	tick := time.NewTicker(r.Tick)
 	defer tick.Stop()
 	for {
@@ -251,7 +261,8 @@ func (r *Runner) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-r.Fleet.Changed():
+		case <-news.Changed():
+			news.Take()
 		case <-tick.C:
 		}
 	}
@@ -266,12 +277,11 @@ func (r *Runner) lead(yes bool) {
 // judge starts a turn for each cluster that has findings or something open, unless one is under way.
 func (r *Runner) judge(ctx context.Context, turns *sync.WaitGroup) {
 	snapshot := r.Fleet.Snapshot()
-	var close []topology.Key
 	var judged []plan.Situation
 	for _, cluster := range snapshot.Clusters() {
 		s := r.situation(cluster, snapshot)
 		judged = append(judged, s)
-		close = append(close, awaited(s.Episodes)...)
+		r.Fleet.StayClose(cluster, awaited(s.Episodes)...)
 		d := plan.Next(s)
 		r.note(cluster, withhold(d, r.refused(cluster)))
 		if !r.todo(d) {
@@ -287,7 +297,6 @@ func (r *Runner) judge(ctx context.Context, turns *sync.WaitGroup) {
 		})
 	}
 	r.show(judged)
-	r.Fleet.StayClose(close...)
 }
 
 // awaited are the servers that a failover has left behind, and that must be seen at once when they come back.

@@ -44,8 +44,15 @@ func (p *paper) Snapshot() topology.Snapshot {
 }
 
 func (p *paper) Look(context.Context, ...topology.Key) { p.mu.Lock(); p.looked++; p.mu.Unlock() }
-func (p *paper) Changed() <-chan struct{}              { return nil }
-func (p *paper) StayClose(...topology.Key)             {}
+func (p *paper) Cluster(name string) topology.Snapshot { return p.Snapshot().Of(name) }
+func (p *paper) StayClose(string, ...topology.Key)     {}
+
+// silent is a subscription that never tells anything: the clusters are judged at each tick.
+type silent struct{}
+
+func (silent) Changed() <-chan struct{} { return nil }
+func (silent) Take() []string           { return nil }
+func (silent) Close()                   {}
 
 func (p *paper) Do(_ context.Context, step plan.Step) error {
 	if p.before != nil {
@@ -74,7 +81,7 @@ db1 down
 
 func runner(t *testing.T, p *paper, store backend.Store) *Runner {
 	t.Helper()
-	return New(Options{Fleet: p, Operator: p, Store: store, Clock: backend.NewClock(time.Now), Writer: "test",
+	return New(Options{Fleet: p, Subscribe: func() Subscription { return silent{} }, Operator: p, Store: store, Clock: backend.NewClock(time.Now), Writer: "test",
 		Policy: func(string) plan.Policy {
 			return plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, AllowUnfenced: true, DrainTimeout: time.Second}
 		},

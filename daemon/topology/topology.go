@@ -251,6 +251,9 @@ type Downtime struct {
 type Snapshot struct {
 	At      time.Time `json:"at"`
 	Servers []Server  `json:"servers"` // sorted by key
+	// Revision is the same for two snapshots of one cluster, made by one daemon, only if they have the same content; times of probes
+	// are none. 0 where nobody keeps count.
+	Revision uint64 `json:"-"`
 	// Promoted says, by cluster, which server the last failover on record made its primary. Where replicas that were out of reach
 	// then still point to the former one, nothing else tells.
 	Promoted map[string]Key `json:"promoted,omitempty"`

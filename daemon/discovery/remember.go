@@ -1,0 +1,118 @@
+package discovery
+
+import (
+	"reflect"
+	"slices"
+	"time"
+
+	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
+)
+
+// Restore adds servers as a store remembered them, before Run. What they said in an earlier life tells who they are
+// and who replicates from whom, but no server counts as up (its Probe is zero) before it has answered in this one.
+func (f *Fleet) Restore(servers []topology.Server) {
+	f.mu.Lock()
+	defer f.unlock()
+	known := map[*server]string{}
+	servers = slices.Clone(servers)
+	slices.SortFunc(servers, func(a, b topology.Server) int { return a.Key.Compare(b.Key) })
+	owner := map[topology.Key]topology.Server{}
+	for _, v := range servers {
+		for _, n := range v.Names {
+			owner[n] = v
+		}
+	}
+	for _, v := range servers {
+		if o, ok := owner[v.Key]; ok && !slices.Contains(v.Names, o.Key) { // from before it was found to be that one
+			continue
+		}
+		s := f.at(v.Key)
+		if s == nil {
+			if s = f.add(v.Key, ""); s == nil {
+				continue
+			}
+			s.due = time.Now().Add(phase(s.key, min(f.o.Poll, time.Second)))
+			f.queue.put(s)
+		}
+		if s.key != v.Key || s.instance != nil {
+			continue // a name of another one by now
+		}
+		s.restored = true
+		s.name = v.Cluster
+		if v.Instance != nil {
+			i := *v.Instance // nobody else changes what it points to: it was read for this
+			s.instance = &i
+			f.learn(s, "")
+			f.link(s)
+		}
+		for _, n := range v.Names {
+			if f.at(n) == nil {
+				s.names = insert(s.names, n)
+				f.alias(n, s.key)
+				f.relink(ref{key: n})
+			}
+		}
+		known[s] = v.Cluster
+	}
+	for s, cluster := range known {
+		stored := storable(f.export(s))
+		stored.Cluster = cluster
+		s.stored = &stored
+	}
+}
+
+// Dirty returns the servers about which something changed since the last call that is worth storing: who they are,
+// how they are set up, whom they replicate from, and whether they fail. Positions, lag and times are neither looked
+// at nor returned, and nothing that people declared. Sorted.
+func (f *Fleet) Dirty() []topology.Server {
+	f.mu.Lock()
+	defer f.unlock()
+	f.name() // a new name touches
+	var out []topology.Server
+	for s := range f.touched {
+		if s.trial {
+			continue
+		}
+		delete(f.touched, s)
+		v := storable(f.export(s))
+		if s.stored != nil {
+			if v.Instance != nil && s.stored.Instance != nil && near(v.Instance.StartedAt, s.stored.Instance.StartedAt) {
+				v.Instance.StartedAt = s.stored.Instance.StartedAt
+			}
+			if reflect.DeepEqual(v, *s.stored) {
+				continue
+			}
+		}
+		s.stored = &v
+		out = append(out, v)
+	}
+	topology.Snapshot{Servers: out}.Sort()
+	return out
+}
+
+// touch has Dirty look at a server.
+func (f *Fleet) touch(s *server) { f.touched[s] = struct{}{} }
+
+// near says that two starting times, each exact to a second, are one.
+func near(a, b time.Time) bool { return a.Sub(b).Abs() <= 2*time.Second }
+
+// storable leaves out what changes all the time.
+func storable(v topology.Server) topology.Server {
+	v.Probe = topology.Probe{Failure: v.Probe.Failure, FailingSince: v.Probe.FailingSince}
+	if v.Instance == nil {
+		return v
+	}
+	copied := *v.Instance
+	i := &copied
+	v.Instance, i.Channels = i, slices.Clone(i.Channels)
+	i.Executed, i.Purged, i.BinlogWritten, i.BinlogFile, i.BinlogPos = gtid.Set{}, gtid.Set{}, gtid.Set{}, "", 0
+	i.Registered, i.Stalled, i.SemiSync.Clients = nil, nil, 0
+	i.StartedAt = i.StartedAt.UTC().Truncate(time.Second) // as it comes back from a store
+	for n := range i.Channels {
+		c := &i.Channels[n]
+		c.Received, c.Lag, c.IOSince, c.IOError, c.SQLError = gtid.Set{}, nil, time.Time{}, "", ""
+		c.ReadFile, c.ReadPos, c.ExecFile, c.ExecPos, c.Heartbeats = "", 0, "", 0, 0
+	}
+	return v
+}
