@@ -21,14 +21,15 @@ const (
 	agentWhy         = 120
 )
 
-// Agent answers HAProxy's agent checks: one line with the name of a member comes in, "up ready" or "down #why" goes out. Set Listen,
-// Members and Fit, then Open, Serve, Close.
+// Agent answers HAProxy's agent checks: one line with the name of a member comes in, "up ready" or "down #why" goes
+// out. Set Listen, Members and Fit, then Open, Serve, Close.
 type Agent struct {
 	Listen  string   // "host:port"
 	Members []string // addresses, "host:port"
 
-	// Fit says whether a member may serve, and if not, why. At most one may, and never two, nor one in doubt: HAProxy believes it. It is
-	// called by many at the same time, some ten times a second, and must answer from memory: HAProxy takes silence for the end of the daemon.
+	// Fit says whether a member may serve, and if not, why. At most one may, and never two, nor one in doubt: HAProxy
+	// believes it. It is called by many at the same time, some ten times a second, and must answer from memory: HAProxy
+	// takes silence for the end of the daemon.
 	Fit func(member string) (serve bool, why string)
 
 	listener net.Listener
@@ -62,7 +63,8 @@ func (a *Agent) Serve(ctx context.Context) error {
 			if errors.As(err, &passing) && passing.Timeout() || a.closed() {
 				return nil
 			}
-			// Too many open files, a connection reset in the queue: these pass, and an agent that gives up takes the backend away.
+			// Too many open files, a connection reset in the queue: these pass, and an agent that gives up takes the
+			// backend away.
 			t := time.NewTimer(10 * time.Millisecond)
 			select {
 			case <-ctx.Done():
@@ -148,7 +150,8 @@ func (a *Agent) answer(conn net.Conn) {
 	io.WriteString(conn, a.word(strings.TrimSpace(line))) // whoever doesn't read it asks again
 }
 
-// word is the answer. The blank before '#' matters: without it HAProxy takes the answer for none, and keeps the last one.
+// word is the answer. The blank before '#' matters: without it HAProxy takes the answer for none, and keeps the last
+// one.
 func (a *Agent) word(name string) string {
 	for _, m := range a.Members {
 		if m != name && ServerName(m) != name {

@@ -54,7 +54,8 @@ func (d *daemon) start(t *testing.T) {
 
 // api is three daemons and an HAProxy before them.
 func (w *world) api(change func(*haproxy.Values), shows ...*tls.Certificate) (daemons []*daemon) {
-	v := haproxy.Values{Version: w.version, Socket: w.h.Socket, Database: w.h.Database, HTTP: w.h.HTTP, Agent: w.h.Host + ":3001", Members: []string{w.h.Host + ":3306"}}
+	v := haproxy.Values{Version: w.version, Socket: w.h.Socket, Database: w.h.Database, HTTP: w.h.HTTP,
+		Agent: w.h.Host + ":3001", Members: []string{w.h.Host + ":3306"}}
 	for i := range 3 {
 		d := &daemon{address: address(w.T, w.lab) + ":3000"}
 		if shows != nil {
@@ -110,7 +111,8 @@ func (w *world) reaches(d *daemon, meanwhile ...*daemon) {
 			known = known || status == http.StatusOK && text == m.address
 		}
 		if !known || time.Since(begin) > 5*time.Second {
-			w.Fatalf("after %v the answer is %d %q; want one of %s; log: %s", time.Since(begin), status, text, d.address, w.h.Log())
+			w.Fatalf("after %v the answer is %d %q; want one of %s; log: %s", time.Since(begin), status, text,
+				d.address, w.h.Log())
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -137,7 +139,8 @@ func TestRequestsFollowTheLeader(t *testing.T) {
 		ds[1].server.Close() // it dies: whoever lives answers, and no request fails
 		w.reaches(ds[0], ds[2])
 		w.stays(ds[0])
-		if status, _ := w.get("/health/leader", false); status != http.StatusServiceUnavailable { // the daemon's own word
+		// the daemon's own word
+		if status, _ := w.get("/health/leader", false); status != http.StatusServiceUnavailable {
 			w.Errorf("nobody leads, and the leader check answers %d", status)
 		}
 		ds[2].leads.Store(true)
@@ -164,7 +167,8 @@ func TestRequestsFollowTheLeader(t *testing.T) {
 		for _, d := range ds {
 			d.server.Close()
 		}
-		if status, text := w.get("/", false); status != http.StatusServiceUnavailable || !strings.HasPrefix(text, `{"title":"Service Unavailable","status":503,"detail":"HAProxy reaches none`) {
+		if status, text := w.get("/", false); status != http.StatusServiceUnavailable ||
+			!strings.HasPrefix(text, `{"title":"Service Unavailable","status":503,"detail":"HAProxy reaches none`) {
 			w.Errorf("all are dead: %d %q", status, text)
 		}
 	})
@@ -182,7 +186,8 @@ func newAuthority(t *testing.T) *authority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &authority{key: key, cert: &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotBefore: time.Now().Add(-time.Hour),
+	a := &authority{key: key, cert: &x509.Certificate{SerialNumber: big.NewInt(1),
+		Subject: pkix.Name{CommonName: "authority"}, NotBefore: time.Now().Add(-time.Hour),
 		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}}
 	a.cert, _ = a.sign(t, a.cert, &key.PublicKey)
 	return a
@@ -212,8 +217,10 @@ func (a *authority) issue(t *testing.T, host string) (*tls.Certificate, []byte) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text := a.sign(t, &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "a daemon"}, DNSNames: []string{host}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, &key.PublicKey)
+	_, text := a.sign(t, &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "a daemon"},
+		DNSNames: []string{host}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, &key.PublicKey)
 	secret := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
 	pair, err := tls.X509KeyPair(text, secret)
 	if err != nil {
@@ -222,7 +229,8 @@ func (a *authority) issue(t *testing.T, host string) (*tls.Certificate, []byte) 
 	return &pair, append(text, secret...)
 }
 
-// All say that they lead. Only the one is believed that shows a certificate of its own name, by an authority that is trusted.
+// All say that they lead. Only the one is believed that shows a certificate of its own name, by an authority that is
+// trusted.
 func TestADaemonMustShowACertificateOfItsName(t *testing.T) {
 	everyVersion(t, func(w *world) {
 		trusted := newAuthority(w.T)
@@ -245,7 +253,8 @@ func TestADaemonMustShowACertificateOfItsName(t *testing.T) {
 		}
 		pool := x509.NewCertPool()
 		pool.AddCert(trusted.cert)
-		c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "api.example.com"}}}
+		c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+			TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "api.example.com"}}}
 		get := func() string {
 			answer, err := c.Get("https://" + w.h.HTTP)
 			if err != nil {

@@ -27,8 +27,9 @@ func (c Complaint) String() string {
 // MaxConfiguration is how long a configuration may be, in bytes.
 const MaxConfiguration = 1 << 20
 
-// Check says what is wrong with a configuration. With want, the one that Render would write counts too: members, agent, socket and daemons are
-// compared, and backends that hold no member are left alone. Without it every backend in TCP mode counts as a pair's.
+// Check says what is wrong with a configuration. With want, the one that Render would write counts too: members, agent,
+// socket and daemons are compared, and backends that hold no member are left alone. Without it every backend in TCP
+// mode counts as a pair's.
 func Check(file, text string, want *Values) []Complaint {
 	c := &checker{file: file, told: map[string]bool{}}
 	if want != nil {
@@ -36,12 +37,14 @@ func Check(file, text string, want *Values) []Complaint {
 		c.want = &v
 	}
 	if len(text) > MaxConfiguration {
-		c.complain(1, fmt.Sprintf("longer than %d bytes", MaxConfiguration), "nobody read it", "check the file that HAProxy really loads")
+		c.complain(1, fmt.Sprintf("longer than %d bytes", MaxConfiguration), "nobody read it",
+			"check the file that HAProxy really loads")
 		return c.out
 	}
 	sections, open := parse(text)
 	for _, at := range open {
-		c.complain(at, "a quote is not closed", "HAProxy refuses the file, or reads it otherwise than it looks", "close the quote")
+		c.complain(at, "a quote is not closed", "HAProxy refuses the file, or reads it otherwise than it looks",
+			"close the quote")
 	}
 	c.global(sections)
 	c.proxies(sections)
@@ -52,7 +55,8 @@ func Check(file, text string, want *Values) []Complaint {
 	return c.out
 }
 
-// CheckAgent looks for one thing in the text of an agent, such as a Lua file that the configuration loads: answers that HAProxy ignores.
+// CheckAgent looks for one thing in the text of an agent, such as a Lua file that the configuration loads: answers that
+// HAProxy ignores.
 func CheckAgent(file, text string) []Complaint {
 	c := &checker{file: file, told: map[string]bool{}}
 	for i, l := range slices.Collect(strings.Lines(text)) {
@@ -95,7 +99,8 @@ var ignoredAnswer = regexp.MustCompile(`\b(down|failed|stopped)#`)
 func (c *checker) agentText(at int, text string) {
 	if m := ignoredAnswer.FindString(text); m != "" {
 		word := strings.TrimSuffix(m, "#")
-		c.complain(at, fmt.Sprintf("%q has no blank before the #", m), "HAProxy doesn't understand the answer, ignores it, and goes on serving the server", word+" #why")
+		c.complain(at, fmt.Sprintf("%q has no blank before the #", m),
+			"HAProxy doesn't understand the answer, ignores it, and goes on serving the server", word+" #why")
 	}
 }
 
@@ -134,7 +139,8 @@ func (c *checker) global(sections []section) {
 					admin = admin || w == "level" && l.words[i+1] == "admin"
 				}
 				if admin && !local(l.words[2]) {
-					c.complain(l.at, "the stats socket listens on the network, with level admin", "whoever reaches it switches members, without a password", "a path, or level user")
+					c.complain(l.at, "the stats socket listens on the network, with level admin",
+						"whoever reaches it switches members, without a password", "a path, or level user")
 				}
 				if !level {
 					socket, level = l.words[2], admin
@@ -143,7 +149,8 @@ func (c *checker) global(sections []section) {
 			case l.has("hard-stop-after"):
 				hard = true
 			case l.has("nbproc") && !l.has("nbproc", "1"):
-				c.complain(l.at, "more than one process", "each process has checks and a view of its own, and the runtime socket reaches one of them", "nbthread instead of nbproc, or neither")
+				c.complain(l.at, "more than one process", "each process has checks and a view of its own, and the "+
+					"runtime socket reaches one of them", "nbthread instead of nbproc, or neither")
 			}
 		}
 	}
@@ -154,14 +161,20 @@ func (c *checker) global(sections []section) {
 	write := "stats socket " + quote(path) + " mode 660 level admin expose-fd listeners"
 	switch {
 	case socket == "":
-		c.complain(at, "no stats socket", `"orchestrator backend status" can't see who is served, and "backend promote" can't prove what it did`, write)
+		c.complain(at, "no stats socket",
+			`"orchestrator backend status" can't see who is served, and "backend promote" can't prove what it did`,
+			write)
 	case !level:
-		c.complain(at, "the stats socket has no level admin", "the daemon can look, but what it tells HAProxy is refused: Permission denied", write)
+		c.complain(at, "the stats socket has no level admin", "the daemon can look, but what it tells HAProxy is "+
+			"refused: Permission denied", write)
 	case c.want != nil && socket != c.want.Socket:
-		c.complain(at, fmt.Sprintf("the stats socket is %s, and the daemon looks at %s (haproxy.socket)", socket, c.want.Socket), "the daemon finds no HAProxy", write)
+		c.complain(at, fmt.Sprintf("the stats socket is %s, and the daemon looks at %s (haproxy.socket)", socket,
+			c.want.Socket), "the daemon finds no HAProxy", write)
 	}
 	if !hard {
-		c.complain(at, "no hard-stop-after", "a reload leaves the old process behind with its sessions, and that one no longer hears checks or agents: measured, a session stayed on the member that was no longer fit for as long as the client liked",
+		c.complain(at, "no hard-stop-after", "a reload leaves the old process behind with its sessions, and that one "+
+			"no longer hears checks or agents: measured, a session stayed on the member that was no longer fit for "+
+			"as long as the client liked",
 			"hard-stop-after 500ms")
 	}
 }
@@ -169,7 +182,8 @@ func (c *checker) global(sections []section) {
 // unverified says that no certificate of a server is looked at where the server doesn't say otherwise.
 func (c *checker) unverified(sections []section) bool {
 	for _, s := range sections {
-		if s.kind == "global" && slices.ContainsFunc(s.lines, func(l line) bool { return l.has("ssl-server-verify", "none") }) {
+		if s.kind == "global" && slices.ContainsFunc(s.lines,
+			func(l line) bool { return l.has("ssl-server-verify", "none") }) {
 			return true
 		}
 	}
@@ -231,7 +245,8 @@ func (c *checker) proxies(sections []section) {
 		}
 	}
 	if leaders == 0 && firstHTTP > 0 {
-		c.complain(firstHTTP, "no leader check before the API", "changes go to daemons that don't lead, and answer 503", "option httpchk GET /health/leader, http-check expect status 200, and check at each server")
+		c.complain(firstHTTP, "no leader check before the API", "changes go to daemons that don't lead, and answer 503",
+			"option httpchk GET /health/leader, http-check expect status 200, and check at each server")
 	}
 	if secure {
 		for _, p := range offers {
@@ -240,13 +255,16 @@ func (c *checker) proxies(sections []section) {
 	}
 	if c.want == nil {
 		if pairs == 0 {
-			c.complain(1, "no backend in TCP mode with servers", "nothing here stands before a pair", "orchestrator haproxy config writes a whole one")
+			c.complain(1, "no backend in TCP mode with servers", "nothing here stands before a pair",
+				"orchestrator haproxy config writes a whole one")
 		}
 		return
 	}
 	for _, m := range c.want.Members {
 		if !found[m] {
-			c.complain(1, fmt.Sprintf("member %s (backend.members) is no server here", m), "HAProxy never serves it, also when it is the only one that is fit", fmt.Sprintf("server %s %s agent-send \"%s\\n\"", ServerName(m), m, ServerName(m)))
+			c.complain(1, fmt.Sprintf("member %s (backend.members) is no server here", m),
+				"HAProxy never serves it, also when it is the only one that is fit",
+				fmt.Sprintf("server %s %s agent-send \"%s\\n\"", ServerName(m), m, ServerName(m)))
 		}
 	}
 }
@@ -270,7 +288,8 @@ func (c *checker) timeouts(p proxy, names ...string) {
 			"connect": "a connection to a member that is cut off waits for minutes",
 			"client":  "sessions of clients that vanished stay forever",
 			"server":  "sessions with a member that vanished stay forever",
-			"check":   "a check that gets no answer waits for timeout connect and inter together, and who is dead is known later",
+			"check": "a check that gets no answer waits for timeout connect and inter together, and who is dead is " +
+				"known later",
 		}[name]
 		value := map[string]string{"connect": "1s", "client": "1h", "server": "1h", "check": "250ms"}[name]
 		c.complain(p.at, "no timeout "+name, then, "timeout "+name+" "+value)
@@ -290,24 +309,33 @@ func (c *checker) pair(p proxy) {
 		} else {
 			b = "roundrobin, the default"
 		}
-		c.complain(at, "balance is "+b, "as soon as two servers are up, connections are spread over both members, and each has what the other lacks", "balance first")
+		c.complain(at, "balance is "+b, "as soon as two servers are up, connections are spread over both members, "+
+			"and each has what the other lacks", "balance first")
 	}
 	if l, ok := p.find("option", "mysql-check"); ok {
-		c.complain(l.at, "option mysql-check", "it can't log in by caching_sha2_password: measured, MySQL 9.7 answers 1251 and stays DOWN for good; and it lets a stale member up",
-			"option tcp-check, tcp-check send-lf \"%[srv_name]\\n\", tcp-check expect rstring ^up, and at the servers check addr and port of the agent")
+		c.complain(l.at, "option mysql-check", "it can't log in by caching_sha2_password: measured, MySQL 9.7 "+
+			"answers 1251 and stays DOWN for good; and it lets a stale member up",
+			"option tcp-check, tcp-check send-lf \"%[srv_name]\\n\", tcp-check expect rstring ^up, and at the "+
+				"servers check addr and port of the agent")
 	}
 	for _, l := range p.all() {
 		switch {
 		case l.has("load-server-state-from-file") && !l.has("load-server-state-from-file", "none"):
-			c.complain(l.at, "states of servers are loaded from a file", "a restart takes a server for up that was up once, before the agent has spoken, instead of serving nobody", "leave the line out")
+			c.complain(l.at, "states of servers are loaded from a file", "a restart takes a server for up that was "+
+				"up once, before the agent has spoken, instead of serving nobody", "leave the line out")
 		case l.has("stick-table"), l.has("stick"):
-			c.complain(l.at, l.words[0]+": sessions stick to a server", "the table holds clients where the agent doesn't want them, and is forgotten at a restart, so that clients part", "leave the line out")
+			c.complain(l.at, l.words[0]+": sessions stick to a server", "the table holds clients where the agent "+
+				"doesn't want them, and is forgotten at a restart, so that clients part", "leave the line out")
 		case l.has("option", "allbackups"):
-			c.complain(l.at, "option allbackups", "connections are spread over all backup servers", "leave the line out")
+			c.complain(l.at, "option allbackups", "connections are spread over all backup servers",
+				"leave the line out")
 		case l.has("use-server"):
-			c.complain(l.at, "use-server", "it picks a server past balance first", "leave the line out; the agent says who serves")
+			c.complain(l.at, "use-server", "it picks a server past balance first",
+				"leave the line out; the agent says who serves")
 		case l.has("option", "persist"), l.has("force-persist"):
-			c.complain(l.at, strings.Join(l.words[:min(2, len(l.words))], " "), "connections go to a server that is down, which is how an unfit member is kept from being served", "leave the line out")
+			c.complain(l.at, strings.Join(l.words[:min(2, len(l.words))], " "),
+				"connections go to a server that is down, which is how an unfit member is kept from being served",
+				"leave the line out")
 		}
 	}
 	if l, ok := p.find("option", "redispatch"); !ok && len(p.servers) > 1 {
@@ -315,7 +343,8 @@ func (c *checker) pair(p proxy) {
 		if l.at > 0 {
 			at = l.at
 		}
-		c.complain(at, "no option redispatch", "a connection that is refused, as while a member dies, is tried again at the same member until it fails", "retries 3, option redispatch 1, timeout connect 250ms")
+		c.complain(at, "no option redispatch", "a connection that is refused, as while a member dies, is tried again "+
+			"at the same member until it fails", "retries 3, option redispatch 1, timeout connect 250ms")
 	}
 	asksAgent := false
 	if _, ok := p.find("option", "tcp-check"); ok {
@@ -329,7 +358,9 @@ func (c *checker) pair(p proxy) {
 				asksAgent = true
 			case (how == "string" || how == "rstring") && strings.HasPrefix(what, "up"):
 				asksAgent = true
-				c.complain(l.at, "the check looks for \"up\" anywhere in the answer", "\"down #it is catching up\" passes, and where the agent-check fails the member is served", "tcp-check expect rstring ^up")
+				c.complain(l.at, "the check looks for \"up\" anywhere in the answer",
+					"\"down #it is catching up\" passes, and where the agent-check fails the member is served",
+					"tcp-check expect rstring ^up")
 			}
 		}
 	}
@@ -368,9 +399,13 @@ func (c *checker) silence(s server, asksAgent bool, patience time.Duration) {
 	dead, hung := time.Duration(fall)*inter, time.Duration(fall)*(inter+patience)
 	switch {
 	case dead > longDead:
-		c.complain(s.at, fmt.Sprintf("an agent that is dead is believed for %v (fall, 3 where left out, times inter, 2s)", dead), "the member of its last word is served all that time, stale or not", "inter 250ms fall 8")
+		c.complain(s.at, fmt.Sprintf("an agent that is dead is believed for %v (fall, 3 where left out, times "+
+			"inter, 2s)", dead), "the member of its last word is served all that time, stale or not",
+			"inter 250ms fall 8")
 	case hung > longHung:
-		c.complain(s.at, fmt.Sprintf("an agent that hangs is believed for %v (fall times inter and timeout check together)", hung), "the member of its last word is served all that time, stale or not: measured, 10 s with timeout check 1s",
+		c.complain(s.at, fmt.Sprintf("an agent that hangs is believed for %v (fall times inter and timeout check "+
+			"together)", hung), "the member of its last word is served all that time, stale or not: measured, 10 s "+
+			"with timeout check 1s",
 			"timeout check 250ms")
 	}
 }
@@ -380,69 +415,94 @@ func (c *checker) server(s server, asksAgent bool, agents map[string]string) {
 	has := func(key string) bool { _, ok := s.set[key]; return ok }
 	name := ServerName(s.address)
 	if c.want != nil && asksAgent && s.name != name && slices.Contains(c.want.Members, s.address) {
-		c.complain(s.at, fmt.Sprintf("the check asks for %q, the name of the server, and the agent knows this member as %q", s.name, name), "the member is never up", "server "+name+" "+s.address)
+		c.complain(s.at, fmt.Sprintf("the check asks for %q, the name of the server, and the agent knows this "+
+			"member as %q", s.name, name), "the member is never up", "server "+name+" "+s.address)
 	}
 	host, port := "HOST", "PORT"
 	if c.want != nil {
 		host, port, _ = net.SplitHostPort(c.want.Agent)
 	}
 	if has("maxconn") && s.set["maxconn"].value != "0" {
-		c.complain(at("maxconn"), "maxconn at a server", "at that many connections balance first sends the next ones to the other member, while the first is healthy", "leave it out")
+		c.complain(at("maxconn"), "maxconn at a server", "at that many connections balance first sends the next ones "+
+			"to the other member, while the first is healthy", "leave it out")
 	}
 	if has("backup") {
-		c.complain(at("backup"), "backup", "new connections go back to the first server the moment its check passes: measured, after 0.5 to 2.8 s, to a member that lacked 92 to 98 % of what was written meanwhile, and pooled connections stay on the other",
+		c.complain(at("backup"), "backup", "new connections go back to the first server the moment its check passes: "+
+			"measured, after 0.5 to 2.8 s, to a member that lacked 92 to 98 % of what was written meanwhile, and "+
+			"pooled connections stay on the other",
 			"leave it out; the agent says who serves")
 	}
 	if s.set["on-marked-up"].value == "shutdown-backup-sessions" {
-		c.complain(at("on-marked-up"), "on-marked-up shutdown-backup-sessions", "the return of the first server throws everybody over to it, stale as it is", "leave it out; failing back is for an operator, when both are proved equal")
+		c.complain(at("on-marked-up"), "on-marked-up shutdown-backup-sessions",
+			"the return of the first server throws everybody over to it, stale as it is",
+			"leave it out; failing back is for an operator, when both are proved equal")
 	}
 	if s.set["on-marked-down"].value != "shutdown-sessions" {
-		c.complain(s.at, "no on-marked-down shutdown-sessions", "pooled connections stay on a member that is no longer to serve, and both are written to", "on-marked-down shutdown-sessions")
+		c.complain(s.at, "no on-marked-down shutdown-sessions", "pooled connections stay on a member that is no "+
+			"longer to serve, and both are written to", "on-marked-down shutdown-sessions")
 	}
 	if has("ssl") {
-		c.complain(at("ssl"), "ssl at a member", "its TLS begins within its own protocol, after its greeting: HAProxy's never gets an answer, and the member serves nobody", "leave it out; the daemon speaks TLS with the member, through HAProxy, where backend.tls says so")
+		c.complain(at("ssl"), "ssl at a member", "its TLS begins within its own protocol, after its greeting: "+
+			"HAProxy's never gets an answer, and the member serves nobody",
+			"leave it out; the daemon speaks TLS with the member, through HAProxy, where backend.tls says so")
 	}
 	if has("check-ssl") {
-		c.complain(at("check-ssl"), "check-ssl at a member", "the agent speaks plain text, and the member is never up", "leave it out")
+		c.complain(at("check-ssl"), "check-ssl at a member", "the agent speaks plain text, and the member is never up",
+			"leave it out")
 	}
 	agent := has("agent-check")
 	if !agent {
-		c.complain(s.at, "no agent-check", "a member that returns is served before it has caught up: measured, within 0.5 to 2.8 s, and stale for 20 to 45 s",
-			fmt.Sprintf("agent-check agent-addr %s agent-port %s agent-inter 250ms agent-send \"%s\\n\"", host, port, name))
+		c.complain(s.at, "no agent-check", "a member that returns is served before it has caught up: measured, "+
+			"within 0.5 to 2.8 s, and stale for 20 to 45 s",
+			fmt.Sprintf("agent-check agent-addr %s agent-port %s agent-inter 250ms agent-send \"%s\\n\"", host, port,
+				name))
 	} else {
 		to := net.JoinHostPort(s.agentHost(), s.set["agent-port"].value)
 		if c.want != nil && to != c.want.Agent {
-			c.complain(s.at, fmt.Sprintf("the agent is asked at %s, and the daemon answers at %s (haproxy.agent)", to, c.want.Agent), "nobody answers, and nobody is served", fmt.Sprintf("agent-addr %s agent-port %s", host, port))
+			c.complain(s.at, fmt.Sprintf("the agent is asked at %s, and the daemon answers at %s (haproxy.agent)", to,
+				c.want.Agent), "nobody answers, and nobody is served", fmt.Sprintf("agent-addr %s agent-port %s", host,
+				port))
 		}
 		if !has("agent-send") {
-			c.complain(s.at, "no agent-send", "the agent isn't told which member is meant, and answers: down #unknown member", fmt.Sprintf("agent-send \"%s\\n\"", name))
+			c.complain(s.at, "no agent-send", "the agent isn't told which member is meant, and answers: down "+
+				"#unknown member", fmt.Sprintf("agent-send \"%s\\n\"", name))
 		} else {
 			sent := to + s.set["agent-send"].value
 			if other := agents[sent]; other != "" {
-				c.complain(at("agent-send"), fmt.Sprintf("servers %s and %s ask the agent for the same member", other, s.name), "both are up, or neither is", fmt.Sprintf("agent-send \"%s\\n\"", name))
+				c.complain(at("agent-send"), fmt.Sprintf("servers %s and %s ask the agent for the same member", other,
+					s.name), "both are up, or neither is", fmt.Sprintf("agent-send \"%s\\n\"", name))
 			}
 			if got := strings.TrimSpace(s.set["agent-send"].value); c.want != nil && got != name {
-				c.complain(at("agent-send"), fmt.Sprintf("the agent is asked for %q, and knows this member as %q", got, name), "it answers: down #unknown member", fmt.Sprintf("agent-send \"%s\\n\"", name))
+				c.complain(at("agent-send"), fmt.Sprintf("the agent is asked for %q, and knows this member as %q", got,
+					name), "it answers: down #unknown member", fmt.Sprintf("agent-send \"%s\\n\"", name))
 			}
 			agents[sent] = s.name
 		}
 		inter, known := duration(s.set["agent-inter"].value)
 		if !has("agent-inter") || known && inter > time.Second {
-			c.complain(s.at, "the agent is asked seldom (agent-inter, 2s where left out)", "a switch takes that long: measured, 0.2 s with agent-inter 250ms", "agent-inter 250ms")
+			c.complain(s.at, "the agent is asked seldom (agent-inter, 2s where left out)",
+				"a switch takes that long: measured, 0.2 s with agent-inter 250ms", "agent-inter 250ms")
 		}
 	}
 	state := s.set["init-state"].value
 	if !has("disabled") && state != "fully-down" && state != "down" {
-		c.complain(s.at, "up at start", "after a restart of HAProxy the first server is served before the agent has spoken: measured, 0.24 s, and for ever when the agent is dead", "disabled; from HAProxy 3.1 on: init-state fully-down")
+		c.complain(s.at, "up at start", "after a restart of HAProxy the first server is served before the agent has "+
+			"spoken: measured, 0.24 s, and for ever when the agent is dead",
+			"disabled; from HAProxy 3.1 on: init-state fully-down")
 	}
 	switch {
 	case !has("check") && agent:
-		c.complain(s.at, "no check", "an agent that dies leaves its last word in force for ever", fmt.Sprintf("check addr %s port %s inter 250ms fall 8 rise 1", host, port))
+		c.complain(s.at, "no check", "an agent that dies leaves its last word in force for ever",
+			fmt.Sprintf("check addr %s port %s inter 250ms fall 8 rise 1", host, port))
 	case !has("check"):
-		c.complain(s.at, "no check", "a dead server is never noticed", fmt.Sprintf("check addr %s port %s inter 250ms fall 8 rise 1", host, port))
+		c.complain(s.at, "no check", "a dead server is never noticed",
+			fmt.Sprintf("check addr %s port %s inter 250ms fall 8 rise 1", host, port))
 	case !asksAgent || !has("addr") && !has("port"):
-		c.complain(s.at, "the check asks whether the server listens, and no more", "a server that hangs counts as up (measured: as long as the hang, 35 s); and when the agent is dead, a member that returns stale is served on the agent's last word",
-			fmt.Sprintf("option tcp-check, tcp-check send-lf \"%%[srv_name]\\n\", tcp-check expect rstring ^up, and here: check addr %s port %s inter 250ms fall 8 rise 1", host, port))
+		c.complain(s.at, "the check asks whether the server listens, and no more",
+			"a server that hangs counts as up (measured: as long as the hang, 35 s); and when the agent is dead, a "+
+				"member that returns stale is served on the agent's last word",
+			fmt.Sprintf("option tcp-check, tcp-check send-lf \"%%[srv_name]\\n\", tcp-check expect rstring ^up, and "+
+				"here: check addr %s port %s inter 250ms fall 8 rise 1", host, port))
 	}
 }
 
@@ -520,7 +580,9 @@ func (p proxy) checks() []string {
 }
 
 func (p proxy) binds(address string) bool {
-	return slices.ContainsFunc(p.all(), func(l line) bool { return len(l.words) > 1 && l.words[0] == "bind" && l.words[1] == address })
+	return slices.ContainsFunc(p.all(), func(l line) bool {
+		return len(l.words) > 1 && l.words[0] == "bind" && l.words[1] == address
+	})
 }
 
 // duration reads one of HAProxy's, which counts milliseconds where there is no unit.

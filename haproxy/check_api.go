@@ -28,8 +28,10 @@ func (c *checker) api(p proxy, unverified bool) {
 		c.tls(s, unverified)
 	}
 	if p.leads() && !stands {
-		c.complain(p.at, "no server stands in while no daemon leads", "from the death of the leader to the next election every request is answered 503: measured, 1 to 5 s",
-			"the daemons once more, with backup track BACKEND/SERVER of a backend that checks GET /health/live; orchestrator haproxy config shows it")
+		c.complain(p.at, "no server stands in while no daemon leads",
+			"from the death of the leader to the next election every request is answered 503: measured, 1 to 5 s",
+			"the daemons once more, with backup track BACKEND/SERVER of a backend that checks GET /health/live; "+
+				"orchestrator haproxy config shows it")
 	}
 }
 
@@ -58,16 +60,22 @@ func (c *checker) tls(s server, unverified bool) {
 	sni := strings.HasPrefix(s.set["sni"].value, "str(")
 	switch {
 	case want != nil && want.TLS && !secure:
-		c.complain(s.at, fmt.Sprintf("daemon %s serves HTTPS, and is asked in plain text", s.address), "it is never up", write)
+		c.complain(s.at, fmt.Sprintf("daemon %s serves HTTPS, and is asked in plain text", s.address), "it is never up",
+			write)
 	case want != nil && !want.TLS && secure:
-		c.complain(s.at, fmt.Sprintf("daemon %s serves plain HTTP, and is asked by HTTPS", s.address), "it is never up", "no ssl; or http.tls_cert at the daemon, https:// in peers.daemons")
+		c.complain(s.at, fmt.Sprintf("daemon %s serves plain HTTP, and is asked by HTTPS", s.address), "it is never up",
+			"no ssl; or http.tls_cert at the daemon, https:// in peers.daemons")
 	case !secure:
 	case how.value == "none", unverified && !said:
-		c.complain(s.at, "the certificate of a daemon is not looked at", "whoever gets in between is taken for the daemon, and is given the token for changes", write)
+		c.complain(s.at, "the certificate of a daemon is not looked at",
+			"whoever gets in between is taken for the daemon, and is given the token for changes", write)
 	case !named && !sni:
-		c.complain(s.at, "no verifyhost at a daemon that serves HTTPS", "whoever has any certificate of these authorities is taken for the daemon: measured, one for another host was", write)
+		c.complain(s.at, "no verifyhost at a daemon that serves HTTPS",
+			"whoever has any certificate of these authorities is taken for the daemon: measured, one for another "+
+				"host was", write)
 	case want != nil && named && fixed.value != want.Name:
-		c.complain(s.at, fmt.Sprintf("verifyhost is %s, and the certificate is for %s", fixed.value, want.Name), "the daemon is never up", write)
+		c.complain(s.at, fmt.Sprintf("verifyhost is %s, and the certificate is for %s", fixed.value, want.Name),
+			"the daemon is never up", write)
 	}
 }
 
@@ -84,6 +92,8 @@ func (c *checker) plain(p proxy) {
 		if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
 			continue
 		}
-		c.complain(l.at, "the daemons serve HTTPS, and HAProxy offers it in plain text", "tokens, and all that is answered, can be read on the way", fmt.Sprintf("bind %s ssl crt FILE (haproxy.http_cert)", l.words[1]))
+		c.complain(l.at, "the daemons serve HTTPS, and HAProxy offers it in plain text",
+			"tokens, and all that is answered, can be read on the way",
+			fmt.Sprintf("bind %s ssl crt FILE (haproxy.http_cert)", l.words[1]))
 	}
 }

@@ -1,9 +1,9 @@
-// Package haproxy is what the program knows of HAProxy: the configuration that it ships, the answers to HAProxy's agent checks, a small client
-// of HAProxy's runtime socket, and what is wrong with a configuration that somebody has already.
+// Package haproxy is what the program knows of HAProxy: the configuration that it ships, the answers to HAProxy's agent
+// checks, a small client of HAProxy's runtime socket, and what is wrong with a configuration that somebody has already.
 //
-// It doesn't know which member of a pair is fit to serve; that is asked of whoever opens the Agent. The one idea: HAProxy serves a
-// member only while a daemon vouches for it, so a restart, a reload, a dead daemon or a member that comes back all end with nobody served rather
-// than with somebody served by a stale member.
+// It doesn't know which member of a pair is fit to serve; that is asked of whoever opens the Agent. The one idea:
+// HAProxy serves a member only while a daemon vouches for it, so a restart, a reload, a dead daemon or a member that
+// comes back all end with nobody served rather than with somebody served by a stale member.
 package haproxy
 
 import (
@@ -94,7 +94,8 @@ func Render(v Values) (string, error) {
 	return b.String(), err
 }
 
-// verify are the words of a server that have HAProxy look whose certificate it is shown. Without a name, any that the authorities have signed would do.
+// verify are the words of a server that have HAProxy look whose certificate it is shown. Without a name, any that the
+// authorities have signed would do.
 func verify(d Daemon, ca string) string {
 	if !d.TLS {
 		return ""
@@ -130,7 +131,8 @@ func (v Values) normal() (Values, error) {
 			d.Name, _, _ = net.SplitHostPort(d.Address)
 		}
 		if _, err := netip.ParseAddr(d.Name); d.TLS && (err == nil || !hostname.MatchString(d.Name)) {
-			problems = append(problems, fmt.Errorf("daemon %s serves HTTPS: HAProxy compares its certificate with a host name, and %q is none; name the daemon by its host name", d.Address, d.Name))
+			problems = append(problems, fmt.Errorf("daemon %s serves HTTPS: HAProxy compares its certificate with a "+
+				"host name, and %q is none; name the daemon by its host name", d.Address, d.Name))
 		}
 		if slices.ContainsFunc(v.Daemons[:i], func(d Daemon) bool { return d.Address == v.Daemons[i].Address }) {
 			problems = append(problems, fmt.Errorf("daemon %s is there twice", v.Daemons[i].Address))
@@ -141,7 +143,8 @@ func (v Values) normal() (Values, error) {
 
 var hostname = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,253}$`)
 
-// address checks one. Where it is to be connected to, an address that means "all of this machine" becomes one that can be.
+// address checks one. Where it is to be connected to, an address that means "all of this machine" becomes one that can
+// be.
 func address(a *string, connect bool) error {
 	host, port, err := net.SplitHostPort(*a)
 	n, notNumber := strconv.Atoi(port)
@@ -163,8 +166,8 @@ func address(a *string, connect bool) error {
 	return nil
 }
 
-// ServerName is how the server for an address is called in the configuration and at the runtime socket, and what HAProxy asks the agent for:
-// the address itself, without the brackets that a name can't have.
+// ServerName is how the server for an address is called in the configuration and at the runtime socket, and what
+// HAProxy asks the agent for: the address itself, without the brackets that a name can't have.
 func ServerName(address string) string {
 	return strings.NewReplacer("[", "", "]", "").Replace(address)
 }

@@ -17,8 +17,10 @@ import (
 
 var update = flag.Bool("update", false, "rewrite what is expected in testdata")
 
-var values = Values{Version: "2.6", Socket: "/run/haproxy/admin.sock", Database: "127.0.0.1:3307", HTTP: ":3080", Agent: "0.0.0.0:3001",
-	Members: []string{"db1.example.com:3306", "[2001:db8::2]:3306"}, Daemons: []Daemon{{Address: "127.0.0.1:3000"}, {Address: "two.example.com:443", TLS: true}}, Cert: "/etc/haproxy/api.pem"}
+var values = Values{Version: "2.6", Socket: "/run/haproxy/admin.sock", Database: "127.0.0.1:3307", HTTP: ":3080",
+	Agent:   "0.0.0.0:3001",
+	Members: []string{"db1.example.com:3306", "[2001:db8::2]:3306"}, Daemons: []Daemon{{Address: "127.0.0.1:3000"},
+		{Address: "two.example.com:443", TLS: true}}, Cert: "/etc/haproxy/api.pem"}
 
 func golden(t *testing.T, name, got string) {
 	t.Helper()
@@ -59,7 +61,8 @@ func TestHAProxyTakesWhatIsRendered(t *testing.T) {
 		t.Skip("needs HAProxy")
 	}
 	v := values
-	v.Members, v.Daemons = []string{"127.0.0.2:3306", "[::1]:3306"}, []Daemon{{Address: "127.0.0.1:3000"}, {Address: "127.0.0.2:443", TLS: true, Name: "two.example.com"}}
+	v.Members, v.Daemons = []string{"127.0.0.2:3306", "[::1]:3306"},
+		[]Daemon{{Address: "127.0.0.1:3000"}, {Address: "127.0.0.2:443", TLS: true, Name: "two.example.com"}}
 	v.Socket, v.Cert = filepath.Join(t.TempDir(), "with a blank.sock"), ""
 	text, err := Render(v)
 	if err != nil {
@@ -69,7 +72,8 @@ func TestHAProxyTakesWhatIsRendered(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("/usr/sbin/haproxy", "-c", "-f", file).CombinedOutput(); err != nil || strings.Contains(string(out), "WARNING") {
+	if out, err := exec.Command("/usr/sbin/haproxy", "-c", "-f", file).CombinedOutput(); err != nil ||
+		strings.Contains(string(out), "WARNING") {
 		t.Errorf("%v: %s", err, out)
 	}
 }
@@ -79,17 +83,25 @@ func TestWhatCannotBeRenderedIsRefused(t *testing.T) {
 		change func(*Values)
 		says   string
 	}{
-		"a version that is unknown":              {func(v *Values) { v.Version = "1.8" }, "2.6 and 3.1"},
-		"no members":                             {func(v *Values) { v.Members = nil }, "no member"},
-		"a member twice":                         {func(v *Values) { v.Members = []string{"db1:3306", "db1:3306"} }, "member db1:3306 is there twice"},
-		"no port":                                {func(v *Values) { v.Agent = "db1" }, `where the agent answers: "db1" is no address`},
-		"a port of zero":                         {func(v *Values) { v.Daemons = []Daemon{{Address: "d1:0"}} }, "port from 1 to 65535"},
-		"a line end in a host":                   {func(v *Values) { v.Members = []string{"db1\nserver x:3306"} }, "no address"},
-		"a line end in a path":                   {func(v *Values) { v.Socket = "/x\nuser root" }, "can't be written"},
-		"a quote in a path":                      {func(v *Values) { v.CA = "/x'y" }, "can't be written"},
-		"a daemon by HTTPS that has no name":     {func(v *Values) { v.Daemons = []Daemon{{Address: "10.0.0.1:443", TLS: true}} }, `with a host name, and "10.0.0.1" is none`},
-		"a daemon by HTTPS named by an address":  {func(v *Values) { v.Daemons = []Daemon{{Address: "d1:443", TLS: true, Name: "::1"}} }, `"::1" is none`},
-		"a line end in the name of a daemon":     {func(v *Values) { v.Daemons = []Daemon{{Address: "d1:443", TLS: true, Name: "x\ny"}} }, "is none"},
+		"a version that is unknown": {func(v *Values) { v.Version = "1.8" }, "2.6 and 3.1"},
+		"no members":                {func(v *Values) { v.Members = nil }, "no member"},
+		"a member twice": {func(v *Values) { v.Members = []string{"db1:3306", "db1:3306"} },
+			"member db1:3306 is there twice"},
+		"no port": {func(v *Values) { v.Agent = "db1" },
+			`where the agent answers: "db1" is no address`},
+		"a port of zero": {func(v *Values) { v.Daemons = []Daemon{{Address: "d1:0"}} },
+			"port from 1 to 65535"},
+		"a line end in a host": {func(v *Values) { v.Members = []string{"db1\nserver x:3306"} },
+			"no address"},
+		"a line end in a path": {func(v *Values) { v.Socket = "/x\nuser root" }, "can't be written"},
+		"a quote in a path":    {func(v *Values) { v.CA = "/x'y" }, "can't be written"},
+		"a daemon by HTTPS that has no name": {
+			func(v *Values) { v.Daemons = []Daemon{{Address: "10.0.0.1:443", TLS: true}} },
+			`with a host name, and "10.0.0.1" is none`},
+		"a daemon by HTTPS named by an address": {
+			func(v *Values) { v.Daemons = []Daemon{{Address: "d1:443", TLS: true, Name: "::1"}} }, `"::1" is none`},
+		"a line end in the name of a daemon": {
+			func(v *Values) { v.Daemons = []Daemon{{Address: "d1:443", TLS: true, Name: "x\ny"}} }, "is none"},
 		"a line end in the path of certificates": {func(v *Values) { v.Cert = "/x\ny" }, "can't be written"},
 		"a blank in a host of members":           {func(v *Values) { v.Members = []string{"a b:3306"} }, "no address"},
 	} {
@@ -150,30 +162,41 @@ func TestEachLineOfOursMatters(t *testing.T) {
 		{"addr 127.0.0.1 port 3001 inter", "inter", "whether the server listens"},
 		{"expect rstring ^up", "expect rstring ^(up|down)", "whether the server listens"},
 		{"agent-check agent-addr", "agent-addr", "no agent-check"},
-		{"agent-addr 127.0.0.1 agent-port 3001", "agent-addr 127.0.0.1 agent-port 3002", "asked at 127.0.0.1:3002, and the daemon answers at 127.0.0.1:3001"},
+		{"agent-addr 127.0.0.1 agent-port 3001", "agent-addr 127.0.0.1 agent-port 3002",
+			"asked at 127.0.0.1:3002, and the daemon answers at 127.0.0.1:3001"},
 		{"agent-inter 250ms", "agent-inter 5s", "asked seldom"},
-		{"on-marked-down shutdown-sessions\n    server", "on-marked-down shutdown-sessions backup\n    server", "backup"},
-		{"default-server on-marked-down shutdown-sessions\n    server", "server", "no on-marked-down shutdown-sessions"},
+		{"on-marked-down shutdown-sessions\n    server", "on-marked-down shutdown-sessions backup\n    server",
+			"backup"},
+		{"default-server on-marked-down shutdown-sessions\n    server", "server",
+			"no on-marked-down shutdown-sessions"},
 		{`agent-send "db1.example.com:3306\n"`, "", "no agent-send"},
 		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1\n"`, `the agent is asked for "db1"`},
-		{"server db1.example.com:3306 db1.example.com:3306", "server db1 db1.example.com:3306", `the check asks for "db1"`},
+		{"server db1.example.com:3306 db1.example.com:3306", "server db1 db1.example.com:3306",
+			`the check asks for "db1"`},
 		{`agent-send "db1.example.com:3306\n"`, `agent-send "2001:db8::2:3306\n"`, "ask the agent for the same member"},
-		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" maxconn 100`, "maxconn at a server"},
+		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" maxconn 100`,
+			"maxconn at a server"},
 		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" enabled`, "up at start"},
-		{"server db1.example.com:3306 db1.example.com:3306", "server db1.example.com:3306 db3.example.com:3306", "member db1.example.com:3306 (backend.members) is no server here"},
+		{"server db1.example.com:3306 db1.example.com:3306", "server db1.example.com:3306 db3.example.com:3306",
+			"member db1.example.com:3306 (backend.members) is no server here"},
 		{"option httpchk GET /health/leader", "option httpchk GET /health/ready", "no leader check"},
 		{" check ssl verify", " ssl verify", "no check at a daemon"},
 		{"no-check backup", "no-check", "no server stands in while no daemon leads"},
 		{" verifyhost two.example.com", "", "no verifyhost at a daemon"},
 		{" verifyhost two.example.com", " sni req.hdr(host)", "no verifyhost at a daemon"},
-		{" verifyhost two.example.com", " verifyhost three.example.com", "verifyhost is three.example.com, and the certificate is for two.example.com"},
+		{" verifyhost two.example.com", " verifyhost three.example.com",
+			"verifyhost is three.example.com, and the certificate is for two.example.com"},
 		{"verify required", "verify none", "not looked at"},
 		{"verify required ca-file", "ca-file", ""}, // the default
-		{"ssl verify required ca-file @system-ca verifyhost two.example.com", "", "serves HTTPS, and is asked in plain text"},
-		{"server 127.0.0.1:3000 127.0.0.1:3000", "server 127.0.0.1:3000 127.0.0.1:3000 ssl verify required ca-file @system-ca verifyhost x", "serves plain HTTP, and is asked by HTTPS"},
+		{"ssl verify required ca-file @system-ca verifyhost two.example.com", "",
+			"serves HTTPS, and is asked in plain text"},
+		{"server 127.0.0.1:3000 127.0.0.1:3000", "server 127.0.0.1:3000 127.0.0.1:3000 ssl verify required ca-file " +
+			"@system-ca verifyhost x", "serves plain HTTP, and is asked by HTTPS"},
 		{" ssl crt /etc/haproxy/api.pem", "", "HAProxy offers it in plain text"},
-		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" ssl verify none`, "ssl at a member"},
-		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" check-ssl`, "check-ssl at a member"},
+		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" ssl verify none`,
+			"ssl at a member"},
+		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" check-ssl`,
+			"check-ssl at a member"},
 		{"timeout client 1h", "", "no timeout client"},
 		{"timeout check 250ms", "", "no timeout check"},
 		{"timeout check 250ms", "timeout check 1s", "hangs is believed for 10s"},
@@ -198,17 +221,20 @@ func TestEachLineOfOursMatters(t *testing.T) {
 }
 
 func TestTheTextOfAnAgent(t *testing.T) {
-	got := CheckAgent("agent.lua", "core.register_service('a', 'tcp', function(applet)\n  applet:send(\"down#lagging\\n\")\nend)")
+	got := CheckAgent("agent.lua", "core.register_service('a', 'tcp', function(applet)\n  "+
+		"applet:send(\"down#lagging\\n\")\nend)")
 	if len(got) != 1 || got[0].Line != 2 || got[0].Write != "down #why" {
 		t.Errorf("got %v", got)
 	}
-	if got := Loads("global\n  lua-load /etc/haproxy/agent.lua\n"); len(got) != 1 || got[0] != "/etc/haproxy/agent.lua" {
+	if got := Loads("global\n  lua-load /etc/haproxy/agent.lua\n"); len(got) != 1 ||
+		got[0] != "/etc/haproxy/agent.lua" {
 		t.Errorf("got %v", got)
 	}
 }
 
 func FuzzCheck(f *testing.F) {
-	for _, seed := range []string{"", "server", "backend x\n server a b:1 check inter", "defaults from\nlisten x from y\nbind\nbalance\nstick", "global\nstats socket", "backend \"x\nserver a 'b\\"} {
+	for _, seed := range []string{"", "server", "backend x\n server a b:1 check inter",
+		"defaults from\nlisten x from y\nbind\nbalance\nstick", "global\nstats socket", "backend \"x\nserver a 'b\\"} {
 		f.Add(seed)
 	}
 	if text, err := Render(values); err == nil {
@@ -257,7 +283,8 @@ func FuzzSplit(f *testing.F) {
 		for _, raw := range want {
 			split(raw)
 			quoted := quote(raw)
-			if got, closed := split(quoted); !strings.ContainsAny(raw, "'") && (!closed || len(got) != 1 || got[0] != raw) {
+			if got, closed := split(quoted); !strings.ContainsAny(raw, "'") &&
+				(!closed || len(got) != 1 || got[0] != raw) {
 				t.Errorf("%q: got %q, %v", quoted, got, closed)
 			}
 		}

@@ -168,7 +168,8 @@ func (w *world) begin(members ...string) {
 }
 
 func (w *world) startHAProxy(h *lab.HAProxy, version string, members ...string) {
-	config, err := haproxy.Render(haproxy.Values{Version: version, Socket: h.Socket, Database: h.Database, HTTP: h.HTTP, Agent: w.at, Members: members,
+	config, err := haproxy.Render(haproxy.Values{Version: version, Socket: h.Socket, Database: h.Database, HTTP: h.HTTP,
+		Agent: w.at, Members: members,
 		Daemons: []haproxy.Daemon{{Address: h.Host + ":3000"}}})
 	w.must(err)
 	w.must(h.Write(config))
@@ -391,7 +392,8 @@ func TestSessionsEndWhenTheAgentChangesItsMind(t *testing.T) {
 		}
 		slices.Sort(shut)
 		slices.Sort(served)
-		w.Logf("sessions shut: median %v, most %v; the other serves: median %v, most %v", shut[6], shut[11], served[6], served[11])
+		w.Logf("sessions shut: median %v, most %v; the other serves: median %v, most %v", shut[6], shut[11], served[6],
+			served[11])
 		if served[11] > 900*time.Millisecond {
 			w.Errorf("a switch took %v", served[11])
 		}
@@ -428,7 +430,8 @@ func TestRuntimeSocket(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		if len(servers) != 2 || servers[0].Name != name || servers[0].Address != w.a.address || !servers[0].Serves() || servers[0].Sessions != 1 ||
+		if len(servers) != 2 || servers[0].Name != name || servers[0].Address != w.a.address || !servers[0].Serves() ||
+			servers[0].Sessions != 1 ||
 			servers[1].Serves() || servers[1].Agent != "down (the fit one is "+w.a.address+")" {
 			w.Errorf("servers: %+v", servers)
 		}
@@ -438,7 +441,8 @@ func TestRuntimeSocket(t *testing.T) {
 		w.must(r.SetState(w.Context(), haproxy.Backend, name, haproxy.Maint))
 		w.Logf("sessions end %v after maint", w.ends(held, time.Second))
 		w.await(w.a.address) // the agent's "ready" ends it again
-		if err := r.SetState(w.Context(), haproxy.Backend, "nobody", haproxy.Ready); err == nil || !strings.Contains(err.Error(), "No such server") {
+		if err := r.SetState(w.Context(), haproxy.Backend, "nobody", haproxy.Ready); err == nil ||
+			!strings.Contains(err.Error(), "No such server") {
 			w.Errorf("got %v", err)
 		}
 		if err := r.SetState(w.Context(), haproxy.Backend, "x\nshutdown", haproxy.Ready); err == nil {

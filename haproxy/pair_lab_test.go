@@ -14,7 +14,8 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// before is one HAProxy before the pair, and clients that use it all the time: one with a new connection for each question, one that keeps its own.
+// before is one HAProxy before the pair, and clients that use it all the time: one with a new connection for each
+// question, one that keeps its own.
 type before struct {
 	*lab.HAProxy
 	version  string
@@ -38,7 +39,8 @@ func connections(w *world, s *lab.Server) int {
 	return strings.Count(string(log), "Connect\t"+lab.BackendUser+"@")
 }
 
-// The real thing: a pair of which the active dies and comes back without what was written meanwhile. The members themselves count who connects.
+// The real thing: a pair of which the active dies and comes back without what was written meanwhile. The members
+// themselves count who connects.
 func TestAPairBehindHAProxy(t *testing.T) {
 	t.Parallel()
 	for _, f := range []topology.Flavor{lab.MariaDB, lab.MySQL} {
@@ -69,7 +71,8 @@ func testPair(t *testing.T, f topology.Flavor) {
 		w.startHAProxy(h, version, members...)
 		p := &before{HAProxy: h, version: version}
 		for i, db := range []**sql.DB{&p.fresh, &p.kept} {
-			*db, err = sql.Open("mysql", lab.BackendUser+":"+lab.BackendPassword+"@tcp("+h.Database+")/"+lab.BackendDatabase+"?timeout=1s&readTimeout=1s")
+			*db, err = sql.Open("mysql", lab.BackendUser+":"+lab.BackendPassword+"@tcp("+h.Database+")/"+
+				lab.BackendDatabase+"?timeout=1s&readTimeout=1s")
 			w.must(err)
 			defer (*db).Close()
 			(*db).SetMaxIdleConns(i)
@@ -98,7 +101,8 @@ func testPair(t *testing.T, f topology.Flavor) {
 			begin := time.Now()
 			for p.ask(ctx, p.fresh) != id {
 				if time.Since(begin) > 10*time.Second {
-					t.Fatalf("%s, HAProxy %s: server %d doesn't serve after 10 s; log: %s", what, p.version, id, p.Log())
+					t.Fatalf("%s, HAProxy %s: server %d doesn't serve after 10 s; log: %s", what, p.version, id,
+						p.Log())
 				}
 			}
 			t.Logf("%s, HAProxy %s: after %v", what, p.version, time.Since(begin))
@@ -118,7 +122,8 @@ func testPair(t *testing.T, f topology.Flavor) {
 			}
 		}
 		wrong := connections(w, a) - was
-		t.Logf("%s: connections to the stale member %d, to the other %d, which answered %d times", what, wrong, connections(w, b)-had, answered)
+		t.Logf("%s: connections to the stale member %d, to the other %d, which answered %d times", what, wrong,
+			connections(w, b)-had, answered)
 		if wrong > 0 {
 			t.Errorf("%s: %d connections to the stale member", what, wrong)
 		}
@@ -180,7 +185,8 @@ func testPair(t *testing.T, f topology.Flavor) {
 	w.must(a.StartReplica(ctx)) // it catches up, and an operator fails back
 	w.must(b.StartReplica(ctx))
 	w.must(lab.Drain(ctx, a, b))
-	if err := a.DB().QueryRowContext(ctx, "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = 'said'", lab.BackendDatabase).Scan(new(int)); err != nil {
+	if err := a.DB().QueryRowContext(ctx, "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND "+
+		"table_name = 'said'", lab.BackendDatabase).Scan(new(int)); err != nil {
 		t.Errorf("the member that was stale has not caught up: %v", err)
 	}
 	w.fit.Store(a.Key.String())

@@ -23,7 +23,8 @@ func (l line) has(words ...string) bool {
 }
 
 // kinds are the keywords that begin a section.
-var kinds = []string{"global", "defaults", "frontend", "backend", "listen", "userlist", "peers", "resolvers", "mailers", "cache", "program", "ring",
+var kinds = []string{"global", "defaults", "frontend", "backend", "listen", "userlist", "peers", "resolvers", "mailers",
+	"cache", "program", "ring",
 	"http-errors", "fcgi-app", "log-forward", "log-profile", "crt-store", "traces", "acme", "crt-list", "healthcheck"}
 
 // parse never fails: what it doesn't understand is words. open are the lines with a quote that nothing closes.
@@ -38,7 +39,8 @@ func parse(text string) (sections []section, open []int) {
 		if len(words) == 0 {
 			continue
 		}
-		if slices.Contains(kinds, words[0]) && (len(sections) == 0 || !slices.Contains([]string{"crt-list", "healthcheck"}, words[0])) {
+		if slices.Contains(kinds, words[0]) && (len(sections) == 0 ||
+			!slices.Contains([]string{"crt-list", "healthcheck"}, words[0])) {
 			s := section{kind: words[0], at: at}
 			if len(words) > 1 && words[1] != "from" {
 				s.name = words[1]
@@ -99,11 +101,16 @@ func split(raw string) (words []string, closed bool) {
 }
 
 // withValue are the settings of a server that take a word; all others stand alone.
-var withValue = []string{"addr", "agent-addr", "agent-inter", "agent-port", "agent-send", "alpn", "ca-file", "check-alpn", "check-proto", "check-sni", "ciphers",
-	"ciphersuites", "client-sigalgs", "cookie", "crl-file", "crt", "curves", "downinter", "error-limit", "fall", "fastinter", "guid", "hash-key", "id",
-	"idle-ping", "init-addr", "init-state", "inter", "log-bufsize", "log-proto", "max-reuse", "maxconn", "maxqueue", "minconn", "namespace", "npn", "observe", "on-error",
-	"on-marked-down", "on-marked-up", "pool-conn-name", "pool-low-conn", "pool-max-conn", "pool-purge-delay", "port", "proto", "redir", "resolve-net",
-	"resolve-opts", "resolve-prefer", "resolvers", "rise", "set-proxy-v2-tlv-fmt", "shard", "sigalgs", "slowstart", "sni", "socks4", "source", "ssl-max-ver", "ssl-min-ver",
+var withValue = []string{"addr", "agent-addr", "agent-inter", "agent-port", "agent-send", "alpn", "ca-file",
+	"check-alpn", "check-proto", "check-sni", "ciphers",
+	"ciphersuites", "client-sigalgs", "cookie", "crl-file", "crt", "curves", "downinter", "error-limit", "fall",
+	"fastinter", "guid", "hash-key", "id",
+	"idle-ping", "init-addr", "init-state", "inter", "log-bufsize", "log-proto", "max-reuse", "maxconn", "maxqueue",
+	"minconn", "namespace", "npn", "observe", "on-error",
+	"on-marked-down", "on-marked-up", "pool-conn-name", "pool-low-conn", "pool-max-conn", "pool-purge-delay", "port",
+	"proto", "redir", "resolve-net",
+	"resolve-opts", "resolve-prefer", "resolvers", "rise", "set-proxy-v2-tlv-fmt", "shard", "sigalgs", "slowstart",
+	"sni", "socks4", "source", "ssl-max-ver", "ssl-min-ver",
 	"tcp-ut", "track", "usesrc", "verify", "verifyhost", "weight", "ws"}
 
 // settings are what holds for one server, its defaults included.

@@ -43,9 +43,9 @@ func (s Server) Serves() bool { return strings.HasPrefix(s.Status, "UP") || s.St
 // State is what an operator may set.
 type State string
 
-// Ready lets checks decide, Drain lets only open sessions go on, Maint serves nobody. None of them ends a session by itself, but Maint does where
-// the server says "on-marked-down shutdown-sessions". An agent that answers "up ready" ends the other two within agent-inter:
-// where an agent speaks, it must change its mind first.
+// Ready lets checks decide, Drain lets only open sessions go on, Maint serves nobody. None of them ends a session by
+// itself, but Maint does where the server says "on-marked-down shutdown-sessions". An agent that answers "up ready"
+// ends the other two within agent-inter: where an agent speaks, it must change its mind first.
 const (
 	Ready State = "ready"
 	Drain State = "drain"
@@ -74,7 +74,8 @@ func (r Runtime) info(ctx context.Context, key string) (string, error) {
 			return strings.TrimSpace(v), nil
 		}
 	}
-	return "", fmt.Errorf("ask HAProxy at %s for its %s: it doesn't say; does something else listen there?", r.Socket, key)
+	return "", fmt.Errorf("ask HAProxy at %s for its %s: it doesn't say; does something else listen there?", r.Socket,
+		key)
 }
 
 // Servers are those of one backend, or of all where backend is "".
@@ -123,7 +124,8 @@ func (r Runtime) do(ctx context.Context, command, backend, server string) error 
 	case strings.HasPrefix(answer, "Permission denied"):
 		answer += " (write \"level admin\" at the stats socket)"
 	case strings.HasPrefix(answer, "No such"):
-		answer += fmt.Sprintf(" (its configuration should have server %s in backend %s; write it with: orchestrator haproxy config)", server, backend)
+		answer += fmt.Sprintf(" (its configuration should have server %s in backend %s; write it with: orchestrator "+
+			"haproxy config)", server, backend)
 	}
 	return fmt.Errorf("tell HAProxy at %s %q: it answers: %.300s", r.Socket, command, answer)
 }
@@ -202,8 +204,10 @@ func parseStat(text string) ([]Server, error) {
 		if number("type") != server {
 			continue
 		}
-		out = append(out, Server{Backend: field("pxname"), Name: field("svname"), Address: field("addr"), Status: field("status"),
-			Check: strings.TrimSpace(field("check_status") + " " + field("last_chk")), Agent: strings.TrimPrefix(field("last_agt"), "via agent : "),
+		out = append(out, Server{Backend: field("pxname"), Name: field("svname"), Address: field("addr"),
+			Status:   field("status"),
+			Check:    strings.TrimSpace(field("check_status") + " " + field("last_chk")),
+			Agent:    strings.TrimPrefix(field("last_agt"), "via agent : "),
 			Sessions: number("scur"), Total: number("stot"), Since: time.Duration(number("lastchg")) * time.Second})
 	}
 	return out, nil

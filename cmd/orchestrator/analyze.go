@@ -87,7 +87,8 @@ func situate(file string, in io.Reader, configFile string) ([]plan.Situation, er
 	}
 	var out []plan.Situation
 	for _, cluster := range fleet.Clusters() {
-		out = append(out, plan.Situate(plan.Facts{Cluster: cluster, Snapshot: fleet.Of(cluster), Policy: policy(cluster), Thresholds: thresholds}))
+		out = append(out, plan.Situate(plan.Facts{Cluster: cluster, Snapshot: fleet.Of(cluster),
+			Policy: policy(cluster), Thresholds: thresholds}))
 	}
 	return out, nil
 }
@@ -129,7 +130,8 @@ func kill(situations []plan.Situation, server string) ([]plan.Situation, error) 
 	if len(known) > 10 {
 		known = append(known[:10], "…")
 	}
-	return nil, coded(exitUsage, fmt.Errorf("--if-dies %v: no such server in the snapshot, which has %s", key, strings.Join(known, ", ")))
+	return nil, coded(exitUsage, fmt.Errorf("--if-dies %v: no such server in the snapshot, which has %s", key,
+		strings.Join(known, ", ")))
 }
 
 // studied is what analyze has to say about one cluster.
@@ -145,7 +147,8 @@ type studied struct {
 func study(situations []plan.Situation, planned bool) []studied {
 	out := []studied{}
 	for _, s := range situations {
-		one := studied{Cluster: s.Cluster, Servers: len(s.Snapshot.Servers), Drawing: drawing.Sketch(s.Snapshot), Findings: s.Findings}
+		one := studied{Cluster: s.Cluster, Servers: len(s.Snapshot.Servers), Drawing: drawing.Sketch(s.Snapshot),
+			Findings: s.Findings}
 		if one.Findings == nil {
 			one.Findings = []analysis.Finding{}
 		}

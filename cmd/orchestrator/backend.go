@@ -59,7 +59,8 @@ func (b *backendFlags) open(cmd *cobra.Command) (*pair.Pair, error) {
 		return nil, err
 	}
 	if c.Backend.Kind != "mysql" {
-		return nil, coded(exitConfig, fmt.Errorf("%s: backend.kind is %q: there is no pair to look after", b.config, c.Backend.Kind))
+		return nil, coded(exitConfig, fmt.Errorf("%s: backend.kind is %q: there is no pair to look after", b.config,
+			c.Backend.Kind))
 	}
 	members := c.Backend.Members
 	if len(members) == 0 {
@@ -111,7 +112,8 @@ func readPassword(file string) (string, error) {
 }
 
 // run opens the pair, does one thing with it, and prints the answer, also that of what failed half-way.
-func (b *backendFlags) run(cmd *cobra.Command, do func(ctx context.Context, p *pair.Pair) (answer any, text string, err error)) error {
+func (b *backendFlags) run(cmd *cobra.Command, do func(ctx context.Context, p *pair.Pair) (answer any, text string,
+	err error)) error {
 	p, err := b.open(cmd)
 	if err != nil {
 		return err
@@ -171,7 +173,8 @@ its my.cnf must have so that it stays so. The exit code is 1 while there are com
 			})
 		},
 	}
-	doctor.Flags().BoolVar(&fix, "fix", false, "run the statements that are safe whatever goes on; what my.cnf must say is left to you")
+	doctor.Flags().BoolVar(&fix, "fix", false, "run the statements that are safe whatever goes on; what my.cnf must "+
+		"say is left to you")
 	return doctor
 }
 
@@ -191,13 +194,15 @@ func (b *backendFlags) verify() *cobra.Command {
 					return v, "", coded(exitBackend, err)
 				}
 				if !v.Equal {
-					err = fmt.Errorf("%d records differ; to merge them: orchestrator backend verify --repair", len(v.Differences))
+					err = fmt.Errorf("%d records differ; to merge them: orchestrator backend verify --repair",
+						len(v.Differences))
 				}
 				return v, daemon.Compared(v).String(), err
 			})
 		},
 	}
-	verify.Flags().BoolVar(&repair, "repair", false, "merge what differs: the newer of each record is written to both members")
+	verify.Flags().BoolVar(&repair, "repair", false, "merge what differs: the newer of each record is written to "+
+		"both members")
 	return verify
 }
 
@@ -227,7 +232,8 @@ writing. It proves the result, and can be run again at any time.`,
 	f.StringVar(&to, "to", "", "the `MEMBER` that is to serve, as host:port")
 	f.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and do nothing")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", time.Minute, "how long what was received may take to be applied")
-	f.BoolVar(&o.Force, "force", false, "the other member is dead, although something says that it may live; or the data of both are lost")
+	f.BoolVar(&o.Force, "force", false, "the other member is dead, although something says that it may live; or the "+
+		"data of both are lost")
 	f.BoolVar(&o.AllowLoss, "allow-loss", false, "give up what was received and can't be applied")
 	return promote
 }
@@ -267,8 +273,10 @@ again at any time.
 	f := rejoin.Flags()
 	f.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and do nothing")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", 10*time.Minute, "how long it may take to catch up")
-	f.BoolVar(&o.Mutual, "mutual", false, "the active replicates from it, too, so that either can serve; by default only where it does already")
-	f.BoolVar(&o.Seed, "seed", false, "copy the records instead of replaying the active's binary logs: for a new server, or one that was away for too long")
+	f.BoolVar(&o.Mutual, "mutual", false, "the active replicates from it, too, so that either can serve; by default "+
+		"only where it does already")
+	f.BoolVar(&o.Seed, "seed", false, "copy the records instead of replaying the active's binary logs: for a new "+
+		"server, or one that was away for too long")
 	f.StringVar(&o.Replication.User, "replication-user", "", "replicate as this account `NAME`")
 	f.StringVar(&passwordFile, "replication-password-file", "", "a `FILE` with its password")
 	return rejoin

@@ -26,7 +26,8 @@ func TestBackendBadInput(t *testing.T) {
 		{"backend status --output xml --config " + single, "--output", exitUsage},
 		{"backend status --config /nowhere.toml", "/nowhere.toml", exitConfig},
 	} {
-		if code, _, errs := program(t, "", strings.Fields(c.args)...); code != c.code || !strings.Contains(errs, c.says) {
+		if code, _, errs := program(t, "", strings.Fields(c.args)...); code != c.code ||
+			!strings.Contains(errs, c.says) {
 			t.Errorf("%s: exit %d, %s", c.args, code, errs)
 		}
 	}
@@ -45,7 +46,8 @@ type night struct {
 func (n *night) as(code int, says string, args ...string) string {
 	n.Helper()
 	all := append([]string{"backend"}, args...)
-	got, out, errs := program(n.T, "", append(all, "--config", n.config, "--user", "caretaker", "--password-file", n.names[0])...)
+	got, out, errs := program(n.T, "", append(all, "--config", n.config, "--user", "caretaker", "--password-file",
+		n.names[0])...)
 	show := out + errs
 	for i, s := range n.servers {
 		show = strings.ReplaceAll(show, s.Key.String(), fmt.Sprintf("backend%d:3306", i+1))
@@ -77,7 +79,8 @@ func (n *night) caretaker(s *lab.Server) {
 	}
 	_, everywhere := pair.BackendGrants(f)
 	statements := append([]string{"SET SESSION sql_log_bin = 0", "CREATE USER caretaker IDENTIFIED BY 'care'",
-		"GRANT " + strings.Join(everywhere, ", ") + " ON *.* TO " + lab.BackendUser}, pair.AdminGrants(f, v, "caretaker@%", lab.BackendDatabase)...)
+		"GRANT " + strings.Join(everywhere, ", ") + " ON *.* TO " + lab.BackendUser},
+		pair.AdminGrants(f, v, "caretaker@%", lab.BackendDatabase)...)
 	if err := s.Exec(n.Context(), append(statements, "SET SESSION sql_log_bin = 1")...); err != nil {
 		n.Fatal(err)
 	}
@@ -109,7 +112,8 @@ func (n *night) words(maria, mysql string) string {
 var durable = []string{"--relay-log-recovery=ON", "--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1"}
 
 func insert(kind, key string, version int) string {
-	return fmt.Sprintf("INSERT INTO orchestrator.record VALUES ('%s', '%s', %d, 'daemon1', 0, '{}')", kind, key, version)
+	return fmt.Sprintf("INSERT INTO orchestrator.record VALUES ('%s', '%s', %d, 'daemon1', 0, '{}')", kind, key,
+		version)
 }
 
 func TestBackendAtNight(t *testing.T) {
@@ -146,12 +150,14 @@ func TestBackendAtNight(t *testing.T) {
 		n.as(exitOK, "hold the same", "rejoin", a.Key.String())
 
 		// Members differ.
-		n.exec(1, "SET SESSION sql_log_bin = 0", insert("tag", "orders", 1700000001000000), "SET SESSION sql_log_bin = 1")
+		n.exec(1, "SET SESSION sql_log_bin = 0", insert("tag", "orders", 1700000001000000),
+			"SET SESSION sql_log_bin = 1")
 		n.as(exitFailure, "1 of 4 records differ", "verify")
 		n.as(exitOK, "1 records differed, and were merged", "verify", "--repair")
 
 		// Replication breaks: a table that only one has.
-		n.exec(1, "SET SESSION sql_log_bin = 0", "CREATE TABLE orchestrator.scratch (id INT PRIMARY KEY)", "SET SESSION sql_log_bin = 1", "INSERT INTO orchestrator.scratch VALUES (1)")
+		n.exec(1, "SET SESSION sql_log_bin = 0", "CREATE TABLE orchestrator.scratch (id INT PRIMARY KEY)",
+			"SET SESSION sql_log_bin = 1", "INSERT INTO orchestrator.scratch VALUES (1)")
 		n.exec(0, n.words("STOP SLAVE", "STOP REPLICA"), n.words("START SLAVE", "START REPLICA"))
 		n.until("applier stopped with error 1146", "status")
 		n.exec(0, "SET GLOBAL sync_binlog = 0")
@@ -173,10 +179,12 @@ func TestBackendAtNight(t *testing.T) {
 		n.caretaker(c)
 		n.configure()
 		n.as(exitFailure, "does not replicate", "doctor")
-		n.as(exitOK, "hold the same", "rejoin", c.Key.String(), "--seed", "--mutual", "--replication-user", lab.ReplicationUser,
+		n.as(exitOK, "hold the same", "rejoin", c.Key.String(), "--seed", "--mutual", "--replication-user",
+			lab.ReplicationUser,
 			"--replication-password-file", file(t, "repl", lab.ReplicationPassword))
 		n.as(exitOK, "Nothing is wrong", "doctor")
-		if out := n.as(exitOK, `"equal": true`, "status", "--output", "json"); strings.Contains(out, lab.BackendPassword) {
+		if out := n.as(exitOK, `"equal": true`, "status", "--output", "json"); strings.Contains(out,
+			lab.BackendPassword) {
 			t.Error("a secret")
 		}
 	})
@@ -186,7 +194,8 @@ func TestBackendAtNight(t *testing.T) {
 func (n *night) until(says string, args ...string) {
 	n.Helper()
 	for range 100 {
-		_, out, _ := program(n.T, "", append(append([]string{"backend"}, args...), "--config", n.config, "--user", "caretaker", "--password-file", n.names[0])...)
+		_, out, _ := program(n.T, "", append(append([]string{"backend"}, args...), "--config", n.config, "--user",
+			"caretaker", "--password-file", n.names[0])...)
 		if strings.Contains(out, says) {
 			n.as(exitOK, says, args...)
 			return
@@ -198,15 +207,18 @@ func (n *night) until(says string, args ...string) {
 // store writes as a daemon does, which makes the tables.
 func store(t *testing.T, n *night) {
 	t.Helper()
-	s, err := sqlstore.OpenMySQL(sqlstore.MySQLOptions{Address: n.servers[0].Key.String(), Database: lab.BackendDatabase, User: lab.BackendUser, Password: lab.BackendPassword})
+	s, err := sqlstore.OpenMySQL(sqlstore.MySQLOptions{Address: n.servers[0].Key.String(),
+		Database: lab.BackendDatabase, User: lab.BackendUser, Password: lab.BackendPassword})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.Put(t.Context(), backend.Record{Kind: "setting", Key: "recovery", Version: 1700000000000001, Writer: "daemon1", Document: []byte(`{"on":true}`)}); err != nil {
+	if err := s.Put(t.Context(), backend.Record{Kind: "setting", Key: "recovery", Version: 1700000000000001,
+		Writer: "daemon1", Document: []byte(`{"on":true}`)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Lease(pair.LeaseName).Beat(t.Context(), backend.Hold{Holder: "daemon1", Term: 3, Beat: 71}); err != nil {
+	if _, err := s.Lease(pair.LeaseName).Beat(t.Context(), backend.Hold{Holder: "daemon1", Term: 3,
+		Beat: 71}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -44,7 +44,9 @@ func statusText(s pair.Status) string {
 		}
 		return "passive"
 	})
-	line("server", up(func(m pair.Member) string { return fmt.Sprintf("%s %v, id %d", m.Flavor, m.Version, m.ServerID) }))
+	line("server", up(func(m pair.Member) string {
+		return fmt.Sprintf("%s %v, id %d", m.Flavor, m.Version, m.ServerID)
+	}))
 	line("identity", up(func(m pair.Member) string { return m.ID }))
 	line("takes writes", up(func(m pair.Member) string { return yes(!m.ReadOnly) }))
 	line("format", up(func(m pair.Member) string { return m.Format }))

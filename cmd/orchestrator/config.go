@@ -50,12 +50,13 @@ func newConfig() *cobra.Command {
 	return cmd
 }
 
-// load reads the configuration of the daemon. Where nobody named a file, and there is none in its place, the answer is what to do
-// first of all.
+// load reads the configuration of the daemon. Where nobody named a file, and there is none in its place, the answer is
+// what to do first of all.
 func load(file string, named bool) (config.Config, error) {
 	c, err := config.Load(file)
 	if errors.Is(err, fs.ErrNotExist) && !named {
-		err = fmt.Errorf("there is no configuration at %s: name one with --config FILE, or begin with the defaults: orchestrator config defaults > %s", file, file)
+		err = fmt.Errorf("there is no configuration at %s: name one with --config FILE, or begin with the defaults: "+
+			"orchestrator config defaults > %s", file, file)
 	}
 	return c, coded(exitConfig, err)
 }

@@ -61,7 +61,8 @@ daemon that leads at haproxy.http. It takes what it needs from the daemon's conf
 		},
 	}
 	cmd.Flags().StringVar(&configFile, "config", defaultConfig, "configuration `FILE` of the daemon")
-	cmd.Flags().StringVar(&version, "version", haproxy.Versions[0], "least `VERSION` of HAProxy that shall read it: 2.6 or 3.1")
+	cmd.Flags().StringVar(&version, "version", haproxy.Versions[0], "least `VERSION` of HAProxy that shall read it: "+
+		"2.6 or 3.1")
 	return cmd
 }
 
@@ -135,15 +136,18 @@ func readHAProxy(file string) (string, error) {
 func haproxyValues(c config.Config) (haproxy.Values, error) {
 	var problems []error
 	if c.Backend.Kind != "mysql" {
-		problems = append(problems, errors.New(`backend.kind: a backend in a file has nothing for HAProxy to serve; want "mysql"`))
+		problems = append(problems,
+			errors.New(`backend.kind: a backend in a file has nothing for HAProxy to serve; want "mysql"`))
 	}
 	if len(c.Backend.Members) == 0 {
 		problems = append(problems, errors.New("backend.members: is empty; name the servers of the pair"))
 	}
 	if c.HAProxy.Agent == "" {
-		problems = append(problems, errors.New(`haproxy.agent: is empty; say where the daemon answers agent checks, such as "127.0.0.1:3001"`))
+		problems = append(problems,
+			errors.New(`haproxy.agent: is empty; say where the daemon answers agent checks, such as "127.0.0.1:3001"`))
 	}
-	v := haproxy.Values{Socket: c.HAProxy.Socket, Database: c.HAProxy.Database, HTTP: c.HAProxy.HTTP, Agent: c.HAProxy.Agent, CA: c.Peers.CA, Cert: c.HAProxy.HTTPCert}
+	v := haproxy.Values{Socket: c.HAProxy.Socket, Database: c.HAProxy.Database, HTTP: c.HAProxy.HTTP,
+		Agent: c.HAProxy.Agent, CA: c.Peers.CA, Cert: c.HAProxy.HTTPCert}
 	self := haproxy.Daemon{Address: c.HTTP.Listen, TLS: c.HTTP.TLSCert != ""}
 	if self.TLS {
 		name, err := certificateName(c.HTTP.TLSCert)
@@ -174,7 +178,8 @@ func haproxyValues(c config.Config) (haproxy.Values, error) {
 	return v, errors.Join(problems...)
 }
 
-// certificateName is a host name that a certificate is for: what HAProxy, which reaches this daemon by an address, holds it to.
+// certificateName is a host name that a certificate is for: what HAProxy, which reaches this daemon by an address,
+// holds it to.
 func certificateName(file string) (string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -189,7 +194,8 @@ func certificateName(file string) (string, error) {
 		return "", fmt.Errorf("read %s: %w", file, err)
 	}
 	if len(c.DNSNames) == 0 {
-		return "", fmt.Errorf("%s is for no host name, and HAProxy compares nothing else; want a certificate with one among its subject alternative names", file)
+		return "", fmt.Errorf("%s is for no host name, and HAProxy compares nothing else; want a certificate with "+
+			"one among its subject alternative names", file)
 	}
 	return strings.Replace(c.DNSNames[0], "*", "any", 1), nil
 }

@@ -37,49 +37,58 @@ agent = "127.0.0.1:3001"
 
 	for _, version := range []string{"2.6", "3.1"} {
 		code, out, errs := program(t, "", "haproxy", "config", "--config", config, "--version", version)
-		for _, want := range []string{"server db1:3306 db1:3306", "server 127.0.0.1:3000 127.0.0.1:3000\n", "server two:3000 two:3000\n", "server three:443 three:443 ssl verify required"} {
+		for _, want := range []string{"server db1:3306 db1:3306", "server 127.0.0.1:3000 127.0.0.1:3000\n",
+			"server two:3000 two:3000\n", "server three:443 three:443 ssl verify required"} {
 			if code != exitOK || !strings.Contains(out, want) {
 				t.Errorf("%s: code %d: %s\n%s without %q", version, code, errs, out, want)
 			}
 		}
 		ours := write("ours.cfg", out)
-		if code, out, errs := program(t, "", "haproxy", "check", "--config", config, ours); code != exitOK || out != "" {
+		if code, out, errs := program(t, "", "haproxy", "check", "--config", config, ours); code != exitOK ||
+			out != "" {
 			t.Errorf("code %d: %s%s", code, out, errs)
 		}
 	}
 
 	// A daemon that serves HTTPS is held to a name of its own certificate.
-	tlsConfig := strings.Replace(readAll(t, config), "listen = \"127.0.0.1:3000\"", "listen = \"127.0.0.1:3000\"\ntls_cert = \"cert.pem\"\ntls_key = \"key.pem\"", 1)
+	tlsConfig := strings.Replace(readAll(t, config), "listen = \"127.0.0.1:3000\"",
+		"listen = \"127.0.0.1:3000\"\ntls_cert = \"cert.pem\"\ntls_key = \"key.pem\"", 1)
 	tlsConfig += "http_cert = \"both.pem\"\n"
 	cert, key := lab.SelfSigned(t, time.Now().Add(time.Hour), "*.example.com")
 	write("cert.pem", cert)
 	write("key.pem", key)
 	secure := write("secure.toml", tlsConfig)
 	code, out, errs := program(t, "", "haproxy", "config", "--config", secure)
-	for _, want := range []string{"server 127.0.0.1:3000 127.0.0.1:3000 check ssl verify required ca-file @system-ca verifyhost any.example.com\n",
+	for _, want := range []string{"server 127.0.0.1:3000 127.0.0.1:3000 check ssl verify required ca-file @system-ca " +
+		"verifyhost any.example.com\n",
 		"verifyhost three\n", "bind 127.0.0.1:3080 ssl crt " + filepath.Join(dir, "both.pem") + "\n"} {
 		if code != exitOK || !strings.Contains(out, want) {
 			t.Errorf("code %d: %s\n%s without %q", code, errs, out, want)
 		}
 	}
-	if code, out, errs := program(t, "", "haproxy", "check", "--config", secure, write("secure.cfg", out)); code != exitOK || out != "" {
+	if code, out, errs := program(t, "", "haproxy", "check", "--config", secure,
+		write("secure.cfg", out)); code != exitOK || out != "" {
 		t.Errorf("code %d: %s%s", code, out, errs)
 	}
 	addressed := write("addressed.toml", strings.Replace(readAll(t, config), "https://three", "https://10.0.0.3", 1))
-	if code, _, errs := program(t, "", "haproxy", "config", "--config", addressed); code != exitConfig || !strings.Contains(errs, `"10.0.0.3" is none; name the daemon by its host name`) {
+	if code, _, errs := program(t, "", "haproxy", "config", "--config", addressed); code != exitConfig ||
+		!strings.Contains(errs, `"10.0.0.3" is none; name the daemon by its host name`) {
 		t.Errorf("code %d: %s", code, errs)
 	}
 	cert, key = lab.SelfSigned(t, time.Now().Add(time.Hour), "127.0.0.1")
 	write("cert.pem", cert)
 	write("key.pem", key)
-	if code, _, errs := program(t, "", "haproxy", "config", "--config", secure); code != exitConfig || !strings.Contains(errs, "cert.pem is for no host name") {
+	if code, _, errs := program(t, "", "haproxy", "config", "--config", secure); code != exitConfig ||
+		!strings.Contains(errs, "cert.pem is for no host name") {
 		t.Errorf("code %d: %s", code, errs)
 	}
 
 	write("agent.lua", "applet:send('down#lags')\n")
-	theirs := write("theirs.cfg", "global\n  lua-load "+filepath.Join(dir, "agent.lua")+"\nlisten db\n  bind :3307\n  server db1 db1:3306 check maxconn 9\n")
+	theirs := write("theirs.cfg", "global\n  lua-load "+filepath.Join(dir, "agent.lua")+
+		"\nlisten db\n  bind :3307\n  server db1 db1:3306 check maxconn 9\n")
 	code, out, errs = program(t, "", "haproxy", "check", theirs)
-	if code != exitConfig || !strings.Contains(out, theirs+":5: maxconn at a server\n    then: ") || !strings.Contains(out, "agent.lua:1: \"down#\" has no blank") ||
+	if code != exitConfig || !strings.Contains(out, theirs+":5: maxconn at a server\n    then: ") ||
+		!strings.Contains(out, "agent.lua:1: \"down#\" has no blank") ||
 		!strings.Contains(errs, " complaints") {
 		t.Errorf("code %d: %s%s", code, out, errs)
 	}
@@ -93,10 +102,12 @@ agent = "127.0.0.1:3001"
 		"haproxy config": {exitConfig, "there is no configuration at"},
 		"haproxy config --version 1.8 --config " + config: {exitUsage, `--version "1.8" is not possible`},
 		"haproxy config --config " + alone:                {exitConfig, "backend.members: is empty"},
-		"haproxy check /no/such.cfg":                      {exitConfig, "read HAProxy's configuration: stat /no/such.cfg"},
-		"haproxy check " + dir:                            {exitConfig, "is not a regular file"},
+		"haproxy check /no/such.cfg": {exitConfig,
+			"read HAProxy's configuration: stat /no/such.cfg"},
+		"haproxy check " + dir: {exitConfig, "is not a regular file"},
 	} {
-		if code, _, errs := program(t, "", strings.Fields(args)...); code != want.code || !strings.Contains(errs, want.says) {
+		if code, _, errs := program(t, "", strings.Fields(args)...); code != want.code ||
+			!strings.Contains(errs, want.says) {
 			t.Errorf("%s: code %d: %s", args, code, errs)
 		}
 	}

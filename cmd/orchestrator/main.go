@@ -1,8 +1,9 @@
-// Command orchestrator is the daemon, and what belongs on the desk of whoever runs it: checking a configuration, saving a snapshot of a
-// fleet, and asking what the daemon would make of one.
+// Command orchestrator is the daemon, and what belongs on the desk of whoever runs it: checking a configuration, saving
+// a snapshot of a fleet, and asking what the daemon would make of one.
 //
-// It holds flags, signals and exit codes, and no knowledge of replication: that is in the packages under daemon. The one idea: every command is
-// a function of its arguments, its input and a context that returns an error, and the error carries the exit code.
+// It holds flags, signals and exit codes, and no knowledge of replication: that is in the packages under daemon. The
+// one idea: every command is a function of its arguments, its input and a context that returns an error, and the error
+// carries the exit code.
 package main
 
 import (

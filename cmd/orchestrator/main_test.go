@@ -55,37 +55,53 @@ func TestBadInput(t *testing.T) {
 		code int
 		says string // all of these, one a line
 	}{
-		{"no such command", "anlyze", "", exitUsage, "no command \"anlyze\"; did you mean \"analyze\"?\nSee: orchestrator --help"},
+		{"no such command", "anlyze", "", exitUsage, "no command \"anlyze\"; did you mean \"analyze\"?\nSee: " +
+			"orchestrator --help"},
 		{"no such flag", "analyze --pln x", "", exitUsage, "unknown flag: --pln\nSee: orchestrator analyze --help"},
 		{"a flag without its value", "--config", "", exitUsage, "flag needs an argument: --config"},
-		{"serve takes no arguments", "serve x.toml", "", exitUsage, `orchestrator serve takes no arguments; got "x.toml"`},
+		{"serve takes no arguments", "serve x.toml", "", exitUsage,
+			`orchestrator serve takes no arguments; got "x.toml"`},
 		{"config alone", "config", "", exitUsage, "config wants a command: check or defaults"},
 		{"config chck", "config chck", "", exitUsage, `no command "chck"; did you mean "check"?`},
 		{"check nothing", "config check", "", exitUsage, "wants one argument, the configuration file; got 0"},
 		{"check two", "config check a b", "", exitUsage, "wants one argument, the configuration file; got 2"},
-		{"check what isn't there", "config check /no/such.toml", "", exitConfig, "read configuration: stat /no/such.toml: no such file or directory; begin with the defaults: orchestrator config defaults > /no/such.toml"},
+		{"check what isn't there", "config check /no/such.toml", "", exitConfig,
+			"read configuration: stat /no/such.toml: no such file or directory; begin with the defaults: " +
+				"orchestrator config defaults > /no/such.toml"},
 		{"check what is wrong", "config check " + bad, "", exitConfig,
-			bad + ":2: discovery.pol: unknown key; did you mean \"poll\"?\n" + bad + ":3: discovery.poll: want a duration in quotes"},
+			bad + ":2: discovery.pol: unknown key; did you mean \"poll\"?\n" + bad +
+				":3: discovery.poll: want a duration in quotes"},
 		{"serve what isn't there", "--config /no/such.toml", "", exitConfig, "stat /no/such.toml"},
 		{"serve what is wrong", "serve --config " + bad, "", exitConfig, bad + ":2: discovery.pol"},
 		{"analyze nothing", "analyze", "", exitUsage, `wants one argument, a snapshot's file, or "-"; got 0`},
-		{"analyze what isn't there", "analyze /no/such.json", "", exitSnapshot, "read snapshot: open /no/such.json: no such file or directory"},
+		{"analyze what isn't there", "analyze /no/such.json", "", exitSnapshot,
+			"read snapshot: open /no/such.json: no such file or directory"},
 		{"analyze a directory", "analyze /", "", exitSnapshot, "read snapshot: read /: is a directory"},
 		{"analyze junk", "analyze " + junk, "", exitSnapshot, junk + ": read snapshot as JSON: "},
-		{"analyze junk from a pipe", "analyze -", "db1 colour=red\n", exitSnapshot, "standard input: read snapshot as a drawing\ncolour"},
-		{"analyze half a JSON", "analyze -", `{"servers":[{"key":"db1:33`, exitSnapshot, "standard input: read snapshot as JSON: line 1"},
-		{"a format out of nowhere", "analyze --output xml -", "db1", exitUsage, `--output "xml" is not possible; want one of ["text" "json"]`},
-		{"who dies?", "analyze --if-dies db7 " + drawing, "", exitUsage, "--if-dies db7:3306: no such server in the snapshot, which has db1:3306, db2:3306"},
-		{"nobody can be called so", "analyze --if-dies db1:0 " + drawing, "", exitUsage, `--if-dies: address "db1:0": port must be a number`},
-		{"analyze by a wrong configuration", "analyze --config " + bad + " " + drawing, "", exitConfig, bad + ":2: discovery.pol"},
-		{"nobody listens", "snapshot --api http://127.0.79.1:1", "", exitUnreachable, "127.0.79.1:1: connect: connection refused; does the daemon run"},
-		{"no URL", "snapshot --api 127.0.0.1:3000", "", exitUsage, "is no URL of a daemon; want one such as http://127.0.0.1:3000"},
-		{"a token in the URL", "snapshot --api http://me:hunter2@127.0.0.1:3000", "", exitUsage, "give the token by --token-file"},
+		{"analyze junk from a pipe", "analyze -", "db1 colour=red\n", exitSnapshot,
+			"standard input: read snapshot as a drawing\ncolour"},
+		{"analyze half a JSON", "analyze -", `{"servers":[{"key":"db1:33`, exitSnapshot,
+			"standard input: read snapshot as JSON: line 1"},
+		{"a format out of nowhere", "analyze --output xml -", "db1", exitUsage,
+			`--output "xml" is not possible; want one of ["text" "json"]`},
+		{"who dies?", "analyze --if-dies db7 " + drawing, "", exitUsage,
+			"--if-dies db7:3306: no such server in the snapshot, which has db1:3306, db2:3306"},
+		{"nobody can be called so", "analyze --if-dies db1:0 " + drawing, "", exitUsage,
+			`--if-dies: address "db1:0": port must be a number`},
+		{"analyze by a wrong configuration", "analyze --config " + bad + " " + drawing, "", exitConfig, bad +
+			":2: discovery.pol"},
+		{"nobody listens", "snapshot --api http://127.0.79.1:1", "", exitUnreachable,
+			"127.0.79.1:1: connect: connection refused; does the daemon run"},
+		{"no URL", "snapshot --api 127.0.0.1:3000", "", exitUsage,
+			"is no URL of a daemon; want one such as http://127.0.0.1:3000"},
+		{"a token in the URL", "snapshot --api http://me:hunter2@127.0.0.1:3000", "", exitUsage,
+			"give the token by --token-file"},
 		{"not let in", "snapshot --api " + daemons.URL, "", exitUnreachable, "answers 401 Unauthorized: who are you?"},
 		{"not a daemon", "snapshot --api " + daemons.URL + "/web", "", exitSnapshot, "answers is no snapshot: "},
 		{"not a snapshot", "snapshot --api " + daemons.URL + "/junk", "", exitSnapshot, "answers is no snapshot: "},
 		{"no token", "snapshot --token-file /no/such", "", exitUsage, "read token: open /no/such"},
-		{"an empty token", "snapshot --token-file /dev/null", "", exitUsage, "read token: file /dev/null is empty, or has blank lines only"},
+		{"an empty token", "snapshot --token-file /dev/null", "", exitUsage,
+			"read token: file /dev/null is empty, or has blank lines only"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, out, errs := program(t, c.in, strings.Fields(c.args)...)
@@ -129,7 +145,8 @@ func TestAnalyze(t *testing.T) {
 	if code != exitOK || errs != "" {
 		t.Fatalf("code %d: %s", code, errs)
 	}
-	if !strings.HasPrefix(out, "Cluster db1:3306, 3 servers\n  db1:3306 ") || !strings.Contains(out, "\nFindings\n  DeadPrimary at db1:3306: ") || strings.Contains(out, "Plan") {
+	if !strings.HasPrefix(out, "Cluster db1:3306, 3 servers\n  db1:3306 ") ||
+		!strings.Contains(out, "\nFindings\n  DeadPrimary at db1:3306: ") || strings.Contains(out, "Plan") {
 		t.Errorf("got\n%s", out)
 	}
 }
@@ -142,10 +159,14 @@ func TestThePlanSaysWhatAndWhyNot(t *testing.T) {
 		want     []string
 	}{
 		{"a dead primary", killed, []string{"--plan"}, []string{
-			"\n  Steps (* at once", "\n    * stop_receiver at db2:3306: ", "\n      promote at db2:3306: ", "\n      repoint at db3:3306 from db2:3306: ",
-			"\n    2. db3:3306 is vetoed\n       no: its promotion rule is must_not\n", "\n  May be lost: ", "\n  In the end: db2:3306 replaces db1:3306\nAfterwards\n"}},
-		{"one supposed to be dead", "db1\n  db2\n", []string{"--if-dies", "db1"}, []string{"supposed to have died", "promote at db2:3306"}},
-		{"a fleet that is well", "db1\n  db2\n", []string{"--plan"}, []string{"  Nothing is wrong.\nPlan\n  Nothing to do.\n"}},
+			"\n  Steps (* at once", "\n    * stop_receiver at db2:3306: ", "\n      promote at db2:3306: ",
+			"\n      repoint at db3:3306 from db2:3306: ",
+			"\n    2. db3:3306 is vetoed\n       no: its promotion rule is must_not\n", "\n  May be lost: ",
+			"\n  In the end: db2:3306 replaces db1:3306\nAfterwards\n"}},
+		{"one supposed to be dead", "db1\n  db2\n", []string{"--if-dies", "db1"},
+			[]string{"supposed to have died", "promote at db2:3306"}},
+		{"a fleet that is well", "db1\n  db2\n", []string{"--plan"},
+			[]string{"  Nothing is wrong.\nPlan\n  Nothing to do.\n"}},
 		{"a policy that allows nothing", killed, []string{"--plan", "--config", never}, []string{"  Refused: "}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -177,7 +198,8 @@ func TestAnalyzeForPrograms(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitOK {
 		t.Fatalf("code %d: %v %s", code, err, errs)
 	}
-	if len(got) != 1 || got[0].Cluster != "db1:3306" || got[0].Findings[0].Code != "DeadPrimary" || got[0].Plan.Works[0].Steps[0].Kind != "stop_receiver" ||
+	if len(got) != 1 || got[0].Cluster != "db1:3306" || got[0].Findings[0].Code != "DeadPrimary" ||
+		got[0].Plan.Works[0].Steps[0].Kind != "stop_receiver" ||
 		got[0].Preview.Works[0].Episode.Candidate != "db2:3306" {
 		t.Errorf("got %s", out)
 	}
@@ -202,7 +224,8 @@ func TestASnapshotIsThereWholeOrNotAtAll(t *testing.T) {
 		t.Errorf("it sent %q", authorization)
 	}
 	tokens := file(t, "tokens", "first\nsecond\n")
-	if code, _, errs := program(t, "", "snapshot", "-o", to, "--token-file", tokens); code != exitOK || authorization != "Bearer first" {
+	if code, _, errs := program(t, "", "snapshot", "-o", to, "--token-file", tokens); code != exitOK ||
+		authorization != "Bearer first" {
 		t.Errorf("code %d, and it sent %q: %s", code, authorization, errs)
 	}
 	answer = `{"at":`
@@ -220,14 +243,16 @@ func TestASnapshotIsThereWholeOrNotAtAll(t *testing.T) {
 	if code, out, _ := program(t, "", "snapshot"); code != exitOK || out != saved {
 		t.Errorf("code %d: %s", code, out)
 	}
-	if code, _, errs := program(t, "", "snapshot", "-o", filepath.Join(dir, "no", "such", "dir.json")); code != exitFailure || !strings.Contains(errs, "save snapshot") {
+	if code, _, errs := program(t, "", "snapshot", "-o",
+		filepath.Join(dir, "no", "such", "dir.json")); code != exitFailure || !strings.Contains(errs, "save snapshot") {
 		t.Errorf("code %d: %s", code, errs)
 	}
 }
 
 func TestVersionManAndCompletion(t *testing.T) {
 	for _, args := range [][]string{{"version"}, {"--version"}} {
-		if code, out, _ := program(t, "", args...); code != exitOK || !strings.HasPrefix(out, "orchestrator ") || !strings.Contains(out, " go1.") ||
+		if code, out, _ := program(t, "", args...); code != exitOK || !strings.HasPrefix(out, "orchestrator ") ||
+			!strings.Contains(out, " go1.") ||
 			!strings.HasSuffix(out, " "+runtime.GOOS+"/"+runtime.GOARCH+"\n") {
 			t.Errorf("%v: code %d: %s", args, code, out)
 		}

@@ -98,7 +98,8 @@ func start(t *testing.T, configFile string, environment ...string) *process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	p := &process{Cmd: exec.Command(path, "--config", configFile), log: &transcript{}, states: make(chan string, 100), ended: make(chan error, 1)}
+	p := &process{Cmd: exec.Command(path, "--config", configFile), log: &transcript{}, states: make(chan string, 100),
+		ended: make(chan error, 1)}
 	p.Env = append(append(os.Environ(), "NOTIFY_SOCKET="+socket), environment...)
 	p.Stderr = p.log
 	go func() {
@@ -190,7 +191,8 @@ func TestTheDaemonReloadsAndEndsInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Body.Close()
-	if body, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(body), `"needs_restart":["discovery.poll"]`) {
+	if body, err := io.ReadAll(r.Body); err != nil ||
+		!strings.Contains(string(body), `"needs_restart":["discovery.poll"]`) {
 		t.Errorf("its status: %s, %v", body, err)
 	}
 
@@ -290,12 +292,13 @@ func (c *crowd) use(t *testing.T, tokens ...string) {
 	t.Fatal("nobody is answered any more")
 }
 
-// The new token becomes valid beside the old one, then the one in use, then the only one. Whoever sends one that is valid is never refused meanwhile, and the
-// daemon leads on.
+// The new token becomes valid beside the old one, then the one in use, then the only one. Whoever sends one that is
+// valid is never refused meanwhile, and the daemon leads on.
 func TestTheTokenIsChangedWithoutAGap(t *testing.T) {
 	const first, second = "the-first-token", "the-second-token"
 	listen, tokens := free(t), file(t, "token", first+"\n")
-	p := start(t, file(t, "o.toml", fmt.Sprintf("[http]\nlisten = %q\ntoken_file = %q\n[backend]\npath = \"orchestrator.db\"\n", listen, tokens)))
+	p := start(t, file(t, "o.toml", fmt.Sprintf("[http]\nlisten = %q\ntoken_file = %q\n[backend]\npath = "+
+		"\"orchestrator.db\"\n", listen, tokens)))
 	p.state(t, "READY=1")
 	p.says(t, "msg=leading")
 	all := gather(t, listen, first)
@@ -361,7 +364,8 @@ func TestTheTokenIsChangedWithoutAGap(t *testing.T) {
 	}
 }
 
-// A certificate that was renewed in its file is shown to whoever comes after the reload; the daemon leads on, and a file that is wrong changes nothing.
+// A certificate that was renewed in its file is shown to whoever comes after the reload; the daemon leads on, and a
+// file that is wrong changes nothing.
 func TestTheCertificateIsRenewedByAReload(t *testing.T) {
 	listen := free(t)
 	host, _, err := net.SplitHostPort(listen)
@@ -371,12 +375,14 @@ func TestTheCertificateIsRenewedByAReload(t *testing.T) {
 	first, firstKey := lab.SelfSigned(t, time.Now().Add(time.Hour), host)
 	second, secondKey := lab.SelfSigned(t, time.Now().Add(2*time.Hour), host)
 	cert, key := file(t, "cert.pem", first), file(t, "key.pem", firstKey)
-	p := start(t, file(t, "o.toml", fmt.Sprintf("[http]\nlisten = %q\ntls_cert = %q\ntls_key = %q\n[backend]\npath = \"orchestrator.db\"\n", listen, cert, key)))
+	p := start(t, file(t, "o.toml", fmt.Sprintf("[http]\nlisten = %q\ntls_cert = %q\ntls_key = %q\n[backend]\npath = "+
+		"\"orchestrator.db\"\n", listen, cert, key)))
 	p.state(t, "READY=1")
 	p.says(t, "msg=leading")
 	reload := func(certText, keyText string) {
 		t.Helper()
-		if err := errors.Join(os.WriteFile(cert, []byte(certText), 0o600), os.WriteFile(key, []byte(keyText), 0o600)); err != nil {
+		if err := errors.Join(os.WriteFile(cert, []byte(certText), 0o600),
+			os.WriteFile(key, []byte(keyText), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 		p.signal(t, syscall.SIGHUP)
@@ -387,7 +393,8 @@ func TestTheCertificateIsRenewedByAReload(t *testing.T) {
 	ends := func(trusted string) (string, error) {
 		pool := x509.NewCertPool()
 		pool.AppendCertsFromPEM([]byte(trusted))
-		web := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool}}}
+		web := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+			TLSClientConfig: &tls.Config{RootCAs: pool}}}
 		a, err := web.Get("https://" + listen + "/metrics")
 		if err != nil {
 			return "", err
@@ -448,7 +455,8 @@ func TestAPortInUse(t *testing.T) {
 func TestABackendThatCantBeOpened(t *testing.T) {
 	path := file(t, "o.toml", configText(free(t), ""))
 	db := filepath.Join(filepath.Dir(path), "orchestrator.db")
-	const letter = "Dear all, this is no database. It is long enough to be taken for one, though, and that is the point of it."
+	const letter = "Dear all, this is no database. It is long enough to be taken for one, though, and that is the " +
+		"point of it."
 	if err := os.WriteFile(db, []byte(letter), 0o600); err != nil {
 		t.Fatal(err)
 	}

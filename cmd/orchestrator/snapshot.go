@@ -45,9 +45,11 @@ func newSnapshot() *cobra.Command {
 	}
 	f := snapshot.Flags()
 	first, _, _ := strings.Cut(os.Getenv("ORCHESTRATOR_API"), ",")
-	f.StringVar(&api, "api", cmp.Or(strings.TrimSpace(first), "http://127.0.0.1:3000"), "`URL` of the daemon; by default the first of ORCHESTRATOR_API")
+	f.StringVar(&api, "api", cmp.Or(strings.TrimSpace(first), "http://127.0.0.1:3000"),
+		"`URL` of the daemon; by default the first of ORCHESTRATOR_API")
 	f.StringVarP(&file, "out", "o", "-", "write to this `FILE`; \"-\" is standard output")
-	f.StringVar(&tokenFile, "token-file", "", "a `FILE` whose first line is the token that the daemon asks for; by default ORCHESTRATOR_TOKEN holds it")
+	f.StringVar(&tokenFile, "token-file", "", "a `FILE` whose first line is the token that the daemon asks for; by "+
+		"default ORCHESTRATOR_TOKEN holds it")
 	return snapshot
 }
 
@@ -66,10 +68,12 @@ func readToken(file string) (string, error) {
 func fetch(ctx context.Context, api, token string) ([]byte, error) {
 	base, err := url.Parse(api)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return nil, coded(exitUsage, fmt.Errorf("--api %q is no URL of a daemon; want one such as http://127.0.0.1:3000", api))
+		return nil, coded(exitUsage, fmt.Errorf("--api %q is no URL of a daemon; want one such as "+
+			"http://127.0.0.1:3000", api))
 	}
 	if base.User != nil {
-		return nil, coded(exitUsage, fmt.Errorf("--api: a URL is seen by everybody who lists processes: give the token by --token-file"))
+		return nil, coded(exitUsage, fmt.Errorf("--api: a URL is seen by everybody who lists processes: give the "+
+			"token by --token-file"))
 	}
 	where := base.JoinPath("api/v1/snapshot").String()
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -84,7 +88,8 @@ func fetch(ctx context.Context, api, token string) ([]byte, error) {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, coded(exitUnreachable, fmt.Errorf("ask for a snapshot: %w; does the daemon run, and listen there? name it with --api", err))
+		return nil, coded(exitUnreachable, fmt.Errorf("ask for a snapshot: %w; does the daemon run, and listen "+
+			"there? name it with --api", err))
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxSnapshot+1))
@@ -92,7 +97,8 @@ func fetch(ctx context.Context, api, token string) ([]byte, error) {
 		return nil, coded(exitUnreachable, fmt.Errorf("ask for a snapshot: read the answer of %s: %w", where, err))
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, coded(exitUnreachable, fmt.Errorf("ask for a snapshot: %s answers %s: %s", where, resp.Status, firstLine(data)))
+		return nil, coded(exitUnreachable, fmt.Errorf("ask for a snapshot: %s answers %s: %s", where, resp.Status,
+			firstLine(data)))
 	}
 	if len(data) > maxSnapshot {
 		return nil, coded(exitSnapshot, fmt.Errorf("%s answers with more than %d bytes", where, maxSnapshot))

@@ -1,8 +1,9 @@
-// Command bench measures failovers on real servers: one primary with three replicas, a writer at full speed, the daemon, and a fault.
-// It prints how long the writer was out, when all replicas had moved, what was lost, and where the time went, as tables in Markdown.
+// Command bench measures failovers on real servers: one primary with three replicas, a writer at full speed, the
+// daemon, and a fault. It prints how long the writer was out, when all replicas had moved, what was lost, and where the
+// time went, as tables in Markdown.
 //
-// It doesn't say what is good enough; the tests do. The one idea: each run begins with fresh servers and a fresh daemon, so that runs
-// don't depend on each other, and all that is measured is what a client of the servers sees.
+// It doesn't say what is good enough; the tests do. The one idea: each run begins with fresh servers and a fresh
+// daemon, so that runs don't depend on each other, and all that is measured is what a client of the servers sees.
 package main
 
 import (

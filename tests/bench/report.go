@@ -21,7 +21,9 @@ type series struct {
 
 // report prints the tables.
 func report(out io.Writer, all []series) {
-	fmt.Fprintln(out, "| servers | fault | runs | failed | writer out, ms: min / median / max | all replicas moved, ms: min / median / max | acknowledged rows lost: sum | received and lost: sum | old primary read-only after its return, ms: min / median / max |")
+	fmt.Fprintln(out, "| servers | fault | runs | failed | writer out, ms: min / median / max | all replicas moved, "+
+		"ms: min / median / max | acknowledged rows lost: sum | received and lost: sum | old primary read-only after "+
+		"its return, ms: min / median / max |")
 	fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|")
 	for _, s := range all {
 		lost, dropped := 0, uint64(0)
@@ -38,10 +40,12 @@ func report(out io.Writer, all []series) {
 			spread(s.runs, func(r run) time.Duration { return r.settled }), lost, dropped,
 			spread(s.runs, func(r run) time.Duration { return r.fenced }))
 	}
-	fmt.Fprintln(out, "\nWhere the time goes, ms from the fault, medians:\n\n| servers | fault | step | begins | ends |\n|---|---|---|--:|--:|")
+	fmt.Fprintln(out, "\nWhere the time goes, ms from the fault, medians:\n\n| servers | fault | step | begins | "+
+		"ends |\n|---|---|---|--:|--:|")
 	for _, s := range all {
 		for _, p := range medians(s.runs) {
-			fmt.Fprintf(out, "| %s | %s | %s | %d | %d |\n", s.flavor, s.fault, p.name, p.begin.Milliseconds(), p.end.Milliseconds())
+			fmt.Fprintf(out, "| %s | %s | %s | %d | %d |\n", s.flavor, s.fault, p.name, p.begin.Milliseconds(),
+				p.end.Milliseconds())
 		}
 	}
 }
@@ -58,7 +62,8 @@ func spread(runs []run, of func(run) time.Duration) string {
 		return ""
 	}
 	slices.Sort(values)
-	return fmt.Sprintf("%d / %d / %d", values[0].Milliseconds(), median(values).Milliseconds(), values[len(values)-1].Milliseconds())
+	return fmt.Sprintf("%d / %d / %d", values[0].Milliseconds(), median(values).Milliseconds(),
+		values[len(values)-1].Milliseconds())
 }
 
 // median of at least one value.
@@ -85,6 +90,8 @@ func medians(runs []run) []phase {
 	for _, name := range names {
 		out = append(out, phase{name, median(begins[name]), median(ends[name])})
 	}
-	slices.SortStableFunc(out, func(a, b phase) int { return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end)) })
+	slices.SortStableFunc(out, func(a, b phase) int {
+		return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end))
+	})
 	return out
 }

@@ -9,7 +9,8 @@ import (
 func TestReportSaysMinMedianMaxAndWhatWasLost(t *testing.T) {
 	ms := time.Millisecond
 	runs := []run{
-		{outage: 30 * ms, settled: 50 * ms, lost: 1, fenced: -1, phases: []phase{{"verdict", 0, 10 * ms}, {"promote", 12 * ms, 20 * ms}}},
+		{outage: 30 * ms, settled: 50 * ms, lost: 1, fenced: -1, phases: []phase{{"verdict", 0, 10 * ms},
+			{"promote", 12 * ms, 20 * ms}}},
 		{outage: 10 * ms, settled: 20 * ms, fenced: -1, phases: []phase{{"verdict", 0, 4 * ms}}},
 		{outage: 20 * ms, settled: 90 * ms, lost: 2, dropped: 5, fenced: 7 * ms},
 	}

@@ -20,12 +20,15 @@ type fault struct {
 var faults = map[string]fault{
 	"kill": {strike: func(_ *lab.Lab, s *lab.Server) error { return s.Kill() }},
 	"term": {strike: func(_ *lab.Lab, s *lab.Server) error { return s.Signal(15) }}, // and not Terminate, which waits
-	"hang": {strike: func(_ *lab.Lab, s *lab.Server) error { return s.Hang() }, revert: func(_ *lab.Lab, s *lab.Server) error { return s.Continue() }},
-	"cut":  {strike: func(l *lab.Lab, s *lab.Server) error { return l.Cut(s) }, revert: func(l *lab.Lab, _ *lab.Server) error { return l.Heal() }},
+	"hang": {strike: func(_ *lab.Lab, s *lab.Server) error { return s.Hang() },
+		revert: func(_ *lab.Lab, s *lab.Server) error { return s.Continue() }},
+	"cut": {strike: func(l *lab.Lab, s *lab.Server) error { return l.Cut(s) },
+		revert: func(l *lab.Lab, _ *lab.Server) error { return l.Heal() }},
 }
 
 const (
-	// runWithin bounds one run, and returnWithin how long a returned primary may stay writable before that counts as never.
+	// runWithin bounds one run, and returnWithin how long a returned primary may stay writable before that counts as
+	// never.
 	runWithin    = 3 * time.Minute
 	returnWithin = 30 * time.Second
 )
@@ -35,7 +38,8 @@ type run struct {
 	outage  time.Duration // last acknowledged row before, to first one after
 	settled time.Duration // from the fault until every replica replicates from the new primary
 	lost    int           // acknowledged rows that the new primary doesn't have
-	dropped uint64        // transactions that some replica had received after the fault, and the new primary doesn't have
+	// transactions that some replica had received after the fault, and the new primary doesn't have
+	dropped uint64
 	fenced  time.Duration // from the return of the old primary until it was read-only; negative: it never returned
 	phases  []phase       // what the daemon did when, since the fault
 }
@@ -47,7 +51,8 @@ type phase struct {
 }
 
 func (r run) String() string {
-	out := fmt.Sprintf("out %v, settled %v, lost %d, received and lost %d", r.outage.Round(time.Millisecond), r.settled.Round(time.Millisecond), r.lost, r.dropped)
+	out := fmt.Sprintf("out %v, settled %v, lost %d, received and lost %d", r.outage.Round(time.Millisecond),
+		r.settled.Round(time.Millisecond), r.lost, r.dropped)
 	if r.fenced >= 0 {
 		out += fmt.Sprintf(", old primary read-only %v after its return", r.fenced.Round(time.Millisecond))
 	}

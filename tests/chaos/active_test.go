@@ -8,14 +8,16 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// The active backend member and the primary of the topology die at the same moment. What was declared survives, and the failover completes.
+// The active backend member and the primary of the topology die at the same moment. What was declared survives, and the
+// failover completes.
 func TestActiveAndPrimaryDieTogether(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		for range runs() {
 			d := deploy(t, l, flavor, 3)
 			w := d.watch("active and primary killed at once, replication of the pair stopped before")
 			active, passive := d.active(d.proxies[0])
-			// What replication has not brought to the passive member is lost with the active one, and comes back from the journals.
+			// What replication has not brought to the passive member is lost with the active one, and comes back from
+			// the journals.
 			d.must(passive.Exec(d.ctx, stopReceiver[flavor]))
 			w.served(10)
 			w.begin()
@@ -34,7 +36,8 @@ func TestActiveAndPrimaryDieTogether(t *testing.T) {
 	})
 }
 
-var startReceiver = map[topology.Flavor]string{lab.MariaDB: "START SLAVE IO_THREAD", lab.MySQL: "START REPLICA IO_THREAD"}
+var startReceiver = map[topology.Flavor]string{lab.MariaDB: "START SLAVE IO_THREAD",
+	lab.MySQL: "START REPLICA IO_THREAD"}
 var stopReceiver = map[topology.Flavor]string{lab.MariaDB: "STOP SLAVE IO_THREAD", lab.MySQL: "STOP REPLICA IO_THREAD"}
 
 // The daemon that leads dies. Another leads, and there is never more than one.
@@ -61,8 +64,8 @@ func TestLeaderDies(t *testing.T) {
 	})
 }
 
-// A true split: each of two daemons reaches only its own member, the members don't replicate, and both reach the topology, whose primary dies.
-// Never two promotions.
+// A true split: each of two daemons reaches only its own member, the members don't replicate, and both reach the
+// topology, whose primary dies. Never two promotions.
 func TestTrueSplit(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		for range runs() {

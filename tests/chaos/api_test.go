@@ -41,8 +41,10 @@ func (d *deployment) fronts() []*front {
 	d.must(err)
 	file := d.daemons[0].ConfigFile + ".sid"
 	first := d.proxies[0]
-	d.must(os.WriteFile(file, []byte(strings.NewReplacer(first.Database, h.Database, first.HTTP, h.HTTP, first.Socket, h.Socket).Replace(string(config))), 0o644))
-	rendered, err := exec.CommandContext(d.ctx, binary, "haproxy", "config", "--config", file, "--version", "3.1").Output()
+	d.must(os.WriteFile(file, []byte(strings.NewReplacer(first.Database, h.Database, first.HTTP, h.HTTP, first.Socket,
+		h.Socket).Replace(string(config))), 0o644))
+	rendered, err := exec.CommandContext(d.ctx, binary, "haproxy", "config", "--config", file, "--version",
+		"3.1").Output()
 	d.must(err)
 	d.must(h.Write(string(rendered)))
 	d.must(h.Start(d.ctx))
@@ -96,7 +98,8 @@ func (f *front) take() (answers map[string]int, failed []string, slowest time.Du
 	return answers, failed, slowest
 }
 
-// A reader at the HTTP frontend gets an answer whatever becomes of the leader, and the leader's as soon as there is one.
+// A reader at the HTTP frontend gets an answer whatever becomes of the leader, and the leader's as soon as there is
+// one.
 func TestReadersFindTheLeader(t *testing.T) {
 	d := deploy(t, lab.Test(t), lab.MariaDB, 3)
 	d.settled()
@@ -131,11 +134,15 @@ func TestReadersFindTheLeader(t *testing.T) {
 			})
 			followed := time.Since(begin)
 			answers, failed, slowest := f.take()
-			t.Logf("%s, HAProxy %s: another leads after %v, requests come to it after %v; answers by daemon %v, slowest %v, failed %d", what, f.name, led, followed, answers, slowest, len(failed))
+			t.Logf("%s, HAProxy %s: another leads after %v, requests come to it after %v; answers by daemon %v, "+
+				"slowest %v, failed %d", what, f.name, led, followed, answers, slowest, len(failed))
 			if len(failed) > 0 {
 				t.Errorf("%s, HAProxy %s: %d reads failed, such as %s", what, f.name, len(failed), failed[0])
 			}
-			d.await("the leader answers reads", func() bool { a, _, _ := f.take(); return len(a) == 1 && a[s.Daemon] > 3 })
+			d.await("the leader answers reads", func() bool {
+				a, _, _ := f.take()
+				return len(a) == 1 && a[s.Daemon] > 3
+			})
 			// An old client asks the one address that it knows who leads, and changes something there.
 			c, err := client.New(client.Options{Endpoints: []string{"http://" + f.HTTP}})
 			d.must(err)
@@ -171,19 +178,22 @@ func TestReadersFindTheLeader(t *testing.T) {
 		})
 		f.take()
 		var clusters []api.ClusterSummary
-		if status, text := f.get("/api/v1/clusters"); status != http.StatusOK || json.Unmarshal([]byte(text), &clusters) != nil || len(clusters) != 1 || clusters[0].Servers != 3 {
+		if status, text := f.get("/api/v1/clusters"); status != http.StatusOK ||
+			json.Unmarshal([]byte(text), &clusters) != nil || len(clusters) != 1 || clusters[0].Servers != 3 {
 			t.Errorf("HAProxy %s, nobody leads: %d %s", f.name, status, text)
 		}
 		c, err := client.New(client.Options{Endpoints: []string{"http://" + f.HTTP}})
 		d.must(err)
-		if err := c.SetTag(d.ctx, d.replicas[0].Key.String(), "by", "nobody"); err == nil || strings.Contains(err.Error(), "HAProxy") {
+		if err := c.SetTag(d.ctx, d.replicas[0].Key.String(), "by", "nobody"); err == nil ||
+			strings.Contains(err.Error(), "HAProxy") {
 			t.Errorf("HAProxy %s, nobody leads, a change: %v", f.name, err)
 		} else {
 			t.Logf("a change: %v", err)
 		}
 		d.await("reads go on", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.answers) > 0 })
 		answers, failed, slowest := f.take()
-		t.Logf("HAProxy %s, nobody leads: answers by daemon %v, slowest %v, failed %d", f.name, answers, slowest, len(failed))
+		t.Logf("HAProxy %s, nobody leads: answers by daemon %v, slowest %v, failed %d", f.name, answers, slowest,
+			len(failed))
 		if len(failed) > 0 {
 			t.Errorf("HAProxy %s, nobody leads: %d reads failed, such as %s", f.name, len(failed), failed[0])
 		}

@@ -12,7 +12,8 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// What the operator wants of the pair is done by the API too: by the daemon that leads, which goes on leading, and which steps down when it is asked to.
+// What the operator wants of the pair is done by the API too: by the daemon that leads, which goes on leading, and
+// which steps down when it is asked to.
 func TestThePairIsCaredForByTheAPI(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		d := deploy(t, l, flavor, 2)
@@ -21,7 +22,8 @@ func TestThePairIsCaredForByTheAPI(t *testing.T) {
 		follower := d.daemons[1-slices.Index(d.daemons, leader)]
 		_, passive := d.active(d.proxies[0])
 
-		if _, err := follower.Promote(d.ctx, api.BackendPromoteRequest{To: passive.Key, By: "ann"}); err == nil || !strings.Contains(err.Error(), "ask that daemon") {
+		if _, err := follower.Promote(d.ctx, api.BackendPromoteRequest{To: passive.Key, By: "ann"}); err == nil ||
+			!strings.Contains(err.Error(), "ask that daemon") {
 			t.Errorf("the follower says %v", err)
 		}
 		w, err := leader.Promote(d.ctx, api.BackendPromoteRequest{To: passive.Key, By: "ann", DryRun: true})
@@ -41,7 +43,8 @@ func TestThePairIsCaredForByTheAPI(t *testing.T) {
 		}
 		b, err := leader.Backend(d.ctx)
 		d.must(err)
-		if i := slices.IndexFunc(b.Proxy, func(s api.BackendProxy) bool { return s.Up }); i < 0 || b.Proxy[i].Key != passive.Key {
+		if i := slices.IndexFunc(b.Proxy, func(s api.BackendProxy) bool { return s.Up }); i < 0 ||
+			b.Proxy[i].Key != passive.Key {
 			t.Errorf("HAProxy serves %+v (%s)", b.Proxy, b.ProxyError)
 		}
 		v, err := leader.Verify(d.ctx, api.BackendVerifyRequest{By: "ann", Repair: true})
@@ -52,7 +55,8 @@ func TestThePairIsCaredForByTheAPI(t *testing.T) {
 		if _, err := leader.Doctor(d.ctx, api.BackendDoctorRequest{By: "ann"}); err != nil {
 			t.Errorf("doctor: %v", err)
 		}
-		if _, err := leader.Rejoin(d.ctx, api.BackendRejoinRequest{Member: d.primary.Key, By: "ann"}); err == nil || !strings.Contains(err.Error(), "is no member of the pair") {
+		if _, err := leader.Rejoin(d.ctx, api.BackendRejoinRequest{Member: d.primary.Key, By: "ann"}); err == nil ||
+			!strings.Contains(err.Error(), "is no member of the pair") {
 			t.Errorf("a stranger rejoins: %v", err)
 		}
 
@@ -66,8 +70,8 @@ func TestThePairIsCaredForByTheAPI(t *testing.T) {
 	})
 }
 
-// Two daemons, each with a member of its own, lead and take declarations. When the network heals, each is there, and the report says what came
-// from where, although the members didn't replicate.
+// Two daemons, each with a member of its own, lead and take declarations. When the network heals, each is there, and
+// the report says what came from where, although the members didn't replicate.
 func TestASplitIsToldAndMerged(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		d := deploy(t, l, flavor, 2)
@@ -96,7 +100,8 @@ func TestASplitIsToldAndMerged(t *testing.T) {
 			agree := len(d.leaders()) == 1
 			for _, o := range d.daemons {
 				found, err := o.Findings(d.ctx, "")
-				split = split || slices.ContainsFunc(found, func(f analysis.Finding) bool { return f.Code == analysis.DaemonsSplit })
+				split = split || slices.ContainsFunc(found,
+					func(f analysis.Finding) bool { return f.Code == analysis.DaemonsSplit })
 				s, failed := o.Status(d.ctx)
 				agree = agree && err == nil && failed == nil && s.Split == "" && s.NotReady == ""
 			}
@@ -123,7 +128,8 @@ func TestASplitIsToldAndMerged(t *testing.T) {
 					merged[m.Kind+" "+m.Key] = true
 				}
 			}
-			return slices.ContainsFunc(sortedKeys(merged), func(k string) bool { return strings.Contains(k, "left") }) &&
+			return slices.ContainsFunc(sortedKeys(merged),
+				func(k string) bool { return strings.Contains(k, "left") }) &&
 				slices.ContainsFunc(sortedKeys(merged), func(k string) bool { return strings.Contains(k, "right") })
 		})
 		for _, p := range told {

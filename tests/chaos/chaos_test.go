@@ -69,7 +69,8 @@ func deployWith(t *testing.T, l *lab.Lab, flavor topology.Flavor, daemons int, s
 	d.must(os.WriteFile(d.password(), []byte("admin-secret\n"), 0o600))
 	d.members = []*lab.Server{a, b}
 	for _, m := range d.members { // the operator
-		d.must(m.Exec(d.ctx, "SET SESSION sql_log_bin = 0", "CREATE USER 'admin'@'%' IDENTIFIED BY 'admin-secret'", "GRANT ALL ON *.* TO 'admin'@'%'", "SET SESSION sql_log_bin = 1"))
+		d.must(m.Exec(d.ctx, "SET SESSION sql_log_bin = 0", "CREATE USER 'admin'@'%' IDENTIFIED BY 'admin-secret'",
+			"GRANT ALL ON *.* TO 'admin'@'%'", "SET SESSION sql_log_bin = 1"))
 	}
 	d.primary, d.replicas = l.TestCluster(t, lab.Spec{Flavor: flavor, Semisync: true}, 2)
 	d.server = d.replicas[0].Key.String()

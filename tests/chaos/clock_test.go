@@ -38,9 +38,9 @@ func (d *deployment) inTurn(name string) {
 	}
 }
 
-// The clocks of daemons are set by an hour, forward and back. Leading is no matter of clocks, what was written last wins whoever wrote it, and of two
-// failovers that follow each other, the first one led by a daemon whose clock is an hour ahead, the second one by one whose clock is an hour behind, the
-// second one counts.
+// The clocks of daemons are set by an hour, forward and back. Leading is no matter of clocks, what was written last
+// wins whoever wrote it, and of two failovers that follow each other, the first one led by a daemon whose clock is an
+// hour ahead, the second one by one whose clock is an hour behind, the second one counts.
 func TestClocksAreSet(t *testing.T) {
 	onOne(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		shifted, err := lab.BuildToShift(t.Context(), t.TempDir())
@@ -57,7 +57,8 @@ func TestClocksAreSet(t *testing.T) {
 			d.must(followers[0].SetClock(d.ctx, -time.Hour))
 			d.inTurn("apart")
 
-			// It is set back while the backend is away: what others declare then is read as soon as the backend is back.
+			// It is set back while the backend is away: what others declare then is read as soon as the backend is
+			// back.
 			d.must(followers[0].SetClock(d.ctx, time.Hour))
 			for _, m := range d.members {
 				d.must(m.Hang())
@@ -87,7 +88,8 @@ func TestClocksAreSet(t *testing.T) {
 				t.Errorf("the leadership moved more than once: terms %v", seen)
 			}
 
-			// Whoever leads next knows of the first failover what the backend says. Its clock says that it is yet to come.
+			// Whoever leads next knows of the first failover what the backend says. Its clock says that it is yet to
+			// come.
 			for _, o := range followers {
 				d.must(o.SetClock(d.ctx, -time.Hour))
 			}

@@ -34,7 +34,8 @@ var edges = func() (out []edge) {
 		}
 	}
 	return append(out,
-		edge{a: "leader", b: "follower 1"}, edge{a: "leader", b: "follower 2"}, edge{a: "follower 1", b: "follower 2"}, edge{a: "leader", b: "followers"},
+		edge{a: "leader", b: "follower 1"}, edge{a: "leader", b: "follower 2"}, edge{a: "follower 1", b: "follower 2"},
+		edge{a: "leader", b: "followers"},
 		edge{a: "active", b: "passive"}, edge{a: "primary", b: "replica 1"}, edge{a: "primary", b: "replica 2"},
 		edge{a: "leader", b: "active", mute: true}, edge{a: "active", b: "leader", mute: true},
 		edge{a: "follower 1", b: "active", mute: true}, edge{a: "active", b: "follower 1", mute: true},
@@ -44,12 +45,15 @@ var edges = func() (out []edge) {
 		edge{a: "leader", b: "everybody"}, edge{a: "follower 1", b: "everybody"})
 }()
 
-// deadly are the cuts during which the primary is killed, too. In the last one the leader does not see the replica that has everything, and
-// the one that it sees has long received nothing.
+// deadly are the cuts during which the primary is killed, too. In the last one the leader does not see the replica that
+// has everything, and the one that it sees has long received nothing.
 var deadly = [][]edge{
-	{{a: "leader", b: "active"}}, {{a: "leader", b: "passive"}}, {{a: "leader", b: "primary"}}, {{a: "leader", b: "replica 1"}}, {{a: "leader", b: "replica 2"}},
-	{{a: "leader", b: "follower 1"}}, {{a: "leader", b: "followers"}}, {{a: "active", b: "passive"}}, {{a: "leader", b: "everybody"}}, {{a: "follower 1", b: "everybody"}},
-	{{a: "active", b: "leader", mute: true}}, {{a: "leader", b: "active", mute: true}}, {{a: "followers", b: "leader", mute: true}}, {{a: "primary", b: "leader", mute: true}},
+	{{a: "leader", b: "active"}}, {{a: "leader", b: "passive"}}, {{a: "leader", b: "primary"}},
+	{{a: "leader", b: "replica 1"}}, {{a: "leader", b: "replica 2"}},
+	{{a: "leader", b: "follower 1"}}, {{a: "leader", b: "followers"}}, {{a: "active", b: "passive"}},
+	{{a: "leader", b: "everybody"}}, {{a: "follower 1", b: "everybody"}},
+	{{a: "active", b: "leader", mute: true}}, {{a: "leader", b: "active", mute: true}},
+	{{a: "followers", b: "leader", mute: true}}, {{a: "primary", b: "leader", mute: true}},
 	blind,
 }
 
@@ -68,7 +72,8 @@ func (d *deployment) roles() map[string]lab.Side {
 	}
 	servers := func(s ...*lab.Server) lab.Side { return lab.Side{Servers: s} }
 	active, passive := d.active(d.proxies[leader])
-	followers := lab.Side{Daemons: append(slices.Clone(host(1).Daemons), host(2).Daemons...), Proxies: append(slices.Clone(host(1).Proxies), host(2).Proxies...)}
+	followers := lab.Side{Daemons: append(slices.Clone(host(1).Daemons), host(2).Daemons...),
+		Proxies: append(slices.Clone(host(1).Proxies), host(2).Proxies...)}
 	return map[string]lab.Side{
 		"leader": host(0), "follower 1": host(1), "follower 2": host(2), "followers": followers,
 		"active": servers(active), "passive": servers(passive),

@@ -31,21 +31,23 @@ func (d *deployment) total(h *lab.HAProxy, m *lab.Server) int {
 
 var stayStopped = map[topology.Flavor]string{lab.MariaDB: "--skip-slave-start=1", lab.MySQL: "--skip-replica-start=1"}
 
-// A daemon hangs, the active member dies and comes back stale while it does, and the daemon goes on with what it knew before. Its HAProxy never
-// serves the stale one: neither on the last word of the daemon that hangs, nor on its first.
+// A daemon hangs, the active member dies and comes back stale while it does, and the daemon goes on with what it knew
+// before. Its HAProxy never serves the stale one: neither on the last word of the daemon that hangs, nor on its first.
 func TestDaemonHangsWhileTheActiveChanges(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		for run := range runs() {
 			d := deploy(t, l, flavor, 3)
 			d.settled()
 			leader := d.leaders()[0]
-			i := slices.IndexFunc(d.daemons, func(o *lab.Daemon) bool { return (o == leader) == (run%2 == 0) }) // the leader, or another
+			// the leader, or another
+			i := slices.IndexFunc(d.daemons, func(o *lab.Daemon) bool { return (o == leader) == (run%2 == 0) })
 			hung, proxy := d.daemons[i], d.proxies[i]
 			other := d.proxies[(i+1)%3]
 			active, passive := d.active(proxy)
 			d.must(passive.StopReplica(d.ctx))
 
-			db, err := sql.Open("mysql", fmt.Sprintf("%s:%s@tcp(%s)/%s?timeout=1s&readTimeout=1s", lab.BackendUser, lab.BackendPassword, proxy.Database, lab.BackendDatabase))
+			db, err := sql.Open("mysql", fmt.Sprintf("%s:%s@tcp(%s)/%s?timeout=1s&readTimeout=1s", lab.BackendUser,
+				lab.BackendPassword, proxy.Database, lab.BackendDatabase))
 			d.must(err)
 			defer db.Close()
 			db.SetMaxIdleConns(0)
@@ -70,7 +72,8 @@ func TestDaemonHangsWhileTheActiveChanges(t *testing.T) {
 			d.must(hung.Hang())
 			at := time.Now()
 			d.must(active.Kill())
-			d.await("the others are served the other member", func() bool { got, _ := d.active(other); return got == passive })
+			d.await("the others are served the other member",
+				func() bool { got, _ := d.active(other); return got == passive })
 			d.await("the HAProxy of the daemon that hangs serves nobody", func() bool {
 				servers, err := proxy.Runtime().Servers(d.ctx, "members")
 				return err == nil && !slices.ContainsFunc(servers, func(s haproxy.Server) bool { return s.Serves() })
@@ -88,19 +91,23 @@ func TestDaemonHangsWhileTheActiveChanges(t *testing.T) {
 					answering = o
 				}
 			}
-			d.await("declared writes get through", func() bool { return answering.SetTag(d.ctx, d.replicas[0].Key.String(), "while", "hung") == nil })
+			d.await("declared writes get through",
+				func() bool { return answering.SetTag(d.ctx, d.replicas[0].Key.String(), "while", "hung") == nil })
 			time.Sleep(time.Second)
 			d.must(hung.Continue())
 			at = time.Now()
 			d.await("it is served the other member, too", func() bool {
 				servers, err := proxy.Runtime().Servers(d.ctx, "members")
-				return err == nil && slices.ContainsFunc(servers, func(s haproxy.Server) bool { return s.Serves() && s.Address == passive.Key.String() })
+				return err == nil && slices.ContainsFunc(servers, func(s haproxy.Server) bool {
+					return s.Serves() && s.Address == passive.Key.String()
+				})
 			})
 			back := time.Since(at)
 			time.Sleep(2 * time.Second)
 			stop()
 			n := d.total(proxy, active) - before
-			t.Logf("nobody served %v after the daemon hung; served again %v after it went on; connections to the stale member: HAProxy counts %d, clients %d (of %d)", fenced, back, n, stale.Load(), served.Load())
+			t.Logf("nobody served %v after the daemon hung; served again %v after it went on; connections to the "+
+				"stale member: HAProxy counts %d, clients %d (of %d)", fenced, back, n, stale.Load(), served.Load())
 			if n > 0 || stale.Load() > 0 {
 				t.Errorf("%d connections to the stale member", n)
 			}

@@ -28,13 +28,17 @@ type away struct {
 }
 
 var (
-	killed = away{"killed", func(_ *deployment, m *lab.Server) error { return m.Kill() }, func(d *deployment, m *lab.Server) error { return m.Restart(d.ctx) }}
-	frozen = away{"frozen", func(_ *deployment, m *lab.Server) error { return m.Hang() }, func(_ *deployment, m *lab.Server) error { return m.Continue() }}
-	cutOff = away{"cut off", func(d *deployment, m *lab.Server) error { return d.lab.Cut(m) }, func(d *deployment, _ *lab.Server) error { return d.lab.Heal() }}
+	killed = away{"killed", func(_ *deployment, m *lab.Server) error { return m.Kill() },
+		func(d *deployment, m *lab.Server) error { return m.Restart(d.ctx) }}
+	frozen = away{"frozen", func(_ *deployment, m *lab.Server) error { return m.Hang() },
+		func(_ *deployment, m *lab.Server) error { return m.Continue() }}
+	cutOff = away{"cut off", func(d *deployment, m *lab.Server) error { return d.lab.Cut(m) },
+		func(d *deployment, _ *lab.Server) error { return d.lab.Heal() }}
 )
 
-// The active member is lost alone, while every daemon takes declared writes, and comes back stale, also for itself: its replication goes on by
-// itself. No HAProxy sends anybody there, neither before it has caught up nor after, for who serves keeps its place.
+// The active member is lost alone, while every daemon takes declared writes, and comes back stale, also for itself: its
+// replication goes on by itself. No HAProxy sends anybody there, neither before it has caught up nor after, for who
+// serves keeps its place.
 func TestActiveReturnsUnderWrites(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		ways := []away{killed, frozen, cutOff}
@@ -94,7 +98,8 @@ func (d *deployment) same() {
 
 // orchestrator is a command about the backend, as an operator gives it.
 func (d *deployment) orchestrator(args ...string) *exec.Cmd {
-	return exec.CommandContext(d.ctx, binary, append(append([]string{"backend"}, args...), "--config", d.daemons[0].ConfigFile, "--user", "admin", "--password-file", d.password())...)
+	return exec.CommandContext(d.ctx, binary, append(append([]string{"backend"}, args...), "--config",
+		d.daemons[0].ConfigFile, "--user", "admin", "--password-file", d.password())...)
 }
 
 // The operator moves the service from one member to the other, and back, while everything works.

@@ -14,7 +14,8 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// watchLeaders looks all the time who leads, until it is stopped; then it tells the terms that were seen. Two that lead at once are an error.
+// watchLeaders looks all the time who leads, until it is stopped; then it tells the terms that were seen. Two that lead
+// at once are an error.
 func (d *deployment) watchLeaders() (stop func() (terms []int64)) {
 	ctx, cancel := context.WithCancel(d.ctx)
 	done := make(chan []int64)
@@ -56,7 +57,8 @@ func (d *deployment) primaryDies(within time.Duration) (done <-chan error) {
 }
 
 // ended holds a round to what it may have done: one promotion if the primary has died, else none and no other leader.
-func (d *deployment) ended(round int, began time.Time, dead <-chan error, opened func() []string, terms func() []int64) {
+func (d *deployment) ended(round int, began time.Time, dead <-chan error, opened func() []string,
+	terms func() []int64) {
 	d.Helper()
 	if dead != nil {
 		d.must(<-dead)
@@ -78,7 +80,8 @@ func (d *deployment) whole(promoted *lab.Server) {
 	d.must(dead.Restart(d.ctx))
 	d.must(d.lab.ReplicateFrom(d.ctx, dead, promoted))
 	d.primary = promoted
-	d.replicas = slices.DeleteFunc(append(slices.Clone(d.replicas), dead), func(s *lab.Server) bool { return s == promoted })
+	d.replicas = slices.DeleteFunc(append(slices.Clone(d.replicas), dead),
+		func(s *lab.Server) bool { return s == promoted })
 	d.must(lab.AwaitReplication(d.ctx, promoted, d.replicas...))
 	for _, o := range d.daemons {
 		d.await(o.URL+" sees the topology whole", func() bool {
@@ -109,7 +112,8 @@ func rounds() (n, deadly int) {
 	return 10, 4
 }
 
-// All daemons are killed, and started again at the same moment, while the primary dies or not. One leads, and one alone repairs.
+// All daemons are killed, and started again at the same moment, while the primary dies or not. One leads, and one alone
+// repairs.
 func TestStartedAtTheSameMoment(t *testing.T) {
 	onOne(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		d := deployWith(t, l, flavor, 3, lab.DaemonSpec{Binary: binary, TTL: 2 * time.Second})
@@ -141,7 +145,8 @@ func TestStartedAtTheSameMoment(t *testing.T) {
 	})
 }
 
-// The daemon that leads is frozen until another leads, and goes on, while the primary dies or not. It leads no more from the moment on in which it goes on.
+// The daemon that leads is frozen until another leads, and goes on, while the primary dies or not. It leads no more
+// from the moment on in which it goes on.
 func TestFrozenForLongerThanTheLease(t *testing.T) {
 	onOne(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		d := deployWith(t, l, flavor, 3, lab.DaemonSpec{Binary: binary, TTL: 2 * time.Second})

@@ -15,14 +15,15 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// patient is a client of the backend through a HAProxy that has no timeout of its own: whoever is connected to a host that falls silent waits for as long
-// as HAProxy has it wait.
+// patient is a client of the backend through a HAProxy that has no timeout of its own: whoever is connected to a host
+// that falls silent waits for as long as HAProxy has it wait.
 type patient struct {
 	name  string
 	ended chan time.Time // when its session was over
 }
 
-// patients of a proxy: one whose connection lies in a pool, one that waits for an answer, and one that asks all the time.
+// patients of a proxy: one whose connection lies in a pool, one that waits for an answer, and one that asks all the
+// time.
 func (d *deployment) patients(h *lab.HAProxy) []patient {
 	d.Helper()
 	open := func() (*sql.Conn, net.Conn) {
@@ -65,9 +66,11 @@ func (d *deployment) without(line string) *lab.HAProxy {
 	d.Helper()
 	h, err := d.lab.NewHAProxy("")
 	d.must(err)
-	text, err := exec.CommandContext(d.ctx, binary, "haproxy", "config", "--config", d.daemons[0].ConfigFile, "--version", "2.6").Output()
+	text, err := exec.CommandContext(d.ctx, binary, "haproxy", "config", "--config", d.daemons[0].ConfigFile,
+		"--version", "2.6").Output()
 	d.must(err)
-	config := strings.NewReplacer(d.proxies[0].Socket, h.Socket, d.proxies[0].Host, h.Host, line, "").Replace(string(text))
+	config := strings.NewReplacer(d.proxies[0].Socket, h.Socket, d.proxies[0].Host, h.Host, line,
+		"").Replace(string(text))
 	if !strings.Contains(string(text), line) {
 		d.Fatalf("the configuration has no %q:\n%s", line, text)
 	}
@@ -77,8 +80,9 @@ func (d *deployment) without(line string) *lab.HAProxy {
 	return h
 }
 
-// The host of the active member falls silent, as one does that loses its power: no reset comes, and no end. Whoever is connected to it through HAProxy
-// is thrown off in the time that the switch takes. It is on-marked-down that does it: without that line they wait on.
+// The host of the active member falls silent, as one does that loses its power: no reset comes, and no end. Whoever is
+// connected to it through HAProxy is thrown off in the time that the switch takes. It is on-marked-down that does it:
+// without that line they wait on.
 func TestSessionsWithASilentMemberEnd(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		for range runs() {
@@ -104,9 +108,11 @@ func TestSessionsWithASilentMemberEnd(t *testing.T) {
 			for _, p := range thrown {
 				select {
 				case at := <-p.ended:
-					t.Logf("a session that is %s ended %.2f s after the host fell silent; the other member served after %.2f s", p.name, at.Sub(cut).Seconds(), switched.Seconds())
+					t.Logf("a session that is %s ended %.2f s after the host fell silent; the other member served "+
+						"after %.2f s", p.name, at.Sub(cut).Seconds(), switched.Seconds())
 				case <-time.After(time.Second):
-					t.Errorf("a session that is %s has not ended %v after the host fell silent; the other member served after %v", p.name, time.Since(cut), switched)
+					t.Errorf("a session that is %s has not ended %v after the host fell silent; the other member "+
+						"served after %v", p.name, time.Since(cut), switched)
 				}
 			}
 			d.await("the daemon itself writes to the other member", func() bool {
@@ -122,7 +128,8 @@ func TestSessionsWithASilentMemberEnd(t *testing.T) {
 			for _, p := range control {
 				select {
 				case at := <-p.ended:
-					t.Errorf("without the line, too, a session that is %s ended, after %v: the test can't tell", p.name, at.Sub(cut))
+					t.Errorf("without the line, too, a session that is %s ended, after %v: the test can't tell", p.name,
+						at.Sub(cut))
 				default:
 				}
 			}

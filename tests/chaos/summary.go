@@ -1,8 +1,9 @@
-// Package chaos breaks whole deployments: several daemons, a backend pair behind HAProxies, a topology, all of them real, and holds them to what
-// they promise: one failover, never two; nothing that was acknowledged is lost; a leader again within seconds.
+// Package chaos breaks whole deployments: several daemons, a backend pair behind HAProxies, a topology, all of them
+// real, and holds them to what they promise: one failover, never two; nothing that was acknowledged is lost; a leader
+// again within seconds.
 //
-// It is not for single parts, which have tests of their own. The one idea: whatever is done to a deployment, the same eyes watch it, and what they saw is
-// one line of one table.
+// It is not for single parts, which have tests of their own. The one idea: whatever is done to a deployment, the same
+// eyes watch it, and what they saw is one line of one table.
 package chaos
 
 import (
@@ -31,7 +32,8 @@ type outcome struct {
 	rows         int // acknowledged rows of the topology that are lost
 }
 
-// table draws outcomes for docs/measurements.md: a line for each scenario on each kind of servers, in the order in which they came.
+// table draws outcomes for docs/measurements.md: a line for each scenario on each kind of servers, in the order in
+// which they came.
 func table(outcomes []outcome) string {
 	type line struct{ scenario, servers string }
 	var lines []line
@@ -52,13 +54,15 @@ func table(outcomes []outcome) string {
 	slices.SortStableFunc(lines, func(a, b line) int {
 		return cmp.Or(cmp.Compare(order[a.scenario], order[b.scenario]), cmp.Compare(a.servers, b.servers))
 	})
-	rows := [][]string{{"scenario", "servers", "runs", "no leader, s", "no declared write, s", "at the worst daemon, s", "writers out, s", "on two members, s", "replicas opened",
+	rows := [][]string{{"scenario", "servers", "runs", "no leader, s", "no declared write, s", "at the worst daemon, s",
+		"writers out, s", "on two members, s", "replicas opened",
 		"two act at once, s", "to a stale member", "acknowledged", "lost", "rows lost"}}
 	for _, l := range lines {
 		all := by[l]
 		row := []string{l.scenario, l.servers, fmt.Sprint(len(all))}
 		for _, of := range []func(outcome) time.Duration{
-			func(o outcome) time.Duration { return o.leaderless }, func(o outcome) time.Duration { return o.backendless },
+			func(o outcome) time.Duration { return o.leaderless },
+			func(o outcome) time.Duration { return o.backendless },
 			func(o outcome) time.Duration { return o.worst }, func(o outcome) time.Duration { return o.writersOut },
 			func(o outcome) time.Duration { return o.twoMembers },
 		} {
@@ -74,7 +78,8 @@ func table(outcomes []outcome) string {
 			sum.lost += o.lost
 			sum.rows += o.rows
 		}
-		rows = append(rows, append(row, fmt.Sprint(opened), seconds(overlap), fmt.Sprint(sum.stale), fmt.Sprint(sum.acknowledged), fmt.Sprint(sum.lost), fmt.Sprint(sum.rows)))
+		rows = append(rows, append(row, fmt.Sprint(opened), seconds(overlap), fmt.Sprint(sum.stale),
+			fmt.Sprint(sum.acknowledged), fmt.Sprint(sum.lost), fmt.Sprint(sum.rows)))
 	}
 	return markdown(rows, 2)
 }
@@ -99,7 +104,8 @@ func seconds(d time.Duration) string {
 	return fmt.Sprintf("%.1f", d.Seconds())
 }
 
-// markdown draws rows of cells, the first of which is the head; columns from the one called numbers on stand to the right.
+// markdown draws rows of cells, the first of which is the head; columns from the one called numbers on stand to the
+// right.
 func markdown(rows [][]string, numbers int) string {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {

@@ -13,7 +13,8 @@ func at(text string) (out []span) {
 	for _, part := range strings.Fields(text) {
 		var from, to float64
 		fmt.Sscanf(part, "%f-%f", &from, &to)
-		out = append(out, span{zero.Add(time.Duration(from * float64(time.Second))), zero.Add(time.Duration(to * float64(time.Second)))})
+		out = append(out, span{zero.Add(time.Duration(from * float64(time.Second))),
+			zero.Add(time.Duration(to * float64(time.Second)))})
 	}
 	return out
 }
@@ -26,7 +27,8 @@ func TestSpans(t *testing.T) {
 		{"nothing covers nothing", without(at("0-10")[0], nil), 10 * time.Second},
 		{"what is covered twice counts once", without(at("0-10")[0], at("2-4 3-5")), 7 * time.Second},
 		{"what reaches out counts inside only", without(at("2-8")[0], at("0-3 7-9 10-12")), 4 * time.Second},
-		{"a short pause is none", fmt.Sprint(join(at("5-6 0-1 1.2-2"), 500*time.Millisecond)), fmt.Sprint(at("0-2 5-6"))},
+		{"a short pause is none", fmt.Sprint(join(at("5-6 0-1 1.2-2"), 500*time.Millisecond)),
+			fmt.Sprint(at("0-2 5-6"))},
 		{"a span within another ends nothing", fmt.Sprint(join(at("0-9 1-2"), 0)), fmt.Sprint(at("0-9"))},
 		{"one after the other is no overlap", overlap(at("0-1 4-5"), at("1-4")), time.Duration(0)},
 		{"two at once", overlap(at("0-2 4-6"), at("1-5")), 2 * time.Second},

@@ -31,15 +31,16 @@ var outcomes struct {
 	all []outcome
 }
 
-// watched is a deployment to which something is done, and what is seen meanwhile: by clients who declare records through every daemon, by a
-// client of the topology, by whoever asks who leads, and by the counters of the HAProxies.
+// watched is a deployment to which something is done, and what is seen meanwhile: by clients who declare records
+// through every daemon, by a client of the topology, by whoever asks who leads, and by the counters of the HAProxies.
 type watched struct {
 	*deployment
 	name  string
 	first int64 // number of every client
 	rows  *lab.Writer
 	began time.Time
-	// absent daemons are part of what was broken: that they take no writes says nothing. On both sides of a split a member lacks what the other has.
+	// absent daemons are part of what was broken: that they take no writes says nothing. On both sides of a split a
+	// member lacks what the other has.
 	absent *lab.Daemon
 	split  bool
 
@@ -66,7 +67,8 @@ func (d *deployment) watch(name string) *watched {
 	d.Helper()
 	d.watches++
 	ctx, stop := context.WithCancel(d.ctx)
-	w := &watched{deployment: d, name: name, first: int64(d.watches) << 24, stop: stop, identities: map[string][]span{}, acks: make([][]ack, len(d.daemons))}
+	w := &watched{deployment: d, name: name, first: int64(d.watches) << 24, stop: stop, identities: map[string][]span{},
+		acks: make([][]ack, len(d.daemons))}
 	d.Cleanup(stop)
 	for i, o := range d.daemons {
 		w.watchers.Go(func() { w.declare(ctx, i, o) })
@@ -144,7 +146,8 @@ func (d *deployment) held(ctx context.Context, m *lab.Server) map[string]int64 {
 	if m.Pid() == 0 {
 		return nil
 	}
-	rows, err := m.DB().QueryContext(ctx, "SELECT record.key, document FROM orchestrator.record WHERE kind = 'tag' AND NOT deleted")
+	rows, err := m.DB().QueryContext(ctx, "SELECT record.key, document FROM orchestrator.record WHERE kind = 'tag' "+
+		"AND NOT deleted")
 	if err != nil {
 		return nil
 	}
@@ -189,7 +192,8 @@ func (w *watched) lacks(held map[string]int64, before time.Time) (n int) {
 	return n
 }
 
-// totals are the connections that each HAProxy has sent to each member since it started; one that does not answer is left out.
+// totals are the connections that each HAProxy has sent to each member since it started; one that does not answer is
+// left out.
 func (d *deployment) totals(ctx context.Context) map[string]int {
 	out := map[string]int{}
 	for i, h := range d.proxies {
@@ -204,7 +208,8 @@ func (d *deployment) totals(ctx context.Context) map[string]int {
 	return out
 }
 
-// connections looks whether an HAProxy sends somebody to a member that is stale: before and after, it lacks what was acknowledged long ago.
+// connections looks whether an HAProxy sends somebody to a member that is stale: before and after, it lacks what was
+// acknowledged long ago.
 func (w *watched) connections(ctx context.Context) {
 	looked, before := time.Now(), w.totals(ctx)
 	for ctx.Err() == nil {
@@ -223,7 +228,8 @@ func (w *watched) connections(ctx context.Context) {
 			if held := w.held(ctx, m); held != nil {
 				if n := w.lacks(held, looked.Add(-late)); n > 0 && w.better(ctx, m, n) {
 					w.mu.Lock()
-					w.stale = append(w.stale, fmt.Sprintf("%d to %v, which lacks %d, at %v", more, m.Key, n, at.Sub(w.began).Round(time.Millisecond)))
+					w.stale = append(w.stale, fmt.Sprintf("%d to %v, which lacks %d, at %v", more, m.Key, n,
+						at.Sub(w.began).Round(time.Millisecond)))
 					w.mu.Unlock()
 				}
 			}
@@ -266,13 +272,14 @@ func (w *watched) sent(m *lab.Server) (sum int) {
 }
 
 var (
-	stepLine = regexp.MustCompile(`(?m)^time=(\S+) level=\S+ msg=(?:step|"step failed") .*?kind=(\S+) at=(\S+) took=(\S+)`)
+	stepLine = regexp.MustCompile(
+		`(?m)^time=(\S+) level=\S+ msg=(?:step|"step failed") .*?kind=(\S+) at=(\S+) took=(\S+)`)
 	// together is the pause between two steps of a daemon in which it is busy still.
 	together = 500 * time.Millisecond
 )
 
-// acting are the stretches in which a daemon did what can't be taken back. What can be (a receiver stopped, or started anew) any that leads does
-// without asking the others, so on both sides of a split, too.
+// acting are the stretches in which a daemon did what can't be taken back. What can be (a receiver stopped, or started
+// anew) any that leads does without asking the others, so on both sides of a split, too.
 func (w *watched) acting(o *lab.Daemon) (out []span) {
 	w.Helper()
 	for _, m := range stepLine.FindAllStringSubmatch(o.Log(), -1) {
@@ -370,8 +377,10 @@ func (w *watched) end(promotions int) outcome {
 	if o.lost > 0 || o.rows > 0 {
 		w.Errorf("%d of %d declared writes and %d rows are lost", o.lost, o.acknowledged, o.rows)
 	}
-	w.Logf("%s: no leader %s s, no declared write %s s, at the worst daemon %s s, writers out %v, opened %v; all well after %v; %d acknowledged, %d lost",
-		w.name, seconds(o.leaderless), seconds(o.backendless), seconds(o.worst), o.writersOut.Round(time.Millisecond), opened, until.Sub(w.began).Round(time.Millisecond), o.acknowledged, o.lost)
+	w.Logf("%s: no leader %s s, no declared write %s s, at the worst daemon %s s, writers out %v, opened %v; all "+
+		"well after %v; %d acknowledged, %d lost",
+		w.name, seconds(o.leaderless), seconds(o.backendless), seconds(o.worst), o.writersOut.Round(time.Millisecond),
+		opened, until.Sub(w.began).Round(time.Millisecond), o.acknowledged, o.lost)
 	outcomes.Lock()
 	outcomes.all = append(outcomes.all, o)
 	outcomes.Unlock()

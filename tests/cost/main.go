@@ -1,7 +1,9 @@
-// Command cost measures what a steady fleet costs the backend: three daemons with a pair behind their HAProxies watch real servers to which nothing
-// happens, and the active member counts what it is asked, what enters its binary log and how many rows are written.
+// Command cost measures what a steady fleet costs the backend: three daemons with a pair behind their HAProxies watch
+// real servers to which nothing happens, and the active member counts what it is asked, what enters its binary log and
+// how many rows are written.
 //
-// It judges nothing. The one idea: the member's own general log tells every statement, so that none is overlooked and each has a name.
+// It judges nothing. The one idea: the member's own general log tells every statement, so that none is overlooked and
+// each has a name.
 package main
 
 import (
@@ -35,7 +37,8 @@ type settings struct {
 func main() {
 	s := settings{}
 	flag.StringVar(&s.flavors, "flavors", "mariadb,mysql", "which members, with commas between")
-	flag.StringVar(&s.servers, "servers", "4,100", "how many servers the fleet has, with commas between; four make a cluster")
+	flag.StringVar(&s.servers, "servers", "4,100", "how many servers the fleet has, with commas between; four make a "+
+		"cluster")
 	flag.DurationVar(&s.length, "length", 2*time.Minute, "how long is measured")
 	flag.DurationVar(&s.settle, "settle", 30*time.Second, "how long the fleet is watched before")
 	flag.StringVar(&s.binary, "binary", "bin/orchestrator", "the daemon's program")
@@ -82,7 +85,8 @@ func (s settings) one(ctx context.Context, out io.Writer, flavor topology.Flavor
 	}
 	var seeds []topology.Key
 	for range n / 4 {
-		primary, _, err := l.Cluster(ctx, lab.Spec{Flavor: lab.MariaDB, ExtraArgs: []string{"--innodb-buffer-pool-size=6M", "--innodb-log-buffer-size=2M"}}, 3)
+		primary, _, err := l.Cluster(ctx, lab.Spec{Flavor: lab.MariaDB,
+			ExtraArgs: []string{"--innodb-buffer-pool-size=6M", "--innodb-log-buffer-size=2M"}}, 3)
 		if err != nil {
 			return err
 		}
@@ -132,7 +136,8 @@ func (s settings) one(ctx context.Context, out io.Writer, flavor topology.Flavor
 	for _, q := range asked {
 		sum += q.times
 	}
-	fmt.Fprintf(out, "\n%s, %d servers, a minute: %.0f statements, %.0f rows changed, %.0f KB of binary log\n\n| statement | who | a minute |\n|---|---|--:|\n", flavor, n,
+	fmt.Fprintf(out, "\n%s, %d servers, a minute: %.0f statements, %.0f rows changed, %.0f KB of binary log\n\n| "+
+		"statement | who | a minute |\n|---|---|--:|\n", flavor, n,
 		perMinute(sum), perMinute(after.rows-before.rows), perMinute(after.log-before.log)/1000)
 	for _, q := range asked {
 		fmt.Fprintf(out, "| %s | %s | %.1f |\n", q.text, q.user, perMinute(q.times))
@@ -177,7 +182,8 @@ type counters struct{ rows, log int }
 
 func count(ctx context.Context, m *lab.Server) (c counters, err error) {
 	// What is inserted can't be told from the general log, which is a table too, and shows in that.
-	status, err := m.DB().QueryContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN ('Handler_update', 'Handler_delete')")
+	status, err := m.DB().QueryContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN ('Handler_update', "+
+		"'Handler_delete')")
 	if err != nil {
 		return c, err
 	}
@@ -241,9 +247,11 @@ func shape(kind, text string) string {
 	return out
 }
 
-// statements are those of the general log, the most frequent first; not the ones by which it is switched and read, nor what the applier does.
+// statements are those of the general log, the most frequent first; not the ones by which it is switched and read, nor
+// what the applier does.
 func statements(ctx context.Context, m *lab.Server) ([]query, error) {
-	rows, err := m.DB().QueryContext(ctx, "SELECT user_host, command_type, argument FROM mysql.general_log WHERE command_type IN ('Query', 'Connect', 'Ping', 'Init DB', 'Binlog Dump')")
+	rows, err := m.DB().QueryContext(ctx, "SELECT user_host, command_type, argument FROM mysql.general_log WHERE "+
+		"command_type IN ('Query', 'Connect', 'Ping', 'Init DB', 'Binlog Dump')")
 	if err != nil {
 		return nil, err
 	}

@@ -1,8 +1,9 @@
-// Command demo shows a failover on real servers: a MariaDB primary with three replicas, the daemon on its embedded SQLite, and a writer;
-// then the primary is killed. It tells what happened and where to look next, and stays up until Ctrl-C.
+// Command demo shows a failover on real servers: a MariaDB primary with three replicas, the daemon on its embedded
+// SQLite, and a writer; then the primary is killed. It tells what happened and where to look next, and stays up until
+// Ctrl-C.
 //
-// With --once it ends at once, and fails if anything was not as it should be. The one idea: it shows what the daemon's API says and
-// what a client of the servers saw, and computes nothing itself.
+// With --once it ends at once, and fails if anything was not as it should be. The one idea: it shows what the daemon's
+// API says and what a client of the servers saw, and computes nothing itself.
 package main
 
 import (
@@ -62,7 +63,9 @@ func (d demo) run(ctx context.Context) error {
 	}
 	defer l.Close()
 
-	d.say("Starting a %s primary with %d replicas, and the daemon. The primary acknowledges a row when a replica has received it (semi-synchronous\nreplication): without that, what it sent to nobody in its last moment would be lost with it, whoever is promoted.", d.flavor, replicas)
+	d.say("Starting a %s primary with %d replicas, and the daemon. The primary acknowledges a row when a replica has "+
+		"received it (semi-synchronous\nreplication): without that, what it sent to nobody in its last moment would "+
+		"be lost with it, whoever is promoted.", d.flavor, replicas)
 	setup, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	primary, _, err := l.Cluster(setup, lab.Spec{Flavor: d.flavor, Semisync: true}, replicas)
@@ -114,12 +117,14 @@ func (d demo) showPlan(ctx context.Context, daemon *lab.Daemon, c api.Cluster) {
 	case p.IfDead == nil || !p.Ready:
 		d.say("Ready for a failover: no, because %s\n", strings.Join(c.Readiness.Because, "; "))
 	default:
-		d.say("If the primary died now, it would promote %v. What might be lost: %s\n", p.IfDead.Main().Promoted(), p.IfDead.Main().Bound)
+		d.say("If the primary died now, it would promote %v. What might be lost: %s\n", p.IfDead.Main().Promoted(),
+			p.IfDead.Main().Bound)
 	}
 }
 
 // check waits for the end of the failover, tells it, and returns what was not as it should be.
-func (d demo) check(ctx context.Context, l *lab.Lab, daemon *lab.Daemon, w *lab.Writer, primary *lab.Server, struck time.Time) error {
+func (d demo) check(ctx context.Context, l *lab.Lab, daemon *lab.Daemon, w *lab.Writer, primary *lab.Server,
+	struck time.Time) error {
 	if err := w.AwaitAnother(ctx, primary); err != nil {
 		return err
 	}
@@ -150,7 +155,8 @@ func (d demo) check(ctx context.Context, l *lab.Lab, daemon *lab.Daemon, w *lab.
 	}
 	d.tell(e, struck)
 	var after api.Cluster
-	for range 30 { // until the daemon's next look, a second at most, it draws receivers as they were when they had just been moved
+	// until the daemon's next look, a second at most, it draws receivers as they were when they had just been moved
+	for range 30 {
 		if after, err = daemon.Cluster(ctx, promoted.Key.String()); err != nil {
 			return errors.Join(failed, err)
 		}
@@ -163,13 +169,15 @@ func (d demo) check(ctx context.Context, l *lab.Lab, daemon *lab.Daemon, w *lab.
 	if !strings.Contains(after.Drawing, promoted.Key.Host) {
 		failed = errors.Join(failed, errors.New("the daemon doesn't draw the topology"))
 	}
-	d.say("Writes were out for %v; after %v all replicas replicated from the new primary.", outage.Round(time.Millisecond), settled.Round(time.Millisecond))
+	d.say("Writes were out for %v; after %v all replicas replicated from the new primary.",
+		outage.Round(time.Millisecond), settled.Round(time.Millisecond))
 	d.say("Acknowledged rows: %d; lost: %d.", w.Acknowledged(), len(lost))
 	if len(lost) > 0 {
 		failed = errors.Join(failed, fmt.Errorf("%d acknowledged rows are lost", len(lost)))
 	}
 	if e.Candidate != promoted.Key {
-		failed = errors.Join(failed, fmt.Errorf("the daemon says it promoted %v, but the writer writes to %v", e.Candidate, promoted.Key))
+		failed = errors.Join(failed, fmt.Errorf("the daemon says it promoted %v, but the writer writes to %v",
+			e.Candidate, promoted.Key))
 	}
 	return failed
 }
@@ -200,12 +208,15 @@ func (d demo) next(daemon *lab.Daemon, w *lab.Writer) {
 	}
 	client := filepath.Join(d.bin, "orchestrator-client")
 	d.say("or ask with the client:\n  export ORCHESTRATOR_API=%s", daemon.URL)
-	for _, command := range []string{"topology " + w.Last().Key.String(), "why " + w.Last().Key.String(), "episodes", "findings", "--help"} {
+	for _, command := range []string{"topology " + w.Last().Key.String(), "why " + w.Last().Key.String(), "episodes",
+		"findings", "--help"} {
 		d.say("  %s %s", client, command)
 	}
-	d.say("The daemon's configuration is %s; the new primary is %v, and can be killed, too (process %d), once the pause\nbetween two failovers (anti_flap) is over.",
+	d.say("The daemon's configuration is %s; the new primary is %v, and can be killed, too (process %d), once the "+
+		"pause\nbetween two failovers (anti_flap) is over.",
 		daemon.ConfigFile, w.Last().Key, w.Last().Pid())
-	d.say("A server answers at, for example, mariadb -h %s -u %s -p app (the password is %s).", w.Last().Key.Host, lab.AppUser, lab.AppPassword)
+	d.say("A server answers at, for example, mariadb -h %s -u %s -p app (the password is %s).", w.Last().Key.Host,
+		lab.AppUser, lab.AppPassword)
 }
 
 func indent(text string) string {

@@ -19,10 +19,12 @@ func TestPrimaryStoppedForTwoSeconds(t *testing.T) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
 		for range 3 {
 			f.must(f.primary.Hang())
-			f.during(2*time.Second, "nobody is promoted", func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
+			f.during(2*time.Second, "nobody is promoted",
+				func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
 			f.must(f.primary.Continue())
 			f.must(lab.AwaitReplication(f.ctx, f.primary, f.replicas...))
-			f.during(time.Second, "nobody is promoted", func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
+			f.during(time.Second, "nobody is promoted",
+				func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
 		}
 		t.Log(f.noFailover())
 		if f.readOnly(f.primary) {
@@ -50,12 +52,14 @@ func TestPrimaryAtMaxConnections(t *testing.T) {
 			}
 			return false
 		})
-		f.during(4*time.Second, "nobody is promoted", func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
+		f.during(4*time.Second, "nobody is promoted",
+			func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
 	})
 }
 
-// takeAllConnections takes every place that the primary has for clients, and those that it keeps for administrators, as the daemon is one.
-// Places of connections that ended a moment ago become free one after the other, so it goes on until nobody has been let in for a second.
+// takeAllConnections takes every place that the primary has for clients, and those that it keeps for administrators, as
+// the daemon is one. Places of connections that ended a moment ago become free one after the other, so it goes on until
+// nobody has been let in for a second.
 func (f *fleet) takeAllConnections() {
 	f.Helper()
 	app, err := sql.Open("mysql", f.primary.DSN(lab.AppUser, lab.AppPassword))
@@ -80,7 +84,8 @@ func TestAppliersStoppedAndAReplicaDead(t *testing.T) {
 			f.must(r.Exec(f.ctx, stopApplier[flavor]))
 		}
 		f.must(f.replicas[0].Kill())
-		f.during(5*time.Second, "nobody is promoted", func() bool { return f.readOnly(f.replicas[1]) && f.readOnly(f.replicas[2]) })
+		f.during(5*time.Second, "nobody is promoted",
+			func() bool { return f.readOnly(f.replicas[1]) && f.readOnly(f.replicas[2]) })
 		f.noFailover()
 		fs, err := f.api.Findings(f.ctx, "")
 		f.must(err)
@@ -88,7 +93,8 @@ func TestAppliersStoppedAndAReplicaDead(t *testing.T) {
 		for _, x := range fs {
 			codes = append(codes, string(x.Code))
 		}
-		if got := strings.Join(codes, " "); !strings.Contains(got, "ReplicaDead") || !strings.Contains(got, "ReplicaStopped") {
+		if got := strings.Join(codes, " "); !strings.Contains(got, "ReplicaDead") ||
+			!strings.Contains(got, "ReplicaStopped") {
 			t.Errorf("found %s", got)
 		}
 	})
@@ -103,7 +109,8 @@ func TestDaemonCutOffFromThePrimary(t *testing.T) {
 			s, err := f.api.Snapshot(f.ctx, "")
 			return err == nil && s.Server(f.primary.Key) != nil && !s.Server(f.primary.Key).Up()
 		})
-		f.during(8*time.Second, "nobody is promoted", func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
+		f.during(8*time.Second, "nobody is promoted",
+			func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
 		t.Log(f.noFailover())
 		f.must(l.Heal())
 		f.must(lab.AwaitReplication(f.ctx, f.primary, f.replicas...))
@@ -114,7 +121,8 @@ func TestDaemonWithoutNetwork(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
 		f.must(l.CutDaemon(f.api))
-		f.during(6*time.Second, "nobody is promoted", func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
+		f.during(6*time.Second, "nobody is promoted",
+			func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
 		if why := f.noFailover(); !strings.Contains(why, "no witness") {
 			t.Errorf("the reason given is %q", why)
 		}

@@ -19,7 +19,8 @@ func TestFullDiskIsNamed(t *testing.T) {
 		root := t.TempDir()
 		inside := root
 		var more []string
-		if flavor == lab.MySQL { // it runs below a root of its own, and tells a full disk from other waits by its error log
+		// it runs below a root of its own, and tells a full disk from other waits by its error log
+		if flavor == lab.MySQL {
 			root = filepath.Join(l.Root(flavor), "tmp", filepath.Base(filepath.Dir(root))+"-disk")
 			if err := os.MkdirAll(root, 0o755); err != nil {
 				t.Fatal(err)

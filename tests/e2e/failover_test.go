@@ -130,7 +130,8 @@ func TestBrokenAppliersAreNotPromoted(t *testing.T) {
 			f.must(err)
 			var last int64 // by itself, for an INSERT … SELECT would lock rows in the way of the appliers
 			f.must(c.QueryRowContext(f.ctx, "SELECT MAX(id) FROM app.written").Scan(&last))
-			_, err = c.ExecContext(f.ctx, "INSERT INTO app.written (id, writer, note) VALUES (?, 99, 'in the way')", last+100)
+			_, err = c.ExecContext(f.ctx, "INSERT INTO app.written (id, writer, note) VALUES (?, 99, 'in the way')",
+				last+100)
 			f.must(err)
 			f.must(c.Close())
 		}
@@ -148,9 +149,11 @@ func TestBrokenAppliersAreNotPromoted(t *testing.T) {
 		w.Stop()
 		f.await("the daemon says why it promotes nobody", func() bool {
 			p, err := f.api.Plan(f.ctx, f.primary.Key.String(), "")
-			return err == nil && strings.Contains(strings.Join(p.Now.Refused(), " "), "its applier stopped with error 1062")
+			return err == nil && strings.Contains(strings.Join(p.Now.Refused(), " "),
+				"its applier stopped with error 1062")
 		})
-		f.during(3*time.Second, "nobody is promoted", func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
+		f.during(3*time.Second, "nobody is promoted",
+			func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
 		t.Log(f.noFailover())
 	})
 }

@@ -1,5 +1,5 @@
-// Package e2e runs the whole daemon against real servers that die, hang, lag, are cut off and come back, and holds it to what it
-// promises. Scenarios in which nothing may happen count as much as those in which something must.
+// Package e2e runs the whole daemon against real servers that die, hang, lag, are cut off and come back, and holds it
+// to what it promises. Scenarios in which nothing may happen count as much as those in which something must.
 package e2e
 
 import (

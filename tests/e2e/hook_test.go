@@ -33,7 +33,8 @@ func newChat(t *testing.T) *chat {
 		t.Fatal(err)
 	}
 	c := &chat{}
-	c.Server = &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	c.Server = &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter,
+		r *http.Request) {
 		var m hook.Message
 		if err := json.NewDecoder(r.Body).Decode(&m); err != nil || r.Header.Get("Authorization") != "Bearer t0ken" {
 			http.Error(w, "no", http.StatusForbidden)
@@ -58,14 +59,15 @@ func (c *chat) heard() (out []string) {
 	return out
 }
 
-// A program that writes what it is told, a URL, and one that hangs and fails, in a failover of real servers: all are told, in order, and the failover does
-// not wait for them.
+// A program that writes what it is told, a URL, and one that hangs and fails, in a failover of real servers: all are
+// told, in order, and the failover does not wait for them.
 func TestHooksAreToldOfARealFailover(t *testing.T) {
 	l := lab.Test(t)
 	c, dir := newChat(t), t.TempDir()
 	script, told := filepath.Join(dir, "tell"), filepath.Join(dir, "told")
 	for file, text := range map[string]string{
-		script:                      "#!/bin/sh\necho \"$ORC_MOMENT $ORC_FAILED_HOST:$ORC_FAILED_PORT $ORC_SUCCESSOR_HOST $ORC_TEST\" >> " + told + "\n",
+		script: "#!/bin/sh\necho \"$ORC_MOMENT $ORC_FAILED_HOST:$ORC_FAILED_PORT " +
+			"$ORC_SUCCESSOR_HOST $ORC_TEST\" >> " + told + "\n",
 		filepath.Join(dir, "hangs"): "#!/bin/sh\nsleep 30\n",
 		filepath.Join(dir, "url"):   c.URL + "/s3cret",
 		filepath.Join(dir, "token"): "t0ken",
@@ -91,7 +93,10 @@ command = ["%[1]s/hangs"]
 timeout = "3s"
 attempts = 1
 `, dir)})
-	f.await("the hooks are known", func() bool { hooks, err := f.api.Hooks(f.ctx); return err == nil && len(hooks) == 3 })
+	f.await("the hooks are known", func() bool {
+		hooks, err := f.api.Hooks(f.ctx)
+		return err == nil && len(hooks) == 3
+	})
 	w := lab.Write(f.ctx, 1, append(f.replicas, f.primary)...)
 	f.must(w.AwaitRows(f.ctx, 50))
 	at := time.Now()
@@ -106,9 +111,11 @@ attempts = 1
 	}
 
 	f.must(f.primary.Restart(f.ctx, "--read-only=0"))
-	f.await("the hooks have heard of all of it", func() bool { return len(c.heard()) >= 4 && strings.Count(read(told), "\n") >= 4 })
+	f.await("the hooks have heard of all of it",
+		func() bool { return len(c.heard()) >= 4 && strings.Count(read(told), "\n") >= 4 })
 	from := f.primary.Key.String()
-	want := fmt.Sprintf("opened %[1]s  false\npromoted %[1]s %[2]s false\nrecovered %[1]s %[2]s false\nfenced %[1]s %[2]s false\n", from, primary.Key.Host)
+	want := fmt.Sprintf("opened %[1]s  false\npromoted %[1]s %[2]s false\nrecovered %[1]s %[2]s false\nfenced %[1]s "+
+		"%[2]s false\n", from, primary.Key.Host)
 	if got := read(told); got != want {
 		t.Errorf("the script was told\n%s\nwant\n%s", got, want)
 	}
@@ -125,23 +132,27 @@ attempts = 1
 	f.await("the episode shows what they were told", func() bool {
 		var err error
 		shown, err = f.api.Episode(f.ctx, e.ID)
-		return err == nil && len(shown.Hooks) == 9 && !slices.ContainsFunc(shown.Hooks, func(r hook.Run) bool { return r.Ended.IsZero() })
+		return err == nil && len(shown.Hooks) == 9 &&
+			!slices.ContainsFunc(shown.Hooks, func(r hook.Run) bool { return r.Ended.IsZero() })
 	})
 	for _, run := range shown.Hooks {
 		if (run.Outcome == hook.OK) != (run.Hook != "hangs") || run.Hook == "hangs" && run.Outcome != hook.TimedOut {
 			t.Errorf("%+v", run)
 		}
 	}
-	if log := f.api.Log(); strings.Contains(log, "s3cret") || strings.Contains(log, "t0ken") || !strings.Contains(log, "hook failed") {
+	if log := f.api.Log(); strings.Contains(log, "s3cret") || strings.Contains(log, "t0ken") ||
+		!strings.Contains(log, "hook failed") {
 		t.Errorf("the log:\n%s", log)
 	}
 
 	// Trials.
 	trial, err := f.api.TryHook(f.ctx, "script", api.HookTrialRequest{Moment: hook.Promoted, By: "ann"})
-	if f.must(err); trial.Outcome != hook.OK || !strings.HasSuffix(read(told), "promoted db1.example:3306 db2.example true\n") {
+	if f.must(err); trial.Outcome != hook.OK ||
+		!strings.HasSuffix(read(told), "promoted db1.example:3306 db2.example true\n") {
 		t.Errorf("%+v; told\n%s", trial, read(told))
 	}
-	if trial, err := f.api.TryHook(f.ctx, "hangs", api.HookTrialRequest{Moment: hook.Opened, By: "ann"}); err != nil || trial.Outcome != hook.TimedOut {
+	if trial, err := f.api.TryHook(f.ctx, "hangs", api.HookTrialRequest{Moment: hook.Opened, By: "ann"}); err != nil ||
+		trial.Outcome != hook.TimedOut {
 		t.Errorf("%+v, %v", trial, err)
 	}
 }

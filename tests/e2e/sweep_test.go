@@ -11,9 +11,9 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// The daemon is killed just before, and just after, each statement by which a failover changes a server: at the boundaries of all steps, and
-// in the middle of each. Started again, it must complete the failover: never two servers that take writes, nothing lost. Without
-// ORCHESTRATOR_SWEEP=all only some of these points are tried.
+// The daemon is killed just before, and just after, each statement by which a failover changes a server: at the
+// boundaries of all steps, and in the middle of each. Started again, it must complete the failover: never two servers
+// that take writes, nothing lost. Without ORCHESTRATOR_SWEEP=all only some of these points are tried.
 func TestDaemonKilledAtEveryStatement(t *testing.T) {
 	crasher, err := lab.BuildToCrash(t.Context(), t.TempDir())
 	if err != nil {
@@ -48,7 +48,8 @@ func TestDaemonKilledAtEveryStatement(t *testing.T) {
 
 func killedAt(t *testing.T, l *lab.Lab, flavor topology.Flavor, crasher string, point int) (reached bool) {
 	f := startWith(t, l, lab.Spec{Flavor: flavor, Semisync: true}, 2, lab.DaemonSpec{Binary: crasher, CrashAt: point})
-	time.Sleep(500 * time.Millisecond) // what it found is on record after a fifth of a second: a daemon that never knew a replica can't ask it
+	// what it found is on record after a fifth of a second: a daemon that never knew a replica can't ask it
+	time.Sleep(500 * time.Millisecond)
 	w := lab.Write(f.ctx, 1, append(f.replicas, f.primary)...)
 	f.must(w.AwaitRows(f.ctx, 50))
 	writable, stop := f.countWritable()
@@ -77,7 +78,8 @@ func killedAt(t *testing.T, l *lab.Lab, flavor topology.Flavor, crasher string, 
 	return reached
 }
 
-// countWritable watches how many replicas take writes at the same time, until it is stopped; then the most that was seen can be read.
+// countWritable watches how many replicas take writes at the same time, until it is stopped; then the most that was
+// seen can be read.
 func (f *fleet) countWritable() (most *int, stop func()) {
 	ctx, cancel := context.WithCancel(f.ctx)
 	most, done := new(int), make(chan struct{})

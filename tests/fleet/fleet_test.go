@@ -28,7 +28,8 @@ import (
 	"orchestrator/tests/hosts"
 )
 
-// Env must be set for the test to run: it takes minutes, and boots eight hosts. FlavorEnv says what servers they get: "mariadb", which is the default, or "mysql".
+// Env must be set for the test to run: it takes minutes, and boots eight hosts. FlavorEnv says what servers they get:
+// "mariadb", which is the default, or "mysql".
 const (
 	Env       = "ORCHESTRATOR_FLEET"
 	FlavorEnv = "ORCHESTRATOR_FLEET_FLAVOR"
@@ -40,7 +41,8 @@ const repo = "../.."
 // names are the hosts of ansible/inventory/example, in the order of their addresses.
 var names = []string{"backend1", "backend2", "daemon1", "daemon2", "daemon3", "db1", "db2", "db3"}
 
-// operator is who deploys the fleet: a machine on its network, with the collection installed, an inventory and an ssh key.
+// operator is who deploys the fleet: a machine on its network, with the collection installed, an inventory and an ssh
+// key.
 type operator struct {
 	*testing.T
 	flavor    topology.Flavor // of the backend and of the managed servers
@@ -68,7 +70,8 @@ func TestAFleet(t *testing.T) {
 		t.Skip("boots eight hosts, for minutes: make test-fleet")
 	}
 	ctx := t.Context()
-	o := &operator{T: t, flavor: flavor(t), net: hosts.Test(t), hosts: map[string]*hosts.Host{}, dir: t.TempDir(), began: time.Now()}
+	o := &operator{T: t, flavor: flavor(t), net: hosts.Test(t), hosts: map[string]*hosts.Host{}, dir: t.TempDir(),
+		began: time.Now()}
 	first, second := o.builds(ctx)
 	care := []string{"-e", "orchestrator_caretaker_api=true"}
 	first, second = append(first, care...), append(second, care...)
@@ -81,9 +84,12 @@ func TestAFleet(t *testing.T) {
 	o.chapter("from bare hosts to a fleet")
 	out := o.play(ctx, "site", first...)
 	elected := leaders.first(t)
-	o.note("from booted hosts to an elected leader: %.0f s; to the end of site.yml: %.0f s", elected.Sub(o.booted).Seconds(), time.Since(o.booted).Seconds())
-	o.note("of it, tasks that install Debian's packages: %.0f s; of those, waiting for downloads: %.0f s (%d MB, of which %d MB came from Debian's archive now)",
-		took(out, "Install the server", "Install HAProxy", "Install Prometheus", "Refresh the package lists"), o.packages.waited().Seconds(),
+	o.note("from booted hosts to an elected leader: %.0f s; to the end of site.yml: %.0f s",
+		elected.Sub(o.booted).Seconds(), time.Since(o.booted).Seconds())
+	o.note("of it, tasks that install Debian's packages: %.0f s; of those, waiting for downloads: %.0f s (%d MB, of "+
+		"which %d MB came from Debian's archive now)",
+		took(out, "Install the server", "Install HAProxy", "Install Prometheus", "Refresh the package lists"),
+		o.packages.waited().Seconds(),
 		o.packages.served.Load()>>20, o.packages.fetched.Load()>>20)
 
 	o.chapter("a second time, nothing changes")
@@ -98,8 +104,10 @@ func TestAFleet(t *testing.T) {
 	o.do(ctx, "daemon2", "orchestrator-client tag 10.79.0.17:3306 dc=west")
 	o.do(ctx, "daemon2", "orchestrator-client rule set 10.79.0.17:3306 prefer")
 	o.do(ctx, "daemon2", "orchestrator-client alias 10.79.0.16:3306 shop")
-	o.do(ctx, "daemon3", `printf '%s' '{"downtimes":[{"server":"10.79.0.99:3306","owner":"ann","reason":"new disk","until":"`+
-		time.Now().Add(24*time.Hour).UTC().Format(time.RFC3339)+`"}],"forgotten":["10.79.0.98:3306"]}' | orchestrator-client import -`)
+	o.do(ctx, "daemon3",
+		`printf '%s' '{"downtimes":[{"server":"10.79.0.99:3306","owner":"ann","reason":"new disk","until":"`+
+			time.Now().Add(24*time.Hour).UTC().Format(time.RFC3339)+
+			`"}],"forgotten":["10.79.0.98:3306"]}' | orchestrator-client import -`)
 	backup := filepath.Join(o.dir, "declared.json")
 	o.play(ctx, "backup", "-e", "file="+backup)
 	declared := o.read(backup)
@@ -127,17 +135,20 @@ func TestAFleet(t *testing.T) {
 		}
 		return nil
 	})
-	o.note("the host of the active member was switched off; all daemons used the other one %.1f s later", time.Since(died).Seconds())
+	o.note("the host of the active member was switched off; all daemons used the other one %.1f s later",
+		time.Since(died).Seconds())
 	would := o.play(ctx, "promote-backend", "--check", "-e", "to="+other+":3306")
 	if !strings.Contains(would, other+":3306") || strings.Contains(would, "TASK [Promote]") {
 		t.Errorf("promote-backend.yml --check says:\n%s", would)
 	}
 	asks := press{"Make " + other + ":3306 the member that serves?", "\x03"}
-	if out, well := o.answer(ctx, []press{asks, {"'A' to abort", "a"}}, "promote-backend", "-e", "to="+other+":3306"); well || strings.Contains(out, "TASK [Promote]") {
+	if out, well := o.answer(ctx, []press{asks, {"'A' to abort", "a"}}, "promote-backend", "-e", "to="+other+
+		":3306"); well || strings.Contains(out, "TASK [Promote]") {
 		t.Errorf("promote-backend.yml was told not to do it, and says:\n%s", out)
 	}
 	asks.key = "\r"
-	if out, well := o.answer(ctx, []press{asks}, "promote-backend", "-e", "to="+other+":3306"); !well || !strings.Contains(out, other+":3306 serves all daemons") {
+	if out, well := o.answer(ctx, []press{asks}, "promote-backend", "-e", "to="+other+":3306"); !well ||
+		!strings.Contains(out, other+":3306 serves all daemons") {
 		t.Errorf("promote-backend.yml was told to do it, and says:\n%s", out)
 	}
 	o.holds(ctx, declared)
@@ -150,7 +161,8 @@ func TestAFleet(t *testing.T) {
 	o.sound(ctx)
 
 	o.chapter("the primary of the managed cluster dies")
-	o.do(ctx, "db1", `mysql -e "CREATE DATABASE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY); INSERT INTO shop.orders VALUES (7)"`)
+	o.do(ctx, "db1",
+		`mysql -e "CREATE DATABASE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY); INSERT INTO shop.orders VALUES (7)"`)
 	leads := o.leader(ctx)
 	died = time.Now()
 	if err := o.hosts["db1"].Kill(); err != nil {
@@ -158,33 +170,41 @@ func TestAFleet(t *testing.T) {
 	}
 	o.await(2*time.Minute, "a replica is promoted, and the other one follows it", func() error {
 		drawn, err := o.ask(ctx, "daemon1", "/api/v1/clusters/10.79.0.18:3306/drawing")
-		if err == nil && !regexp.MustCompile(`(?m)^10\.79\.0\.17:3306 +writable.*\n +10\.79\.0\.18:3306 +read-only.* replicating`).MatchString(drawn) {
+		if err == nil &&
+			!regexp.MustCompile(
+				`(?m)^10\.79\.0\.17:3306 +writable.*\n +10\.79\.0\.18:3306 +read-only.* replicating`).MatchString(
+				drawn) {
 			err = errors.New(drawn)
 		}
 		return err
 	})
-	o.note("the host of the primary was switched off; another was the primary, and followed, %.1f s later", time.Since(died).Seconds())
+	o.note("the host of the primary was switched off; another was the primary, and followed, %.1f s later",
+		time.Since(died).Seconds())
 	o.hooksWereTold(ctx, chat, leads)
 	if err := o.hosts["db1"].Start(ctx); err != nil {
 		t.Fatal(err)
 	}
 	o.readOnly(ctx, "db1")
-	o.do(ctx, "daemon1", "orchestrator-client downtime begin 10.79.0.16:3306 --reason 'a new start' --for 1h && orchestrator-client downtime end 10.79.0.16:3306")
+	o.do(ctx, "daemon1", "orchestrator-client downtime begin 10.79.0.16:3306 --reason 'a new start' --for 1h && "+
+		"orchestrator-client downtime end 10.79.0.16:3306")
 
 	o.chapter("a new build")
 	before := o.programs(ctx)
 	leaders.reset()
 	o.play(ctx, "rolling-upgrade", append([]string{"--check"}, second...)...)
 	if after := o.programs(ctx); leaders.changes() > 0 || !slices.Equal(before, after) {
-		t.Errorf("after a check the leader has changed %d times, and the programs %q are %q", leaders.changes(), before, after)
+		t.Errorf("after a check the leader has changed %d times, and the programs %q are %q", leaders.changes(), before,
+			after)
 	}
 	led := leaders.last()
 	leaders.reset()
 	o.play(ctx, "rolling-upgrade", second...)
 	gap := leaders.gap()
-	o.note("rolling-upgrade.yml: without a leader for %.1f s at most, %d changes of it", gap.Seconds(), leaders.changes())
+	o.note("rolling-upgrade.yml: without a leader for %.1f s at most, %d changes of it", gap.Seconds(),
+		leaders.changes())
 	if gap > 3*time.Second {
-		t.Errorf("without a leader for %v: it was not left to another, who waits for a tick (1 s) at most; what waits for the TTL (5 s) is a takeover", gap)
+		t.Errorf("without a leader for %v: it was not left to another, who waits for a tick (1 s) at most; what "+
+			"waits for the TTL (5 s) is a takeover", gap)
 	}
 	o.steppedDown(ctx, led)
 	after := o.programs(ctx)
@@ -193,7 +213,8 @@ func TestAFleet(t *testing.T) {
 	}
 	o.play(ctx, "rolling-upgrade", second...)
 	if n := leaders.changes(); n != 1 {
-		t.Errorf("the leader changed %d times: it was not the last to be upgraded, or it left the lead although nothing was new", n)
+		t.Errorf("the leader changed %d times: it was not the last to be upgraded, or it left the lead although "+
+			"nothing was new", n)
 	}
 	o.sound(ctx)
 
@@ -203,7 +224,8 @@ func TestAFleet(t *testing.T) {
 	users := o.sendChanges(ctx)
 	o.noHooks()
 	waits := press{"Give the new one (" + filepath.Join(o.dir, "inventory", ".secrets", "token.next"), "\r"}
-	if out, well := o.answer(ctx, []press{waits}, "rotate-credentials", append([]string{"-e", "wait=true"}, second...)...); !well {
+	if out, well := o.answer(ctx, []press{waits}, "rotate-credentials",
+		append([]string{"-e", "wait=true"}, second...)...); !well {
 		t.Fatalf("rotate-credentials.yml:\n%s", out)
 	}
 	o.note("rotate-credentials.yml: without a leader for %.1f s at most", leaders.gap().Seconds())
@@ -241,7 +263,8 @@ func TestAFleet(t *testing.T) {
 	o.note("%s", drilled(out))
 	o.note("%s", drilled(o.play(ctx, "drill", "-e", "drill=leader", "-e", "yes=true")))
 	o.holds(ctx, declared)
-	o.do(ctx, "daemon1", "orchestrator-client untag 10.79.0.17:3306 dc && orchestrator-client rule set 10.79.0.17:3306 neutral")
+	o.do(ctx, "daemon1", "orchestrator-client untag 10.79.0.17:3306 dc && orchestrator-client rule set "+
+		"10.79.0.17:3306 neutral")
 	if out := o.play(ctx, "restore", "-e", "file="+backup); !strings.Contains(out, "2 declared, 3 were so already") {
 		t.Errorf("restore.yml says:\n%s", out)
 	}
@@ -258,13 +281,18 @@ func TestAFleet(t *testing.T) {
 	o.sound(ctx)
 	o.holds(ctx, declared)
 	o.replace(ctx, "db1") // which was the first primary; db2 is that by now
-	o.refused(ctx, "db1 is new, and the inventory has it as a primary; but not each of those that are to replicate from it (db2, db3) says", "site",
+	o.refused(ctx, "db1 is new, and the inventory has it as a primary; but not each of those that are to replicate "+
+		"from it (db2, db3) says", "site",
 		append([]string{"--limit", "db1"}, second...)...)
 	o.readOnly(ctx, "db1")
-	o.play(ctx, "site", append([]string{"--limit", "db1", "-e", "monitored_source=" + o.hosts["db2"].Address}, second...)...)
+	o.play(ctx, "site", append([]string{"--limit", "db1", "-e", "monitored_source=" + o.hosts["db2"].Address},
+		second...)...)
 	o.await(time.Minute, "the new db1 follows db2", func() error {
 		drawn, err := o.ask(ctx, "daemon1", "/api/v1/clusters/10.79.0.17:3306/drawing")
-		if err == nil && !regexp.MustCompile(`(?m)^10\.79\.0\.17:3306 +writable.*\n +10\.79\.0\.16:3306 +read-only.* replicating`).MatchString(drawn) {
+		if err == nil &&
+			!regexp.MustCompile(
+				`(?m)^10\.79\.0\.17:3306 +writable.*\n +10\.79\.0\.16:3306 +read-only.* replicating`).MatchString(
+				drawn) {
 			err = errors.New(drawn)
 		}
 		return err
@@ -281,7 +309,8 @@ func TestAFleet(t *testing.T) {
 	o.note("all of it: %.0f s", time.Since(o.began).Seconds())
 }
 
-// builds makes two builds of the programs, and returns how a playbook is told of each: packages, where the repository makes them.
+// builds makes two builds of the programs, and returns how a playbook is told of each: packages, where the repository
+// makes them.
 func (o *operator) builds(ctx context.Context) (first, second []string) {
 	o.Helper()
 	if script, err := filepath.Abs(filepath.Join(repo, "cmd", "package", "build")); err == nil && exists(script) {
@@ -290,7 +319,8 @@ func (o *operator) builds(ctx context.Context) (first, second []string) {
 	var out [2][]string
 	for i, flags := range []string{"", "-s -w"} { // the same program, in other bytes
 		dir := filepath.Join(o.dir, "build"+strconv.Itoa(i))
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags="+flags, "-o", dir+"/", "./cmd/orchestrator", "./cmd/orchestrator-client")
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags="+flags, "-o", dir+"/",
+			"./cmd/orchestrator", "./cmd/orchestrator-client")
 		cmd.Dir = repo
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if text, err := cmd.CombinedOutput(); err != nil {
@@ -327,7 +357,8 @@ func (o *operator) prepare(ctx context.Context) {
 		{"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(o.dir, "key")},
 		{"cp", "-r", filepath.Join(collection, "inventory", "example"), filepath.Join(o.dir, "inventory")},
 		{"ansible-galaxy", "collection", "build", "--output-path", o.dir, collection},
-		{"ansible-galaxy", "collection", "install", "--collections-path", filepath.Join(o.dir, "collections"), filepath.Join(o.dir, "orchestrator-fleet-1.0.0.tar.gz")},
+		{"ansible-galaxy", "collection", "install", "--collections-path", filepath.Join(o.dir, "collections"),
+			filepath.Join(o.dir, "orchestrator-fleet-1.0.0.tar.gz")},
 	} {
 		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
 			o.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
@@ -394,7 +425,8 @@ func (o *operator) root(ctx context.Context, name string) string {
 func (o *operator) admit(h *hosts.Host) {
 	o.Helper()
 	err := errors.Join(h.Write("/root/.ssh/authorized_keys", o.read(filepath.Join(o.dir, "key.pub")), 0o600),
-		h.Write("/etc/apt/apt.conf.d/90packages", fmt.Sprintf("Acquire::http::Proxy \"http://%s:%s\";\n", hosts.Gateway, packagesPort), 0o600))
+		h.Write("/etc/apt/apt.conf.d/90packages", fmt.Sprintf("Acquire::http::Proxy \"http://%s:%s\";\n", hosts.Gateway,
+			packagesPort), 0o600))
 	if err != nil {
 		o.Fatal(err)
 	}
@@ -445,12 +477,17 @@ func (o *operator) refused(ctx context.Context, why, playbook string, args ...st
 
 // playing is the command of an operator who runs a playbook.
 func (o *operator) playing(ctx context.Context, playbook string, args ...string) *exec.Cmd {
-	cmd := o.net.Command(ctx, "ansible-playbook", append([]string{"-i", filepath.Join(o.dir, "inventory", "hosts.yml"), filepath.Join(o.playbooks, playbook+".yml")}, args...)...)
+	cmd := o.net.Command(ctx, "ansible-playbook",
+		append([]string{"-i", filepath.Join(o.dir, "inventory", "hosts.yml"),
+			filepath.Join(o.playbooks, playbook+".yml")}, args...)...)
 	cmd.Dir = o.dir
 	cmd.Env = append(os.Environ(), "HOME="+o.dir, "ANSIBLE_CONFIG="+filepath.Join(o.playbooks, "..", "ansible.cfg"),
-		"ANSIBLE_COLLECTIONS_PATH="+filepath.Join(o.dir, "collections")+":/usr/lib/python3/dist-packages", "ANSIBLE_PRIVATE_KEY_FILE="+filepath.Join(o.dir, "key"),
-		"ANSIBLE_SSH_COMMON_ARGS=-o UserKnownHostsFile="+filepath.Join(o.dir, "known_hosts"), "ANSIBLE_FORKS=8", "ANSIBLE_NOCOLOR=1",
-		"ANSIBLE_CALLBACKS_ENABLED=ansible.posix.profile_tasks", "ANSIBLE_SSH_CONTROL_PATH_DIR="+filepath.Join(o.dir, "ssh"))
+		"ANSIBLE_COLLECTIONS_PATH="+filepath.Join(o.dir, "collections")+":/usr/lib/python3/dist-packages",
+		"ANSIBLE_PRIVATE_KEY_FILE="+filepath.Join(o.dir, "key"),
+		"ANSIBLE_SSH_COMMON_ARGS=-o UserKnownHostsFile="+filepath.Join(o.dir, "known_hosts"), "ANSIBLE_FORKS=8",
+		"ANSIBLE_NOCOLOR=1",
+		"ANSIBLE_CALLBACKS_ENABLED=ansible.posix.profile_tasks", "ANSIBLE_SSH_CONTROL_PATH_DIR="+
+			filepath.Join(o.dir, "ssh"))
 	return cmd
 }
 
@@ -497,7 +534,8 @@ func (o *operator) opens(ctx context.Context, want bool, host, user, password st
 // readOnly wants a server not to take writes, on MySQL not even from root.
 func (o *operator) readOnly(ctx context.Context, host string) {
 	o.Helper()
-	on := map[topology.Flavor]string{topology.MariaDB: "@@GLOBAL.read_only", topology.MySQL: "@@GLOBAL.read_only AND @@GLOBAL.super_read_only"}[o.flavor]
+	on := map[topology.Flavor]string{topology.MariaDB: "@@GLOBAL.read_only",
+		topology.MySQL: "@@GLOBAL.read_only AND @@GLOBAL.super_read_only"}[o.flavor]
 	if got := o.do(ctx, host, "mysql -BN -e 'SELECT "+on+"'"); got != "1" {
 		o.Errorf("%s on %s: %s", on, host, got)
 	}
@@ -564,7 +602,8 @@ func (o *operator) backend(ctx context.Context, host string) (b api.Backend) {
 	return b
 }
 
-// sound wants one leader whom all name, all daemons ready, a pair with which nothing is wrong, and the API behind each HAProxy.
+// sound wants one leader whom all name, all daemons ready, a pair with which nothing is wrong, and the API behind each
+// HAProxy.
 func (o *operator) sound(ctx context.Context) {
 	o.Helper()
 	o.await(time.Minute, "one leader, and all daemons ready", func() error {
@@ -591,7 +630,8 @@ func (o *operator) sound(ctx context.Context) {
 				return fmt.Errorf("behind the HAProxy of %s, %s leads: %v", name, out, err)
 			}
 		}
-		_, err := o.hosts["daemon1"].Exec(ctx, "orchestrator", "backend", "doctor", "--user", "caretaker", "--password-file", "/etc/orchestrator/caretaker.password")
+		_, err := o.hosts["daemon1"].Exec(ctx, "orchestrator", "backend", "doctor", "--user", "caretaker",
+			"--password-file", "/etc/orchestrator/caretaker.password")
 		return err
 	})
 }
@@ -605,7 +645,8 @@ func (o *operator) monitored(ctx context.Context) {
 		if err == nil {
 			err = json.Unmarshal([]byte(text), &clusters)
 		}
-		if err == nil && (len(clusters) != 1 || clusters[0].Up != 3 || clusters[0].Servers != 3 || len(clusters[0].Codes) != 0) {
+		if err == nil && (len(clusters) != 1 || clusters[0].Up != 3 || clusters[0].Servers != 3 ||
+			len(clusters[0].Codes) != 0) {
 			err = errors.New(text)
 		}
 		return err
@@ -629,7 +670,8 @@ func (o *operator) monitored(ctx context.Context) {
 	web := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: o.net.Dial}}
 	for query, want := range map[string]string{`sum(up{job="orchestrator"})`: "3", `sum(orchestrator_leader)`: "1"} {
 		o.await(time.Minute, "Prometheus answers "+query, func() error {
-			text, err := get(ctx, web, "http://"+o.hosts["daemon1"].Address+":9090/api/v1/query?query="+url.QueryEscape(query))
+			text, err := get(ctx, web, "http://"+o.hosts["daemon1"].Address+":9090/api/v1/query?query="+
+				url.QueryEscape(query))
 			if err == nil && !strings.Contains(text, `"`+want+`"]`) {
 				err = errors.New(text)
 			}
@@ -642,7 +684,8 @@ func (o *operator) monitored(ctx context.Context) {
 func (o *operator) holds(ctx context.Context, declared string) {
 	o.Helper()
 	for _, name := range names[2:5] {
-		if got := o.do(ctx, name, "orchestrator-client --api https://"+o.hosts[name].Address+":3000 export"); got != strings.TrimSpace(declared) {
+		if got := o.do(ctx, name, "orchestrator-client --api https://"+o.hosts[name].Address+
+			":3000 export"); got != strings.TrimSpace(declared) {
 			o.Errorf("what was declared, as %s has it:\n%s\nit was:\n%s", name, got, declared)
 		}
 	}
@@ -664,7 +707,8 @@ func (o *operator) programs(ctx context.Context) []string {
 	o.Helper()
 	var out []string
 	for _, name := range names[2:5] {
-		sum, _, _ := strings.Cut(o.do(ctx, name, "sha256sum /proc/$(systemctl show --property=MainPID --value orchestrator)/exe"), " ")
+		sum, _, _ := strings.Cut(o.do(ctx, name, "sha256sum /proc/$(systemctl show --property=MainPID --value "+
+			"orchestrator)/exe"), " ")
 		if !slices.Contains(out, sum) {
 			out = append(out, sum)
 		}
@@ -695,7 +739,8 @@ func unchanged(t *testing.T, out string) {
 // took adds up the seconds of tasks, from the list at the end of a playbook's words.
 func took(out string, tasks ...string) (sum float64) {
 	for _, task := range tasks {
-		for _, m := range regexp.MustCompile(`(?m)`+regexp.QuoteMeta(task)+` -+ ([0-9.]+)s$`).FindAllStringSubmatch(out, -1) {
+		for _, m := range regexp.MustCompile(`(?m)`+regexp.QuoteMeta(task)+` -+ ([0-9.]+)s$`).FindAllStringSubmatch(out,
+			-1) {
 			n, _ := strconv.ParseFloat(m[1], 64)
 			sum += n
 		}
@@ -753,7 +798,8 @@ func (o *operator) client() (*http.Client, error) {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(pem)
-	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: o.net.Dial, TLSClientConfig: &tls.Config{RootCAs: pool}}}, nil
+	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: o.net.Dial,
+		TLSClientConfig: &tls.Config{RootCAs: pool}}}, nil
 }
 
 func (l *leaders) saw(who string) {
@@ -851,7 +897,8 @@ func (s *secrets) look() {
 		s.n++
 		for secret, name := range s.all {
 			if bytes.Contains(line, []byte(secret)) {
-				s.seen[fmt.Sprintf("%s in the list of processes: %s", name, strings.ReplaceAll(string(bytes.ReplaceAll(line, []byte{0}, []byte{' '})), secret, "***"))] = true
+				s.seen[fmt.Sprintf("%s in the list of processes: %s", name,
+					strings.ReplaceAll(string(bytes.ReplaceAll(line, []byte{0}, []byte{' '})), secret, "***"))] = true
 			}
 		}
 	}

@@ -22,7 +22,8 @@ const told = "/var/lib/orchestrator/told"
 const scribe = `#!/bin/sh
 echo "$ORC_TEST $ORC_MOMENT $ORC_FAILED_HOST $ORC_SUCCESSOR_HOST" | sed 's/ *$//' >> ` + told + "\n"
 
-// What the inventory of the fleet says of hooks; the secrets are files of the kind that the test looks for in outputs and lists of processes.
+// What the inventory of the fleet says of hooks; the secrets are files of the kind that the test looks for in outputs
+// and lists of processes.
 const hooked = `---
 orchestrator_hook_scripts: ["{{ inventory_dir }}/scribe"]
 orchestrator_hooks:
@@ -62,7 +63,8 @@ func (c *chat) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if m.Moment == hook.Opened { // there may be a candidate by now, or not yet
 			m.Episode.Candidate.Host = ""
 		}
-		c.heard = append(c.heard, strings.TrimSuffix(fmt.Sprintf("%s %s %s %s", name, m.Moment, m.Episode.Failed.Host, m.Episode.Candidate.Host), " "))
+		c.heard = append(c.heard, strings.TrimSuffix(fmt.Sprintf("%s %s %s %s", name, m.Moment, m.Episode.Failed.Host,
+			m.Episode.Candidate.Host), " "))
 	}
 }
 
@@ -83,8 +85,9 @@ func (o *operator) hooks() *chat {
 	server := &http.Server{Handler: c, ReadHeaderTimeout: time.Minute}
 	go func() { _ = server.Serve(l) }()
 	o.Cleanup(func() { _ = server.Close() })
-	for file, text := range map[string]string{"scribe": scribe, "group_vars/daemons.yml": hooked, ".secrets/chat-token": chatToken + "\n",
-		".secrets/chat-url": "http://" + hosts.Gateway + ":" + chatPort + chatPath + "\n"} {
+	for file, text := range map[string]string{"scribe": scribe, "group_vars/daemons.yml": hooked,
+		".secrets/chat-token": chatToken + "\n",
+		".secrets/chat-url":   "http://" + hosts.Gateway + ":" + chatPort + chatPath + "\n"} {
 		path := filepath.Join(o.dir, "inventory", file)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			o.Fatal(err)
@@ -101,7 +104,8 @@ func (o *operator) leader(ctx context.Context) string {
 	o.Helper()
 	for _, name := range names[2:5] {
 		var s api.Status
-		if text, err := o.ask(ctx, name, "/api/v1/status"); err == nil && json.Unmarshal([]byte(text), &s) == nil && s.Leading {
+		if text, err := o.ask(ctx, name, "/api/v1/status"); err == nil && json.Unmarshal([]byte(text), &s) == nil &&
+			s.Leading {
 			return name
 		}
 	}
@@ -109,10 +113,12 @@ func (o *operator) leader(ctx context.Context) string {
 	return ""
 }
 
-// hooksWereTold wants both hooks to have been told of the failover, once, by the daemon that led, and neither by another; and trials to work.
+// hooksWereTold wants both hooks to have been told of the failover, once, by the daemon that led, and neither by
+// another; and trials to work.
 func (o *operator) hooksWereTold(ctx context.Context, c *chat, leader string) {
 	o.Helper()
-	const opened, promoted, recovered = "opened 10.79.0.16", "promoted 10.79.0.16 10.79.0.17", "recovered 10.79.0.16 10.79.0.17"
+	const opened, promoted, recovered = "opened 10.79.0.16", "promoted 10.79.0.16 10.79.0.17",
+		"recovered 10.79.0.16 10.79.0.17"
 	written := strings.Join([]string{"false " + opened, "false " + promoted, "false " + recovered}, "\n")
 	posted := strings.Join([]string{leader + " " + opened, leader + " " + promoted, leader + " " + recovered}, "\n")
 	o.await(30*time.Second, "hooks are told", func() error {
@@ -128,17 +134,20 @@ func (o *operator) hooksWereTold(ctx context.Context, c *chat, leader string) {
 		if text, err := o.hosts[name].Read(told); name != leader && err == nil {
 			o.Errorf("%s has told, too: %s", name, text)
 		}
-		for file, want := range map[string]string{"hook.chat.url": "640 root:orchestrator", "hook.chat.token": "640 root:orchestrator", "hooks/scribe": "755 root:root"} {
+		for file, want := range map[string]string{"hook.chat.url": "640 root:orchestrator",
+			"hook.chat.token": "640 root:orchestrator", "hooks/scribe": "755 root:root"} {
 			if got := o.do(ctx, name, "stat -c '%a %U:%G' /etc/orchestrator/"+file); got != want {
 				o.Errorf("%s of %s: %s, want %s", file, name, got, want)
 			}
 		}
-		if text := o.do(ctx, name, "cat /etc/orchestrator/orchestrator.toml; journalctl -u orchestrator --no-pager"); strings.Contains(text, chatPath) || strings.Contains(text, chatToken) {
+		if text := o.do(ctx, name, "cat /etc/orchestrator/orchestrator.toml; journalctl -u orchestrator "+
+			"--no-pager"); strings.Contains(text, chatPath) || strings.Contains(text, chatToken) {
 			o.Errorf("a secret of the hook is in the configuration of %s, or in its log", name)
 		}
 	}
 	for _, name := range []string{"scribe", "chat"} { // from another host: the daemon that leads does it
-		if out := o.do(ctx, "daemon2", "orchestrator-client hook try "+name+" promoted --yes"); !strings.Contains(out, "outcome  ok") {
+		if out := o.do(ctx, "daemon2", "orchestrator-client hook try "+name+" promoted --yes"); !strings.Contains(out,
+			"outcome  ok") {
 			o.Errorf("the trial of %s says\n%s", name, out)
 		}
 	}
@@ -159,7 +168,8 @@ func (o *operator) noHooks() {
 func (o *operator) unhooked(ctx context.Context) {
 	o.Helper()
 	for _, name := range names[2:5] {
-		if left := o.do(ctx, name, "ls /etc/orchestrator | grep '^hook\\.' || :; orchestrator-client --api https://"+o.hosts[name].Address+":3000 hooks"); left != "no hook is configured" {
+		if left := o.do(ctx, name, "ls /etc/orchestrator | grep '^hook\\.' || :; orchestrator-client --api https://"+
+			o.hosts[name].Address+":3000 hooks"); left != "no hook is configured" {
 			o.Errorf("without hooks in the inventory, %s has %s", name, left)
 		}
 	}

@@ -17,7 +17,8 @@ import (
 	"orchestrator/tests/hosts"
 )
 
-// packages is the proxy through which hosts reach Debian's archive: they have no other way out. What never changes, the packages themselves, is kept.
+// packages is the proxy through which hosts reach Debian's archive: they have no other way out. What never changes, the
+// packages themselves, is kept.
 type packages struct {
 	dir    string
 	server *http.Server

@@ -44,7 +44,8 @@ func (o *operator) answer(ctx context.Context, keys []press, playbook string, ar
 	for i, a := range plain.Args {
 		quoted[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
 	}
-	cmd := exec.CommandContext(ctx, "script", "--quiet", "--return", "--command", strings.Join(quoted, " "), "/dev/null")
+	cmd := exec.CommandContext(ctx, "script", "--quiet", "--return", "--command", strings.Join(quoted, " "),
+		"/dev/null")
 	cmd.Dir, cmd.Env = plain.Dir, plain.Env
 	in, err := cmd.StdinPipe()
 	if err != nil {

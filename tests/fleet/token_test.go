@@ -14,7 +14,8 @@ import (
 	"orchestrator/daemon/secret"
 )
 
-// users send changes to each daemon all the time, by the token on its host: the one in use, and the one that was in use at first, as long as that is there.
+// users send changes to each daemon all the time, by the token on its host: the one in use, and the one that was in use
+// at first, as long as that is there.
 type users struct {
 	first                  string
 	taken, refused, failed atomic.Int64
@@ -72,7 +73,8 @@ func (o *operator) tokens(name string) []string {
 
 // change declares what is declared already, and returns the status; 0: there was no answer.
 func (o *operator) change(ctx context.Context, web *http.Client, name, token string) int {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPut, "https://"+o.hosts[name].Address+":3000/api/v1/instances/10.79.0.17:3306/tags/dc", strings.NewReader(`{"value":"west"}`))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPut, "https://"+o.hosts[name].Address+
+		":3000/api/v1/instances/10.79.0.17:3306/tags/dc", strings.NewReader(`{"value":"west"}`))
 	if err != nil {
 		return 0
 	}
@@ -90,7 +92,8 @@ func (o *operator) change(ctx context.Context, web *http.Client, name, token str
 func (u *users) changed(ctx context.Context, t *testing.T, o *operator) {
 	t.Helper()
 	u.stop()
-	o.note("meanwhile %d changes were taken, %d refused as by a wrong token, %d not answered, as a daemon started anew", u.taken.Load(), u.refused.Load(), u.failed.Load())
+	o.note("meanwhile %d changes were taken, %d refused as by a wrong token, %d not answered, as a daemon started anew",
+		u.taken.Load(), u.refused.Load(), u.failed.Load())
 	if u.refused.Load() > 0 || u.taken.Load() < 100 {
 		t.Error("that is a gap")
 	}

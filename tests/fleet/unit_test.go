@@ -11,16 +11,20 @@ import (
 func TestTheUnitOfTheRoleIsThatOfThePackage(t *testing.T) {
 	shipped, err := os.ReadFile(filepath.Join(repo, "cmd", "package", "orchestrator.service"))
 	must(t, err)
-	template, err := os.ReadFile(filepath.Join(repo, "ansible", "roles", "orchestrator", "templates", "orchestrator.service.j2"))
+	template, err := os.ReadFile(filepath.Join(repo, "ansible", "roles", "orchestrator", "templates",
+		"orchestrator.service.j2"))
 	must(t, err)
-	ours := strings.NewReplacer("{{ orchestrator_program_directory }}", "/usr/bin", "{{ orchestrator_directory }}", "/etc/orchestrator", "{{ orchestrator_user }}", "orchestrator",
-		"{{ orchestrator_group }}", "orchestrator", "{{ orchestrator_data_directory | basename }}", "orchestrator").Replace(string(template))
+	ours := strings.NewReplacer("{{ orchestrator_program_directory }}", "/usr/bin", "{{ orchestrator_directory }}",
+		"/etc/orchestrator", "{{ orchestrator_user }}", "orchestrator",
+		"{{ orchestrator_group }}", "orchestrator", "{{ orchestrator_data_directory | basename }}",
+		"orchestrator").Replace(string(template))
 	has := map[string]bool{}
 	for line := range strings.Lines(ours) {
 		has[line] = true
 	}
 	for line := range strings.Lines(string(shipped)) {
-		if name, _, ok := strings.Cut(line, "="); !ok || strings.HasPrefix(line, "#") || name == "LoadCredential" { // the role writes files
+		// the role writes files
+		if name, _, ok := strings.Cut(line, "="); !ok || strings.HasPrefix(line, "#") || name == "LoadCredential" {
 			continue
 		}
 		if !has[line] {

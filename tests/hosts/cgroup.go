@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// cgroups are the directories of one group: one where the machine has cgroups of version 2 only; where it has both, one in each hierarchy
-// that systemd uses.
+// cgroups are the directories of one group: one where the machine has cgroups of version 2 only; where it has both, one
+// in each hierarchy that systemd uses.
 func cgroups(id string) []string {
 	const top = "/sys/fs/cgroup"
 	if exists(top + "/cgroup.controllers") {

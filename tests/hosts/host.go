@@ -35,11 +35,13 @@ type Host struct {
 	leader  int // its process 1, as seen from here
 }
 
-// Boot makes a host of a root (see Root) and returns when it runs. It knows all hosts of the network by name, and they it.
+// Boot makes a host of a root (see Root) and returns when it runs. It knows all hosts of the network by name, and they
+// it.
 func (n *Network) Boot(ctx context.Context, name, root string) (*Host, error) {
 	n.mu.Lock()
 	number := len(n.hosts)
-	h := &Host{Name: name, Address: fmt.Sprintf("%s.%d", prefix, firstHost+number), network: n, dir: filepath.Join(n.dir, name), number: number}
+	h := &Host{Name: name, Address: fmt.Sprintf("%s.%d", prefix, firstHost+number), network: n,
+		dir: filepath.Join(n.dir, name), number: number}
 	n.hosts = append(n.hosts, h)
 	n.mu.Unlock()
 	if err := h.furnish(root); err != nil {
@@ -87,12 +89,15 @@ func (h *Host) format(root string) error {
 			return err
 		}
 	}
-	layers := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", root, filepath.Join(h.dir, "upper"), filepath.Join(h.dir, "work"))
+	layers := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", root, filepath.Join(h.dir, "upper"),
+		filepath.Join(h.dir, "work"))
 	if err := syscall.Mount("overlay", h.root(), "overlay", 0, layers); err != nil {
 		return fmt.Errorf("mount an overlay on %s: %w", root, err)
 	}
-	// The root has the name servers of this machine, which can't be reached from there: each name that is not found would take their time.
-	if err := errors.Join(h.Write("/etc/hostname", h.Name+"\n", 0o644), h.Write("/etc/resolv.conf", "# There is nobody to ask; /etc/hosts has all names.\n", 0o644)); err != nil {
+	// The root has the name servers of this machine, which can't be reached from there: each name that is not found
+	// would take their time.
+	if err := errors.Join(h.Write("/etc/hostname", h.Name+"\n", 0o644),
+		h.Write("/etc/resolv.conf", "# There is nobody to ask; /etc/hosts has all names.\n", 0o644)); err != nil {
 		return err
 	}
 	// Left to itself it would take the identity of the machine below, and all hosts the same one.
@@ -113,7 +118,8 @@ func (n *Network) names() string {
 	return out
 }
 
-// Replace takes the power away, and boots another machine in its place: with the name and the address of this one, a root, and nothing of what was written.
+// Replace takes the power away, and boots another machine in its place: with the name and the address of this one, a
+// root, and nothing of what was written.
 func (h *Host) Replace(ctx context.Context, root string) error {
 	if err := h.Kill(); err != nil {
 		return err
@@ -121,7 +127,8 @@ func (h *Host) Replace(ctx context.Context, root string) error {
 	if err := unmount(h.root()); err != nil {
 		return err
 	}
-	if err := errors.Join(os.RemoveAll(filepath.Join(h.dir, "upper")), os.RemoveAll(filepath.Join(h.dir, "work"))); err != nil {
+	if err := errors.Join(os.RemoveAll(filepath.Join(h.dir, "upper")),
+		os.RemoveAll(filepath.Join(h.dir, "work"))); err != nil {
 		return err
 	}
 	if err := h.format(root); err != nil {
@@ -149,7 +156,8 @@ func (h *Host) Start(ctx context.Context) error {
 		case state == "running", state == "degraded": // what a test expects of its units is for the test to say
 			return nil
 		case h.wait(ctx) != nil:
-			return fmt.Errorf("boot host %s: it is %q after %v: %w; its console: %s", h.Name, state, bootWithin, err, h.Console())
+			return fmt.Errorf("boot host %s: it is %q after %v: %w; its console: %s", h.Name, state, bootWithin, err,
+				h.Console())
 		}
 	}
 }
@@ -170,8 +178,9 @@ func (h *Host) start() error {
 	if h.Running() {
 		return errors.New("it runs")
 	}
-	// The shell is process 1 of a namespace around the host's: when it is killed, which happens when we are, the kernel kills all that is in
-	// there. systemd-nspawn's own death would leave the host running. It is in cgroups of its own, by which all that belongs to the host is found again.
+	// The shell is process 1 of a namespace around the host's: when it is killed, which happens when we are, the kernel
+	// kills all that is in there. systemd-nspawn's own death would leave the host running. It is in cgroups of its own,
+	// by which all that belongs to the host is found again.
 	var enter strings.Builder
 	for _, dir := range cgroups(h.id()) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -186,12 +195,16 @@ func (h *Host) start() error {
 	defer console.Close()
 	enter.WriteString(`mount --make-rslave / && mount -t proc proc /proc && systemd-nspawn "$@"`)
 	// Its network is its own, so it may do with it what a machine may: add an address, for example.
-	cmd := exec.Command("sh", "-c", enter.String(), "sh", "--quiet", "--boot", "--capability=CAP_NET_ADMIN", "--directory="+h.root(), "--machine="+h.id(), "--hostname="+h.Name,
-		"--register=no", "--keep-unit", "--network-namespace-path=/run/netns/"+h.id(), "--console=pipe", "--link-journal=no", "--resolv-conf=off", "--timezone=off")
-	// Cgroups of version 2 alone, as Debian has had them since 11: a newer systemd boots with no other, whatever the machine below has.
+	cmd := exec.Command("sh", "-c", enter.String(), "sh", "--quiet", "--boot", "--capability=CAP_NET_ADMIN",
+		"--directory="+h.root(), "--machine="+h.id(), "--hostname="+h.Name,
+		"--register=no", "--keep-unit", "--network-namespace-path=/run/netns/"+h.id(), "--console=pipe",
+		"--link-journal=no", "--resolv-conf=off", "--timezone=off")
+	// Cgroups of version 2 alone, as Debian has had them since 11: a newer systemd boots with no other, whatever the
+	// machine below has.
 	cmd.Env = append(os.Environ(), "UNIFIED_CGROUP_HIERARCHY=1")
 	cmd.Stdout, cmd.Stderr = console, console
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true,
+		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
 	done := make(chan error)
 	h.network.starts <- func() { done <- cmd.Start() }
 	if err := <-done; err != nil {
@@ -219,7 +232,8 @@ func (h *Host) Running() bool {
 	}
 }
 
-// findLeader looks for the process that is number 1 in there; 0 as long as that has not come to the place where it stays.
+// findLeader looks for the process that is number 1 in there; 0 as long as that has not come to the place where it
+// stays.
 func (h *Host) findLeader() int {
 	for _, dir := range cgroups(h.id()) {
 		data, err := os.ReadFile(filepath.Join(dir, "payload", "init.scope", "cgroup.procs"))
@@ -244,12 +258,16 @@ func (h *Host) findLeader() int {
 
 // Command is a program in the host, as root there; it ends with the host.
 func (h *Host) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	enter := []string{"--target", strconv.Itoa(h.leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd", "--", // that of process 1
-		"/usr/bin/env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", program}
+	// that of process 1
+	enter := []string{"--target", strconv.Itoa(h.leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
+		"--root", "--wd", "--",
+		"/usr/bin/env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+		"LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", program}
 	return exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 }
 
-// Exec runs a program in the host, as root there, and returns what it wrote, errors last. The error says what it was and how it ended.
+// Exec runs a program in the host, as root there, and returns what it wrote, errors last. The error says what it was
+// and how it ended.
 func (h *Host) Exec(ctx context.Context, program string, args ...string) (string, error) {
 	if !h.Running() {
 		return "", fmt.Errorf("run %s on %s: the host is off", program, h.Name)
@@ -259,13 +277,14 @@ func (h *Host) Exec(ctx context.Context, program string, args ...string) (string
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
 	if err != nil {
-		err = fmt.Errorf("run %s %s on %s: %w: %s%s", program, strings.Join(args, " "), h.Name, err, tail(out.Bytes()), tail(errs.Bytes()))
+		err = fmt.Errorf("run %s %s on %s: %w: %s%s", program, strings.Join(args, " "), h.Name, err, tail(out.Bytes()),
+			tail(errs.Bytes()))
 	}
 	return out.String() + errs.String(), err
 }
 
-// Path is where a file of the host lies here: for reading and writing by other means, whether it is on or off. What the host mounts (/run, /tmp, /proc) is
-// not there, and a symbolic link in it may lead out of it.
+// Path is where a file of the host lies here: for reading and writing by other means, whether it is on or off. What the
+// host mounts (/run, /tmp, /proc) is not there, and a symbolic link in it may lead out of it.
 func (h *Host) Path(file string) string { return filepath.Join(h.root(), file) }
 
 // Write makes a file in the host, and the directories that lead to it. It is root's.

@@ -1,9 +1,11 @@
-// Package hosts boots whole Debian machines, of release 12 and newer, for tests of what is installed on machines: packages, units, playbooks.
+// Package hosts boots whole Debian machines, of release 12 and newer, for tests of what is installed on machines:
+// packages, units, playbooks.
 //
-// It is for what needs a service manager, package scripts and several file systems; for servers as mere processes there is tests/lab. It
-// installs nothing into a host, and judges nothing. The one idea: a host is a container that systemd-nspawn boots from a cached Debian root, with an
-// overlay for what it changes and a network namespace of its own; the hosts of a network hang on one bridge, in a namespace that nobody else
-// is in, so that all have eth0, the port that they like, and the same address in every test. They die with the process that booted them.
+// It is for what needs a service manager, package scripts and several file systems; for servers as mere processes there
+// is tests/lab. It installs nothing into a host, and judges nothing. The one idea: a host is a container that
+// systemd-nspawn boots from a cached Debian root, with an overlay for what it changes and a network namespace of its
+// own; the hosts of a network hang on one bridge, in a namespace that nobody else is in, so that all have eth0, the
+// port that they like, and the same address in every test. They die with the process that booted them.
 //
 // It needs root, and systemd-container, debootstrap and iproute2 of Debian 12.
 package hosts
@@ -29,7 +31,8 @@ import (
 )
 
 const (
-	// CacheEnv names the directory of what is kept between runs: the Debian roots, and what hosts change while they run.
+	// CacheEnv names the directory of what is kept between runs: the Debian roots, and what hosts change while they
+	// run.
 	CacheEnv     = "ORCHESTRATOR_CACHE"
 	defaultCache = "/var/cache/orchestrator"
 
@@ -41,15 +44,18 @@ const (
 // Gateway is the address of the bridge: what Command and Dial come from.
 const Gateway = prefix + ".1"
 
-// gatewayMAC is given, because the kernel would take the lowest of the ports: then hosts lose the gateway for a moment whenever one is booted or cut off.
+// gatewayMAC is given, because the kernel would take the lowest of the ports: then hosts lose the gateway for a moment
+// whenever one is booted or cut off.
 const gatewayMAC = "02:00:00:00:00:01"
 
 // Network is a bridge with the hosts on it.
 type Network struct {
-	id     string // of its namespaces, directories and cgroups
-	dir    string
-	lock   *os.File
-	starts chan func() // run on one thread that lives as long as the network: the kernel kills a host when the *thread* that started it ends
+	id   string // of its namespaces, directories and cgroups
+	dir  string
+	lock *os.File
+	// run on one thread that lives as long as the network: the kernel kills a host when the *thread* that started it
+	// ends
+	starts chan func()
 
 	mu    sync.Mutex
 	hosts []*Host
@@ -230,7 +236,8 @@ func (n *Network) Dial(ctx context.Context, network, address string) (net.Conn, 
 	}
 	done := make(chan answer, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread is in another namespace for good, and ends with the goroutine
+		// never unlocked: the thread is in another namespace for good, and ends with the goroutine
+		runtime.LockOSThread()
 		conn, err := n.dialHere(ctx, network, address)
 		done <- answer{conn, err}
 	}()

@@ -129,7 +129,8 @@ while ($c = $s->accept) { <$c>; print $c "HTTP/1.0 200 OK\r\n\r\nhello from " . 
 	if got != "hello from "+Gateway {
 		t.Errorf("it serves %q, %v", got, err)
 	}
-	if out, err := n.Command(t.Context(), "sh", "-c", "ip -o -4 addr show bridge").Output(); err != nil || !strings.Contains(string(out), Gateway) {
+	if out, err := n.Command(t.Context(), "sh", "-c", "ip -o -4 addr show bridge").Output(); err != nil ||
+		!strings.Contains(string(out), Gateway) {
 		t.Errorf("a program on the network sees %s, %v", out, err)
 	}
 	if err := h.Cut(); err != nil {
@@ -203,13 +204,15 @@ func TestHostsDieWithTheirProcess(t *testing.T) {
 	}
 }
 
-// A system newer than this machine's: its service manager wants cgroups of version 2, and its packages are from an archive that may be a picture of one day.
+// A system newer than this machine's: its service manager wants cgroups of version 2, and its packages are from an
+// archive that may be a picture of one day.
 func TestAHostOfDebianUnstable(t *testing.T) {
 	if os.Getenv("ORCHESTRATOR_PACKAGES") == "" {
 		t.Skip("what unstable has changes every day: make test-package")
 	}
 	n := Test(t)
-	root, err := RootOf(t.Context(), Sid, "openssh-server", "python3", "python3-apt") // as in tests/fleet: one root for both
+	// as in tests/fleet: one root for both
+	root, err := RootOf(t.Context(), Sid, "openssh-server", "python3", "python3-apt")
 	if err != nil {
 		t.Fatal(err)
 	}

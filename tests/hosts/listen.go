@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listen serves the hosts from Gateway, or from another address of the bridge. What is accepted may be used on any thread.
+// Listen serves the hosts from Gateway, or from another address of the bridge. What is accepted may be used on any
+// thread.
 func (n *Network) Listen(address string) (net.Listener, error) {
 	type answer struct {
 		l   net.Listener

@@ -26,9 +26,9 @@ func Root(ctx context.Context, packages ...string) (string, error) {
 	return RootOf(ctx, Bookworm, packages...)
 }
 
-// RootOf returns a root of a release of Debian with these packages besides the base; the first who needs it makes it, which takes a minute, and later runs
-// find it in the cache. No service of it has run, and none that the packages bring is disabled. Packages are named in full
-// ("openssh-server", "mariadb-server").
+// RootOf returns a root of a release of Debian with these packages besides the base; the first who needs it makes it,
+// which takes a minute, and later runs find it in the cache. No service of it has run, and none that the packages bring
+// is disabled. Packages are named in full ("openssh-server", "mariadb-server").
 func RootOf(ctx context.Context, release string, packages ...string) (string, error) {
 	all := append(slices.Clone(base), packages...)
 	slices.Sort(all)
@@ -51,7 +51,8 @@ func RootOf(ctx context.Context, release string, packages ...string) (string, er
 	if err := os.RemoveAll(draft); err != nil {
 		return "", err
 	}
-	// Each begins with the one that has the base alone, so that debootstrap, which takes most of the time, runs once a release.
+	// Each begins with the one that has the base alone, so that debootstrap, which takes most of the time, runs once a
+	// release.
 	begin := []string{"debootstrap", "--variant=minbase", "--include=" + strings.Join(base, ","), release, draft}
 	if len(all) > len(base) {
 		bare, err := RootOf(ctx, release)
@@ -63,8 +64,9 @@ func RootOf(ctx context.Context, release string, packages ...string) (string, er
 	if out, err := exec.CommandContext(ctx, begin[0], begin[1:]...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("make a Debian root in %s: %s: %w: %s", draft, begin[0], err, tail(out))
 	}
-	// The rest by apt-get, which finds what packages depend on where debootstrap only guesses. 101 is "not allowed": no service starts in there.
-	// A mirror may be a picture of one day: debootstrap takes what it has, and apt-get, there and later on the host, must take it too. It is signed all the same.
+	// The rest by apt-get, which finds what packages depend on where debootstrap only guesses. 101 is "not allowed": no
+	// service starts in there. A mirror may be a picture of one day: debootstrap takes what it has, and apt-get, there
+	// and later on the host, must take it too. It is signed all the same.
 	const install = `mount -t proc proc "$1/proc"
 printf '#!/bin/sh\nexit 101\n' >"$1/usr/sbin/policy-rc.d" && chmod 755 "$1/usr/sbin/policy-rc.d"
 cp -L /etc/resolv.conf "$1/etc/resolv.conf"
@@ -72,7 +74,8 @@ echo 'Acquire::Check-Valid-Until "false";' >"$1/etc/apt/apt.conf.d/90old"
 chroot "$@"
 rm "$1/usr/sbin/policy-rc.d"
 chroot "$1" apt-get clean`
-	enter := []string{"--mount", "sh", "-ec", install, "sh", draft, "sh", "-ec", `apt-get -q update && exec apt-get -q -y --no-install-recommends install "$@"`, "sh"}
+	enter := []string{"--mount", "sh", "-ec", install, "sh", draft, "sh", "-ec",
+		`apt-get -q update && exec apt-get -q -y --no-install-recommends install "$@"`, "sh"}
 	cmd := exec.CommandContext(ctx, "unshare", append(enter, all...)...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	if out, err := cmd.CombinedOutput(); err != nil {

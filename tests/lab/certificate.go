@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Certificate writes cert.pem and key.pem into a directory: a certificate for all addresses of the lab, its own authority. It returns the pool that trusts it,
-// and no other.
+// Certificate writes cert.pem and key.pem into a directory: a certificate for all addresses of the lab, its own
+// authority. It returns the pool that trusts it, and no other.
 func (l *Lab) Certificate(dir string) (*x509.CertPool, error) {
 	var hosts []string
 	for n := range 20 {
@@ -52,8 +52,10 @@ func selfSigned(ends time.Time, hosts []string) (cert, key string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "lab"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: ends,
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "lab"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: ends,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	for _, host := range hosts {
 		if ip := net.ParseIP(host); ip != nil {
 			c.IPAddresses = append(c.IPAddresses, ip)
@@ -69,5 +71,6 @@ func selfSigned(ends time.Time, hosts []string) (cert, key string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})), nil
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})), nil
 }

@@ -15,8 +15,8 @@ import (
 //go:embed testdata/shift.go
 var shift []byte
 
-// BuildToShift makes one whose wall clock can be set, see Daemon.SetClock: it is compiled with a time.Now that adds a number of seconds to the wall
-// clock, and leaves the monotonic one alone, as the kernel does when the clock is set.
+// BuildToShift makes one whose wall clock can be set, see Daemon.SetClock: it is compiled with a time.Now that adds a
+// number of seconds to the wall clock, and leaves the monotonic one alone, as the kernel does when the clock is set.
 func BuildToShift(ctx context.Context, dir string) (string, error) {
 	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
@@ -32,8 +32,10 @@ func BuildToShift(ctx context.Context, dir string) (string, error) {
 	if changed == string(text) {
 		return "", fmt.Errorf("change time.Now: it does not begin in %s as it is known to", library)
 	}
-	patched, added, overlay := filepath.Join(dir, "time.go"), filepath.Join(dir, "shift.go"), filepath.Join(dir, "overlay.json")
-	list, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(library, "time.go"): patched, filepath.Join(library, "shift.go"): added}})
+	patched, added, overlay := filepath.Join(dir, "time.go"), filepath.Join(dir, "shift.go"),
+		filepath.Join(dir, "overlay.json")
+	list, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(library, "time.go"): patched,
+		filepath.Join(library, "shift.go"): added}})
 	if err != nil {
 		return "", err
 	}
@@ -45,8 +47,8 @@ func BuildToShift(ctx context.Context, dir string) (string, error) {
 	return build(ctx, dir, "-overlay="+overlay)
 }
 
-// SetClock sets the daemon's wall clock: by that much it is ahead of the machine's from now on, also in its next lives. The daemon must be started with
-// DaemonSpec.Clock. It returns when the daemon says so itself.
+// SetClock sets the daemon's wall clock: by that much it is ahead of the machine's from now on, also in its next lives.
+// The daemon must be started with DaemonSpec.Clock. It returns when the daemon says so itself.
 func (d *Daemon) SetClock(ctx context.Context, ahead time.Duration) error {
 	fresh := d.clock() + ".new"
 	if err := os.WriteFile(fresh, []byte(fmt.Sprint(int64(ahead/time.Second))), 0o644); err != nil {

@@ -14,9 +14,10 @@ import (
 	"strings"
 )
 
-// A cut drops packets by iptables, so that nobody hears of it: no reset, no refusal. Three rules make one server's cut whole. What comes to its
-// address and what goes out from it is dropped where it arrives. Its own new connections are known by its group id. And for connections
-// that it opened before (to its source), the ports are looked up, because on loopback they bear the address 127.0.0.1.
+// A cut drops packets by iptables, so that nobody hears of it: no reset, no refusal. Three rules make one server's cut
+// whole. What comes to its address and what goes out from it is dropped where it arrives. Its own new connections are
+// known by its group id. And for connections that it opened before (to its source), the ports are looked up, because on
+// loopback they bear the address 127.0.0.1.
 
 // everywhere is the network of all that a lab starts.
 const everywhere = "127.0.0.0/8"
@@ -32,7 +33,8 @@ func (l *Lab) Cut(servers ...*Server) error {
 	return errors.Join(l.sever(all...), l.drop(hosts...))
 }
 
-// CutDaemon keeps a daemon from reaching these servers, or with none of them any server; who asks its API is still answered.
+// CutDaemon keeps a daemon from reaching these servers, or with none of them any server; who asks its API is still
+// answered.
 func (l *Lab) CutDaemon(d *Daemon, from ...*Server) error {
 	var all []rules
 	for _, s := range from {
@@ -48,13 +50,15 @@ func (l *Lab) CutDaemon(d *Daemon, from ...*Server) error {
 	return l.sever(all...)
 }
 
-// Sides cuts a network in two: no process of one side reaches one of the other, by what either opens. What belongs to no side is reached
-// by both, so that two processes are one edge. Each server, daemon and HAProxy goes by its own address.
+// Sides cuts a network in two: no process of one side reaches one of the other, by what either opens. What belongs to
+// no side is reached by both, so that two processes are one edge. Each server, daemon and HAProxy goes by its own
+// address.
 func (l *Lab) Sides(a, b Side) error {
 	return l.sever(append(a.from(b, (*process).isolate), b.from(a, (*process).isolate)...)...)
 }
 
-// Mute keeps what one side sends from the other, and lets through what comes back: a question arrives, and its answer doesn't.
+// Mute keeps what one side sends from the other, and lets through what comes back: a question arrives, and its answer
+// doesn't.
 func (l *Lab) Mute(from, to Side) error {
 	return l.sever(append(from.from(to, (*process).silence), to.from(from, (*process).deafen)...)...)
 }
@@ -104,7 +108,8 @@ func (s Side) hosts() []string {
 	return out
 }
 
-// rules keep a process from something of others: what it opens from now on, and the connections that it has opened, each by its port.
+// rules keep a process from something of others: what it opens from now on, and the connections that it has opened,
+// each by its port.
 type rules struct {
 	process *process
 	to      string // address or network of the others
@@ -116,8 +121,8 @@ func (p *process) owns() []string {
 	return []string{"-m", "owner", "--gid-owner", fmt.Sprint(p.group())}
 }
 
-// isolate keeps a process from reaching, and hearing, those that it connects to, as far as they are in the network to. What a process has left
-// to the kernel when it closed a connection has no owner any more, and goes by its port.
+// isolate keeps a process from reaching, and hearing, those that it connects to, as far as they are in the network to.
+// What a process has left to the kernel when it closed a connection has no owner any more, and goes by its port.
 func (p *process) isolate(to string) rules {
 	return rules{p, to, append(p.owns(), "-d", to), func(port string) [][]string {
 		return [][]string{{"-p", "tcp", "-d", to, "--sport", port}, {"-p", "tcp", "-s", to, "--dport", port}}
@@ -131,14 +136,16 @@ func (p *process) silence(to string) rules {
 	}}
 }
 
-// deafen keeps a process from hearing those that it connects to. That the answer to its first packet is lost looks to it as if that packet were.
+// deafen keeps a process from hearing those that it connects to. That the answer to its first packet is lost looks to
+// it as if that packet were.
 func (p *process) deafen(to string) rules {
 	return rules{p, to, append(p.owns(), "-d", to, "-p", "tcp", "--syn"), func(port string) [][]string {
 		return [][]string{{"-p", "tcp", "-s", to, "--dport", port}}
 	}}
 }
 
-// sever lets the processes open nothing first, and then cuts what they have opened: no connection slips through between.
+// sever lets the processes open nothing first, and then cuts what they have opened: no connection slips through
+// between.
 func (l *Lab) sever(all ...rules) error {
 	var opens, opened [][]string
 	for _, r := range all {

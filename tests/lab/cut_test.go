@@ -31,8 +31,10 @@ func newThrough(t *testing.T) *through {
 	w.must(w.server.SetReadOnly(ctx, false))
 	w.proxy, err = l.NewHAProxy("")
 	w.must(err)
-	w.must(w.proxy.Write(fmt.Sprintf("global\n  stats socket %s level admin\ndefaults\n  mode tcp\n  timeout connect 1s\n  timeout client 1h\n  timeout server 1h\n"+
-		"frontend f\n  bind %s\n  default_backend b\nbackend b\n  server s %s\n", w.proxy.Socket, w.proxy.Database, w.server.Key)))
+	w.must(w.proxy.Write(fmt.Sprintf("global\n  stats socket %s level admin\ndefaults\n  mode tcp\n  timeout connect "+
+		"1s\n  timeout client 1h\n  timeout server 1h\n"+
+		"frontend f\n  bind %s\n  default_backend b\nbackend b\n  server s %s\n", w.proxy.Socket, w.proxy.Database,
+		w.server.Key)))
 	w.must(w.proxy.Start(ctx))
 	return w
 }
@@ -96,7 +98,8 @@ func TestACutHoldsForClosedConnections(t *testing.T) {
 	defer listener.Close()
 	p := &process{lab: l, what: "a client", number: uint32(number)}
 	t.Cleanup(func() { p.end() })
-	if err := p.run("", nil, "/bin/bash", "-c", "exec 3<>/dev/tcp/"+host+"/3306; sleep 1; echo late >&3; exec 3>&-; sleep 20"); err != nil {
+	if err := p.run("", nil, "/bin/bash", "-c", "exec 3<>/dev/tcp/"+host+
+		"/3306; sleep 1; echo late >&3; exec 3>&-; sleep 20"); err != nil {
 		t.Fatal(err)
 	}
 	c, err := listener.Accept()
@@ -124,7 +127,8 @@ func TestACutHoldsForClosedConnections(t *testing.T) {
 	}
 }
 
-// Cut in one direction, a question arrives and its answer does not; in the other, nothing arrives. Neither lets a connection be opened.
+// Cut in one direction, a question arrives and its answer does not; in the other, nothing arrives. Neither lets a
+// connection be opened.
 func TestAMutedEdge(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -140,7 +144,8 @@ func TestAMutedEdge(t *testing.T) {
 			w.must(err)
 			proxy, server := w.sides()
 			w.must(c.mute(w.lab, proxy, server))
-			if _, err := db.ExecContext(w.ctx, "INSERT INTO written (id, writer, note) VALUES (1, 1, 'muted')"); err == nil {
+			if _, err := db.ExecContext(w.ctx, "INSERT INTO written (id, writer, note) VALUES (1, 1, "+
+				"'muted')"); err == nil {
 				t.Error("a write was acknowledged")
 			}
 			if n := count(w.ctx, t, w.server); n != c.arrives {

@@ -22,7 +22,8 @@ import (
 type DaemonSpec struct {
 	Binary string // of the program, see Build
 	Seeds  []topology.Key
-	// Config is TOML that stands after what is written here (http, servers, backend; the section discovery is open): "" allows recoveries in every cluster.
+	// Config is TOML that stands after what is written here (http, servers, backend; the section discovery is open): ""
+	// allows recoveries in every cluster.
 	Config string
 	// Backend is TOML in the place of "[backend] path", for daemons that share one; see StartDaemons.
 	Backend string
@@ -61,13 +62,15 @@ type Daemon struct {
 // Build makes the program anew and returns its path.
 func Build(ctx context.Context, dir string) (string, error) { return build(ctx, dir) }
 
-// BuildToCrash makes one that can be told to kill itself before or after any statement by which a recovery changes a server.
+// BuildToCrash makes one that can be told to kill itself before or after any statement by which a recovery changes a
+// server.
 func BuildToCrash(ctx context.Context, dir string) (string, error) {
 	return build(ctx, dir, "-tags=crash")
 }
 
 func build(ctx context.Context, dir string, flags ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-trimpath"}, flags...), "-o", dir+"/", "orchestrator/cmd/orchestrator")...)
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-trimpath"}, flags...), "-o", dir+"/",
+		"orchestrator/cmd/orchestrator")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build orchestrator: %w: %s", err, tail(string(out)))
@@ -98,7 +101,8 @@ func (l *Lab) newDaemon(spec DaemonSpec) (*Daemon, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	d := &Daemon{URL: fmt.Sprintf("http://%s:%d", host, port), host: host, port: port, dir: dir, binary: spec.Binary, shifts: spec.Clock,
+	d := &Daemon{URL: fmt.Sprintf("http://%s:%d", host, port), host: host, port: port, dir: dir, binary: spec.Binary,
+		shifts:     spec.Clock,
 		ConfigFile: filepath.Join(dir, "orchestrator.toml"),
 		process:    process{lab: l, what: fmt.Sprintf("orchestrator at %s:%d", host, port), number: uint32(number)}}
 	if d.Client, err = client.New(client.Options{Endpoints: []string{d.URL}}); err != nil {
@@ -148,8 +152,8 @@ func (d *Daemon) Restart(ctx context.Context) error {
 	return d.start(ctx, d.binary)
 }
 
-// small gives a program a file system of its own in the place of a directory, with all that is there but the log, which stays outside. Nobody else
-// sees it, and it ends with the program.
+// small gives a program a file system of its own in the place of a directory, with all that is there but the log, which
+// stays outside. Nobody else sees it, and it ends with the program.
 const small = `set -e
 dir=$1 size=$2
 shift 2
@@ -243,7 +247,8 @@ func (d *Daemon) AwaitServers(ctx context.Context, n int) (api.Cluster, error) {
 			}
 		}
 		if wait := pause(ctx, 20*time.Millisecond); wait != nil {
-			return api.Cluster{}, fmt.Errorf("wait until %s knows %d servers: it says %+v (%v); its log: %s", d.what, n, all, err, tail(d.Log()))
+			return api.Cluster{}, fmt.Errorf("wait until %s knows %d servers: it says %+v (%v); its log: %s", d.what, n,
+				all, err, tail(d.Log()))
 		}
 	}
 }
@@ -262,7 +267,8 @@ func (d *Daemon) AwaitClosed(ctx context.Context, failed topology.Key) (api.Epis
 			}
 		}
 		if wait := pause(ctx, 20*time.Millisecond); wait != nil {
-			return api.Episode{}, fmt.Errorf("wait until %s has ended the episode of %v: %w (last: %v); its log: %s", d.what, failed, wait, err, tail(d.Log()))
+			return api.Episode{}, fmt.Errorf("wait until %s has ended the episode of %v: %w (last: %v); its log: %s",
+				d.what, failed, wait, err, tail(d.Log()))
 		}
 	}
 }

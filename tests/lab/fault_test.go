@@ -65,7 +65,8 @@ func TestCutAndHungServersAreSilent(t *testing.T) {
 		if err := w.AwaitAnother(ctx, primary); err != nil {
 			t.Fatal(err)
 		}
-		if g := w.Outage(begun); g.Before != primary || g.After != replicas[1] || g.Length() < writeWithin/2 || g.Length() > 5*writeWithin {
+		if g := w.Outage(begun); g.Before != primary || g.After != replicas[1] || g.Length() < writeWithin/2 ||
+			g.Length() > 5*writeWithin {
 			t.Errorf("outage %v from %v to %v", g.Length(), g.Before.Key, g.After.Key)
 		}
 		if on, err := primary.ReadOnly(ctx); err != nil || on {

@@ -16,7 +16,8 @@ const (
 
 // The accounts that every server has.
 const (
-	User, Password                       = "orchestrator", "orchestrator-secret" // the daemon's, with the documented grants
+	// the daemon's, with the documented grants
+	User, Password                       = "orchestrator", "orchestrator-secret"
 	ReplicationUser, ReplicationPassword = "replicator", "replicator-secret"
 	AppUser, AppPassword                 = "app", "app-secret" // may not write where read_only is set
 )
@@ -48,7 +49,8 @@ func options(f topology.Flavor, semisync bool) []string {
 	common := []string{
 		"--user=root", "--skip-name-resolve", "--max-connections=151",
 		"--log-bin=binlog", "--binlog-format=ROW", "--relay-log=relay",
-		"--read-only=1", "--innodb-buffer-pool-size=32M", "--innodb-use-native-aio=0", "--table-open-cache=200", "--performance-schema=0",
+		"--read-only=1", "--innodb-buffer-pool-size=32M", "--innodb-use-native-aio=0", "--table-open-cache=200",
+		"--performance-schema=0",
 	}
 	if f == MariaDB {
 		common = append(common,
@@ -71,31 +73,35 @@ func options(f topology.Flavor, semisync bool) []string {
 	return common
 }
 
-// waitForReplicas has a primary wait for acknowledgements. A replica must not: what it applies would wait for replicas of its own.
+// waitForReplicas has a primary wait for acknowledgements. A replica must not: what it applies would wait for replicas
+// of its own.
 var waitForReplicas = map[topology.Flavor]string{
 	MariaDB: "SET GLOBAL rpl_semi_sync_master_enabled = 1",
 	MySQL:   "SET GLOBAL rpl_semi_sync_source_enabled = 1",
 }
 
-// accounts are the statements that prepare a data directory; nothing of it enters a binary log. The grants of the daemon's account are
-// those that it asks for, no more: a test that needs more has found an error in the documents.
+// accounts are the statements that prepare a data directory; nothing of it enters a binary log. The grants of the
+// daemon's account are those that it asks for, no more: a test that needs more has found an error in the documents.
 func accounts(f topology.Flavor) []string {
 	user := func(name, password string) string {
 		return fmt.Sprintf("CREATE USER '%s'@'%%' IDENTIFIED BY '%s'", name, password)
 	}
 	daemon := []string{
-		"GRANT PROCESS, RELOAD, REPLICATION CLIENT, REPLICATION SLAVE, REPLICATION_SLAVE_ADMIN, SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN ON *.* TO '" + User + "'@'%'",
+		"GRANT PROCESS, RELOAD, REPLICATION CLIENT, REPLICATION SLAVE, REPLICATION_SLAVE_ADMIN, " +
+			"SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN ON *.* TO '" + User + "'@'%'",
 		"GRANT SELECT ON performance_schema.* TO '" + User + "'@'%'",
 	}
 	if f == MariaDB {
-		daemon = []string{"GRANT PROCESS, RELOAD, BINLOG MONITOR, REPLICA MONITOR, REPLICATION SLAVE, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN ON *.* TO '" + User + "'@'%'"}
+		daemon = []string{"GRANT PROCESS, RELOAD, BINLOG MONITOR, REPLICA MONITOR, REPLICATION SLAVE, REPLICATION " +
+			"SLAVE ADMIN, REPLICATION MASTER ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN ON *.* TO '" + User + "'@'%'"}
 	}
 	out := []string{user(User, Password), user(ReplicationUser, ReplicationPassword), user(AppUser, AppPassword)}
 	out = append(out, daemon...)
 	return append(out,
 		"GRANT REPLICATION SLAVE ON *.* TO '"+ReplicationUser+"'@'%'",
 		"CREATE DATABASE app",
-		"CREATE TABLE app.written (id BIGINT NOT NULL PRIMARY KEY, writer INT NOT NULL, note VARCHAR(100) NOT NULL) ENGINE=InnoDB",
+		"CREATE TABLE app.written (id BIGINT NOT NULL PRIMARY KEY, writer INT NOT NULL, note VARCHAR(100) NOT NULL) "+
+			"ENGINE=InnoDB",
 		"GRANT ALL ON app.* TO '"+AppUser+"'@'%'")
 }
 
@@ -104,14 +110,17 @@ func follow(f topology.Flavor, source topology.Key) []string {
 	if f == MariaDB {
 		return []string{
 			"STOP SLAVE",
-			fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='%s', MASTER_PORT=%d, MASTER_USER='%s', MASTER_PASSWORD='%s', MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=2",
+			fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='%s', MASTER_PORT=%d, MASTER_USER='%s', MASTER_PASSWORD='%s', "+
+				"MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=2",
 				source.Host, source.Port, ReplicationUser, ReplicationPassword),
 			"START SLAVE",
 		}
 	}
 	return []string{
 		"STOP REPLICA",
-		fmt.Sprintf("CHANGE REPLICATION SOURCE TO SOURCE_HOST='%s', SOURCE_PORT=%d, SOURCE_USER='%s', SOURCE_PASSWORD='%s', SOURCE_AUTO_POSITION=1, SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=86400, SOURCE_HEARTBEAT_PERIOD=2, GET_SOURCE_PUBLIC_KEY=1",
+		fmt.Sprintf("CHANGE REPLICATION SOURCE TO SOURCE_HOST='%s', SOURCE_PORT=%d, SOURCE_USER='%s', "+
+			"SOURCE_PASSWORD='%s', SOURCE_AUTO_POSITION=1, SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=86400, "+
+			"SOURCE_HEARTBEAT_PERIOD=2, GET_SOURCE_PUBLIC_KEY=1",
 			source.Host, source.Port, ReplicationUser, ReplicationPassword),
 		"START REPLICA",
 	}

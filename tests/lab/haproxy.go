@@ -91,7 +91,8 @@ func (h *HAProxy) Start(ctx context.Context) error {
 	return h.launch(ctx)
 }
 
-// Reload starts a new process that takes over from the old one, which ends when its sessions have, or hard-stop-after says so.
+// Reload starts a new process that takes over from the old one, which ends when its sessions have, or hard-stop-after
+// says so.
 func (h *HAProxy) Reload(ctx context.Context) error {
 	pid := h.Pid()
 	if pid == 0 {
@@ -108,7 +109,8 @@ func (h *HAProxy) launch(ctx context.Context, args ...string) error {
 	}
 	defer output.Close()
 	dir := strings.TrimPrefix(h.dir, h.root)
-	if err := h.run(h.root, output, haproxyd, append([]string{"-db", "-f", dir + "/haproxy.cfg"}, args...)...); err != nil {
+	if err := h.run(h.root, output, haproxyd, append([]string{"-db", "-f", dir + "/haproxy.cfg"},
+		args...)...); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

@@ -1,11 +1,12 @@
-// Package lab starts real MariaDB and MySQL servers for tests, the demo and the benchmarks, makes them replicate, and breaks them:
-// killed, hung, cut off from the network.
+// Package lab starts real MariaDB and MySQL servers for tests, the demo and the benchmarks, makes them replicate, and
+// breaks them: killed, hung, cut off from the network.
 //
-// It judges nothing: what should have happened is for its users to say. The one idea: each server is an ordinary process with an
-// address of its own in 127.0.0.0/8, port 3306, so that programs see separate hosts; it starts in about a second from a copy of a
-// prepared data directory, and it dies with the process that started it.
+// It judges nothing: what should have happened is for its users to say. The one idea: each server is an ordinary
+// process with an address of its own in 127.0.0.0/8, port 3306, so that programs see separate hosts; it starts in about
+// a second from a copy of a prepared data directory, and it dies with the process that started it.
 //
-// It needs root: for MySQL, which runs in a Debian root of its own, and for network cuts. "make install-deps" puts everything in place.
+// It needs root: for MySQL, which runs in a Debian root of its own, and for network cuts. "make install-deps" puts
+// everything in place.
 package lab
 
 import (
@@ -24,17 +25,20 @@ import (
 )
 
 const (
-	// CacheEnv names the directory of what is kept between runs: the Debian root with MySQL, and prepared data directories.
+	// CacheEnv names the directory of what is kept between runs: the Debian root with MySQL, and prepared data
+	// directories.
 	CacheEnv     = "ORCHESTRATOR_CACHE"
 	defaultCache = "/var/cache/orchestrator"
-	// SubnetsEnv restricts which S of 127.0.S.N this process may take, as "20-29"; for machines where others use some of them.
+	// SubnetsEnv restricts which S of 127.0.S.N this process may take, as "20-29"; for machines where others use some
+	// of them.
 	SubnetsEnv     = "ORCHESTRATOR_LAB_SUBNETS"
 	defaultSubnets = "100-249"
 
 	// lockHost and lockPort are where a lab listens to own its subnet; no server gets that address.
 	lockHost = 254
 	lockPort = 3399
-	// groups is where the group ids of the started processes begin: each has its own, so that a cut can tell them apart.
+	// groups is where the group ids of the started processes begin: each has its own, so that a cut can tell them
+	// apart.
 	groups = 1 << 20
 )
 
@@ -77,7 +81,8 @@ func New() (*Lab, error) {
 		if err != nil {
 			continue
 		}
-		l := &Lab{Subnet: s, cache: cache, dir: filepath.Join(cache, "lab", strconv.Itoa(s)), lock: lock, starts: make(chan func())}
+		l := &Lab{Subnet: s, cache: cache, dir: filepath.Join(cache, "lab", strconv.Itoa(s)), lock: lock,
+			starts: make(chan func())}
 		if err := l.sweep(); err != nil {
 			lock.Close()
 			return nil, fmt.Errorf("prepare subnet 127.0.%d.0: %w", s, err)
@@ -88,7 +93,8 @@ func New() (*Lab, error) {
 	return nil, fmt.Errorf("take a subnet of 127.0.{%s}.0: all are in use", subnets)
 }
 
-// quiet has the driver keep to itself each connection that breaks: here they are broken on purpose. Once, for labs are made at the same time.
+// quiet has the driver keep to itself each connection that breaks: here they are broken on purpose. Once, for labs are
+// made at the same time.
 var quiet = sync.OnceValue(func() error { return mysql.SetLogger(log.New(discard{}, "", 0)) })
 
 // discard and not io.Discard, because the log package would take that for "no logger".
@@ -113,7 +119,8 @@ func parseSubnets(text string) (from, to int, err error) {
 	return from, to, nil
 }
 
-// keeper runs starts on one thread that lives as long as the lab: the kernel kills what asked for that when the *thread* that started it ends.
+// keeper runs starts on one thread that lives as long as the lab: the kernel kills what asked for that when the
+// *thread* that started it ends.
 func (l *Lab) keeper() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -175,7 +182,8 @@ func (l *Lab) Daemons() []*Daemon {
 	return append([]*Daemon(nil), l.daemons...)
 }
 
-// Reset kills all servers and daemons, heals all cuts and frees the addresses: what follows begins with nothing, and quicker than in a new lab.
+// Reset kills all servers and daemons, heals all cuts and frees the addresses: what follows begins with nothing, and
+// quicker than in a new lab.
 func (l *Lab) Reset() error {
 	var failed error
 	for _, d := range l.Daemons() {

@@ -19,17 +19,19 @@ const (
 	BackendDatabase              = "orchestrator"
 )
 
-// backendOptions make a server a member of a pair: statements, one applier, writable; what was torn of the relay log by a kill is fetched again.
+// backendOptions make a server a member of a pair: statements, one applier, writable; what was torn of the relay log by
+// a kill is fetched again.
 func backendOptions(f topology.Flavor, number int) []string {
 	out := []string{"--binlog-format=STATEMENT", "--read-only=0", "--relay-log-recovery=1"}
 	if f == MariaDB {
-		return append(out, "--slave-parallel-threads=0", fmt.Sprintf("--gtid-domain-id=%d", number), "--gtid-strict-mode=0")
+		return append(out, "--slave-parallel-threads=0", fmt.Sprintf("--gtid-domain-id=%d", number),
+			"--gtid-strict-mode=0")
 	}
 	return append(out, "--replica-parallel-workers=1")
 }
 
-// backendAccounts are the statements that prepare a member: the database, and the account with the least that it needs. Nothing of it
-// enters a binary log.
+// backendAccounts are the statements that prepare a member: the database, and the account with the least that it needs.
+// Nothing of it enters a binary log.
 func backendAccounts(f topology.Flavor) []string {
 	look := "REPLICATION CLIENT"
 	if f == MariaDB {
@@ -45,7 +47,8 @@ func backendAccounts(f topology.Flavor) []string {
 	}
 }
 
-// Quick are options of members that write to disk when the kernel likes: what is lost then is lost with the machine only, not with a process.
+// Quick are options of members that write to disk when the kernel likes: what is lost then is lost with the machine
+// only, not with a process.
 func Quick() []string { return []string{"--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2"} }
 
 // Member starts a server that can be a member of a backend pair, alone.
@@ -149,7 +152,8 @@ func (s *Server) File(name string) string { return filepath.Join(s.dir, name) }
 func (s *Server) logged(level string, texts ...string) (found []string, err error) {
 	log, err := os.ReadFile(s.File("error.log"))
 	for line := range strings.Lines(string(log)) {
-		if strings.Contains(line, level) && slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) }) {
+		if strings.Contains(line, level) && slices.ContainsFunc(texts,
+			func(text string) bool { return strings.Contains(line, text) }) {
 			found = append(found, strings.TrimSpace(line))
 		}
 	}

@@ -15,7 +15,8 @@ func TestPairReplicatesBothWays(t *testing.T) {
 		}
 		for i, from := range []*Server{a, b} {
 			to := []*Server{b, a}[i]
-			if err := from.Exec(t.Context(), "CREATE TABLE orchestrator.t"+from.Name+" (id INT PRIMARY KEY)"); err != nil {
+			if err := from.Exec(t.Context(), "CREATE TABLE orchestrator.t"+from.Name+
+				" (id INT PRIMARY KEY)"); err != nil {
 				t.Fatal(err)
 			}
 			for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {

@@ -107,7 +107,8 @@ func (p *process) Terminate() error {
 	return p.Wait(60 * time.Second)
 }
 
-// Hang stops the process as it stands (SIGSTOP): connections stay open, and nobody answers. It returns when every thread has stopped.
+// Hang stops the process as it stands (SIGSTOP): connections stay open, and nobody answers. It returns when every
+// thread has stopped.
 func (p *process) Hang() error {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return err

@@ -19,7 +19,8 @@ type Prometheus struct {
 	dir string
 }
 
-// StartPrometheus starts one with a configuration, and files that stand beside it. It returns when it is ready. Close ends it.
+// StartPrometheus starts one with a configuration, and files that stand beside it. It returns when it is ready. Close
+// ends it.
 func (l *Lab) StartPrometheus(ctx context.Context, config string, files map[string]string) (*Prometheus, error) {
 	number, err := l.number()
 	if err != nil {
@@ -45,7 +46,8 @@ func (l *Lab) StartPrometheus(ctx context.Context, config string, files map[stri
 		return nil, err
 	}
 	defer output.Close()
-	if err := p.run("", output, "prometheus", "--config.file="+file, "--storage.tsdb.path="+filepath.Join(p.dir, "data"), "--web.listen-address="+address); err != nil {
+	if err := p.run("", output, "prometheus", "--config.file="+file, "--storage.tsdb.path="+
+		filepath.Join(p.dir, "data"), "--web.listen-address="+address); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
@@ -88,7 +90,8 @@ func (p *Prometheus) Query(ctx context.Context, expression string) ([]Sample, er
 		Type   string          `json:"resultType"`
 		Result json.RawMessage `json:"result"`
 	}
-	if err := p.Get(ctx, "/api/v1/query", url.Values{"query": {expression}}, &data); err != nil || data.Type != "vector" {
+	if err := p.Get(ctx, "/api/v1/query", url.Values{"query": {expression}}, &data); err != nil ||
+		data.Type != "vector" {
 		return nil, err
 	}
 	var out []Sample
@@ -102,7 +105,8 @@ func (p *Prometheus) QueryRange(ctx context.Context, expression string, over tim
 	var data struct {
 		Result []json.RawMessage `json:"result"`
 	}
-	err := p.Get(ctx, "/api/v1/query_range", url.Values{"query": {expression}, "start": {at(now.Add(-over))}, "end": {at(now)}, "step": {"5"}}, &data)
+	err := p.Get(ctx, "/api/v1/query_range", url.Values{"query": {expression}, "start": {at(now.Add(-over))},
+		"end": {at(now)}, "step": {"5"}}, &data)
 	return len(data.Result), err
 }
 

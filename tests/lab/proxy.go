@@ -11,8 +11,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Proxy is a TCP proxy before a pair, as HAProxy would be: all new connections go to one server. It notes the statements that pass, so it
-// can't see into TLS.
+// Proxy is a TCP proxy before a pair, as HAProxy would be: all new connections go to one server. It notes the
+// statements that pass, so it can't see into TLS.
 type Proxy struct {
 	Key      topology.Key
 	listener net.Listener

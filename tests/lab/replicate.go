@@ -38,7 +38,8 @@ func (s *Server) Replication(ctx context.Context) (Replication, error) {
 	return Replication{Source: topology.Key{Host: row[host], Port: n}, IO: row[io], SQL: row[applier]}, nil
 }
 
-// Received is what a replica has received from its source, applied or not. (MariaDB counts a transaction when it begins to come.)
+// Received is what a replica has received from its source, applied or not. (MariaDB counts a transaction when it begins
+// to come.)
 func (s *Server) Received(ctx context.Context) (gtid.Set, error) {
 	statement, column := "SHOW REPLICA STATUS", "Retrieved_Gtid_Set"
 	if s.Flavor == MariaDB {
@@ -117,7 +118,8 @@ func AwaitReplication(ctx context.Context, source *Server, replicas ...*Server) 
 				break
 			}
 			if wait := pause(ctx, 10*time.Millisecond); wait != nil {
-				return fmt.Errorf("wait until %v replicates from %v: it says %+v (%v); its log: %s", replica.Key, source.Key, r, err, replica.Log())
+				return fmt.Errorf("wait until %v replicates from %v: it says %+v (%v); its log: %s", replica.Key,
+					source.Key, r, err, replica.Log())
 			}
 		}
 	}
@@ -148,7 +150,8 @@ func (l *Lab) Cluster(ctx context.Context, spec Spec, n int) (primary *Server, r
 	if primary, err = l.Start(ctx, spec); err != nil {
 		return nil, nil, err
 	}
-	if spec.Semisync { // before they connect: what a replica and its source agree on then holds as long as the connection
+	// before they connect: what a replica and its source agree on then holds as long as the connection
+	if spec.Semisync {
 		if err := primary.Exec(ctx, waitForReplicas[primary.Flavor]); err != nil {
 			return nil, nil, err
 		}

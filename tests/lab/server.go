@@ -28,7 +28,8 @@ type Spec struct {
 	ExtraArgs []string
 }
 
-// Server is one mysqld or mariadbd. It starts read-only. What it is told through DB goes by its Unix socket, so it is heard when the network is cut.
+// Server is one mysqld or mariadbd. It starts read-only. What it is told through DB goes by its Unix socket, so it is
+// heard when the network is cut.
 type Server struct {
 	Flavor   topology.Flavor
 	Name     string
@@ -72,13 +73,17 @@ func (l *Lab) Start(ctx context.Context, spec Spec) (*Server, error) {
 	}
 	key := topology.Key{Host: address, Port: topology.DefaultPort}
 	s := &Server{Flavor: spec.Flavor, Name: spec.Name, ServerID: spec.ServerID, Key: key,
-		process: process{lab: l, what: fmt.Sprintf("%s %s at %v", spec.Flavor, spec.Name, key), number: uint32(number)}, semisync: spec.Semisync,
-		dir: filepath.Join(parent, fmt.Sprint(number))}
-	if out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", template, s.dir).CombinedOutput(); err != nil {
+		process: process{lab: l, what: fmt.Sprintf("%s %s at %v", spec.Flavor, spec.Name, key),
+			number: uint32(number)},
+		semisync: spec.Semisync,
+		dir:      filepath.Join(parent, fmt.Sprint(number))}
+	if out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", template,
+		s.dir).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("copy %s to %s: %w: %s", template, s.dir, err, tail(string(out)))
 	}
 	s.args = append(options(spec.Flavor, spec.Semisync),
-		"--bind-address="+address, fmt.Sprintf("--port=%d", s.Key.Port), "--report-host="+address, fmt.Sprintf("--report-port=%d", s.Key.Port),
+		"--bind-address="+address, fmt.Sprintf("--port=%d", s.Key.Port), "--report-host="+address,
+		fmt.Sprintf("--report-port=%d", s.Key.Port),
 		fmt.Sprintf("--server-id=%d", spec.ServerID))
 	s.args = append(s.args, spec.ExtraArgs...)
 	l.mu.Lock()
@@ -98,7 +103,8 @@ func (s *Server) start(ctx context.Context) error {
 	if s.Flavor == MySQL {
 		binary = mysqld
 	}
-	args := append([]string{"--no-defaults", "--datadir=" + dir, "--socket=" + dir + "/s.sock", "--pid-file=" + dir + "/pid",
+	args := append([]string{"--no-defaults", "--datadir=" + dir, "--socket=" + dir + "/s.sock", "--pid-file=" + dir +
+		"/pid",
 		"--log-error=" + dir + "/error.log"}, s.args...)
 	if err := s.run(root, nil, binary, args...); err != nil {
 		return err
@@ -129,7 +135,8 @@ func (s *Server) DB() *sql.DB {
 func (s *Server) Exec(ctx context.Context, statements ...string) error {
 	for _, statement := range statements {
 		if _, err := s.DB().ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("%s at %v: %w", strings.Fields(statement)[0], s.Key, err) // a statement may hold a password
+			// a statement may hold a password
+			return fmt.Errorf("%s at %v: %w", strings.Fields(statement)[0], s.Key, err)
 		}
 	}
 	return nil

@@ -10,9 +10,10 @@ import (
 	"strings"
 )
 
-// StartDaemons starts n daemons that share a backend pair, each behind an HAProxy of its own, and know each other. The configuration of the
-// proxies is what the program renders. It returns when all are ready.
-func (l *Lab) StartDaemons(ctx context.Context, n int, spec DaemonSpec, members ...*Server) (daemons []*Daemon, proxies []*HAProxy, err error) {
+// StartDaemons starts n daemons that share a backend pair, each behind an HAProxy of its own, and know each other. The
+// configuration of the proxies is what the program renders. It returns when all are ready.
+func (l *Lab) StartDaemons(ctx context.Context, n int, spec DaemonSpec, members ...*Server) (daemons []*Daemon,
+	proxies []*HAProxy, err error) {
 	for range n {
 		h, err := l.NewHAProxy("")
 		if err != nil {
@@ -28,18 +29,21 @@ func (l *Lab) StartDaemons(ctx context.Context, n int, spec DaemonSpec, members 
 	for _, m := range members {
 		keys = append(keys, fmt.Sprintf("%q", m.Key))
 	}
-	for file, secret := range map[string]string{"backend": BackendPassword, "peers": "the-lab-has-a-secret-of-its-own"} {
+	for file, secret := range map[string]string{"backend": BackendPassword,
+		"peers": "the-lab-has-a-secret-of-its-own"} {
 		if err := os.WriteFile(filepath.Join(l.dir, file), []byte(secret), 0o600); err != nil {
 			return nil, nil, err
 		}
 	}
 	caretaker := ""
 	if spec.Caretaker != "" {
-		caretaker = fmt.Sprintf("caretaker_user = %q\ncaretaker_password_file = %q\n", spec.Caretaker, filepath.Join(l.dir, spec.Caretaker))
+		caretaker = fmt.Sprintf("caretaker_user = %q\ncaretaker_password_file = %q\n", spec.Caretaker,
+			filepath.Join(l.dir, spec.Caretaker))
 	}
 	timeout, lease := "", ""
 	if spec.TTL > 0 {
-		timeout, lease = fmt.Sprintf("timeout = %q\n", spec.TTL/4), fmt.Sprintf("[lease]\nttl = %q\ntick = %q\n", spec.TTL, spec.TTL/5)
+		timeout, lease = fmt.Sprintf("timeout = %q\n", spec.TTL/4), fmt.Sprintf("[lease]\nttl = %q\ntick = %q\n",
+			spec.TTL, spec.TTL/5)
 	}
 	for i, d := range daemons {
 		var others []string
@@ -67,7 +71,8 @@ http = %q`, proxies[i].Database, strings.Join(keys, ", "), BackendUser, filepath
 		if err := d.configure(spec); err != nil {
 			return nil, nil, err
 		}
-		rendered, err := exec.CommandContext(ctx, d.binary, "haproxy", "config", "--config", d.ConfigFile, "--version", "2.6").Output()
+		rendered, err := exec.CommandContext(ctx, d.binary, "haproxy", "config", "--config", d.ConfigFile, "--version",
+			"2.6").Output()
 		if err != nil {
 			return nil, nil, fmt.Errorf("render the configuration of %s: %w: %s", proxies[i].what, err, stderr(err))
 		}

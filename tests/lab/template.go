@@ -15,8 +15,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// template returns a prepared data directory, made by the first who needs it and kept for all later labs. Its name tells what it was
-// made with, so that a new version of a server or of this file makes its own.
+// template returns a prepared data directory, made by the first who needs it and kept for all later labs. Its name
+// tells what it was made with, so that a new version of a server or of this file makes its own.
 func (l *Lab) template(ctx context.Context, f topology.Flavor) (string, error) {
 	root := l.Root(f)
 	binary := filepath.Join(root, mariadbd)
@@ -61,10 +61,12 @@ func (l *Lab) prepare(ctx context.Context, f topology.Flavor, dir string) error 
 	inside := strings.TrimPrefix(dir, root)
 	var install *exec.Cmd
 	if f == MariaDB {
-		install = exec.CommandContext(ctx, installDB, "--no-defaults", "--user=root", "--datadir="+dir, "--skip-test-db",
+		install = exec.CommandContext(ctx, installDB, "--no-defaults", "--user=root", "--datadir="+dir,
+			"--skip-test-db",
 			"--auth-root-authentication-method=normal", "--innodb-log-file-size=16M")
 	} else {
-		install = exec.CommandContext(ctx, mysqld, "--no-defaults", "--initialize-insecure", "--user=root", "--datadir="+inside,
+		install = exec.CommandContext(ctx, mysqld, "--no-defaults", "--initialize-insecure", "--user=root",
+			"--datadir="+inside,
 			"--innodb-redo-log-capacity=16M", "--innodb-use-native-aio=0")
 		install.Dir = "/"
 		install.SysProcAttr = &syscall.SysProcAttr{Chroot: root}

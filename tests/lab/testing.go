@@ -33,7 +33,8 @@ func Test(t testing.TB) *Lab {
 	return l
 }
 
-// RunWith builds the program once for all tests of a package, and runs them: what TestMain returns to os.Exit. With -short nothing is built.
+// RunWith builds the program once for all tests of a package, and runs them: what TestMain returns to os.Exit. With
+// -short nothing is built.
 func RunWith(m *testing.M, program *string) (code int) {
 	flag.Parse()
 	if testing.Short() {

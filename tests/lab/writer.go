@@ -58,7 +58,8 @@ func Write(ctx context.Context, id int, servers ...*Server) *Writer {
 // WriteEach starts a writer that rests after each row, and so leaves the machine to others.
 func WriteEach(ctx context.Context, rest time.Duration, id int, servers ...*Server) *Writer {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &Writer{servers: servers, id: id, rest: rest, cancel: cancel, done: make(chan struct{}), wake: make(chan struct{})}
+	w := &Writer{servers: servers, id: id, rest: rest, cancel: cancel, done: make(chan struct{}),
+		wake: make(chan struct{})}
 	go w.run(ctx)
 	return w
 }
@@ -87,7 +88,8 @@ func (w *Writer) run(ctx context.Context) {
 		}
 		// The number is used once: a row that was not acknowledged may be there all the same.
 		id := int64(w.id)<<40 + row
-		if _, err := pools[at].ExecContext(ctx, "INSERT INTO written (id, writer, note) VALUES (?, ?, ?)", id, w.id, "one row of many"); err != nil {
+		if _, err := pools[at].ExecContext(ctx, "INSERT INTO written (id, writer, note) VALUES (?, ?, ?)", id, w.id,
+			"one row of many"); err != nil {
 			w.mu.Lock()
 			w.failed = fmt.Errorf("write to %v: %w", w.servers[at].Key, err)
 			w.mu.Unlock()
@@ -192,7 +194,8 @@ func (w *Writer) Last() *Server {
 	return w.acks[len(w.acks)-1].by
 }
 
-// Outage is the first gap after a moment that ends at another server than it began; where there is none, the longest that ends after it.
+// Outage is the first gap after a moment that ends at another server than it began; where there is none, the longest
+// that ends after it.
 func (w *Writer) Outage(after time.Time) Gap {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -29,8 +29,9 @@ var ranks = map[string]int{
 	"daemon/analysis": 2,
 	"daemon/plan":     3,
 	"daemon/drawing":  4, "backend": 4, "daemon/mysql": 4, "daemon/hook": 4,
-	"backend/sqlstore": 5, "backend/storetest": 5, "daemon/discovery": 5, "daemon/lead": 5, "daemon/declared": 5, "daemon/recovery": 5,
-	"daemon/peer": 5, "daemon/api": 5, "daemon/web": 5, "daemon/janitor": 5,
+	"backend/sqlstore": 5, "backend/storetest": 5, "daemon/discovery": 5, "daemon/lead": 5, "daemon/declared": 5,
+	"daemon/recovery": 5,
+	"daemon/peer":     5, "daemon/api": 5, "daemon/web": 5, "daemon/janitor": 5,
 	"daemon/api/client": 5, "daemon/api/classic": 6, // parts of daemon/api
 	"backend/raftstore": 6, "backend/pair": 6,
 	"daemon/config":    7,
@@ -44,16 +45,20 @@ var within = map[string]string{"daemon/api": "daemon/api/client", "daemon/api/cl
 var pure = []string{"daemon/gtid", "daemon/topology", "daemon/analysis", "daemon/plan", "daemon/drawing"}
 
 // impure is what a decision must not touch: it would depend on more than its arguments.
-var impure = []string{"database/sql", "net", "net/http", "os", "log", "log/slog", "context", "math/rand", "math/rand/v2", "crypto/rand"}
+var impure = []string{"database/sql", "net", "net/http", "os", "log", "log/slog", "context", "math/rand",
+	"math/rand/v2", "crypto/rand"}
 
 var top = []string{
-	"cmd", "daemon", "backend", "haproxy", "ansible", "tests", "docs", "go.mod", "go.sum", "Makefile", "orchestrator.toml", "README.md",
+	"cmd", "daemon", "backend", "haproxy", "ansible", "tests", "docs", "go.mod", "go.sum", "Makefile",
+	"orchestrator.toml", "README.md",
 	"LICENSE", "CONTRIBUTING.md", ".ci", ".gitignore", ".gitattributes", ".git", ".github",
 	"bin", "coverage.out", // built, and ignored by git
 }
 
-// oldWords may stand where a server, or the classic API, speaks them: in the code that talks to servers and in what imitates them.
-var oldWords = []string{"daemon/mysql/", "daemon/hook/", "daemon/api/classic/", "backend/sqlstore/", "backend/pair/", "haproxy/", "tests/", "docs/", "ansible/"}
+// oldWords may stand where a server, or the classic API, speaks them: in the code that talks to servers and in what
+// imitates them.
+var oldWords = []string{"daemon/mysql/", "daemon/hook/", "daemon/api/classic/", "backend/sqlstore/", "backend/pair/",
+	"haproxy/", "tests/", "docs/", "ansible/"}
 
 type source struct {
 	name string // from the top, with slashes
@@ -75,7 +80,8 @@ func sources(t *testing.T) []source {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "bin" || strings.HasPrefix(d.Name(), ".") && file != root) {
+		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "bin" || strings.HasPrefix(d.Name(), ".") &&
+			file != root) {
 			return filepath.SkipDir
 		}
 		if d.IsDir() || !strings.HasSuffix(file, ".go") {
@@ -95,7 +101,8 @@ func sources(t *testing.T) []source {
 			return err
 		}
 		name = filepath.ToSlash(name)
-		out = append(out, source{name: name, pkg: strings.TrimSuffix(strings.TrimSuffix(name, filepath.Base(file)), "/"),
+		out = append(out, source{name: name, pkg: strings.TrimSuffix(strings.TrimSuffix(name, filepath.Base(file)),
+			"/"),
 			test: strings.HasSuffix(file, "_test.go"), text: string(data), tree: tree, fset: fset})
 		return nil
 	})
@@ -135,7 +142,8 @@ func TestAPackageImportsOnlyLowerRanks(t *testing.T) {
 				continue
 			}
 			if otherRank, ok := ranks[other]; !ok || otherRank >= rank {
-				t.Errorf("%s: %s (rank %d) imports %s (rank %d): take a small interface, and let daemon wire the two", s.name, s.pkg, rank, other, otherRank)
+				t.Errorf("%s: %s (rank %d) imports %s (rank %d): take a small interface, and let daemon wire the two",
+					s.name, s.pkg, rank, other, otherRank)
 			}
 		}
 	}
@@ -165,7 +173,8 @@ func TestPurePackagesDependOnTheirArgumentsOnly(t *testing.T) {
 				t.Errorf("%s imports %s", s.name, path)
 			}
 		}
-		for _, call := range calls(s, "time", "Now", "Since", "Until", "After", "Tick", "NewTimer", "NewTicker", "Sleep", "AfterFunc") {
+		for _, call := range calls(s, "time", "Now", "Since", "Until", "After", "Tick", "NewTimer", "NewTicker",
+			"Sleep", "AfterFunc") {
 			t.Errorf("%s: a clock: put the time into the snapshot", s.at(call))
 		}
 	}
@@ -221,7 +230,8 @@ func TestLoggersAndRegisterersAreGiven(t *testing.T) {
 		if s.test || strings.HasPrefix(s.pkg, "tests/") {
 			continue
 		}
-		global := slices.Concat(calls(s, "log/slog", "Default", "SetDefault"), calls(s, "github.com/prometheus/client_golang/prometheus", "MustRegister", "Register"))
+		global := slices.Concat(calls(s, "log/slog", "Default", "SetDefault"),
+			calls(s, "github.com/prometheus/client_golang/prometheus", "MustRegister", "Register"))
 		for _, call := range global {
 			t.Errorf("%s: uses a global", s.at(call))
 		}
@@ -261,7 +271,8 @@ func TestTheTopIsFixed(t *testing.T) {
 	}
 }
 
-// old lets pass what only a server can have said: variables and columns (gtid_slave_pos, Slave_IO_Running), statements in capitals.
+// old lets pass what only a server can have said: variables and columns (gtid_slave_pos, Slave_IO_Running), statements
+// in capitals.
 var old = regexp.MustCompile(`(^|[^A-Za-z_-])([Mm]asters?|[Ss]laves?)([^a-z_-]|$)|[a-z](Master|Slave)`)
 
 func TestOldWordsStandOnlyWhereAServerSpeaksThem(t *testing.T) {
@@ -292,11 +303,13 @@ func TestNothingIsLeftForLater(t *testing.T) {
 	}
 }
 
-// serverTime are the functions by which a server would let its own clock decide, or its own chance; each member of a pair has another.
-var serverTime = regexp.MustCompile(`(?i)\b(NOW|SYSDATE|CURDATE|CURTIME|UTC_DATE|UTC_TIME|UTC_TIMESTAMP|UNIX_TIMESTAMP|RAND|UUID|UUID_SHORT)\s*\(|\b(CURRENT_TIMESTAMP|CURRENT_DATE|CURRENT_TIME|LOCALTIME|LOCALTIMESTAMP)\b`)
+// serverTime are the functions by which a server would let its own clock decide, or its own chance; each member of a
+// pair has another.
+var serverTime = regexp.MustCompile(
+	`(?i)\b(NOW|SYSDATE|CURDATE|CURTIME|UTC_DATE|UTC_TIME|UTC_TIMESTAMP|UNIX_TIMESTAMP|RAND|UUID|UUID_SHORT)\s*\(|\b(CURRENT_TIMESTAMP|CURRENT_DATE|CURRENT_TIME|LOCALTIME|LOCALTIMESTAMP)\b`)
 
-// Backends may have any clock: no statement of ours about records and leases asks for it. That of the doctor asks to compare, and one about a server's own log is
-// answered with the clock by which that is written.
+// Backends may have any clock: no statement of ours about records and leases asks for it. That of the doctor asks to
+// compare, and one about a server's own log is answered with the clock by which that is written.
 func TestNoStatementOfTheBackendUsesItsClock(t *testing.T) {
 	asks := map[string]bool{"backend/pair/dialect.go": true, "daemon/mysql/dialect.go": true}
 	seen := map[string]int{}
@@ -311,7 +324,8 @@ func TestNoStatementOfTheBackendUsesItsClock(t *testing.T) {
 			}
 			seen[s.name]++
 			if !asks[s.name] {
-				t.Errorf("%s: the server's clock, or its chance, has no part in what is stored: give the value", s.at(n))
+				t.Errorf("%s: the server's clock, or its chance, has no part in what is stored: give the value",
+					s.at(n))
 			}
 			return true
 		})

@@ -96,7 +96,8 @@ func deploy(t *testing.T) *deployment {
 	})
 	d.must(err)
 	// The third has certificates, and no policy.
-	d.alone, err = l.StartDaemon(ctx, lab.DaemonSpec{Binary: binary, Seeds: seeds, Config: fmt.Sprintf("[peers]\nca = %q\n", authority(t))})
+	d.alone, err = l.StartDaemon(ctx, lab.DaemonSpec{Binary: binary, Seeds: seeds,
+		Config: fmt.Sprintf("[peers]\nca = %q\n", authority(t))})
 	d.must(err)
 	for _, o := range append(d.daemons, d.alone) {
 		_, err := o.AwaitServers(ctx, 3)
@@ -105,10 +106,12 @@ func deploy(t *testing.T) *deployment {
 	// The example, with our addresses, and in a hurry.
 	config := read(t, files+"/prometheus.yml")
 	for i, o := range append(d.daemons, d.alone) {
-		config = strings.ReplaceAll(config, fmt.Sprintf("orchestrator%d:3000", i+1), strings.TrimPrefix(o.URL, "http://"))
+		config = strings.ReplaceAll(config, fmt.Sprintf("orchestrator%d:3000", i+1),
+			strings.TrimPrefix(o.URL, "http://"))
 	}
 	config = strings.ReplaceAll(config, "_interval: 15s", "_interval: 1s")
-	d.Prometheus, err = l.StartPrometheus(ctx, config, map[string]string{"orchestrator.rules.yml": read(t, files+"/orchestrator.rules.yml")})
+	d.Prometheus, err = l.StartPrometheus(ctx, config,
+		map[string]string{"orchestrator.rules.yml": read(t, files+"/orchestrator.rules.yml")})
 	d.must(err)
 	t.Cleanup(func() {
 		if err := d.Prometheus.Close(); err != nil {
@@ -174,8 +177,8 @@ func TestARealPrometheus(t *testing.T) {
 	d := deploy(t)
 	cluster := d.primary.Key.String()
 
-	// All is well. The one that is alone leads, too, and would be a second leader if it were of the same deployment, as here: that is the only
-	// alert, beside those of its certificate and of recoveries that nobody wants.
+	// All is well. The one that is alone leads, too, and would be a second leader if it were of the same deployment, as
+	// here: that is the only alert, beside those of its certificate and of recoveries that nobody wants.
 	d.await("readiness", func() string {
 		got, err := d.Query(d.ctx, "min(job_cluster:orchestrator_cluster_failover_ready:max)")
 		if err != nil || len(got) != 1 || got[0].Value[1] != "1" {
@@ -230,8 +233,10 @@ func TestARealPrometheus(t *testing.T) {
 func (d *deployment) told(leader *lab.Daemon) {
 	d.Helper()
 	for expr, want := range map[string]string{
-		`orchestrator_hook_runs_total{hook="chat",outcome="ok"}`: "3", `orchestrator_hook_runs_total{hook="pager",outcome="failed"}`: "2",
-		`orchestrator_hook_given_up_total{hook="pager"}`: "1", `orchestrator_hook_duration_seconds_count{hook="pager"}`: "2",
+		`orchestrator_hook_runs_total{hook="chat",outcome="ok"}`:      "3",
+		`orchestrator_hook_runs_total{hook="pager",outcome="failed"}`: "2",
+		`orchestrator_hook_given_up_total{hook="pager"}`:              "1",
+		`orchestrator_hook_duration_seconds_count{hook="pager"}`:      "2",
 	} {
 		d.await(expr, func() string {
 			got, err := d.Query(d.ctx, expr+" > 0")
@@ -272,7 +277,8 @@ func (d *deployment) leads(o *lab.Daemon) bool {
 // instance is the name of a daemon's metrics.
 func instance(o *lab.Daemon) string { return strings.TrimPrefix(o.URL, "http://") }
 
-// remembered checks that what has happened is marked on the dashboards; and that their panels can be asked for when little is left.
+// remembered checks that what has happened is marked on the dashboards; and that their panels can be asked for when
+// little is left.
 func (d *deployment) remembered(cluster string) {
 	d.Helper()
 	for what, q := range queries(d.T, cluster) {
@@ -391,7 +397,8 @@ func (d *deployment) queries(cluster string, shown map[string]*family) {
 	}
 	d.Logf("%d expressions, %d metrics in them, %d shown", len(all), len(names), len(shown))
 	for name := range shown { // each of ours is for an operator to see
-		if strings.HasPrefix(name, "orchestrator_") && !slices.ContainsFunc([]string{"", "_bucket", "_count"}, func(end string) bool { return drawn[name+end] }) {
+		if strings.HasPrefix(name, "orchestrator_") && !slices.ContainsFunc([]string{"", "_bucket", "_count"},
+			func(end string) bool { return drawn[name+end] }) {
 			d.Errorf("no dashboard shows %s", name)
 		}
 	}
@@ -412,7 +419,8 @@ func (d *deployment) documented(shown map[string]*family) {
 		if len(cells) < 4 {
 			continue
 		}
-		for _, name := range regexp.MustCompile("`(orchestrator_[a-z_]+)`").FindAllStringSubmatch(strings.Join(cells[2:], ""), -1) {
+		for _, name := range regexp.MustCompile("`(orchestrator_[a-z_]+)`").FindAllStringSubmatch(
+			strings.Join(cells[2:], ""), -1) {
 			if shown[name[1]] == nil {
 				d.Errorf("%s promises %s, which nobody shows", file, name[1])
 			}
@@ -444,6 +452,7 @@ func (d *deployment) documented(shown map[string]*family) {
 	case *update:
 		d.must(os.WriteFile(file, []byte(before+begin+b.String()+end+after), 0o644))
 	default:
-		d.Errorf("%s does not tell what the daemons show (go test ./tests/monitoring -update); want\n%s", file, b.String())
+		d.Errorf("%s does not tell what the daemons show (go test ./tests/monitoring -update); want\n%s", file,
+			b.String())
 	}
 }

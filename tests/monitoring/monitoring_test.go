@@ -1,5 +1,6 @@
-// Package monitoring holds what we ship for Prometheus and Grafana to what real daemons show, by a real Prometheus: every expression of the rules
-// and of the dashboards is one that it can read, asks for metrics and labels that there are, and says what it should when something happens.
+// Package monitoring holds what we ship for Prometheus and Grafana to what real daemons show, by a real Prometheus:
+// every expression of the rules and of the dashboards is one that it can read, asks for metrics and labels that there
+// are, and says what it should when something happens.
 package monitoring
 
 import (
@@ -59,7 +60,8 @@ func TestYamllint(t *testing.T) {
 	if err != nil {
 		t.Skip("no yamllint here")
 	}
-	out, err := exec.CommandContext(t.Context(), program, "-d", "{extends: default, rules: {line-length: disable, document-start: disable, truthy: {check-keys: false}}}",
+	out, err := exec.CommandContext(t.Context(), program, "-d", "{extends: default, rules: {line-length: disable, "+
+		"document-start: disable, truthy: {check-keys: false}}}",
 		files, "rules.test.yml").CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -91,7 +93,8 @@ func rules(t *testing.T) (out []rule) {
 	return out
 }
 
-// Every alert has a severity, a summary and a description that name whom it is about, and a runbook that is there and names it.
+// Every alert has a severity, a summary and a description that name whom it is about, and a runbook that is there and
+// names it.
 func TestEveryAlertSaysWhatToDo(t *testing.T) {
 	var books []string
 	for _, r := range rules(t) {
@@ -109,11 +112,13 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 			if m == nil || key == "summary" && !strings.Contains(m[1], "{{ $labels.") {
 				t.Errorf("%s: its %s does not say whom it is about: %q", r.alert, key, m)
 			}
-			if key == "summary" && m != nil && strings.Contains(m[1], "$labels.cluster }}") && !strings.Contains(m[1], `$labels.cluster }}{{ with printf "last_over_time(orchestrator_cluster_info{`) {
+			if key == "summary" && m != nil && strings.Contains(m[1], "$labels.cluster }}") &&
+				!strings.Contains(m[1], `$labels.cluster }}{{ with printf "last_over_time(orchestrator_cluster_info{`) {
 				t.Errorf("%s: its summary does not name the cluster by its alias: %q", r.alert, m[1])
 			}
 		}
-		m := regexp.MustCompile(`(?m)^ +runbook: /usr/share/doc/orchestrator/(docs/runbooks/[a-z-]+\.md)$`).FindStringSubmatch(r.text)
+		m := regexp.MustCompile(
+			`(?m)^ +runbook: /usr/share/doc/orchestrator/(docs/runbooks/[a-z-]+\.md)$`).FindStringSubmatch(r.text)
 		if m == nil {
 			t.Errorf("%s has no runbook", r.alert)
 			continue
@@ -140,7 +145,8 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 // Whoever gets an alert opens its page where the package has put it, or where the role was told that the pages are.
 func TestTheRunbooksAreWhereTheRulesSay(t *testing.T) {
 	const installed = "/usr/share/doc/orchestrator/docs"
-	if text := read(t, "../../cmd/package/nfpm.yaml"); !strings.Contains(text, "{src: docs, dst: "+installed+", type: tree}") {
+	if text := read(t, "../../cmd/package/nfpm.yaml"); !strings.Contains(text, "{src: docs, dst: "+installed+
+		", type: tree}") {
 		t.Errorf("the package does not put docs into %s", installed)
 	}
 	for _, file := range []string{"defaults/main.yml", "meta/argument_specs.yml", "tasks/main.yml"} {
@@ -207,7 +213,8 @@ func dashboards(t *testing.T) (out []dashboard) {
 //lint:ignore SA1019 What Grafana 11 imports is of this kind; the newer one begins with 12, which reads both.
 type imported = schema.Dashboard
 
-// Grafana's own schema knows every field, misses none, and finds every value possible: those of panels, of their options, and of queries.
+// Grafana's own schema knows every field, misses none, and finds every value possible: those of panels, of their
+// options, and of queries.
 func TestGrafanaKnowsEveryField(t *testing.T) {
 	plugins.RegisterDefaultPlugins()
 	for _, d := range dashboards(t) {
@@ -222,13 +229,15 @@ func TestGrafanaKnowsEveryField(t *testing.T) {
 			t.Fatal(err)
 		}
 		var theirs imported
-		if err := theirs.UnmarshalJSONStrict(text); err != nil && err.Error() != "" { // no errors are an empty list of them, which is not nil
+		// no errors are an empty list of them, which is not nil
+		if err := theirs.UnmarshalJSONStrict(text); err != nil && err.Error() != "" {
 			t.Errorf("%s: %v", d.file, err)
 		}
 		if err := theirs.Validate(); err != nil {
 			t.Errorf("%s: %v", d.file, err)
 		}
-		// What it does not refuse, and does not know either, is left out of what is written again. (The strict reading itself loses rows.)
+		// What it does not refuse, and does not know either, is left out of what is written again. (The strict reading
+		// itself loses rows.)
 		var lenient imported
 		if err := json.Unmarshal(text, &lenient); err != nil {
 			t.Errorf("%s: %v", d.file, err)
@@ -253,7 +262,8 @@ func lost(ours, theirs any) (out []string) {
 	case map[string]any:
 		theirs, _ := theirs.(map[string]any)
 		for k, v := range ours {
-			if _, ok := theirs[k]; !ok && (v == nil || reflect.ValueOf(v).Kind() == reflect.Slice && reflect.ValueOf(v).Len() == 0) {
+			if _, ok := theirs[k]; !ok && (v == nil || reflect.ValueOf(v).Kind() == reflect.Slice &&
+				reflect.ValueOf(v).Len() == 0) {
 				continue
 			} else if !ok {
 				out = append(out, " "+k)
@@ -348,7 +358,8 @@ func (p panel) check(t *testing.T, file string) {
 		if q.Datasource.UID != "${datasource}" {
 			t.Errorf("%s: %q asks the data source %q", file, p.Title, q.Datasource.UID)
 		}
-		if graph := p.Type == "timeseries" || p.Type == "state-timeline"; graph && (q.LegendFormat == "" || q.LegendFormat == "__auto") {
+		if graph := p.Type == "timeseries" || p.Type == "state-timeline"; graph &&
+			(q.LegendFormat == "" || q.LegendFormat == "__auto") {
 			t.Errorf("%s: %q does not name its series", file, p.Title)
 		} else if graph == q.Instant { // over time, a stat would show what was true before all daemons died
 			t.Errorf("%s: %q is a %s, and asks for now alone: %v", file, p.Title, p.Type, q.Instant)
@@ -365,12 +376,14 @@ type query struct {
 // queries are all of the dashboards.
 func queries(t *testing.T, cluster string) map[string]query {
 	t.Helper()
-	fill := strings.NewReplacer("$__rate_interval", "16s", "$__range", "1h", "$job", "orchestrator", "$cluster", cluster, "$instance", ".*")
+	fill := strings.NewReplacer("$__rate_interval", "16s", "$__range", "1h", "$job", "orchestrator", "$cluster",
+		cluster, "$instance", ".*")
 	out := map[string]query{}
 	for _, d := range dashboards(t) {
 		for _, p := range d.Panels {
 			for i, q := range p.Targets {
-				out[fmt.Sprintf("%s: %s (%d)", d.file, p.Title, i+1)] = query{fill.Replace(q.Expr), p.FieldConfig.Defaults.NoValue != ""}
+				out[fmt.Sprintf("%s: %s (%d)", d.file, p.Title, i+1)] = query{fill.Replace(q.Expr),
+					p.FieldConfig.Defaults.NoValue != ""}
 			}
 		}
 		for _, a := range d.Annotations.List {
@@ -385,7 +398,8 @@ func queries(t *testing.T, cluster string) map[string]query {
 				t.Errorf("%s: variable %s is %q", d.file, v.Name, v.Definition)
 				continue
 			}
-			out[fmt.Sprintf("%s: variable %s", d.file, v.Name)] = query{expr: fmt.Sprintf("count by (%s) (%s)", m[2], fill.Replace(m[1]))}
+			out[fmt.Sprintf("%s: variable %s", d.file, v.Name)] = query{expr: fmt.Sprintf("count by (%s) (%s)", m[2],
+				fill.Replace(m[1]))}
 		}
 	}
 	return out
@@ -424,8 +438,10 @@ func metrics(expr string) map[string][]string {
 }
 
 func TestTheNamesInAnExpressionAreFound(t *testing.T) {
-	got := metrics(`sum by (job, code) (rate(a_total{job=~"$job", code!="b"}[5m])) > 2 * on (job) group_left () job:c:max and d offset 5m unless on () up{x="y{z}"} == 1 or vector(0)`)
-	if want := []string{"a_total", "d", "job:c:max", "up"}; !slices.Equal(slices.Sorted(maps.Keys(got)), want) || !slices.Equal(got["a_total"], []string{"job", "code"}) {
+	got := metrics(
+		`sum by (job, code) (rate(a_total{job=~"$job", code!="b"}[5m])) > 2 * on (job) group_left () job:c:max and d offset 5m unless on () up{x="y{z}"} == 1 or vector(0)`)
+	if want := []string{"a_total", "d", "job:c:max", "up"}; !slices.Equal(slices.Sorted(maps.Keys(got)), want) ||
+		!slices.Equal(got["a_total"], []string{"job", "code"}) {
 		t.Errorf("got %v", got)
 	}
 }
@@ -448,10 +464,13 @@ func TestTheCodesInTheRulesAreThoseOfFindings(t *testing.T) {
 	}
 }
 
-// told are the codes that are no matter of one cluster, and the alert that is about them all the same; none is about what is no fault.
+// told are the codes that are no matter of one cluster, and the alert that is about them all the same; none is about
+// what is no fault.
 var told = map[analysis.Code]string{
-	"DaemonsSplit": "OrchestratorSplit", "DaemonSilent": "OrchestratorPeersSilent", "BackendUnavailable": "OrchestratorBackendUnavailable",
-	"BackendMemberUnfit": "OrchestratorBackendMemberNotFit", "BackendDiffers": "OrchestratorBackendDiverged", "MultiSource": "",
+	"DaemonsSplit": "OrchestratorSplit", "DaemonSilent": "OrchestratorPeersSilent",
+	"BackendUnavailable": "OrchestratorBackendUnavailable",
+	"BackendMemberUnfit": "OrchestratorBackendMemberNotFit", "BackendDiffers": "OrchestratorBackendDiverged",
+	"MultiSource": "",
 }
 
 // What a daemon finds and no alert is about is seen by whoever happens to look.

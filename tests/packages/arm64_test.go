@@ -16,13 +16,15 @@ import (
 	"time"
 )
 
-// The programs of the other architecture, by an emulator of its processor: the daemon serves, keeps what it is told in SQLite, and ends in order.
+// The programs of the other architecture, by an emulator of its processor: the daemon serves, keeps what it is told in
+// SQLite, and ends in order.
 func TestTheProgramsRunOnArm64(t *testing.T) {
 	full(t)
 	dir := t.TempDir()
 	run(t, "dpkg-deb", "--extract", pathOf(t, strings.Replace(deb, "amd64", "arm64", 1), older), dir)
 	emulated := func(program string, args ...string) *exec.Cmd {
-		return exec.CommandContext(t.Context(), "qemu-aarch64-static", append([]string{filepath.Join(dir, "usr/bin", program)}, args...)...)
+		return exec.CommandContext(t.Context(), "qemu-aarch64-static",
+			append([]string{filepath.Join(dir, "usr/bin", program)}, args...)...)
 	}
 	ask := func(args ...string) string {
 		t.Helper()
@@ -34,7 +36,8 @@ func TestTheProgramsRunOnArm64(t *testing.T) {
 	}
 	for _, program := range []string{"orchestrator", "orchestrator-client"} {
 		out, err := emulated(program, "--version").CombinedOutput()
-		if want := "^" + program + " " + regexp.QuoteMeta(older) + ` commit [0-9a-f]{40} go1\.\S+ linux/arm64\n$`; err != nil || !regexp.MustCompile(want).Match(out) {
+		if want := "^" + program + " " + regexp.QuoteMeta(older) +
+			` commit [0-9a-f]{40} go1\.\S+ linux/arm64\n$`; err != nil || !regexp.MustCompile(want).Match(out) {
 			t.Errorf("%s --version: %v: %s", program, err, out)
 		}
 	}

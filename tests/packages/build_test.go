@@ -23,7 +23,8 @@ func TestTheUnitAllowsLittle(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil && os.Getenv("CI") == "" {
 		t.Skip("needs systemd-analyze")
 	}
-	out, err := exec.Command("systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=15", repository+"/cmd/package/orchestrator.service").CombinedOutput()
+	out, err := exec.Command("systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=15", repository+
+		"/cmd/package/orchestrator.service").CombinedOutput()
 	if err != nil {
 		t.Errorf("the exposure is more than 1.5: %v\n%s", err, out)
 	}
@@ -53,7 +54,8 @@ func TestTheExamplesOfTheShippedConfigurationAreRight(t *testing.T) {
 		lines = append(lines, line)
 	}
 	dir := t.TempDir()
-	for name, text := range map[string]string{"orchestrator_servers-password": "secret", "o.toml": strings.Join(lines, "")} {
+	for name, text := range map[string]string{"orchestrator_servers-password": "secret",
+		"o.toml": strings.Join(lines, "")} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -63,12 +65,14 @@ func TestTheExamplesOfTheShippedConfigurationAreRight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(c.Servers.Password) != "secret" || len(c.Discovery.Seeds) != 1 || len(c.Policies) != 1 || !c.Policies[0].RecoverPrimary {
+	if string(c.Servers.Password) != "secret" || len(c.Discovery.Seeds) != 1 || len(c.Policies) != 1 ||
+		!c.Policies[0].RecoverPrimary {
 		t.Errorf("it says\n%s", c)
 	}
 }
 
-// Env says what is built and tried: "deb" is the Debian package for amd64 alone, as in CI; anything else is all packages.
+// Env says what is built and tried: "deb" is the Debian package for amd64 alone, as in CI; anything else is all
+// packages.
 const Env = "ORCHESTRATOR_PACKAGES"
 
 func full(t *testing.T) {
@@ -201,7 +205,8 @@ func TestLintianHasNothingToSay(t *testing.T) {
 	full(t)
 	for name, file := range built(t, older) {
 		if strings.HasSuffix(name, ".deb") {
-			if out := run(t, "lintian", "--allow-root", "--fail-on", "error,warning", file); strings.TrimSpace(out) != "" {
+			if out := run(t, "lintian", "--allow-root", "--fail-on", "error,warning",
+				file); strings.TrimSpace(out) != "" {
 				t.Errorf("%s: %s", name, out)
 			}
 		}
@@ -247,7 +252,8 @@ func TestWhatIsInTheDebianPackage(t *testing.T) {
 		"-rw-r--r-- root/root /usr/share/zsh/vendor-completions/_orchestrator-client",
 		"-rw-r--r-- root/root /usr/share/doc/orchestrator/copyright",
 		"-rw-r--r-- root/root /usr/share/doc/orchestrator/changelog.gz"))
-	if got := strings.TrimSpace(run(t, "dpkg-deb", "--info", file, "conffiles")); got != "/etc/orchestrator/orchestrator.toml" {
+	if got := strings.TrimSpace(run(t, "dpkg-deb", "--info", file,
+		"conffiles")); got != "/etc/orchestrator/orchestrator.toml" {
 		t.Errorf("its conffiles are %q", got)
 	}
 }
@@ -255,13 +261,16 @@ func TestWhatIsInTheDebianPackage(t *testing.T) {
 func TestWhatIsInTheRPM(t *testing.T) {
 	full(t)
 	file := pathOf(t, rpm, older)
-	has(t, strings.Split(run(t, "rpm", "-qp", "--qf", `[%{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILENAMES}\n]`, file), "\n"), append(slices.Clone(contents),
-		"-rw-r----- root/orchestrator /etc/orchestrator/orchestrator.toml",
-		"-rw-r--r-- root/root /usr/lib/systemd/system/orchestrator.service",
-		"-rw-r--r-- root/root /usr/share/zsh/site-functions/_orchestrator",
-		"-rw-r--r-- root/root /usr/share/zsh/site-functions/_orchestrator-client",
-		"-rw-r--r-- root/root /usr/share/licenses/orchestrator/LICENSE"))
-	if got := strings.TrimSpace(run(t, "rpm", "-qp", "--configfiles", file)); got != "/etc/orchestrator/orchestrator.toml" {
+	has(t, strings.Split(run(t, "rpm", "-qp", "--qf",
+		`[%{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILENAMES}\n]`, file), "\n"),
+		append(slices.Clone(contents),
+			"-rw-r----- root/orchestrator /etc/orchestrator/orchestrator.toml",
+			"-rw-r--r-- root/root /usr/lib/systemd/system/orchestrator.service",
+			"-rw-r--r-- root/root /usr/share/zsh/site-functions/_orchestrator",
+			"-rw-r--r-- root/root /usr/share/zsh/site-functions/_orchestrator-client",
+			"-rw-r--r-- root/root /usr/share/licenses/orchestrator/LICENSE"))
+	if got := strings.TrimSpace(run(t, "rpm", "-qp", "--configfiles",
+		file)); got != "/etc/orchestrator/orchestrator.toml" {
 		t.Errorf("its configuration files are %q", got)
 	}
 }

@@ -8,14 +8,16 @@ import (
 	"orchestrator/tests/hosts"
 )
 
-// sandboxed are scripts that hooks run in the sandbox of the service, and what docs/hooks.md says of each: "" when it goes well, else a part of what it
-// says when it doesn't.
+// sandboxed are scripts that hooks run in the sandbox of the service, and what docs/hooks.md says of each: "" when it
+// goes well, else a part of what it says when it doesn't.
 var sandboxed = []struct{ name, script, says string }{
 	{"curl", "curl -fsS http://localhost:3000/metrics | grep -q orchestrator_leader", ""},
 	{"state", "id -un >/var/lib/orchestrator/told && grep -qx orchestrator /var/lib/orchestrator/told", ""},
 	{"temporary", `f=$(mktemp) && echo x >"$f" && rm "$f"`, ""},
 	{"syslog", "logger -t hook told", ""},
-	{"client", "mariadb --no-defaults -h 127.0.0.1 -P 3999 -u nobody -e 'SELECT 1' 2>&1 | grep -q '2002.*127.0.0.1'", ""}, // it comes as far as the network
+	// it comes as far as the network
+	{"client", "mariadb --no-defaults -h 127.0.0.1 -P 3999 -u nobody -e 'SELECT 1' 2>&1 | grep -q '2002.*127.0.0.1'",
+		""},
 	{"processes", "ls -d /proc/1", "No such file"},
 	{"python", "python3 -c 'import socket; print(socket.getaddrinfo(\"localhost\", 3000))'", ""},
 	{"address", "ip address add 192.0.2.100/32 dev lo", "exit status 1"},
@@ -63,7 +65,8 @@ func TestHooksInTheSandbox(t *testing.T) {
 	var config strings.Builder
 	for _, s := range sandboxed {
 		h.write("/etc/orchestrator/hooks/"+s.name, "#!/bin/sh\n"+s.script+"\n", 0o755)
-		fmt.Fprintf(&config, "[[hook]]\nname = %q\non = [\"promoted\"]\ncommand = [\"/etc/orchestrator/hooks/%s\"]\n", s.name, s.name)
+		fmt.Fprintf(&config, "[[hook]]\nname = %q\non = [\"promoted\"]\ncommand = [\"/etc/orchestrator/hooks/%s\"]\n",
+			s.name, s.name)
 	}
 	h.configure(config.String())
 	h.do("systemctl", "restart", unit)

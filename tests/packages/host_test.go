@@ -170,15 +170,19 @@ func TestTheDebianPackageOnAHost(t *testing.T) {
 	part("install", func(h *host) {
 		h.do("dpkg", "-i", first)
 		h.want("the unit", h.property("ActiveState")+" "+h.property("UnitFileState"), "active enabled")
-		h.want("the account", h.property("User")+" "+h.do("stat", "-c", "%U", "/proc/"+h.property("MainPID")), "orchestrator orchestrator")
+		h.want("the account", h.property("User")+" "+h.do("stat", "-c", "%U", "/proc/"+h.property("MainPID")),
+			"orchestrator orchestrator")
 		h.leads()
 		h.want("the configuration", h.do("stat", "-c", "%a %U:%G", configFile), "640 root:orchestrator")
 		h.want("the credentials", h.do("stat", "-c", "%a %U:%G", "/etc/orchestrator/credentials"), "700 root:root")
-		h.want("what it remembers", h.do("stat", "-c", "%a %U:%G", "/var/lib/orchestrator"), "750 orchestrator:orchestrator")
-		h.want("its database", h.do("stat", "-c", "%a %U:%G", "/var/lib/orchestrator/orchestrator.db"), "600 orchestrator:orchestrator")
+		h.want("what it remembers", h.do("stat", "-c", "%a %U:%G", "/var/lib/orchestrator"),
+			"750 orchestrator:orchestrator")
+		h.want("its database", h.do("stat", "-c", "%a %U:%G", "/var/lib/orchestrator/orchestrator.db"),
+			"600 orchestrator:orchestrator")
 		for _, program := range []string{"orchestrator", "orchestrator-client"} {
 			said := h.do(program, "--version")
-			if ok, _ := regexp.MatchString("^"+program+" "+regexp.QuoteMeta(older)+` commit [0-9a-f]{40} go1\.\S+ linux/amd64$`, said); !ok {
+			if ok, _ := regexp.MatchString("^"+program+" "+regexp.QuoteMeta(older)+
+				` commit [0-9a-f]{40} go1\.\S+ linux/amd64$`, said); !ok {
 				t.Errorf("%s --version: %s", program, said)
 			}
 		}
@@ -188,16 +192,20 @@ func TestTheDebianPackageOnAHost(t *testing.T) {
 	})
 
 	part("the unit as systemd sees it", func(h *host) {
-		if out := h.do("systemd-analyze", "verify", "/lib/systemd/system/"+unit); strings.Contains(out, "orchestrator") {
+		if out := h.do("systemd-analyze", "verify", "/lib/systemd/system/"+unit); strings.Contains(out,
+			"orchestrator") {
 			t.Errorf("systemd-analyze verify: %s", out)
 		}
 		h.t.Log(h.do("sh", "-c", "systemd-analyze security --no-pager --threshold=15 "+unit+" | tail -n 1"))
 		h.do("systemd-analyze", "security", "--no-pager", "--threshold=15", unit)
-		// It can read its own state, and nobody's else: what the sandbox must not have taken away, and what it must have.
+		// It can read its own state, and nobody's else: what the sandbox must not have taken away, and what it must
+		// have.
 		pid := h.property("MainPID")
-		h.want("its capabilities", h.do("sed", "-n", "s/^Cap\\(Bnd\\|Eff\\|Amb\\):\\s*//p", "/proc/"+pid+"/status"), "0000000000000000\n0000000000000000\n0000000000000000")
+		h.want("its capabilities", h.do("sed", "-n", "s/^Cap\\(Bnd\\|Eff\\|Amb\\):\\s*//p", "/proc/"+pid+"/status"),
+			"0000000000000000\n0000000000000000\n0000000000000000")
 		const get = `use IO::Socket::INET; $s = IO::Socket::INET->new("127.0.0.1:3000") or die $!; print $s "GET /metrics HTTP/1.0\r\n\r\n"; print while <$s>`
-		if out := h.do("perl", "-e", get); !strings.Contains(out, "\nprocess_start_time_seconds ") || !strings.Contains(out, "\nprocess_open_fds ") {
+		if out := h.do("perl", "-e", get); !strings.Contains(out, "\nprocess_start_time_seconds ") ||
+			!strings.Contains(out, "\nprocess_open_fds ") {
 			t.Errorf("the metrics of the process are not all there: %s", out)
 		}
 	})
@@ -206,12 +214,15 @@ func TestTheDebianPackageOnAHost(t *testing.T) {
 		before, pid := h.leads(), h.property("MainPID")
 		h.configure("[log]\nlevel = \"debug\"\n")
 		h.do("systemctl", "reload", unit)
-		h.eventually("the configuration was reloaded", 10*time.Second, func() bool { return strings.Contains(h.journal(), "changed=[log.level]") })
+		h.eventually("the configuration was reloaded", 10*time.Second,
+			func() bool { return strings.Contains(h.journal(), "changed=[log.level]") })
 		h.configure("[log]\nlevel = \"debu\"\n")
 		h.do("systemctl", "reload", unit)
-		h.eventually("what is wrong was said", 10*time.Second, func() bool { return strings.Contains(h.journal(), "nothing was changed") })
+		h.eventually("what is wrong was said", 10*time.Second,
+			func() bool { return strings.Contains(h.journal(), "nothing was changed") })
 		time.Sleep(6 * time.Second) // longer than a lease
-		h.want("its term and its process", fmt.Sprint(h.leads(), " ", h.property("MainPID"), " ", h.property("ActiveState")), fmt.Sprint(before, " ", pid, " active"))
+		h.want("its term and its process", fmt.Sprint(h.leads(), " ", h.property("MainPID"), " ",
+			h.property("ActiveState")), fmt.Sprint(before, " ", pid, " active"))
 		if strings.Contains(h.journal(), "no longer leading") {
 			t.Errorf("it lost the lead")
 		}
@@ -224,12 +235,16 @@ func TestTheDebianPackageOnAHost(t *testing.T) {
 		h.do("systemctl", "restart", unit)
 		h.leads()
 		h.fails("runuser", "-u", "orchestrator", "--", "cat", "/etc/orchestrator/credentials/servers-password")
-		h.fails("runuser", "-u", "nobody", "--", "cat", "/run/credentials/orchestrator.service/orchestrator_servers-password")
-		if out := h.fails("orchestrator", "config", "check", configFile); !strings.Contains(out, "CREDENTIALS_DIRECTORY=/run/credentials/orchestrator.service") {
+		h.fails("runuser", "-u", "nobody", "--", "cat",
+			"/run/credentials/orchestrator.service/orchestrator_servers-password")
+		if out := h.fails("orchestrator", "config", "check", configFile); !strings.Contains(out,
+			"CREDENTIALS_DIRECTORY=/run/credentials/orchestrator.service") {
 			t.Errorf("without the directory, config check says %s", out)
 		}
-		h.do("env", "CREDENTIALS_DIRECTORY=/run/credentials/orchestrator.service", "orchestrator", "config", "check", configFile)
-		said := h.journal() + h.do("sh", "-c", "tr '\\0' ' ' </proc/"+h.property("MainPID")+"/environ; tr '\\0' ' ' </proc/"+h.property("MainPID")+"/cmdline")
+		h.do("env", "CREDENTIALS_DIRECTORY=/run/credentials/orchestrator.service", "orchestrator", "config", "check",
+			configFile)
+		said := h.journal() + h.do("sh", "-c", "tr '\\0' ' ' </proc/"+h.property("MainPID")+
+			"/environ; tr '\\0' ' ' </proc/"+h.property("MainPID")+"/cmdline")
 		if strings.Contains(said, "hunter2") {
 			t.Errorf("the secret is in\n%s", said)
 		}
@@ -239,7 +254,8 @@ func TestTheDebianPackageOnAHost(t *testing.T) {
 		h.configure("[log]\nlevel = \"debu\"\n")
 		h.fails("systemctl", "restart", unit)
 		time.Sleep(3 * time.Second) // longer than RestartSec
-		h.want("the unit", h.property("ActiveState")+" "+h.property("ExecMainStatus")+" "+h.property("NRestarts"), "failed 3 0")
+		h.want("the unit", h.property("ActiveState")+" "+h.property("ExecMainStatus")+" "+h.property("NRestarts"),
+			"failed 3 0")
 		if log := h.journal(); !strings.Contains(log, `did you mean "debug"?`) {
 			t.Errorf("the journal says\n%s", log)
 		}
@@ -279,13 +295,15 @@ secret_file = "$CREDENTIALS_DIRECTORY/orchestrator_peers"
 		h.eventually("a daemon that stands still is started anew", 30*time.Second, func() bool {
 			return h.property("NRestarts") == "1" && h.active() && h.property("MainPID") != pid
 		})
-		t.Logf("stopped, with WatchdogSec=3s: ended and started anew within %v", time.Since(began).Round(100*time.Millisecond))
+		t.Logf("stopped, with WatchdogSec=3s: ended and started anew within %v",
+			time.Since(began).Round(100*time.Millisecond))
 		h.leads()
 		if out := h.do("journalctl", "--no-pager", "-b", "-u", unit); !strings.Contains(out, "Watchdog timeout") {
 			t.Errorf("the journal has no word of the watchdog:\n%s", out)
 		}
 		h.do("kill", "-KILL", h.property("MainPID"))
-		h.eventually("a daemon that was killed is started anew", 30*time.Second, func() bool { return h.property("NRestarts") == "2" && h.active() })
+		h.eventually("a daemon that was killed is started anew", 30*time.Second,
+			func() bool { return h.property("NRestarts") == "2" && h.active() })
 		h.do("rm", "-r", "/etc/systemd/system/orchestrator.service.d")
 		h.do("systemctl", "daemon-reload")
 		h.do("systemctl", "restart", unit)
@@ -312,7 +330,8 @@ secret_file = "$CREDENTIALS_DIRECTORY/orchestrator_peers"
 			t.Errorf("dpkg asks: %s", out)
 		}
 		h.want("the version", strings.Fields(h.do("orchestrator", "--version"))[1], newer)
-		h.eventually("the new one runs", 30*time.Second, func() bool { return h.active() && h.property("MainPID") != pid })
+		h.eventually("the new one runs", 30*time.Second,
+			func() bool { return h.active() && h.property("MainPID") != pid })
 		h.leads()
 		h.want("the configuration", h.do("cat", configFile), "# ours")
 		h.want("whose it is", h.do("stat", "-c", "%a %U:%G", configFile), "640 root:orchestrator")
@@ -327,7 +346,8 @@ secret_file = "$CREDENTIALS_DIRECTORY/orchestrator_peers"
 	part("remove", func(h *host) {
 		pid := h.property("MainPID")
 		h.do("dpkg", "--remove", "orchestrator")
-		h.missing("/usr/bin/orchestrator", "/usr/bin/orchestrator-client", "/lib/systemd/system/orchestrator.service", "/proc/"+pid)
+		h.missing("/usr/bin/orchestrator", "/usr/bin/orchestrator-client", "/lib/systemd/system/orchestrator.service",
+			"/proc/"+pid)
 		h.there(configFile, "/etc/orchestrator/credentials/servers-password", "/var/lib/orchestrator/orchestrator.db")
 		h.do("dpkg", "-i", second)
 		h.leads()
@@ -337,7 +357,8 @@ secret_file = "$CREDENTIALS_DIRECTORY/orchestrator_peers"
 
 	part("purge", func(h *host) {
 		h.do("dpkg", "--purge", "orchestrator")
-		h.missing("/etc/orchestrator", "/var/lib/orchestrator", "/usr/share/doc/orchestrator", "/etc/systemd/system/multi-user.target.wants/orchestrator.service",
+		h.missing("/etc/orchestrator", "/var/lib/orchestrator", "/usr/share/doc/orchestrator",
+			"/etc/systemd/system/multi-user.target.wants/orchestrator.service",
 			"/etc/systemd/system/orchestrator.service")
 		h.do("systemctl", "daemon-reload")
 		h.want("units that failed", h.do("systemctl", "--failed", "--no-legend"), "")
@@ -381,7 +402,8 @@ func TestTheRPMOnAHost(t *testing.T) {
 	h.want("the configuration", h.do("cat", configFile), "# ours")
 
 	h.do("rpm", "--erase", "orchestrator")
-	h.missing("/usr/bin/orchestrator", "/usr/lib/systemd/system/orchestrator.service", "/etc/systemd/system/multi-user.target.wants/orchestrator.service")
+	h.missing("/usr/bin/orchestrator", "/usr/lib/systemd/system/orchestrator.service",
+		"/etc/systemd/system/multi-user.target.wants/orchestrator.service")
 	h.there("/var/lib/orchestrator/orchestrator.db", configFile+".rpmsave")
 
 	// Last, and on a host, because rpmlint unpacks the files to where the package has them.
@@ -389,7 +411,8 @@ func TestTheRPMOnAHost(t *testing.T) {
 	if err := h.Copy("rpmlint.toml", "/root/rpmlint.toml"); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := h.Exec(t.Context(), "rpmlint", "--config", "/root/rpmlint.toml", first); err != nil || !strings.Contains(out, "0 errors, 0 warnings") {
+	if out, err := h.Exec(t.Context(), "rpmlint", "--config", "/root/rpmlint.toml", first); err != nil ||
+		!strings.Contains(out, "0 errors, 0 warnings") {
 		t.Errorf("rpmlint: %v: %s", err, out)
 	}
 }

@@ -13,7 +13,8 @@ var completed = []struct{ line, word string }{
 	{"orchestrator-client topol", "topology"},
 }
 
-// How each shell is asked what comes after the line "$1", as the shell of somebody who has logged in: it finds our file by itself.
+// How each shell is asked what comes after the line "$1", as the shell of somebody who has logged in: it finds our file
+// by itself.
 var asks = map[string]string{
 	"bash": `. /usr/share/bash-completion/bash_completion
 read -ra COMP_WORDS <<<"$1"
@@ -40,7 +41,8 @@ print -r -- $all
 zpty -d shell`,
 }
 
-// The shells of Debian read the completions where the package has put them, and complete by them; its manual pages are well formed, and found.
+// The shells of Debian read the completions where the package has put them, and complete by them; its manual pages are
+// well formed, and found.
 func TestShellsAndManualPagesOnAHost(t *testing.T) {
 	h := boot(t, "shells1", "bash-completion", "zsh", "fish", "man-db", "mandoc")
 	h.do("dpkg", "-i", h.copy(pathOf(t, deb, older)))
@@ -48,7 +50,8 @@ func TestShellsAndManualPagesOnAHost(t *testing.T) {
 
 	read := 0
 	for _, file := range files {
-		for part, shell := range map[string]string{"/bash-completion/completions/": "bash", "/zsh/vendor-completions/": "zsh", "/fish/vendor_completions.d/": "fish"} {
+		for part, shell := range map[string]string{"/bash-completion/completions/": "bash",
+			"/zsh/vendor-completions/": "zsh", "/fish/vendor_completions.d/": "fish"} {
 			if strings.Contains(file, part) {
 				h.do(shell, "-n", file)
 				read++
@@ -74,7 +77,8 @@ func TestShellsAndManualPagesOnAHost(t *testing.T) {
 			continue
 		}
 		pages++
-		h.want("what man says of "+file, h.do("sh", "-c", "man --warnings --encoding=UTF-8 --local-file "+file+" 2>&1 >/dev/null"), "")
+		h.want("what man says of "+file, h.do("sh", "-c", "man --warnings --encoding=UTF-8 --local-file "+file+
+			" 2>&1 >/dev/null"), "")
 		h.want("what mandoc says of "+file, h.do("sh", "-c", "zcat "+file+" | mandoc -T lint -W error"), "")
 		name := strings.TrimSuffix(path.Base(file), ".1.gz")
 		h.want("where man finds "+name, h.do("man", "--where", name), file)

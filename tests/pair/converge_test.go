@@ -40,7 +40,8 @@ func number(t *testing.T, env string, otherwise uint64) uint64 {
 	return n
 }
 
-// TestBothMembersEndTheSame kills processes, not machines: what a process has written to its files stays, so that members need not wait for the disk.
+// TestBothMembersEndTheSame kills processes, not machines: what a process has written to its files stays, so that
+// members need not wait for the disk.
 func TestBothMembersEndTheSame(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		a, b, err := l.Pair(t.Context(), f, lab.Quick()...)
@@ -55,10 +56,12 @@ func TestBothMembersEndTheSame(t *testing.T) {
 		var sum tally
 		for i := range n {
 			began := time.Now()
-			s := &schedule{t: t, random: rand.New(rand.NewPCG(first+i, 0)), members: [2]*lab.Server{a, b}, proxies: proxies, database: fmt.Sprint("s", i)}
+			s := &schedule{t: t, random: rand.New(rand.NewPCG(first+i, 0)), members: [2]*lab.Server{a, b},
+				proxies: proxies, database: fmt.Sprint("s", i)}
 			s.run()
 			sum.add(s.tally)
-			t.Logf("schedule %d of %d, %s=%d: %v; %+v; %s", i+1, n, seedEnv, first+i, time.Since(began).Round(time.Millisecond), s.tally, strings.Join(s.story, ", "))
+			t.Logf("schedule %d of %d, %s=%d: %v; %+v; %s", i+1, n, seedEnv, first+i,
+				time.Since(began).Round(time.Millisecond), s.tally, strings.Join(s.story, ", "))
 			if t.Failed() {
 				break
 			}
@@ -69,7 +72,8 @@ func TestBothMembersEndTheSame(t *testing.T) {
 
 // tally counts what has happened.
 type tally struct {
-	Acknowledged, Refused, Beats, Switches, Stale, Kills, Cuts, Restarts, Statements int // Stale: switches to a member that lacked something
+	// Stale: switches to a member that lacked something
+	Acknowledged, Refused, Beats, Switches, Stale, Kills, Cuts, Restarts, Statements int
 	Lost, Differing, Warnings, Unsafe, ApplierErrors                                 int // must be 0
 }
 
@@ -103,7 +107,8 @@ type schedule struct {
 	tally tally
 }
 
-// writer is what a daemon does with its backend. It has a proxy of its own, so that two of them may see different members.
+// writer is what a daemon does with its backend. It has a proxy of its own, so that two of them may see different
+// members.
 type writer struct {
 	s       *schedule
 	name    string
@@ -130,8 +135,9 @@ func (s *schedule) run() {
 		p := s.proxies[i]
 		p.Switch(s.members[0])
 		p.Forget()
-		w := &writer{s: s, name: fmt.Sprint("d", i), proxy: p, path: filepath.Join(dir, fmt.Sprint(i, ".db")), random: rand.New(rand.NewPCG(s.random.Uint64(), 1)),
-			clock: backend.NewClock(func() time.Time { return time.Now().Add(off) })}
+		w := &writer{s: s, name: fmt.Sprint("d", i), proxy: p, path: filepath.Join(dir, fmt.Sprint(i, ".db")),
+			random: rand.New(rand.NewPCG(s.random.Uint64(), 1)),
+			clock:  backend.NewClock(func() time.Time { return time.Now().Add(off) })}
 		s.writers[i] = w
 		w.start()
 	}
@@ -240,8 +246,8 @@ func (s *schedule) revive(m int) {
 	}
 }
 
-// settle brings everybody to one member, as it stands, and wants there all that was acknowledged; then it ends all that is wrong, and waits until
-// both have drained.
+// settle brings everybody to one member, as it stands, and wants there all that was acknowledged; then it ends all that
+// is wrong, and waits until both have drained.
 func (s *schedule) settle() {
 	ctx, t := s.t.Context(), s.t
 	for _, w := range s.writers {
@@ -327,7 +333,8 @@ func (s *schedule) judge() {
 	t := s.t
 	var tables [2][]string
 	for m, server := range s.members {
-		tables[m] = append(rows(t, server, "SELECT kind, record.key, version, writer, deleted, document FROM "+s.database+".record ORDER BY kind, record.key"),
+		tables[m] = append(rows(t, server, "SELECT kind, record.key, version, writer, deleted, document FROM "+
+			s.database+".record ORDER BY kind, record.key"),
 			rows(t, server, "SELECT name, holder, term, beat, '', '' FROM "+s.database+".lease ORDER BY name")...)
 		unsafe, err := server.Unsafe()
 		must(t, err)
@@ -371,7 +378,8 @@ func rows(t *testing.T, server *lab.Server, query string) (out []string) {
 }
 
 func (s *schedule) options(k topology.Key) sqlstore.MySQLOptions {
-	return sqlstore.MySQLOptions{Address: k.String(), Database: s.database, User: lab.BackendUser, Password: lab.BackendPassword, Timeout: 2 * time.Second}
+	return sqlstore.MySQLOptions{Address: k.String(), Database: s.database, User: lab.BackendUser,
+		Password: lab.BackendPassword, Timeout: 2 * time.Second}
 }
 
 func (w *writer) start() {
@@ -380,7 +388,8 @@ func (w *writer) start() {
 	must(t, err)
 	local, err := sqlstore.OpenSQLite(w.path)
 	must(t, err)
-	w.journal, err = sqlstore.OpenJournal(t.Context(), remote, local, sqlstore.JournalOptions{Facts: []string{"instance"}})
+	w.journal, err = sqlstore.OpenJournal(t.Context(), remote, local,
+		sqlstore.JournalOptions{Facts: []string{"instance"}})
 	must(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	w.stop, w.done = stop, make(chan struct{})

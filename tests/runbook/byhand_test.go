@@ -13,7 +13,8 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// byHand are the statements of failover-failed.md for a promotion by hand, in their order: end the receiver, see whether all is applied, open it.
+// byHand are the statements of failover-failed.md for a promotion by hand, in their order: end the receiver, see
+// whether all is applied, open it.
 func byHand(t *testing.T, f topology.Flavor) (receiver, applied, open string) {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/runbooks/failover-failed.md")
@@ -30,7 +31,8 @@ func byHand(t *testing.T, f topology.Flavor) (receiver, applied, open string) {
 	return found[0][1], found[1][1], found[2][1]
 }
 
-// What is done by hand where the daemons can't is played on no page, as a daemon would be faster; it has to be right all the same, in both dialects.
+// What is done by hand where the daemons can't is played on no page, as a daemon would be faster; it has to be right
+// all the same, in both dialects.
 func TestPromotingByHandLosesNothing(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -115,5 +117,6 @@ func saysApplied(ctx context.Context, s *lab.Server, statement string) (bool, er
 		return !timeout, err
 	}
 	row, err := s.Row(ctx, statement)
-	return row["Slave_SQL_Running"] == "Yes" && strings.HasPrefix(row["Slave_SQL_Running_State"], "Slave has read all relay log; "), err
+	return row["Slave_SQL_Running"] == "Yes" && strings.HasPrefix(row["Slave_SQL_Running_State"],
+		"Slave has read all relay log; "), err
 }

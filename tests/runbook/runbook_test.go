@@ -1,7 +1,9 @@
-// Package runbook plays the runbooks: the commands in their console blocks are run against a small deployment of real parts, which is broken as the
-// page says, and must print what the page shows. What the reader does not see, the breaking, stands in comments: <!-- lab: kill db1 -->.
+// Package runbook plays the runbooks: the commands in their console blocks are run against a small deployment of real
+// parts, which is broken as the page says, and must print what the page shows. What the reader does not see, the
+// breaking, stands in comments: <!-- lab: kill db1 -->.
 //
-// At the beginning of each page db1 is the primary of the cluster shop, backend1 the active member, orchestrator1 the daemon that leads; all is well.
+// At the beginning of each page db1 is the primary of the cluster shop, backend1 the active member, orchestrator1 the
+// daemon that leads; all is well.
 package runbook
 
 import (
@@ -25,7 +27,8 @@ import (
 	"orchestrator/tests/lab"
 )
 
-var update = flag.Bool("update", false, "write what the commands print into the runbooks; \"? TEXT\" as output waits for that text")
+var update = flag.Bool("update", false, "write what the commands print into the runbooks; \"? TEXT\" as output waits "+
+	"for that text")
 
 const (
 	pages = "../../docs/runbooks"
@@ -97,7 +100,8 @@ func setUp(t *testing.T) *stage {
 	programs := t.TempDir()
 	binary, err := lab.Build(ctx, programs)
 	s.must(err)
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", s.bin+"/", "orchestrator/cmd/orchestrator-client").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", s.bin+"/",
+		"orchestrator/cmd/orchestrator-client").CombinedOutput()
 	if err != nil {
 		t.Fatalf("build the client: %v: %s", err, out)
 	}
@@ -106,7 +110,8 @@ func setUp(t *testing.T) *stage {
 	s.members = []*lab.Server{a, b}
 	for _, m := range s.members {
 		s.caretaker(m)
-		s.must(m.Exec(ctx, append(append([]string{"SET SESSION sql_log_bin = 0"}, dba...), "SET SESSION sql_log_bin = 1")...))
+		s.must(m.Exec(ctx, append(append([]string{"SET SESSION sql_log_bin = 0"}, dba...),
+			"SET SESSION sql_log_bin = 1")...))
 	}
 	s.must(os.WriteFile(filepath.Join(l.Dir(), "caretaker"), []byte("care\n"), 0o600))
 	s.must(os.WriteFile(filepath.Join(s.desk, "replicator"), []byte(lab.ReplicationPassword+"\n"), 0o600))
@@ -114,7 +119,9 @@ func setUp(t *testing.T) *stage {
 	s.must(primary.Exec(ctx, dba...))
 	s.servers = append([]*lab.Server{primary}, replicas...)
 	s.hook()
-	s.daemons, s.proxies, err = l.StartDaemons(ctx, 2, lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{primary.Key}, Config: fmt.Sprintf(policy, filepath.Join(s.scripts, "pager")), Caretaker: "caretaker"}, a, b)
+	s.daemons, s.proxies, err = l.StartDaemons(ctx, 2,
+		lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{primary.Key},
+			Config: fmt.Sprintf(policy, filepath.Join(s.scripts, "pager")), Caretaker: "caretaker"}, a, b)
 	s.must(err)
 	c, err := s.daemons[0].AwaitServers(ctx, 3)
 	s.must(err)
@@ -148,7 +155,8 @@ var dba = []string{"CREATE USER dba IDENTIFIED BY 'admin'", "GRANT ALL ON *.* TO
 func (s *stage) wrap(binary string) {
 	s.Helper()
 	scripts := map[string]string{
-		"orchestrator": fmt.Sprintf("case $1 in backend) exec %s \"$@\" --config $CONFIG --user caretaker --password-file %s;; *) exec %s \"$@\";; esac\n",
+		"orchestrator": fmt.Sprintf("case $1 in backend) exec %s \"$@\" --config $CONFIG --user caretaker "+
+			"--password-file %s;; *) exec %s \"$@\";; esac\n",
 			binary, filepath.Join(s.lab.Dir(), "caretaker"), binary),
 		"mariadb": "exec /usr/bin/mariadb --no-defaults -udba -padmin \"$@\"\n",
 		"ssh":     s.logs(),
@@ -183,7 +191,8 @@ func (s *stage) leader() *lab.Daemon {
 func (s *stage) await(what string, holds func(context.Context) error) {
 	s.Helper()
 	var err error
-	for end := time.Now().Add(patience); time.Now().Before(end) && s.ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end) &&
+		s.ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(s.ctx, 3*time.Second)
 		err = holds(ctx)
 		cancel()
@@ -285,7 +294,8 @@ func (s *stage) told(text string) string {
 	text = regexp.MustCompile(host+`=(orchestrator\d:3000)`).ReplaceAllString(text, "$1")
 	text = regexp.MustCompile(host+`:(\d+):[0-9a-f]{8}`).ReplaceAllStringFunc(text, func(id string) string {
 		for name, p := range s.names {
-			if strings.HasPrefix(name, "orchestrator") && strings.HasPrefix(id, fmt.Sprintf("%s:%d:", s.host, p.Pid())) {
+			if strings.HasPrefix(name, "orchestrator") &&
+				strings.HasPrefix(id, fmt.Sprintf("%s:%d:", s.host, p.Pid())) {
 				return name + ":4711:1f0ddba7"
 			}
 		}
@@ -323,8 +333,8 @@ func shape(line string) string {
 	return strings.TrimSpace(spaces.ReplaceAllString(line, " "))
 }
 
-// shows says which line of the page was not printed; "" if all were. A line that ends with "…" is the beginning of one, and "…" alone stands for
-// any number of lines.
+// shows says which line of the page was not printed; "" if all were. A line that ends with "…" is the beginning of one,
+// and "…" alone stands for any number of lines.
 func shows(page, printed []string) string {
 	for _, want := range page {
 		beginning, short := strings.CutSuffix(strings.TrimSpace(want), "…")
@@ -342,7 +352,8 @@ func shows(page, printed []string) string {
 // long is where a line is cut that goes into a page; what follows one of these differs from run to run.
 const long = 170
 
-var fickle = regexp.MustCompile(`^(.*?(?:connection refused, for|refused for|its receiver says|IO thread is connecting|out of reach:|from backend\d:3306|^Compared)) .*$`)
+var fickle = regexp.MustCompile(
+	`^(.*?(?:connection refused, for|refused for|its receiver says|IO thread is connecting|out of reach:|from backend\d:3306|^Compared)) .*$`)
 
 // moving are lines that need not come again at all.
 var moving = regexp.MustCompile(`^(Seen: HAProxy|HAProxy |Next: HAProxy)`)
@@ -361,7 +372,8 @@ func cut(lines []string) []string {
 }
 
 // looks are commands that may be run again until they say what they should; all others are run once.
-var looks = regexp.MustCompile(`^(ORCHESTRATOR_API=\S+ )?(orchestrator-client (status|leader|findings|clusters|topology|instances?|why|plan|episodes?|hooks|recoveries status|snapshot)\b|(orchestrator|orchestrator-client) backend (status|proofs|work|doctor$|verify$)|curl -s|ssh \S+ journalctl|mariadb .*(SELECT|SHOW))`)
+var looks = regexp.MustCompile(
+	`^(ORCHESTRATOR_API=\S+ )?(orchestrator-client (status|leader|findings|clusters|topology|instances?|why|plan|episodes?|hooks|recoveries status|snapshot)\b|(orchestrator|orchestrator-client) backend (status|proofs|work|doctor$|verify$)|curl -s|ssh \S+ journalctl|mariadb .*(SELECT|SHOW))`)
 
 func (s *stage) run(command string) []string {
 	s.Helper()
@@ -369,7 +381,8 @@ func (s *stage) run(command string) []string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", s.real(command))
 	cmd.Dir = s.desk
-	cmd.Env = append(os.Environ(), "PATH="+s.bin+":"+os.Getenv("PATH"), "ORCHESTRATOR_API="+s.daemons[0].URL+" "+s.daemons[1].URL, "CONFIG="+s.first().ConfigFile, "LOGNAME=ann", "USER=ann", "COLUMNS=200")
+	cmd.Env = append(os.Environ(), "PATH="+s.bin+":"+os.Getenv("PATH"), "ORCHESTRATOR_API="+s.daemons[0].URL+" "+
+		s.daemons[1].URL, "CONFIG="+s.first().ConfigFile, "LOGNAME=ann", "USER=ann", "COLUMNS=200")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -434,7 +447,8 @@ func (s *stage) do(order string) {
 		p = s.primary()
 	}
 	switch verb {
-	case "kill", "hang", "continue", "start", "sql", "empty", "revoke", "dump", "fill", "free", "configure", "uncheck", "restart", "follow", "replaced", "switched":
+	case "kill", "hang", "continue", "start", "sql", "empty", "revoke", "dump", "fill", "free", "configure", "uncheck",
+		"restart", "follow", "replaced", "switched":
 		if p == nil {
 			s.Fatalf("%s: who is that?", order)
 		}
@@ -446,7 +460,8 @@ func (s *stage) do(order string) {
 		s.certificate(s.real(name), "new authority", "400")
 		s.certificate(s.real(name), "old authority", "10")
 	case "empty": // as after a new installation
-		s.must(p.(*lab.Server).Exec(s.ctx, "STOP SLAVE", "RESET SLAVE ALL", "SET SESSION sql_log_bin = 0", "DROP DATABASE orchestrator", "CREATE DATABASE orchestrator",
+		s.must(p.(*lab.Server).Exec(s.ctx, "STOP SLAVE", "RESET SLAVE ALL", "SET SESSION sql_log_bin = 0",
+			"DROP DATABASE orchestrator", "CREATE DATABASE orchestrator",
 			"SET SESSION sql_log_bin = 1", "RESET MASTER", "SET GLOBAL gtid_slave_pos = ''"))
 	case "kill":
 		s.must(p.Kill())
@@ -474,7 +489,8 @@ func (s *stage) do(order string) {
 		s.must(p.(*lab.Server).Exec(s.ctx, strings.Split(rest, "; ")...))
 	case "split": // each daemon with a member, and its HAProxy; servers are reached by both
 		side := func(n string) lab.Side {
-			return lab.Side{Servers: []*lab.Server{s.names["backend"+n].(*lab.Server)}, Daemons: []*lab.Daemon{s.names["orchestrator"+n].(*lab.Daemon)},
+			return lab.Side{Servers: []*lab.Server{s.names["backend"+n].(*lab.Server)},
+				Daemons: []*lab.Daemon{s.names["orchestrator"+n].(*lab.Daemon)},
 				Proxies: []*lab.HAProxy{s.names["haproxy"+n].(*lab.HAProxy)}}
 		}
 		s.must(s.lab.Sides(side("1"), side("2")))
@@ -576,7 +592,8 @@ func (s *stage) mend() {
 		return nil
 	})
 	s.await("the first member serves", func(context.Context) error {
-		if out := s.run("orchestrator backend promote --to " + s.members[0].Key.String()); strings.HasPrefix(out[len(out)-1], "(exit") {
+		if out := s.run("orchestrator backend promote --to " +
+			s.members[0].Key.String()); strings.HasPrefix(out[len(out)-1], "(exit") {
 			return errors.New(strings.Join(out, "\n"))
 		}
 		return nil
@@ -597,7 +614,8 @@ func (s *stage) mend() {
 		}
 		s.must(v.SetReadOnly(s.ctx, true))
 		if r, err := v.Replication(s.ctx); err != nil || r.Source != primary.Key || !r.Running() {
-			s.must(v.Exec(s.ctx, "STOP SLAVE", "SET GLOBAL gtid_slave_pos = @@gtid_current_pos")) // a former primary has been nobody's replica
+			// a former primary has been nobody's replica
+			s.must(v.Exec(s.ctx, "STOP SLAVE", "SET GLOBAL gtid_slave_pos = @@gtid_current_pos"))
 			s.must(s.lab.ReplicateFrom(s.ctx, v, primary))
 		}
 		s.must(leader.EndDowntime(s.ctx, v.Key.String()))

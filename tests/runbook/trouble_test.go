@@ -28,7 +28,8 @@ func (s *stage) revoke(v *lab.Server, privilege string) {
 	s.later(func() { local("GRANT " + privilege + " ON *.* TO " + lab.User) })
 }
 
-// dump is a session that reads a table slowly, and has others wait meanwhile who would write it; it lasts until somebody kills it.
+// dump is a session that reads a table slowly, and has others wait meanwhile who would write it; it lasts until
+// somebody kills it.
 func (s *stage) dump(v *lab.Server, table string) {
 	s.Helper()
 	c, err := v.DB().Conn(s.ctx)
@@ -100,7 +101,8 @@ func exists(file string) bool {
 	return err == nil
 }
 
-// uncheck has a HAProxy serve the members without asking a daemon which of them is fit, as one does that somebody has configured himself.
+// uncheck has a HAProxy serve the members without asking a daemon which of them is fit, as one does that somebody has
+// configured himself.
 func (s *stage) uncheck(h *lab.HAProxy) {
 	s.Helper()
 	text, err := os.ReadFile(configured(h))
@@ -109,7 +111,8 @@ func (s *stage) uncheck(h *lab.HAProxy) {
 	if !found {
 		s.Fatalf("%s is not what it was", configured(h))
 	}
-	members = regexp.MustCompile(`(?m)^ *(default-server|option tcp-check|tcp-check)( .*)?\n`).ReplaceAllString(members, "")
+	members = regexp.MustCompile(`(?m)^ *(default-server|option tcp-check|tcp-check)( .*)?\n`).ReplaceAllString(members,
+		"")
 	members = regexp.MustCompile(` agent-send .*`).ReplaceAllString(members, "")
 	s.rewrite(h, members+"frontend api"+rest)
 	s.later(func() { s.rewrite(h, string(text)) })
@@ -139,7 +142,8 @@ func configured(h *lab.HAProxy) string {
 // certificate adds one to a file.
 func (s *stage) certificate(file, name, days string) {
 	s.Helper()
-	cmd := exec.CommandContext(s.ctx, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", days, "-subj", "/CN="+name, "-keyout", filepath.Join(s.desk, "key.pem"))
+	cmd := exec.CommandContext(s.ctx, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", days,
+		"-subj", "/CN="+name, "-keyout", filepath.Join(s.desk, "key.pem"))
 	pem, err := cmd.Output()
 	if err != nil {
 		s.Fatalf("certificate of %s: %v", name, err)
@@ -155,7 +159,8 @@ func (s *stage) logs() string {
 	text := "case \"$1 $2\" in\n"
 	for _, d := range s.daemons {
 		host := strings.TrimSuffix(strings.TrimPrefix(d.URL, "http://"), ":3000")
-		text += fmt.Sprintf("\"%s journalctl\") exec cat %s;;\n", host, filepath.Join(filepath.Dir(d.ConfigFile), "log"))
+		text += fmt.Sprintf("\"%s journalctl\") exec cat %s;;\n", host, filepath.Join(filepath.Dir(d.ConfigFile),
+			"log"))
 	}
 	return text + "esac\necho \"$1: no such host\" >&2\nexit 255\n"
 }
@@ -181,7 +186,8 @@ func (s *stage) switched(to *lab.Server) {
 			if err != nil {
 				return err
 			}
-			if b.Serves != to.Key || b.Identity == "" || !slices.ContainsFunc(b.Members, func(m api.BackendMember) bool { return m.Key == to.Key && m.Identity == b.Identity }) {
+			if b.Serves != to.Key || b.Identity == "" || !slices.ContainsFunc(b.Members,
+				func(m api.BackendMember) bool { return m.Key == to.Key && m.Identity == b.Identity }) {
 				return fmt.Errorf("%s uses %s, and is to use %v (%s)", d.URL, b.Identity, b.Serves, b.Unavailable)
 			}
 		}
@@ -189,7 +195,8 @@ func (s *stage) switched(to *lab.Server) {
 	})
 }
 
-// replaced waits until the leader knows another primary; that the others know it too, as settle has it, takes a backend that is well.
+// replaced waits until the leader knows another primary; that the others know it too, as settle has it, takes a backend
+// that is well.
 func (s *stage) replaced(dead *lab.Server) {
 	s.Helper()
 	s.await("another primary", func(ctx context.Context) error {
