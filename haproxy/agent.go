@@ -13,23 +13,23 @@ import (
 )
 
 const (
-	// agentDeadline bounds one question and its answer. HAProxy asks again in 250 ms.
+	// agentDeadline bounds one question and its answer. HAProxy asks again after 250 ms.
 	agentDeadline = time.Second
-	// agentConnections may be open at the same time; 16 HAProxies that ask for two members hold fewer.
+	// agentConnections is how many may be open at the same time; 16 HAProxies that ask for two members open fewer.
 	agentConnections = 64
 	agentLine        = 512
 	agentWhy         = 120
 )
 
-// Agent answers HAProxy's agent checks: one line with the name of a member comes in, "up ready" or "down #why" goes
-// out. Set Listen, Members and Fit, then Open, Serve, Close.
+// Agent answers HAProxy's agent checks: it reads one line with the name of a member, and answers "up ready" or "down
+// #why". Set Listen, Members and Fit, then call Open, Serve, Close.
 type Agent struct {
 	Listen  string   // "host:port"
 	Members []string // addresses, "host:port"
 
-	// Fit says whether a member may serve, and if not, why. At most one may, and never two, nor one in doubt: HAProxy
-	// believes it. It is called by many at the same time, some ten times a second, and must answer from memory: HAProxy
-	// takes silence for the end of the daemon.
+	// Fit says whether a member may serve, and if not, why. It may say yes to at most one member, and never when in
+	// doubt: HAProxy trusts the answer. Several goroutines call it at the same time, about ten times a second. It must
+	// answer from memory: HAProxy takes silence for the death of the daemon.
 	Fit func(member string) (serve bool, why string)
 
 	listener net.Listener
@@ -39,7 +39,7 @@ type Agent struct {
 	open     map[net.Conn]bool // nil when closed
 }
 
-// Open begins to listen.
+// Open starts to listen.
 func (a *Agent) Open() error {
 	l, err := net.Listen("tcp", a.Listen)
 	if err != nil {
@@ -49,10 +49,10 @@ func (a *Agent) Open() error {
 	return nil
 }
 
-// Addr is where it listens.
+// Addr returns the address on which it listens.
 func (a *Agent) Addr() net.Addr { return a.listener.Addr() }
 
-// Serve answers until ctx ends (nil) or Close is called (nil), or listening fails.
+// Serve answers until ctx ends or Close is called; both return nil.
 func (a *Agent) Serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, a.shut)
 	defer stop()
@@ -63,8 +63,8 @@ func (a *Agent) Serve(ctx context.Context) error {
 			if errors.As(err, &passing) && passing.Timeout() || a.closed() {
 				return nil
 			}
-			// Too many open files, a connection reset in the queue: these pass, and an agent that gives up takes the
-			// backend away.
+			// Errors such as too many open files, or a connection that was reset in the queue, are temporary. If the
+			// agent gave up, HAProxy would stop serving the backend.
 			t := time.NewTimer(10 * time.Millisecond)
 			select {
 			case <-ctx.Done():
@@ -76,7 +76,7 @@ func (a *Agent) Serve(ctx context.Context) error {
 		}
 		select {
 		case a.slots <- struct{}{}:
-		default: // HAProxy ignores a broken agent check; a second later it asks again
+		default: // HAProxy ignores a failed agent check, and soon asks again
 			conn.Close()
 			continue
 		}
@@ -95,7 +95,7 @@ func (a *Agent) Serve(ctx context.Context) error {
 	}
 }
 
-// Close ends Serve and all connections, and waits for them.
+// Close ends Serve, closes all connections, and waits for their handlers.
 func (a *Agent) Close() error {
 	if a.listener == nil {
 		return nil
@@ -147,10 +147,10 @@ func (a *Agent) answer(conn net.Conn) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return
 	}
-	io.WriteString(conn, a.word(strings.TrimSpace(line))) // whoever doesn't read it asks again
+	io.WriteString(conn, a.word(strings.TrimSpace(line))) // a client that does not read it asks again
 }
 
-// word is the answer. The blank before '#' matters: without it HAProxy takes the answer for none, and keeps the last
+// word returns the answer. The space before '#' matters: without it, HAProxy ignores the answer and keeps the previous
 // one.
 func (a *Agent) word(name string) string {
 	for _, m := range a.Members {
@@ -159,14 +159,14 @@ func (a *Agent) word(name string) string {
 		}
 		serve, why := a.Fit(m)
 		if serve {
-			return "up ready\n" // ready: out of the maintenance that "disabled" puts it in
+			return "up ready\n" // "ready" ends the maintenance state in which "disabled" starts it
 		}
 		return "down #" + plain(why) + "\n"
 	}
 	return "down #unknown member\n"
 }
 
-// plain makes a reason fit for HAProxy: one line, of printable ASCII, short.
+// plain converts a reason for HAProxy: one short line of printable ASCII.
 func plain(why string) string {
 	why = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

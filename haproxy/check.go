@@ -15,8 +15,8 @@ import (
 type Complaint struct {
 	File  string
 	Line  int
-	What  string // is wrong
-	Then  string // is what happens; with what was measured, where something was
+	What  string // what is wrong
+	Then  string // what happens because of it, with the measured figure where there is one
 	Write string // what to write or do
 }
 
@@ -27,23 +27,23 @@ func (c Complaint) String() string {
 // MaxConfiguration is how long a configuration may be, in bytes.
 const MaxConfiguration = 1 << 20
 
-// Check says what is wrong with a configuration. With want, the one that Render would write counts too: members, agent,
-// socket and daemons are compared, and backends that hold no member are left alone. Without it every backend in TCP
-// mode counts as a pair's.
+// Check reports what is wrong with a configuration. With want, it also compares members, agent, socket and daemons
+// with the configuration that Render would write, and ignores backends that hold no member. Without want, it takes
+// every backend in TCP mode for a pair.
 func Check(file, text string, want *Values) []Complaint {
 	c := &checker{file: file, told: map[string]bool{}}
 	if want != nil {
-		v, _ := want.normal() // what is wrong with it, Render says
+		v, _ := want.normal() // Render reports what is wrong with it
 		c.want = &v
 	}
 	if len(text) > MaxConfiguration {
-		c.complain(1, fmt.Sprintf("longer than %d bytes", MaxConfiguration), "nobody read it",
+		c.complain(1, fmt.Sprintf("longer than %d bytes", MaxConfiguration), "it was not checked",
 			"check the file that HAProxy really loads")
 		return c.out
 	}
 	sections, open := parse(text)
 	for _, at := range open {
-		c.complain(at, "a quote is not closed", "HAProxy refuses the file, or reads it otherwise than it looks",
+		c.complain(at, "a quote is not closed", "HAProxy refuses the file, or reads it differently from how it looks",
 			"close the quote")
 	}
 	c.global(sections)
@@ -55,8 +55,8 @@ func Check(file, text string, want *Values) []Complaint {
 	return c.out
 }
 
-// CheckAgent looks for one thing in the text of an agent, such as a Lua file that the configuration loads: answers that
-// HAProxy ignores.
+// CheckAgent looks in the text of an agent, such as a Lua file that the configuration loads, for answers that HAProxy
+// ignores.
 func CheckAgent(file, text string) []Complaint {
 	c := &checker{file: file, told: map[string]bool{}}
 	for i, l := range slices.Collect(strings.Lines(text)) {
@@ -86,7 +86,7 @@ type checker struct {
 	out  []Complaint
 }
 
-// complain says a thing once a line: eight servers with the same default-server have one mistake.
+// complain reports a problem once per line: eight servers with the same default-server have one mistake.
 func (c *checker) complain(at int, what, then, write string) {
 	if key := fmt.Sprint(at, what); !c.told[key] {
 		c.told[key] = true
@@ -99,12 +99,12 @@ var ignoredAnswer = regexp.MustCompile(`\b(down|failed|stopped)#`)
 func (c *checker) agentText(at int, text string) {
 	if m := ignoredAnswer.FindString(text); m != "" {
 		word := strings.TrimSuffix(m, "#")
-		c.complain(at, fmt.Sprintf("%q has no blank before the #", m),
+		c.complain(at, fmt.Sprintf("%q has no space before the #", m),
 			"HAProxy doesn't understand the answer, ignores it, and goes on serving the server", word+" #why")
 	}
 }
 
-// local says that a stats socket is reached from this machine only.
+// local says whether only this machine can reach a stats socket.
 func local(address string) bool {
 	for _, family := range []string{"unix@", "abns@", "fd@", "sockpair@"} {
 		if strings.HasPrefix(address, family) {
@@ -140,7 +140,7 @@ func (c *checker) global(sections []section) {
 				}
 				if admin && !local(l.words[2]) {
 					c.complain(l.at, "the stats socket listens on the network, with level admin",
-						"whoever reaches it switches members, without a password", "a path, or level user")
+						"anyone who reaches it can switch members without a password", "a path, or level user")
 				}
 				if !level {
 					socket, level = l.words[2], admin
@@ -149,8 +149,8 @@ func (c *checker) global(sections []section) {
 			case l.has("hard-stop-after"):
 				hard = true
 			case l.has("nbproc") && !l.has("nbproc", "1"):
-				c.complain(l.at, "more than one process", "each process has checks and a view of its own, and the "+
-					"runtime socket reaches one of them", "nbthread instead of nbproc, or neither")
+				c.complain(l.at, "more than one process", "each process has its own checks and its own view, and the "+
+					"runtime socket reaches only one of them", "nbthread instead of nbproc, or neither")
 			}
 		}
 	}
@@ -162,24 +162,24 @@ func (c *checker) global(sections []section) {
 	switch {
 	case socket == "":
 		c.complain(at, "no stats socket",
-			`"orchestrator backend status" can't see who is served, and "backend promote" can't prove what it did`,
+			`"orchestrator backend status" can't see who is served, and "backend promote" can't confirm what it did`,
 			write)
 	case !level:
-		c.complain(at, "the stats socket has no level admin", "the daemon can look, but what it tells HAProxy is "+
-			"refused: Permission denied", write)
+		c.complain(at, "the stats socket has no level admin",
+			"the daemon can read, but HAProxy refuses its commands: Permission denied", write)
 	case c.want != nil && socket != c.want.Socket:
-		c.complain(at, fmt.Sprintf("the stats socket is %s, and the daemon looks at %s (haproxy.socket)", socket,
+		c.complain(at, fmt.Sprintf("the stats socket is %s, but the daemon uses %s (haproxy.socket)", socket,
 			c.want.Socket), "the daemon finds no HAProxy", write)
 	}
 	if !hard {
-		c.complain(at, "no hard-stop-after", "a reload leaves the old process behind with its sessions, and that one "+
-			"no longer hears checks or agents: measured, a session stayed on the member that was no longer fit for "+
-			"as long as the client liked",
+		c.complain(at, "no hard-stop-after", "a reload leaves the old process and its sessions, and that process no "+
+			"longer hears checks or agents: measured, a session stayed on a member that was no longer fit for as "+
+			"long as the client kept it",
 			"hard-stop-after 500ms")
 	}
 }
 
-// unverified says that no certificate of a server is looked at where the server doesn't say otherwise.
+// unverified says whether HAProxy verifies no certificate unless the server says otherwise.
 func (c *checker) unverified(sections []section) bool {
 	for _, s := range sections {
 		if s.kind == "global" && slices.ContainsFunc(s.lines,
@@ -245,7 +245,8 @@ func (c *checker) proxies(sections []section) {
 		}
 	}
 	if leaders == 0 && firstHTTP > 0 {
-		c.complain(firstHTTP, "no leader check before the API", "changes go to daemons that don't lead, and answer 503",
+		c.complain(firstHTTP, "no leader check before the API",
+			"changes go to daemons that don't lead, which answer 503",
 			"option httpchk GET /health/leader, http-check expect status 200, and check at each server")
 	}
 	if secure {
@@ -255,15 +256,15 @@ func (c *checker) proxies(sections []section) {
 	}
 	if c.want == nil {
 		if pairs == 0 {
-			c.complain(1, "no backend in TCP mode with servers", "nothing here stands before a pair",
-				"orchestrator haproxy config writes a whole one")
+			c.complain(1, "no backend in TCP mode with servers", "nothing here serves a pair",
+				"orchestrator haproxy config writes a complete configuration")
 		}
 		return
 	}
 	for _, m := range c.want.Members {
 		if !found[m] {
-			c.complain(1, fmt.Sprintf("member %s (backend.members) is no server here", m),
-				"HAProxy never serves it, also when it is the only one that is fit",
+			c.complain(1, fmt.Sprintf("member %s (backend.members) is not a server here", m),
+				"HAProxy never serves it, even when no other member is fit",
 				fmt.Sprintf("server %s %s agent-send \"%s\\n\"", ServerName(m), m, ServerName(m)))
 		}
 	}
@@ -285,11 +286,10 @@ func (c *checker) timeouts(p proxy, names ...string) {
 			continue
 		}
 		then := map[string]string{
-			"connect": "a connection to a member that is cut off waits for minutes",
-			"client":  "sessions of clients that vanished stay forever",
-			"server":  "sessions with a member that vanished stay forever",
-			"check": "a check that gets no answer waits for timeout connect and inter together, and who is dead is " +
-				"known later",
+			"connect": "a connection to a member that is cut off hangs for minutes",
+			"client":  "sessions of clients that have disappeared stay open for ever",
+			"server":  "sessions with a member that has disappeared stay open for ever",
+			"check":   "a check that gets no answer waits for timeout connect plus inter, so a death is detected later",
 		}[name]
 		value := map[string]string{"connect": "1s", "client": "1h", "server": "1h", "check": "250ms"}[name]
 		c.complain(p.at, "no timeout "+name, then, "timeout "+name+" "+value)
@@ -309,33 +309,33 @@ func (c *checker) pair(p proxy) {
 		} else {
 			b = "roundrobin, the default"
 		}
-		c.complain(at, "balance is "+b, "as soon as two servers are up, connections are spread over both members, "+
-			"and each has what the other lacks", "balance first")
+		c.complain(at, "balance is "+b, "when both servers are up, HAProxy spreads connections over both members, "+
+			"and each gets writes that the other lacks", "balance first")
 	}
 	if l, ok := p.find("option", "mysql-check"); ok {
-		c.complain(l.at, "option mysql-check", "it can't log in by caching_sha2_password: measured, MySQL 9.7 "+
-			"answers 1251 and stays DOWN for good; and it lets a stale member up",
+		c.complain(l.at, "option mysql-check", "it can't log in with caching_sha2_password: measured, MySQL 9.7 "+
+			"answers 1251 and stays DOWN; and it lets a stale member up",
 			"option tcp-check, tcp-check send-lf \"%[srv_name]\\n\", tcp-check expect rstring ^up, and at the "+
-				"servers check addr and port of the agent")
+				"servers check with addr and port of the agent")
 	}
 	for _, l := range p.all() {
 		switch {
 		case l.has("load-server-state-from-file") && !l.has("load-server-state-from-file", "none"):
-			c.complain(l.at, "states of servers are loaded from a file", "a restart takes a server for up that was "+
-				"up once, before the agent has spoken, instead of serving nobody", "leave the line out")
+			c.complain(l.at, "server states are loaded from a file", "after a restart, a server that was up before "+
+				"counts as up before the agent has answered; nothing should be served then", "remove the line")
 		case l.has("stick-table"), l.has("stick"):
-			c.complain(l.at, l.words[0]+": sessions stick to a server", "the table holds clients where the agent "+
-				"doesn't want them, and is forgotten at a restart, so that clients part", "leave the line out")
+			c.complain(l.at, l.words[0]+": sessions stick to a server", "the table keeps clients on a member against "+
+				"the agent, and a restart forgets it, so clients end up on different members", "remove the line")
 		case l.has("option", "allbackups"):
-			c.complain(l.at, "option allbackups", "connections are spread over all backup servers",
-				"leave the line out")
+			c.complain(l.at, "option allbackups", "HAProxy spreads connections over all backup servers",
+				"remove the line")
 		case l.has("use-server"):
-			c.complain(l.at, "use-server", "it picks a server past balance first",
-				"leave the line out; the agent says who serves")
+			c.complain(l.at, "use-server", "it selects a server and ignores balance first",
+				"remove the line; the agent says which member serves")
 		case l.has("option", "persist"), l.has("force-persist"):
 			c.complain(l.at, strings.Join(l.words[:min(2, len(l.words))], " "),
-				"connections go to a server that is down, which is how an unfit member is kept from being served",
-				"leave the line out")
+				"connections go to a server that is down, although that state keeps an unfit member from being served",
+				"remove the line")
 		}
 	}
 	if l, ok := p.find("option", "redispatch"); !ok && len(p.servers) > 1 {
@@ -343,8 +343,8 @@ func (c *checker) pair(p proxy) {
 		if l.at > 0 {
 			at = l.at
 		}
-		c.complain(at, "no option redispatch", "a connection that is refused, as while a member dies, is tried again "+
-			"at the same member until it fails", "retries 3, option redispatch 1, timeout connect 250ms")
+		c.complain(at, "no option redispatch", "HAProxy retries a refused connection, as while a member dies, at the "+
+			"same member until it fails", "retries 3, option redispatch 1, timeout connect 250ms")
 	}
 	asksAgent := false
 	if _, ok := p.find("option", "tcp-check"); ok {
@@ -358,16 +358,16 @@ func (c *checker) pair(p proxy) {
 				asksAgent = true
 			case (how == "string" || how == "rstring") && strings.HasPrefix(what, "up"):
 				asksAgent = true
-				c.complain(l.at, "the check looks for \"up\" anywhere in the answer",
-					"\"down #it is catching up\" passes, and where the agent-check fails the member is served",
+				c.complain(l.at, "the check accepts \"up\" anywhere in the answer",
+					"\"down #it is catching up\" passes, and if the agent-check fails, the member is served",
 					"tcp-check expect rstring ^up")
 			}
 		}
 	}
-	agents := map[string]string{} // what asks an agent without a name, to who asks it so
+	agents := map[string]string{} // agent and question, to the server that sends it
 	patience, known := duration(p.value("timeout", "check"))
 	if !known {
-		patience = 0 // what is missing has been said
+		patience = 0 // already reported
 	}
 	for _, s := range p.servers {
 		c.server(s, asksAgent, agents)
@@ -375,18 +375,19 @@ func (c *checker) pair(p proxy) {
 	}
 }
 
-// How long an agent that is dead, or hangs, may be believed. What is shipped comes to 2 s and 4 s.
+// How long HAProxy may trust the last answer of an agent that is dead, or hangs. The shipped configuration has 2 s and
+// 4 s.
 const (
 	longDead = 3 * time.Second
 	longHung = 5 * time.Second
 )
 
-// silence checks how soon the check notices that nobody answers any more.
+// silence checks how soon the check notices that the agent no longer answers.
 func (c *checker) silence(s server, asksAgent bool, patience time.Duration) {
 	if _, ok := s.set["check"]; !ok || !asksAgent {
 		return
 	}
-	fall, inter := 3, 2*time.Second // where nothing is said
+	fall, inter := 3, 2*time.Second // HAProxy's defaults
 	if n, err := strconv.Atoi(s.set["fall"].value); err == nil && n > 0 && n < 1000 {
 		fall = n
 	}
@@ -399,12 +400,12 @@ func (c *checker) silence(s server, asksAgent bool, patience time.Duration) {
 	dead, hung := time.Duration(fall)*inter, time.Duration(fall)*(inter+patience)
 	switch {
 	case dead > longDead:
-		c.complain(s.at, fmt.Sprintf("an agent that is dead is believed for %v (fall, 3 where left out, times "+
-			"inter, 2s)", dead), "the member of its last word is served all that time, stale or not",
-			"inter 250ms fall 8")
+		c.complain(s.at, fmt.Sprintf("a dead agent is trusted for %v (fall, by default 3, times inter, by default 2s)",
+			dead), "the member of its last answer is served during that time, stale or not", "inter 250ms fall 8")
 	case hung > longHung:
-		c.complain(s.at, fmt.Sprintf("an agent that hangs is believed for %v (fall times inter and timeout check "+
-			"together)", hung), "the member of its last word is served all that time, stale or not: measured, 10 s "+
+		c.complain(s.at, fmt.Sprintf("an agent that hangs is trusted for %v (fall times the sum of inter and "+
+			"timeout check)", hung), "the member of its last answer is served during that time, stale or not: "+
+			"measured, 10 s "+
 			"with timeout check 1s",
 			"timeout check 250ms")
 	}
@@ -415,7 +416,7 @@ func (c *checker) server(s server, asksAgent bool, agents map[string]string) {
 	has := func(key string) bool { _, ok := s.set[key]; return ok }
 	name := ServerName(s.address)
 	if c.want != nil && asksAgent && s.name != name && slices.Contains(c.want.Members, s.address) {
-		c.complain(s.at, fmt.Sprintf("the check asks for %q, the name of the server, and the agent knows this "+
+		c.complain(s.at, fmt.Sprintf("the check asks for %q, the name of the server, but the agent knows this "+
 			"member as %q", s.name, name), "the member is never up", "server "+name+" "+s.address)
 	}
 	host, port := "HOST", "PORT"
@@ -423,84 +424,85 @@ func (c *checker) server(s server, asksAgent bool, agents map[string]string) {
 		host, port, _ = net.SplitHostPort(c.want.Agent)
 	}
 	if has("maxconn") && s.set["maxconn"].value != "0" {
-		c.complain(at("maxconn"), "maxconn at a server", "at that many connections balance first sends the next ones "+
-			"to the other member, while the first is healthy", "leave it out")
+		c.complain(at("maxconn"), "maxconn at a server", "beyond that many connections, balance first sends new ones "+
+			"to the other member, although the first is healthy", "remove it")
 	}
 	if has("backup") {
-		c.complain(at("backup"), "backup", "new connections go back to the first server the moment its check passes: "+
-			"measured, after 0.5 to 2.8 s, to a member that lacked 92 to 98 % of what was written meanwhile, and "+
+		c.complain(at("backup"), "backup", "new connections go back to the first server as soon as its check passes: "+
+			"measured, after 0.5 to 2.8 s, to a member that lacked 92 to 98 % of what was written meanwhile, while "+
 			"pooled connections stay on the other",
-			"leave it out; the agent says who serves")
+			"remove it; the agent says which member serves")
 	}
 	if s.set["on-marked-up"].value == "shutdown-backup-sessions" {
 		c.complain(at("on-marked-up"), "on-marked-up shutdown-backup-sessions",
-			"the return of the first server throws everybody over to it, stale as it is",
-			"leave it out; failing back is for an operator, when both are proved equal")
+			"when the first server returns, all sessions move to it, although it is stale",
+			"remove it; an operator switches back, when a comparison shows that both are equal")
 	}
 	if s.set["on-marked-down"].value != "shutdown-sessions" {
-		c.complain(s.at, "no on-marked-down shutdown-sessions", "pooled connections stay on a member that is no "+
-			"longer to serve, and both are written to", "on-marked-down shutdown-sessions")
+		c.complain(s.at, "no on-marked-down shutdown-sessions", "pooled connections stay on a member that must no "+
+			"longer serve, and clients write to both", "on-marked-down shutdown-sessions")
 	}
 	if has("ssl") {
-		c.complain(at("ssl"), "ssl at a member", "its TLS begins within its own protocol, after its greeting: "+
-			"HAProxy's never gets an answer, and the member serves nobody",
-			"leave it out; the daemon speaks TLS with the member, through HAProxy, where backend.tls says so")
+		c.complain(at("ssl"), "ssl at a member", "a member starts TLS inside its own protocol, after its greeting: "+
+			"HAProxy's TLS never gets an answer, and no client can connect",
+			"remove it; with backend.tls, the daemon itself speaks TLS with the member, through HAProxy")
 	}
 	if has("check-ssl") {
-		c.complain(at("check-ssl"), "check-ssl at a member", "the agent speaks plain text, and the member is never up",
-			"leave it out")
+		c.complain(at("check-ssl"), "check-ssl at a member", "the agent speaks plain text, so the member is never up",
+			"remove it")
 	}
 	agent := has("agent-check")
 	if !agent {
-		c.complain(s.at, "no agent-check", "a member that returns is served before it has caught up: measured, "+
-			"within 0.5 to 2.8 s, and stale for 20 to 45 s",
+		c.complain(s.at, "no agent-check", "a returning member is served before it has caught up: measured, after "+
+			"0.5 to 2.8 s, and stale for 20 to 45 s",
 			fmt.Sprintf("agent-check agent-addr %s agent-port %s agent-inter 250ms agent-send \"%s\\n\"", host, port,
 				name))
 	} else {
 		to := net.JoinHostPort(s.agentHost(), s.set["agent-port"].value)
 		if c.want != nil && to != c.want.Agent {
-			c.complain(s.at, fmt.Sprintf("the agent is asked at %s, and the daemon answers at %s (haproxy.agent)", to,
-				c.want.Agent), "nobody answers, and nobody is served", fmt.Sprintf("agent-addr %s agent-port %s", host,
-				port))
+			c.complain(s.at, fmt.Sprintf("the agent is asked at %s, but the daemon answers at %s (haproxy.agent)", to,
+				c.want.Agent), "the agent never answers, and no member is served",
+				fmt.Sprintf("agent-addr %s agent-port %s", host,
+					port))
 		}
 		if !has("agent-send") {
-			c.complain(s.at, "no agent-send", "the agent isn't told which member is meant, and answers: down "+
+			c.complain(s.at, "no agent-send", "the agent can't tell which member is meant, and answers: down "+
 				"#unknown member", fmt.Sprintf("agent-send \"%s\\n\"", name))
 		} else {
 			sent := to + s.set["agent-send"].value
 			if other := agents[sent]; other != "" {
 				c.complain(at("agent-send"), fmt.Sprintf("servers %s and %s ask the agent for the same member", other,
-					s.name), "both are up, or neither is", fmt.Sprintf("agent-send \"%s\\n\"", name))
+					s.name), "either both are up, or neither is", fmt.Sprintf("agent-send \"%s\\n\"", name))
 			}
 			if got := strings.TrimSpace(s.set["agent-send"].value); c.want != nil && got != name {
-				c.complain(at("agent-send"), fmt.Sprintf("the agent is asked for %q, and knows this member as %q", got,
+				c.complain(at("agent-send"), fmt.Sprintf("the agent is asked for %q, but knows this member as %q", got,
 					name), "it answers: down #unknown member", fmt.Sprintf("agent-send \"%s\\n\"", name))
 			}
 			agents[sent] = s.name
 		}
 		inter, known := duration(s.set["agent-inter"].value)
 		if !has("agent-inter") || known && inter > time.Second {
-			c.complain(s.at, "the agent is asked seldom (agent-inter, 2s where left out)",
+			c.complain(s.at, "the agent is asked too rarely (agent-inter, by default 2s)",
 				"a switch takes that long: measured, 0.2 s with agent-inter 250ms", "agent-inter 250ms")
 		}
 	}
 	state := s.set["init-state"].value
 	if !has("disabled") && state != "fully-down" && state != "down" {
-		c.complain(s.at, "up at start", "after a restart of HAProxy the first server is served before the agent has "+
-			"spoken: measured, 0.24 s, and for ever when the agent is dead",
+		c.complain(s.at, "up at start", "after a restart of HAProxy, the first server is served before the agent has "+
+			"answered: measured, for 0.24 s, and for ever if the agent is dead",
 			"disabled; from HAProxy 3.1 on: init-state fully-down")
 	}
 	switch {
 	case !has("check") && agent:
-		c.complain(s.at, "no check", "an agent that dies leaves its last word in force for ever",
+		c.complain(s.at, "no check", "when the agent dies, its last answer stays in force for ever",
 			fmt.Sprintf("check addr %s port %s inter 250ms fall 8 rise 1", host, port))
 	case !has("check"):
 		c.complain(s.at, "no check", "a dead server is never noticed",
 			fmt.Sprintf("check addr %s port %s inter 250ms fall 8 rise 1", host, port))
 	case !asksAgent || !has("addr") && !has("port"):
-		c.complain(s.at, "the check asks whether the server listens, and no more",
-			"a server that hangs counts as up (measured: as long as the hang, 35 s); and when the agent is dead, a "+
-				"member that returns stale is served on the agent's last word",
+		c.complain(s.at, "the check only asks whether the server listens",
+			"a server that hangs counts as up (measured: for the whole 35 s of the hang); and while the agent is "+
+				"dead, a stale member that returns is served because of the agent's last answer",
 			fmt.Sprintf("option tcp-check, tcp-check send-lf \"%%[srv_name]\\n\", tcp-check expect rstring ^up, and "+
 				"here: check addr %s port %s inter 250ms fall 8 rise 1", host, port))
 	}
@@ -547,7 +549,7 @@ func (p *proxy) read() {
 	}
 }
 
-// find is the last line that begins with these words, unless a "no" before them undoes it.
+// find returns the last line that begins with these words, unless a later "no" line cancels it.
 func (p proxy) find(words ...string) (found line, ok bool) {
 	for _, l := range p.all() {
 		switch {
@@ -585,7 +587,7 @@ func (p proxy) binds(address string) bool {
 	})
 }
 
-// duration reads one of HAProxy's, which counts milliseconds where there is no unit.
+// duration parses one of HAProxy's, which are in milliseconds if they have no unit.
 func duration(text string) (time.Duration, bool) {
 	if n, err := strconv.Atoi(text); err == nil {
 		return time.Duration(n) * time.Millisecond, true

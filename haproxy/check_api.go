@@ -16,26 +16,26 @@ func (p proxy) leads() bool {
 
 // api checks a backend with daemons.
 func (c *checker) api(p proxy, unverified bool) {
-	stands := false // somebody does while none leads
+	standsIn := false // a server takes requests while no daemon leads
 	for _, s := range p.servers {
 		_, checked := s.set["check"]
 		_, tracks := s.set["track"]
 		_, backup := s.set["backup"]
-		stands = stands || backup
+		standsIn = standsIn || backup
 		if p.leads() && !checked && !tracks {
-			c.complain(s.at, "no check at a daemon", "it counts as alive and leading, whatever it is", "check")
+			c.complain(s.at, "no check at a daemon", "it counts as alive and leading, whatever its state", "check")
 		}
 		c.tls(s, unverified)
 	}
-	if p.leads() && !stands {
-		c.complain(p.at, "no server stands in while no daemon leads",
-			"from the death of the leader to the next election every request is answered 503: measured, 1 to 5 s",
-			"the daemons once more, with backup track BACKEND/SERVER of a backend that checks GET /health/live; "+
-				"orchestrator haproxy config shows it")
+	if p.leads() && !standsIn {
+		c.complain(p.at, "no backup server while no daemon leads",
+			"from the death of the leader to the next election, every request gets 503: measured, for 1 to 5 s",
+			"list the daemons again, with backup track BACKEND/SERVER, where that backend checks GET /health/live; "+
+				"orchestrator haproxy config shows how")
 	}
 }
 
-// tls checks how a daemon is spoken to.
+// tls checks how HAProxy connects to a daemon.
 func (c *checker) tls(s server, unverified bool) {
 	_, secure := s.set["ssl"]
 	var want *Daemon
@@ -60,26 +60,26 @@ func (c *checker) tls(s server, unverified bool) {
 	sni := strings.HasPrefix(s.set["sni"].value, "str(")
 	switch {
 	case want != nil && want.TLS && !secure:
-		c.complain(s.at, fmt.Sprintf("daemon %s serves HTTPS, and is asked in plain text", s.address), "it is never up",
+		c.complain(s.at, fmt.Sprintf("daemon %s serves HTTPS, but is asked in plain text", s.address), "it is never up",
 			write)
 	case want != nil && !want.TLS && secure:
-		c.complain(s.at, fmt.Sprintf("daemon %s serves plain HTTP, and is asked by HTTPS", s.address), "it is never up",
+		c.complain(s.at, fmt.Sprintf("daemon %s serves plain HTTP, but is asked by HTTPS", s.address), "it is never up",
 			"no ssl; or http.tls_cert at the daemon, https:// in peers.daemons")
 	case !secure:
 	case how.value == "none", unverified && !said:
-		c.complain(s.at, "the certificate of a daemon is not looked at",
-			"whoever gets in between is taken for the daemon, and is given the token for changes", write)
+		c.complain(s.at, "the certificate of a daemon is not verified",
+			"anyone in between can pose as the daemon, and gets the token for changes", write)
 	case !named && !sni:
 		c.complain(s.at, "no verifyhost at a daemon that serves HTTPS",
-			"whoever has any certificate of these authorities is taken for the daemon: measured, one for another "+
-				"host was", write)
+			"anyone with any certificate of these authorities can pose as the daemon: measured, with a certificate "+
+				"for another host", write)
 	case want != nil && named && fixed.value != want.Name:
-		c.complain(s.at, fmt.Sprintf("verifyhost is %s, and the certificate is for %s", fixed.value, want.Name),
+		c.complain(s.at, fmt.Sprintf("verifyhost is %s, but the certificate is for %s", fixed.value, want.Name),
 			"the daemon is never up", write)
 	}
 }
 
-// plain complains of a frontend that speaks plain text to the network, where the daemons behind it speak TLS.
+// plain reports a frontend that speaks plain text to the network although the daemons behind it speak TLS.
 func (c *checker) plain(p proxy) {
 	for _, l := range p.all() {
 		if !l.has("bind") || len(l.words) < 2 || slices.Contains(l.words, "ssl") {
@@ -87,13 +87,13 @@ func (c *checker) plain(p proxy) {
 		}
 		host, _, err := net.SplitHostPort(l.words[1])
 		if err != nil {
-			continue // a socket, or what HAProxy is to refuse
+			continue // a socket, or an address that HAProxy refuses
 		}
 		if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
 			continue
 		}
-		c.complain(l.at, "the daemons serve HTTPS, and HAProxy offers it in plain text",
-			"tokens, and all that is answered, can be read on the way",
+		c.complain(l.at, "the daemons serve HTTPS, but HAProxy serves the API in plain text",
+			"tokens and answers can be read on the network",
 			fmt.Sprintf("bind %s ssl crt FILE (haproxy.http_cert)", l.words[1]))
 	}
 }

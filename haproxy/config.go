@@ -1,9 +1,9 @@
-// Package haproxy is what the program knows of HAProxy: the configuration that it ships, the answers to HAProxy's agent
-// checks, a small client of HAProxy's runtime socket, and what is wrong with a configuration that somebody has already.
+// Package haproxy is what the program knows about HAProxy: the configuration that it ships, the answers to HAProxy's
+// agent checks, a small client of HAProxy's runtime socket, and a linter for existing configurations.
 //
-// It doesn't know which member of a pair is fit to serve; that is asked of whoever opens the Agent. The one idea:
-// HAProxy serves a member only while a daemon vouches for it, so a restart, a reload, a dead daemon or a member that
-// comes back all end with nobody served rather than with somebody served by a stale member.
+// It doesn't know which member of a pair is fit to serve; the caller of Agent does. The one idea: HAProxy serves a
+// member only while a daemon confirms that it is fit. So a restart, a reload, a dead daemon or a returning member can
+// stop service, but never make HAProxy serve a stale member.
 package haproxy
 
 import (
@@ -22,7 +22,7 @@ import (
 // Backend is the name of the section with the members, as runtime commands need it.
 const Backend = "members"
 
-// Versions that a configuration can be written for: the least version of HAProxy that reads it.
+// Versions are the versions that a configuration can be written for: the oldest HAProxy that reads it.
 var Versions = [...]string{"2.6", "3.1"}
 
 // Values is what a configuration is rendered from. Addresses are "host:port".
@@ -32,17 +32,17 @@ type Values struct {
 	Database string   // where HAProxy serves the backend
 	HTTP     string   // where it serves the leader's API
 	Agent    string   // where the daemon answers agent checks
-	Members  []string // of the pair, the one to prefer first
-	Daemons  []Daemon // that share it
-	CA       string   // authorities of daemons that serve HTTPS; "" is those of the system
-	Cert     string   // path of a PEM file with certificate and key, to serve the API by HTTPS; "" is plain HTTP
+	Members  []string // members of the pair, in order of preference
+	Daemons  []Daemon // daemons that share it
+	CA       string   // path of the authorities of daemons that serve HTTPS; "" means those of the system
+	Cert     string   // path of a PEM file with certificate and key, to serve the API by HTTPS; "" means plain HTTP
 }
 
 // Daemon is where one daemon serves its API.
 type Daemon struct {
 	Address string
 	TLS     bool
-	Name    string // with TLS: what its certificate must be for; "" is the host of Address
+	Name    string // with TLS: the host name that its certificate must have; "" means the host of Address
 }
 
 //go:embed haproxy.cfg.tmpl
@@ -55,12 +55,12 @@ var configuration = template.Must(template.New("haproxy.cfg").Funcs(template.Fun
 	"ge3":  func(version string) bool { return version == Versions[1] },
 }).Parse(text))
 
-// Render writes the configuration. The error names all values that don't do.
+// Render returns the configuration. The error names all invalid values.
 func Render(v Values) (string, error) {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	if !slices.Contains(Versions[:], v.Version) {
-		bad("version %q: there is a configuration for %s", v.Version, strings.Join(Versions[:], " and "))
+		bad("version %q: there are configurations for %s", v.Version, strings.Join(Versions[:], " and "))
 	}
 	v, err := v.normal()
 	if err != nil {
@@ -94,8 +94,8 @@ func Render(v Values) (string, error) {
 	return b.String(), err
 }
 
-// verify are the words of a server that have HAProxy look whose certificate it is shown. Without a name, any that the
-// authorities have signed would do.
+// verify returns the settings of a server that make HAProxy verify the certificate and its name. Without a name, any
+// certificate that the authorities have signed would pass.
 func verify(d Daemon, ca string) string {
 	if !d.TLS {
 		return ""
@@ -103,7 +103,7 @@ func verify(d Daemon, ca string) string {
 	return " ssl verify required ca-file " + quote(ca) + " verifyhost " + d.Name
 }
 
-// normal has each address as HAProxy is to connect to it, or to listen there.
+// normal returns the values with each address in the form in which HAProxy connects to it or listens there.
 func (v Values) normal() (Values, error) {
 	var problems []error
 	fix := func(what string, a *string, connect bool) {
@@ -121,7 +121,7 @@ func (v Values) normal() (Values, error) {
 	for i := range v.Members {
 		fix("member", &v.Members[i], true)
 		if slices.Contains(v.Members[:i], v.Members[i]) {
-			problems = append(problems, fmt.Errorf("member %s is there twice", v.Members[i]))
+			problems = append(problems, fmt.Errorf("member %s is listed twice", v.Members[i]))
 		}
 	}
 	for i := range v.Daemons {
@@ -132,10 +132,10 @@ func (v Values) normal() (Values, error) {
 		}
 		if _, err := netip.ParseAddr(d.Name); d.TLS && (err == nil || !hostname.MatchString(d.Name)) {
 			problems = append(problems, fmt.Errorf("daemon %s serves HTTPS: HAProxy compares its certificate with a "+
-				"host name, and %q is none; name the daemon by its host name", d.Address, d.Name))
+				"host name, but %q is not one; name the daemon by its host name", d.Address, d.Name))
 		}
 		if slices.ContainsFunc(v.Daemons[:i], func(d Daemon) bool { return d.Address == v.Daemons[i].Address }) {
-			problems = append(problems, fmt.Errorf("daemon %s is there twice", v.Daemons[i].Address))
+			problems = append(problems, fmt.Errorf("daemon %s is listed twice", v.Daemons[i].Address))
 		}
 	}
 	return v, errors.Join(problems...)
@@ -143,20 +143,20 @@ func (v Values) normal() (Values, error) {
 
 var hostname = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,253}$`)
 
-// address checks one. Where it is to be connected to, an address that means "all of this machine" becomes one that can
-// be.
+// address checks an address. If HAProxy is to connect to it, an address that means "all of this machine" becomes a
+// local address.
 func address(a *string, connect bool) error {
 	host, port, err := net.SplitHostPort(*a)
 	n, notNumber := strconv.Atoi(port)
 	if err != nil || notNumber != nil || n < 1 || n > 65535 {
-		return fmt.Errorf(`%q is no address; want "host:port", with a port from 1 to 65535`, *a)
+		return fmt.Errorf(`%q is not an address; want "host:port", with a port from 1 to 65535`, *a)
 	}
 	ip, notIP := netip.ParseAddr(host)
 	switch {
 	case host != "" && notIP != nil && !hostname.MatchString(host), notIP == nil && ip.Zone() != "":
-		return fmt.Errorf("%q is no address that HAProxy reads", *a)
+		return fmt.Errorf("%q is not an address that HAProxy can read", *a)
 	case !connect && host == "":
-		host = "*" // its word for all addresses
+		host = "*" // HAProxy's notation for all addresses
 	case connect && notIP == nil && ip.Is6() && ip.IsUnspecified():
 		host = "::1"
 	case connect && (host == "" || notIP == nil && ip.IsUnspecified()):
@@ -166,13 +166,13 @@ func address(a *string, connect bool) error {
 	return nil
 }
 
-// ServerName is how the server for an address is called in the configuration and at the runtime socket, and what
-// HAProxy asks the agent for: the address itself, without the brackets that a name can't have.
+// ServerName returns the name of the server with an address, in the configuration, at the runtime socket and in
+// questions to the agent: the address without brackets, which a name can't have.
 func ServerName(address string) string {
 	return strings.NewReplacer("[", "", "]", "").Replace(address)
 }
 
-// quote makes a word of a path for HAProxy.
+// quote quotes a path for HAProxy if needed.
 func quote(path string) string {
 	if strings.ContainsAny(path, " \t\"\\#$") {
 		return "'" + path + "'"

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "rewrite what is expected in testdata")
+var update = flag.Bool("update", false, "rewrite the expected output in testdata")
 
 var values = Values{Version: "2.6", Socket: "/run/haproxy/admin.sock", Database: "127.0.0.1:3307", HTTP: ":3080",
 	Agent:   "0.0.0.0:3001",
@@ -86,24 +86,25 @@ func TestWhatCannotBeRenderedIsRefused(t *testing.T) {
 		"a version that is unknown": {func(v *Values) { v.Version = "1.8" }, "2.6 and 3.1"},
 		"no members":                {func(v *Values) { v.Members = nil }, "no member"},
 		"a member twice": {func(v *Values) { v.Members = []string{"db1:3306", "db1:3306"} },
-			"member db1:3306 is there twice"},
+			"member db1:3306 is listed twice"},
 		"no port": {func(v *Values) { v.Agent = "db1" },
-			`where the agent answers: "db1" is no address`},
+			`where the agent answers: "db1" is not an address`},
 		"a port of zero": {func(v *Values) { v.Daemons = []Daemon{{Address: "d1:0"}} },
 			"port from 1 to 65535"},
 		"a line end in a host": {func(v *Values) { v.Members = []string{"db1\nserver x:3306"} },
-			"no address"},
+			"not an address"},
 		"a line end in a path": {func(v *Values) { v.Socket = "/x\nuser root" }, "can't be written"},
 		"a quote in a path":    {func(v *Values) { v.CA = "/x'y" }, "can't be written"},
 		"a daemon by HTTPS that has no name": {
 			func(v *Values) { v.Daemons = []Daemon{{Address: "10.0.0.1:443", TLS: true}} },
-			`with a host name, and "10.0.0.1" is none`},
+			`with a host name, but "10.0.0.1" is not one`},
 		"a daemon by HTTPS named by an address": {
-			func(v *Values) { v.Daemons = []Daemon{{Address: "d1:443", TLS: true, Name: "::1"}} }, `"::1" is none`},
+			func(v *Values) { v.Daemons = []Daemon{{Address: "d1:443", TLS: true, Name: "::1"}} }, `"::1" is not one`},
 		"a line end in the name of a daemon": {
-			func(v *Values) { v.Daemons = []Daemon{{Address: "d1:443", TLS: true, Name: "x\ny"}} }, "is none"},
+			func(v *Values) { v.Daemons = []Daemon{{Address: "d1:443", TLS: true, Name: "x\ny"}} }, "is not one"},
 		"a line end in the path of certificates": {func(v *Values) { v.Cert = "/x\ny" }, "can't be written"},
-		"a blank in a host of members":           {func(v *Values) { v.Members = []string{"a b:3306"} }, "no address"},
+		"a blank in a host of members": {func(v *Values) { v.Members = []string{"a b:3306"} },
+			"not an address"},
 	} {
 		v := values
 		c.change(&v)
@@ -113,7 +114,7 @@ func TestWhatCannotBeRenderedIsRefused(t *testing.T) {
 	}
 }
 
-// Each file in testdata/check has its complaints beside it.
+// Each file in testdata/check has its expected complaints beside it.
 func TestComplaints(t *testing.T) {
 	files, err := filepath.Glob("testdata/check/*.cfg")
 	if err != nil || len(files) < 3 {
@@ -132,7 +133,7 @@ func TestComplaints(t *testing.T) {
 	}
 }
 
-// Each line that is left out of our own configuration, or changed, is missed.
+// Check reports each line of our own configuration that is removed or changed.
 func TestEachLineOfOursMatters(t *testing.T) {
 	text, err := Render(values)
 	if err != nil {
@@ -143,7 +144,7 @@ func TestEachLineOfOursMatters(t *testing.T) {
 		{"stats socket", "#", "no stats socket"},
 		{"stats socket /run/haproxy/admin.sock mode 660", "stats socket ipv4@:9999", "listens on the network"},
 		{"stats socket /run/haproxy/admin.sock mode 660", "stats socket 10.0.0.1:9999", "listens on the network"},
-		{"global\n", "global\n    ssl-server-verify none\n", ""}, // the servers say otherwise
+		{"global\n", "global\n    ssl-server-verify none\n", ""}, // the servers override it
 		{"option redispatch 1", "", "no option redispatch"},
 		{"option redispatch 1", "no option redispatch", "no option redispatch"},
 		{"option redispatch 1", "option redispatch 1\n    use-server db1.example.com:3306 if TRUE", "use-server"},
@@ -151,7 +152,7 @@ func TestEachLineOfOursMatters(t *testing.T) {
 		{"option redispatch 1", "option redispatch 1\n    force-persist if TRUE", "force-persist"},
 		{"rstring ^up", "string up", "anywhere in the answer"},
 		{"rstring ^up", "rstring up", "anywhere in the answer"},
-		{"expect rstring ^up", "expect ! rstring ^up", "whether the server listens"},
+		{"expect rstring ^up", "expect ! rstring ^up", "only asks whether the server listens"},
 		{"disabled check", "init-state up check", "up at start"},
 		{"disabled check", "init-state fully-up check", "up at start"},
 		{"hard-stop-after 500ms", "", "no hard-stop-after"},
@@ -159,12 +160,12 @@ func TestEachLineOfOursMatters(t *testing.T) {
 		{"balance first\n    #", "balance leastconn\n    #", "balance is leastconn"},
 		{"disabled check", "check", "up at start"},
 		{"disabled check", "disabled", "no check"},
-		{"addr 127.0.0.1 port 3001 inter", "inter", "whether the server listens"},
-		{"expect rstring ^up", "expect rstring ^(up|down)", "whether the server listens"},
+		{"addr 127.0.0.1 port 3001 inter", "inter", "only asks whether the server listens"},
+		{"expect rstring ^up", "expect rstring ^(up|down)", "only asks whether the server listens"},
 		{"agent-check agent-addr", "agent-addr", "no agent-check"},
 		{"agent-addr 127.0.0.1 agent-port 3001", "agent-addr 127.0.0.1 agent-port 3002",
-			"asked at 127.0.0.1:3002, and the daemon answers at 127.0.0.1:3001"},
-		{"agent-inter 250ms", "agent-inter 5s", "asked seldom"},
+			"asked at 127.0.0.1:3002, but the daemon answers at 127.0.0.1:3001"},
+		{"agent-inter 250ms", "agent-inter 5s", "asked too rarely"},
 		{"on-marked-down shutdown-sessions\n    server", "on-marked-down shutdown-sessions backup\n    server",
 			"backup"},
 		{"default-server on-marked-down shutdown-sessions\n    server", "server",
@@ -178,34 +179,34 @@ func TestEachLineOfOursMatters(t *testing.T) {
 			"maxconn at a server"},
 		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" enabled`, "up at start"},
 		{"server db1.example.com:3306 db1.example.com:3306", "server db1.example.com:3306 db3.example.com:3306",
-			"member db1.example.com:3306 (backend.members) is no server here"},
+			"member db1.example.com:3306 (backend.members) is not a server here"},
 		{"option httpchk GET /health/leader", "option httpchk GET /health/ready", "no leader check"},
 		{" check ssl verify", " ssl verify", "no check at a daemon"},
-		{"no-check backup", "no-check", "no server stands in while no daemon leads"},
+		{"no-check backup", "no-check", "no backup server while no daemon leads"},
 		{" verifyhost two.example.com", "", "no verifyhost at a daemon"},
 		{" verifyhost two.example.com", " sni req.hdr(host)", "no verifyhost at a daemon"},
 		{" verifyhost two.example.com", " verifyhost three.example.com",
-			"verifyhost is three.example.com, and the certificate is for two.example.com"},
-		{"verify required", "verify none", "not looked at"},
+			"verifyhost is three.example.com, but the certificate is for two.example.com"},
+		{"verify required", "verify none", "is not verified"},
 		{"verify required ca-file", "ca-file", ""}, // the default
 		{"ssl verify required ca-file @system-ca verifyhost two.example.com", "",
-			"serves HTTPS, and is asked in plain text"},
+			"serves HTTPS, but is asked in plain text"},
 		{"server 127.0.0.1:3000 127.0.0.1:3000", "server 127.0.0.1:3000 127.0.0.1:3000 ssl verify required ca-file " +
-			"@system-ca verifyhost x", "serves plain HTTP, and is asked by HTTPS"},
-		{" ssl crt /etc/haproxy/api.pem", "", "HAProxy offers it in plain text"},
+			"@system-ca verifyhost x", "serves plain HTTP, but is asked by HTTPS"},
+		{" ssl crt /etc/haproxy/api.pem", "", "HAProxy serves the API in plain text"},
 		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" ssl verify none`,
 			"ssl at a member"},
 		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" check-ssl`,
 			"check-ssl at a member"},
 		{"timeout client 1h", "", "no timeout client"},
 		{"timeout check 250ms", "", "no timeout check"},
-		{"timeout check 250ms", "timeout check 1s", "hangs is believed for 10s"},
-		{"inter 250ms fall 8", "inter 1s fall 8", "dead is believed for 8s"},
-		{"inter 250ms fall 8", "", "dead is believed for 6s"},
+		{"timeout check 250ms", "timeout check 1s", "hangs is trusted for 10s"},
+		{"inter 250ms fall 8", "inter 1s fall 8", "dead agent is trusted for 8s"},
+		{"inter 250ms fall 8", "", "dead agent is trusted for 6s"},
 		{"balance first\n    #", "balance first\n    option mysql-check user haproxy\n    #", "mysql-check"},
 		{"balance first\n    #", "balance first\n    load-server-state-from-file global\n    #", "loaded from a file"},
 		{"balance first\n    #", "balance first\n    stick on src\n    #", "stick"},
-		{"/run/haproxy/admin.sock", "/run/other.sock", "the daemon looks at /run/haproxy/admin.sock"},
+		{"/run/haproxy/admin.sock", "/run/other.sock", "the daemon uses /run/haproxy/admin.sock"},
 	} {
 		if !strings.Contains(text, c[0]) {
 			t.Errorf("nothing to change: %q", c[0])
@@ -257,7 +258,7 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// A word that HAProxy reads is the one that was written, whatever is in it.
+// HAProxy reads back the word that was written, whatever it contains.
 func FuzzSplit(f *testing.F) {
 	for _, seed := range []string{"", "a", "a b", `"`, `'`, `\`, "#", "a\nb", "\t", "${X}"} {
 		f.Add(seed, "b")
@@ -266,7 +267,7 @@ func FuzzSplit(f *testing.F) {
 		want := []string{one, two}
 		var b strings.Builder
 		for _, w := range want {
-			if strings.ContainsAny(w, "\n\r\t") || w == "" { // an escape of its own; no word
+			if strings.ContainsAny(w, "\n\r\t") || w == "" { // has its own escape; not a word
 				t.Skip()
 			}
 			for _, c := range []byte(w) {
@@ -330,13 +331,13 @@ func TestAgent(t *testing.T) {
 	} {
 		got := ask(t, a, c[0])
 		if len(c[0]) > 1000 && got == "" {
-			continue // what it didn't read resets the connection
+			continue // unread input resets the connection
 		}
 		if got != c[1] {
 			t.Errorf("%.20q: got %q, want %q", c[0], got, c[1])
 		}
 	}
-	// Those who say nothing don't keep others from being answered for longer than a second.
+	// Clients that send nothing delay the answers to others by no more than a second.
 	var idle []net.Conn
 	for range agentConnections + 20 {
 		c, err := net.Dial("tcp", a.Addr().String())

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// section is one of a configuration: what stands between two keywords such as "backend".
+// section is one section of a configuration, from a keyword such as "backend" to the next.
 type section struct {
 	kind, name string
 	at         int    // line
-	from       string // of a proxy: the defaults that it takes, where it says so
+	from       string // the defaults that a proxy names, or ""
 	lines      []line
 }
 
@@ -23,11 +23,13 @@ func (l line) has(words ...string) bool {
 }
 
 // kinds are the keywords that begin a section.
-var kinds = []string{"global", "defaults", "frontend", "backend", "listen", "userlist", "peers", "resolvers", "mailers",
-	"cache", "program", "ring",
-	"http-errors", "fcgi-app", "log-forward", "log-profile", "crt-store", "traces", "acme", "crt-list", "healthcheck"}
+var kinds = []string{
+	"global", "defaults", "frontend", "backend", "listen", "userlist", "peers", "resolvers", "mailers", "cache",
+	"program", "ring", "http-errors", "fcgi-app", "log-forward", "log-profile", "crt-store", "traces", "acme",
+	"crt-list", "healthcheck",
+}
 
-// parse never fails: what it doesn't understand is words. open are the lines with a quote that nothing closes.
+// parse never fails: it returns what it doesn't understand as words. open are the lines with an unclosed quote.
 func parse(text string) (sections []section, open []int) {
 	at := 0
 	for raw := range strings.Lines(text) {
@@ -62,7 +64,8 @@ func parse(text string) (sections []section, open []int) {
 
 var escaped = strings.NewReplacer("n", "\n", "r", "\r", "t", "\t")
 
-// split makes words of a line as HAProxy does: blanks part them, # begins a comment, quotes and backslashes protect.
+// split splits a line into words as HAProxy does: spaces separate words, # begins a comment, quotes and backslashes
+// protect.
 func split(raw string) (words []string, closed bool) {
 	var b strings.Builder
 	word, quote := false, byte(0)
@@ -100,25 +103,24 @@ func split(raw string) (words []string, closed bool) {
 	return words, quote == 0
 }
 
-// withValue are the settings of a server that take a word; all others stand alone.
-var withValue = []string{"addr", "agent-addr", "agent-inter", "agent-port", "agent-send", "alpn", "ca-file",
-	"check-alpn", "check-proto", "check-sni", "ciphers",
-	"ciphersuites", "client-sigalgs", "cookie", "crl-file", "crt", "curves", "downinter", "error-limit", "fall",
-	"fastinter", "guid", "hash-key", "id",
-	"idle-ping", "init-addr", "init-state", "inter", "log-bufsize", "log-proto", "max-reuse", "maxconn", "maxqueue",
-	"minconn", "namespace", "npn", "observe", "on-error",
-	"on-marked-down", "on-marked-up", "pool-conn-name", "pool-low-conn", "pool-max-conn", "pool-purge-delay", "port",
-	"proto", "redir", "resolve-net",
-	"resolve-opts", "resolve-prefer", "resolvers", "rise", "set-proxy-v2-tlv-fmt", "shard", "sigalgs", "slowstart",
-	"sni", "socks4", "source", "ssl-max-ver", "ssl-min-ver",
-	"tcp-ut", "track", "usesrc", "verify", "verifyhost", "weight", "ws"}
+// withValue are the settings of a server that take a value.
+var withValue = []string{
+	"addr", "agent-addr", "agent-inter", "agent-port", "agent-send", "alpn", "ca-file", "check-alpn", "check-proto",
+	"check-sni", "ciphers", "ciphersuites", "client-sigalgs", "cookie", "crl-file", "crt", "curves", "downinter",
+	"error-limit", "fall", "fastinter", "guid", "hash-key", "id", "idle-ping", "init-addr", "init-state", "inter",
+	"log-bufsize", "log-proto", "max-reuse", "maxconn", "maxqueue", "minconn", "namespace", "npn", "observe",
+	"on-error", "on-marked-down", "on-marked-up", "pool-conn-name", "pool-low-conn", "pool-max-conn",
+	"pool-purge-delay", "port", "proto", "redir", "resolve-net", "resolve-opts", "resolve-prefer", "resolvers",
+	"rise", "set-proxy-v2-tlv-fmt", "shard", "sigalgs", "slowstart", "sni", "socks4", "source", "ssl-max-ver",
+	"ssl-min-ver", "tcp-ut", "track", "usesrc", "verify", "verifyhost", "weight", "ws",
+}
 
-// settings are what holds for one server, its defaults included.
+// settings are the settings of one server, including its defaults.
 type settings map[string]setting
 
 type setting struct {
 	value string
-	at    int // the line that says so
+	at    int // the line that sets it
 }
 
 func (s settings) add(l line, words []string) {

@@ -16,13 +16,13 @@ import (
 	"time"
 )
 
-// Runtime talks to HAProxy's runtime socket ("stats socket … level admin"), one connection a command.
+// Runtime talks to HAProxy's runtime socket ("stats socket … level admin"), with one connection per command.
 type Runtime struct {
 	Socket  string        // path
-	Timeout time.Duration // of one command; 0 is a second
+	Timeout time.Duration // of one command; 0 means one second
 }
 
-// maxAnswer bounds what a command may answer.
+// maxAnswer bounds the answer of a command, in bytes.
 const maxAnswer = 4 << 20
 
 // Server is one server in one backend, as HAProxy sees it.
@@ -30,32 +30,32 @@ type Server struct {
 	Backend, Name string
 	Address       string // "host:port"
 	Status        string // in HAProxy's words: "UP", "DOWN", "DOWN (agent)", "MAINT", "DRAIN"…
-	Check         string // what the last health check said
-	Agent         string // what the agent said last
-	Sessions      int    // open ones
-	Total         int    // that were ever sent there, since HAProxy started
+	Check         string // result of the last health check
+	Agent         string // the agent's last answer
+	Sessions      int    // open sessions
+	Total         int    // sessions since HAProxy started
 	Since         time.Duration
 }
 
-// Serves says whether HAProxy sends new connections there, were it alone.
+// Serves says whether HAProxy would send new connections there if it were the only server.
 func (s Server) Serves() bool { return strings.HasPrefix(s.Status, "UP") || s.Status == "no check" }
 
-// State is what an operator may set.
+// State is a state that an operator can set.
 type State string
 
-// Ready lets checks decide, Drain lets only open sessions go on, Maint serves nobody. None of them ends a session by
-// itself, but Maint does where the server says "on-marked-down shutdown-sessions". An agent that answers "up ready"
-// ends the other two within agent-inter: where an agent speaks, it must change its mind first.
+// Ready lets the checks decide. Drain keeps open sessions and accepts no new ones. Maint serves nothing. Only Maint
+// ends sessions, and only if the server has "on-marked-down shutdown-sessions". An agent that answers "up ready" ends
+// Drain and Maint within agent-inter, so with an agent, its answer must change first.
 const (
 	Ready State = "ready"
 	Drain State = "drain"
 	Maint State = "maint"
 )
 
-// Version of the HAProxy that runs.
+// Version returns the version of the HAProxy that runs.
 func (r Runtime) Version(ctx context.Context) (string, error) { return r.info(ctx, "Version") }
 
-// Pid of the process that answers: another one after a reload.
+// Pid returns the process id of the HAProxy that answers. It changes at a reload.
 func (r Runtime) Pid(ctx context.Context) (int, error) {
 	text, err := r.info(ctx, "Pid")
 	if err != nil {
@@ -74,11 +74,12 @@ func (r Runtime) info(ctx context.Context, key string) (string, error) {
 			return strings.TrimSpace(v), nil
 		}
 	}
-	return "", fmt.Errorf("ask HAProxy at %s for its %s: it doesn't say; does something else listen there?", r.Socket,
+	return "", fmt.Errorf("ask HAProxy at %s for its %s: the answer has none; does another program listen there?",
+		r.Socket,
 		key)
 }
 
-// Servers are those of one backend, or of all where backend is "".
+// Servers returns the servers of one backend, or of all if backend is "".
 func (r Runtime) Servers(ctx context.Context, backend string) ([]Server, error) {
 	answer, err := r.ask(ctx, "show stat")
 	if err != nil {
@@ -94,22 +95,22 @@ func (r Runtime) Servers(ctx context.Context, backend string) ([]Server, error) 
 	return slices.DeleteFunc(servers, func(s Server) bool { return s.Backend != backend }), nil
 }
 
-// SetState of one server.
+// SetState sets the state of one server.
 func (r Runtime) SetState(ctx context.Context, backend, server string, state State) error {
 	return r.do(ctx, "set server %s/%s state "+string(state), backend, server)
 }
 
-// Shutdown ends all sessions of a server.
+// Shutdown ends all sessions with a server.
 func (r Runtime) Shutdown(ctx context.Context, backend, server string) error {
 	return r.do(ctx, "shutdown sessions server %s/%s", backend, server)
 }
 
 var nameable = regexp.MustCompile(`^[A-Za-z0-9_.:-]+$`)
 
-// do runs a command that has nothing to say when it succeeds.
+// do runs a command whose answer is empty when it succeeds.
 func (r Runtime) do(ctx context.Context, command, backend, server string) error {
 	for _, name := range []string{backend, server} {
-		if !nameable.MatchString(name) { // a line end or a ; would begin another command
+		if !nameable.MatchString(name) { // a newline or a ; would begin another command
 			return fmt.Errorf("tell HAProxy at %s: %q can't be the name of a backend or server", r.Socket, name)
 		}
 	}
@@ -122,12 +123,12 @@ func (r Runtime) do(ctx context.Context, command, backend, server string) error 
 	case answer == "":
 		return nil
 	case strings.HasPrefix(answer, "Permission denied"):
-		answer += " (write \"level admin\" at the stats socket)"
+		answer += " (set \"level admin\" at the stats socket)"
 	case strings.HasPrefix(answer, "No such"):
-		answer += fmt.Sprintf(" (its configuration should have server %s in backend %s; write it with: orchestrator "+
-			"haproxy config)", server, backend)
+		answer += fmt.Sprintf(" (its configuration needs server %s in backend %s; to write one: orchestrator haproxy "+
+			"config)", server, backend)
 	}
-	return fmt.Errorf("tell HAProxy at %s %q: it answers: %.300s", r.Socket, command, answer)
+	return fmt.Errorf("tell HAProxy at %s %q: its answer: %.300s", r.Socket, command, answer)
 }
 
 func (r Runtime) ask(ctx context.Context, command string) (answer string, err error) {
@@ -157,7 +158,7 @@ func (r Runtime) ask(ctx context.Context, command string) (answer string, err er
 		return "", errors.Join(ctx.Err(), err)
 	}
 	if len(data) > maxAnswer {
-		return "", fmt.Errorf("it answers more than %d bytes", maxAnswer)
+		return "", fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
 	}
 	return string(data), nil
 }
@@ -165,14 +166,14 @@ func (r Runtime) ask(ctx context.Context, command string) (answer string, err er
 func hint(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return "; does HAProxy run, with a stats socket there (haproxy.socket)?"
+		return "; check that HAProxy runs, with a stats socket there (haproxy.socket)"
 	case errors.Is(err, fs.ErrPermission):
-		return "; put the user of the daemon into the group of that socket"
+		return "; add the user of the daemon to the group of that socket"
 	}
 	return ""
 }
 
-// parseStat reads the CSV that "show stat" answers; columns go by name, because versions add some.
+// parseStat parses the CSV of "show stat". It finds columns by name, because newer versions add some.
 func parseStat(text string) ([]Server, error) {
 	text, ok := strings.CutPrefix(text, "# ")
 	if !ok {
@@ -186,7 +187,7 @@ func parseStat(text string) ([]Server, error) {
 		return nil, err
 	}
 	if len(rows) == 0 {
-		return nil, errors.New("it answers nothing")
+		return nil, errors.New("the answer is empty")
 	}
 	var out []Server
 	for _, row := range rows[1:] {
@@ -197,7 +198,7 @@ func parseStat(text string) ([]Server, error) {
 			return ""
 		}
 		number := func(name string) int {
-			n, _ := strconv.Atoi(field(name)) // an empty one is none
+			n, _ := strconv.Atoi(field(name)) // empty means 0
 			return n
 		}
 		const server = 2

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs what the tests, the demo and the benchmarks need beside git, make and Go, on Debian 12: MariaDB, HAProxy, Prometheus,
-# iptables, gcc (for go test -race), systemd-nspawn (for tests/hosts), and MySQL in a Debian root of its own, because Debian 12 has no MySQL.
-# Nothing is started or enabled as a service.
-# Arguments name what only some tests need besides: ansible, lintian, rpm, qemu.
-# It can be run as often as you like: what is there already is left alone.
+# Installs what the tests, the demo and the benchmarks need besides git, make and Go, on Debian 12: MariaDB, HAProxy,
+# Prometheus, iptables, gcc (for go test -race) and systemd-nspawn (for tests/hosts). Debian 12 has no MySQL, so MySQL
+# goes into a Debian root of its own. Nothing is started or enabled as a service.
+#
+# Arguments name what only some tests need: ansible, lintian, rpm, qemu.
+# You can run it as often as you like: it leaves alone what is installed already.
 set -euo pipefail
 
 cache=${ORCHESTRATOR_CACHE:-/var/cache/orchestrator}
@@ -13,14 +14,14 @@ log=$cache/install.log
 say() { echo "install: $*"; }
 fail() { echo "install: $*" >&2; exit 1; }
 
-run() { # quietly; what it said is shown when it fails
+run() { # quietly; its output is shown if it fails
 	if ! "$@" >>"$log" 2>&1; then
 		tail -n 25 "$log" >&2
-		fail "failed: $*. The whole log is in $log; mend what it says, and run this again."
+		fail "failed: $*. The whole log is in $log. Fix what it reports, then run this again."
 	fi
 }
 
-# One at a time: another one's packages may be there, and not be configured yet.
+# One at a time: packages that another run installs may be unpacked, but not yet configured.
 if mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ]; then
 	exec 9>"$cache/install.lock"
 	flock 9
@@ -58,15 +59,16 @@ if [ ${#packages[@]} = 0 ] && [ -e "$root/.complete" ] && [ -x "$root/usr/sbin/m
 	exit 0
 fi
 
-[ "$(id -u)" = 0 ] || fail "must be run as root: it installs packages, and MySQL in $root. Run: sudo $0"
-command -v apt-get >/dev/null || fail "this machine has no apt-get; install mariadbd, haproxy, prometheus, iptables, iproute2, openssl, curl, gcc, systemd-nspawn and debootstrap by hand, and run this again."
+[ "$(id -u)" = 0 ] || fail "must run as root: it installs packages, and MySQL in $root. Run: sudo $0"
+command -v apt-get >/dev/null || fail "this machine has no apt-get. Install mariadbd, haproxy, prometheus, iptables," \
+	"iproute2, openssl, curl, gcc, systemd-nspawn and debootstrap by hand, then run this again."
 mkdir -p "$cache"
 : >"$log"
 export DEBIAN_FRONTEND=noninteractive
 
 if [ ${#packages[@]} != 0 ]; then
 	say "installing ${packages[*]} from Debian (log: $log)"
-	# Installing a server starts it. 101 is "not allowed" in the words of invoke-rc.d; a policy that is there already is put back.
+	# Installing a server would start it. Exit code 101 tells invoke-rc.d "not allowed". An existing policy is restored.
 	policy=/usr/sbin/policy-rc.d
 	if [ -e $policy ]; then mv $policy $policy.before-orchestrator; fi
 	restore() {
@@ -84,12 +86,13 @@ fi
 
 if [ ! -e "$root/.complete" ]; then
 	if [ -x "$root/usr/sbin/mysqld" ] && chroot "$root" mysqld --version >>"$log" 2>&1; then
-		say "MySQL is there already in $root"
+		say "MySQL is already in $root"
 	else
-		say "installing MySQL from Debian sid into $root, some 1.4 GB, a few minutes (log: $log)"
+		say "installing MySQL from Debian sid into $root: about 1.4 GB, a few minutes (log: $log)"
 		rm -rf "$root.draft"
 		run debootstrap --variant=minbase --include=mysql-server sid "$root.draft"
-		chroot "$root.draft" mysqld --version >>"$log" 2>&1 || fail "MySQL was installed in $root.draft, but doesn't run; see $log"
+		chroot "$root.draft" mysqld --version >>"$log" 2>&1 ||
+			fail "MySQL was installed in $root.draft, but does not run; see $log"
 		rm -rf "$root"
 		mv "$root.draft" "$root"
 	fi
