@@ -13,10 +13,11 @@ import (
 	"orchestrator/daemon/config"
 	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/plan"
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
 
-// maxSnapshot bounds what is read: thousands of servers take some ten megabytes.
+// maxSnapshot bounds the input, in bytes: thousands of servers need some ten megabytes.
 const maxSnapshot = 256 << 20
 
 func newAnalyze() *cobra.Command {
@@ -24,15 +25,17 @@ func newAnalyze() *cobra.Command {
 	var dies, configFile, output string
 	analyze := &cobra.Command{
 		Use:   "analyze FILE",
-		Short: "Say what is wrong in a saved snapshot, and what would be done about it",
-		Long: `Reads a snapshot (JSON, or the text drawing; "-" is standard input) and says what the daemon would find wrong in it; with --plan also
-what it would do, step by step, and why not, candidate by candidate. It is the same code as the daemon's, and touches nothing.
+		Short: "Show what is wrong in a saved snapshot, and what the daemon would do about it",
+		Long: `Reads a snapshot (JSON, or the text drawing; "-" means standard input) and shows what the daemon would find
+wrong in it. With --plan it also shows what the daemon would do, step by step, and why not, candidate by
+candidate. It runs the same code as the daemon, and changes nothing.
 
-Without --config the plan is made as if a policy allowed to recover primaries and intermediate primaries everywhere.`,
+Without --config, it plans as if a policy allowed recovery of primaries and intermediate primaries
+everywhere.`,
 		Example: `  orchestrator snapshot -o now.json && orchestrator analyze now.json
   orchestrator analyze --if-dies db1:3306 now.json
   printf 'db1 down\n  db2 io=connecting\n  db3 io=connecting\n' | orchestrator analyze --plan -`,
-		Args: oneArg(`a snapshot's file, or "-"`),
+		Args: oneArg(`the file of a snapshot, or "-"`),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := oneOf("output", output, "text", "json"); err != nil {
 				return err
@@ -55,14 +58,14 @@ Without --config the plan is made as if a policy allowed to recover primaries an
 		},
 	}
 	f := analyze.Flags()
-	f.BoolVar(&planned, "plan", false, "say what would be done, and why not")
-	f.StringVar(&dies, "if-dies", "", "suppose that the server `HOST:PORT` died just now, and plan")
+	f.BoolVar(&planned, "plan", false, "show what would be done, and why not")
+	f.StringVar(&dies, "if-dies", "", "plan as if the server `HOST:PORT` had just died")
 	f.StringVar(&configFile, "config", "", "take policies and thresholds from this configuration `FILE`")
 	f.StringVar(&output, "output", "text", "`FORMAT` of the answer: text or json")
 	return analyze
 }
 
-// situate reads a snapshot and makes of each cluster in it what a decision rests on.
+// situate reads a snapshot and returns the situation of each cluster in it.
 func situate(file string, in io.Reader, configFile string) ([]plan.Situation, error) {
 	policy := func(string) plan.Policy { return config.Permissive() }
 	thresholds := analysis.Defaults
@@ -112,7 +115,7 @@ func readSnapshot(file string, in io.Reader) ([]byte, error) {
 	return data, nil
 }
 
-// kill supposes that one server died, and leaves only its cluster to look at.
+// kill assumes that one server died, and returns only the situation of its cluster.
 func kill(situations []plan.Situation, server string) ([]plan.Situation, error) {
 	key, err := topology.ParseKey(server)
 	if err != nil {
@@ -134,7 +137,7 @@ func kill(situations []plan.Situation, server string) ([]plan.Situation, error) 
 		strings.Join(known, ", ")))
 }
 
-// studied is what analyze has to say about one cluster.
+// studied is the output of analyze for one cluster.
 type studied struct {
 	Cluster  string             `json:"cluster"`
 	Servers  int                `json:"servers"`
@@ -183,11 +186,7 @@ func tellAll(results []studied) string {
 }
 
 func tell(b *strings.Builder, r studied) {
-	servers := "servers"
-	if r.Servers == 1 {
-		servers = "server"
-	}
-	fmt.Fprintf(b, "Cluster %s, %d %s\n", r.Cluster, r.Servers, servers)
+	fmt.Fprintf(b, "Cluster %s, %s\n", r.Cluster, plural.Count(r.Servers, "server"))
 	indent(b, r.Drawing)
 	b.WriteString("Findings\n")
 	if len(r.Findings) == 0 {

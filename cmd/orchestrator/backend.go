@@ -14,11 +14,12 @@ import (
 	"orchestrator/backend/pair"
 	"orchestrator/daemon"
 	"orchestrator/daemon/config"
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 	"orchestrator/haproxy"
 )
 
-// backendFlags are those that all commands about the backend share.
+// backendFlags are the flags that all backend commands share.
 type backendFlags struct {
 	config, user, passwordFile, output string
 	noProxy                            bool
@@ -28,23 +29,24 @@ func newBackend() *cobra.Command {
 	b := &backendFlags{}
 	root := &cobra.Command{
 		Use:   "backend",
-		Short: "Look after the pair of servers that a shared backend is kept in",
-		Long: `Looks at the two members of the backend (backend.members of the configuration) directly, whether a daemon runs or not: says how they are and
-which serves, finds what would make them fail, compares what they hold, and moves the service from one to the other. docs/runbook.md says what to
-do when.
+		Short: "Look after the pair of servers that store a shared backend",
+		Long: `Connects directly to the two members of the backend (backend.members in the configuration); no daemon needs
+to run. It reports their state and which one serves, finds what could make them fail, compares their
+records, and moves the service from one to the other. docs/runbook.md says when to use which command.
 
-It logs in as --user, or else as the account of the daemons, which may look, compare and merge. What needs more says which GRANT is missing.`,
+It logs in as --user, or as the account of the daemons, which may look, compare and merge. A command that
+needs more privileges says which GRANT is missing.`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return coded(exitUsage, errors.New("backend wants a command: status, doctor, verify, promote or rejoin"))
+			return coded(exitUsage, errors.New("backend needs a command: status, doctor, verify, promote or rejoin"))
 		},
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&b.config, "config", defaultConfig, "the configuration `FILE` of a daemon")
 	f.StringVar(&b.user, "user", "", "log in as this administrator `NAME`; by default as backend.user")
-	f.StringVar(&b.passwordFile, "password-file", "", "a `FILE` with its password")
+	f.StringVar(&b.passwordFile, "password-file", "", "`FILE` with its password")
 	f.StringVar(&b.output, "output", "text", "`FORMAT` of the answer: text or json")
-	f.BoolVar(&b.noProxy, "no-proxy", false, "don't ask HAProxy, nor tell it anything")
+	f.BoolVar(&b.noProxy, "no-proxy", false, "don't use HAProxy's runtime socket")
 	root.AddCommand(b.status(), b.doctor(), b.verify(), b.promote(), b.rejoin())
 	return root
 }
@@ -79,7 +81,7 @@ func (b *backendFlags) open(cmd *cobra.Command) (*pair.Pair, error) {
 		return nil, coded(exitUsage, err)
 	}
 	o := pair.Options{Members: members, Database: c.Backend.Database, Account: account, Backend: daemons, TLS: security,
-		LookTimeout: max(c.Backend.Timeout, 2*time.Second), // a person can wait; a busy server is no dead one
+		LookTimeout: max(c.Backend.Timeout, 2*time.Second), // a person can wait; a busy server is not dead
 		Progress:    func(says string) { fmt.Fprintln(cmd.ErrOrStderr(), says) }}
 	if !b.noProxy {
 		o.Proxy = proxyOf(c, members)
@@ -91,7 +93,7 @@ func (b *backendFlags) open(cmd *cobra.Command) (*pair.Pair, error) {
 func (b *backendFlags) account(daemons pair.Account) (pair.Account, error) {
 	if b.passwordFile == "" {
 		if b.user != "" && b.user != daemons.User {
-			return pair.Account{}, fmt.Errorf("--user %s wants --password-file with its password", b.user)
+			return pair.Account{}, fmt.Errorf("--user %s needs --password-file", b.user)
 		}
 		return daemons, nil
 	}
@@ -111,9 +113,9 @@ func readPassword(file string) (string, error) {
 	return password, nil
 }
 
-// run opens the pair, does one thing with it, and prints the answer, also that of what failed half-way.
-func (b *backendFlags) run(cmd *cobra.Command, do func(ctx context.Context, p *pair.Pair) (answer any, text string,
-	err error)) error {
+// run opens the pair, does one thing with it, and prints the answer, even if it failed half-way.
+func (b *backendFlags) run(cmd *cobra.Command,
+	do func(ctx context.Context, p *pair.Pair) (answer any, text string, err error)) error {
 	p, err := b.open(cmd)
 	if err != nil {
 		return err
@@ -130,7 +132,7 @@ func (b *backendFlags) run(cmd *cobra.Command, do func(ctx context.Context, p *p
 func (b *backendFlags) status() *cobra.Command {
 	return &cobra.Command{
 		Use:     "status",
-		Short:   "Say how the two members are, which of them serves, and whether they hold the same",
+		Short:   "Show the state of the two members, which one serves, and whether their records are the same",
 		Example: `  orchestrator backend status`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -150,31 +152,31 @@ func (b *backendFlags) doctor() *cobra.Command {
 	var fix bool
 	doctor := &cobra.Command{
 		Use:   "doctor",
-		Short: "Find what makes the pair fail, and say how to mend it",
-		Long: `Looks closely at both members and at HAProxy. Each complaint comes with the statement that mends it while the server runs, and with the line that
-its my.cnf must have so that it stays so. The exit code is 1 while there are complaints.`,
+		Short: "Find what could make the pair fail, and how to fix it",
+		Long: `Examines both members and HAProxy. Each complaint shows the statement that fixes it on the running server,
+and the line for my.cnf that makes the fix permanent. The exit code is 1 while there are complaints.`,
 		Example: `  orchestrator backend doctor --user root --password-file /root/.backend
   orchestrator backend doctor --fix --user root --password-file /root/.backend`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return b.run(cmd, func(ctx context.Context, p *pair.Pair) (any, string, error) {
 				found := pair.Doctor(p.Examine(ctx))
-				var mended []pair.Complaint
+				var fixed []pair.Complaint
 				var failed error
 				if fix {
-					mended, failed = p.Fix(ctx, found)
+					fixed, failed = p.Fix(ctx, found)
 					found = pair.Doctor(p.Examine(ctx))
 				}
 				if len(found) > 0 {
-					failed = errors.Join(failed, fmt.Errorf("%d complaints about the backend", len(found)))
+					failed = errors.Join(failed, fmt.Errorf("%s about the backend",
+						plural.Count(len(found), "complaint")))
 				}
-				told := daemon.Examined(mended, found)
-				return told, told.String(), failed
+				examined := daemon.Examined(fixed, found)
+				return examined, examined.String(), failed
 			})
 		},
 	}
-	doctor.Flags().BoolVar(&fix, "fix", false, "run the statements that are safe whatever goes on; what my.cnf must "+
-		"say is left to you")
+	doctor.Flags().BoolVar(&fix, "fix", false, "run the statements that are always safe; you still have to edit my.cnf")
 	return doctor
 }
 
@@ -182,9 +184,10 @@ func (b *backendFlags) verify() *cobra.Command {
 	var repair bool
 	verify := &cobra.Command{
 		Use:   "verify",
-		Short: "Compare what the two members hold, and merge it",
-		Long: `Compares checksums per kind and bucket, and shows the records that differ. What is only on its way from one member to the other is waited for. With
---repair the newer of each record is written to both. The exit code is 1 while they differ.`,
+		Short: "Compare the records of the two members, and merge them",
+		Long: `Compares checksums by kind and bucket, and shows the records that differ. It waits for records that are
+still being replicated. With --repair it writes the newer version of each record to both members. The exit
+code is 1 while they differ.`,
 		Example: `  orchestrator backend verify --repair`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -194,14 +197,14 @@ func (b *backendFlags) verify() *cobra.Command {
 					return v, "", coded(exitBackend, err)
 				}
 				if !v.Equal {
-					err = fmt.Errorf("%d records differ; to merge them: orchestrator backend verify --repair",
-						len(v.Differences))
+					err = fmt.Errorf("%s %s; to merge: orchestrator backend verify --repair",
+						plural.Count(len(v.Differences), "record"), plural.Of(len(v.Differences), "differs", "differ"))
 				}
 				return v, daemon.Compared(v).String(), err
 			})
 		},
 	}
-	verify.Flags().BoolVar(&repair, "repair", false, "merge what differs: the newer of each record is written to "+
+	verify.Flags().BoolVar(&repair, "repair", false, "merge: write the newer version of each differing record to "+
 		"both members")
 	return verify
 }
@@ -212,9 +215,10 @@ func (b *backendFlags) promote() *cobra.Command {
 	promote := &cobra.Command{
 		Use:   "promote --to MEMBER",
 		Short: "Make a member of the backend the one that serves",
-		Long: `Of a running pair: refuses writes at the other member for a moment, waits until this one has everything, lets HAProxy serve it, and lets the other
-take writes again as soon as no daemon uses it. Of a replica whose primary is dead: applies what was received, ends its replication, and opens it for
-writing. It proves the result, and can be run again at any time.`,
+		Long: `In a running pair, it makes the other member read-only for a moment, waits until this one has everything,
+makes HAProxy serve it, and makes the other one writable again when no daemon uses it any more. For a
+replica whose primary is dead, it applies what was received, stops replication, and makes the replica
+writable. It verifies the result. You can run it again at any time.`,
 		Example: `  orchestrator backend promote --to backend2:3306 --dry-run --user root --password-file /root/.backend`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -229,12 +233,13 @@ writing. It proves the result, and can be run again at any time.`,
 		},
 	}
 	f := promote.Flags()
-	f.StringVar(&to, "to", "", "the `MEMBER` that is to serve, as host:port")
-	f.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and do nothing")
-	f.DurationVar(&o.DrainTimeout, "drain-timeout", time.Minute, "how long what was received may take to be applied")
-	f.BoolVar(&o.Force, "force", false, "the other member is dead, although something says that it may live; or the "+
-		"data of both are lost")
-	f.BoolVar(&o.AllowLoss, "allow-loss", false, "give up what was received and can't be applied")
+	f.StringVar(&to, "to", "", "the `MEMBER` that must serve, as host:port")
+	f.BoolVar(&o.DryRun, "dry-run", false, "show what would be done, and do nothing")
+	f.DurationVar(&o.DrainTimeout, "drain-timeout", time.Minute, "how long to wait until received transactions are "+
+		"applied")
+	f.BoolVar(&o.Force, "force", false, "treat the other member as dead although it may be alive; or the data of "+
+		"both are lost")
+	f.BoolVar(&o.AllowLoss, "allow-loss", false, "discard received transactions that can't be applied")
 	return promote
 }
 
@@ -243,20 +248,22 @@ func (b *backendFlags) rejoin() *cobra.Command {
 	var passwordFile string
 	rejoin := &cobra.Command{
 		Use:   "rejoin MEMBER",
-		Short: "Make a member that comes back, or is new, follow the active one",
-		Long: `Lets the member replicate from the active one, from the place on where the two have parted, waits until it has caught up, merges what only it had, and
-proves that both hold the same. It keeps the replication account that the server has; one that has none gets it from --replication-user. It can be run
-again at any time.
+		Short: "Make a returning or new member follow the active one",
+		Long: `Makes the member replicate from the active one, from the point where the two diverged. It waits until the
+member has caught up, merges what only that member had, and verifies that both hold the same records. It
+keeps the replication account that the server has; a server without one gets --replication-user. You can run
+it again at any time.
 
---seed is for a server that holds nothing but this backend.`,
+Use --seed only for a server that holds nothing but this backend.`,
 		Example: `  orchestrator backend rejoin backend1:3306 --user root --password-file /root/.backend
-  orchestrator backend rejoin backend3:3306 --seed --mutual --replication-user repl --replication-password-file /root/.repl --user root --password-file /root/.backend`,
-		Args: oneArg("the member that comes back, as host:port"),
+  orchestrator backend rejoin backend3:3306 --seed --mutual --user root --password-file /root/.backend \
+    --replication-user repl --replication-password-file /root/.repl`,
+		Args: oneArg("the member that returns, as host:port"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			k, err := topology.ParseKey(args[0])
 			if err == nil && o.Replication.User != "" {
 				if passwordFile == "" {
-					err = errors.New("--replication-user wants --replication-password-file")
+					err = errors.New("--replication-user needs --replication-password-file")
 				} else {
 					o.Replication.Password, err = readPassword(passwordFile)
 				}
@@ -271,18 +278,19 @@ again at any time.
 		},
 	}
 	f := rejoin.Flags()
-	f.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and do nothing")
-	f.DurationVar(&o.DrainTimeout, "drain-timeout", 10*time.Minute, "how long it may take to catch up")
-	f.BoolVar(&o.Mutual, "mutual", false, "the active replicates from it, too, so that either can serve; by default "+
-		"only where it does already")
-	f.BoolVar(&o.Seed, "seed", false, "copy the records instead of replaying the active's binary logs: for a new "+
-		"server, or one that was away for too long")
+	f.BoolVar(&o.DryRun, "dry-run", false, "show what would be done, and do nothing")
+	f.DurationVar(&o.DrainTimeout, "drain-timeout", 10*time.Minute, "how long to wait until it has caught up")
+	f.BoolVar(&o.Mutual, "mutual", false, "the active one also replicates from it, so that either can serve; by "+
+		"default only if it already does")
+	f.BoolVar(&o.Seed, "seed", false, "copy the records instead of replaying binary logs of the active one: for a "+
+		"new server, or one that was away for too long")
 	f.StringVar(&o.Replication.User, "replication-user", "", "replicate as this account `NAME`")
-	f.StringVar(&passwordFile, "replication-password-file", "", "a `FILE` with its password")
+	f.StringVar(&passwordFile, "replication-password-file", "", "`FILE` with its password")
 	return rejoin
 }
 
-// proxyOf is HAProxy by its runtime socket; nil where this machine has none and the configuration doesn't speak of one.
+// proxyOf returns HAProxy at its runtime socket, or nil if this machine has none and the configuration doesn't mention
+// it.
 func proxyOf(c config.Config, members []topology.Key) pair.Proxy {
 	if _, err := os.Stat(c.HAProxy.Socket); err != nil && c.HAProxy.Agent == "" {
 		return nil

@@ -18,9 +18,9 @@ func TestBackendBadInput(t *testing.T) {
 		args, says string
 		code       int
 	}{
-		{"backend", "wants a command", exitUsage},
+		{"backend", "needs a command", exitUsage},
 		{"backend promote --to :::", "--to", exitUsage},
-		{"backend rejoin", "wants one argument", exitUsage},
+		{"backend rejoin", "needs one argument", exitUsage},
 		{"backend rejoin a --replication-user x", "--replication-password-file", exitUsage},
 		{"backend status --config " + single, "there is no pair", exitConfig},
 		{"backend status --output xml --config " + single, "--output", exitUsage},
@@ -33,7 +33,7 @@ func TestBackendBadInput(t *testing.T) {
 	}
 }
 
-// night is a pair with its configuration, as the runbook has it.
+// night is a pair with its configuration, as in the runbook.
 type night struct {
 	*testing.T
 	lab     *lab.Lab
@@ -42,7 +42,7 @@ type night struct {
 	names   []string
 }
 
-// as runs a command of the runbook; the output is shown by -v, for the runbook.
+// as runs a command of the runbook; -v shows the output, for the runbook.
 func (n *night) as(code int, says string, args ...string) string {
 	n.Helper()
 	all := append([]string{"backend"}, args...)
@@ -98,10 +98,11 @@ password_file = "%s"
 [peers]
 daemons = ["http://127.0.0.1:1"]
 secret_file = "%s"
-`, n.servers[0].Key, n.servers[1].Key, file(n.T, "password", lab.BackendPassword+"\n"), file(n.T, "secret", strings.Repeat("0123456789abcdef", 4))))
+`, n.servers[0].Key, n.servers[1].Key, file(n.T, "password", lab.BackendPassword+"\n"),
+		file(n.T, "secret", strings.Repeat("0123456789abcdef", 4))))
 }
 
-// words picks by flavour.
+// words selects by flavour.
 func (n *night) words(maria, mysql string) string {
 	if n.servers[0].Flavor == topology.MariaDB {
 		return maria
@@ -142,7 +143,7 @@ func TestBackendAtNight(t *testing.T) {
 		if err := a.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		n.as(exitOK, "is to serve", "status")
+		n.as(exitOK, "should serve", "status")
 		n.as(exitOK, "when", "promote", "--to", b.Key.String())
 		if err := a.Restart(t.Context()); err != nil {
 			t.Fatal(err)
@@ -155,7 +156,7 @@ func TestBackendAtNight(t *testing.T) {
 		n.as(exitFailure, "1 of 4 records differ", "verify")
 		n.as(exitOK, "1 records differed, and were merged", "verify", "--repair")
 
-		// Replication breaks: a table that only one has.
+		// Replication breaks: only one member has a table.
 		n.exec(1, "SET SESSION sql_log_bin = 0", "CREATE TABLE orchestrator.scratch (id INT PRIMARY KEY)",
 			"SET SESSION sql_log_bin = 1", "INSERT INTO orchestrator.scratch VALUES (1)")
 		n.exec(0, n.words("STOP SLAVE", "STOP REPLICA"), n.words("START SLAVE", "START REPLICA"))
@@ -190,7 +191,7 @@ func TestBackendAtNight(t *testing.T) {
 	})
 }
 
-// until runs a command until it says so.
+// until repeats a command until its output contains the text.
 func (n *night) until(says string, args ...string) {
 	n.Helper()
 	for range 100 {

@@ -8,9 +8,10 @@ import (
 
 	"orchestrator/backend/pair"
 	"orchestrator/daemon"
+	"orchestrator/daemon/plural"
 )
 
-// statusText is a table with a column for each member.
+// statusText returns a table with a column for each member.
 func statusText(s pair.Status) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -86,7 +87,7 @@ func statusText(s pair.Status) string {
 	line("HAProxy", func(m pair.Member) string {
 		for _, server := range s.Proxy {
 			if server.Key == m.Key {
-				return fmt.Sprintf("%s, %d sessions", server.State, server.Sessions)
+				return fmt.Sprintf("%s, %s", server.State, plural.Count(server.Sessions, "session"))
 			}
 		}
 		return ""
@@ -94,9 +95,9 @@ func statusText(s pair.Status) string {
 	w.Flush()
 	b.WriteByte('\n')
 	if s.Choice.Serve.IsZero() {
-		fmt.Fprintf(&b, "Nobody is fit to serve: %s\n", s.Choice.Why)
+		fmt.Fprintf(&b, "Nothing should serve: %s\n", s.Choice.Why)
 	} else {
-		fmt.Fprintf(&b, "%v is to serve: %s\n", s.Choice.Serve, s.Choice.Why)
+		fmt.Fprintf(&b, "%v should serve: %s\n", s.Choice.Serve, s.Choice.Why)
 	}
 	for _, m := range s.Members {
 		if why := s.Choice.Unfit[m.Key]; why != "" && !s.Choice.Serve.IsZero() {

@@ -18,13 +18,14 @@ func newConfig() *cobra.Command {
 		Short: "Check a configuration file, or print the defaults",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return coded(exitUsage, errors.New("config wants a command: check or defaults"))
+			return coded(exitUsage, errors.New("config needs a command: check or defaults"))
 		},
 	}
 	cmd.AddCommand(
 		&cobra.Command{
-			Use:     "check FILE",
-			Short:   "Say all that is wrong with a configuration file; or, when nothing is, what is in force",
+			Use: "check FILE",
+			Short: "List everything that is wrong with a configuration file; if nothing is wrong, print the " +
+				"effective settings",
 			Example: `  orchestrator config check /etc/orchestrator/orchestrator.toml`,
 			Args:    oneArg("the configuration file"),
 			RunE: func(cmd *cobra.Command, args []string) error {
@@ -50,12 +51,12 @@ func newConfig() *cobra.Command {
 	return cmd
 }
 
-// load reads the configuration of the daemon. Where nobody named a file, and there is none in its place, the answer is
-// what to do first of all.
+// load reads the configuration of the daemon. If no file was named and the default file does not exist, the error says
+// how to begin.
 func load(file string, named bool) (config.Config, error) {
 	c, err := config.Load(file)
 	if errors.Is(err, fs.ErrNotExist) && !named {
-		err = fmt.Errorf("there is no configuration at %s: name one with --config FILE, or begin with the defaults: "+
+		err = fmt.Errorf("there is no configuration at %s: name one with --config FILE, or start from the defaults: "+
 			"orchestrator config defaults > %s", file, file)
 	}
 	return c, coded(exitConfig, err)

@@ -14,16 +14,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"orchestrator/daemon/config"
+	"orchestrator/daemon/plural"
 	"orchestrator/haproxy"
 )
 
 func newHAProxy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "haproxy",
-		Short: "Write a configuration for HAProxy, or check one that is there",
+		Short: "Write a configuration for HAProxy, or check an existing one",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return coded(exitUsage, errors.New("haproxy wants a command: config or check"))
+			return coded(exitUsage, errors.New("haproxy needs a command: config or check"))
 		},
 	}
 	cmd.AddCommand(newHAProxyConfig(), newHAProxyCheck())
@@ -34,10 +35,12 @@ func newHAProxyConfig() *cobra.Command {
 	var configFile, version string
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Write the configuration of an HAProxy that stands before the backend pair and the daemons",
-		Long: `Writes, to standard output, the configuration of an HAProxy that serves the fit member of the backend pair at haproxy.database, and the API of the
-daemon that leads at haproxy.http. It takes what it needs from the daemon's configuration: backend.members, haproxy.*, http.listen and peers.daemons.`,
-		Example: `  orchestrator haproxy config --config /etc/orchestrator/orchestrator.toml > haproxy.cfg.new && haproxy -c -f haproxy.cfg.new`,
+		Short: "Write a configuration for the HAProxy in front of the backend pair and the daemons",
+		Long: `Writes to standard output a configuration for HAProxy. HAProxy then serves the fit member of the backend
+pair at haproxy.database, and the API of the daemon that leads at haproxy.http. The values come from the
+daemon's configuration: backend.members, haproxy.*, http.listen and peers.daemons.`,
+		Example: `  orchestrator haproxy config --config /etc/orchestrator/orchestrator.toml > haproxy.cfg.new &&
+    haproxy -c -f haproxy.cfg.new`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := oneOf("version", version, haproxy.Versions[:]...); err != nil {
@@ -61,7 +64,7 @@ daemon that leads at haproxy.http. It takes what it needs from the daemon's conf
 		},
 	}
 	cmd.Flags().StringVar(&configFile, "config", defaultConfig, "configuration `FILE` of the daemon")
-	cmd.Flags().StringVar(&version, "version", haproxy.Versions[0], "least `VERSION` of HAProxy that shall read it: "+
+	cmd.Flags().StringVar(&version, "version", haproxy.Versions[0], "oldest `VERSION` of HAProxy that must read it: "+
 		"2.6 or 3.1")
 	return cmd
 }
@@ -70,9 +73,10 @@ func newHAProxyCheck() *cobra.Command {
 	var configFile string
 	cmd := &cobra.Command{
 		Use:   "check FILE",
-		Short: "Say what is wrong with a configuration of HAProxy, what happens then, and what to write",
-		Long: `Reads a configuration of HAProxy and says what would let a stale member of the pair be served, or a fit one not. With --config it is compared with the
-daemon's configuration too, and only backends that hold a member are looked at. Whether HAProxy itself takes the file is for "haproxy -c -f FILE" to say.`,
+		Short: "List what is wrong with a configuration of HAProxy, what happens because of it, and what to write",
+		Long: `Reads a configuration of HAProxy and reports what could make it serve a stale member of the pair, or fail to
+serve a fit one. With --config it also compares it with the daemon's configuration, and checks only backends
+that contain a member. It does not check the syntax: "haproxy -c -f FILE" does.`,
 		Example: `  orchestrator haproxy check /etc/haproxy/haproxy.cfg`,
 		Args:    oneArg("the configuration of HAProxy"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -94,33 +98,30 @@ daemon's configuration too, and only backends that hold a member are looked at. 
 			}
 			complaints := haproxy.Check(args[0], text, want)
 			for _, name := range haproxy.Loads(text) {
-				if lua, err := readHAProxy(name); err == nil { // one that isn't there is HAProxy's to complain about
+				if lua, err := readHAProxy(name); err == nil { // HAProxy itself reports a missing one
 					complaints = append(complaints, haproxy.CheckAgent(name, lua)...)
 				}
 			}
 			for _, c := range complaints {
 				fmt.Fprintln(cmd.OutOrStdout(), c)
 			}
-			switch len(complaints) {
-			case 0:
+			if len(complaints) == 0 {
 				return nil
-			case 1:
-				return coded(exitConfig, fmt.Errorf("check %s: 1 complaint", args[0]))
 			}
-			return coded(exitConfig, fmt.Errorf("check %s: %d complaints", args[0], len(complaints)))
+			return coded(exitConfig, fmt.Errorf("check %s: %s", args[0], plural.Count(len(complaints), "complaint")))
 		},
 	}
 	cmd.Flags().StringVar(&configFile, "config", "", "configuration `FILE` of the daemon, to compare with")
 	return cmd
 }
 
-// readHAProxy reads one byte more than a configuration may have, so that who checks it sees that.
+// readHAProxy reads one byte more than a configuration may have, so that the check sees when it is too long.
 func readHAProxy(file string) (string, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return "", err
 	}
-	if !info.Mode().IsRegular() { // a pipe would wait for a writer forever
+	if !info.Mode().IsRegular() { // a pipe would wait for a writer for ever
 		return "", fmt.Errorf("%s is not a regular file", file)
 	}
 	f, err := os.Open(file)
@@ -132,19 +133,19 @@ func readHAProxy(file string) (string, error) {
 	return string(data), err
 }
 
-// haproxyValues is what HAProxy's configuration is made of, from the daemon's.
+// haproxyValues takes the values for HAProxy's configuration from the daemon's.
 func haproxyValues(c config.Config) (haproxy.Values, error) {
 	var problems []error
 	if c.Backend.Kind != "mysql" {
 		problems = append(problems,
-			errors.New(`backend.kind: a backend in a file has nothing for HAProxy to serve; want "mysql"`))
+			errors.New(`backend.kind: HAProxy can't serve a backend in a file; set "mysql"`))
 	}
 	if len(c.Backend.Members) == 0 {
-		problems = append(problems, errors.New("backend.members: is empty; name the servers of the pair"))
+		problems = append(problems, errors.New("backend.members: is empty; list the servers of the pair"))
 	}
 	if c.HAProxy.Agent == "" {
 		problems = append(problems,
-			errors.New(`haproxy.agent: is empty; say where the daemon answers agent checks, such as "127.0.0.1:3001"`))
+			errors.New(`haproxy.agent: is empty; set where the daemon answers agent checks, such as "127.0.0.1:3001"`))
 	}
 	v := haproxy.Values{Socket: c.HAProxy.Socket, Database: c.HAProxy.Database, HTTP: c.HAProxy.HTTP,
 		Agent: c.HAProxy.Agent, CA: c.Peers.CA, Cert: c.HAProxy.HTTPCert}
@@ -165,8 +166,8 @@ func haproxyValues(c config.Config) (haproxy.Values, error) {
 	}
 	for _, d := range c.Peers.Daemons {
 		u, err := url.Parse(d)
-		if err != nil || u.Host == "" { // the configuration is checked, so this is for who made one himself
-			problems = append(problems, fmt.Errorf("peers.daemons: %q is no address of a daemon", d))
+		if err != nil || u.Host == "" { // not after config.Load, which checks it
+			problems = append(problems, fmt.Errorf("peers.daemons: %q is not the address of a daemon", d))
 			continue
 		}
 		address, tls := u.Host, u.Scheme == "https"
@@ -178,8 +179,8 @@ func haproxyValues(c config.Config) (haproxy.Values, error) {
 	return v, errors.Join(problems...)
 }
 
-// certificateName is a host name that a certificate is for: what HAProxy, which reaches this daemon by an address,
-// holds it to.
+// certificateName returns a host name of a certificate. HAProxy reaches this daemon by an address, and verifies that
+// name.
 func certificateName(file string) (string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -187,15 +188,15 @@ func certificateName(file string) (string, error) {
 	}
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return "", fmt.Errorf("%s holds no PEM", file)
+		return "", fmt.Errorf("%s contains no PEM block", file)
 	}
 	c, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", file, err)
 	}
 	if len(c.DNSNames) == 0 {
-		return "", fmt.Errorf("%s is for no host name, and HAProxy compares nothing else; want a certificate with "+
-			"one among its subject alternative names", file)
+		return "", fmt.Errorf("%s has no host name, and HAProxy compares nothing else; use a certificate with a host "+
+			"name in its subject alternative names", file)
 	}
 	return strings.Replace(c.DNSNames[0], "*", "any", 1), nil
 }

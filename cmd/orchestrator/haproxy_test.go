@@ -50,7 +50,7 @@ agent = "127.0.0.1:3001"
 		}
 	}
 
-	// A daemon that serves HTTPS is held to a name of its own certificate.
+	// HAProxy verifies a name of the daemon's own certificate.
 	tlsConfig := strings.Replace(readAll(t, config), "listen = \"127.0.0.1:3000\"",
 		"listen = \"127.0.0.1:3000\"\ntls_cert = \"cert.pem\"\ntls_key = \"key.pem\"", 1)
 	tlsConfig += "http_cert = \"both.pem\"\n"
@@ -72,14 +72,14 @@ agent = "127.0.0.1:3001"
 	}
 	addressed := write("addressed.toml", strings.Replace(readAll(t, config), "https://three", "https://10.0.0.3", 1))
 	if code, _, errs := program(t, "", "haproxy", "config", "--config", addressed); code != exitConfig ||
-		!strings.Contains(errs, `"10.0.0.3" is none; name the daemon by its host name`) {
+		!strings.Contains(errs, `"10.0.0.3" is not one; name the daemon by its host name`) {
 		t.Errorf("code %d: %s", code, errs)
 	}
 	cert, key = lab.SelfSigned(t, time.Now().Add(time.Hour), "127.0.0.1")
 	write("cert.pem", cert)
 	write("key.pem", key)
 	if code, _, errs := program(t, "", "haproxy", "config", "--config", secure); code != exitConfig ||
-		!strings.Contains(errs, "cert.pem is for no host name") {
+		!strings.Contains(errs, "cert.pem has no host name") {
 		t.Errorf("code %d: %s", code, errs)
 	}
 
@@ -88,7 +88,7 @@ agent = "127.0.0.1:3001"
 		"\nlisten db\n  bind :3307\n  server db1 db1:3306 check maxconn 9\n")
 	code, out, errs = program(t, "", "haproxy", "check", theirs)
 	if code != exitConfig || !strings.Contains(out, theirs+":5: maxconn at a server\n    then: ") ||
-		!strings.Contains(out, "agent.lua:1: \"down#\" has no blank") ||
+		!strings.Contains(out, "agent.lua:1: \"down#\" has no space") ||
 		!strings.Contains(errs, " complaints") {
 		t.Errorf("code %d: %s%s", code, out, errs)
 	}
@@ -97,10 +97,10 @@ agent = "127.0.0.1:3001"
 		code int
 		says string
 	}{
-		"haproxy":        {exitUsage, "haproxy wants a command: config or check"},
-		"haproxy check":  {exitUsage, "wants one argument, the configuration of HAProxy"},
+		"haproxy":        {exitUsage, "haproxy needs a command: config or check"},
+		"haproxy check":  {exitUsage, "needs one argument, the configuration of HAProxy"},
 		"haproxy config": {exitConfig, "there is no configuration at"},
-		"haproxy config --version 1.8 --config " + config: {exitUsage, `--version "1.8" is not possible`},
+		"haproxy config --version 1.8 --config " + config: {exitUsage, `--version "1.8" is not valid`},
 		"haproxy config --config " + alone:                {exitConfig, "backend.members: is empty"},
 		"haproxy check /no/such.cfg": {exitConfig,
 			"read HAProxy's configuration: stat /no/such.cfg"},

@@ -1,9 +1,9 @@
-// Command orchestrator is the daemon, and what belongs on the desk of whoever runs it: checking a configuration, saving
-// a snapshot of a fleet, and asking what the daemon would make of one.
+// Command orchestrator is the daemon, and the tools for the people who run it: check a configuration, save a snapshot
+// of a fleet, and ask what the daemon would do with one.
 //
-// It holds flags, signals and exit codes, and no knowledge of replication: that is in the packages under daemon. The
-// one idea: every command is a function of its arguments, its input and a context that returns an error, and the error
-// carries the exit code.
+// It contains flags, signals and exit codes. It knows nothing about replication: the packages under daemon do. The one
+// idea: every command is a function of its arguments, its input and a context, and returns an error that carries the
+// exit code.
 package main
 
 import (
@@ -31,14 +31,14 @@ const (
 )
 
 const exitCodes = `Exit codes:
-  0  fine; the daemon was told to end, and did so in order
-  1  it ran, and failed; or it was told to end twice, and ended at once
+    0  success; the daemon received a signal and stopped cleanly
+  1  it ran and failed; or the daemon received a second signal and stopped at once
   2  the command line is wrong
   3  the configuration is wrong, or can't be read
   4  the backend can't be opened
-  5  the address to listen on is taken, or can't be listened on
-  6  what was given as a snapshot is none
-  7  the daemon that was asked can't be reached, or refused`
+  5  the listen address is in use, or can't be used
+  6  the input is not a snapshot
+  7  the daemon can't be reached, or it refused`
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	}
 	var problems config.Problems
 	switch {
-	case errors.As(err, &problems): // each names its file already
+	case errors.As(err, &problems): // each already names its file
 		fmt.Fprintln(errs, err)
 	default:
 		fmt.Fprintf(errs, "orchestrator: %v\n", err)
@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	return code
 }
 
-// codedError is an error that knows how the program ends.
+// codedError is an error with the exit code of the program.
 type codedError struct {
 	code int
 	err  error
@@ -93,10 +93,12 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "orchestrator",
 		Short: "Watches MySQL and MariaDB replication, and repairs it",
-		Long: `orchestrator finds out how a fleet of MySQL and MariaDB servers replicate, watches them, says what is wrong, and repairs it:
-above all, when a primary dies it promotes the right replica and moves the others under it.
+		Long: `orchestrator finds out how a fleet of MySQL and MariaDB servers replicates, watches it, reports what is
+wrong, and repairs it. Above all, when a primary dies, it promotes the right replica and moves the others
+under it.
 
-Without a command it is the daemon. SIGHUP makes it read its configuration again, SIGTERM and SIGINT end it in order, a second one at once.
+Without a command, it is the daemon. SIGHUP makes it read its configuration again. SIGTERM and SIGINT stop
+it cleanly; a second one stops it at once.
 
 ` + exitCodes,
 		Args:          noArgs,
@@ -113,7 +115,7 @@ Without a command it is the daemon. SIGHUP makes it read its configuration again
 	return root
 }
 
-// noArgs refuses arguments; a word that is nearly a command is met with that command.
+// noArgs refuses arguments. For a word that resembles a command, it suggests that command.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -129,22 +131,22 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return coded(exitUsage, err)
 }
 
-// oneArg wants exactly one, and says what it should be.
+// oneArg requires exactly one argument. What names it in the error.
 func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return coded(exitUsage, fmt.Errorf("%s wants one argument, %s; got %d", cmd.CommandPath(), what, len(args)))
+			return coded(exitUsage, fmt.Errorf("%s needs one argument, %s; got %d", cmd.CommandPath(), what, len(args)))
 		}
 		return nil
 	}
 }
 
-// oneOf refuses a flag whose value is none of the words.
+// oneOf refuses a flag whose value is not one of the words.
 func oneOf(flag, value string, words ...string) error {
 	for _, w := range words {
 		if value == w {
 			return nil
 		}
 	}
-	return coded(exitUsage, fmt.Errorf("--%s %q is not possible; want one of %q", flag, value, words))
+	return coded(exitUsage, fmt.Errorf("--%s %q is not valid; use one of %q", flag, value, words))
 }

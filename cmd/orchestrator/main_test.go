@@ -15,7 +15,7 @@ import (
 	"orchestrator/daemon/config"
 )
 
-// program runs it as main does.
+// program runs the program as main does.
 func program(t *testing.T, in string, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var o, e strings.Builder
@@ -32,7 +32,7 @@ func file(t *testing.T, name, text string) string {
 	return path
 }
 
-// Every wrong input has an answer that says what, where and what to do, and a code of its own.
+// Every wrong input gets an answer that says what is wrong, where, and what to do, and its own exit code.
 func TestBadInput(t *testing.T) {
 	bad := file(t, "bad.toml", "[discovery]\npol = \"1s\"\npoll = 5\n")
 	junk := file(t, "junk.json", `{"servers": 7}`)
@@ -53,7 +53,7 @@ func TestBadInput(t *testing.T) {
 		args string
 		in   string
 		code int
-		says string // all of these, one a line
+		says string // all of these, one per line
 	}{
 		{"no such command", "anlyze", "", exitUsage, "no command \"anlyze\"; did you mean \"analyze\"?\nSee: " +
 			"orchestrator --help"},
@@ -61,10 +61,10 @@ func TestBadInput(t *testing.T) {
 		{"a flag without its value", "--config", "", exitUsage, "flag needs an argument: --config"},
 		{"serve takes no arguments", "serve x.toml", "", exitUsage,
 			`orchestrator serve takes no arguments; got "x.toml"`},
-		{"config alone", "config", "", exitUsage, "config wants a command: check or defaults"},
+		{"config alone", "config", "", exitUsage, "config needs a command: check or defaults"},
 		{"config chck", "config chck", "", exitUsage, `no command "chck"; did you mean "check"?`},
-		{"check nothing", "config check", "", exitUsage, "wants one argument, the configuration file; got 0"},
-		{"check two", "config check a b", "", exitUsage, "wants one argument, the configuration file; got 2"},
+		{"check nothing", "config check", "", exitUsage, "needs one argument, the configuration file; got 0"},
+		{"check two", "config check a b", "", exitUsage, "needs one argument, the configuration file; got 2"},
 		{"check what isn't there", "config check /no/such.toml", "", exitConfig,
 			"read configuration: stat /no/such.toml: no such file or directory; begin with the defaults: " +
 				"orchestrator config defaults > /no/such.toml"},
@@ -73,7 +73,7 @@ func TestBadInput(t *testing.T) {
 				":3: discovery.poll: want a duration in quotes"},
 		{"serve what isn't there", "--config /no/such.toml", "", exitConfig, "stat /no/such.toml"},
 		{"serve what is wrong", "serve --config " + bad, "", exitConfig, bad + ":2: discovery.pol"},
-		{"analyze nothing", "analyze", "", exitUsage, `wants one argument, a snapshot's file, or "-"; got 0`},
+		{"analyze nothing", "analyze", "", exitUsage, `needs one argument, the file of a snapshot, or "-"; got 0`},
 		{"analyze what isn't there", "analyze /no/such.json", "", exitSnapshot,
 			"read snapshot: open /no/such.json: no such file or directory"},
 		{"analyze a directory", "analyze /", "", exitSnapshot, "read snapshot: read /: is a directory"},
@@ -83,7 +83,7 @@ func TestBadInput(t *testing.T) {
 		{"analyze half a JSON", "analyze -", `{"servers":[{"key":"db1:33`, exitSnapshot,
 			"standard input: read snapshot as JSON: line 1"},
 		{"a format out of nowhere", "analyze --output xml -", "db1", exitUsage,
-			`--output "xml" is not possible; want one of ["text" "json"]`},
+			`--output "xml" is not valid; use one of ["text" "json"]`},
 		{"who dies?", "analyze --if-dies db7 " + drawing, "", exitUsage,
 			"--if-dies db7:3306: no such server in the snapshot, which has db1:3306, db2:3306"},
 		{"nobody can be called so", "analyze --if-dies db1:0 " + drawing, "", exitUsage,
@@ -91,14 +91,16 @@ func TestBadInput(t *testing.T) {
 		{"analyze by a wrong configuration", "analyze --config " + bad + " " + drawing, "", exitConfig, bad +
 			":2: discovery.pol"},
 		{"nobody listens", "snapshot --api http://127.0.79.1:1", "", exitUnreachable,
-			"127.0.79.1:1: connect: connection refused; does the daemon run"},
+			"127.0.79.1:1: connect: connection refused; check that the daemon runs"},
 		{"no URL", "snapshot --api 127.0.0.1:3000", "", exitUsage,
-			"is no URL of a daemon; want one such as http://127.0.0.1:3000"},
+			"is not the URL of a daemon; use one such as http://127.0.0.1:3000"},
 		{"a token in the URL", "snapshot --api http://me:hunter2@127.0.0.1:3000", "", exitUsage,
-			"give the token by --token-file"},
+			"give the token with --token-file"},
 		{"not let in", "snapshot --api " + daemons.URL, "", exitUnreachable, "answers 401 Unauthorized: who are you?"},
-		{"not a daemon", "snapshot --api " + daemons.URL + "/web", "", exitSnapshot, "answers is no snapshot: "},
-		{"not a snapshot", "snapshot --api " + daemons.URL + "/junk", "", exitSnapshot, "answers is no snapshot: "},
+		{"not a daemon", "snapshot --api " + daemons.URL + "/web", "", exitSnapshot,
+			"/api/v1/snapshot is not a snapshot: "},
+		{"not a snapshot", "snapshot --api " + daemons.URL + "/junk", "", exitSnapshot,
+			"/api/v1/snapshot is not a snapshot: "},
 		{"no token", "snapshot --token-file /no/such", "", exitUsage, "read token: open /no/such"},
 		{"an empty token", "snapshot --token-file /dev/null", "", exitUsage,
 			"read token: file /dev/null is empty, or has blank lines only"},

@@ -10,29 +10,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notify tells the service manager how the daemon is doing, if one listens: see sd_notify(3). Anything but systemd
-// leaves NOTIFY_SOCKET unset, and nothing happens.
+// notify reports the state of the daemon to the service manager, if there is one: see sd_notify(3). Only systemd sets
+// NOTIFY_SOCKET; without it, nothing happens.
 func notify(state string) error {
 	name := os.Getenv("NOTIFY_SOCKET")
 	if name == "" {
 		return nil
 	}
-	// "@name", the abstract kind, is understood
+	// DialUnix understands "@name", an abstract socket
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
 	if err != nil {
-		return fmt.Errorf("tell the service manager %q: %w", state, err)
+		return fmt.Errorf("notify the service manager of %q: %w", state, err)
 	}
 	defer conn.Close()
 	if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
-		return fmt.Errorf("tell the service manager %q: %w", state, err)
+		return fmt.Errorf("notify the service manager of %q: %w", state, err)
 	}
 	if _, err := conn.Write([]byte(state)); err != nil {
-		return fmt.Errorf("tell the service manager %q: %w", state, err)
+		return fmt.Errorf("notify the service manager of %q: %w", state, err)
 	}
 	return nil
 }
 
-// reloading is what to tell when a configuration is about to be read. The time is for managers that wait for it
+// reloading is the state to report before a configuration is read. A manager that waits for the reload needs the time
 // (Type=notify-reload).
 func reloading() string {
 	var now unix.Timespec
@@ -42,8 +42,8 @@ func reloading() string {
 	return fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000)
 }
 
-// watchdog is how often the service manager wants to hear that the daemon is alive; 0 when it doesn't. Half of its
-// patience, so that one late word is not taken for silence.
+// watchdog returns how often to tell the service manager that the daemon is alive, or 0 if it doesn't ask for that. It
+// is half of the manager's time limit, so that one late message does no harm.
 func watchdog(get func(string) string) time.Duration {
 	patience, err := strconv.ParseInt(get("WATCHDOG_USEC"), 10, 64)
 	if err != nil || patience <= 0 {

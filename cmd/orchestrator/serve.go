@@ -39,10 +39,10 @@ func newServe() *cobra.Command {
 	return serve
 }
 
-// server is the daemon with what surrounds it: the signals, the log, and the service manager.
+// server is the daemon with its surroundings: the signals, the log, and the service manager.
 type server struct {
 	file   string
-	config config.Config // that it began with
+	config config.Config // with which it started
 	level  *slog.LevelVar
 	log    *slog.Logger
 }
@@ -66,7 +66,7 @@ func levelOf(c config.Config) slog.Level {
 	return level
 }
 
-// runner is a daemon.Daemon, or what a test puts in its place to see it hang.
+// runner is a daemon.Daemon, or a test's replacement that hangs.
 type runner interface {
 	Run(ctx context.Context) error
 	Reload(config.Config) []string
@@ -81,7 +81,7 @@ func (s *server) serve(ctx context.Context, signals <-chan os.Signal) error {
 	return s.run(ctx, d, signals)
 }
 
-// run lets the daemon run until ctx ends, a signal ends it, or it fails.
+// run runs the daemon until ctx ends, a signal stops it, or it fails.
 func (s *server) run(ctx context.Context, d runner, signals <-chan os.Signal) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
@@ -102,8 +102,8 @@ func (s *server) run(ctx context.Context, d runner, signals <-chan os.Signal) er
 			switch {
 			case err == nil:
 				s.tell("WATCHDOG=1")
-			case !hangs: // saying no more is what has it ended and started anew
-				s.log.Error("the service manager is not told that the daemon is alive", "why", err)
+			case !hangs: // without the message, the service manager kills and restarts it
+				s.log.Error("the daemon hangs: the service manager will restart it", "why", err)
 			}
 			hangs = err != nil
 		case err := <-done:
@@ -114,10 +114,10 @@ func (s *server) run(ctx context.Context, d runner, signals <-chan os.Signal) er
 				s.reload(d)
 			case sig == syscall.SIGHUP: // too late
 			case ending:
-				return fmt.Errorf("told to end twice (%v): ended at once, without order", sig)
+				return fmt.Errorf("second signal (%v): stopped at once, without cleaning up", sig)
 			default:
 				ending = true
-				s.log.Info("ending", "signal", sig.String())
+				s.log.Info("stopping", "signal", sig.String())
 				s.tell("STOPPING=1")
 				end()
 			}
@@ -125,7 +125,8 @@ func (s *server) run(ctx context.Context, d runner, signals <-chan os.Signal) er
 	}
 }
 
-// reload takes over what a running daemon can. A file with a problem changes nothing: half of a configuration is none.
+// reload applies what a running daemon can change. A file with a problem changes nothing: half a configuration is
+// worse than the old one.
 func (s *server) reload(d runner) {
 	s.tell(reloading())
 	defer s.tell("READY=1")
@@ -134,24 +135,25 @@ func (s *server) reload(d runner) {
 	switch {
 	case errors.As(err, &problems):
 		for _, p := range problems {
-			s.log.Error("reload: nothing was changed", "file", p.File, "line", p.Line, "key", p.Key, "problem", p.Says)
+			s.log.Error("the configuration was not reloaded: nothing changed", "file", p.File, "line", p.Line, "key",
+				p.Key, "problem", p.Says)
 		}
 		return
 	case err != nil:
-		s.log.Error("reload: nothing was changed", "problem", err)
+		s.log.Error("the configuration was not reloaded: nothing changed", "problem", err)
 		return
 	}
 	s.level.Set(levelOf(next))
-	d.Reload(next) // logs what it takes over, and what waits for a restart
+	d.Reload(next) // logs what it applies, and what needs a restart
 }
 
 func (s *server) tell(state string) {
 	if err := notify(state); err != nil {
-		s.log.Warn("service manager", "error", err)
+		s.log.Warn("the service manager can't be notified", "error", err)
 	}
 }
 
-// whyNot is the exit code of a daemon that could not begin, or go on.
+// whyNot returns the exit code of a daemon that could not start or continue.
 func whyNot(err error) int {
 	switch {
 	case errors.Is(err, daemon.ErrBackend):

@@ -199,7 +199,7 @@ func TestTheDaemonReloadsAndEndsInOrder(t *testing.T) {
 	rewrite(configText(listen, "[log]\nlevel = \"debu\"\n"))
 	p.state(t, "RELOADING=1")
 	p.state(t, "READY=1")
-	p.says(t, "nothing was changed")
+	p.says(t, "nothing changed")
 	p.says(t, `did you mean \"debug\"?`)
 
 	p.signal(t, syscall.SIGTERM)
@@ -495,7 +495,7 @@ func TestTheSecondSignalEndsItAtOnce(t *testing.T) {
 	default:
 	}
 	signals <- syscall.SIGTERM
-	if err := <-done; err == nil || !strings.Contains(err.Error(), "told to end twice") {
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "second signal") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -15,7 +15,7 @@ func version() string { return release.This().Of("orchestrator") }
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Print what this program was built of",
+		Short: "Print version, commit, Go version and platform of this program",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), version())
@@ -24,7 +24,7 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// newMan is for those who package the program.
+// newMan is for packagers.
 func newMan() *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIR",
@@ -37,7 +37,7 @@ func newMan() *cobra.Command {
 			}
 			built := release.This()
 			header := &doc.GenManHeader{Title: "ORCHESTRATOR", Section: "1", Source: "orchestrator " + built.Version}
-			if !built.At.IsZero() { // the same source makes the same pages
+			if !built.At.IsZero() { // the same source gives the same pages
 				header.Date = &built.At
 			}
 			cmd.Root().DisableAutoGenTag = true

@@ -697,7 +697,7 @@ func (o *operator) steppedDown(ctx context.Context, name string) {
 	log := o.do(ctx, name, "journalctl --unit orchestrator --output cat --no-pager")
 	_, log, asked := strings.Cut(log, `msg="asked to step down" by=root reason="rolling upgrade"`)
 	_, log, left := strings.Cut(log, `why="it was asked to step down"`)
-	if _, _, ended := strings.Cut(log, "msg=ending"); !asked || !left || !ended {
+	if _, _, ended := strings.Cut(log, "msg=stopping"); !asked || !left || !ended {
 		o.Errorf("%s led, and was asked to step down: %v, did: %v, before it ended: %v", name, asked, left, ended)
 	}
 }

@@ -219,7 +219,7 @@ func TestTheDebianPackageOnAHost(t *testing.T) {
 		h.configure("[log]\nlevel = \"debu\"\n")
 		h.do("systemctl", "reload", unit)
 		h.eventually("what is wrong was said", 10*time.Second,
-			func() bool { return strings.Contains(h.journal(), "nothing was changed") })
+			func() bool { return strings.Contains(h.journal(), "nothing changed") })
 		time.Sleep(6 * time.Second) // longer than a lease
 		h.want("its term and its process", fmt.Sprint(h.leads(), " ", h.property("MainPID"), " ",
 			h.property("ActiveState")), fmt.Sprint(before, " ", pid, " active"))
