@@ -22,9 +22,9 @@ func newSnapshot() *cobra.Command {
 	var api, file, tokenFile string
 	snapshot := &cobra.Command{
 		Use:   "snapshot",
-		Short: "Save what a running daemon knows of its fleet at this moment",
-		Long: `Asks a running daemon for a snapshot of its fleet, and writes it to standard output or a file. The file is there whole or not at all.
-"orchestrator analyze" reads it.`,
+		Short: "Save what a running daemon knows about its fleet now",
+		Long: `Asks a running daemon for a snapshot of its fleet, and writes it to standard output or to a file. If
+anything fails, the file stays as it was. "orchestrator analyze" reads the snapshot.`,
 		Example: `  orchestrator snapshot -o before.json`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -46,10 +46,10 @@ func newSnapshot() *cobra.Command {
 	f := snapshot.Flags()
 	first, _, _ := strings.Cut(os.Getenv("ORCHESTRATOR_API"), ",")
 	f.StringVar(&api, "api", cmp.Or(strings.TrimSpace(first), "http://127.0.0.1:3000"),
-		"`URL` of the daemon; by default the first of ORCHESTRATOR_API")
-	f.StringVarP(&file, "out", "o", "-", "write to this `FILE`; \"-\" is standard output")
-	f.StringVar(&tokenFile, "token-file", "", "a `FILE` whose first line is the token that the daemon asks for; by "+
-		"default ORCHESTRATOR_TOKEN holds it")
+		"`URL` of the daemon; by default the first in ORCHESTRATOR_API")
+	f.StringVarP(&file, "out", "o", "-", "write to this `FILE`; \"-\" means standard output")
+	f.StringVar(&tokenFile, "token-file", "", "`FILE` whose first line is the token for the daemon; by default, the "+
+		"token is in ORCHESTRATOR_TOKEN")
 	return snapshot
 }
 
@@ -64,16 +64,16 @@ func readToken(file string) (string, error) {
 	return token, nil
 }
 
-// fetch asks the daemon, and makes sure that what comes is a snapshot before anything is written.
+// fetch asks the daemon, and verifies that the answer is a snapshot before anything is written.
 func fetch(ctx context.Context, api, token string) ([]byte, error) {
 	base, err := url.Parse(api)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return nil, coded(exitUsage, fmt.Errorf("--api %q is no URL of a daemon; want one such as "+
+		return nil, coded(exitUsage, fmt.Errorf("--api %q is not the URL of a daemon; use one such as "+
 			"http://127.0.0.1:3000", api))
 	}
 	if base.User != nil {
-		return nil, coded(exitUsage, fmt.Errorf("--api: a URL is seen by everybody who lists processes: give the "+
-			"token by --token-file"))
+		return nil, coded(exitUsage, fmt.Errorf("--api: anyone who lists processes can read a URL: give the token "+
+			"with --token-file"))
 	}
 	where := base.JoinPath("api/v1/snapshot").String()
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -88,8 +88,8 @@ func fetch(ctx context.Context, api, token string) ([]byte, error) {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, coded(exitUnreachable, fmt.Errorf("ask for a snapshot: %w; does the daemon run, and listen "+
-			"there? name it with --api", err))
+		return nil, coded(exitUnreachable, fmt.Errorf("ask for a snapshot: %w; check that the daemon runs and "+
+			"listens there, or name it with --api", err))
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxSnapshot+1))
@@ -101,10 +101,10 @@ func fetch(ctx context.Context, api, token string) ([]byte, error) {
 			firstLine(data)))
 	}
 	if len(data) > maxSnapshot {
-		return nil, coded(exitSnapshot, fmt.Errorf("%s answers with more than %d bytes", where, maxSnapshot))
+		return nil, coded(exitSnapshot, fmt.Errorf("the answer of %s is longer than %d bytes", where, maxSnapshot))
 	}
 	if _, err := drawing.Decode(data); err != nil {
-		return nil, coded(exitSnapshot, fmt.Errorf("what %s answers is no snapshot: %w", where, err))
+		return nil, coded(exitSnapshot, fmt.Errorf("the answer of %s is not a snapshot: %w", where, err))
 	}
 	return data, nil
 }
@@ -117,7 +117,7 @@ func firstLine(data []byte) string {
 	return line
 }
 
-// replace writes a file so that it is never there by halves: beside it first, then in its place.
+// replace writes a temporary file first, then renames it, so that the file is never incomplete.
 func replace(file string, data []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
 	if err != nil {
