@@ -1,4 +1,4 @@
-# What can be done here. "make demo" and "make test" install what they need (see install-deps), on Debian 12, as root.
+# "make demo" and "make test" install what they need (see install-deps), on Debian 12, as root.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,37 +10,38 @@ PURE        := ./daemon/gtid ./daemon/topology ./daemon/analysis ./daemon/plan .
 ARGS :=
 # How long each fuzz target runs.
 FUZZTIME := 10s
-# The least part of each pure package that its tests must cover, in percent.
+# The least coverage that the tests of each pure package must reach, in percent.
 COVER := 95
 
 # How many random schedules a pair of each flavour must survive.
 SCHEDULES := 200
 
-# How often each scenario of make chaos is played, and how often each edge of the network is cut.
+# How often make chaos runs each scenario, and how often it cuts each network connection.
 RUNS := 20
 EDGES := 1
 
-.PHONY: help build package install-deps demo test test-package test-deb test-fleet lint lint-ansible bench bench-failover bench-backend sweep converge chaos fuzz cover clean
+.PHONY: help build package install-deps demo test test-package test-deb test-fleet lint lint-ansible bench \
+	bench-failover bench-backend sweep converge chaos fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
 	@echo "make package         Debian packages and RPMs for amd64 and arm64, into bin/package (VERSION=1.2.3)"
-	@echo "make demo            a primary with three replicas, the daemon, and a failover to watch (ARGS=--once: ends at once)"
+	@echo "make demo            a primary, three replicas, a daemon, and a failover to watch (ARGS=--once ends after it)"
 	@echo "make test            all tests, with real MariaDB and MySQL"
 	@echo "make lint            gofmt, go vet, staticcheck"
-	@echo "make cover           what the tests of the pure packages cover, each $(COVER) % at least"
+	@echo "make cover           test coverage of the pure packages, at least $(COVER) % each"
 	@echo "make fuzz            each fuzz target for FUZZTIME=$(FUZZTIME)"
 	@echo "make bench           the Go benchmarks"
 	@echo "make bench-failover  failovers on real servers, measured (ARGS=-help shows the flags)"
-	@echo "make bench-backend   what a steady fleet of 4 and of 100 servers costs the backend (ARGS=-help shows the flags)"
-	@echo "make sweep           a daemon killed before and after every statement of a failover, on real servers"
-	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a backend pair of each flavour"
-	@echo "make chaos           whole deployments broken RUNS=$(RUNS) times each: daemons, backend pair, HAProxies; each edge of the network cut EDGES=$(EDGES) times"
-	@echo "make test-package    both packages: built twice, checked, installed, upgraded, removed on Debian hosts that systemd runs"
-	@echo "make test-deb        of it, what CI does: the Debian package for amd64"
-	@echo "make test-fleet      eight Debian hosts, deployed by Ansible, and through their nights: eight minutes (ORCHESTRATOR_FLEET_FLAVOR=mysql: MySQL on them)"
-	@echo "make lint-ansible    yamllint, ansible-lint with its profile for production"
-	@echo "make install-deps    what all these need; they call it themselves"
+	@echo "make bench-backend   what a steady fleet of 4 and of 100 servers costs the backend (ARGS=-help)"
+	@echo "make sweep           kill a daemon before and after every statement of a failover, on real servers"
+	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a pair"
+	@echo "make chaos           whole deployments, damaged RUNS=$(RUNS) times; each connection cut EDGES=$(EDGES) times"
+	@echo "make test-package    both packages on Debian hosts: built twice, checked, installed, upgraded, removed"
+	@echo "make test-deb        the part of it that CI runs: the Debian package for amd64"
+	@echo "make test-fleet      eight Debian hosts, deployed by Ansible: 8 minutes (ORCHESTRATOR_FLEET_FLAVOR=mysql)"
+	@echo "make lint-ansible    yamllint, and ansible-lint with its production profile"
+	@echo "make install-deps    install what these need; they call it themselves"
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
@@ -60,7 +61,8 @@ test: install-deps
 	go test -count=1 -timeout 15m ./tests/sim ./daemon/lead
 
 lint:
-	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
+	@files=$$(gofmt -l $$(git ls-files '*.go')); \
+		if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
 	go vet ./...
 	go run $(STATICCHECK) ./...
 
@@ -70,7 +72,9 @@ cover:
 		said=$$(go test -short -cover $$package) || failed=1; \
 		echo "$$said"; \
 		part=$$(sed -n 's/.*coverage: \([0-9.]*\)%.*/\1/p' <<<"$$said"); \
-		if ! awk -v part="$${part:-0}" 'BEGIN { exit !(part >= $(COVER)) }'; then echo "$$package: $${part:-0} % covered, want $(COVER) %"; failed=1; fi; \
+		if ! awk -v part="$${part:-0}" 'BEGIN { exit !(part >= $(COVER)) }'; then \
+			echo "$$package: $${part:-0} % covered, want $(COVER) %"; failed=1; \
+		fi; \
 	done; exit $$failed
 
 fuzz:
@@ -103,10 +107,11 @@ test-package:
 	@tests/install.sh lintian rpm qemu
 	ORCHESTRATOR_PACKAGES=all go test -v -count=1 -timeout 60m ./tests/hosts ./tests/packages
 
-# What is left out by name, so that a test with a new name is not left out unseen.
+# It names the tests to skip, so that no new test is skipped by accident.
 test-deb:
 	@tests/install.sh lintian
-	ORCHESTRATOR_PACKAGES=deb go test -v -count=1 -timeout 20m -skip 'RPM|TheSameSourceMakesTheSameBytes|Arm64|ShellsAndManualPages' ./tests/packages
+	ORCHESTRATOR_PACKAGES=deb go test -v -count=1 -timeout 20m \
+		-skip 'RPM|TheSameSourceMakesTheSameBytes|Arm64|ShellsAndManualPages' ./tests/packages
 
 test-fleet:
 	@tests/install.sh ansible

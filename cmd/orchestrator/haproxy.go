@@ -41,7 +41,7 @@ pair at haproxy.database, and the API of the daemon that leads at haproxy.http. 
 daemon's configuration: backend.members, haproxy.*, http.listen and peers.daemons.`,
 		Example: `  orchestrator haproxy config --config /etc/orchestrator/orchestrator.toml > haproxy.cfg.new &&
     haproxy -c -f haproxy.cfg.new`,
-		Args:    noArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := oneOf("version", version, haproxy.Versions[:]...); err != nil {
 				return err

@@ -25,7 +25,7 @@ var written = []string{".go", ".md", ".toml", ".yml", ".yaml", ".py", ".j2", "Ma
 var notYet = []string{
 	"daemon/", "backend/", "cmd/orchestrator-client/", "orchestrator.toml", "tests/sim/", "tests/world/",
 	"tests/swarm/",
-	"docs/", "ansible/", "README.md", "CONTRIBUTING.md", "Makefile", ".ci/", "cmd/package/",
+	"docs/", "ansible/", "cmd/package/",
 	"tests/monitoring/rules.test.yml",
 }
 
