@@ -26,7 +26,7 @@ EDGES := 1
 help:
 	@echo "make build           both programs, into bin/"
 	@echo "make package         Debian packages and RPMs for amd64 and arm64, into bin/package (VERSION=1.2.3)"
-	@echo "make demo            a primary, three replicas, a daemon, and a failover to watch (ARGS=--once ends after it)"
+	@echo "make demo            a primary, three replicas, a daemon, and a failover (ARGS=--once ends after it)"
 	@echo "make test            all tests, with real MariaDB and MySQL"
 	@echo "make lint            gofmt, go vet, staticcheck"
 	@echo "make cover           test coverage of the pure packages, at least $(COVER) % each"
