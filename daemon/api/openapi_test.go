@@ -208,7 +208,7 @@ func fill(f *fake) {
 	v.Instance.Registered = []topology.Key{{Host: "db3", Port: 3306}}
 	e := &f.episodes[0]
 	e.Lost = []plan.Lost{{Key: v.Key, Why: "it lacks"}}
-	e.Witnesses, e.Abandoned, e.Candidate = []topology.Key{v.Key}, []topology.Key{v.Key}, v.Key
+	e.Touched, e.Abandoned, e.Candidate = []topology.Key{v.Key}, []topology.Key{v.Key}, v.Key
 	e.Acknowledged = &plan.Acknowledgement{By: "ann", Comment: "seen", At: drawing.At}
 }
 

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
 
@@ -15,7 +14,7 @@ import (
 // ORC_MOMENT, ORC_HOOK, ORC_ATTEMPT, ORC_TEST and ORC_EPISODE are new.
 func Environment(m Message) []string {
 	e := m.Episode
-	primary := e.Kind == plan.PrimaryFailover
+	primary := e.Kind.Promotes()
 	of := "intermediate-master"
 	if primary {
 		of = "master"

@@ -142,7 +142,7 @@ func concerning(c Case, h Hook, moments []reach) []reach {
 func outdated(c Case, m Moment) bool {
 	e := c.Episode
 	return (m == Promoted || m == Recovered) && slices.ContainsFunc(c.Others, func(o plan.Episode) bool {
-		return o.Kind == plan.PrimaryFailover && o.Failed == e.Candidate && !o.Promoted.IsZero() && o.Opened.After(e.Opened)
+		return o.Kind.Promotes() && o.Failed == e.Candidate && !o.Promoted.IsZero() && o.Opened.After(e.Opened)
 	})
 }
 
@@ -163,7 +163,7 @@ func reached(c Case) []reach {
 	}
 	switch {
 	case e.Closed.IsZero():
-	case e.Kind == plan.PrimaryFailover && e.Promoted.IsZero():
+	case e.Withdrawn():
 		out = append(out, reach{Withdrawn, e.Closed})
 	default:
 		out = append(out, reach{Recovered, e.Closed})

@@ -176,23 +176,23 @@ func (t *site) received() gtid.Set {
 func (t *site) act(ctx context.Context, step plan.Step) error {
 	switch step.Kind {
 	case plan.RestartReceiver:
-		return t.restartReceivers(ctx, step.Expect.Source)
+		return t.restartReceivers(ctx, step.From)
 	case plan.StopReceiver:
-		return t.each(ctx, step.Expect.Source, func(c topology.Channel) error {
+		return t.each(ctx, step.From, func(c topology.Channel) error {
 			if c.IO == topology.Stopped {
 				return nil
 			}
 			return t.of(ctx, t.dialect.stopReceiver, c.Name)
 		})
 	case plan.StartReceiver:
-		return t.each(ctx, step.Expect.Source, func(c topology.Channel) error {
+		return t.each(ctx, step.From, func(c topology.Channel) error {
 			if c.IO != topology.Stopped {
 				return nil
 			}
 			return t.of(ctx, t.dialect.startReceiver, c.Name)
 		})
 	case plan.StartApplier:
-		return t.each(ctx, step.Expect.Source, func(c topology.Channel) error {
+		return t.each(ctx, step.From, func(c topology.Channel) error {
 			if c.SQL != topology.Stopped {
 				return nil
 			}
@@ -207,7 +207,7 @@ func (t *site) act(ctx context.Context, step plan.Step) error {
 	case plan.Fence:
 		return t.fence(ctx)
 	case plan.Detach:
-		return t.detach(ctx, step.Expect.Source)
+		return t.detach(ctx, step.From)
 	}
 	return fmt.Errorf("there is no such step")
 }

@@ -26,19 +26,19 @@ func under(text string, episodes ...plan.Episode) plan.Situation {
 func TestContinuation(t *testing.T) {
 	at := drawing.MustParse("db1").At
 	witnesses := []topology.Key{key("db2"), key("db3")}
-	begun := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Committed, Witnesses: witnesses, Opened: at}
+	begun := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Committed, Touched: witnesses, Opened: at}
 	chosen, moving, over := begun, begun, begun
 	chosen.Stage, chosen.Candidate = plan.Chosen, key("db2")
-	moving.Stage, moving.Candidate, moving.Promoted = plan.Replaced, key("db2"), at
+	moving.Stage, moving.Candidate, moving.Promoted = plan.Promoted, key("db2"), at
 	over = moving
 	over.Stage, over.Closed = plan.Ended, at
 	acknowledged := over
 	acknowledged.Acknowledged = &plan.Acknowledgement{By: "ann"}
-	higher := plan.Episode{ID: "i", Kind: plan.IntermediateFailover, Failed: key("db2"), Stage: plan.Committed, Witnesses: []topology.Key{key("db3")}, Opened: at}
+	higher := plan.Episode{ID: "i", Kind: plan.IntermediateFailover, Failed: key("db2"), Stage: plan.Committed, Touched: []topology.Key{key("db3")}, Opened: at}
 	unfinished := over
 	unfinished.Unfinished = true
 	undone := plan.Episode{ID: "u", Kind: plan.PrimaryFailover, Failed: key("db1"), Closed: at, Left: []topology.Key{key("db2")}}
-	restarting := plan.Episode{ID: "r", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected, Challenged: at, Witnesses: witnesses}
+	restarting := plan.Episode{ID: "r", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected, Challenged: at, Touched: witnesses}
 	suspected := plan.Episode{ID: "s", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected, Challenged: at.Add(-time.Second)}
 
 	for _, c := range []struct {
@@ -58,7 +58,7 @@ db3 of=c rw exec=db1:1-100`, begun, "refused: db3:3306 takes writes already, ope
 db1 down of=c
   db2 io=no
 db4 down of=c exec=db1:1-90
-  db3`, begun, "refused: db3:3306 follows db4:3306, which is out of reach, and nobody here moved it there: another daemon, which reaches it, may have promoted it"},
+  db3`, begun, "refused: db3:3306 follows db4:3306, which is out of reach, and this daemon did not move it there: another daemon, which reaches db4:3306, may have promoted it"},
 		{"one receiver is left to stop", `
 db1 down of=c
   db2 io=no
@@ -83,18 +83,18 @@ db2 of=c rw exec=db1:1-100
 db1 down of=c
 db2 of=c rw exec=db1:1-100
   db3`, moving, "outcome: db2:3306 replaces db1:3306"},
-		{"the primary answers before anybody was promoted", `
+		{"the primary answers before another server was promoted", `
 db1 of=c
   db2 io=no
-  db3 io=no`, begun, "start_receiver db2; start_receiver db3; wait: db1:3306 answers again before anybody was promoted: the replicas go back to it"},
+  db3 io=no`, begun, "start_receiver db2; start_receiver db3; wait: db1:3306 answers again before another server was promoted: the replicas go back to it"},
 		{"the same, and its replicas keep the error of their receivers", `
 db1 of=c
   db2 ioerr=2003 io=no
-  db3`, begun, "start_receiver db2; wait: db1:3306 answers again before anybody was promoted: the replicas go back to it"},
+  db3`, begun, "start_receiver db2; wait: db1:3306 answers again before another server was promoted: the replicas go back to it"},
 		{"it answers, and all receive again", `
 db1 of=c
   db2
-  db3`, begun, "outcome: db1:3306 answered again before anybody was promoted"},
+  db3`, begun, "outcome: db1:3306 answered again before another server was promoted"},
 		{"it answers, and the candidate, perhaps open, does not", `
 db1 of=c
   db3 io=no
@@ -164,7 +164,7 @@ db1
 		{"a replica reached the primary: it lives", `
 db1 down=timeout since=3s
   db2
-  db3`, suspected, "wait: db2:3306 reached db1:3306 with a receiver that was started anew 1s ago: it lives, and only we can't reach it"},
+  db3`, suspected, "wait: db2:3306 reconnected to db1:3306 1s ago, so db1:3306 is alive, and only this daemon can't reach it"},
 		{"a replica that was out of reach when the others were started again", `
 db1
   db2 io=no
@@ -176,7 +176,7 @@ db1
 		{"refused by its own port, a moment ago", `
 db1 down since=100ms
   db2
-  db3`, suspected, "wait: db1:3306 has been out of reach for 100ms only"},
+  db3`, suspected, "wait: db1:3306 has been out of reach for only 100ms"},
 		{"those who could witness are gone too", `
 db1 down
   db2 down
@@ -188,7 +188,7 @@ db1 down=timeout since=2s downtime=1h
 		{"a replica receives again, although we can't reach the primary", `
 db1 down=timeout of=c
   db2
-  db3 io=no`, begun, "start_receiver db3; wait: db1:3306 answers again before anybody was promoted: the replicas go back to it"},
+  db3 io=no`, begun, "start_receiver db3; wait: db1:3306 answers again before another server was promoted: the replicas go back to it"},
 		{"a replica came back after the others were stopped", `
 db1 down of=c
   db2 io=no
@@ -213,7 +213,7 @@ db2 of=c rw exec=db1:1-100`, moving, "outcome: db2:3306 replaces db1:3306; 1 los
 		{"a replica is out of reach when the others are started again", `
 db1 of=c
   db2 down io=no
-  db3`, begun, "outcome: db1:3306 answered again before anybody was promoted"},
+  db3`, begun, "outcome: db1:3306 answered again before another server was promoted"},
 		{"what was done by half is finished when the new primary is back", `
 db1 down of=c
 db2 of=c rw exec=db1:1-100
@@ -226,7 +226,7 @@ db1
 		{"nobody above an intermediate", `
 db1 down
   db2 down
-    db3 io=connecting ioerr=2003`, higher, "refused: no living server above db2:3306 can take its replicas"},
+    db3 io=connecting ioerr=2003`, higher, "refused: no witness: db1:3306 and all its replicas are out of reach, so it may be our own network that is down; refused: no living server above db2:3306 can take its replicas"},
 		{"a replica of an intermediate is out of reach", `
 db1
   db2 down
@@ -242,11 +242,11 @@ db1 down=timeout since=1s
 		{"the same, and the primary answers", `
 db1
   db2 io=no
-  db3`, restarting, "start_receiver db2; wait: db1:3306 answers again before anybody was promoted: the replicas go back to it"},
+  db3`, restarting, "start_receiver db2; wait: db1:3306 answers again before another server was promoted: the replicas go back to it"},
 		{"it answers again", `
 db1
   db2
-  db3`, suspected, "outcome: db1:3306 answered again before anybody was promoted"},
+  db3`, suspected, "outcome: db1:3306 answered again before another server was promoted"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := under(c.drawing, c.episode)
@@ -288,7 +288,7 @@ db2 down of=c
 db3 of=c rw exec=db1:1-100`
 	at := drawing.MustParse(drawn).At
 	first := plan.Episode{ID: "e1", Kind: plan.PrimaryFailover, Failed: key("db1"), Candidate: key("db2"), Stage: plan.Ended, Promoted: at.Add(time.Hour), Closed: at.Add(time.Hour)}
-	second := plan.Episode{ID: "e2", Kind: plan.PrimaryFailover, Failed: key("db2"), Candidate: key("db3"), Stage: plan.Chosen, Witnesses: []topology.Key{key("db3")}}
+	second := plan.Episode{ID: "e2", Kind: plan.PrimaryFailover, Failed: key("db2"), Candidate: key("db3"), Stage: plan.Chosen, Touched: []topology.Key{key("db3")}}
 	d := plan.Next(under(drawn, second, first))
 	if len(d.Steps()) > 0 {
 		t.Errorf("steps %v", d.Steps())
@@ -318,7 +318,7 @@ func TestDrainThatNeverEndsIsAnAlarm(t *testing.T) {
 db1 down of=c
   db2 io=no recv=1-120 exec=1-110
   db3 io=no recv=1-120 exec=1-105`
-	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen, Candidate: key("db2"), Witnesses: []topology.Key{key("db2"), key("db3")}}
+	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen, Candidate: key("db2"), Touched: []topology.Key{key("db2"), key("db3")}}
 	s := under(drawn, e)
 	s.Episodes[0].DrainSince = s.Snapshot.At.Add(-time.Minute)
 	if d := plan.Next(s); d.Steps()[0].Kind != plan.AwaitApplied || !strings.Contains(d.Works[0].Episode.Blocked, "10 transactions are left") {

@@ -101,12 +101,12 @@ repoint db3 db2`},
 db1 down
   db2 io=connecting ioerr=2003
   db3 io=connecting ioerr=2003 recv=1-120 exec=1-100 sql=no sqlerr=1062`, `
-refused: 20 transactions that were received would be thrown away: db3:3306 has them, and can't pass them on to db2:3306 (its applier stopped with error 1062); allow_received_loss is false`},
+refused: 20 received transactions would be thrown away: db3:3306 has them, and can't pass them on to db2:3306 (its applier stopped with error 1062); allow_received_loss is false`},
 		{"every applier broken: nobody is promoted", `
 db1 down
   db2 io=connecting ioerr=2003 recv=1-120 sql=no sqlerr=1062 exec=1-100`, `
 refused: no replica of db1:3306 can be promoted
-refused: db2:3306: its applier stopped with error 1062: 20 transactions that it received can't be applied`},
+refused: db2:3306: its applier stopped with error 1062: 20 received transactions can't be applied`},
 		{"no binary log, no logged updates, delayed, several sources: not candidates", `
 db1 down
   db2 io=connecting ioerr=2003 nobinlog
@@ -154,7 +154,7 @@ repoint db3 db2`},
 		{"on MariaDB that waits for the relay log", `
 db1 down=timeout since=2s mariadb=10.11.6
   db2 mariadb=10.11.6 recv=0-1-120 exec=0-1-100`, `
-wait: db2:3306 must apply what it received first: starting its receiver anew throws relay logs away`},
+wait: db2:3306 must apply what it received first: a restart of its receiver would throw relay logs away`},
 		{"a dead intermediate server: its replicas go up", `
 db1
   db2 down
@@ -198,7 +198,7 @@ repoint db4 db5`},
 db1 down
   db2 io=connecting ioerr=2003
   db3 io=connecting ioerr=2003 also=db9 recv=1-120 exec=1-120`, `
-refused: 20 transactions that were received would be thrown away: db3:3306 has them, and can't pass them on to db2:3306 (it has several sources); allow_received_loss is false`},
+refused: 20 received transactions would be thrown away: db3:3306 has them, and can't pass them on to db2:3306 (it has several sources); allow_received_loss is false`},
 		{"a primary that was silent for a moment only", `
 db1 down=timeout since=1s
   db2`, `
@@ -221,7 +221,7 @@ refused: `},
 		{"without GTID it is refused", `
 db1 down
   db2 io=connecting ioerr=2003 nogtid`, `
-refused: db2:3306 does not replicate by GTID: without it nobody can prove what it has received
+refused: db2:3306 does not replicate by GTID: without it, what it has received can't be known for certain
 refused: no replica of db1:3306 can be promoted
 refused: db2:3306: it does not replicate by GTID`},
 		{"downtime", `
@@ -281,7 +281,7 @@ db1 down
 				lag := int64(60)
 				s.Snapshot.Servers[i+1].Instance.Channels[0].Lag = &lag
 			}
-		}, "it lags by 1m0s, and the policy wants 1s at most"},
+		}, "it lags by 1m0s, and the policy allows 1s at most"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := situation(dead)

@@ -193,7 +193,7 @@ func Electorate(s Situation, e Episode) []topology.Key {
 	}
 	var out []topology.Key
 	for _, v := range s.Snapshot.Servers {
-		touched := v.Key == e.Candidate || slices.Contains(e.Witnesses, v.Key) || slices.Contains(e.Abandoned, v.Key)
+		touched := v.Key == e.Candidate || e.touched(v.Key) || slices.Contains(e.Abandoned, v.Key)
 		if v.Key == e.Failed || v.ChannelFrom(e.Failed) == nil && !touched {
 			continue
 		}

@@ -133,7 +133,7 @@ func TestElectorate(t *testing.T) {
 	} {
 		s := situation(c.drawing)
 		var got []string
-		for _, k := range plan.Electorate(s, plan.Episode{Failed: key("db1"), Opened: s.Snapshot.At, Candidate: key("db2"), Witnesses: []topology.Key{key("db3")}}) {
+		for _, k := range plan.Electorate(s, plan.Episode{Failed: key("db1"), Opened: s.Snapshot.At, Candidate: key("db2"), Touched: []topology.Key{key("db3")}}) {
 			got = append(got, k.Host)
 		}
 		if strings.Join(got, " ") != c.want {

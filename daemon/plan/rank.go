@@ -12,6 +12,16 @@ import (
 	"orchestrator/daemon/topology"
 )
 
+// Candidate is a server's place in the ranking.
+type Candidate struct {
+	Key       topology.Key `json:"key"`
+	Eligible  bool         `json:"eligible"`
+	Vetoes    []string     `json:"vetoes,omitempty"`  // why not; all of them
+	Reasons   []string     `json:"reasons,omitempty"` // why it stands where it does
+	Behind    uint64       `json:"behind"`            // transactions it lacks of what reachable servers have received
+	Unapplied uint64       `json:"unapplied"`         // received and not yet applied
+}
+
 // choice is what is known about who could replace a failed primary.
 type choice struct {
 	ranking []Candidate
@@ -23,116 +33,156 @@ type choice struct {
 	bound   string           // what may be lost
 }
 
-// Rank is the ranking of those who could replace the failed primary, each with its reasons; the first is whom Next would choose.
+// Rank is the ranking of those who could replace the failed primary, each with its reasons; the first is the one that Next would choose.
 func Rank(s Situation, failed topology.Key) []Candidate {
-	w := world{s}
+	v := newView(s)
 	e := Episode{Kind: PrimaryFailover, Failed: failed}
-	if o := w.open(); o != nil && o.Failed == failed {
-		e = *o
+	for _, o := range v.open(PrimaryFailover) {
+		if o.Failed == failed {
+			e = o
+		}
 	}
-	return w.choice(e).ranking
+	return v.choice(e).ranking
 }
 
-// pool are the servers that could replace the failed one: its direct replicas, reachable or not, and those that this episode
-// has already taken away from it.
-func (w world) pool(e Episode) []topology.Server {
-	var out []topology.Server
-	for _, v := range w.Snapshot.Servers {
-		if v.Key == e.Failed {
-			continue
-		}
-		taken := v.Key == e.Candidate || slices.Contains(e.Witnesses, v.Key)
-		if v.ChannelFrom(e.Failed) != nil || taken {
-			out = append(out, v)
+// pool are the servers that could replace the failed one: its direct replicas, reachable or not, and those that this episode has already
+// taken away from it.
+func (v *view) pool(e Episode) []*topology.Server {
+	var out []*topology.Server
+	for i := range v.Snapshot.Servers {
+		s := &v.Snapshot.Servers[i]
+		if s.Key != e.Failed && (s.ChannelFrom(e.Failed) != nil || s.Key == e.Candidate || e.touched(s.Key)) {
+			out = append(out, s)
 		}
 	}
 	return out
 }
 
-func (w world) choice(e Episode) choice {
+func (v *view) choice(e Episode) choice {
 	var c choice
-	pool := w.pool(e)
-	for _, v := range pool {
-		if !v.Up() {
-			continue
-		}
-		if v.Instance.Flavor != topology.MariaDB || w.finding(v.Key, analysis.ErrantGTID) == nil {
-			c.need = c.need.Union(v.Received().Subtract(v.Received().From(v.Instance.UUID)))
-		}
-		if v.Instance.LogBin && v.Instance.LogReplicaUpdates && !v.MultiSource() && broken(v) == "" {
-			c.donors = append(c.donors, v.Key)
+	pool := v.pool(e)
+	for _, s := range v.below(e, pool) {
+		c.need = c.need.Union(v.passedOn(s, e))
+		if s.Instance.LogBin && s.Instance.LogReplicaUpdates && !s.MultiSource() && broken(s) == "" {
+			c.donors = append(c.donors, s.Key)
 		}
 	}
-	for _, v := range w.Snapshot.Servers {
-		opened := v.Up() && v.Key != e.Failed && len(v.Instance.Channels) == 0 && !v.Instance.ReadOnly
-		if opened && (v.Key == e.Candidate || !c.need.Empty() && v.Instance.Executed.Contains(c.need)) {
-			c.adopted = &v
+	for i := range v.Snapshot.Servers {
+		s := &v.Snapshot.Servers[i]
+		if writable(s) && s.Key != e.Failed && (s.Key == e.Candidate || !c.need.Empty() && s.Instance.Executed.Contains(c.need)) {
+			c.adopted = s
 			break
 		}
 	}
-	for _, v := range pool {
-		c.ranking = append(c.ranking, w.weigh(v, c.need, e))
+	for _, s := range pool {
+		c.ranking = append(c.ranking, v.weigh(s, c.need))
 	}
-	w.refuseNewer(c.ranking)
-	slices.SortStableFunc(c.ranking, func(a, b Candidate) int { return w.order(a, b, e) })
-	w.keep(c.ranking, e)
-	w.choose(&c, e)
-	w.bound(&c, e)
+	v.refuseNewer(c.ranking)
+	slices.SortStableFunc(c.ranking, func(a, b Candidate) int { return v.order(a, b, e) })
+	keep(c.ranking, e)
+	v.choose(&c, e)
+	v.bound(&c, e, pool)
 	return c
+}
+
+// below are the servers that can be reached and have something from the failed one: the pool, and all that follow one of these, directly or
+// through others. Where a server between has died, those that followed it may have more than any direct replica.
+func (v *view) below(e Episode, pool []*topology.Server) []*topology.Server {
+	seen := map[topology.Key]bool{e.Failed: true}
+	var out []*topology.Server
+	for todo := slices.Clone(pool); len(todo) > 0; todo = todo[1:] {
+		s := todo[0]
+		if seen[s.Key] {
+			continue
+		}
+		seen[s.Key] = true
+		if s.Up() {
+			out = append(out, s)
+		}
+		todo = append(todo, v.replicas[s.Key]...)
+	}
+	return out
+}
+
+// passedOn is what the server has from the failed one: not what it wrote itself, nor what a server between the two wrote.
+func (v *view) passedOn(s *topology.Server, e Episode) gtid.Set {
+	have := v.shared(s)
+	have = have.Subtract(have.From(s.Instance.UUID))
+	for range v.Snapshot.Servers {
+		c := s.Channel()
+		if c == nil || c.Source == e.Failed {
+			break
+		}
+		if s = v.servers[c.Source]; s == nil || s.Instance == nil || len(s.Instance.Channels) == 0 {
+			break
+		}
+		have = have.Subtract(have.From(s.Instance.UUID))
+	}
+	return have
 }
 
 // weigh lists what speaks against a candidate and for it.
-func (w world) weigh(v topology.Server, need gtid.Set, e Episode) Candidate {
-	c := Candidate{Key: v.Key}
-	veto := func(format string, args ...any) { c.Vetoes = append(c.Vetoes, fmt.Sprintf(format, args...)) }
-	if !v.Up() {
-		veto("out of reach (%s)", cmp.Or(string(v.Probe.Failure), "never asked"))
+func (v *view) weigh(s *topology.Server, need gtid.Set) Candidate {
+	c := Candidate{Key: s.Key}
+	if !s.Up() {
+		c.Vetoes = []string{fmt.Sprintf("out of reach (%s)", cmp.Or(string(s.Probe.Failure), "never asked"))}
 		return c
 	}
-	i := v.Instance
-	c.Behind, c.Unapplied = v.Received().Missing(need), i.Executed.Missing(v.Received())
-	if v.Rule == topology.MustNot {
-		veto("its promotion rule is must_not")
-	}
-	if d := v.Downtime; d != nil && d.Until.After(w.Snapshot.At) {
-		veto("it is in downtime until %s (%s: %s)", d.Until.UTC().Format(time.RFC3339), d.Owner, d.Reason)
-	}
-	if v.MultiSource() {
-		veto("it has several sources, and those are never changed automatically")
-	}
-	if !i.LogBin {
-		veto("it has no binary log (log_bin is off)")
-	} else if !i.LogReplicaUpdates {
-		veto("it does not log what it replicates (log_replica_updates is off), so nobody can follow it")
-	}
-	if ch := v.Channel(); ch != nil {
-		if !ch.AutoPosition {
-			veto("it does not replicate by GTID")
-		}
-		if ch.Delay > 0 {
-			veto("it is delayed on purpose by %s", time.Duration(ch.Delay)*time.Second)
-		}
-		if ch.Filters {
-			veto("it filters what it replicates, so it has only a part of the data")
-		}
-		if lag := ch.Lag; w.Policy.MaxLag > 0 && lag != nil && time.Duration(*lag)*time.Second > w.Policy.MaxLag {
-			veto("it lags by %s, and the policy wants %s at most", time.Duration(*lag)*time.Second, w.Policy.MaxLag)
-		}
-	}
-	if why := broken(v); why != "" {
-		veto("its applier stopped with %s: %d transactions that it received can't be applied", why, c.Unapplied)
-	}
-	if f := w.finding(v.Key, analysis.ErrantGTID); f != nil && !w.Policy.AllowErrant {
-		veto("it has errant transactions, which would spread: %s", f.Says)
-	}
+	c.Behind, c.Unapplied = v.received(s).Missing(need), s.Instance.Executed.Missing(s.Received())
+	c.Vetoes = append(v.declared(s), v.unable(s, c.Unapplied)...)
 	c.Eligible = len(c.Vetoes) == 0
-	c.Reasons = w.reasons(v, c)
+	c.Reasons = reasons(s, c)
 	return c
 }
 
-// broken says with which error the applier of v stopped; "" when it works or was merely stopped.
-func broken(v topology.Server) string {
-	for _, c := range v.Instance.Channels {
+// declared are the vetoes of people.
+func (v *view) declared(s *topology.Server) (vetoes []string) {
+	if s.Rule == topology.MustNot {
+		vetoes = append(vetoes, "its promotion rule is must_not")
+	}
+	if d := s.Downtime; v.downtime(s) {
+		vetoes = append(vetoes, fmt.Sprintf("it is in downtime until %s (%s: %s)", d.Until.UTC().Format(time.RFC3339), d.Owner, d.Reason))
+	}
+	return vetoes
+}
+
+// unable are the vetoes of the server's own state.
+func (v *view) unable(s *topology.Server, unapplied uint64) (vetoes []string) {
+	veto := func(format string, args ...any) { vetoes = append(vetoes, fmt.Sprintf(format, args...)) }
+	if s.MultiSource() {
+		veto("it has several sources, and those are never changed automatically")
+	}
+	if !s.Instance.LogBin {
+		veto("it has no binary log (log_bin is off)")
+	} else if !s.Instance.LogReplicaUpdates {
+		veto("it does not log what it replicates (log_replica_updates is off), so no server can follow it")
+	}
+	if c := s.Channel(); c != nil {
+		if !c.AutoPosition {
+			veto("it does not replicate by GTID")
+		}
+		if c.Delay > 0 {
+			veto("it is delayed on purpose by %s", time.Duration(c.Delay)*time.Second)
+		}
+		if c.Filters {
+			veto("it filters what it replicates, so it has only a part of the data")
+		}
+		if lag := c.Lag; v.Policy.MaxLag > 0 && lag != nil && time.Duration(*lag)*time.Second > v.Policy.MaxLag {
+			veto("it lags by %s, and the policy allows %s at most", time.Duration(*lag)*time.Second, v.Policy.MaxLag)
+		}
+	}
+	if why := broken(s); why != "" {
+		veto("its applier stopped with %s: %s can't be applied", why, count(unapplied, "received transaction"))
+	}
+	if f := v.finding(s.Key, analysis.ErrantGTID); f != nil && !v.Policy.AllowErrant {
+		veto("it has errant transactions, which would spread: %s", f.Says)
+	}
+	return vetoes
+}
+
+// broken says with which error the applier of s stopped; "" when it works or was merely stopped.
+func broken(s *topology.Server) string {
+	for _, c := range s.Instance.Channels {
 		if c.SQL == topology.Stopped && c.SQLErrno != 0 {
 			return fmt.Sprintf("error %d", c.SQLErrno)
 		}
@@ -140,44 +190,45 @@ func broken(v topology.Server) string {
 	return ""
 }
 
-func (w world) reasons(v topology.Server, c Candidate) []string {
+func reasons(s *topology.Server, c Candidate) []string {
 	var out []string
-	if v.Rule == topology.Prefer || v.Rule == topology.PreferNot {
-		out = append(out, "its promotion rule is "+string(v.Rule))
+	if s.Rule == topology.Prefer || s.Rule == topology.PreferNot {
+		out = append(out, "its promotion rule is "+string(s.Rule))
 	}
 	if c.Behind == 0 {
 		out = append(out, "it has everything that any reachable replica received")
 	} else {
-		out = append(out, fmt.Sprintf("it lacks %d transactions that another replica received", c.Behind))
+		out = append(out, fmt.Sprintf("it lacks %s that another replica received", count(c.Behind, "transaction")))
 	}
 	if c.Unapplied == 0 {
 		out = append(out, "all of it applied")
 	} else {
 		out = append(out, fmt.Sprintf("%d of it not applied yet", c.Unapplied))
 	}
-	return append(out, fmt.Sprintf("version %v", v.Instance.Version))
+	return append(out, fmt.Sprintf("version %v", s.Instance.Version))
 }
 
 // refuseNewer vetoes candidates that an older server could not follow, as long as an older eligible one is there.
-func (w world) refuseNewer(ranking []Candidate) {
+func (v *view) refuseNewer(ranking []Candidate) {
 	for i := range ranking {
 		if !ranking[i].Eligible {
 			continue
 		}
 		for _, o := range ranking {
-			a, b := w.Snapshot.Server(ranking[i].Key), w.Snapshot.Server(o.Key)
+			a, b := v.servers[ranking[i].Key], v.servers[o.Key]
 			if o.Eligible && newer(a.Instance, b.Instance) {
 				ranking[i].Eligible = false
-				ranking[i].Vetoes = append(ranking[i].Vetoes, fmt.Sprintf("it runs %v, and %v, which runs %v, could not follow it", a.Instance.Version, o.Key, b.Instance.Version))
+				ranking[i].Vetoes = append(ranking[i].Vetoes, fmt.Sprintf("it runs %v, and %v, which runs %v, could not follow it",
+					a.Instance.Version, o.Key, b.Instance.Version))
 				break
 			}
 		}
 	}
 }
 
-func (w world) order(a, b Candidate, e Episode) int {
+func (v *view) order(a, b Candidate, e Episode) int {
 	rule := func(c Candidate) int {
-		switch w.Snapshot.Server(c.Key).Rule {
+		switch v.servers[c.Key].Rule {
 		case topology.Prefer:
 			return 0
 		case topology.PreferNot:
@@ -193,7 +244,7 @@ func (w world) order(a, b Candidate, e Episode) int {
 	}
 	return cmp.Or(
 		cmp.Compare(first(a.Eligible), first(b.Eligible)),
-		cmp.Compare(first(w.begun(a, e)), first(w.begun(b, e))),
+		cmp.Compare(first(v.begun(a, e)), first(v.begun(b, e))),
 		cmp.Compare(rule(a), rule(b)),
 		cmp.Compare(a.Behind, b.Behind),
 		cmp.Compare(a.Unapplied, b.Unapplied),
@@ -202,13 +253,13 @@ func (w world) order(a, b Candidate, e Episode) int {
 }
 
 // begun says that the promotion of c was begun: it has forgotten its source already.
-func (w world) begun(c Candidate, e Episode) bool {
-	v := w.Snapshot.Server(c.Key)
-	return c.Key == e.Candidate && v.Up() && len(v.Instance.Channels) == 0
+func (v *view) begun(c Candidate, e Episode) bool {
+	s := v.up(c.Key)
+	return c.Key == e.Candidate && s != nil && len(s.Instance.Channels) == 0
 }
 
 // keep leaves the candidate that the episode is committed to at the top, unless it still has to apply what another one has applied.
-func (w world) keep(ranking []Candidate, e Episode) {
+func keep(ranking []Candidate, e Episode) {
 	at := slices.IndexFunc(ranking, func(c Candidate) bool { return c.Key == e.Candidate && c.Eligible })
 	if at <= 0 || ranking[at].Unapplied > 0 && ranking[0].Unapplied == 0 && ranking[0].Behind == 0 {
 		return
@@ -218,7 +269,7 @@ func (w world) keep(ranking []Candidate, e Episode) {
 	ranking[0] = kept
 }
 
-func (w world) choose(c *choice, e Episode) {
+func (v *view) choose(c *choice, e Episode) {
 	if len(c.ranking) == 0 || !c.ranking[0].Eligible {
 		c.refused = append(c.refused, fmt.Sprintf("no replica of %v can be promoted", e.Failed))
 		for _, r := range c.ranking {
@@ -226,11 +277,11 @@ func (w world) choose(c *choice, e Episode) {
 		}
 		return
 	}
-	best := w.Snapshot.Server(c.ranking[0].Key)
-	if missing := best.Received().Missing(c.need); missing > 0 && w.donor(*c, best.Key) == nil {
-		if !w.Policy.AllowReceivedLoss {
-			c.refused = append(c.refused, fmt.Sprintf(
-				"%d transactions that were received would be thrown away: %s; allow_received_loss is false", missing, w.holders(c.need, *best)))
+	best := v.servers[c.ranking[0].Key]
+	if missing := v.received(best).Missing(c.need); missing > 0 && v.donor(*c, best) == nil {
+		if !v.Policy.AllowReceivedLoss {
+			c.refused = append(c.refused, fmt.Sprintf("%s would be thrown away: %s; allow_received_loss is false",
+				count(missing, "received transaction"), v.holders(c.need, best)))
 			return
 		}
 		c.need = best.Received()
@@ -239,43 +290,44 @@ func (w world) choose(c *choice, e Episode) {
 }
 
 // holders names the servers that have what best lacks, and why they can't give it.
-func (w world) holders(need gtid.Set, best topology.Server) string {
+func (v *view) holders(need gtid.Set, best *topology.Server) string {
 	var out []string
-	for _, v := range w.Snapshot.Servers {
-		if v.Key == best.Key || !v.Up() || best.Received().Contains(v.Received().Subtract(v.Received().From(v.Instance.UUID))) || !need.Contains(v.Received()) {
+	for i := range v.Snapshot.Servers {
+		s := &v.Snapshot.Servers[i]
+		if s.Key == best.Key || !s.Up() || v.received(best).Contains(v.shared(s)) || !need.Contains(v.shared(s)) {
 			continue
 		}
 		why := "it has no binary log of them"
-		if b := broken(v); b != "" {
+		if b := broken(s); b != "" {
 			why = "its applier stopped with " + b
-		} else if v.MultiSource() {
+		} else if s.MultiSource() {
 			why = "it has several sources"
 		}
-		out = append(out, fmt.Sprintf("%v has them, and can't pass them on to %v (%s)", v.Key, best.Key, why))
+		out = append(out, fmt.Sprintf("%v has them, and can't pass them on to %v (%s)", s.Key, best.Key, why))
 	}
 	return strings.Join(out, "; ")
 }
 
 // bound states, before anything is done, what the failover may lose.
-func (w world) bound(c *choice, e Episode) {
+func (v *view) bound(c *choice, e Episode, pool []*topology.Server) {
 	if c.chosen == nil {
 		return
 	}
 	said := []string{"no transaction that a reachable replica received is lost"}
-	if failed := w.Snapshot.Server(e.Failed); failed != nil && failed.Instance != nil {
+	if failed := v.servers[e.Failed]; failed != nil && failed.Instance != nil {
 		if n := c.need.Missing(failed.Instance.Executed); n > 0 && c.need.Count() > 0 {
-			said = append(said, fmt.Sprintf("%v was seen to have %d transactions that no reachable replica received", e.Failed, n))
+			said = append(said, fmt.Sprintf("%v was seen to have %s that no reachable replica received", e.Failed, count(n, "transaction")))
 		}
-		said = append(said, fmt.Sprintf("what %v committed in its last moments and sent to nobody can't be known", e.Failed))
+		said = append(said, fmt.Sprintf("what %v committed in its last moments and sent to no server can't be known", e.Failed))
 	}
 	silent := 0
-	for _, v := range w.pool(e) {
-		if !v.Up() {
+	for _, s := range pool {
+		if !s.Up() {
 			silent++
 		}
 	}
 	if silent > 0 {
-		said = append(said, fmt.Sprintf("%d replicas out of reach may have received more", silent))
+		said = append(said, fmt.Sprintf("%s out of reach may have received more", count(silent, "replica")))
 	}
 	c.bound = strings.Join(said, "; ")
 }

@@ -67,7 +67,7 @@ func Situate(f Facts) Situation {
 	}
 	s.Findings = analysis.Analyze(s.Snapshot, s.Thresholds)
 	for _, e := range s.Episodes {
-		if e.Kind == PrimaryFailover && !e.Promoted.IsZero() && !e.Closed.IsZero() && e.Acknowledged == nil {
+		if e.counts() && !e.Closed.IsZero() {
 			s.Promotions = append(s.Promotions, Promotion{At: e.Promoted, From: e.Failed, To: e.Candidate})
 		}
 	}
@@ -79,14 +79,4 @@ func (s Situation) With(snapshot topology.Snapshot) Situation {
 	f := s.Facts
 	f.Snapshot = snapshot
 	return Situate(f)
-}
-
-// PromotedLast is the key that the last finished or ongoing promotion of these episodes gave its cluster; zero when there is none that
-// still counts.
-func PromotedLast(episodes []Episode) topology.Key {
-	last := world{Situation{Facts: Facts{Episodes: episodes}}}.lastPromoted()
-	if last == nil || last.Acknowledged != nil {
-		return topology.Key{}
-	}
-	return last.Candidate
 }

@@ -57,8 +57,9 @@ func newMetrics(r *Runner) *metrics {
 		m.stepSeconds.WithLabelValues(string(kind))
 	}
 	for _, result := range results {
-		m.episodes.WithLabelValues(string(plan.PrimaryFailover), result)
-		m.episodes.WithLabelValues(string(plan.IntermediateFailover), result)
+		for _, kind := range plan.EpisodeKinds() {
+			m.episodes.WithLabelValues(string(kind), result)
+		}
 	}
 	if r.Registerer != nil {
 		r.Registerer.MustRegister(m.steps, m.stepSeconds, m.episodes, m.seconds, m.promotions, m.bookkeeping, m.failures, m.hooks, m.hookSeconds, m.givenUp, clusters{r})
@@ -95,7 +96,7 @@ func (m *metrics) closed(e plan.Episode) {
 // result of a closed episode.
 func result(e plan.Episode) string {
 	switch {
-	case e.Kind == plan.PrimaryFailover && e.Promoted.IsZero():
+	case e.Withdrawn():
 		return withdrawn
 	case len(e.Lost) > 0:
 		return lossy

@@ -79,9 +79,13 @@ func (r *Runner) differs(e plan.Episode) bool {
 func (r *Runner) record(ctx context.Context, d plan.Decision) {
 	var changed []plan.Episode
 	for _, e := range d.Episodes() {
-		if r.differs(e) {
-			changed = append(changed, e)
+		if !r.differs(e) {
+			continue
 		}
+		if err := e.Check(); err != nil { // nothing of a recovery waits for this, but a successor may misread it
+			r.Logger.Error("an episode is not consistent; the recovery goes on", "err", err)
+		}
+		changed = append(changed, e)
 	}
 	if len(changed) == 0 {
 		return

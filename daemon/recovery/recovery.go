@@ -299,17 +299,11 @@ func (r *Runner) judge(ctx context.Context, turns *sync.WaitGroup) {
 	r.show(judged)
 }
 
-// awaited are the servers that a failover has left behind, and that must be seen at once when they come back.
+// awaited are the servers that works have left behind, and that must be seen at once when they come back.
 func awaited(episodes []plan.Episode) []topology.Key {
 	var out []topology.Key
 	for _, e := range episodes {
-		if e.Kind == plan.PrimaryFailover && e.Acknowledged == nil && (!e.Promoted.IsZero() || e.Closed.IsZero()) {
-			out = append(out, e.Failed)
-			out = append(out, e.Abandoned...)
-			for _, l := range e.Lost {
-				out = append(out, l.Key)
-			}
-		}
+		out = append(out, e.Awaited()...)
 	}
 	return out
 }
@@ -433,7 +427,10 @@ func (r *Runner) act(ctx context.Context, cluster string, d plan.Decision) int {
 				short, cancel := context.WithTimeout(ctx, stepTime)
 				defer cancel()
 				started := time.Now()
-				err := r.Operator.Do(short, step)
+				err := step.Check()
+				if err == nil {
+					err = r.Operator.Do(short, step)
+				}
 				r.done(cluster, plan.Done{Step: step, Episode: episode, Started: started, Took: time.Since(started), Error: text(err)})
 				if err != nil {
 					failed.Add(1)

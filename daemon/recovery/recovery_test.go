@@ -144,7 +144,7 @@ func TestFailover(t *testing.T) {
 	if _, steps, err := r.Episode(e.ID); err != nil || len(steps) != 4 {
 		t.Errorf("journal: %v %v", steps, err)
 	}
-	if keys := awaited(r.Episodes("")); !slices.Contains(keys, e.Failed) {
+	if keys := e.Awaited(); !slices.Contains(keys, e.Failed) {
 		t.Errorf("the failed primary is not awaited: %v", keys)
 	}
 

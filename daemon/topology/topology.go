@@ -6,6 +6,7 @@
 package topology
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -228,6 +229,11 @@ func (s Server) Received() gtid.Set {
 		all = all.Union(c.Received)
 	}
 	return all
+}
+
+// Receiving says that a receiver of the server was connected when it was asked, so that it may have got more since.
+func (s Server) Receiving() bool {
+	return s.Instance != nil && slices.ContainsFunc(s.Instance.Channels, func(c Channel) bool { return c.IO == Running })
 }
 
 // Rule is an operator's wish about promotion.

@@ -279,6 +279,9 @@ func (r *run) die() {
 
 func (r *run) store(d plan.Decision) {
 	put := func(e plan.Episode) {
+		if err := e.Check(); err != nil {
+			r.hurt("every episode on record is consistent", "%v", err)
+		}
 		for i := range r.episodes {
 			if r.episodes[i].ID == e.ID {
 				if r.episodes[i].Closed.IsZero() && !e.Closed.IsZero() {

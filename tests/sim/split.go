@@ -236,7 +236,7 @@ func (p *pair) permit(d *half, s plan.Situation, e plan.Episode, locks bool) (bo
 		failed := p.Find(e.Failed)
 		peer.Reaches = failed.Health == world.Alive && p.Reaches(o.n, failed.N)
 	}
-	c := plan.Claim{Failed: e.Failed, Promoted: e.Stage == plan.Replaced, Self: p.standing(d), Peers: []plan.Peer{peer}}
+	c := plan.Claim{Failed: e.Failed, Promoted: e.Stage == plan.Promoted, Self: p.standing(d), Peers: []plan.Peer{peer}}
 	if locks {
 		c.Locks.Alive = plan.Electorate(s, e)
 		for _, k := range c.Locks.Alive {

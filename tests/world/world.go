@@ -296,6 +296,9 @@ func (w *World) Find(k topology.Key) *Server {
 
 // Do tries a step. half, between 0 and 1, is how much of it is done before whoever does it dies; 1 is all.
 func (w *World) Do(step plan.Step, half float64) error {
+	if err := step.Check(); err != nil {
+		panic(err)
+	}
 	v := w.Find(step.At)
 	if v == nil || v.Health != Alive || !w.Reaches(w.Daemon, v.N) {
 		return fmt.Errorf("%v: out of reach", step.At)

@@ -1,0 +1,115 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"orchestrator/daemon/topology"
+)
+
+// aftercare does what an ended failover still needs. The server that was promoted last is the rightful primary: any other that failed, or
+// was a candidate, and that comes back writable is fenced, and asked until it is. A replica that was out of reach is moved when it is
+// back, and a receiver that was left stopped is started.
+type aftercare struct {
+	*view
+	e Episode
+}
+
+// aftercares are those of all episodes: what belongs to one that is still open, a fence of a candidate that it gave up, is done too.
+func aftercares(v *view) []work {
+	var out []work
+	for _, e := range v.Episodes {
+		if len(e.Left) > 0 || e.counts() {
+			out = append(out, &aftercare{v, e})
+		}
+	}
+	return out
+}
+
+func (a *aftercare) failed() topology.Key { return a.e.Failed }
+
+func (a *aftercare) claims() []topology.Key { return nil }
+
+func (a *aftercare) next() Work {
+	var w Work
+	before := a.e
+	a.startLeft(&w)
+	if a.e.counts() && a.last != nil {
+		a.fenceFormer(&w)
+		a.bringHome(&w)
+	}
+	if len(w.Steps) == 0 && w.Wait == "" && same(before, a.e) {
+		return Work{}
+	}
+	w.Episode = &a.e
+	return w
+}
+
+// same compares what aftercare changes.
+func same(a, b Episode) bool {
+	return a.Fenced.Equal(b.Fenced) && a.Unfinished == b.Unfinished && len(a.Left) == len(b.Left) &&
+		len(a.Lost) == len(b.Lost) && len(a.Touched) == len(b.Touched)
+}
+
+// startLeft starts the receivers that an undone failover left stopped, of replicas that are back.
+func (a *aftercare) startLeft(w *Work) {
+	left := a.e.Left
+	a.e.Left = nil
+	for _, k := range left {
+		s := a.servers[k]
+		switch {
+		case s == nil:
+		case !s.Up():
+			a.e.Left = append(a.e.Left, k)
+		case s.ChannelFrom(a.e.Failed) != nil && !s.MultiSource() && s.ChannelFrom(a.e.Failed).Halted():
+			a.e.Left = append(a.e.Left, k)
+			w.Steps = append(w.Steps, a.start(s, a.e.Failed,
+				fmt.Sprintf("it was stopped when %v seemed dead, and out of reach when the others were started again", a.e.Failed)))
+		}
+	}
+}
+
+// fenceFormer makes read-only whatever is not the rightful primary any more.
+func (a *aftercare) fenceFormer(w *Work) {
+	for _, k := range append(slices.Clone(a.e.Abandoned), a.e.Failed, a.e.Candidate) {
+		s := a.up(k)
+		if s == nil || k == a.last.Candidate || len(s.Instance.Channels) > 0 ||
+			a.e.FailedUUID != "" && k == a.e.Failed && s.Instance.UUID != a.e.FailedUUID {
+			continue
+		}
+		if by := a.taken[k]; by != nil && by.acts(k) {
+			continue
+		}
+		if !s.Instance.ReadOnly {
+			w.Steps = append(w.Steps, fence(s, a.last.Candidate))
+		} else if k == a.e.Failed && a.e.Fenced.IsZero() && !a.e.Closed.IsZero() {
+			a.e.Fenced = a.Snapshot.At
+		}
+	}
+}
+
+// bringHome moves replicas that were out of reach during the failover, and are back now, under the primary. Not while the primary of the
+// cluster is being replaced: then it is not known yet where they belong.
+func (a *aftercare) bringHome(w *Work) {
+	primary := a.up(a.last.Candidate)
+	if primary == nil || len(primary.Instance.Channels) > 0 || a.e.Failed == primary.Key || a.last.Acknowledged != nil ||
+		a.Off != "" || !a.Policy.RecoverPrimary && a.e.Request == nil || len(a.open(PrimaryFailover)) > 0 {
+		return
+	}
+	for i := range a.Snapshot.Servers {
+		r := &a.Snapshot.Servers[i]
+		if !r.Up() || r.Key == primary.Key || a.taken[r.Key] != nil || r.ChannelFrom(a.e.Failed) == nil && !a.e.Unfinished ||
+			slices.ContainsFunc(w.Steps, func(s Step) bool { return s.At == r.Key }) {
+			continue
+		}
+		m := a.move(r, primary, a.e)
+		if m.step != nil && m.step.Kind == Repoint {
+			a.e.touch(r.Key) // should it be done by half only, it is known as ours
+			a.e.Unfinished = true
+			w.Steps = append(w.Steps, *m.step)
+		}
+		if m.lost != "" {
+			a.e.lose(r.Key, m.lost)
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/topology"
+)
+
+// Episode is the record of a work, from the first verdict until the cluster is whole again. Every daemon knows it by the same ID.
+// Check holds it against the invariants that stand on the fields.
+type Episode struct {
+	ID   string `json:"id"`   // never changes, and is never used again
+	Kind Kind   `json:"kind"` // never changes; not Aftercare
+	// Cluster, Failed and FailedUUID never change. FailedUUID is "" while nothing identifies the server.
+	Cluster    string        `json:"cluster"`
+	Failed     topology.Key  `json:"failed"`
+	FailedUUID string        `json:"failed_uuid,omitempty"`
+	Code       analysis.Code `json:"code"` // of the finding that called for the work last
+	Evidence   []string      `json:"evidence,omitempty"`
+	Opened     time.Time     `json:"opened"`
+	// Request is what an operator asked for; nil when the policy alone called for the work.
+	Request *Request `json:"request,omitempty"`
+	// Stage says how far the commitment goes; it only rises.
+	Stage Stage `json:"stage"`
+	// Touched are the servers whose replication this work has changed, or may have: a receiver of one of them that stands still
+	// was stopped by us, and we start it again. Each is in here before its first step is done. It only grows, except when the
+	// work is committed: then it is set to the replicas that can be reached.
+	Touched []topology.Key `json:"witnesses,omitempty"`
+	// Candidate is the server that we are committed to promote, and so set from Chosen on; of an IntermediateFailover the
+	// server that takes the replicas. It is on record before it is touched.
+	Candidate topology.Key `json:"candidate,omitzero"`
+	Why       string       `json:"why,omitempty"` // why that candidate
+	// Donor is the server that the candidate was made to follow, to fetch what it lacked. Set before the step.
+	Donor topology.Key `json:"donor,omitzero"`
+	// DrainSince is when the candidate began to apply what it had received, by the clock of the daemon that wrote it.
+	DrainSince time.Time `json:"drain_since,omitzero"`
+	// Promoted is when the candidate was seen to take writes; only of kinds that promote. Never before an earlier promotion of
+	// the cluster, whatever clocks say: the latest one names the rightful primary.
+	Promoted time.Time `json:"promoted,omitzero"`
+	Lost     []Lost    `json:"lost,omitempty"` // each server once
+	// Closed is set once, together with Outcome (in words); Blocked is "" from then on.
+	Closed  time.Time `json:"closed,omitzero"`
+	Outcome string    `json:"outcome,omitempty"`
+	// Fenced is when the failed primary, back again, was last seen made read-only by us or following another server. Only after
+	// Promoted; until then a finished episode keeps asking it.
+	Fenced       time.Time        `json:"fenced,omitzero"`
+	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"`
+	// Challenged is when receivers were last restarted so that the replicas find out whether their source lives.
+	Challenged time.Time `json:"challenged,omitzero"`
+	// Abandoned were candidates once, and fell silent; should one come back writable after a promotion, it is fenced.
+	Abandoned []topology.Key `json:"abandoned,omitempty"`
+	// Left are replicas whose receivers could not be started again, because they were out of reach. They are when they are back.
+	// Only of an episode that closed without a promotion.
+	Left []topology.Key `json:"left,omitempty"`
+	// Unfinished says that the new primary fell silent before all replicas were moved, or that a replica is being moved after the
+	// end. What was done by half is then known as ours. Only after Promoted.
+	Unfinished bool `json:"unfinished,omitempty"`
+	// Blocked is the present reason for not going on; "" while it goes on.
+	Blocked string `json:"blocked,omitempty"`
+}
+
+// Stage of an episode. They rise in this order.
+type Stage string
+
+const (
+	Suspected Stage = "suspected" // receivers are restarted so that replicas find out; reversible
+	Committed Stage = "committed" // receivers are being stopped; reversible
+	Chosen    Stage = "chosen"    // Candidate is set
+	Promoted  Stage = "promoted"  // Candidate takes writes; the others are moved under it
+	Ended     Stage = "ended"     // closed after a promotion
+)
+
+var stages = []Stage{Suspected, Committed, Chosen, Promoted, Ended}
+
+// Lost is a server that could not be kept in the cluster.
+type Lost struct {
+	Key topology.Key `json:"key"`
+	Why string       `json:"why"`
+}
+
+// Acknowledgement ends what an episode still asks for (anti-flapping, fencing).
+type Acknowledgement struct {
+	By      string    `json:"by"`
+	Comment string    `json:"comment"`
+	At      time.Time `json:"at"`
+}
+
+// Check returns the first invariant that the episode breaks, or nil. It is called where episodes are written.
+func (e Episode) Check() error {
+	broken := func(bad bool, says string) error {
+		if !bad {
+			return nil
+		}
+		return fmt.Errorf("episode %q of %v at stage %s: %s", e.ID, e.Failed, e.Stage, says)
+	}
+	promoted, closed := !e.Promoted.IsZero(), !e.Closed.IsZero()
+	for _, err := range []error{
+		broken(e.ID == "" || e.Cluster == "" || e.Failed.IsZero() || e.Opened.IsZero(), "it lacks its ID, cluster, failed server or time"),
+		broken(e.Kind.row() == nil || e.Kind == Aftercare, fmt.Sprintf("no episode is of kind %q", e.Kind)),
+		broken(!slices.Contains(stages, e.Stage), "there is no such stage"),
+		broken((e.Stage == Chosen || promoted) && e.Candidate.IsZero(), "it has no candidate"),
+		broken(promoted && !e.Kind.Promotes(), fmt.Sprintf("a work of kind %s promotes no server", e.Kind)),
+		broken(promoted != (e.Stage == Promoted || e.Stage == Ended), "the time of the promotion and the stage disagree"),
+		broken(e.Stage == Ended && !closed, "it has ended and is open"),
+		broken(closed != (e.Outcome != ""), "it must have an outcome when it is closed, and only then"),
+		broken(closed && e.Blocked != "", "it is closed and blocked"),
+		broken(!promoted && (!e.Fenced.IsZero() || e.Unfinished), "nothing was promoted, and it tells what came after that"),
+		broken(len(e.Left) > 0 && (promoted || !closed), "receivers are left stopped only by an episode that closed without a promotion"),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Withdrawn says that the episode was to promote a server, and closed without that.
+func (e Episode) Withdrawn() bool {
+	return e.Kind.Promotes() && !e.Closed.IsZero() && e.Promoted.IsZero()
+}
+
+// counts says that the episode promoted a server, and that nobody has acknowledged it: what it left undone is still done.
+func (e Episode) counts() bool {
+	return e.Kind.Promotes() && !e.Promoted.IsZero() && e.Acknowledged == nil
+}
+
+// Awaited are the servers that the work has left behind, and that must be seen at once when they come back.
+func (e Episode) Awaited() []topology.Key {
+	if !e.Kind.Promotes() || e.Acknowledged != nil || e.Withdrawn() {
+		return nil
+	}
+	out := append([]topology.Key{e.Failed}, e.Abandoned...)
+	for _, l := range e.Lost {
+		out = append(out, l.Key)
+	}
+	return out
+}
+
+// touched says that the work has changed the replication of k, or may have.
+func (e Episode) touched(k topology.Key) bool { return slices.Contains(e.Touched, k) }
+
+// touch notes that the work changes the replication of k.
+func (e *Episode) touch(k topology.Key) {
+	if !e.touched(k) {
+		e.Touched = append(slices.Clip(e.Touched), k)
+	}
+}
+
+func (e *Episode) lose(k topology.Key, why string) {
+	if !slices.ContainsFunc(e.Lost, func(l Lost) bool { return l.Key == k }) {
+		e.Lost = append(slices.Clip(e.Lost), Lost{k, why})
+	}
+}
+
+// abandon notes that k was the candidate and fell silent.
+func (e *Episode) abandon(k topology.Key) {
+	if !k.IsZero() && !slices.Contains(e.Abandoned, k) {
+		e.Abandoned = append(slices.Clip(e.Abandoned), k)
+	}
+}
+
+// PromotedLast is the server that the last finished or ongoing promotion of these episodes gave their cluster; zero when there is none that
+// still counts.
+func PromotedLast(episodes []Episode) topology.Key {
+	if last := lastPromoted(episodes); last != nil && last.counts() {
+		return last.Candidate
+	}
+	return topology.Key{}
+}
+
+// lastPromoted is the episode of the latest promotion.
+func lastPromoted(episodes []Episode) *Episode {
+	var last *Episode
+	for i, e := range episodes {
+		if e.Kind.Promotes() && !e.Promoted.IsZero() && (last == nil || e.Promoted.After(last.Promoted)) {
+			last = &episodes[i]
+		}
+	}
+	return last
+}
+
+// replace returns the episodes with e in the place of the one that has its ID, or before all others.
+func replace(episodes []Episode, e Episode) []Episode {
+	out := slices.Clone(episodes)
+	for i := range out {
+		if out[i].ID == e.ID {
+			out[i] = e
+			return out
+		}
+	}
+	return append([]Episode{e}, out...)
+}

@@ -1,0 +1,87 @@
+package plan
+
+import (
+	"fmt"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+// gate lists what forbids a recovery of this failure before anything is touched.
+func (v *view) gate(e Episode) []string {
+	var no []string
+	if v.Off != "" {
+		no = append(no, "recoveries are switched off: "+v.Off)
+	}
+	failed := v.servers[e.Failed]
+	if failed == nil {
+		return append(no, fmt.Sprintf("%v is not in the fleet any more", e.Failed))
+	}
+	if v.request(e.Failed) == nil {
+		no = append(no, v.unasked(e, failed)...)
+	}
+	if e.Kind.Promotes() {
+		no = append(no, v.unsafe(e, failed)...)
+	}
+	return no
+}
+
+// unasked lists what forbids a recovery that nobody asked for: an operator who asks for it lifts just these.
+func (v *view) unasked(e Episode, failed *topology.Server) []string {
+	var no []string
+	if !v.Policy.Named {
+		no = append(no, fmt.Sprintf("policy: no policy of the configuration names cluster %s", v.Cluster))
+	} else if name, allowed := v.Policy.allows(e.Kind); !allowed {
+		no = append(no, fmt.Sprintf("policy: %s is false for cluster %s", name, v.Cluster))
+	}
+	if v.downtime(failed) {
+		d := failed.Downtime
+		no = append(no, fmt.Sprintf("downtime: %v is in downtime until %s (%s: %s)",
+			e.Failed, d.Until.UTC().Format(time.RFC3339), d.Owner, d.Reason))
+	}
+	if why := v.antiFlap(); why != "" && e.Kind.Promotes() {
+		no = append(no, why)
+	}
+	return no
+}
+
+// antiFlap says that the last promotion was too short a time ago.
+func (v *view) antiFlap() string {
+	var last *Promotion
+	for i, p := range v.Promotions {
+		if last == nil || p.At.After(last.At) {
+			last = &v.Promotions[i]
+		}
+	}
+	if v.Policy.AntiFlap == 0 || last == nil || v.Snapshot.At.Sub(last.At) >= v.Policy.AntiFlap {
+		return ""
+	}
+	when := fmt.Sprintf("%s ago", v.Snapshot.At.Sub(last.At).Round(time.Second))
+	if last.At.After(v.Snapshot.At) {
+		when = fmt.Sprintf("at %s, which is yet to come by the clock of this daemon", last.At.UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("anti-flapping: %v was promoted %s, and the policy demands %s between promotions "+
+		"(acknowledge that episode to allow another)", last.To, when, v.Policy.AntiFlap)
+}
+
+// unsafe lists what forbids a promotion, whoever asks for it.
+func (v *view) unsafe(e Episode, failed *topology.Server) []string {
+	var no []string
+	if !v.Policy.AllowUnfenced && !proved(failed.Probe.Failure) {
+		no = append(no, fmt.Sprintf("policy: %v is silent, not proved dead, and can't be fenced; allow_unfenced is false", e.Failed))
+	}
+	if failed.Instance != nil {
+		for _, c := range failed.Instance.Channels {
+			if v.servers[c.Source] == nil {
+				no = append(no, fmt.Sprintf("%v itself replicates from %v, which is outside the fleet: "+
+					"a promotion would cut the cluster off from it", e.Failed, c.Source))
+			}
+		}
+	}
+	for _, r := range v.followers[e.Failed] {
+		if !r.ChannelFrom(e.Failed).AutoPosition && !r.MultiSource() {
+			no = append(no, fmt.Sprintf("%v does not replicate by GTID: without it, what it has received can't be known for certain", r.Key))
+		}
+	}
+	return no
+}

@@ -1,0 +1,160 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/topology"
+)
+
+// deadIntermediate are the codes that are witnessed by replicas, so that these may be moved.
+var deadIntermediate = []analysis.Code{
+	analysis.DeadIntermediate, analysis.DeadIntermediateAndSomeReplicas,
+	analysis.DeadIntermediateWithSingleReplicaFailingToConnect, analysis.AllIntermediateReplicasFailingToConnectOrDead,
+	analysis.DeadFormerPrimary,
+}
+
+// intermediateFailover moves the replicas of a dead intermediate source under the nearest living server above it.
+type intermediateFailover struct {
+	*view
+	e Episode
+}
+
+func intermediateFailovers(v *view) []work {
+	var out []work
+	known := map[topology.Key]bool{}
+	for _, e := range v.open(IntermediateFailover) {
+		known[e.Failed] = true
+		out = append(out, &intermediateFailover{v, e})
+	}
+	for _, f := range v.Findings {
+		if slices.Contains(deadIntermediate, f.Code) && !known[f.At] {
+			known[f.At] = true
+			out = append(out, &intermediateFailover{v, v.begin(IntermediateFailover, f)})
+		}
+	}
+	return out
+}
+
+func (i *intermediateFailover) failed() topology.Key { return i.e.Failed }
+
+func (i *intermediateFailover) claims() []topology.Key {
+	if i.e.Stage == Suspected || !i.e.Closed.IsZero() {
+		return nil
+	}
+	return append([]topology.Key{i.e.Failed}, i.e.Touched...)
+}
+
+func (i *intermediateFailover) next() Work {
+	if i.e.Stage == Suspected {
+		if no := i.gate(i.e); len(no) > 0 {
+			return Work{Episode: i.stored(i.e), Refused: no}
+		}
+		for _, r := range i.followers[i.e.Failed] {
+			i.e.touch(r.Key)
+		}
+		i.e.Stage = Committed
+	}
+	if s := i.servers[i.e.Failed]; s == nil || s.Up() {
+		return i.answers()
+	}
+	above := i.above(i.e.Failed)
+	if above == nil {
+		if len(i.replicas[i.e.Failed]) == 0 {
+			return i.over()
+		}
+		i.e.Blocked = fmt.Sprintf("no living server above %v can take its replicas", i.e.Failed)
+		return Work{Episode: &i.e, Refused: []string{i.e.Blocked}, Wait: i.e.Blocked}
+	}
+	w := Work{Episode: &i.e}
+	i.e.Blocked = ""
+	for j := range i.Snapshot.Servers {
+		r := &i.Snapshot.Servers[j]
+		if c := r.ChannelFrom(i.e.Failed); !r.Up() || r.Key == i.e.Failed || r.Key == above.Key || c != nil && c.IO == topology.Running {
+			continue // it receives: its source lives after all
+		}
+		i.take(&w, i.move(r, above, i.e), r)
+	}
+	if i.e.Candidate != above.Key {
+		i.e.abandon(i.e.Candidate)
+	}
+	i.e.Candidate = above.Key
+	i.e.Why = fmt.Sprintf("it is the nearest living server above %v", i.e.Failed)
+	if len(w.Steps) > 0 || w.Wait != "" {
+		return w
+	}
+	return i.over()
+}
+
+// take takes up how r is moved. A replica that has more than the server above is left where it is: when its source comes back, it goes on.
+func (i *intermediateFailover) take(w *Work, m moved, r *topology.Server) {
+	switch {
+	case m.step != nil && m.step.Kind == Repoint:
+		i.e.touch(r.Key)
+		w.Steps = append(w.Steps, *m.step)
+	case m.wait != "":
+		w.Wait = m.wait
+	case m.lost != "":
+		i.e.lose(r.Key, m.lost)
+	}
+}
+
+// answers ends the work on a server that can be reached again: what was moved and not started yet is started.
+func (i *intermediateFailover) answers() Work {
+	w := Work{Episode: &i.e}
+	for _, r := range i.followers[i.e.Candidate] {
+		if c := r.ChannelFrom(i.e.Candidate); i.e.touched(r.Key) && !r.MultiSource() && c.Halted() {
+			w.Steps = append(w.Steps, i.start(r, i.e.Candidate, "it was moved, and not started yet"))
+		}
+	}
+	if len(w.Steps) > 0 {
+		return w
+	}
+	return i.close(i.e, fmt.Sprintf("%v answers again", i.e.Failed))
+}
+
+// over ends the work when nothing is left to move. A failover of the primary may have taken replicas from it: so it says whom they follow.
+func (i *intermediateFailover) over() Work {
+	for _, r := range i.replicas[i.e.Failed] {
+		if !r.Up() {
+			i.e.lose(r.Key, fmt.Sprintf("out of reach (%s)", r.Probe.Failure))
+		}
+	}
+	var follow []string
+	for _, k := range i.e.Touched {
+		if s := i.up(k); s != nil && s.Channel() != nil && s.Channel().Source != i.e.Failed {
+			follow = append(follow, s.Channel().Source.String())
+		}
+	}
+	if len(follow) == 0 && !i.e.Candidate.IsZero() {
+		follow = append(follow, i.e.Candidate.String())
+	}
+	slices.Sort(follow)
+	outcome := fmt.Sprintf("no replica follows %v any more", i.e.Failed)
+	if len(follow) > 0 {
+		outcome = fmt.Sprintf("the replicas of %v follow %s", i.e.Failed, strings.Join(slices.Compact(follow), ", "))
+	}
+	return i.close(i.e, withLost(outcome, i.e))
+}
+
+// above is the nearest server up the tree from k that is up and can serve replicas; else the primary. nil when that can't either.
+func (v *view) above(k topology.Key) *topology.Server {
+	serves := func(s *topology.Server) bool {
+		return s != nil && s.Key != k && s.Up() && s.Instance.LogBin && (len(s.Instance.Channels) == 0 || s.Instance.LogReplicaUpdates)
+	}
+	at := v.servers[k]
+	for range v.Snapshot.Servers {
+		if at == nil || at.Instance == nil || len(at.Instance.Channels) == 0 {
+			break
+		}
+		if at = v.servers[at.Instance.Channels[0].Source]; serves(at) {
+			return at
+		}
+	}
+	if serves(v.primary) {
+		return v.primary
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
+)
+
+// regroup moves all replicas under the new primary, once that takes writes.
+func (p *primaryFailover) regroup() Work {
+	e := &p.e
+	if e.Stage != Promoted {
+		e.Stage, e.Promoted = Promoted, p.promotedAt()
+	}
+	w := Work{Episode: e}
+	primary := p.servers[e.Candidate]
+	if s := p.up(e.Failed); s != nil && !s.Instance.ReadOnly {
+		w.Steps = append(w.Steps, fence(s, e.Candidate))
+	}
+	for i := range p.Snapshot.Servers {
+		r := &p.Snapshot.Servers[i]
+		if r.Key == primary.Key || r.Key == e.Failed || !r.Up() {
+			continue
+		}
+		m := p.move(r, primary, *e)
+		if m.step != nil {
+			e.touch(r.Key) // it may have come back only now, and a repoint that is done by half must be known as ours
+			w.Steps = append(w.Steps, *m.step)
+		}
+		if m.lost != "" {
+			e.lose(r.Key, m.lost)
+		}
+		if m.wait != "" {
+			w.Wait = m.wait
+		}
+	}
+	if len(w.Steps) > 0 || w.Wait != "" {
+		return w
+	}
+	for _, r := range p.replicas[e.Failed] {
+		if !r.Up() {
+			e.lose(r.Key, fmt.Sprintf("out of reach (%s); it is moved under %v when it comes back", r.Probe.Failure, primary.Key))
+		}
+	}
+	return p.close(*e, withLost(fmt.Sprintf("%v replaces %v", e.Candidate, e.Failed), *e))
+}
+
+// withLost adds to an outcome how many servers were lost.
+func withLost(outcome string, e Episode) string {
+	if len(e.Lost) > 0 {
+		outcome += fmt.Sprintf("; %d lost", len(e.Lost))
+	}
+	return outcome
+}
+
+// moved says how a replica gets from the failed server to its new source: one of these, or nothing when there is nothing to do.
+type moved struct {
+	step *Step
+	lost string // why it can't be kept; a step may detach it
+	wait string
+}
+
+// move says how r gets from the failed server of an episode to its new source, or why it can't.
+func (v *view) move(r, source *topology.Server, e Episode) moved {
+	c := v.toMove(r, source, e)
+	switch {
+	case c == nil:
+		return moved{}
+	case r.MultiSource():
+		return moved{lost: fmt.Sprintf("it has several sources, and those are never changed automatically; its channel from %v must be moved by hand",
+			e.Failed)}
+	case !c.AutoPosition:
+		return moved{lost: "it does not replicate by GTID, so its place in another source's binary log is not known for certain"}
+	}
+	limit := within(r, source)
+	if extra := r.Received().Subtract(limit); !extra.Empty() {
+		if v.received(source).Contains(extra) {
+			return moved{wait: fmt.Sprintf("%v must be asked again before %v can be moved under it", source.Key, r.Key)}
+		}
+		why := fmt.Sprintf("it has %s that %v lacks (%s)", count(extra.Count(), "transaction"), source.Key, extra)
+		return moved{step: detach(r, *c, e.Failed, why), lost: why}
+	}
+	if newer(source.Instance, r.Instance) {
+		why := fmt.Sprintf("it runs %v and can't follow %v, which runs %v", r.Instance.Version, source.Key, source.Instance.Version)
+		return moved{step: detach(r, *c, e.Failed, why), lost: why}
+	}
+	return moved{step: &Step{Kind: Repoint, At: r.Key, Source: source.Key, Expect: Expect{UUID: r.Instance.UUID, Within: limit},
+		Why: fmt.Sprintf("its source %v has failed; %v has all that it received", e.Failed, source.Key)}}
+}
+
+// toMove is the channel of r that must be moved: the one from the failed server; or one that we have given another source already, and not
+// started, because the daemon was killed between the two. nil when there is nothing to move.
+func (v *view) toMove(r, source *topology.Server, e Episode) *topology.Channel {
+	if c := r.ChannelFrom(e.Failed); c != nil {
+		return c
+	}
+	c := r.Channel()
+	if c == nil || !c.Halted() || !e.touched(r.Key) {
+		return nil
+	}
+	if c.Source == source.Key || c.Source == e.Candidate || c.Source == e.Donor || slices.Contains(e.Abandoned, c.Source) {
+		return c
+	}
+	return nil
+}
+
+// within is what r may have received at most if it follows source: the source's transactions, and those that r wrote itself (a MySQL replica
+// that carries errant transactions can follow all the same).
+func within(r, source *topology.Server) gtid.Set {
+	return source.Instance.Executed.Union(r.Received().From(r.Instance.UUID))
+}
+
+// detach is nil for a server that receives nothing any more and still has to apply what it received: to change its source now would throw
+// that away.
+func detach(r *topology.Server, c topology.Channel, failed topology.Key, why string) *Step {
+	if c.IO == topology.Stopped && !c.Drained(r.Instance.Executed) {
+		return nil
+	}
+	return &Step{Kind: Detach, At: r.Key, From: failed, Expect: Expect{UUID: r.Instance.UUID, Source: failed}, Why: why}
+}
+
+// newer says that a runs a later release series than b, which then can't replicate from it with certainty.
+func newer(a, b *topology.Instance) bool {
+	x, y := a.Version, b.Version
+	x.Patch, y.Patch = 0, 0
+	return x.Compare(y) > 0
+}
+
+// fence makes a server that was replaced read-only.
+func fence(s *topology.Server, primary topology.Key) Step {
+	return Step{Kind: Fence, At: s.Key, Expect: Expect{UUID: s.Instance.UUID},
+		Why: fmt.Sprintf("%v was promoted in its place: it must not take writes", primary)}
+}

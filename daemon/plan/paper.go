@@ -1,0 +1,141 @@
+package plan
+
+import (
+	"slices"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+// Died is the snapshot as it would be a moment after a server was killed.
+func Died(s topology.Snapshot, dead topology.Key) topology.Snapshot {
+	out := topology.Snapshot{At: s.At, Promoted: s.Promoted, Servers: slices.Clone(s.Servers)}
+	for i := range out.Servers {
+		v := &out.Servers[i]
+		if v.Key == dead {
+			v.Probe.Failure, v.Probe.Error = topology.Refused, "supposed to have died"
+			v.Probe.FailingSince, v.Probe.Failures = s.At.Add(-time.Second), 3
+			continue
+		}
+		if v.ChannelFrom(dead) == nil || !v.Up() {
+			continue
+		}
+		v.Probe.Answered, v.Probe.Asked = s.At, s.At
+		edit(v, func(i *topology.Instance) {
+			for j := range i.Channels {
+				if c := &i.Channels[j]; c.Source == dead && c.IO == topology.Running {
+					c.IO, c.IOErrno = topology.Connecting, 2003
+				}
+			}
+		})
+	}
+	return out
+}
+
+// settled is the situation with the positions that the servers would tell if all were asked at once: each has got all that can have reached it
+// since it was asked.
+func settled(s Situation) Situation {
+	v := newView(s)
+	snapshot := s.Snapshot
+	snapshot.Servers = slices.Clone(snapshot.Servers)
+	for i := range snapshot.Servers {
+		r := &snapshot.Servers[i]
+		if !r.Up() {
+			continue
+		}
+		have := v.received(&s.Snapshot.Servers[i])
+		if r.Received().Contains(have) {
+			continue
+		}
+		edit(r, func(i *topology.Instance) {
+			if len(i.Channels) == 0 {
+				i.Executed = i.Executed.Union(have)
+				return
+			}
+			for j := range i.Channels {
+				if c := &i.Channels[j]; c.IO == topology.Running {
+					c.Received = c.Received.Union(have)
+					return
+				}
+			}
+		})
+	}
+	return s.With(snapshot)
+}
+
+// edit changes a copy of the instance, so that snapshots can share what did not change.
+func edit(v *topology.Server, change func(*topology.Instance)) {
+	i := *v.Instance
+	i.Channels = slices.Clone(i.Channels)
+	change(&i)
+	v.Instance = &i
+}
+
+// Pretend does a step on paper, as a server would that obeys at once.
+func Pretend(s *topology.Snapshot, step Step) {
+	v, row := s.Server(step.At), step.Kind.row()
+	if v == nil || v.Instance == nil || row == nil {
+		return
+	}
+	edit(v, func(i *topology.Instance) { row.does(paper{s, i}, step) })
+}
+
+// paper is a server on which a step is done on paper, and the snapshot that it belongs to.
+type paper struct {
+	s *topology.Snapshot
+	*topology.Instance
+}
+
+// channels changes those that receive from a server, or all when none is named.
+func (p paper) channels(from topology.Key, change func(*topology.Channel)) {
+	for j := range p.Channels {
+		if c := &p.Channels[j]; from.IsZero() || c.Source.Attached() == from {
+			change(c)
+		}
+	}
+}
+
+func (p paper) startReceivers(step Step) {
+	p.channels(step.From, func(c *topology.Channel) {
+		c.IO, c.IOErrno = topology.Running, 0
+		if to := p.s.Server(c.Source); to != nil && !to.Up() {
+			c.IO = topology.Connecting
+		}
+	})
+}
+
+// stopReceivers leaves the last error, as servers do.
+func (p paper) stopReceivers(step Step) {
+	p.channels(step.From, func(c *topology.Channel) { c.IO = topology.Stopped })
+}
+
+func (p paper) startAppliers(step Step) {
+	p.channels(step.From, func(c *topology.Channel) { c.SQL = topology.Running })
+}
+
+func (p paper) apply(step Step) { p.Executed = p.Executed.Union(step.Set) }
+
+func (p paper) promote(Step) { p.Channels, p.ReadOnly, p.SuperReadOnly = nil, false, false }
+
+func (p paper) repoint(step Step) {
+	source := p.s.Server(step.Source)
+	p.channels(topology.Key{}, func(c *topology.Channel) {
+		c.Source, c.IO, c.IOErrno, c.IOError = step.Source, topology.Running, 0, ""
+		if source != nil && source.Instance != nil {
+			c.SourceUUID = source.Instance.UUID
+			c.Received = c.Received.Union(source.Instance.Executed)
+			p.Executed = p.Executed.Union(source.Instance.Executed)
+		}
+	})
+}
+
+func (p paper) fence(Step) { p.ReadOnly, p.SuperReadOnly = true, p.Flavor == topology.MySQL }
+
+func (p paper) detach(step Step) {
+	p.channels(step.From, func(c *topology.Channel) {
+		c.IO = topology.Stopped
+		if !c.Source.Detached() {
+			c.Source = c.Source.Detach()
+		}
+	})
+}

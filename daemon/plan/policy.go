@@ -1,0 +1,30 @@
+package plan
+
+import "time"
+
+// Policy is what the operator allows in one cluster. The zero value allows nothing.
+type Policy struct {
+	Named               bool `json:"named"` // some policy of the configuration names the cluster
+	RecoverPrimary      bool `json:"recover_primary"`
+	RecoverIntermediate bool `json:"recover_intermediate"`
+	// DrainTimeout is how long relay logs may take to be applied before the failover is called blocked. It goes on waiting then,
+	// unless AllowReceivedLoss.
+	DrainTimeout time.Duration `json:"drain_timeout"`
+	// MaxLag vetoes candidates whose applier is further behind; 0 is no veto.
+	MaxLag time.Duration `json:"max_lag"`
+	// AllowReceivedLoss lets a promotion drop transactions that a replica received and can't apply in time.
+	AllowReceivedLoss bool `json:"allow_received_loss"`
+	// AllowUnfenced lets a promotion go on when the old primary can neither be fenced nor is proved dead (silence only).
+	AllowUnfenced bool `json:"allow_unfenced"`
+	AllowErrant   bool `json:"allow_errant"` // candidates with errant transactions
+	// AntiFlap is how long after a finished promotion the next automatic one is refused.
+	AntiFlap time.Duration `json:"anti_flap"`
+}
+
+// allows says whether the policy recovers failures of a kind by itself, and the name of the setting that says so.
+func (p Policy) allows(k Kind) (setting string, allowed bool) {
+	if k.Promotes() {
+		return "recover_primary", p.RecoverPrimary
+	}
+	return "recover_intermediate", p.RecoverIntermediate
+}

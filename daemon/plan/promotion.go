@@ -1,0 +1,162 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
+)
+
+// promote brings the candidate to the point where it has everything, and opens it.
+func (p *primaryFailover) promote(w *Work, c choice) {
+	cand := p.servers[p.e.Candidate]
+	if !cand.Received().Contains(c.need) {
+		p.catchUp(w, c, cand)
+		return
+	}
+	if !cand.Instance.Executed.Contains(c.need) && len(cand.Instance.Channels) > 0 {
+		if !p.drained(w, cand, &c) {
+			return
+		}
+	}
+	if why, blocked := p.notYet(c, cand); why != "" {
+		if w.Wait = why; blocked {
+			p.e.Blocked = why
+			w.Refused = append(w.Refused, why)
+		}
+		return
+	}
+	expect := Expect{UUID: cand.Instance.UUID, Executed: c.need, NotFrom: p.e.Failed}
+	if ch := cand.Channel(); ch != nil { // one that somebody moved meanwhile follows a server that was promoted there
+		expect.Source = ch.Source.Attached()
+	}
+	w.Steps = append(w.Steps, Step{Kind: Promote, At: cand.Key, Why: p.e.Why, Expect: expect})
+}
+
+// drained has the candidate apply what it received. It says that the promotion may go on: never before all is applied, unless the policy
+// allows the loss of the rest after a time, which then is no longer needed.
+func (p *primaryFailover) drained(w *Work, cand *topology.Server, c *choice) bool {
+	if p.e.DrainSince.IsZero() {
+		p.e.DrainSince = p.Snapshot.At
+	}
+	left := cand.Instance.Executed.Missing(c.need)
+	late := p.Snapshot.At.Sub(p.e.DrainSince) > p.Policy.DrainTimeout
+	if late && p.Policy.AllowReceivedLoss {
+		w.Bound = fmt.Sprintf("%s dropped, as the policy allows after %s", are(left, "received transaction"), p.Policy.DrainTimeout)
+		c.need = cand.Instance.Executed
+		return true
+	}
+	w.Wait = fmt.Sprintf("%v applies the last %s that it received", cand.Key, count(left, "transaction"))
+	if late {
+		p.e.Blocked = fmt.Sprintf("%v has not applied what it received within %s: %s left; it is promoted as soon as it has (allow_received_loss is false)",
+			cand.Key, p.Policy.DrainTimeout, are(left, "transaction"))
+		w.Refused = append(w.Refused, p.e.Blocked)
+	}
+	w.Steps = append(w.Steps, p.drain(cand, c.need))
+	return false
+}
+
+// notYet says why a candidate that has everything is not promoted now; blocked means that time alone does not change it.
+func (p *primaryFailover) notYet(c choice, cand *topology.Server) (why string, blocked bool) {
+	if silent := p.silence(p.e.Failed); silent < p.Thresholds.Silence {
+		return fmt.Sprintf("%v has been silent for %s; another server is promoted after %s",
+			p.e.Failed, silent.Round(time.Millisecond), p.Thresholds.Silence), false
+	}
+	if other := p.openedBeside(); other != nil {
+		return fmt.Sprintf("%v takes writes already, opened by somebody else, and lacks %s that others of its cluster have: to promote %v beside it would split the cluster",
+			other.Key, count(other.Instance.Executed.Missing(c.need), "transaction"), cand.Key), true
+	}
+	why = p.movedAway()
+	return why, why != ""
+}
+
+// openedBeside is a server of the cluster that takes writes, and was not opened by us: by another daemon, on the other side of a split, or
+// by hand.
+func (p *primaryFailover) openedBeside() *topology.Server {
+	for i := range p.Snapshot.Servers {
+		s := &p.Snapshot.Servers[i]
+		if writable(s) && s.Key != p.e.Failed && s.Key != p.e.Candidate && !slices.Contains(p.e.Abandoned, s.Key) {
+			return s
+		}
+	}
+	return nil
+}
+
+// movedAway says that a replica which this episode began with follows a server that is out of reach, and that we did not make it follow:
+// somebody else, on the other side of a split, promoted that one.
+func (p *primaryFailover) movedAway() string {
+	for i := range p.Snapshot.Servers {
+		s := &p.Snapshot.Servers[i]
+		if !s.Up() || s.Channel() == nil || s.Key != p.e.Candidate && !p.e.touched(s.Key) {
+			continue
+		}
+		k := s.Channel().Source.Attached()
+		if k == p.e.Failed || k == p.e.Donor || slices.Contains(p.e.Abandoned, k) || p.up(k) != nil {
+			continue
+		}
+		return fmt.Sprintf("%v follows %v, which is out of reach, and this daemon did not move it there: another daemon, which reaches %v, may have promoted it",
+			s.Key, k, k)
+	}
+	return ""
+}
+
+// drain has the applier of s finish: it is started if it was stopped without an error, else waited for.
+func (v *view) drain(s *topology.Server, need gtid.Set) Step {
+	for _, c := range s.Instance.Channels {
+		if c.SQL == topology.Stopped && c.SQLErrno == 0 {
+			return Step{Kind: StartApplier, At: s.Key, Expect: Expect{UUID: s.Instance.UUID},
+				Why: "its applier is stopped, and what it has received must be applied before it can be promoted"}
+		}
+	}
+	left := s.Instance.Executed.Missing(need)
+	return Step{Kind: AwaitApplied, At: s.Key, Set: s.Received().Intersect(need), Expect: Expect{UUID: s.Instance.UUID},
+		Why: fmt.Sprintf("%s not applied yet, and would be lost", are(left, "received transaction"))}
+}
+
+// catchUp gives a candidate that the operator prefers, and that lacks something, what another server has.
+func (p *primaryFailover) catchUp(w *Work, c choice, cand *topology.Server) {
+	donor := p.donor(c, cand)
+	if donor == nil { // choice would have refused; the donor has gone meanwhile
+		w.Wait = fmt.Sprintf("%v lacks transactions that no server in reach can give it", cand.Key)
+		return
+	}
+	missing := count(cand.Received().Missing(c.need), "transaction")
+	switch follows := cand.ChannelFrom(donor.Key); {
+	case !donor.Instance.Executed.Contains(c.need):
+		w.Steps = append(w.Steps, p.drain(donor, c.need))
+		w.Wait = fmt.Sprintf("%v applies what %v lacks", donor.Key, cand.Key)
+	case follows == nil || follows.IO == topology.Stopped:
+		p.e.Donor = donor.Key
+		p.e.touch(cand.Key)
+		w.Steps = append(w.Steps, Step{Kind: Repoint, At: cand.Key, Source: donor.Key,
+			Expect: Expect{UUID: cand.Instance.UUID, Within: within(cand, donor)},
+			Why:    fmt.Sprintf("%v has %s that %v lacks; it gets them before it is promoted", donor.Key, missing, cand.Key)})
+	default:
+		w.Steps = append(w.Steps, Step{Kind: AwaitApplied, At: cand.Key, Set: c.need, Expect: Expect{UUID: cand.Instance.UUID},
+			Why: fmt.Sprintf("it fetches %s from %v", missing, donor.Key)})
+		w.Wait = fmt.Sprintf("%v fetches from %v what it lacks", cand.Key, donor.Key)
+	}
+}
+
+// donor is the first server that has all that is needed and can pass it on to the candidate.
+func (v *view) donor(c choice, cand *topology.Server) *topology.Server {
+	for i := range v.Snapshot.Servers {
+		s := &v.Snapshot.Servers[i]
+		if s.Key != cand.Key && slices.Contains(c.donors, s.Key) && v.received(s).Contains(c.need) && !newer(s.Instance, cand.Instance) {
+			return s
+		}
+	}
+	return nil
+}
+
+// promotedAt is the time of a promotion that happens now: never before the one before it, although that was done by a daemon whose clock was
+// ahead. By these times it is known who is the rightful primary, and all others are fenced.
+func (v *view) promotedAt() time.Time {
+	// Round drops the monotonic reading, which others who read the record do not have.
+	if v.last == nil || v.Snapshot.At.Round(0).After(v.last.Promoted.Round(0)) {
+		return v.Snapshot.At
+	}
+	return v.last.Promoted.Round(0).Add(time.Millisecond)
+}

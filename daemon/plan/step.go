@@ -1,0 +1,135 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
+)
+
+// Step is one idempotent act at one server.
+type Step struct {
+	Kind StepKind     `json:"kind"`
+	At   topology.Key `json:"at"`
+	// Parameters: what to do. Each kind takes some; see the table.
+	From   topology.Key `json:"from,omitzero"`   // the channels that receive from this server; zero: all channels
+	Source topology.Key `json:"source,omitzero"` // the server to replicate from
+	Set    gtid.Set     `json:"set,omitzero"`    // what must be executed
+	// Expect is what must hold at the server just before.
+	Expect Expect `json:"expect,omitzero"`
+	Why    string `json:"why"`
+}
+
+// Expect is what must hold at the server, checked on the connection that acts, under its advisory lock. What is zero is not checked.
+type Expect struct {
+	UUID     string       `json:"uuid,omitempty"`    // the same server still stands behind the key
+	Executed gtid.Set     `json:"executed,omitzero"` // it has executed at least this
+	Within   gtid.Set     `json:"within,omitzero"`   // what it received is at most this
+	NotFrom  topology.Key `json:"not_from,omitzero"` // it does not receive from this server
+	Source   topology.Key `json:"source,omitzero"`   // its configured source is this, or none
+}
+
+// StepKind names an idempotent act at one server.
+type StepKind string
+
+const (
+	RestartReceiver StepKind = "restart_receiver" // stop and start the IO thread, so that the replica finds out whether its source lives
+	StopReceiver    StepKind = "stop_receiver"    // the IO thread; what was received stays, and goes on being applied
+	StartReceiver   StepKind = "start_receiver"   // takes StopReceiver back
+	StartApplier    StepKind = "start_applier"
+	AwaitApplied    StepKind = "await_applied" // wait, a second at most, until Set is executed
+	Promote         StepKind = "promote"       // stop and forget replication, open for writes
+	Repoint         StepKind = "repoint"       // replicate from Source from now on
+	Fence           StepKind = "fence"         // read-only
+	Detach          StepKind = "detach"        // reversibly: stop, and spoil the source's host name with "//"
+)
+
+// stepKind is a row of the table: all that is known of a kind of step.
+type stepKind struct {
+	name StepKind
+	// irreversible steps need a permit, and every server is probed again before them.
+	irreversible bool
+	// lacks names a parameter or precondition without which the step must not be done; "" when it has all.
+	lacks func(Step) string
+	// does changes a server on paper, as one would that obeys at once.
+	does func(paper, Step)
+	// says is the step in words; {at}, {from} and {source} stand for the servers.
+	says string
+}
+
+var stepKinds = []stepKind{
+	{RestartReceiver, false, lacksFrom, paper.startReceivers, "restart the receiver of {at}"},
+	{StopReceiver, false, lacksFrom, paper.stopReceivers, "stop the receiver of {at}"},
+	{StartReceiver, false, lacksFrom, paper.startReceivers, "start the receiver of {at}"},
+	{StartApplier, false, lacksNothing, paper.startAppliers, "start the applier of {at}"},
+	{AwaitApplied, false, lacksSet, paper.apply, "wait until {at} has applied what it received"},
+	{Promote, true, lacksNotFrom, paper.promote, "open {at} for writes"},
+	{Repoint, true, lacksSource, paper.repoint, "have {at} replicate from {source}"},
+	{Fence, false, lacksNothing, paper.fence, "make {at} read-only"},
+	{Detach, true, lacksFrom, paper.detach, "detach {at} from {from}, so that it can be attached again"},
+}
+
+func lacksNothing(Step) string { return "" }
+
+func lacksFrom(s Step) string { return unless(!s.From.IsZero(), "the source of its channel") }
+
+func lacksSet(s Step) string { return unless(!s.Set.Empty(), "what must be applied") }
+
+func lacksSource(s Step) string { return unless(!s.Source.IsZero(), "the new source") }
+
+func lacksNotFrom(s Step) string {
+	return unless(!s.Expect.NotFrom.IsZero(), "the server from which it must not receive")
+}
+
+func unless(there bool, what string) string {
+	if there {
+		return ""
+	}
+	return what
+}
+
+func (k StepKind) row() *stepKind {
+	for i := range stepKinds {
+		if stepKinds[i].name == k {
+			return &stepKinds[i]
+		}
+	}
+	return nil
+}
+
+// StepKinds are all kinds.
+func StepKinds() []StepKind {
+	var out []StepKind
+	for _, k := range stepKinds {
+		out = append(out, k.name)
+	}
+	return out
+}
+
+// Irreversible says that Permit must be asked, and every server be probed again, before it. A kind that is not known counts as that.
+func (k StepKind) Irreversible() bool {
+	row := k.row()
+	return row == nil || row.irreversible
+}
+
+// Check returns an error when the step can't be done because it is of no known kind, or lacks something. It is called before every step.
+func (s Step) Check() error {
+	row := s.Kind.row()
+	if row == nil {
+		return fmt.Errorf("there is no step of kind %q", s.Kind)
+	}
+	if what := row.lacks(s); what != "" {
+		return fmt.Errorf("the step %s at %v does not name %s", s.Kind, s.At, what)
+	}
+	return nil
+}
+
+// Says is the step in words.
+func (s Step) Says() string {
+	row := s.Kind.row()
+	if row == nil {
+		return fmt.Sprintf("%s at %v", s.Kind, s.At)
+	}
+	return strings.NewReplacer("{at}", s.At.String(), "{from}", s.From.String(), "{source}", s.Source.String()).Replace(row.says)
+}

@@ -1,0 +1,181 @@
+package plan
+
+import (
+	"slices"
+	"time"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
+)
+
+// view is a situation as a decision reads it: who is who, who follows whom, what each has. It is made once a decision.
+type view struct {
+	Situation
+	servers   map[topology.Key]*topology.Server
+	replicas  map[topology.Key][]*topology.Server // direct ones, by source, in the order of the snapshot; reachable or not
+	followers map[topology.Key][]*topology.Server // those of them that can be reached
+	findings  map[topology.Key][]*analysis.Finding
+	primary   *topology.Server // nil in an empty cluster
+	// last is the episode of the latest promotion, of this decision too; nil when there was none.
+	last *Episode
+	// taken are the servers that works before the present one need.
+	taken map[topology.Key]*Work
+	// level is what each server that can be reached has received; nil until somebody asks. See received.
+	level map[topology.Key]gtid.Set
+}
+
+func newView(s Situation) *view {
+	v := &view{Situation: s, last: lastPromoted(s.Episodes), primary: s.Snapshot.Primary(),
+		servers:   make(map[topology.Key]*topology.Server, len(s.Snapshot.Servers)),
+		replicas:  map[topology.Key][]*topology.Server{},
+		followers: map[topology.Key][]*topology.Server{},
+		findings:  map[topology.Key][]*analysis.Finding{},
+		taken:     map[topology.Key]*Work{},
+	}
+	for i := range s.Snapshot.Servers {
+		r := &s.Snapshot.Servers[i]
+		v.servers[r.Key] = r
+		if r.Instance == nil {
+			continue
+		}
+		for j, c := range r.Instance.Channels {
+			if slices.ContainsFunc(r.Instance.Channels[:j], func(o topology.Channel) bool { return o.Source == c.Source }) {
+				continue
+			}
+			v.replicas[c.Source] = append(v.replicas[c.Source], r)
+			if r.Up() {
+				v.followers[c.Source] = append(v.followers[c.Source], r)
+			}
+		}
+	}
+	for i, f := range s.Findings {
+		v.findings[f.At] = append(v.findings[f.At], &s.Findings[i])
+	}
+	return v
+}
+
+// up returns the server at k when it can be reached, else nil.
+func (v *view) up(k topology.Key) *topology.Server {
+	if s := v.servers[k]; s != nil && s.Up() {
+		return s
+	}
+	return nil
+}
+
+// down says that there is a server at k, and that it can't be reached.
+func (v *view) down(k topology.Key) bool { return v.servers[k] != nil && !v.servers[k].Up() }
+
+// finding returns the first finding at k that has one of the codes, or nil.
+func (v *view) finding(k topology.Key, codes ...analysis.Code) *analysis.Finding {
+	for _, f := range v.findings[k] {
+		if slices.Contains(codes, f.Code) {
+			return f
+		}
+	}
+	return nil
+}
+
+// stored returns e when it is on record, else nil: what has not begun leaves no record.
+func (v *view) stored(e Episode) *Episode {
+	if slices.ContainsFunc(v.Episodes, func(o Episode) bool { return o.ID == e.ID }) {
+		return &e
+	}
+	return nil
+}
+
+// put has the works after this one see an episode as it is now: the server that it finds promoted is the last one already.
+func (v *view) put(e Episode) {
+	v.Episodes = replace(v.Episodes, e)
+	v.last = lastPromoted(v.Episodes)
+}
+
+// request returns what an operator asked for about the server at k, or nil.
+func (v *view) request(k topology.Key) *Request {
+	for i, r := range v.Requests {
+		if r.Server == k && r.Kind == Recover {
+			return &v.Requests[i]
+		}
+	}
+	return nil
+}
+
+// proved says that the failure itself shows that no server process takes writes there.
+func proved(f topology.Failure) bool { return f == topology.Refused || f == topology.Shutdown }
+
+// silence is how long the server at k has been silent; for ever, when it has proved that it is dead.
+func (v *view) silence(k topology.Key) time.Duration {
+	s := v.servers[k]
+	if s == nil || proved(s.Probe.Failure) {
+		return 1<<63 - 1
+	}
+	return v.Snapshot.At.Sub(s.Probe.FailingSince)
+}
+
+// downtime says that people declared a downtime of the server, and that it has not ended.
+func (v *view) downtime(s *topology.Server) bool {
+	return s.Downtime != nil && s.Downtime.Until.After(v.Snapshot.At)
+}
+
+// writable says that the server at k can be reached, follows nobody and takes writes.
+func writable(s *topology.Server) bool {
+	return s.Up() && len(s.Instance.Channels) == 0 && !s.Instance.ReadOnly
+}
+
+// received is all that the server has, applied or not, and all that can have reached it since it was asked.
+//
+// The positions of two servers are read at two moments. What one has, and another seems to lack, may have reached that one since it was
+// asked. So it lacks it for certain only when it was asked later, or when it can't have got it since: no receiver of it was connected, and
+// it takes no writes itself. At a promotion all receivers have been stopped, so there this is exact. Whatever asks what a server lacks
+// asks here, and nothing else allows for it.
+func (v *view) received(s *topology.Server) gtid.Set {
+	if v.level == nil {
+		v.level = v.levelled()
+	}
+	if set, ok := v.level[s.Key]; ok {
+		return set
+	}
+	return s.Received()
+}
+
+// levelled is what the servers that can be reached have received. Those that were asked last come first, so that each is compared with the
+// union of those before it.
+func (v *view) levelled() map[topology.Key]gtid.Set {
+	var up []*topology.Server
+	for i := range v.Snapshot.Servers {
+		if s := &v.Snapshot.Servers[i]; s.Up() {
+			up = append(up, s)
+		}
+	}
+	slices.SortStableFunc(up, func(a, b *topology.Server) int { return b.Probe.Answered.Compare(a.Probe.Answered) })
+	out := make(map[topology.Key]gtid.Set, len(up))
+	var later gtid.Set // what those have that were asked later
+	for i := 0; i < len(up); {
+		var same gtid.Set
+		for at := up[i].Probe.Answered; i < len(up) && up[i].Probe.Answered.Equal(at); i++ {
+			s := up[i]
+			out[s.Key] = s.Received()
+			switch {
+			case s.Receiving(), writable(s) && s.Instance.Flavor == topology.MariaDB:
+				out[s.Key] = s.Received().Union(later)
+			case writable(s):
+				out[s.Key] = s.Received().Union(later.From(s.Instance.UUID))
+			}
+			same = same.Union(v.shared(s))
+		}
+		later = later.Union(same)
+	}
+	return out
+}
+
+// shared is what others can have got from where the server got it: all that it has, without what it wrote itself beside its source.
+func (v *view) shared(s *topology.Server) gtid.Set {
+	have := s.Received()
+	switch {
+	case len(s.Instance.Channels) == 0:
+		return have
+	case s.Instance.Flavor == topology.MariaDB && v.finding(s.Key, analysis.ErrantGTID) != nil:
+		return gtid.Set{} // MariaDB names the last writer only, so its own writes can't be told apart
+	}
+	return have.Subtract(have.From(s.Instance.UUID))
+}
