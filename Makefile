@@ -21,7 +21,7 @@ RUNS := 20
 EDGES := 1
 
 .PHONY: help build package install-deps demo test test-package test-deb test-fleet lint lint-ansible bench \
-	bench-failover bench-backend sweep converge chaos fuzz cover clean
+	bench-failover bench-backend bench-scale sweep converge chaos fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
@@ -34,6 +34,7 @@ help:
 	@echo "make bench           the Go benchmarks"
 	@echo "make bench-failover  failovers on real servers, measured (ARGS=-help shows the flags)"
 	@echo "make bench-backend   what a steady fleet of 4 and of 100 servers costs the backend (ARGS=-help)"
+	@echo "make bench-scale     1,000 to 10,000 simulated servers: cost, API, failovers (ARGS='-servers 1000 -quick')"
 	@echo "make sweep           kill a daemon before and after every statement of a failover, on real servers"
 	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a pair"
 	@echo "make chaos           whole deployments, damaged RUNS=$(RUNS) times; each connection cut EDGES=$(EDGES) times"
@@ -93,6 +94,9 @@ bench-failover: install-deps build
 
 bench-backend: install-deps build
 	@go run ./tests/cost $(ARGS)
+
+bench-scale: build
+	@go run ./tests/swarm/bench $(ARGS)
 
 sweep: install-deps
 	ORCHESTRATOR_SWEEP=all go test -count=1 -v -timeout 30m -run KilledAtEveryStatement ./tests/e2e
