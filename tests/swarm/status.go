@@ -58,7 +58,7 @@ func digit(on bool) string {
 // variables are what SHOW GLOBAL VARIABLES says, of those that the daemon asks for.
 func (v *Server) variables() map[string]string {
 	all := map[string]string{"server_id": strconv.Itoa(int(v.id)), "hostname": "swarm", "report_host": v.Key.Host, "port": strconv.Itoa(v.Key.Port),
-		"datadir": fmt.Sprintf("/var/lib/swarm/%d/", v.id), "log_bin": "ON", "log_slave_updates": "ON", "binlog_format": "ROW", "performance_schema": "OFF"}
+		"datadir": fmt.Sprintf("/var/lib/swarm/%s/", v.Key.Host), "log_bin": "ON", "log_slave_updates": "ON", "binlog_format": "ROW", "performance_schema": "OFF"}
 	if v.Flavor == topology.MySQL {
 		all["server_uuid"], all["gtid_mode"], all["log_replica_updates"] = v.uuid, "ON", "ON"
 		all["performance_schema"] = "ON"

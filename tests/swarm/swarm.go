@@ -172,7 +172,7 @@ func (s *Swarm) writers() (n int) {
 func (s *Swarm) addServer(number int, flavor topology.Flavor, c *Cluster) (*Server, error) {
 	host := fmt.Sprintf("127.%d.%d.%d", s.subnet, number/inOneOctet, 1+number%inOneOctet)
 	v := &Server{
-		Key: topology.Key{Host: host, Port: port}, Flavor: flavor, swarm: s, cluster: c, id: uint32(1000 + number),
+		Key: topology.Key{Host: host, Port: port}, Flavor: flavor, swarm: s, cluster: c, id: uint32(s.subnet*addressesOf + number + 1),
 		uuid:    fmt.Sprintf("5a4a0000-%04x-11f1-9253-%012x", s.subnet, number+1),
 		started: time.Now(), sessions: map[uint64]*session{}, locks: map[string]*session{}, followers: map[*channel]struct{}{},
 	}
