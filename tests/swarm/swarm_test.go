@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"orchestrator/daemon"
+	"orchestrator/daemon/config"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/swarm"
 )
@@ -43,7 +44,7 @@ func watch(t *testing.T, s *swarm.Swarm) {
 	for _, k := range s.Seeds() {
 		seeds = append(seeds, strconv.Quote(k.String()))
 	}
-	config := fmt.Sprintf(`[http]
+	text := fmt.Sprintf(`[http]
 listen = "127.0.0.1:0"
 [servers]
 user = %q
@@ -58,12 +59,12 @@ recover_primary = true
 recover_intermediate = true
 `, swarm.User, strings.Join(seeds, ", "))
 	file := filepath.Join(dir, "orchestrator.toml")
-	for name, text := range map[string]string{file: config, filepath.Join(dir, "password"): swarm.Password} {
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+	for name, content := range map[string]string{file: text, filepath.Join(dir, "password"): swarm.Password} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c, err := daemon.Load(file)
+	c, err := config.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"orchestrator/daemon"
+	"orchestrator/daemon/config"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/swarm"
 )
@@ -42,7 +43,7 @@ func (s settings) startDaemon(dir string, seeds []topology.Key, poll time.Durati
 	for _, k := range seeds {
 		quoted = append(quoted, strconv.Quote(k.String()))
 	}
-	config := fmt.Sprintf(`[http]
+	text := fmt.Sprintf(`[http]
 listen = %q
 [servers]
 user = %q
@@ -58,7 +59,7 @@ recover_primary = true
 recover_intermediate = true
 `, address, swarm.User, poll, strings.Join(quoted, ",\n"))
 	file := filepath.Join(dir, "orchestrator.toml")
-	if err := errors.Join(os.WriteFile(file, []byte(config), 0o600), os.WriteFile(filepath.Join(dir, "password"), []byte(swarm.Password+"\n"), 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.WriteFile(filepath.Join(dir, "password"), []byte(swarm.Password+"\n"), 0o600)); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(s.binary, "serve", "--config", file)
@@ -154,7 +155,7 @@ func (p *program) profiled(part string, do func() error) error {
 
 // serveDaemon is the daemon inside this program: SIGUSR1 begins a profile, SIGUSR2 writes it into dir.
 func serveDaemon(file, dir string) error {
-	c, err := daemon.Load(file)
+	c, err := config.Load(file)
 	if err != nil {
 		return err
 	}
