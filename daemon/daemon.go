@@ -204,7 +204,8 @@ func (d *Daemon) wire(c config.Config) error {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
 	d.api, err = api.New(&face{d, d.mode}, api.Options{
-		Token: string(c.HTTP.Token), Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Logger: log, Registerer: registry,
+		Token: string(c.HTTP.Token), TokenForReads: c.HTTP.TokenForReads,
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Logger: log, Registerer: registry,
 	})
 	if err != nil {
 		return err

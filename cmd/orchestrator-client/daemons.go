@@ -28,7 +28,7 @@ func (p *program) status() *cobra.Command {
 			if s.RecoveriesOff != "" {
 				recoveries = "off: " + s.RecoveriesOff
 			}
-			facts(w, "daemon", s.Daemon, "version", s.Version, "started", stamp(s.Started), "ready", ready, "leads", yes(s.Leading), "leading since", stamp(s.LeadingSince),
+			facts(w, "daemon", s.Daemon, "version", s.Version, "started", stamp(s.Started), "ready", ready, "leads", yes(s.Leading),
 				"leader", s.Leader, "term", fmt.Sprint(s.Term), "recoveries", recoveries)
 		})
 	}}

@@ -66,11 +66,11 @@ func TestBadInput(t *testing.T) {
 		{"check nothing", "config check", "", exitUsage, "needs one argument, the configuration file; got 0"},
 		{"check two", "config check a b", "", exitUsage, "needs one argument, the configuration file; got 2"},
 		{"check what isn't there", "config check /no/such.toml", "", exitConfig,
-			"read configuration: stat /no/such.toml: no such file or directory; begin with the defaults: " +
+			"read configuration: stat /no/such.toml: no such file or directory; to start with the defaults: " +
 				"orchestrator config defaults > /no/such.toml"},
 		{"check what is wrong", "config check " + bad, "", exitConfig,
 			bad + ":2: discovery.pol: unknown key; did you mean \"poll\"?\n" + bad +
-				":3: discovery.poll: want a duration in quotes"},
+				":3: discovery.poll: must be a duration in quotes"},
 		{"serve what isn't there", "--config /no/such.toml", "", exitConfig, "stat /no/such.toml"},
 		{"serve what is wrong", "serve --config " + bad, "", exitConfig, bad + ":2: discovery.pol"},
 		{"analyze nothing", "analyze", "", exitUsage, `needs one argument, the file of a snapshot, or "-"; got 0`},

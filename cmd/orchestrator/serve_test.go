@@ -337,8 +337,8 @@ func TestTheTokenIsChangedWithoutAGap(t *testing.T) {
 		says string
 	}{
 		{"", 0o600, "is empty"},
-		{"\n \n", 0o600, "has nothing but blanks in it"},
-		{first, 0o604, "is open to everybody (mode 0604)"},
+		{"\n \n", 0o600, "contains only white space"},
+		{first, 0o604, "can be read by every account (mode 0604)"},
 	} {
 		reload(bad.text, bad.mode)
 		p.says(t, fmt.Sprintf(`key=http.token_file problem="%s %s`, tokens, bad.says))
@@ -418,7 +418,7 @@ func TestTheCertificateIsRenewedByAReload(t *testing.T) {
 	p.says(t, "are not a certificate and its key")
 	shown("with the key of another", first, second)
 	reload(second+first[:len(first)/2], secondKey)
-	p.says(t, "breaks off in the middle of a PEM block")
+	p.says(t, "ends in the middle of a PEM block")
 	shown("with half of a chain", first, second)
 	reload(second, secondKey)
 	p.says(t, `changed="[http.certificate http.key]" needs_restart=[]`)

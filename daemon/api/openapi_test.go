@@ -198,7 +198,6 @@ func TestRealAnswersAreAsDocumented(t *testing.T) {
 // fill gives the fake what the drawing does not: every field that a schema may have wrong.
 func fill(f *fake) {
 	f.off = "network works (ann)"
-	f.status.LeadingSince = drawing.At
 	f.status.RecoveriesOff = f.off
 	v := &f.snapshot.Servers[1]
 	v.Downtime = &topology.Downtime{Owner: "ann", Reason: "disk", Until: drawing.At.Add(time.Hour)}

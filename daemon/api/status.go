@@ -30,7 +30,6 @@ type Status struct {
 	Leading         bool      `json:"leading" doc:"this daemon is the leader"`
 	Leader          string    `json:"leader,omitempty" doc:"id of the daemon that leads, as far as this one knows"`
 	Term            int64     `json:"term" doc:"rises with every change of leader"`
-	LeadingSince    time.Time `json:"leading_since,omitzero"`
 	NotReady        string    `json:"not_ready,omitempty" doc:"why this daemon is not ready; absent when it is"`
 	RecoveriesOff   string    `json:"recoveries_off,omitempty" doc:"why recoveries are switched off everywhere"`
 	BackendIdentity string    `json:"backend_identity,omitempty" doc:"the server that this daemon keeps its records in, by its identity; absent when it has none at the moment, or keeps them in a file"`

@@ -11,7 +11,7 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// BackendConfig is about where things are remembered.
+// BackendConfig is about where records are kept.
 type BackendConfig struct {
 	Kind         string         `toml:"kind" oneof:"sqlite mysql"`
 	Path         string         `toml:"path"` // the database itself (sqlite), or the journal of this daemon (mysql)
@@ -23,7 +23,7 @@ type BackendConfig struct {
 	TLS          string         `toml:"tls"` // as ServersConfig.TLS
 	Timeout      time.Duration  `toml:"timeout" min:"50ms" max:"1m"`
 	Prove        time.Duration  `toml:"prove" min:"0s" max:"24h"`
-	// CaretakerUser is who does at the members what the API is asked for; "" is User.
+	// CaretakerUser is the admin account: it changes the members when the API is asked to; "" is User.
 	CaretakerUser         string `toml:"caretaker_user"`
 	CaretakerPasswordFile string `toml:"caretaker_password_file"`
 
@@ -32,29 +32,40 @@ type BackendConfig struct {
 	Authorities       string `toml:"-"` // as ServersConfig.Authorities
 }
 
-// backend checks what a shared backend needs; one in a file needs its path only.
+// backend checks the backend. One in a file needs only its path.
 func (r *reader) backend(c *Config) {
 	b := &c.Backend
 	if b.Path == "" && !r.bad["backend.path"] {
-		r.add("backend.path", "is empty; name the file in which the daemon shall remember things")
+		r.add("backend.path", "is empty; set it to the file in which the daemon keeps its records")
 	}
 	if b.PasswordFile != "" {
 		b.Password = r.secret("backend.password_file", b.PasswordFile)
 	} else {
 		b.Password = Secret(os.Getenv(BackendPasswordVariable))
 	}
+	r.adminAccount(b)
+	if b.Kind == "mysql" {
+		r.sharedBackend(c)
+	}
+}
+
+// adminAccount checks the account that changes the members of a pair.
+func (r *reader) adminAccount(b *BackendConfig) {
 	switch {
 	case r.bad["backend.caretaker_password_file"]:
 	case b.CaretakerPasswordFile != "" && b.CaretakerUser == "":
-		r.add("backend.caretaker_password_file", "needs backend.caretaker_user, whose password it is")
+		r.add("backend.caretaker_password_file", "needs backend.caretaker_user, the account that has this password")
 	case b.CaretakerUser != "" && b.CaretakerPasswordFile == "":
-		r.add("backend.caretaker_user", "needs backend.caretaker_password_file, a file with its password")
+		r.add("backend.caretaker_user",
+			"needs backend.caretaker_password_file, a file with the password of this account")
 	case b.CaretakerUser != "":
 		b.CaretakerPassword = r.secret("backend.caretaker_password_file", b.CaretakerPasswordFile)
 	}
-	if b.Kind != "mysql" {
-		return
-	}
+}
+
+// sharedBackend checks what a backend in a server needs.
+func (r *reader) sharedBackend(c *Config) {
+	b := &c.Backend
 	if !r.bad["backend.address"] {
 		r.address("backend.address", b.Address, "of HAProxy, or of the one server")
 	}
@@ -64,26 +75,30 @@ func (r *reader) backend(c *Config) {
 		}
 	}
 	if !word.MatchString(b.Database) && b.Database != "" {
-		r.add("backend.database", "%q is no name for a database here; want letters, digits and _", b.Database)
+		r.add("backend.database", "%q is not a name that is allowed here; use letters, digits and _", b.Database)
 	}
 	b.Authorities = r.security("backend.tls", &b.TLS)
 	if !r.bad["backend.timeout"] && !r.bad["lease.ttl"] && 4*b.Timeout > c.Lease.TTL {
-		r.add("backend.timeout", "%v is more than a quarter of lease.ttl (%v): one statement that hangs would lose the lead", b.Timeout, c.Lease.TTL)
+		r.add("backend.timeout",
+			"%v is more than a quarter of lease.ttl (%v): one statement that hangs would lose the leadership",
+			b.Timeout, c.Lease.TTL)
 	}
 	if len(c.Peers.Daemons) == 0 && !r.bad["peers.daemons"] {
-		r.add("peers.daemons", "is empty, and others may share this backend: name the API of every other daemon; a daemon that really is alone keeps its backend in a file (backend.kind = \"sqlite\")")
+		r.add("peers.daemons",
+			"is empty, and other daemons may share this backend: name the API of every other daemon. "+
+				"A single daemon keeps its records in a file (backend.kind = \"sqlite\")")
 	}
 }
 
-// TLSConfig is how to talk to the backend; nil is plain text.
+// TLSConfig is how to connect to the backend; nil is without TLS.
 func (b BackendConfig) TLSConfig() (*tls.Config, error) { return tlsConfig(b.TLS) }
 
 var word = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
 
-// address wants "host:port".
+// address checks a "host:port".
 func (r *reader) address(key, text, of string) {
 	host, port, err := net.SplitHostPort(text)
 	if n, bad := strconv.Atoi(port); err != nil || host == "" || bad != nil || n < 1 || n > 65535 {
-		r.add(key, `%q is no address; want "host:port" %s`, text, of)
+		r.add(key, `%q is not an address; it must be "host:port" %s`, text, of)
 	}
 }

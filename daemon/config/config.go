@@ -1,9 +1,9 @@
-// Package config reads the configuration file, checks it, and explains what is wrong with it. Only the wiring (package daemon)
-// and the commands know it: every other package is given the values that it needs.
+// Package config reads the configuration file, checks it, and explains what is wrong with it. Only the wiring (package
+// daemon) and the commands know it: every other package is given the values that it needs.
 //
-// It opens no port, no store and no server; it reads the files that keys name, such as secrets and certificates.
-// The one idea: all problems of a file are reported at once, each with its line and what to write instead, and a Config without a
-// problem needs no second look.
+// It opens no port, no store and no server; it reads the files that keys name, such as secrets and certificates. The
+// one idea: all problems of a file are reported at once, each with its line and what to write instead, and a Config
+// without a problem needs no second look.
 package config
 
 import (
@@ -20,10 +20,11 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Config is the whole configuration, checked: a value from Load needs no second look. What each key is for is said in orchestrator.toml.
+// Config is the whole configuration. One that Load returned is checked. orchestrator.toml documents the keys.
 //
-// The tags of a field hold what is to be known of its key: its name, its bounds (min, max), the words that it may be (oneof), and
-// whether a running daemon takes a new value over (reload): "yes", or "replace", another value for one that there is, but not the first one, nor none.
+// The tags of a field describe its key: its name (toml), its bounds (min, max), the values that it allows (oneof), and
+// whether a running daemon takes over a new value (reload): "yes"; or "replace", which takes over another value, but
+// neither the first one nor none.
 type Config struct {
 	HTTP      HTTPConfig      `toml:"http"`
 	Servers   ServersConfig   `toml:"servers"`
@@ -38,7 +39,7 @@ type Config struct {
 	Hooks     []HookConfig    `toml:"hook" reload:"yes"`
 }
 
-// LogConfig is about what is said to whoever runs the daemon.
+// LogConfig is about the log.
 type LogConfig struct {
 	Level  string `toml:"level" oneof:"debug info warn error" reload:"yes"`
 	Format string `toml:"format" oneof:"text json"`
@@ -78,36 +79,38 @@ func Default() Config {
 	}
 }
 
-// DefaultFile is the documented file with every key and its default. It is a copy of orchestrator.toml at the top of the repository,
-// because embedding can't reach up there; a test keeps them equal, and "go generate ./daemon/config" copies it again.
+// DefaultFile is the documented file with every key and its default. It is a copy of orchestrator.toml at the top of
+// the repository, which embedding cannot reach. A test keeps them equal; "go generate ./daemon/config" copies it again.
 func DefaultFile() string { return defaultFile }
 
 //go:generate cp ../../orchestrator.toml defaults.toml
 //go:embed defaults.toml
 var defaultFile string
 
-// PasswordVariable is the environment variable with the password of the account on managed servers, where no file is named.
+// PasswordVariable is the environment variable with the password of the account on managed servers. A file goes before
+// it.
 const PasswordVariable = "ORCHESTRATOR_SERVERS_PASSWORD"
 
-// BackendPasswordVariable is the same for the account on a backend that is no file.
+// BackendPasswordVariable is the same for the account on a shared backend.
 const BackendPasswordVariable = "ORCHESTRATOR_BACKEND_PASSWORD"
 
-// Load reads the file and the secrets that it points at. The error lists everything with which no daemon can run: it is Problems, unless the
-// file itself could not be read. That the program of a hook can't be run is none of it: servers are not to be left alone because a script was removed.
-func Load(file string) (Config, error) { return load(file, Problems.unbearable) }
+// Load reads the file, and the secrets and certificates that it names. The error lists everything that keeps a daemon
+// from running: it is Problems, unless the file itself could not be read. A hook whose program cannot be run does not
+// count: a removed script must not leave the servers without a daemon.
+func Load(file string) (Config, error) { return load(file, Problems.fatal) }
 
-// Vet is Load for who asks whether the file is right: the error lists everything that is wrong with it.
+// Vet is Load for "config check": the error lists everything that is wrong with the file.
 func Vet(file string) (Config, error) {
 	return load(file, func(all Problems) Problems { return all })
 }
 
-func load(file string, counting func(Problems) Problems) (Config, error) {
+func load(file string, which func(Problems) Problems) (Config, error) {
 	data, err := readConfig(file)
 	if err != nil {
 		return Config{}, err
 	}
 	c, problems := parse(file, data)
-	if problems = counting(problems); len(problems) > 0 {
+	if problems = which(problems); len(problems) > 0 {
 		return Config{}, problems
 	}
 	return c, nil
@@ -131,31 +134,32 @@ func (c Config) String() string {
 	e := toml.NewEncoder(&b)
 	e.Indent = ""
 	if err := e.Encode(c); err != nil {
-		return fmt.Sprintf("# the configuration can't be written down: %v\n", err)
+		return fmt.Sprintf("# the configuration cannot be encoded: %v\n", err)
 	}
 	return b.String()
 }
 
-// values checks what the types can't say: what keys mean together, and the files that they point at.
+// values checks what types cannot: keys that depend on each other, and the files that keys name.
 func (r *reader) values(c *Config) {
 	for key, p := range map[string]*string{
 		"http.token_file": &c.HTTP.TokenFile, "http.tls_cert": &c.HTTP.TLSCert, "http.tls_key": &c.HTTP.TLSKey,
-		"servers.password_file": &c.Servers.PasswordFile, "backend.path": &c.Backend.Path, "backend.password_file": &c.Backend.PasswordFile,
+		"servers.password_file": &c.Servers.PasswordFile,
+		"backend.path":          &c.Backend.Path, "backend.password_file": &c.Backend.PasswordFile,
 		"backend.caretaker_password_file": &c.Backend.CaretakerPasswordFile,
-		"peers.secret_file":               &c.Peers.SecretFile, "peers.ca": &c.Peers.CA, "haproxy.socket": &c.HAProxy.Socket,
-		"haproxy.http_cert": &c.HAProxy.HTTPCert,
+		"peers.secret_file":               &c.Peers.SecretFile, "peers.ca": &c.Peers.CA,
+		"haproxy.socket": &c.HAProxy.Socket, "haproxy.http_cert": &c.HAProxy.HTTPCert,
 	} {
 		r.path(key, p)
 	}
 	r.http(&c.HTTP)
 	r.servers(&c.Servers)
 	r.discovery(c)
-
 	r.backend(c)
 	r.peers(c)
 	r.haproxy(&c.HAProxy)
 	if !r.bad["lease.tick"] && !r.bad["lease.ttl"] && 4*c.Lease.Tick > c.Lease.TTL {
-		r.add("lease.tick", "%v is more than a quarter of lease.ttl (%v): a late beat or two would lose the lead", c.Lease.Tick, c.Lease.TTL)
+		r.add("lease.tick", "%v is more than a quarter of lease.ttl (%v): one late beat could lose the leadership",
+			c.Lease.Tick, c.Lease.TTL)
 	}
 	r.policies(c.Policies)
 	r.hooks(c.Hooks)

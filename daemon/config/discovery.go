@@ -7,7 +7,7 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// DiscoveryConfig is about whom to ask, and when.
+// DiscoveryConfig is about which servers to probe, and when.
 type DiscoveryConfig struct {
 	Seeds       []topology.Key   `toml:"seeds" reload:"yes"`
 	Poll        time.Duration    `toml:"poll" min:"50ms" max:"1h"`
@@ -16,7 +16,7 @@ type DiscoveryConfig struct {
 	Ignore      []*regexp.Regexp `toml:"ignore"` // matched against Key.String()
 }
 
-// AnalysisConfig is about when a fact is a trouble.
+// AnalysisConfig is about when a fact becomes a finding.
 type AnalysisConfig struct {
 	Lag     time.Duration `toml:"lag" min:"1s" max:"24h" reload:"yes"`
 	Silence time.Duration `toml:"silence" min:"100ms" max:"1h"`
@@ -24,14 +24,17 @@ type AnalysisConfig struct {
 
 func (r *reader) discovery(c *Config) {
 	if !r.bad["discovery.max_backoff"] && !r.bad["discovery.poll"] && c.Discovery.MaxBackoff < c.Discovery.Poll {
-		r.add("discovery.max_backoff", "%v is shorter than discovery.poll (%v)", c.Discovery.MaxBackoff, c.Discovery.Poll)
+		r.add("discovery.max_backoff",
+			"%v is shorter than discovery.poll (%v)", c.Discovery.MaxBackoff, c.Discovery.Poll)
 	}
 	if !r.bad["servers.probe_timeout"] && !r.bad["analysis.silence"] && c.Servers.ProbeTimeout >= c.Analysis.Silence {
 		key := "servers.probe_timeout"
 		if _, ok := r.lines[key]; !ok {
 			key = "analysis.silence"
 		}
-		r.add(key, "servers.probe_timeout (%v) must be shorter than analysis.silence (%v): one slow answer would look like death",
+		r.add(key,
+			"servers.probe_timeout (%v) must be shorter than analysis.silence (%v): "+
+				"one slow answer would look like a dead server",
 			c.Servers.ProbeTimeout, c.Analysis.Silence)
 	}
 }

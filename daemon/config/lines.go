@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// locate finds the line of every key of a TOML document that is known to be good: "discovery.poll" → 12; items of lists
-// and of repeated tables are counted ("discovery.seeds[0]", "policy[1].clusters"). The TOML package tells no lines.
+// locate finds the line of every key of a valid TOML document: "discovery.poll" → 12. Items of lists and of repeated
+// tables have an index ("discovery.seeds[0]", "policy[1].clusters"). The TOML package does not report lines.
 //
-// Keys inside inline tables are not looked for; whoever asks takes the line of what encloses them.
+// It does not look into inline tables; their keys count as being on the line of what encloses them.
 func locate(text string) map[string]int {
 	l := locator{text: text, line: 1, found: map[string]int{}}
-	repeated := map[string]int{} // tables written [[so]]: how many there were
+	repeated := map[string]int{} // how many tables [[of this name]] there were
 	table := ""
 	for l.blank(); l.pos < len(l.text); l.blank() {
 		line := l.line
@@ -52,7 +52,7 @@ func (l *locator) mark(key string, line int) {
 	}
 }
 
-// next steps over one byte; at the end it stays there.
+// next skips one byte; at the end it stays there.
 func (l *locator) next() {
 	if l.pos < len(l.text) {
 		if l.text[l.pos] == '\n' {
@@ -62,7 +62,7 @@ func (l *locator) next() {
 	}
 }
 
-// blank steps over white space and comments.
+// blank skips white space and comments.
 func (l *locator) blank() {
 	for l.pos < len(l.text) {
 		switch l.text[l.pos] {
@@ -78,7 +78,7 @@ func (l *locator) blank() {
 	}
 }
 
-// name reads a dotted key up to and with the byte that ends it.
+// name reads a dotted key, and the byte that ends it.
 func (l *locator) name(end byte) string {
 	var b strings.Builder
 	for l.pos < len(l.text) && l.text[l.pos] != end && l.text[l.pos] != '\n' {
@@ -98,7 +98,7 @@ func (l *locator) name(end byte) string {
 	return b.String()
 }
 
-// quoted steps over a text in any of the four kinds of quotes.
+// quoted skips a text in any of the four kinds of quotes.
 func (l *locator) quoted() {
 	mark := l.text[l.pos : l.pos+1]
 	escapes := mark == `"`
@@ -118,7 +118,7 @@ func (l *locator) quoted() {
 			for range mark {
 				l.next()
 			}
-			for len(mark) == 3 && strings.HasPrefix(l.text[l.pos:], mark[:1]) { // quotes may stand at the very end of such a text
+			for len(mark) == 3 && strings.HasPrefix(l.text[l.pos:], mark[:1]) { // such a text may end with more quotes
 				l.next()
 			}
 			return
@@ -127,7 +127,7 @@ func (l *locator) quoted() {
 	}
 }
 
-// value steps over the value of a key, and marks the items of a list.
+// value skips the value of a key, and marks the items of a list.
 func (l *locator) value(key string) {
 	depth, items, fresh := 0, 0, false
 	for l.pos < len(l.text) {

@@ -12,7 +12,7 @@ import (
 	"orchestrator/daemon/plan"
 )
 
-// PolicyConfig is what may be done in some clusters.
+// PolicyConfig says what is allowed in some clusters.
 type PolicyConfig struct {
 	Clusters            []string      `toml:"clusters"`
 	RecoverPrimary      bool          `toml:"recover_primary"`
@@ -25,35 +25,36 @@ type PolicyConfig struct {
 	AntiFlap            time.Duration `toml:"anti_flap" min:"0s" max:"720h"`
 }
 
-// defaultPolicy is a [[policy]] block that says nothing but its clusters.
+// defaultPolicy is a [[policy]] block that only names its clusters.
 func defaultPolicy() PolicyConfig {
 	return PolicyConfig{DrainTimeout: 10 * time.Second, AllowUnfenced: true, AntiFlap: 10 * time.Minute}
 }
 
-// Permissive is what a block allows that names every cluster and leaves all but recover_primary and recover_intermediate alone: what
-// a plan is studied with where nobody has said what is allowed.
+// Permissive is the policy of a block that names every cluster, sets recover_primary and recover_intermediate, and
+// leaves the rest at its default. "analyze" uses it where no configuration is given.
 func Permissive() plan.Policy {
 	p := defaultPolicy()
 	p.Clusters, p.RecoverPrimary, p.RecoverIntermediate = []string{"*"}, true, true
 	return Config{Policies: []PolicyConfig{p}}.Policy("", "")
 }
 
-// Policy is what the first policy that names the cluster, by its name or its alias, allows; the zero Policy, which allows nothing, when none
-// does.
+// Policy is what the first block allows that names the cluster, by its name or its alias. It is the zero Policy, which
+// allows nothing, when no block does.
 func (c Config) Policy(cluster, alias string) plan.Policy {
 	for _, p := range c.Policies {
-		if names(p.Clusters, cluster, alias) {
-			return plan.Policy{
-				Named:               true,
-				RecoverPrimary:      p.RecoverPrimary,
-				RecoverIntermediate: p.RecoverIntermediate,
-				DrainTimeout:        p.DrainTimeout,
-				MaxLag:              p.MaxLag,
-				AllowReceivedLoss:   p.AllowReceivedLoss,
-				AllowUnfenced:       p.AllowUnfenced,
-				AllowErrant:         p.AllowErrant,
-				AntiFlap:            p.AntiFlap,
-			}
+		if !names(p.Clusters, cluster, alias) {
+			continue
+		}
+		return plan.Policy{
+			Named:               true,
+			RecoverPrimary:      p.RecoverPrimary,
+			RecoverIntermediate: p.RecoverIntermediate,
+			DrainTimeout:        p.DrainTimeout,
+			MaxLag:              p.MaxLag,
+			AllowReceivedLoss:   p.AllowReceivedLoss,
+			AllowUnfenced:       p.AllowUnfenced,
+			AllowErrant:         p.AllowErrant,
+			AntiFlap:            p.AntiFlap,
 		}
 	}
 	return plan.Policy{}
@@ -64,7 +65,9 @@ func (r *reader) policies(policies []PolicyConfig) {
 	for i, p := range policies {
 		key := fmt.Sprintf("policy[%d]", i)
 		if all >= 0 {
-			r.add(key, `is never used: the %s policy names every cluster ("*"), and the first that names one counts; put it last`, ordinal(all+1))
+			r.add(key,
+				`is never used: the %s policy names every cluster ("*"), and the first that names a cluster applies; `+
+					`put that one last`, ordinal(all+1))
 		}
 		r.clusters(key+".clusters", p.Clusters)
 		if all < 0 && slices.Contains(p.Clusters, "*") {
@@ -76,20 +79,21 @@ func (r *reader) policies(policies []PolicyConfig) {
 // clusters checks the patterns by which a block names clusters.
 func (r *reader) clusters(key string, patterns []string) {
 	if len(patterns) == 0 && !r.about(key) {
-		r.add(key, `names no cluster; ["*"] is every cluster`)
+		r.add(key, `names no cluster; use ["*"] for every cluster`)
 	}
 	for _, pattern := range patterns {
 		expr, isExpr := strings.CutPrefix(pattern, "~")
 		switch {
 		case pattern == "":
-			r.add(key, "holds an empty name")
+			r.add(key, "contains an empty name")
 		case isExpr:
 			if _, err := regexp.Compile(expr); err != nil {
 				r.add(key, "%q: %v", pattern, err)
 			}
 		default:
 			if _, err := path.Match(pattern, ""); err != nil {
-				r.add(key, `%q is no pattern; * stands for anything, ? for a letter, [a-z] for one of some; before others write \`, pattern)
+				r.add(key, `%q is not a valid pattern: * matches anything, ? one character, [a-z] one of several; `+
+					`write \ before a character that is meant as it is`, pattern)
 			}
 		}
 	}
@@ -102,7 +106,7 @@ func ordinal(n int) string {
 	return strconv.Itoa(n) + "th"
 }
 
-// names says whether one of the patterns stands for the cluster, by its name or its alias.
+// names says whether one of the patterns matches the cluster, by its name or its alias.
 func names(patterns []string, cluster, alias string) bool {
 	return matches(patterns, cluster) || alias != "" && matches(patterns, alias)
 }
@@ -113,8 +117,8 @@ func matches(patterns []string, cluster string) bool {
 			re, err := regexp.Compile(expr)
 			return err == nil && re.MatchString(cluster)
 		}
-		if pattern == cluster || pattern == "*" { // a pattern's * stops at a slash, and [::1]:3306 is a name, not a set of letters
-			return true
+		if pattern == cluster || pattern == "*" {
+			return true // path.Match stops * at a slash, and takes [::1]:3306 for a set of characters
 		}
 		ok, err := path.Match(pattern, cluster)
 		return err == nil && ok

@@ -9,11 +9,11 @@ import (
 // Problem is one thing that is wrong with a configuration file.
 type Problem struct {
 	File string `json:"file"`
-	Line int    `json:"line"`          // 0 when it is about no line
+	Line int    `json:"line"`          // 0 when it concerns no line
 	Key  string `json:"key,omitempty"` // such as "discovery.poll"; "policy[1].clusters" in the second policy
 	Says string `json:"says"`          // what is wrong, and what to do
 
-	bearable bool // a daemon runs with it: see Load
+	harmless bool // a daemon runs all the same: see Load
 }
 
 func (p Problem) String() string {
@@ -38,13 +38,7 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Check says everything that is wrong with the configuration in data, which was read from file; the files that it names are looked at too.
-func Check(file string, data []byte) []Problem {
-	_, problems := parse(file, data)
-	return problems
-}
-
-// unbearable are those with which no daemon runs.
-func (p Problems) unbearable() Problems {
-	return slices.DeleteFunc(slices.Clone(p), func(one Problem) bool { return one.bearable })
+// fatal are those that keep a daemon from running.
+func (p Problems) fatal() Problems {
+	return slices.DeleteFunc(slices.Clone(p), func(one Problem) bool { return one.harmless })
 }

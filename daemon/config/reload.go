@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Changes names the keys that differ in next: those that a running daemon takes over, and those that wait for a restart. A secret
-// that was changed in its file is named too, never shown.
+// Changes names the keys that differ in next: those that a running daemon takes over, and those that wait for a
+// restart. A secret that changed in its file is named too, and never shown.
 func (c Config) Changes(next Config) (reloadable, needRestart []string) {
 	c.eachLeaf(func(key string, f reflect.StructField, old reflect.Value) {
 		if reflect.DeepEqual(text(old), text(next.leaf(key))) {
@@ -33,7 +33,7 @@ func (c Config) Reloaded(next Config) Config {
 	return out
 }
 
-// takesOver says whether a running daemon goes from old to next.
+// takesOver says whether a running daemon replaces old by next.
 func takesOver(f reflect.StructField, old, next reflect.Value) bool {
 	switch f.Tag.Get("reload") {
 	case "yes":
@@ -44,7 +44,7 @@ func takesOver(f reflect.StructField, old, next reflect.Value) bool {
 	return false
 }
 
-// eachLeaf calls f for every key, in the order of the file; policies, as a whole, are one, and so are hooks.
+// eachLeaf calls f for every key, in the order of the file. All policies together are one key, and so are all hooks.
 func (c *Config) eachLeaf(f func(key string, field reflect.StructField, v reflect.Value)) {
 	sections := reflect.ValueOf(c).Elem()
 	for i := range sections.NumField() {
@@ -56,7 +56,7 @@ func (c *Config) eachLeaf(f func(key string, field reflect.StructField, v reflec
 		for j := range section.NumField() {
 			field := section.Type().Field(j)
 			name := field.Tag.Get("toml")
-			if name == "-" { // a secret: known by where it comes from
+			if name == "-" { // the content of a file
 				name = strings.ToLower(field.Name)
 			}
 			f(tag.Tag.Get("toml")+"."+name, field, section.Field(j))
@@ -73,7 +73,7 @@ func (c Config) leaf(key string) (found reflect.Value) {
 	return found
 }
 
-// text replaces expressions, which hold more than meets the eye, by what was written.
+// text replaces compiled expressions, which cannot be compared, by what was written.
 func text(v reflect.Value) any {
 	res, ok := v.Interface().([]*regexp.Regexp)
 	if !ok {

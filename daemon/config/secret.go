@@ -11,8 +11,8 @@ import (
 	"orchestrator/daemon/secret"
 )
 
-// Secret is a password or a token. However it is printed, logged or encoded, it shows as "***"; only a conversion to string
-// shows it, and that is easy to look for.
+// Secret is a password or a token. However it is printed, logged or encoded, it shows as "***". Only a conversion to
+// string shows it, and that is easy to find.
 type Secret string
 
 func (s Secret) String() string {
@@ -22,14 +22,14 @@ func (s Secret) String() string {
 	return "***"
 }
 
-// Format covers the verbs that don't ask String, such as %#v and %d.
+// Format covers the verbs that do not use String, such as %#v and %d.
 func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 
 // MarshalText covers JSON, TOML and slog.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// WebAddress is a URL of which the host alone is nobody's secret: whoever knows the rest of one that leads to a chat can write there. However it is
-// printed, logged or encoded, "***" stands for what follows the host.
+// WebAddress is a URL whose host alone is not secret: anyone who knows the whole URL of a chat can post there. However
+// it is printed, logged or encoded, it shows "***" in place of what follows the host.
 type WebAddress string
 
 func (a WebAddress) String() string {
@@ -47,13 +47,13 @@ func (a WebAddress) String() string {
 	return bare + "/***"
 }
 
-// Format covers the verbs that don't ask String.
+// Format covers the verbs that do not use String.
 func (a WebAddress) Format(f fmt.State, _ rune) { io.WriteString(f, a.String()) }
 
 // MarshalText covers JSON, TOML and slog.
 func (a WebAddress) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// secret reads a file that holds one, and insists that not everybody can.
+// secret reads a file with a secret, and refuses one that every account can read.
 func (r *reader) secret(key, file string) Secret {
 	data, err := readRegular(file, 64<<10)
 	if errors.Is(err, os.ErrPermission) {
@@ -65,23 +65,24 @@ func (r *reader) secret(key, file string) Secret {
 		return ""
 	}
 	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
-		r.add(key, "%s is open to everybody (mode %04o): chmod o= %s", file, info.Mode().Perm(), file)
+		r.add(key, "%s can be read by every account (mode %04o): chmod o= %s", file, info.Mode().Perm(), file)
 		return ""
 	}
 	s := strings.TrimRight(string(data), "\r\n")
 	if len(data) == 0 {
 		r.add(key, "%s is empty", file)
-	} else if strings.TrimSpace(s) == "" { // of those that may have several lines, none would be left
-		r.add(key, "%s has nothing but blanks in it", file)
+	} else if strings.TrimSpace(s) == "" { // read line by line, nothing would be left
+		r.add(key, "%s contains only white space", file)
 	}
 	return Secret(s)
 }
 
-// content is what a file with a secret says, line by line, without what editors leave in one: blanks, empty lines, a mark of the byte order.
+// content is a file with a secret, line by line, without what editors leave there: white space, empty lines, a byte
+// order mark.
 func (r *reader) content(key, file string) []string {
 	lines := secret.Lines(strings.TrimPrefix(string(r.secret(key, file)), "\ufeff"))
 	if len(lines) == 0 && !r.bad[key] {
-		r.add(key, "%s has nothing but blanks in it", file)
+		r.add(key, "%s contains only white space", file)
 	}
 	return lines
 }

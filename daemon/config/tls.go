@@ -23,7 +23,7 @@ func tlsConfig(how string) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
 }
 
-// authorities reads those of a file, and returns its text, too.
+// authorities reads the certificates of authorities in a file, and returns its text too.
 func authorities(file string) (*x509.CertPool, string, error) {
 	pem, err := readRegular(file, maxConfig)
 	if err != nil {
@@ -31,40 +31,42 @@ func authorities(file string) (*x509.CertPool, string, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, "", fmt.Errorf("read authorities: %s holds no certificate in PEM form", file)
+		return nil, "", fmt.Errorf("read authorities: %s contains no certificate in PEM format", file)
 	}
 	return pool, string(pem), nil
 }
 
-// security wants what TLS may be, and returns the authorities that it names a file of.
+// security checks how TLS is used, and returns the text of the file with authorities where one is named.
 func (r *reader) security(key string, tls *string) (text string) {
-	const want = `want "off", "verify", or the path of a PEM file with authorities`
+	const allowed = `it must be "off", "verify", or the path of a PEM file with authorities`
 	switch {
 	case r.bad[key] || *tls == "off" || *tls == "verify":
 	case *tls == "":
-		r.add(key, "is empty; "+want)
+		r.add(key, "is empty; "+allowed)
 	default:
 		*tls = beside(r.file, *tls)
 		var err error
 		if _, text, err = authorities(*tls); err != nil {
-			r.add(key, "%v; "+want, err)
+			r.add(key, "%v; "+allowed, err)
 		}
 	}
 	return text
 }
 
-// KeyPair reads a certificate with those above it, and its key. Either file may hold other things of both, as a combined one does.
+// KeyPair is the certificate, with the authorities that come with it, and its key. Either file may contain more, as a
+// combined one does.
 func (h HTTPConfig) KeyPair() (*tls.Certificate, error) {
 	for file, text := range map[string]Secret{h.TLSCert: h.Certificate, h.TLSKey: h.Key} {
 		if !whole(string(text)) {
-			return nil, fmt.Errorf("%s breaks off in the middle of a PEM block: it may be being written", file)
+			return nil, fmt.Errorf("%s ends in the middle of a PEM block: it is perhaps being written now", file)
 		}
 	}
 	pair, err := tls.X509KeyPair([]byte(h.Certificate), []byte(h.Key))
 	return &pair, err
 }
 
-// whole says that every block that a PEM text begins has its end: decoders pass over one that has not, and a chain would lose its authorities in silence.
+// whole says that every PEM block that begins has an end. Decoders skip a block that has none, so that a chain would
+// silently lose its authorities.
 func whole(text string) bool {
 	const begin = "-----BEGIN "
 	begun := strings.Count(text, begin)
@@ -75,10 +77,12 @@ func whole(text string) bool {
 	return begun == 0 && (last == "" || !strings.HasPrefix(begin, last))
 }
 
-// Certificates are the files that hold some, by what they are for.
+// Certificates are the files with certificates, by what they are used for.
 func (c Config) Certificates() map[string]string {
 	out := map[string]string{}
-	for use, file := range map[string]string{"http": c.HTTP.TLSCert, "servers": c.Servers.TLS, "backend": c.Backend.TLS, "peers": c.Peers.CA} {
+	for use, file := range map[string]string{
+		"http": c.HTTP.TLSCert, "servers": c.Servers.TLS, "backend": c.Backend.TLS, "peers": c.Peers.CA,
+	} {
 		if file != "" && file != "off" && file != "verify" {
 			out[use] = file
 		}
@@ -86,7 +90,7 @@ func (c Config) Certificates() map[string]string {
 	return out
 }
 
-// FirstEndOf is when the first certificate in a file ends.
+// FirstEndOf is when the first of the certificates in a file expires.
 func FirstEndOf(file string) (time.Time, error) {
 	data, err := readRegular(file, maxConfig)
 	if err != nil {
@@ -94,16 +98,16 @@ func FirstEndOf(file string) (time.Time, error) {
 	}
 	ends := FirstEnd(data)
 	if ends.IsZero() {
-		return time.Time{}, fmt.Errorf("read certificates: %s holds none in PEM form", file)
+		return time.Time{}, fmt.Errorf("read certificates: %s contains none in PEM format", file)
 	}
 	return ends, nil
 }
 
-// FirstEnd is when the first certificate in a PEM text ends; zero when it holds none.
+// FirstEnd is when the first of the certificates in a PEM text expires; zero when there is none.
 func FirstEnd(text []byte) (first time.Time) {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		c, err := x509.ParseCertificate(block.Bytes)
-		if block.Type != "CERTIFICATE" || err != nil { // crypto/x509 leaves such blocks out as well
+		if block.Type != "CERTIFICATE" || err != nil { // crypto/x509 skips these too
 			continue
 		}
 		if first.IsZero() || c.NotAfter.Before(first) {

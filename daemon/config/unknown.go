@@ -7,35 +7,34 @@ import (
 	"strings"
 )
 
-// unknown says what to write instead of a key that doesn't exist in a table.
+// unknown says what to write in place of a key that does not exist in a table.
 func unknown(t reflect.Type, at, name string) string {
 	here := keysOf(t)
-	if at == "" {
-		for _, section := range here { // a key that stands above the first [table]
-			if f, _ := fieldOf(t, section); f.Type.Kind() == reflect.Struct && slices.Contains(keysOf(f.Type), name) {
-				return fmt.Sprintf("unknown key; it belongs below [%s]", section)
-			}
-		}
-	} else {
-		whole := reflect.TypeFor[Config]()
-		for i := range whole.NumField() {
-			if s := whole.Field(i); !slices.Contains(here, name) && s.Type.Kind() == reflect.Struct && slices.Contains(keysOf(s.Type), name) {
-				return fmt.Sprintf("unknown key; it belongs below [%s]", s.Tag.Get("toml"))
-			}
-		}
+	if table := tableOf(name); table != "" && !slices.Contains(here, name) {
+		return fmt.Sprintf("unknown key; it belongs below [%s]", table)
 	}
-	if name == "password" || name == "token" {
-		if slices.Contains(here, name+"_file") {
-			return fmt.Sprintf("unknown key; secrets are not written in here: put it into a file of its own, and the path of that into %s_file", name)
-		}
+	if (name == "password" || name == "token") && slices.Contains(here, name+"_file") {
+		return fmt.Sprintf("unknown key; secrets do not belong in this file: put it into a file of its own, "+
+			"and set %s_file to the path", name)
 	}
 	if m := meant(name, here); m != "" {
 		return "unknown key" + m
 	}
-	return "unknown key; possible are " + strings.Join(here, ", ")
+	return "unknown key; the keys here are " + strings.Join(here, ", ")
 }
 
-// meant asks whether the nearest of the words was meant, if one is near.
+// tableOf is the first table that has the key; "" if none has.
+func tableOf(name string) string {
+	whole := reflect.TypeFor[Config]()
+	for i := range whole.NumField() {
+		if s := whole.Field(i); s.Type.Kind() == reflect.Struct && slices.Contains(keysOf(s.Type), name) {
+			return s.Tag.Get("toml")
+		}
+	}
+	return ""
+}
+
+// meant suggests the word that is nearest to a wrong one, if one is near.
 func meant(wrong string, words []string) string {
 	if len(wrong) > 100 {
 		return ""
@@ -48,7 +47,7 @@ func meant(wrong string, words []string) string {
 		}
 	}
 	if best == "" && len(plain) > 2 {
-		for _, w := range words { // a piece of the right word, or the right word with something added
+		for _, w := range words { // part of the right word, or the right word and more
 			if strings.Contains(w, plain) || strings.Contains(plain, w) {
 				best = w
 				break
@@ -61,7 +60,7 @@ func meant(wrong string, words []string) string {
 	return fmt.Sprintf("; did you mean %q?", best)
 }
 
-// edits counts the letters to insert, delete, replace or swap with their neighbour to make b of a.
+// edits counts the characters to insert, delete, replace or swap with their neighbour to turn a into b.
 func edits(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {
