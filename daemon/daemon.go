@@ -197,7 +197,7 @@ func (d *Daemon) wire(c config.Config) error {
 		Policy: d.Policy, Off: d.book.RecoveriesOff, Alias: d.book.Alias,
 		Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
 		Hooks:      func() []hook.Hook { return d.config.Load().HookList() },
-		Permit:     guard.permit, Yield: guard.transfer,
+		Claim:      guard.claim, Yield: guard.transfer,
 		Turned: func() { d.pulse.turned("recovery") }, Logger: log, Registerer: registry,
 	})
 	if err := d.recovery.Load(ctx); err != nil {

@@ -59,9 +59,9 @@ type Options struct {
 	Thresholds func() analysis.Thresholds
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
-	// Permit is asked before irreversible steps of an episode, and says why not; what it holds for them it may let go when ctx, that of the turn, ends.
-	// nil: this daemon is alone, and may. See Gate.
-	Permit func(ctx context.Context, s plan.Situation, e plan.Episode) (ok bool, why string)
+	// Claim is asked before irreversible steps of an episode for what this daemon can show for them: plan.Permit weighs it. Locks that
+	// it takes it may let go when ctx, that of the turn, ends. nil: this daemon is alone, and may. See Gate.
+	Claim func(ctx context.Context, s plan.Situation, e plan.Episode) plan.Claim
 	// Yield is asked before a promotion, and says why another daemon is to lead and do it; "" when this one may. nil: there is no other. See Handover.
 	Yield func(ctx context.Context, s plan.Situation, e plan.Episode) string
 	// Hooks are told about episodes, as the configuration has them now; nil: there are none.
@@ -97,16 +97,16 @@ type Runner struct {
 	writes  sync.WaitGroup // of episodes
 
 	mu       sync.Mutex
-	episodes map[string][]plan.Episode    // by cluster, newest first
-	steps    map[string][]plan.Done       // by episode
-	last     map[string]plan.Decision     // by cluster
-	refusals map[string]map[string]string // by cluster and work, why its irreversible steps are not permitted
-	leads    bool                         // Run runs: what is in memory is newer than what is on record
-	judged   []plan.Situation             // what Run judged last; nil when it does not run
-	ready    map[string]bool              // by cluster: the primary could be replaced if it died
-	running  map[string]bool              // clusters whose turn is under way
-	again    map[string]bool              // those that changed meanwhile
-	unstored map[string]backend.Record    // of tenures, by key: the store has not taken them yet
+	episodes map[string][]plan.Episode // by cluster, newest first
+	steps    map[string][]plan.Done    // by episode
+	last     map[string]plan.Decision  // by cluster
+	claims   map[string][]plan.Claim   // by cluster, what was put before plan.Permit last
+	leads    bool                      // Run runs: what is in memory is newer than what is on record
+	judged   []plan.Situation          // what Run judged last; nil when it does not run
+	ready    map[string]bool           // by cluster: the primary could be replaced if it died
+	running  map[string]bool           // clusters whose turn is under way
+	again    map[string]bool           // those that changed meanwhile
+	unstored map[string]backend.Record // of tenures, by key: the store has not taken them yet
 	// runs are by episode, and by hook.Key; of kept episodes only
 	runs  map[string]map[string]hook.Run
 	read  uint64        // the edition of what was read last
@@ -127,8 +127,8 @@ func New(o Options) *Runner {
 	r := &Runner{
 		Options: o, journal: make(chan backend.Record, 1000),
 		episodes: map[string][]plan.Episode{}, steps: map[string][]plan.Done{}, last: map[string]plan.Decision{},
-		refusals: map[string]map[string]string{},
-		running:  map[string]bool{}, again: map[string]bool{},
+		claims:  map[string][]plan.Claim{},
+		running: map[string]bool{}, again: map[string]bool{},
 		runs: map[string]map[string]hook.Run{}, unstored: map[string]backend.Record{}, owing: make(chan struct{}, 1),
 	}
 	r.metrics = newMetrics(r)
@@ -283,7 +283,7 @@ func (r *Runner) judge(ctx context.Context, turns *sync.WaitGroup) {
 		judged = append(judged, s)
 		r.Fleet.StayClose(cluster, awaited(s.Episodes)...)
 		d := plan.Next(s)
-		r.note(cluster, withhold(d, r.refused(cluster)))
+		r.note(cluster, d.Withhold(plan.Refusals(s.Claims)))
 		if !r.todo(d) {
 			continue
 		}
@@ -452,10 +452,10 @@ func text(err error) string {
 // situation is all that a decision about the cluster rests on.
 func (r *Runner) situation(cluster string, fleet topology.Snapshot) plan.Situation {
 	r.mu.Lock()
-	episodes := slices.Clone(r.episodes[cluster])
+	episodes, claims := slices.Clone(r.episodes[cluster]), r.claims[cluster]
 	r.mu.Unlock()
 	return plan.Situate(plan.Facts{Cluster: cluster, Snapshot: fleet.Of(cluster), Policy: r.Policy(cluster), Thresholds: r.Thresholds(),
-		Episodes: episodes, Off: r.Off()})
+		Episodes: episodes, Off: r.Off(), Claims: claims})
 }
 
 // Mark adds to a snapshot what the episodes know: who was promoted last.
