@@ -206,6 +206,9 @@ func (p *primaryFailover) commit() Work {
 		return Work{Episode: p.stored(p.e), Refused: no, Candidates: c.ranking}
 	}
 	p.e.Stage, p.e.Blocked, p.e.Touched = Committed, "", nil
+	if r := p.request(p.e.Failed); r != nil {
+		p.e.Request = r
+	}
 	for _, r := range p.followers[p.e.Failed] {
 		p.e.touch(r.Key)
 	}

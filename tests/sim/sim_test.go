@@ -42,6 +42,14 @@ func TestWorlds(t *testing.T) {
 	if testing.Short() || racing {
 		n = min(n, 2000)
 	}
+	sum := many(t, n, Run)
+	if sum.Promotions < n/10 || sum.Withdrawn < n/200 || sum.Fenced < n/100 || sum.Crashes < n/100 {
+		t.Errorf("too little happens in these worlds to prove anything: %+v", sum)
+	}
+}
+
+// many plays n worlds, reports what was hurt in the first few, and returns what happened in all.
+func many(t *testing.T, n int, play func(uint64) (Stats, *Violation)) Stats {
 	var next atomic.Uint64
 	var mu sync.Mutex
 	var sum Stats
@@ -54,7 +62,7 @@ func TestWorlds(t *testing.T) {
 				if s > uint64(n) {
 					return
 				}
-				stats, v := Run(s)
+				stats, v := play(s)
 				mu.Lock()
 				sum = sum.plus(stats)
 				if v != nil {
@@ -73,9 +81,7 @@ func TestWorlds(t *testing.T) {
 		t.Error(v)
 	}
 	t.Logf("%d worlds: %+v", n, sum)
-	if sum.Promotions < n/10 || sum.Withdrawn < n/200 || sum.Fenced < n/100 || sum.Crashes < n/100 {
-		t.Errorf("too little happens in these worlds to prove anything: %+v", sum)
-	}
+	return sum
 }
 
 func (s Stats) plus(o Stats) Stats {
@@ -86,5 +92,6 @@ func (s Stats) plus(o Stats) Stats {
 	s.Crashes += o.Crashes
 	s.Lost += o.Lost
 	s.Moved += o.Moved
+	s.Survivable += o.Survivable
 	return s
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"orchestrator/backend"
 	"orchestrator/daemon/analysis"
@@ -224,7 +223,7 @@ func (p *pair) unlock(d *half) {
 
 func (p *pair) situation(d *half) plan.Situation {
 	return plan.Situate(plan.Facts{Cluster: "c", Snapshot: p.Snapshot(), Thresholds: analysis.Defaults, Episodes: d.episodes,
-		Policy: plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second, AllowUnfenced: true}})
+		Policy: permissive})
 }
 
 // permit is recovery.Gate.

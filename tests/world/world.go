@@ -93,20 +93,32 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // Now is the time of the present tick.
 func (w *World) Now() time.Time { return epoch.Add(time.Duration(w.Tick) * Step) }
 
-// New makes a primary (number 0) with replicas.
-func New(seed uint64) *World {
+// New makes a primary (number 0) with replicas, some of them below others.
+func New(seed uint64) *World { return grow(seed, 4) }
+
+// NewTree makes one in which most replicas have others below them or above them; there is always an intermediate source, and a direct
+// replica besides.
+func NewTree(seed uint64) *World { return grow(seed, 1) }
+
+// grow makes a world of which one server in so many, from the third on, is below another replica.
+func grow(seed uint64, tier int) *World {
 	r := rand.New(rand.NewPCG(seed, 1))
 	w := &World{Rand: r, Cut: map[[2]int]bool{}, Daemon: -1, probes: map[int][]topology.Server{}, SemiSync: r.IntN(2) == 0}
 	maria := r.IntN(2) == 0
-	n := 2 + r.IntN(4)
+	n := 2 + r.IntN(5)
+	if tier == 1 {
+		n = 4 + r.IntN(4)
+	}
 	for i := range n {
 		v := &Server{N: i, Key: topology.Key{Host: fmt.Sprintf("db%d", i+1), Port: 3306}, Source: 0, IO: true, SQL: true, Connected: true, ReadOnly: true,
 			LogUpdates: r.IntN(12) > 0, Maria: maria}
 		switch {
 		case i == 0:
 			v.Source, v.IO, v.SQL, v.Connected, v.ReadOnly, v.LogUpdates = -1, false, false, false, false, true
-		case i > 2 && r.IntN(4) == 0 && w.Servers[i-1].Source == 0 && w.Servers[i-1].LogUpdates:
-			v.Source = i - 1 // a second tier
+		case tier == 1 && i == 2, tier == 1 && i > 3 && r.IntN(2) == 0, tier > 1 && i > 1 && r.IntN(tier) == 0:
+			if s := w.Servers[1+r.IntN(i-1)]; s.LogUpdates || i == 2 {
+				v.Source, s.LogUpdates = s.N, true // a second tier, or a third
+			}
 		}
 		switch r.IntN(12) {
 		case 0:

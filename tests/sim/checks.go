@@ -1,0 +1,106 @@
+package sim
+
+import (
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+	"orchestrator/tests/world"
+)
+
+// check holds a step, just before it is done, against what must never happen.
+func (r *run) check(w plan.Work, step plan.Step) {
+	e := w.Episode
+	if step.Kind == plan.StopReceiver && e.Stage == plan.Committed {
+		failed := r.Find(e.Failed)
+		for _, v := range r.Servers {
+			if v.Source == failed.N && v.Connected && v.Health == world.Alive && failed.Health == world.Alive &&
+				r.Reaches(v.N, failed.N) && r.Reaches(-1, v.N) {
+				r.hurt("never dead while a reachable replica receives", "%v declared dead, %v receives from it", e.Failed, v.Key)
+			}
+		}
+	}
+	if step.Kind != plan.Promote {
+		return
+	}
+	failed, cand := r.Find(e.Failed), r.Find(step.At)
+	if cand.Rule == topology.MustNot {
+		r.hurt("never against a must_not", "%v is promoted", cand.Key)
+	}
+	if !cand.LogUpdates {
+		r.hurt("never a server that nobody can follow", "%v is promoted", cand.Key)
+	}
+	all := true
+	for _, v := range r.Servers {
+		if v == cand || v == failed {
+			continue
+		}
+		reachable := v.Health == world.Alive && r.Reaches(-1, v.N)
+		all = all && reachable
+		if reachable && r.below(v, failed) && !cand.Executed.Has(v.Received) {
+			r.hurt("never less advanced, nothing received is lost", "%v is promoted with %v, %v received %v", cand.Key, cand.Executed, v.Key, v.Received)
+		}
+		if reachable && !v.ReadOnly && v.Source < 0 {
+			r.hurt("never two writable", "%v is promoted beside %v", cand.Key, v.Key)
+		}
+	}
+	if failed.Health == world.Alive && r.Reaches(-1, failed.N) && !failed.ReadOnly {
+		r.hurt("never two writable", "%v is promoted, and %v answers", cand.Key, failed.Key)
+	}
+	acked := r.Acked[failed.N]
+	if all && r.SemiSync && cand.Executed[failed.N] < acked {
+		r.hurt("with semi-sync nothing acknowledged is lost", "%v is promoted with %d of %d", cand.Key, cand.Executed[failed.N], acked)
+	}
+}
+
+// below says that v follows failed, directly or through others.
+func (r *run) below(v, failed *world.Server) bool {
+	for range r.Servers {
+		if v.Source < 0 || v.Detached {
+			return false
+		}
+		if v = r.Servers[v.Source]; v == failed {
+			return true
+		}
+	}
+	return false
+}
+
+// watch looks at the world after each turn.
+func (r *run) watch() {
+	n := 0
+	for _, v := range r.Servers {
+		if v.Health == world.Alive && !v.ReadOnly && v.Source < 0 && r.Reaches(-1, v.N) {
+			n++
+		}
+	}
+	if n < 2 {
+		r.two = 0
+		return
+	}
+	if r.two++; r.two > 10 { // a poll interval is 20 ticks; steps may be lost
+		r.hurt("never two writable for longer than it takes to fence", "for %d ticks", r.two)
+	}
+}
+
+// finally holds what must be true once everything has come back.
+func (r *run) finally() {
+	writable := 0
+	for _, v := range r.Servers {
+		if !v.ReadOnly && v.Source < 0 {
+			writable++
+		}
+	}
+	if writable != 1 {
+		r.hurt("in the end one server is writable", "%d are", writable)
+	}
+	lost := r.lost()
+	for _, v := range r.Servers {
+		if v.Source >= 0 && !v.Detached && !v.IO && !lost[v.Key] {
+			r.hurt("in the end every replica receives, or is reported as lost", "%v does not", v.Key)
+		}
+	}
+	for _, e := range r.episodes {
+		if e.Closed.IsZero() {
+			r.hurt("every recovery completes", "episode %s of %v is still open at stage %s: %s", e.ID, e.Failed, e.Stage, e.Blocked)
+		}
+	}
+}

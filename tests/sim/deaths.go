@@ -1,0 +1,159 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+	"orchestrator/tests/world"
+)
+
+// Several servers die close together, and stay dead: the primary, an intermediate source, and now and then others, in any order. The daemon
+// has its own troubles: steps are lost or done by half, and it is killed. In the end the cluster has a primary again, if a direct replica
+// that can be promoted lives.
+
+const (
+	together  = 10  // ticks within which they die: half a second
+	deathsEnd = 220 // the tick at which all must be well again, as far as it can be
+)
+
+// RunDeaths plays one world of that kind, and returns the first property that was hurt, or nil.
+func RunDeaths(seed uint64) (Stats, *Violation) {
+	r := newRun(world.NewTree(seed), seed)
+	dies := r.casualties()
+	began := r.Tick + 1 + r.Rand.IntN(20)
+	for n := range dies {
+		dies[n] += began
+	}
+	for r.Tick < deathsEnd && r.found == nil {
+		r.Advance()
+		for _, v := range r.Servers {
+			if at, doomed := dies[v.N]; doomed && at == r.Tick {
+				r.kill(v)
+			}
+		}
+		r.live()
+	}
+	if r.found == nil {
+		r.survivors(dies)
+	}
+	return r.Stats, r.found
+}
+
+// casualties are the servers that die, and after how many ticks: always the primary, nearly always an intermediate source, at times others.
+func (r *run) casualties() map[int]int {
+	dies := map[int]int{0: r.Rand.IntN(together + 1)}
+	for _, v := range r.Servers[1:] {
+		if r.intermediate(v) && r.Rand.IntN(8) > 0 || r.Rand.IntN(6) == 0 {
+			dies[v.N] = r.Rand.IntN(together + 1)
+		}
+	}
+	return dies
+}
+
+func (r *run) intermediate(v *world.Server) bool {
+	for _, o := range r.Servers {
+		if o.Source == v.N {
+			return v.N > 0
+		}
+	}
+	return false
+}
+
+func (r *run) kill(v *world.Server) {
+	r.Say("%v killed", v.Key)
+	v.Health, v.Connected = world.Dead, false
+}
+
+// survivors holds what must be true when the dead stay dead.
+func (r *run) survivors(dead map[int]int) {
+	if r.candidates(dead) == 0 {
+		return // nobody is left to witness, or to be promoted
+	}
+	r.Stats.Survivable++
+	primary := r.primary()
+	if primary == nil {
+		r.hurt("where a direct replica lives, a primary is promoted", "there is none: %s; refused: %v; findings: %v", r.open(),
+			plan.Next(r.situation()).Refused(), codes(r.situation()))
+		return
+	}
+	if open := r.open(); open != "" {
+		r.hurt("every recovery completes although servers stay dead", "%s", open)
+	}
+	lost := r.lost()
+	for _, v := range r.Servers {
+		if v.Health != world.Alive || v == primary || lost[v.Key] {
+			continue
+		}
+		if v.Source < 0 || !v.IO || !r.below(v, primary) || !v.Connected {
+			r.hurt("every living replica ends below the new primary, or is reported as lost", "%v does not follow %v", v.Key, primary.Key)
+		}
+	}
+}
+
+// candidates are the direct replicas that live and can be promoted. There is none where a server that has no binary log of what it replicates
+// has received more, so that it can't give it: the policy does not allow to lose that.
+func (r *run) candidates(dead map[int]int) int {
+	var living []*world.Server
+	for _, v := range r.Servers[1:] {
+		if _, dies := dead[v.N]; !dies {
+			living = append(living, v)
+		}
+	}
+	n := 0
+	for _, v := range living {
+		stuck := slices.ContainsFunc(living, func(o *world.Server) bool { return !o.LogUpdates && !v.Received.Has(o.Received) })
+		if r.direct[v.N] && v.Rule != topology.MustNot && v.LogUpdates && !stuck {
+			n++
+		}
+	}
+	return n
+}
+
+// primary is the one server that lives and takes writes; nil when there is none, or several.
+func (r *run) primary() *world.Server {
+	var out *world.Server
+	for _, v := range r.Servers {
+		if v.Health == world.Alive && !v.ReadOnly && v.Source < 0 {
+			if out != nil {
+				return nil
+			}
+			out = v
+		}
+	}
+	return out
+}
+
+func codes(s plan.Situation) []string {
+	var out []string
+	for _, f := range s.Findings {
+		out = append(out, fmt.Sprintf("%s %v", f.Code, f.At))
+	}
+	return out
+}
+
+// open describes the episodes that are still open; "" when none is.
+func (r *run) open() string {
+	text := ""
+	for _, e := range r.episodes {
+		if e.Closed.IsZero() {
+			text += string(e.Kind) + " of " + e.Failed.String() + " at stage " + string(e.Stage) + ": " + e.Blocked + "; "
+		}
+	}
+	return text
+}
+
+func (r *run) lost() map[topology.Key]bool {
+	out := map[topology.Key]bool{}
+	for _, e := range r.episodes {
+		for _, l := range e.Lost {
+			out[l.Key] = true
+		}
+	}
+	return out
+}
+
+// permissive is a policy that lets everything be recovered.
+var permissive = plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second, AllowUnfenced: true}
