@@ -162,6 +162,16 @@ db1
     db4 io=connecting ioerr=2003`, `
 repoint db3 db1
 repoint db4 db1`},
+		{"what only the replica of a dead intermediate has is fetched before the promotion", `
+db1 down
+  db2 down
+    db3 io=connecting ioerr=2003 recv=1-120 exec=1-120
+  db5 io=connecting ioerr=2003`, `
+stop_receiver db5
+repoint db5 db3
+promote db5
+repoint db3 db5
+lost: db2 out of reach (refused); it is moved under db5:3306 when it comes back`},
 		{"prefer has to wait until the other has applied what it is to give", `
 db1 down
   db2 io=connecting ioerr=2003 prefer

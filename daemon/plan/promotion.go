@@ -144,7 +144,7 @@ func (p *primaryFailover) catchUp(w *Work, c choice, cand *topology.Server) {
 func (v *view) donor(c choice, cand *topology.Server) *topology.Server {
 	for i := range v.Snapshot.Servers {
 		s := &v.Snapshot.Servers[i]
-		if s.Key != cand.Key && slices.Contains(c.donors, s.Key) && v.received(s).Contains(c.need) && !newer(s.Instance, cand.Instance) {
+		if s.Key != cand.Key && slices.Contains(c.donors, s.Key) && s.Received().Contains(c.need) && !newer(s.Instance, cand.Instance) {
 			return s
 		}
 	}

@@ -122,11 +122,14 @@ func writable(s *topology.Server) bool {
 	return s.Up() && len(s.Instance.Channels) == 0 && !s.Instance.ReadOnly
 }
 
+// travel is how long a transaction may be under way between servers that are well.
+const travel = 50 * time.Millisecond
+
 // received is all that the server has, applied or not, and all that can have reached it since it was asked.
 //
 // The positions of two servers are read at two moments. What one has, and another seems to lack, may have reached that one since it was
-// asked. So it lacks it for certain only when it was asked later, or when it can't have got it since: no receiver of it was connected, and
-// it takes no writes itself. At a promotion all receivers have been stopped, so there this is exact. Whatever asks what a server lacks
+// asked. So it lacks it for certain only when it was asked later (by more than a transaction travels), or when it can't have got it since: no
+// receiver of it was connected, and it takes no writes itself. At a promotion all receivers have been stopped, so there this is exact. Whatever asks what a server lacks
 // asks here, and nothing else allows for it.
 func (v *view) received(s *topology.Server) gtid.Set {
 	if v.level == nil {
@@ -138,34 +141,45 @@ func (v *view) received(s *topology.Server) gtid.Set {
 	return s.Received()
 }
 
-// levelled is what the servers that can be reached have received. Those that were asked last come first, so that each is compared with the
-// union of those before it.
+// levelled is what the servers that can be reached have received.
 func (v *view) levelled() map[topology.Key]gtid.Set {
-	var up []*topology.Server
+	var up []*topology.Server // those that were asked last come first
 	for i := range v.Snapshot.Servers {
 		if s := &v.Snapshot.Servers[i]; s.Up() {
 			up = append(up, s)
 		}
 	}
 	slices.SortStableFunc(up, func(a, b *topology.Server) int { return b.Probe.Answered.Compare(a.Probe.Answered) })
+	late, arriving := union{view: v, of: up}, union{view: v, of: up}
 	out := make(map[topology.Key]gtid.Set, len(up))
-	var later gtid.Set // what those have that were asked later
-	for i := 0; i < len(up); {
-		var same gtid.Set
-		for at := up[i].Probe.Answered; i < len(up) && up[i].Probe.Answered.Equal(at); i++ {
-			s := up[i]
-			out[s.Key] = s.Received()
-			switch {
-			case s.Receiving(), writable(s) && s.Instance.Flavor == topology.MariaDB:
-				out[s.Key] = s.Received().Union(later)
-			case writable(s):
-				out[s.Key] = s.Received().Union(later.From(s.Instance.UUID))
-			}
-			same = same.Union(v.shared(s))
+	for _, s := range up {
+		have, at := s.Received(), s.Probe.Answered
+		switch {
+		case s.Receiving():
+			have = have.Union(arriving.after(at.Add(-travel)))
+		case writable(s) && s.Instance.Flavor == topology.MariaDB: // its positions do not tell which transactions it wrote itself
+			have = have.Union(late.after(at))
+		case writable(s):
+			have = have.Union(late.after(at).From(s.Instance.UUID))
 		}
-		later = later.Union(same)
+		out[s.Key] = have
 	}
 	return out
+}
+
+// union is of what servers have that were asked after a moment; that only goes back.
+type union struct {
+	*view
+	of   []*topology.Server // those that were asked last come first
+	set  gtid.Set
+	next int
+}
+
+func (u *union) after(at time.Time) gtid.Set {
+	for ; u.next < len(u.of) && u.of[u.next].Probe.Answered.After(at); u.next++ {
+		u.set = u.set.Union(u.shared(u.of[u.next]))
+	}
+	return u.set
 }
 
 // shared is what others can have got from where the server got it: all that it has, without what it wrote itself beside its source.
