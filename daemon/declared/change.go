@@ -1,0 +1,128 @@
+package declared
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+// ErrInvalid is wrapped by the errors about what was asked for, as opposed to those of the store.
+var ErrInvalid = errors.New("invalid")
+
+func invalid(format string, values ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, values...)...)
+}
+
+// SetDowntime mutes a server until a time.
+func (b *Book) SetDowntime(ctx context.Context, k topology.Key, d topology.Downtime) error {
+	err := errors.Join(
+		checkServer(k),
+		checkText("owner", d.Owner, 255, true),
+		checkText("reason", d.Reason, 4096, true),
+	)
+	if left := time.Until(d.Until); err == nil && left <= 0 {
+		err = invalid("the end %v is not in the future", d.Until.Format(time.RFC3339))
+	}
+	if err == nil {
+		d.Until = d.Until.UTC().Round(0)
+		err = b.put(ctx, kindDowntime, k.String(), d)
+	}
+	return about("set the downtime of %v", k, err)
+}
+
+// EndDowntime ends the downtime of a server; that there was none is no error.
+func (b *Book) EndDowntime(ctx context.Context, k topology.Key) error {
+	return b.remove(ctx, "end the downtime of %v", kindDowntime, k)
+}
+
+// SetRule declares a wish about promoting a server; Neutral takes it back.
+func (b *Book) SetRule(ctx context.Context, k topology.Key, r topology.Rule) error {
+	err := checkServer(k)
+	switch r {
+	case topology.Prefer, topology.PreferNot, topology.MustNot, topology.Neutral:
+	default:
+		err = errors.Join(err, invalid("promotion rule %.40q: want %s, %s, %s or %s", r, topology.Prefer, topology.Neutral, topology.PreferNot, topology.MustNot))
+	}
+	if err == nil {
+		err = b.put(ctx, kindRule, k.String(), rule{r})
+	}
+	return about("set the promotion rule of %v", k, err)
+}
+
+// SetTag gives a server a tag.
+func (b *Book) SetTag(ctx context.Context, k topology.Key, name, value string) error {
+	err := errors.Join(checkServer(k), checkName("tag", name), checkText("value", value, 1024, false))
+	if err == nil {
+		err = b.put(ctx, kindTag, k.String()+"/"+name, tag{value})
+	}
+	return about("tag %v", k, err)
+}
+
+// RemoveTag removes a tag; that there was none is no error.
+func (b *Book) RemoveTag(ctx context.Context, k topology.Key, name string) error {
+	err := errors.Join(checkServer(k), checkName("tag", name))
+	if err == nil {
+		err = b.put(ctx, kindTag, k.String()+"/"+name, nil)
+	}
+	return about("remove a tag of %v", k, err)
+}
+
+// Forget keeps a server out, although others may still name it.
+func (b *Book) Forget(ctx context.Context, k topology.Key) error {
+	err := checkServer(k)
+	if err == nil {
+		err = b.put(ctx, kindForgotten, k.String(), struct{}{})
+	}
+	return about("forget %v", k, err)
+}
+
+// Unforget lets a server in again.
+func (b *Book) Unforget(ctx context.Context, k topology.Key) error {
+	return b.remove(ctx, "no longer forget %v", kindForgotten, k)
+}
+
+func (b *Book) remove(ctx context.Context, what, kind string, k topology.Key) error {
+	err := checkServer(k)
+	if err == nil {
+		err = b.put(ctx, kind, k.String(), nil)
+	}
+	return about(what, k, err)
+}
+
+// SetAlias gives a cluster another name for people; "" takes it away. No two clusters have the same.
+func (b *Book) SetAlias(ctx context.Context, cluster, name string) error {
+	err := checkText("cluster", cluster, 300, true)
+	var document any
+	if name != "" {
+		err = errors.Join(err, checkName("alias", name))
+		document = alias{name}
+		for c, a := range b.Aliases() {
+			if a == name && c != cluster {
+				err = errors.Join(err, invalid("cluster %s has the alias %s already", c, name))
+			}
+		}
+	}
+	if err == nil {
+		err = b.put(ctx, kindAlias, cluster, document)
+	}
+	return about("set the alias of %.300q", cluster, err)
+}
+
+// SwitchRecoveries switches all recoveries on or off, for all daemons.
+func (b *Book) SwitchRecoveries(ctx context.Context, on bool, by, reason string) error {
+	err := errors.Join(checkText("name of who asks", by, 255, true), checkText("reason", reason, 4096, !on))
+	if err == nil {
+		err = b.put(ctx, kindSetting, settingRecoveries, recoveries{Off: !on, By: by, Reason: reason})
+	}
+	return about("switch recoveries %v", map[bool]string{true: "on", false: "off"}[on], err)
+}
+
+func about(what string, whom any, err error) error {
+	if err != nil {
+		return fmt.Errorf(what+": %w", whom, err)
+	}
+	return nil
+}
