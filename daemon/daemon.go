@@ -60,7 +60,7 @@ type Daemon struct {
 	clock    *backend.Clock
 	servers  *mysql.Servers
 	fleet    *discovery.Fleet
-	book     *declared.Book
+	book     *declared.Declarations
 	lead     *lead.Lease
 	recovery *recovery.Runner
 	unstored *prometheus.CounterVec

@@ -9,7 +9,7 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// ErrInvalid is wrapped by the errors about what was asked for, as opposed to those of the store.
+// ErrInvalid is wrapped by errors about the request, as opposed to errors of the store.
 var ErrInvalid = errors.New("invalid")
 
 func invalid(format string, values ...any) error {
@@ -17,7 +17,7 @@ func invalid(format string, values ...any) error {
 }
 
 // SetDowntime mutes a server until a time.
-func (b *Book) SetDowntime(ctx context.Context, k topology.Key, d topology.Downtime) error {
+func (ds *Declarations) SetDowntime(ctx context.Context, k topology.Key, d topology.Downtime) error {
 	err := errors.Join(
 		checkServer(k),
 		checkText("owner", d.Owner, 255, true),
@@ -28,94 +28,95 @@ func (b *Book) SetDowntime(ctx context.Context, k topology.Key, d topology.Downt
 	}
 	if err == nil {
 		d.Until = d.Until.UTC().Round(0)
-		err = b.put(ctx, kindDowntime, k.String(), d)
+		err = ds.put(ctx, kindDowntime, k.String(), d)
 	}
 	return about("set the downtime of %v", k, err)
 }
 
-// EndDowntime ends the downtime of a server; that there was none is no error.
-func (b *Book) EndDowntime(ctx context.Context, k topology.Key) error {
-	return b.remove(ctx, "end the downtime of %v", kindDowntime, k)
+// EndDowntime ends the downtime of a server. It is no error if there is none.
+func (ds *Declarations) EndDowntime(ctx context.Context, k topology.Key) error {
+	return ds.remove(ctx, "end the downtime of %v", kindDowntime, k)
 }
 
-// SetRule declares a wish about promoting a server; Neutral takes it back.
-func (b *Book) SetRule(ctx context.Context, k topology.Key, r topology.Rule) error {
+// SetRule says whether a server should be promoted; Neutral takes that back.
+func (ds *Declarations) SetRule(ctx context.Context, k topology.Key, r topology.Rule) error {
 	err := checkServer(k)
 	switch r {
 	case topology.Prefer, topology.PreferNot, topology.MustNot, topology.Neutral:
 	default:
-		err = errors.Join(err, invalid("promotion rule %.40q: want %s, %s, %s or %s", r, topology.Prefer, topology.Neutral, topology.PreferNot, topology.MustNot))
+		err = errors.Join(err, invalid("promotion rule %.40q: it must be %s, %s, %s or %s",
+			r, topology.Prefer, topology.Neutral, topology.PreferNot, topology.MustNot))
 	}
 	if err == nil {
-		err = b.put(ctx, kindRule, k.String(), rule{r})
+		err = ds.put(ctx, kindRule, k.String(), rule{r})
 	}
 	return about("set the promotion rule of %v", k, err)
 }
 
 // SetTag gives a server a tag.
-func (b *Book) SetTag(ctx context.Context, k topology.Key, name, value string) error {
+func (ds *Declarations) SetTag(ctx context.Context, k topology.Key, name, value string) error {
 	err := errors.Join(checkServer(k), checkName("tag", name), checkText("value", value, 1024, false))
 	if err == nil {
-		err = b.put(ctx, kindTag, k.String()+"/"+name, tag{value})
+		err = ds.put(ctx, kindTag, k.String()+"/"+name, tag{value})
 	}
 	return about("tag %v", k, err)
 }
 
-// RemoveTag removes a tag; that there was none is no error.
-func (b *Book) RemoveTag(ctx context.Context, k topology.Key, name string) error {
+// RemoveTag removes a tag. It is no error if there is none.
+func (ds *Declarations) RemoveTag(ctx context.Context, k topology.Key, name string) error {
 	err := errors.Join(checkServer(k), checkName("tag", name))
 	if err == nil {
-		err = b.put(ctx, kindTag, k.String()+"/"+name, nil)
+		err = ds.put(ctx, kindTag, k.String()+"/"+name, nil)
 	}
 	return about("remove a tag of %v", k, err)
 }
 
-// Forget keeps a server out, although others may still name it.
-func (b *Book) Forget(ctx context.Context, k topology.Key) error {
+// Forget ignores a server, although others may still name it.
+func (ds *Declarations) Forget(ctx context.Context, k topology.Key) error {
 	err := checkServer(k)
 	if err == nil {
-		err = b.put(ctx, kindForgotten, k.String(), struct{}{})
+		err = ds.put(ctx, kindForgotten, k.String(), struct{}{})
 	}
 	return about("forget %v", k, err)
 }
 
-// Unforget lets a server in again.
-func (b *Book) Unforget(ctx context.Context, k topology.Key) error {
-	return b.remove(ctx, "no longer forget %v", kindForgotten, k)
+// Unforget no longer ignores a server.
+func (ds *Declarations) Unforget(ctx context.Context, k topology.Key) error {
+	return ds.remove(ctx, "no longer forget %v", kindForgotten, k)
 }
 
-func (b *Book) remove(ctx context.Context, what, kind string, k topology.Key) error {
+func (ds *Declarations) remove(ctx context.Context, what, kind string, k topology.Key) error {
 	err := checkServer(k)
 	if err == nil {
-		err = b.put(ctx, kind, k.String(), nil)
+		err = ds.put(ctx, kind, k.String(), nil)
 	}
 	return about(what, k, err)
 }
 
-// SetAlias gives a cluster another name for people; "" takes it away. No two clusters have the same.
-func (b *Book) SetAlias(ctx context.Context, cluster, name string) error {
+// SetAlias gives a cluster another name, for people; "" removes it. No two clusters have the same.
+func (ds *Declarations) SetAlias(ctx context.Context, cluster, name string) error {
 	err := checkText("cluster", cluster, 300, true)
 	var document any
 	if name != "" {
 		err = errors.Join(err, checkName("alias", name))
 		document = alias{name}
-		for c, a := range b.Aliases() {
+		for c, a := range ds.Aliases() {
 			if a == name && c != cluster {
-				err = errors.Join(err, invalid("cluster %s has the alias %s already", c, name))
+				err = errors.Join(err, invalid("cluster %s already has the alias %s", c, name))
 			}
 		}
 	}
 	if err == nil {
-		err = b.put(ctx, kindAlias, cluster, document)
+		err = ds.put(ctx, kindAlias, cluster, document)
 	}
 	return about("set the alias of %.300q", cluster, err)
 }
 
 // SwitchRecoveries switches all recoveries on or off, for all daemons.
-func (b *Book) SwitchRecoveries(ctx context.Context, on bool, by, reason string) error {
-	err := errors.Join(checkText("name of who asks", by, 255, true), checkText("reason", reason, 4096, !on))
+func (ds *Declarations) SwitchRecoveries(ctx context.Context, on bool, by, reason string) error {
+	err := errors.Join(checkText("name of the person", by, 255, true), checkText("reason", reason, 4096, !on))
 	if err == nil {
-		err = b.put(ctx, kindSetting, settingRecoveries, recoveries{Off: !on, By: by, Reason: reason})
+		err = ds.put(ctx, kindSetting, settingRecoveries, recoveries{Off: !on, By: by, Reason: reason})
 	}
 	return about("switch recoveries %v", map[bool]string{true: "on", false: "off"}[on], err)
 }

@@ -20,8 +20,8 @@ const (
 
 const settingRecoveries = "recoveries"
 
-// page is what the records say. It is replaced, or changed under the lock.
-type page struct {
+// content is what the records say. It is replaced, or changed under the lock.
+type content struct {
 	downtimes  map[topology.Key]topology.Downtime
 	rules      map[topology.Key]topology.Rule
 	tags       map[topology.Key]map[string]string
@@ -30,8 +30,8 @@ type page struct {
 	recoveries recoveries
 }
 
-func newPage() page {
-	return page{
+func newContent() content {
+	return content{
 		downtimes: map[topology.Key]topology.Downtime{},
 		rules:     map[topology.Key]topology.Rule{},
 		tags:      map[topology.Key]map[string]string{},
@@ -58,14 +58,14 @@ type (
 	}
 )
 
-// apply writes a record into the page.
-func (p *page) apply(r backend.Record) (err error) {
+// apply takes over one record.
+func (c *content) apply(r backend.Record) (err error) {
 	if r.Kind == kindAlias {
-		return enter(p.aliases, r.Key, r, func(d alias) string { return d.Alias })
+		return enter(c.aliases, r.Key, r, func(d alias) string { return d.Alias })
 	}
 	if r.Kind == kindSetting {
 		if r.Key == settingRecoveries {
-			p.recoveries, err = decode[recoveries](r)
+			c.recoveries, err = decode[recoveries](r)
 		}
 		return err // other settings belong to others
 	}
@@ -76,16 +76,16 @@ func (p *page) apply(r backend.Record) (err error) {
 	}
 	switch r.Kind {
 	case kindDowntime:
-		return enter(p.downtimes, k, r, func(d topology.Downtime) topology.Downtime { return d })
+		return enter(c.downtimes, k, r, func(d topology.Downtime) topology.Downtime { return d })
 	case kindRule:
-		return enter(p.rules, k, r, func(d rule) topology.Rule { return d.Rule })
+		return enter(c.rules, k, r, func(d rule) topology.Rule { return d.Rule })
 	case kindForgotten:
-		return enter(p.forgotten, k, r, func(struct{}) bool { return true })
+		return enter(c.forgotten, k, r, func(struct{}) bool { return true })
 	case kindTag:
-		if p.tags[k] == nil {
-			p.tags[k] = map[string]string{}
+		if c.tags[k] == nil {
+			c.tags[k] = map[string]string{}
 		}
-		return enter(p.tags[k], name, r, func(d tag) string { return d.Value })
+		return enter(c.tags[k], name, r, func(d tag) string { return d.Value })
 	}
 	return nil
 }

@@ -9,21 +9,20 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Mark writes into v what was declared about it, under any of its names; its first name counts before the others. What was
-// there before goes.
-func (b *Book) Mark(v *topology.Server) {
+// Mark replaces in v what was declared about it, by any of its names. Its first name goes before the others.
+func (ds *Declarations) Mark(v *topology.Server) {
 	now := time.Now()
-	b.mu.RLock()
-	defer b.mu.RUnlock()
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
 	v.Rule, v.Downtime, v.Tags = "", nil, nil
 	for _, k := range append([]topology.Key{v.Key}, v.Names...) {
 		if v.Rule == "" {
-			v.Rule = b.page.rules[k]
+			v.Rule = ds.content.rules[k]
 		}
-		if d, ok := b.page.downtimes[k]; ok && v.Downtime == nil && d.Until.After(now) {
+		if d, ok := ds.content.downtimes[k]; ok && v.Downtime == nil && d.Until.After(now) {
 			v.Downtime = &d
 		}
-		for name, value := range b.page.tags[k] {
+		for name, value := range ds.content.tags[k] {
 			if v.Tags == nil {
 				v.Tags = map[string]string{}
 			}
@@ -34,61 +33,62 @@ func (b *Book) Mark(v *topology.Server) {
 	}
 }
 
-// RecoveriesOff says why nothing may be repaired, or "". What is not known counts as off.
-func (b *Book) RecoveriesOff() string {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	switch r := b.page.recoveries; {
-	case b.reason != "":
-		return "it is not known whether recoveries are switched off: " + b.reason
+// RecoveriesOff says why recoveries are off; "" when they are on. What is not known counts as off.
+func (ds *Declarations) RecoveriesOff() string {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	switch r := ds.content.recoveries; {
+	case ds.reason != "":
+		return "it is not known whether recoveries are switched off: " + ds.reason
 	case r.Off:
 		return fmt.Sprintf("recoveries are switched off by %s: %s", r.By, r.Reason)
 	}
 	return ""
 }
 
-// SwitchedOff says who has switched recoveries off, and why; false while nobody has, as far as is known.
-func (b *Book) SwitchedOff() (by, reason string, off bool) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	r := b.page.recoveries
+// SwitchedOff says who has switched recoveries off, and why; false if nobody has, as far as is known.
+func (ds *Declarations) SwitchedOff() (by, reason string, off bool) {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	r := ds.content.recoveries
 	return r.By, r.Reason, r.Off
 }
 
-// Forgotten reports whether the server is to be kept out.
-func (b *Book) Forgotten(k topology.Key) bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.page.forgotten[k]
+// Forgotten reports whether the server is ignored.
+func (ds *Declarations) Forgotten(k topology.Key) bool {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	return ds.content.forgotten[k]
 }
 
-// AllForgotten returns the servers that are kept out, sorted.
-func (b *Book) AllForgotten() []topology.Key {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return slices.SortedFunc(maps.Keys(b.page.forgotten), topology.Key.Compare)
+// AllForgotten returns the servers that are ignored, sorted.
+func (ds *Declarations) AllForgotten() []topology.Key {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	return slices.SortedFunc(maps.Keys(ds.content.forgotten), topology.Key.Compare)
 }
 
 // Alias returns the alias of a cluster, or "".
-func (b *Book) Alias(cluster string) string {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.page.aliases[cluster]
+func (ds *Declarations) Alias(cluster string) string {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	return ds.content.aliases[cluster]
 }
 
 // Aliases returns the aliases by cluster.
-func (b *Book) Aliases() map[string]string {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return maps.Clone(b.page.aliases)
+func (ds *Declarations) Aliases() map[string]string {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	return maps.Clone(ds.content.aliases)
 }
 
-// Clusters returns the clusters that have an alias, sorted. There is more than one only where two daemons were told so at one time.
-func (b *Book) Clusters(alias string) []string {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
+// Clusters returns the clusters with an alias, sorted. There is more than one only if two daemons set it at the same
+// moment.
+func (ds *Declarations) Clusters(alias string) []string {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
 	var out []string
-	for cluster, a := range b.page.aliases {
+	for cluster, a := range ds.content.aliases {
 		if a == alias {
 			out = append(out, cluster)
 		}
@@ -98,30 +98,30 @@ func (b *Book) Clusters(alias string) []string {
 }
 
 // Downtimes returns the downtimes that have not ended.
-func (b *Book) Downtimes() map[topology.Key]topology.Downtime {
+func (ds *Declarations) Downtimes() map[topology.Key]topology.Downtime {
 	now := time.Now()
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	out := maps.Clone(b.page.downtimes)
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	out := maps.Clone(ds.content.downtimes)
 	maps.DeleteFunc(out, func(_ topology.Key, d topology.Downtime) bool { return !d.Until.After(now) })
 	return out
 }
 
-// Rules returns the wishes about promoting, but for those that were taken back.
-func (b *Book) Rules() map[topology.Key]topology.Rule {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	out := maps.Clone(b.page.rules)
+// Rules returns the promotion rules, without those that were taken back.
+func (ds *Declarations) Rules() map[topology.Key]topology.Rule {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	out := maps.Clone(ds.content.rules)
 	maps.DeleteFunc(out, func(_ topology.Key, r topology.Rule) bool { return r == topology.Neutral || r == "" })
 	return out
 }
 
 // Tags returns the tags by server and name.
-func (b *Book) Tags() map[topology.Key]map[string]string {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
+func (ds *Declarations) Tags() map[topology.Key]map[string]string {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
 	out := map[topology.Key]map[string]string{}
-	for k, tags := range b.page.tags {
+	for k, tags := range ds.content.tags {
 		if len(tags) > 0 {
 			out[k] = maps.Clone(tags)
 		}
