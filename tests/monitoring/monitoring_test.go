@@ -73,10 +73,20 @@ type rule struct {
 	record, alert, expr, text string
 }
 
-// rules reads our own file, which has a rule a block, an expression a line.
+var foldedText = regexp.MustCompile(`(?m)>-\n((?: {12}.*\n)+)`)
+
+// folded joins the lines of YAML's folded texts, as a YAML parser does.
+func folded(text string) string {
+	return foldedText.ReplaceAllStringFunc(text, func(t string) string {
+		return strings.Join(strings.Fields(strings.TrimPrefix(t, ">-\n")), " ") + "\n"
+	})
+}
+
+// rules reads our own file, which has one rule per block, and one expression per line.
 func rules(t *testing.T) (out []rule) {
 	t.Helper()
-	for _, text := range regexp.MustCompile(`(?m)^      - `).Split(read(t, files+"/orchestrator.rules.yml"), -1)[1:] {
+	for _, text := range regexp.MustCompile(`(?m)^      - `).Split(folded(read(t, files+"/orchestrator.rules.yml")),
+		-1)[1:] {
 		part := func(key string) string {
 			m := regexp.MustCompile(`(?m)^ *` + key + `: (.*)$`).FindStringSubmatch(text)
 			if m == nil {
