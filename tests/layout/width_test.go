@@ -25,9 +25,14 @@ var written = []string{".go", ".md", ".toml", ".yml", ".yaml", ".py", ".j2", "Ma
 var notYet = []string{
 	"daemon/", "backend/", "cmd/orchestrator-client/", "orchestrator.toml", "tests/sim/", "tests/world/",
 	"tests/swarm/",
-	"docs/", "ansible/", "cmd/package/",
-	"tests/monitoring/rules.test.yml",
+	"docs/findings.md",
 }
+
+// tables are files whose lines are rows: series and the alerts that they should cause.
+var tables = []string{"tests/monitoring/rules.test.yml"}
+
+// expression matches a query of a Prometheus rule, which the tests read from one line.
+var expression = regexp.MustCompile(`^ +expr: `)
 
 func width(line string) int {
 	n := 0
@@ -64,7 +69,8 @@ func TestNoLineIsTooWide(t *testing.T) {
 		}
 		name = filepath.ToSlash(name)
 		if !slices.ContainsFunc(written, func(end string) bool { return strings.HasSuffix(name, end) }) ||
-			slices.ContainsFunc(notYet, func(place string) bool { return strings.HasPrefix(name, place) }) {
+			slices.ContainsFunc(notYet, func(place string) bool { return strings.HasPrefix(name, place) }) ||
+			slices.Contains(tables, name) {
 			return nil
 		}
 		data, err := os.ReadFile(file)
@@ -101,7 +107,7 @@ func tooWide(name, text string, raw map[int]bool) []int {
 			data = fenced || strings.HasPrefix(line, "    ") || strings.HasPrefix(strings.TrimSpace(line), "|") ||
 				strings.HasPrefix(line, "<!-- lab:")
 		}
-		if width(line) > columns && !data && !address.MatchString(line) {
+		if width(line) > columns && !data && !address.MatchString(line) && !expression.MatchString(line) {
 			out = append(out, i+1)
 		}
 	}
@@ -140,6 +146,7 @@ func TestWhatIsTooWide(t *testing.T) {
 		{"a table", "a.md", "| " + long + " |", nil},
 		{"what a program prints", "a.md", "```console\n" + long + "\n```\n    " + long, nil},
 		{"prose below that", "a.md", "```\n```\n" + long, []int{3}},
+		{"a query", "a.yml", "        expr: " + long, nil},
 		{"an address", "a.yml", "# " + long + " https://example.com/" + strings.Repeat("x", 40), nil},
 	} {
 		t.Run(c.says, func(t *testing.T) {

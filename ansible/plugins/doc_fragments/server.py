@@ -1,4 +1,4 @@
-"""What the modules that speak to a server say about how they reach it: the options of module_utils/client.py."""
+"""The options with which modules connect to a server: those of module_utils/client.py."""
 
 from __future__ import absolute_import, division, print_function
 

@@ -1,6 +1,7 @@
 """Asks a MySQL or MariaDB server through its own command line client, so that a managed host needs no Python driver.
 
-Statements go to the client's standard input, and passwords into a file that only we can read: neither is ever in a list of processes.
+Statements go to the client's standard input, and passwords into a private file: neither ever appears in a list of
+processes.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -22,7 +23,7 @@ class Failed(Exception):
 
 
 def literal(text):
-    """Write a string literal that means the same in every sql_mode but NO_BACKSLASH_ESCAPES, which the session never has."""
+    """Write a string literal for every sql_mode except NO_BACKSLASH_ESCAPES, which the session never has."""
     return "'" + str(text).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
@@ -38,7 +39,7 @@ class Client:
 
     @property
     def there(self):
-        """Whether there is a server to ask. On a bare host, in check mode, there is none yet."""
+        """Whether there is a server. On a bare host, in check mode, there is none yet."""
         return bool(self.program) and os.path.exists(self.module.params["socket"])
 
     def run(self, sql, defaults=None):
@@ -46,11 +47,12 @@ class Client:
         login = defaults or self.module.params["login_file"]
         if login:
             command.append("--defaults-file=" + login)
-        command += ["--socket=" + self.module.params["socket"], "--protocol=socket", "--xml", "--default-character-set=utf8mb4"]
+        command += ["--socket=" + self.module.params["socket"], "--protocol=socket", "--xml",
+                    "--default-character-set=utf8mb4"]
         prefix = "SET SESSION sql_mode = '';\n"
         code, out, err = self.module.run_command(command, data=prefix + sql + ";\n")
         if code != 0:
-            raise Failed(err.strip() or "the client ended with code %d" % code)
+            raise Failed(err.strip() or "the client exited with code %d" % code)
         return out
 
     def ask(self, sql):
@@ -64,14 +66,14 @@ class Client:
         return rows
 
     def do(self, *statements):
-        """Run statements in one session. Nothing of it enters a binary log: each server is told by itself."""
+        """Run statements in one session. They do not enter a binary log: each server gets them separately."""
         self.run("SET SESSION sql_log_bin = 0;\n" + ";\n".join(statements))
 
     def write(self, *statements):
-        """Do what writes to tables, accounts among them, also on a MySQL server that is super read-only, such as a replica.
+        """Run statements that write to tables, such as accounts, even on a MySQL server that is super read-only.
 
-        There even root can't write, so that is lifted for the moment; read_only stays, and keeps all others out. Should the server be promoted
-        in that moment, it has become writable and stays that.
+        There even root can't write, so it is switched off for the moment; read_only stays on, and blocks everybody
+        else. If the server is promoted in that moment, it stays writable.
         """
         lifted = bool(self.ask("SHOW GLOBAL VARIABLES WHERE Variable_name = 'super_read_only' AND Value = 'ON'"))
         if lifted:
@@ -83,11 +85,12 @@ class Client:
                 self.protect()
 
     def protect(self):
-        """Make a server that is read-only super read-only again. A lock that somebody holds would have it wait, and with it all that replicates: not for long."""
+        """Set super_read_only again. It waits for locks, and replication waits with it, so not for long."""
         try:
             self.run("SET SESSION lock_wait_timeout = 10;\nSET GLOBAL super_read_only = @@GLOBAL.read_only")
         except Failed as why:
-            raise Failed("super_read_only was ON, and could not be set again, so that root can write there; SET GLOBAL super_read_only = ON: %s" % why)
+            raise Failed("super_read_only was ON and could not be set again, so root can write there; "
+                         "SET GLOBAL super_read_only = ON: %s" % why)
 
     def login(self, user, password):
         """Whether the account can log in with that password."""

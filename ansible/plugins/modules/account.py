@@ -8,17 +8,17 @@ DOCUMENTATION = r"""
 module: account
 short_description: An account on a MySQL or MariaDB server, with a password and exactly these privileges
 description:
-  - Creates the account, sets its password and grants and revokes until its privileges are those that were asked for.
-  - The password is tried by logging in, so a second run changes nothing.
-  - Nothing enters the binary log. An account belongs to the one server.
-  - On a MySQL server that is super read-only, that is lifted while the account is written. It stays read-only.
+  - Creates the account, sets its password, and grants and revokes until it has exactly these privileges.
+  - Tests the password with a login, so a second run changes nothing.
+  - Nothing enters the binary log. The account exists on this server only.
+  - On a MySQL server with super_read_only, that is off while the account is written. It stays read-only.
 options:
   user:
     description: Name of the account.
     type: str
     required: true
   host:
-    description: Where it logs in from.
+    description: Host from which it logs in.
     type: str
     default: "%"
   password:
@@ -27,16 +27,16 @@ options:
     required: true
   retain:
     description:
-      - When the password has to be changed, the one before stays valid too.
+      - When the password changes, the previous one stays valid.
       - MySQL keeps it as the secondary password, MariaDB as another way to log in.
     type: bool
     default: false
   discard:
-    description: Passwords other than this one stop being valid.
+    description: Other passwords than this one become invalid.
     type: bool
     default: false
   privileges:
-    description: What it may do, a list of privileges for each level. The key is such as C(*.*) or C(orchestrator.*). None leaves them as they are.
+    description: A list of privileges for each level, such as C(*.*) or C(orchestrator.*). None leaves them unchanged.
     type: dict
 extends_documentation_fragment:
   - orchestrator.fleet.server
@@ -56,7 +56,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 statements:
-  description: What was done, or in check mode would be, without passwords.
+  description: What was done, or would be in check mode, without passwords.
   returned: always
   type: list
   elements: str
@@ -67,7 +67,7 @@ import re
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.orchestrator.fleet.plugins.module_utils.client import OPTIONS, Client, Failed, literal, name
 
-# MariaDB took new names for some privileges, and prints whichever it likes.
+# MariaDB renamed some privileges, and may print either name.
 SYNONYMS = {
     "REPLICA MONITOR": "SLAVE MONITOR",
     "REPLICATION REPLICA": "REPLICATION SLAVE",
@@ -86,7 +86,8 @@ class Account:
 
     def plan(self):
         self.maria = self.client.mariadb()
-        found = self.client.ask("SELECT User FROM mysql.user WHERE User = %s AND Host = %s" % (literal(self.p["user"]), literal(self.p["host"])))
+        found = self.client.ask("SELECT User FROM mysql.user WHERE User = %s AND Host = %s"
+                                % (literal(self.p["user"]), literal(self.p["host"])))
         before = {}
         if not found:
             self.add("CREATE USER %s IDENTIFIED BY %s" % (self.who, literal(self.p["password"])))
@@ -114,14 +115,17 @@ class Account:
         if self.maria:
             ways = self.ways()
             if not right and self.p["retain"]:
-                self.add("ALTER USER %s IDENTIFIED VIA %s OR mysql_native_password USING PASSWORD(%s)" % (self.who, " OR ".join(ways), new),
+                self.add("ALTER USER %s IDENTIFIED VIA %s OR mysql_native_password USING PASSWORD(%s)"
+                         % (self.who, " OR ".join(ways), new),
                          "ALTER USER %s: one more password" % self.who)
             elif not right or (self.p["discard"] and len(ways) > 1):
-                self.add("ALTER USER %s IDENTIFIED VIA mysql_native_password USING PASSWORD(%s)" % (self.who, new), "ALTER USER %s: this password only" % self.who)
+                self.add("ALTER USER %s IDENTIFIED VIA mysql_native_password USING PASSWORD(%s)" % (self.who, new),
+                         "ALTER USER %s: this password only" % self.who)
             return
         if not right:
-            self.add("ALTER USER %s IDENTIFIED BY %s%s" % (self.who, new, " RETAIN CURRENT PASSWORD" if self.p["retain"] else ""))
-        if self.p["discard"] and self.second():  # also where the first one has just been replaced: the second one outlives that
+            self.add("ALTER USER %s IDENTIFIED BY %s%s"
+                     % (self.who, new, " RETAIN CURRENT PASSWORD" if self.p["retain"] else ""))
+        if self.p["discard"] and self.second():  # even if the first one was just replaced: the second one stays valid
             self.add("ALTER USER %s DISCARD OLD PASSWORD" % self.who)
 
     def ways(self):
@@ -135,7 +139,8 @@ class Account:
 
     def second(self):
         """Whether an account of MySQL has a secondary password."""
-        rows = self.client.ask("SELECT User_attributes AS a FROM mysql.user WHERE User = %s AND Host = %s" % (literal(self.p["user"]), literal(self.p["host"])))
+        rows = self.client.ask("SELECT User_attributes AS a FROM mysql.user WHERE User = %s AND Host = %s"
+                               % (literal(self.p["user"]), literal(self.p["host"])))
         return "additional_password" in rows[0]["a"]
 
     def level(self, text):
@@ -183,7 +188,8 @@ def main():
             account.client.write(*account.do)
     except Failed as why:
         module.fail_json(msg="account %s: %s" % (account.who, why))
-    module.exit_json(changed=bool(account.do), statements=account.says, diff=dict(before=text(before), after=text(after)))
+    module.exit_json(changed=bool(account.do), statements=account.says,
+                     diff=dict(before=text(before), after=text(after)))
 
 
 if __name__ == "__main__":

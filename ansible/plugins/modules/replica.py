@@ -6,11 +6,11 @@ __metaclass__ = type
 
 DOCUMENTATION = r"""
 module: replica
-short_description: A MySQL or MariaDB server that replicates from another by GTID, so that a death is noticed soon
+short_description: Makes a MySQL or MariaDB server replicate from another by GTID, so that a death is noticed quickly
 description:
-  - Lets a server that has never replicated follow its source.
-  - A server that follows somebody already is never pointed elsewhere. Since the day it was set up a failover may have moved it, and who it follows is orchestrator's
-    affair. Only how it connects is kept as it was asked for, and its password is not looked at.
+  - Makes a server that has never replicated follow its source.
+    - A server that already replicates keeps its source. A failover may have moved it, so orchestrator decides.
+    Only its connection settings are changed. Its password is not compared.
 options:
   source_host:
     description: The source.
@@ -21,15 +21,15 @@ options:
     type: int
     default: 3306
   user:
-    description: The account of replication there.
+    description: The replication account there.
     type: str
     required: true
   password:
-    description: Its password. On MySQL it has 32 characters at most.
+    description: Its password. On MySQL it has at most 32 characters.
     type: str
     required: true
   renew:
-    description: Gives the password to a server that replicates already, whoever its source is.
+    description: Gives the password to a server that already replicates, whatever its source.
     type: bool
     default: false
   tls:
@@ -40,15 +40,15 @@ options:
     description: PEM file on the replica, with the authorities of the source's certificate.
     type: path
   retry:
-    description: Seconds until a source that was lost is tried again.
+    description: Seconds until the replica reconnects to a lost source.
     type: int
     default: 1
   heartbeat:
-    description: Seconds after which a source that has nothing to say gives a sign of life.
+    description: Seconds between heartbeats of an idle source.
     type: int
     default: 2
   fresh:
-    description: Set up replication only where the server has executed nothing yet.
+    description: Set up replication only if the server has executed nothing yet.
     type: bool
     default: true
 extends_documentation_fragment:
@@ -67,11 +67,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 source:
-  description: Whom the server follows now, "" when nobody.
+  description: The current source of the server, or "".
   returned: always
   type: str
 executed:
-  description: What it has executed, "" when nothing.
+  description: What it has executed, or "".
   returned: always
   type: str
 """
@@ -147,11 +147,13 @@ class Replica:
             differ["%s_PASSWORD" % word] = self.password()
         if differ:
             self.before = {k: has[k] for k in differ if k in has}
-            self.change(differ, running="No" not in (self.get("Slave_IO_Running", "Replica_IO_Running"), self.get("Slave_SQL_Running", "Replica_SQL_Running")))
+            self.change(differ, running="No" not in (self.get("Slave_IO_Running", "Replica_IO_Running"),
+                                                     self.get("Slave_SQL_Running", "Replica_SQL_Running")))
 
     def password(self):
         if not self.maria and len(self.p["password"]) > LONGEST:  # the server's own error would print it
-            raise Failed("the password of %s has %d characters; for replication MySQL takes %d at most" % (self.p["user"], len(self.p["password"]), LONGEST))
+            raise Failed("the password of %s has %d characters; MySQL allows at most %d for replication"
+                         % (self.p["user"], len(self.p["password"]), LONGEST))
         return literal(self.p["password"])
 
     def change(self, options, running):
@@ -189,9 +191,11 @@ def main():
             replica.client.do(*replica.do)
             replica.look()
     except Failed as why:
-        module.fail_json(msg="replicate from %s:%d: %s" % (module.params["source_host"], module.params["source_port"], why))
+        module.fail_json(msg="replicate from %s:%d: %s"
+                         % (module.params["source_host"], module.params["source_port"], why))
     show = lambda d: "".join("%s = %s\n" % (k, d[k]) for k in sorted(d))
-    module.exit_json(changed=bool(replica.do), source=replica.source, executed=replica.executed, diff=dict(before=show(replica.before), after=show(replica.after)))
+    module.exit_json(changed=bool(replica.do), source=replica.source, executed=replica.executed,
+                     diff=dict(before=show(replica.before), after=show(replica.after)))
 
 
 if __name__ == "__main__":

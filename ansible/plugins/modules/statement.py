@@ -6,16 +6,16 @@ __metaclass__ = type
 
 DOCUMENTATION = r"""
 module: statement
-short_description: A statement that a MySQL or MariaDB server is given, unless a question has rows
+short_description: Runs a statement on a MySQL or MariaDB server, unless a query has rows
 description:
-  - Asks first. Where the answer has rows, or there is no statement, there is nothing to do. Nothing enters the binary log.
+  - Runs the query first. If it returns rows, or there is no statement, nothing is done. Nothing enters the binary log.
   - On a MySQL server that is super read-only, that is lifted while a statement runs that writes. It stays read-only.
 options:
   statement:
-    description: What to run. Must hold no secret. Without one the question is asked only, and nothing changed.
+    description: The statement. It must contain no secret. Without one, only the query runs, and nothing changes.
     type: str
   unless:
-    description: A query. The statement is run only where it returns no rows. Without one it is run each time.
+    description: A query. The statement runs only if it returns no rows. Without one, the statement always runs.
     type: str
   writes:
     description: Whether it writes to tables.
@@ -36,7 +36,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 rows:
-  description: What the question returned.
+  description: The rows of the query.
   returned: always
   type: list
   elements: dict

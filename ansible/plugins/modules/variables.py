@@ -12,11 +12,11 @@ description:
   - Says nothing into an option file. For that there is a template.
 options:
   variables:
-    description: What is set at once, names and values. Names that the server doesn't have are left out. Numbers, and ON or OFF.
+    description: Variables to set at once. Names that the server doesn't have are skipped. Numbers, and ON or OFF.
     type: dict
     default: {}
   later:
-    description: What waits for a restart, as there is an option file that says so. It is left alone.
+    description: Variables of the option file that need a restart. They are only compared.
     type: dict
     default: {}
 extends_documentation_fragment:
@@ -26,7 +26,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Have a cut connection noticed soon
+- name: Notice a cut connection quickly
   orchestrator.fleet.variables:
     variables:
       slave_net_timeout: 4
@@ -64,7 +64,8 @@ def same(a, b):
 
 def main():
     module = AnsibleModule(
-        argument_spec=dict(variables=dict(type="dict", default={}), later=dict(type="dict", default={}), **OPTIONS), supports_check_mode=True
+        argument_spec=dict(variables=dict(type="dict", default={}), later=dict(type="dict", default={}), **OPTIONS),
+        supports_check_mode=True
     )
     client = Client(module)
     if module.check_mode and not client.there:
