@@ -51,6 +51,7 @@ type Options struct {
 type Daemon struct {
 	options  Options
 	config   atomic.Pointer[config.Config]
+	reloads  atomic.Uint64            // how often config was replaced
 	waits    atomic.Pointer[[]string] // the keys that the last reload could not take over
 	id       string                   // of this process
 	started  time.Time
@@ -196,8 +197,9 @@ func (d *Daemon) wire(c config.Config) error {
 		Fleet: d.fleet, Subscribe: func() recovery.Subscription { return d.fleet.Subscribe() }, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
 		Policy: d.Policy, Off: d.book.RecoveriesOff, Alias: d.book.Alias,
 		Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
+		Edition:    func() uint64 { return d.book.Edition() + d.reloads.Load() },
 		Hooks:      func() []hook.Hook { return d.config.Load().HookList() },
-		Claim:      guard.claim, Yield: guard.transfer,
+		Permit:     guard.permit, Yield: guard.transfer,
 		Turned: func() { d.pulse.turned("recovery") }, Logger: log, Registerer: registry,
 	})
 	if err := d.recovery.Load(ctx); err != nil {
@@ -412,6 +414,7 @@ func (d *Daemon) Reload(next config.Config) []string {
 	reloaded, restart := before.Changes(next)
 	c := before.Reloaded(next)
 	d.config.Store(&c)
+	d.reloads.Add(1)
 	d.waits.Store(&restart)
 	d.servers.SetCredentials(c.Servers.User, string(c.Servers.Password))
 	d.api.SetToken(string(c.HTTP.Token))

@@ -29,13 +29,12 @@ var _ api.Daemon = (*face)(nil)
 func (f *face) Snapshot() topology.Snapshot { return f.recovery.Mark(f.fleet.Snapshot()) }
 
 func (f *face) Findings(cluster string) []analysis.Finding {
-	s := f.Snapshot()
 	if cluster != "" {
-		s = s.Of(cluster)
+		return f.recovery.Judged(cluster).Findings
 	}
-	found := analysis.Analyze(s, f.config.Load().Thresholds())
-	if cluster == "" {
-		found = append(f.mode.findings(), found...)
+	found := f.mode.findings()
+	for _, j := range f.recovery.All() {
+		found = append(found, j.Findings...)
 	}
 	return found
 }
@@ -43,11 +42,11 @@ func (f *face) Findings(cluster string) []analysis.Finding {
 func (f *face) Alias(cluster string) string { return f.book.Alias(cluster) }
 
 func (f *face) Decide(cluster string) plan.Decision {
-	return f.recovery.Decide(cluster)
+	return f.recovery.Judged(cluster).Decision()
 }
 
 func (f *face) WhatIf(cluster string, dead topology.Key) plan.Previewed {
-	return plan.IfDies(f.recovery.Situation(cluster), dead)
+	return plan.IfDies(f.recovery.Judged(cluster).Situation, dead)
 }
 
 func (f *face) Episodes(cluster string) []plan.Episode { return f.recovery.Episodes(cluster) }

@@ -7,6 +7,7 @@ package hook
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -44,10 +45,12 @@ const (
 
 // Hook is one that the configuration names.
 type Hook struct {
-	Name     string
-	Command  []string // the program, an absolute path, and its arguments; no shell
-	URL      string   // or where to post; it may be a secret, and is shown to nobody
-	Token    string   // a bearer token for URL; "" is none
+	Name    string
+	Command []string // the program, an absolute path, and its arguments; no shell
+	URL     string   // or where to post; it may be a secret, and is shown to nobody
+	Token   string   // a bearer token for URL; "" is none
+	// Func is called instead of either, where this program itself is to be told.
+	Func     func(ctx context.Context, m Message) error
 	On       []Moment
 	Of       func(cluster, alias string) bool // the clusters that it is about; nil: every one
 	Timeout  time.Duration                    // of an attempt

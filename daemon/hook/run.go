@@ -43,9 +43,12 @@ func (h Hook) Do(ctx context.Context, m Message) Result {
 	limited, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
 	var r Result
-	if len(h.Command) > 0 {
+	switch {
+	case h.Func != nil:
+		err = h.Func(limited, m)
+	case len(h.Command) > 0:
 		r, err = h.command(ctx, limited, m, body)
-	} else {
+	default:
 		r, err = h.post(limited, m, body)
 	}
 	r.Took = time.Since(began)

@@ -49,35 +49,34 @@ func (c clusters) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect is for prometheus.Collector.
 func (c clusters) Collect(ch chan<- prometheus.Metric) {
-	c.mu.Lock()
-	judged := c.judged
-	c.mu.Unlock()
-	for _, s := range judged { // it is never changed, only replaced
+	if !c.leading() {
+		return
+	}
+	for _, j := range c.All() {
 		c.mu.Lock()
-		last := c.last[s.Cluster]
-		ready, asked := c.ready[s.Cluster]
+		ready, asked := c.ready[j.Cluster]
 		c.mu.Unlock()
 		show := func(d *prometheus.Desc, v float64, labels ...string) {
-			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{s.Cluster}, labels...)...)
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{j.Cluster}, labels...)...)
 		}
 		primary := ""
-		if p := s.Snapshot.Primary(); p != nil {
+		if p := j.Primary(); p != nil {
 			primary = p.Key.String()
 		}
-		show(infoDesc, 1, c.Alias(s.Cluster), primary)
-		show(enabledDesc, flag(s.Policy.RecoverPrimary && s.Off == ""))
+		show(infoDesc, 1, c.Alias(j.Cluster), primary)
+		show(enabledDesc, flag(j.Policy.RecoverPrimary && j.Off == ""))
 		if asked {
-			show(readyDesc, flag(ready))
+			show(readyDesc, flag(ready.ready))
 		}
-		open, blocked, closed := incidents(s.Episodes)
+		open, blocked, closed := incidents(j.Episodes)
 		show(openDesc, flag(open))
-		show(refusedDesc, flag(blocked || len(last.Refused()) > 0))
+		show(refusedDesc, flag(blocked || len(j.Decision().Refused()) > 0))
 		for _, result := range results {
 			show(closedDesc, closed[result], result)
 		}
-		servers(s.Snapshot.Servers, show)
+		servers(j.Snapshot.Servers, show)
 		count := map[finding]float64{}
-		for _, f := range s.Findings {
+		for _, f := range j.Findings {
 			count[finding{f.Code, f.Downtimed}]++
 		}
 		for f, n := range count {
@@ -147,51 +146,63 @@ func flag(yes bool) float64 {
 	return 0
 }
 
-// show has Collect tell of these; nil: of nothing, because this daemon does not lead.
-func (r *Runner) show(judged []plan.Situation) {
-	for _, s := range judged {
-		r.metrics.failures.WithLabelValues(s.Cluster)
-	}
+func (r *Runner) leading() bool {
 	r.mu.Lock()
-	gone := map[string]bool{}
-	for _, s := range r.judged {
-		gone[s.Cluster] = true
-	}
-	for _, s := range judged {
-		delete(gone, s.Cluster)
-	}
-	if r.judged = judged; judged == nil {
-		r.ready = nil
-	}
-	r.mu.Unlock()
-	for cluster := range gone { // also when the lead is lost: the next leader counts on
-		r.metrics.failures.DeleteLabelValues(cluster)
-	}
+	defer r.mu.Unlock()
+	return r.leads
 }
 
-// keepReady asks of each cluster, again and again until ctx ends, whether its primary could be replaced.
+// hide ends what was shown of clusters, because this daemon leads no more: the next leader counts on.
+func (r *Runner) hide() {
+	r.metrics.failures.Reset()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.ready)
+	clear(r.noted)
+}
+
+// readiness is whether the primary of a cluster could be replaced, as it was asked last.
+type readiness struct {
+	ready   bool
+	edition uint64 // of what it was asked of
+	at      time.Time
+}
+
+// keepReady asks of each cluster that has changed, every readyEvery until ctx ends, whether its primary could be
+// replaced. It does a share of them at each tick, so that nobody waits for all.
 func (r *Runner) keepReady(ctx context.Context) {
 	for pause(ctx, r.Tick) { // what was judged first is asked soon
-		r.prepare(ctx)
-		if !pause(ctx, readyEvery-r.Tick) {
-			return
+		share := max(leastShare, len(r.Fleet.Clusters())*int(r.Tick)/int(readyEvery))
+		for _, cluster := range r.Fleet.Clusters() {
+			if share == 0 || ctx.Err() != nil {
+				break
+			}
+			if r.prepare(cluster) {
+				share--
+			}
 		}
 	}
 }
 
-func (r *Runner) prepare(ctx context.Context) {
+// leastShare of the clusters is asked at each tick, if that many are due.
+const leastShare = 100
+
+// prepare asks whether a cluster's primary could be replaced, if that is due; it says whether it was any work.
+func (r *Runner) prepare(cluster string) bool {
 	r.mu.Lock()
-	judged := r.judged
+	last, asked := r.ready[cluster]
 	r.mu.Unlock()
-	ready := map[string]bool{}
-	for _, s := range judged {
-		if ctx.Err() != nil {
-			return
-		}
-		p := s.Snapshot.Primary()
-		ready[s.Cluster] = p != nil && p.Up() && plan.IfDies(s, p.Key).Ready()
+	if asked && time.Since(last.at) < readyEvery {
+		return false
 	}
+	j := r.Judged(cluster)
+	work := !asked || last.edition != j.Edition
+	if work {
+		last = readiness{ready: j.Ready(), edition: j.Edition}
+	}
+	last.at = time.Now()
 	r.mu.Lock()
-	r.ready = ready
+	r.ready[cluster] = last
 	r.mu.Unlock()
+	return work
 }

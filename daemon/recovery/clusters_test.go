@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,7 +41,7 @@ func shown(t *testing.T, r *Runner, beginning string) []string {
 // lead lets the runner work while do looks.
 func lead(t *testing.T, r *Runner, do func()) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
@@ -65,41 +66,47 @@ func await(t *testing.T, r *Runner, beginning string, want ...string) {
 }
 
 func TestOnlyTheLeaderShowsClusters(t *testing.T) {
-	r := runner(t, draw(`
+	synctest.Test(t, func(t *testing.T) {
+		r := runner(t, draw(`
 db1
   db2 lag=3
   db3 down`), open(t))
-	if got := shown(t, r, "orchestrator_cluster"); len(got) > 0 {
-		t.Errorf("before it leads: %q", got)
-	}
-	lead(t, r, func() {
-		await(t, r, "orchestrator_cluster_",
-			"info  db1:3306 db1:3306 = 1", "servers db1:3306 up = 2", "servers db1:3306 failing = 1", "servers db1:3306 unknown = 0",
-			"findings db1:3306 ReplicaDead false = 1", "recovery_enabled db1:3306 = 1", "failover_ready db1:3306 = 1", "recovery_open db1:3306 = 0",
-			"recovery_refused db1:3306 = 0", "recovery_closed_timestamp_seconds db1:3306 recovered = 0", "step_failures_total db1:3306 = 0")
-		await(t, r, "orchestrator_server_", "up db1:3306 db1:3306 = 1", "up db1:3306 db3:3306 = 0", "writable db1:3306 db1:3306 = 1",
-			"writable db1:3306 db2:3306 = 0", "lag_seconds db1:3306 db2:3306 = 3")
+		if got := shown(t, r, "orchestrator_cluster"); len(got) > 0 {
+			t.Errorf("before it leads: %q", got)
+		}
+		lead(t, r, func() {
+			await(t, r, "orchestrator_cluster_",
+				"info  db1:3306 db1:3306 = 1", "servers db1:3306 up = 2", "servers db1:3306 failing = 1", "servers db1:3306 unknown = 0",
+				"findings db1:3306 ReplicaDead false = 1", "recovery_enabled db1:3306 = 1", "failover_ready db1:3306 = 1", "recovery_open db1:3306 = 0",
+				"recovery_refused db1:3306 = 0", "recovery_closed_timestamp_seconds db1:3306 recovered = 0", "step_failures_total db1:3306 = 0")
+			await(t, r, "orchestrator_server_", "up db1:3306 db1:3306 = 1", "up db1:3306 db3:3306 = 0", "writable db1:3306 db1:3306 = 1",
+				"writable db1:3306 db2:3306 = 0", "lag_seconds db1:3306 db2:3306 = 3")
+		})
+		if got := slices.Concat(shown(t, r, "orchestrator_cluster"), shown(t, r, "orchestrator_server")); len(got) > 0 {
+			t.Errorf("after it has lost the lead: %q", got)
+		}
 	})
-	if got := slices.Concat(shown(t, r, "orchestrator_cluster"), shown(t, r, "orchestrator_server")); len(got) > 0 {
-		t.Errorf("after it has lost the lead: %q", got)
-	}
 }
 
 func TestAFailoverIsShown(t *testing.T) {
-	p := draw(dead)
-	p.broken[plan.Promote] = 2
-	r := runner(t, p, open(t))
-	lead(t, r, func() {
-		await(t, r, "orchestrator_cluster_", "step_failures_total db1:3306 = 2", "recovery_open db1:3306 = 0", "recovery_closed_timestamp_seconds db1:3306 withdrawn = 0")
-		await(t, r, "orchestrator_recovery_", "episodes_total primary_failover recovered = 1", "promotions_total  = 1", "steps_total promote failed = 2",
-			"steps_total repoint ok = 1")
+	synctest.Test(t, func(t *testing.T) {
+		p := draw(dead)
+		p.broken[plan.Promote] = 2
+		r := runner(t, p, open(t))
+		lead(t, r, func() {
+			await(t, r, "orchestrator_cluster_", "step_failures_total db1:3306 = 2", "recovery_open db1:3306 = 0", "recovery_closed_timestamp_seconds db1:3306 withdrawn = 0")
+			await(t, r, "orchestrator_recovery_", "episodes_total primary_failover recovered = 1", "promotions_total  = 1", "steps_total promote failed = 2",
+				"steps_total repoint ok = 1")
+		})
 	})
 }
 
 func TestARefusalIsShown(t *testing.T) {
-	r := runner(t, draw(dead), open(t))
-	r.Off = func() string { return "it was switched off" }
-	lead(t, r, func() {
-		await(t, r, "orchestrator_cluster_", "recovery_refused db1:3306 = 1", "recovery_enabled db1:3306 = 0", "failover_ready db1:3306 = 0", "recovery_open db1:3306 = 0")
+	synctest.Test(t, func(t *testing.T) {
+		r := runner(t, draw(dead), open(t))
+		r.Off = func() string { return "it was switched off" }
+		lead(t, r, func() {
+			await(t, r, "orchestrator_cluster_", "recovery_refused db1:3306 = 1", "recovery_enabled db1:3306 = 0", "failover_ready db1:3306 = 0", "recovery_open db1:3306 = 0")
+		})
 	})
 }

@@ -212,7 +212,7 @@ func (t *teller) giveUp(ctx context.Context, e plan.Episode, run hook.Run) {
 func (t *teller) message(e plan.Episode, task hook.Task) hook.Message {
 	m := hook.Message{Hook: task.Hook.Name, Moment: task.Moment, Attempt: task.Attempt, Daemon: t.Writer, Cluster: e.Cluster, Alias: t.Alias(e.Cluster),
 		Episode: e, Replicas: slices.Clone(e.Touched)}
-	if v := t.Fleet.Snapshot().Server(e.Candidate); v != nil && v.Instance != nil {
+	if v := t.Fleet.Cluster(e.Cluster).Server(e.Candidate); v != nil && v.Instance != nil {
 		m.Position = v.Instance.Executed.String()
 	}
 	return m

@@ -33,14 +33,15 @@ var ErrNoEpisode = errors.New("no such episode")
 
 // remember puts an episode into memory, newest first; mu is held.
 func (r *Runner) remember(e plan.Episode) {
-	es := r.episodes[e.Cluster]
-	at := slices.IndexFunc(es, func(o plan.Episode) bool { return o.ID == e.ID })
-	if at >= 0 {
-		es = slices.Clone(es)
-		es[at] = e
-	} else {
+	es := slices.Clone(r.episodes[e.Cluster])
+	switch at := slices.IndexFunc(es, func(o plan.Episode) bool { return o.ID == e.ID }); {
+	case at < 0:
 		es = append([]plan.Episode{e}, es...)
 		slices.SortStableFunc(es, func(a, b plan.Episode) int { return b.Opened.Compare(a.Opened) })
+	case reflect.DeepEqual(es[at], e):
+		return
+	default:
+		es[at] = e
 	}
 	if len(es) > kept {
 		for _, old := range es[kept:] {
@@ -49,7 +50,8 @@ func (r *Runner) remember(e plan.Episode) {
 		}
 		es = es[:kept]
 	}
-	r.episodes[e.Cluster] = es
+	r.edition++
+	r.episodes[e.Cluster], r.editions[e.Cluster] = es, r.edition
 }
 
 // known are the ids of the episodes that are kept; mu is held.
@@ -237,13 +239,6 @@ func (r *Runner) Episode(id string) (plan.Episode, []plan.Done, error) {
 	return plan.Episode{}, nil, fmt.Errorf("%w: %q", ErrNoEpisode, id)
 }
 
-// Decision is the last one about a cluster.
-func (r *Runner) Decision(cluster string) plan.Decision {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.last[cluster]
-}
-
 // Acknowledge ends what an ended episode still asks for: anti-flapping, and fencing the failed server.
 func (r *Runner) Acknowledge(ctx context.Context, id, by, comment string, at time.Time) error {
 	e, _, err := r.Episode(id)
@@ -255,7 +250,8 @@ func (r *Runner) Acknowledge(ctx context.Context, id, by, comment string, at tim
 		return fmt.Errorf("acknowledge episode %s: %w", id, err)
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.remember(e)
+	r.mu.Unlock()
+	r.wake(e.Cluster)
 	return nil
 }

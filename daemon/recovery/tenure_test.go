@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"orchestrator/backend"
@@ -34,6 +35,7 @@ func put(t *testing.T, store backend.Store, kind, key string, v any) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	time.Sleep(time.Millisecond) // a later version than the one before
 	rec.Version, rec.Writer = time.Now().UnixMicro(), "former"
 	if err := store.Put(t.Context(), rec); err != nil {
 		t.Fatal(err)
@@ -74,53 +76,57 @@ func TestAHookThatComesBackHearsNothingOfItsAbsence(t *testing.T) {
 		"nothing of it was removed at any time": {0, "promoted 1 db1 db2"},
 	} {
 		t.Run(says, func(t *testing.T) {
-			store := open(t)
-			gone, told := scribe(t, "")
-			gone.On = []hook.Moment{hook.Promoted}
-			stays, toldStays := scribe(t, "")
-			stays.Name = "stays"
-			key := hook.TenureKey("scribe", hook.Promoted)
-			for _, h := range []hook.Hook{gone, stays} {
-				for _, m := range h.On {
-					put(t, store, tenureKind, hook.TenureKey(h.Name, m), hook.Tenure{Since: time.Now().Add(-999 * time.Hour)})
+			synctest.Test(t, func(t *testing.T) {
+				store := open(t)
+				gone, told := scribe(nil)
+				gone.On = []hook.Moment{hook.Promoted}
+				stays, toldStays := scribe(nil)
+				stays.Name = "stays"
+				key := hook.TenureKey("scribe", hook.Promoted)
+				for _, h := range []hook.Hook{gone, stays} {
+					for _, m := range h.On {
+						put(t, store, tenureKind, hook.TenureKey(h.Name, m), hook.Tenure{Since: time.Now().Add(-999 * time.Hour)})
+					}
 				}
-			}
-			if c.gone > 0 {
-				leadUntil(t, configured(t, draw(healthy), store), func() bool { return !tenures(t, store)[key].Gone.IsZero() })
-				was := tenures(t, store)[key]
-				was.Gone = was.Gone.Add(-c.gone)
-				put(t, store, tenureKind, key, was)
-			}
-			replaced(t, store, "db1", "db2", 20*time.Minute)
-			leadUntil(t, configured(t, draw(healthy), store, stays, gone), func() bool {
-				return toldStays() == "opened 1 db1\npromoted 1 db1 db2\nrecovered 1 db1 db2"
+				if c.gone > 0 {
+					leadUntil(t, configured(t, draw(healthy), store), func() bool { return !tenures(t, store)[key].Gone.IsZero() })
+					was := tenures(t, store)[key]
+					was.Gone = was.Gone.Add(-c.gone)
+					put(t, store, tenureKind, key, was)
+				}
+				replaced(t, store, "db1", "db2", 20*time.Minute)
+				leadUntil(t, configured(t, draw(healthy), store, stays, gone), func() bool {
+					return toldStays() == "opened 1 db1\npromoted 1 db1 db2\nrecovered 1 db1 db2"
+				})
+				if told() != c.told {
+					t.Errorf("told %q, want %q", told(), c.told)
+				}
 			})
-			if told() != c.told {
-				t.Errorf("told %q, want %q", told(), c.told)
-			}
 		})
 	}
 }
 
 // A hook is added, the daemons are reloaded one after the other, and meanwhile the lead passes to one that does not know it yet, and back.
 func TestNothingIsLostOrToldTwiceWhileAHookIsRolledOut(t *testing.T) {
-	store, p := open(t), draw(healthy)
-	h, told := scribe(t, "")
-	reloaded := configured(t, p, store, h)
-	leadUntil(t, reloaded, func() bool { return len(tenures(t, store)) == len(h.On) })
-	p.snapshot = draw(soon()).snapshot
-	another := configured(t, p, store)
-	leadUntil(t, another, func() bool {
-		es := another.Episodes("")
-		return len(es) == 1 && !es[0].Closed.IsZero() && time.Since(es[0].Opened) > 0
+	synctest.Test(t, func(t *testing.T) {
+		store, p := open(t), draw(healthy)
+		h, told := scribe(nil)
+		reloaded := configured(t, p, store, h)
+		leadUntil(t, reloaded, func() bool { return len(tenures(t, store)) == len(h.On) })
+		p.snapshot = draw(soon()).snapshot
+		another := configured(t, p, store)
+		leadUntil(t, another, func() bool {
+			es := another.Episodes("")
+			return len(es) == 1 && !es[0].Closed.IsZero() && time.Since(es[0].Opened) > 0
+		})
+		leadUntil(t, reloaded, func() bool { es := reloaded.Episodes(""); return len(es) == 1 && len(ended(reloaded, es[0].ID)) == 3 })
+		another.Hooks = reloaded.Hooks
+		replaced(t, store, "db7", "db8", 0) // that it has told of it shows that it owes nothing before
+		leadUntil(t, another, func() bool { return len(ended(another, "db7 fails")) == 3 })
+		if want := "opened 1 db1\npromoted 1 db1 db2\nrecovered 1 db1 db2\nopened 1 db7\npromoted 1 db7 db8\nrecovered 1 db7 db8"; told() != want {
+			t.Errorf("told\n%s\nwant\n%s", told(), want)
+		}
 	})
-	leadUntil(t, reloaded, func() bool { es := reloaded.Episodes(""); return len(es) == 1 && len(ended(reloaded, es[0].ID)) == 3 })
-	another.Hooks = reloaded.Hooks
-	replaced(t, store, "db7", "db8", 0) // that it has told of it shows that it owes nothing before
-	leadUntil(t, another, func() bool { return len(ended(another, "db7 fails")) == 3 })
-	if want := "opened 1 db1\npromoted 1 db1 db2\nrecovered 1 db1 db2\nopened 1 db7\npromoted 1 db7 db8\nrecovered 1 db7 db8"; told() != want {
-		t.Errorf("told\n%s\nwant\n%s", told(), want)
-	}
 }
 
 // ended are the runs about an episode that do not run any more.
@@ -134,22 +140,24 @@ func ended(r *Runner, episode string) (out []hook.Run) {
 }
 
 func TestAHookHearsOnOfAnEpisodeDuringWhichDaemonsAreUpgraded(t *testing.T) {
-	store := open(t)
-	h, told := scribe(t, "")
-	put(t, store, tenureKind, "scribe", hook.Tenure{Since: time.Now().Add(-time.Hour)}) // as it was written for all moments
-	e := replaced(t, store, "db1", "db2", time.Minute)
-	for _, m := range []hook.Moment{hook.Opened, hook.Promoted} {
-		run := hook.Run{Hook: "scribe", Moment: m, Episode: e.ID, Attempt: 1, Outcome: hook.OK, Started: e.Opened, Ended: e.Closed}
-		put(t, store, HookKind, hook.Key(e.ID, m, "scribe"), run)
-	}
-	r := configured(t, draw(healthy), store, h)
-	leadUntil(t, r, func() bool { return len(ended(r, e.ID)) == 3 })
-	if told() != "recovered 1 db1 db2" {
-		t.Errorf("told %q", told())
-	}
-	if late := tenures(t, store)[hook.TenureKey("scribe", hook.Fenced)]; time.Since(late.Since) < time.Hour {
-		t.Errorf("a moment that it was to hear of has begun anew: %+v", late)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		store := open(t)
+		h, told := scribe(nil)
+		put(t, store, tenureKind, "scribe", hook.Tenure{Since: time.Now().Add(-time.Hour)}) // as it was written for all moments
+		e := replaced(t, store, "db1", "db2", time.Minute)
+		for _, m := range []hook.Moment{hook.Opened, hook.Promoted} {
+			run := hook.Run{Hook: "scribe", Moment: m, Episode: e.ID, Attempt: 1, Outcome: hook.OK, Started: e.Opened, Ended: e.Closed}
+			put(t, store, HookKind, hook.Key(e.ID, m, "scribe"), run)
+		}
+		r := configured(t, draw(healthy), store, h)
+		leadUntil(t, r, func() bool { return len(ended(r, e.ID)) == 3 })
+		if told() != "recovered 1 db1 db2" {
+			t.Errorf("told %q", told())
+		}
+		if late := tenures(t, store)[hook.TenureKey("scribe", hook.Fenced)]; time.Since(late.Since) < time.Hour {
+			t.Errorf("a moment that it was to hear of has begun anew: %+v", late)
+		}
+	})
 }
 
 // fickle is a store that asks what becomes of tenures first.
@@ -168,54 +176,60 @@ func (f fickle) Put(ctx context.Context, records ...backend.Record) error {
 }
 
 func TestATenureThatCouldNotBeStoredIsTriedAgain(t *testing.T) {
-	store := open(t)
-	h, _ := scribe(t, "")
-	var tries atomic.Int32
-	r := configured(t, draw(healthy), fickle{store, func(context.Context) error {
-		if tries.Add(1) == 1 {
-			return errors.New("the disk is full")
+	synctest.Test(t, func(t *testing.T) {
+		store := open(t)
+		h, _ := scribe(nil)
+		var tries atomic.Int32
+		r := configured(t, draw(healthy), fickle{store, func(context.Context) error {
+			if tries.Add(1) == 1 {
+				return errors.New("the disk is full")
+			}
+			return nil
+		}}, h)
+		var stored time.Time
+		leadUntil(t, r, func() bool {
+			if stored.IsZero() && len(tenures(t, store)) == len(h.On) {
+				stored = time.Now()
+			}
+			return !stored.IsZero() && time.Since(stored) > 3*storeAgain*r.Tick
+		})
+		if tries.Load() != 2 {
+			t.Errorf("it was tried %d times, want twice: until it was stored", tries.Load())
 		}
-		return nil
-	}}, h)
-	var stored time.Time
-	leadUntil(t, r, func() bool {
-		if stored.IsZero() && len(tenures(t, store)) == len(h.On) {
-			stored = time.Now()
-		}
-		return !stored.IsZero() && time.Since(stored) > 3*storeAgain*r.Tick
 	})
-	if tries.Load() != 2 {
-		t.Errorf("it was tried %d times, want twice: until it was stored", tries.Load())
-	}
 }
 
 // Where the store fails, the leadership itself may end of it.
 func TestATenureThatCouldNotBeStoredIsNotForgottenWithTheLeadership(t *testing.T) {
-	store := open(t)
-	h, told := scribe(t, "")
-	var refusals atomic.Int32
-	var well atomic.Bool
-	r := configured(t, draw(healthy), fickle{store, func(context.Context) error {
-		if refusals.Add(1); !well.Load() {
-			return errors.New("the disk is full")
+	synctest.Test(t, func(t *testing.T) {
+		store := open(t)
+		h, told := scribe(nil)
+		var refusals atomic.Int32
+		var well atomic.Bool
+		r := configured(t, draw(healthy), fickle{store, func(context.Context) error {
+			if refusals.Add(1); !well.Load() {
+				return errors.New("the disk is full")
+			}
+			return nil
+		}}, h)
+		leadUntil(t, r, func() bool { return refusals.Load() > 0 })
+		e := replaced(t, store, "db1", "db2", 0)
+		well.Store(true)
+		leadUntil(t, r, func() bool { return len(ended(r, e.ID)) == 3 && len(tenures(t, store)) == len(h.On) })
+		if since := tenures(t, store)[hook.TenureKey("scribe", hook.Promoted)].Since; since.After(e.Opened) {
+			t.Errorf("it is configured since %v, and was told of what began at %v:\n%s", since, e.Opened, told())
 		}
-		return nil
-	}}, h)
-	leadUntil(t, r, func() bool { return refusals.Load() > 0 })
-	e := replaced(t, store, "db1", "db2", 0)
-	well.Store(true)
-	leadUntil(t, r, func() bool { return len(ended(r, e.ID)) == 3 && len(tenures(t, store)) == len(h.On) })
-	if since := tenures(t, store)[hook.TenureKey("scribe", hook.Promoted)].Since; since.After(e.Opened) {
-		t.Errorf("it is configured since %v, and was told of what began at %v:\n%s", since, e.Opened, told())
-	}
+	})
 }
 
 func TestNoHookWaitsForTheRecordOfItsTenure(t *testing.T) {
-	h, told := scribe(t, "")
-	r := configured(t, draw(soon()), fickle{open(t), func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}, h)
-	began := time.Now()
-	leadUntil(t, r, func() bool { return strings.Contains(told(), "opened") })
-	if took := time.Since(began); took > storeTime {
-		t.Errorf("it was told after %v", took)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h, told := scribe(nil)
+		r := configured(t, draw(soon()), fickle{open(t), func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}, h)
+		began := time.Now()
+		leadUntil(t, r, func() bool { return strings.Contains(told(), "opened") })
+		if took := time.Since(began); took > storeTime {
+			t.Errorf("it was told after %v", took)
+		}
+	})
 }

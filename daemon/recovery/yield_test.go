@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"orchestrator/daemon/plan"
@@ -43,52 +44,56 @@ func TestWhoSeesLessGivesTheLeadershipAway(t *testing.T) {
 		{"it can't be given away", halfSeen, []string{"db2", "db3"}, true, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := &others{peers: agreeing}
-			o.gate()
-			p := draw(c.drawing)
-			r := runner(t, p, open(t))
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			yields := 0
-			r.Yield = NewHandover(func() plan.Standing { return o.self }, sighted(c.reaches...), func(context.Context) error {
-				o.change(func() { yields++ })
-				if c.fails {
-					return errors.New("the lease is busy")
+			synctest.Test(t, func(t *testing.T) {
+				o := &others{peers: agreeing}
+				o.gate()
+				p := draw(c.drawing)
+				r := runner(t, p, open(t))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				yields := 0
+				r.Yield = NewHandover(func() plan.Standing { return o.self }, sighted(c.reaches...), func(context.Context) error {
+					o.change(func() { yields++ })
+					if c.fails {
+						return errors.New("the lease is busy")
+					}
+					cancel()
+					return nil
+				}, slog.New(slog.DiscardHandler)).Yield
+				ended := make(chan struct{})
+				go func() { defer close(ended); _ = r.Run(ctx) }()
+				left := c.yields > 0 && !c.fails
+				for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+					if es := r.Episodes(""); !left && len(es) > 0 && !es[0].Promoted.IsZero() || left && ctx.Err() != nil {
+						break
+					}
 				}
 				cancel()
-				return nil
-			}, slog.New(slog.DiscardHandler)).Yield
-			ended := make(chan struct{})
-			go func() { defer close(ended); _ = r.Run(ctx) }()
-			left := c.yields > 0 && !c.fails
-			for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-				if es := r.Episodes(""); !left && len(es) > 0 && !es[0].Promoted.IsZero() || left && ctx.Err() != nil {
-					break
+				<-ended
+				p.mu.Lock()
+				promoted := slices.ContainsFunc(p.done, func(s string) bool { return strings.HasPrefix(s, "promote") })
+				p.mu.Unlock()
+				if promoted == left || yields != c.yields {
+					t.Errorf("promoted: %v, and the leadership was given away %d times, want %d", promoted, yields, c.yields)
 				}
-			}
-			cancel()
-			<-ended
-			p.mu.Lock()
-			promoted := slices.ContainsFunc(p.done, func(s string) bool { return strings.HasPrefix(s, "promote") })
-			p.mu.Unlock()
-			if promoted == left || yields != c.yields {
-				t.Errorf("promoted: %v, and the leadership was given away %d times, want %d", promoted, yields, c.yields)
-			}
+			})
 		})
 	}
 }
 
 // Who gets it back in the same episode acts: the others have had their turn.
 func TestTheLeadershipIsGivenAwayOnce(t *testing.T) {
-	o := &others{peers: agreeing}
-	o.gate()
-	h := NewHandover(func() plan.Standing { return o.self }, sighted("db2", "db3"), func(context.Context) error { return nil }, slog.New(slog.DiscardHandler))
-	s := runner(t, draw(halfSeen), open(t)).Situation("db1:3306")
-	e := plan.Episode{ID: "e", Failed: topology.Key{Host: "db1", Port: 3306}}
-	if why := h.Yield(t.Context(), s, e); !strings.Contains(why, "b reaches db3:3306") {
-		t.Errorf("it keeps it: %q", why)
-	}
-	if why := h.Yield(t.Context(), s, e); why != "" {
-		t.Errorf("it gives it away again: %s", why)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		o := &others{peers: agreeing}
+		o.gate()
+		h := NewHandover(func() plan.Standing { return o.self }, sighted("db2", "db3"), func(context.Context) error { return nil }, slog.New(slog.DiscardHandler))
+		s := runner(t, draw(halfSeen), open(t)).Judged("db1:3306").Situation
+		e := plan.Episode{ID: "e", Failed: topology.Key{Host: "db1", Port: 3306}}
+		if why := h.Yield(t.Context(), s, e); !strings.Contains(why, "b reaches db3:3306") {
+			t.Errorf("it keeps it: %q", why)
+		}
+		if why := h.Yield(t.Context(), s, e); why != "" {
+			t.Errorf("it gives it away again: %s", why)
+		}
+	})
 }

@@ -59,8 +59,7 @@ recover_primary = true
 recover_intermediate = true
 `, address, swarm.User, poll, strings.Join(quoted, ",\n"))
 	file := filepath.Join(dir, "orchestrator.toml")
-	if err := errors.Join(os.WriteFile(file, []byte(text), 0o600),
-		os.WriteFile(filepath.Join(dir, "password"), []byte(swarm.Password+"\n"), 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.WriteFile(filepath.Join(dir, "password"), []byte(swarm.Password+"\n"), 0o600)); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(s.binary, "serve", "--config", file)
@@ -131,8 +130,7 @@ func usageOf(pid int) (usage, error) {
 	}
 	number := func(i int) int { n, _ := strconv.Atoi(fields[i]); return n }
 	files, err := os.ReadDir(dir + "fd")
-	return usage{at: time.Now(), cpu: time.Duration(number(11)+number(12)) * clockTick,
-		rss: number(21) * os.Getpagesize(), files: len(files)}, err
+	return usage{at: time.Now(), cpu: time.Duration(number(11)+number(12)) * clockTick, rss: number(21) * os.Getpagesize(), files: len(files)}, err
 }
 
 // cores is how many were used between two moments.
@@ -196,9 +194,8 @@ func profile(signals <-chan os.Signal, from, dir string) {
 			cpu = nil
 			var after runtime.MemStats
 			runtime.ReadMemStats(&after)
-			fmt.Fprintf(os.Stderr, "%s: %d MB in %d allocations, %d MB live heap, %d goroutines\n", name,
-				(after.TotalAlloc-before.TotalAlloc)>>20, after.Mallocs-before.Mallocs, after.HeapAlloc>>20,
-				runtime.NumGoroutine())
+			fmt.Fprintf(os.Stderr, "%s: %d MB in %d allocations, %d MB live heap, %d goroutines\n", name, (after.TotalAlloc-before.TotalAlloc)>>20,
+				after.Mallocs-before.Mallocs, after.HeapAlloc>>20, runtime.NumGoroutine())
 			if file, err := os.Create(filepath.Join(dir, name+".allocs")); err == nil {
 				_ = pprof.Lookup("allocs").WriteTo(file, 0)
 				_ = file.Close()

@@ -133,8 +133,7 @@ func (b *bench) steadily(ctx context.Context) error {
 	for i := range before[1:] {
 		b.swarmCores += cores(before[1+i], after[1+i])
 	}
-	say("steady: %.2f cores, %d MB, %d files, longest gap %s (the swarm: %.2f cores)", b.cores, b.rss>>20, b.files,
-		b.gap.Round(time.Millisecond), b.swarmCores)
+	say("steady: %.2f cores, %d MB, %d files, longest gap %s (the swarm: %.2f cores)", b.cores, b.rss>>20, b.files, b.gap.Round(time.Millisecond), b.swarmCores)
 	return err
 }
 
@@ -232,8 +231,7 @@ func (b *bench) silent(ctx context.Context) (err error) {
 	return err
 }
 
-// strike kills or silences the primaries of the next n clusters, and waits until all are repaired. Then they are
-// brought back.
+// strike kills or silences the primaries of the next n clusters, and waits until all are repaired. Then they are brought back.
 func (b *bench) strike(ctx context.Context, n int, silent bool) ([]swarm.Outcome, error) {
 	if b.next+n > len(b.fleet.seeds) {
 		return nil, nil
@@ -252,15 +250,13 @@ func (b *bench) strike(ctx context.Context, n int, silent bool) ([]swarm.Outcome
 		if err != nil {
 			return nil, err
 		}
-		left := slices.IndexFunc(out, func(o swarm.Outcome) bool { return !o.Done })
-		if late := time.Since(began) > repairedWithin; left < 0 || late {
-			if late {
-				say("not repaired within %s: the cluster of %v, %+v", repairedWithin, b.fleet.seeds[clusters[left]], out[left])
-			}
+		if left := slices.IndexFunc(out, func(o swarm.Outcome) bool { return !o.Done }); left < 0 {
 			if err := b.fleet.bringBack(clusters); err != nil {
 				return nil, err
 			}
 			return out, wait(ctx, 2*time.Second)
+		} else if time.Since(began) > repairedWithin {
+			return nil, fmt.Errorf("after %s the cluster of %v is not repaired: %+v", repairedWithin, b.fleet.seeds[clusters[left]], out[left])
 		}
 		if err := wait(ctx, 10*time.Millisecond); err != nil {
 			return nil, err

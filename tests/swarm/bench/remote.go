@@ -142,8 +142,7 @@ func (f *fleet) add(clusters int, writing float64) error {
 	c := rpc.NewClient(pipe{out, in})
 	f.parts, f.programs, f.clusters = append(f.parts, c), append(f.programs, cmd), append(f.clusters, clusters)
 	var seeds []topology.Key
-	spec := swarm.Spec{Clusters: clusters, Size: clusterSize, Writing: writing, Rate: rate}
-	if err := c.Call("Part.Start", spec, &seeds); err != nil {
+	if err := c.Call("Part.Start", swarm.Spec{Clusters: clusters, Size: clusterSize, Writing: writing, Rate: rate}, &seeds); err != nil {
 		return fmt.Errorf("start a swarm: %w", err)
 	}
 	f.seeds = append(f.seeds, seeds...)

@@ -1,0 +1,151 @@
+package recovery
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+)
+
+// Judged is one cluster with all that follows from what is known of it. Whoever asks between two changes shares what was
+// worked out for the first, and must change nothing. What one answer is made of comes from one Judged, so that it can't
+// contradict itself.
+type Judged struct {
+	// Situation is that of the last change; its Snapshot has the same content, and the latest times of probes.
+	plan.Situation
+	// Edition is another one whenever anything here may be, but the times of probes. No two clusters ever share one.
+	Edition uint64
+
+	verdict *verdict
+	refused map[string]string // by work, why its irreversible steps were not permitted last
+}
+
+// verdict is what follows from one situation.
+type verdict struct {
+	basis    basis
+	at       time.Time
+	edition  uint64
+	restless bool
+	plan.Situation
+	primary   topology.Key // zero: the cluster has none
+	decision  func() plan.Decision
+	readiness func() plan.Previewed
+}
+
+// basis is what a verdict rests on. Two that are the same make the same verdict, unless time matters.
+type basis struct {
+	revision uint64 // of the snapshot
+	episodes uint64
+	edition  uint64 // of the configuration and of the declarations
+	off      string
+}
+
+// momentary is how long a verdict is shared in which time matters.
+const momentary = 50 * time.Millisecond
+
+// Judged is a cluster as it is known now; without servers when there is none of that name.
+func (r *Runner) Judged(cluster string) Judged {
+	off, edition := r.Off(), r.Edition() // before what they are the edition of: a change in between is seen next time
+	r.mu.Lock()
+	v, refused, episodes := r.verdicts[cluster], r.refusals[cluster], r.episodes[cluster]
+	b := basis{episodes: r.editions[cluster], edition: edition, off: off}
+	r.mu.Unlock()
+	snapshot := r.Fleet.Cluster(cluster)
+	b.revision = snapshot.Revision
+	if v == nil || v.basis != b || v.restless && time.Since(v.at) > momentary {
+		v = newVerdict(b, r.situate(cluster, snapshot, episodes, off))
+		r.mu.Lock()
+		r.edition++
+		v.edition = r.edition
+		if r.verdicts[cluster] = v; len(snapshot.Servers) == 0 {
+			delete(r.verdicts, cluster)
+		}
+		r.mu.Unlock()
+	}
+	j := Judged{Situation: v.Situation, Edition: v.edition, verdict: v, refused: refused}
+	j.Snapshot.At, j.Snapshot.Servers = snapshot.At, snapshot.Servers
+	return j
+}
+
+// All are all clusters, sorted by name.
+func (r *Runner) All() []Judged {
+	names := r.Fleet.Clusters()
+	out := make([]Judged, 0, len(names))
+	for _, name := range names {
+		if j := r.Judged(name); len(j.Snapshot.Servers) > 0 {
+			out = append(out, j)
+		}
+	}
+	return out
+}
+
+// Mark adds to a snapshot of the fleet what the episodes know: who was promoted last.
+func (r *Runner) Mark(s topology.Snapshot) topology.Snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.Promoted = map[string]topology.Key{}
+	for cluster, episodes := range r.episodes {
+		if k := plan.PromotedLast(episodes); !k.IsZero() {
+			s.Promoted[cluster] = k
+		}
+	}
+	return s
+}
+
+// situation is what the next decision about a cluster rests on; it is shared with nobody.
+func (r *Runner) situation(cluster string) plan.Situation {
+	r.mu.Lock()
+	episodes := r.episodes[cluster]
+	r.mu.Unlock()
+	return r.situate(cluster, r.Fleet.Cluster(cluster), episodes, r.Off())
+}
+
+func (r *Runner) situate(cluster string, snapshot topology.Snapshot, episodes []plan.Episode, off string) plan.Situation {
+	return plan.Situate(plan.Facts{Cluster: cluster, Snapshot: snapshot, Policy: r.Policy(cluster), Thresholds: r.Thresholds(),
+		Episodes: episodes, Off: off})
+}
+
+func newVerdict(b basis, s plan.Situation) *verdict {
+	v := &verdict{basis: b, at: time.Now(), restless: restless(s), Situation: s}
+	if p := s.Snapshot.Primary(); p != nil {
+		v.primary = p.Key
+	}
+	v.decision = sync.OnceValue(func() plan.Decision { return plan.Next(s) })
+	v.readiness = sync.OnceValue(func() plan.Previewed { return plan.IfDies(s, v.primary) })
+	return v
+}
+
+// restless says that what follows from a situation may change although nothing does but the time.
+func restless(s plan.Situation) bool {
+	return len(s.Requests) > 0 ||
+		slices.ContainsFunc(s.Episodes, func(e plan.Episode) bool { return e.Closed.IsZero() }) ||
+		slices.ContainsFunc(s.Snapshot.Servers, func(v topology.Server) bool {
+			return !v.Up() || slices.ContainsFunc(v.Instance.Channels, func(c topology.Channel) bool { return c.IO == topology.Connecting })
+		})
+}
+
+// Primary is the primary of the cluster; nil when it has none.
+func (j Judged) Primary() *topology.Server { return j.Snapshot.Server(j.verdict.primary) }
+
+// Decision is what would be done now, and why not, with what Permit said last.
+func (j Judged) Decision() plan.Decision { return withhold(j.verdict.decision(), j.refused) }
+
+// Readiness is what would be done if the primary died now; false when there is none.
+func (j Judged) Readiness() (plan.Previewed, bool) {
+	if j.verdict.primary.IsZero() {
+		return plan.Previewed{}, false
+	}
+	return j.verdict.readiness(), true
+}
+
+// Ready says that the primary answers, and could be replaced if it died now.
+func (j Judged) Ready() bool {
+	p := j.Primary()
+	if p == nil || !p.Up() {
+		return false
+	}
+	preview, _ := j.Readiness()
+	return preview.Ready()
+}
