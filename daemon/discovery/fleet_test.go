@@ -328,6 +328,36 @@ func TestSiblingsOfAFailedIntermediateAreAsked(t *testing.T) {
 	})
 }
 
+func TestAReceiverThatHasJustBeenStartedIsAskedAgainSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := tree()
+		run(t, p, Options{Seeds: keys("db1"), Poll: 100 * time.Second}, func(f *Fleet) {
+			time.Sleep(150 * time.Second)
+			c := &p.servers[key("db3")].instance.Channels[0]
+			p.do(func() { c.Source, c.IO = key("db2"), topology.Connecting })
+			f.Look(t.Context(), key("db3"))
+			time.Sleep(45 * time.Millisecond)
+			p.do(func() { c.IO = topology.Running })
+			time.Sleep(15 * time.Millisecond)
+			if got := f.Cluster("db1:3306").Server(key("db3")).Instance.Channels[0]; got.IO != topology.Running {
+				t.Errorf("15 ms after it has connected it is shown as %s", got.IO)
+			}
+			since := time.Now()
+			time.Sleep(90 * time.Second)
+			if n := len(p.probes("db3", since)); n > 1 {
+				t.Errorf("it is asked %d times more", n)
+			}
+			p.do(func() { c.IO = topology.Connecting })
+			time.Sleep(150 * time.Second)
+			since = time.Now()
+			time.Sleep(290 * time.Second)
+			if n := len(p.probes("db3", since)); n > 3 {
+				t.Errorf("one that does not get through is asked %d times in 290 s, with a poll of 100 s", n)
+			}
+		})
+	})
+}
+
 func TestATimeoutIsAskedAgainWithinTheSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()

@@ -60,9 +60,12 @@ func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
 	}
 	if failing < patience {
 		for n, k := range s.sources {
+			c := s.instance.Channels[n]
 			if t := f.servers[k]; t != nil && t.failing() {
-				receives := s.instance.Channels[n].IO == topology.Running
-				wait = min(wait, eagerness(now.Sub(t.probe.FailingSince), poll, receives))
+				wait = min(wait, eagerness(now.Sub(t.probe.FailingSince), poll, c.IO == topology.Running))
+			} else if c.IO == topology.Connecting && now.Sub(c.IOSince) < patience {
+				// It was started a moment ago, by us perhaps: until it is asked again it is shown as not receiving.
+				wait = min(wait, eagerness(now.Sub(c.IOSince), poll, true))
 			}
 		}
 	}
