@@ -1,0 +1,198 @@
+package server
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+
+	"orchestrator/daemon/topology"
+)
+
+// Statement is a whole statement, and the privileges that it needs, written as GRANT takes them.
+type Statement struct{ Text, Needs string }
+
+// Conn is one connection, used by one goroutine at a time; only Break may be called beside another call. It asks with Query, or
+// is given to database/sql, whose driver's interfaces it has (sql.go).
+type Conn struct {
+	driver driverConn
+	wire   *wire
+	budget Budget
+
+	// Known after Recognise.
+	Dialect Dialect
+	Account string // CURRENT_USER(): user@host as the server knows it
+}
+
+// driverConn is what the driver's connections are.
+type driverConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.NamedValueChecker
+	driver.Pinger
+	driver.QueryerContext
+	driver.SessionResetter
+	driver.Validator
+}
+
+// Close ends the connection without a word: a server that hangs would not take one.
+func (c *Conn) Close() {
+	c.Break()
+	if c.driver != nil {
+		_ = c.driver.Close()
+	}
+}
+
+// Break closes the socket, and with it whatever is under way. Close must still be called.
+func (c *Conn) Break() {
+	if c.wire != nil {
+		c.wire.breakUp()
+	}
+}
+
+// Query runs one statement and reads all that it returns. A failure is a *Refusal. After a failure that the server did not
+// report itself (Number is 0), the connection is of no use any more.
+func (c *Conn) Query(ctx context.Context, q Statement, args ...any) ([]Row, error) {
+	rows, err := c.query(ctx, q.Text, args)
+	if err != nil {
+		return nil, &Refusal{Statement: q, Account: c.Account, Cause: c.Cause(ctx, err)}
+	}
+	return rows, nil
+}
+
+func (c *Conn) query(ctx context.Context, text string, args []any) (rows []Row, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	defer guard(&err)
+	c.wire.bound(ctx, c.budget.Bytes)
+	defer c.wire.release()
+	var values []driver.NamedValue
+	for i, a := range args {
+		v, err := driver.DefaultParameterConverter.ConvertValue(a)
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, driver.NamedValue{Ordinal: i + 1, Value: v})
+	}
+	// Without the context, whose end the driver would await in a goroutine that each question wakes twice: the wire knows it.
+	r, err := c.driver.QueryContext(context.Background(), text, values)
+	if err != nil {
+		return nil, err
+	}
+	rows, err = readAll(r, c.budget.Rows)
+	if errors.Is(err, ErrTooMuch) {
+		c.Break() // what is left need not be read
+	}
+	return rows, errors.Join(err, r.Close())
+}
+
+// One is Query for a statement that returns one row. Where it returns none, the row is empty.
+func (c *Conn) One(ctx context.Context, q Statement, args ...any) (Row, error) {
+	rows, err := c.Query(ctx, q, args...)
+	if err != nil || len(rows) == 0 {
+		return Row{}, err
+	}
+	return rows[0], nil
+}
+
+// Named is Query for a list of Variable_name and Value, read as one row.
+func (c *Conn) Named(ctx context.Context, q Statement) (Row, error) {
+	rows, err := c.Query(ctx, q)
+	if err != nil {
+		return Row{}, err
+	}
+	var all Row
+	for _, r := range rows {
+		all.names = append(all.names, r.Get("Variable_name"))
+		all.cells = append(all.cells, r.Get("Value"))
+	}
+	return all, nil
+}
+
+var askWho = Statement{Text: "SELECT VERSION() AS version, CURRENT_USER() AS account"}
+
+// Recognise finds out what the server speaks, and as whom it knows us. A connection outlives no server, so once is enough.
+func (c *Conn) Recognise(ctx context.Context) error {
+	who, err := c.One(ctx, askWho)
+	if err != nil {
+		return err
+	}
+	c.Account = who.Get("account")
+	c.Dialect.Flavor, c.Dialect.Version, err = topology.ParseVersion(who.Get("version"))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrAlien, err)
+	}
+	return nil
+}
+
+// AwaitEnd says nothing, and returns nil as soon as the other side ends the connection or says anything. When ctx ends first, its
+// error is returned.
+func (c *Conn) AwaitEnd(ctx context.Context) error {
+	if err := c.wire.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, c.Break)
+	defer stop()
+	// Below the driver, which reads only when it has asked for something.
+	_, _ = c.wire.TCPConn.Read(make([]byte, 1))
+	return ctx.Err()
+}
+
+// Cause puts what happened on the wire in place of the driver's "invalid connection".
+func (c *Conn) Cause(ctx context.Context, err error) error {
+	if err == nil || Number(err) != 0 || isAny(err, ErrAlien, ErrTooMuch) {
+		return err
+	}
+	if late := c.late(ctx); late != nil {
+		return fmt.Errorf("no answer in time: %w", late)
+	}
+	if c.wire == nil || !isAny(err, mysqldriver.ErrInvalidConn, driver.ErrBadConn, io.EOF) {
+		return err
+	}
+	if below := c.wire.failure.Load(); below != nil {
+		return *below
+	}
+	return err
+}
+
+// late says how the time for the question ended; nil: it did not. The socket and the context have one deadline, and either may be
+// first to notice.
+func (c *Conn) late(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if c.wire != nil {
+		if below := c.wire.failure.Load(); below != nil && errors.Is(*below, os.ErrDeadlineExceeded) {
+			return *below
+		}
+	}
+	return nil
+}
+
+// Refusal is a statement that failed.
+type Refusal struct {
+	Statement Statement
+	Account   string // that it was run as, where it is known
+	Cause     error
+}
+
+func (r *Refusal) Error() string { return firstLine(r.Statement.Text) + ": " + r.Cause.Error() }
+func (r *Refusal) Unwrap() error { return r.Cause }
+
+// firstLine keeps long statements out of errors.
+func firstLine(text string) string {
+	first, _, more := strings.Cut(strings.TrimSpace(text), "\n")
+	if more {
+		first += " …"
+	}
+	return first
+}

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+)
+
+var askGrants = Statement{Text: "SHOW GRANTS"}
+
+// Grants are the privileges of the account that c is logged in as, a line as SHOW GRANTS prints it each.
+func (c *Conn) Grants(ctx context.Context) ([]string, error) {
+	rows, err := c.Query(ctx, askGrants)
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, r := range rows {
+		lines = append(lines, r.cells...)
+	}
+	return lines, nil
+}
+
+// MissingPrivileges returns those of the required privileges that none of the lines of SHOW GRANTS gives: in a database or, where
+// that is "", everywhere.
+func MissingPrivileges(required, lines []string, database string) (missing []string) {
+	has := map[string]bool{}
+	for _, line := range lines {
+		rest, ok := strings.CutPrefix(line, "GRANT ")
+		given, on, found := strings.Cut(rest, " ON ")
+		on, _, _ = strings.Cut(on, " TO ")
+		on = strings.NewReplacer("`", "", `\`, "").Replace(on)
+		if !ok || !found || on != "*.*" && (database == "" || !strings.EqualFold(on, database+".*")) {
+			continue
+		}
+		for p := range strings.SplitSeq(given, ",") {
+			has[strings.TrimSpace(strings.ToUpper(p))] = true
+		}
+	}
+	for _, p := range required {
+		if !has[p] && !has["ALL PRIVILEGES"] && !has[synonyms[p]] && !(has["SUPER"] && slices.Contains(underSuper, p)) {
+			missing = append(missing, p)
+		}
+	}
+	return missing
+}
+
+// The same privilege under the other of its names.
+var synonyms = map[string]string{
+	"SLAVE MONITOR":            "REPLICA MONITOR",
+	"BINLOG MONITOR":           "REPLICATION CLIENT",
+	"REPLICATION SLAVE":        "REPLICATION REPLICA",
+	"REPLICATION SLAVE ADMIN":  "REPLICATION REPLICA ADMIN",
+	"REPLICATION MASTER ADMIN": "REPLICATION SOURCE ADMIN",
+}
+
+// What SUPER still stands for on MySQL, which has finer privileges too. MariaDB has taken its part out of SUPER from 10.11 on.
+var underSuper = []string{"REPLICATION CLIENT", "REPLICATION_SLAVE_ADMIN", "SYSTEM_VARIABLES_ADMIN", "CONNECTION_ADMIN"}
+
+// Grant is the statement that gives privileges to an account, as CURRENT_USER() prints it: everywhere, unless they name where.
+func Grant(privileges, account string) string {
+	on := " ON *.*"
+	if strings.Contains(privileges, " ON ") {
+		on = ""
+	}
+	if account == "" {
+		return "GRANT " + privileges + on + " TO <the account that we log in with>"
+	}
+	return "GRANT " + privileges + on + " TO " + QuoteAccount(account)
+}
+
+// MissingGrant is the statement that would let a refused statement through; "" where no known privilege is missing.
+func MissingGrant(err error) string {
+	var r *Refusal
+	if !Means(err, PrivilegeMissing) || !errors.As(err, &r) || r.Statement.Needs == "" {
+		return ""
+	}
+	return Grant(r.Statement.Needs, r.Account)
+}

@@ -1,0 +1,128 @@
+package server
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+	"strings"
+)
+
+// Row is one row, read by column name; case does not matter. A column that is NULL, or not there, is "".
+type Row struct {
+	names []string
+	cells []string
+}
+
+// Get returns the first of the columns that the row has: servers name the same thing in two vocabularies.
+func (r Row) Get(names ...string) string {
+	for _, name := range names {
+		for i, n := range r.names {
+			if len(n) == len(name) && strings.EqualFold(n, name) {
+				return r.cells[i]
+			}
+		}
+	}
+	return ""
+}
+
+// Has says that there is such a column.
+func (r Row) Has(name string) bool {
+	for _, n := range r.names {
+		if strings.EqualFold(n, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// Uint is Get as a number; 0 where it is none.
+func (r Row) Uint(names ...string) uint64 {
+	n, _ := strconv.ParseUint(r.Get(names...), 10, 64)
+	return n
+}
+
+// Int is Get as a number; 0 where it is none.
+func (r Row) Int(names ...string) int64 {
+	n, _ := strconv.ParseInt(r.Get(names...), 10, 64)
+	return n
+}
+
+// On says that a switch is on, whatever word stands for that: MariaDB 12 has more than one for read_only.
+func (r Row) On(names ...string) bool {
+	switch strings.ToUpper(r.Get(names...)) {
+	case "", "0", "OFF", "NO":
+		return false
+	}
+	return true
+}
+
+// All are the columns, in the server's order and spelling.
+func (r Row) All() iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for i, name := range r.names {
+			if !yield(name, r.cells[i]) {
+				return
+			}
+		}
+	}
+}
+
+// readAll reads all rows, at most as many as the budget allows (below 0: any number).
+func readAll(r driver.Rows, most int) ([]Row, error) {
+	names := r.Columns()
+	if len(names) == 0 {
+		return nil, nil
+	}
+	if len(names) > maxColumns {
+		return nil, fmt.Errorf("%w: %d columns", ErrTooMuch, len(names))
+	}
+	var out []Row
+	var scratch []byte
+	values := make([]driver.Value, len(names))
+	for {
+		switch err := r.Next(values); {
+		case errors.Is(err, io.EOF):
+			return out, nil
+		case err != nil:
+			return nil, err
+		}
+		if most >= 0 && len(out) == most {
+			return nil, fmt.Errorf("%w: more than %d rows", ErrTooMuch, most)
+		}
+		var cells []string
+		cells, scratch = texts(values, scratch[:0])
+		out = append(out, Row{names, cells})
+	}
+}
+
+// texts turns what the driver has made of the cells back into text: all of a row in one piece of memory.
+func texts(values []driver.Value, scratch []byte) (cells []string, _ []byte) {
+	const few = 64 // columns: what the replication status has
+	var space [few]int
+	ends := space[:0]
+	for _, v := range values {
+		switch v := v.(type) {
+		case nil:
+		case []byte:
+			scratch = append(scratch, v...)
+		case int64:
+			scratch = strconv.AppendInt(scratch, v, 10)
+		case uint64:
+			scratch = strconv.AppendUint(scratch, v, 10)
+		default:
+			scratch = fmt.Append(scratch, v)
+		}
+		ends = append(ends, len(scratch))
+	}
+	all := string(scratch)
+	cells = make([]string, len(values))
+	start := 0
+	for i, end := range ends {
+		cells[i] = all[start:end]
+		start = end
+	}
+	return cells, scratch
+}

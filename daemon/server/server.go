@@ -1,0 +1,148 @@
+// Package server is the one way to speak to a MySQL or MariaDB server, managed or part of a backend: it connects within a time,
+// asks a question, and gives the rows by column name. It knows the words of each flavour and version, what the error numbers
+// mean, which privileges a statement needs, and how a server is told from another one.
+//
+// It decides nothing, keeps no pool and never asks twice: what to ask, and what to do about a failure, is for the packages above
+// it (mysql, sqlstore, pair). The one idea: everything that a server says crosses this boundary, where it is bounded in time and
+// size on the socket below the driver, and read by name, so that nothing behind it depends on what a server likes to send.
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"database/sql/driver"
+	"fmt"
+	"net"
+	"time"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+
+	"orchestrator/daemon/topology"
+)
+
+// Account is a name and a password, as a server takes them.
+type Account struct{ User, Password string }
+
+// Options say how to connect.
+type Options struct {
+	Account
+	Database string        // "": none
+	TLS      *tls.Config   // nil: without TLS. A missing ServerName is the host
+	Timeout  time.Duration // of connecting: the dial, TLS and the login together; 1 s by default
+	// Silence is how long to wait for the next bytes of an answer, whatever time a question has in all. 0: as long as that.
+	Silence time.Duration
+	Budget  Budget
+}
+
+// Budget is the most that the answer to one question may be. What is longer breaks the connection. Zero is the default of each.
+type Budget struct {
+	Bytes int64 // 64 MiB by default; NoLimit: any
+	Rows  int   // 100,000 by default
+}
+
+// NoLimit is for an answer that holds as much as somebody has stored.
+const NoLimit = -1
+
+// maxColumns is what a table of MySQL has at most; no question of ours has more.
+const maxColumns = 4096
+
+func (b Budget) withDefaults() Budget {
+	if b.Bytes == 0 {
+		b.Bytes = 64 << 20
+	}
+	if b.Rows == 0 {
+		b.Rows = 100_000
+	}
+	return b
+}
+
+// keepAlive finds out within 20 s that the other machine is gone from an idle connection.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 3}
+
+// Dial logs in to the server at address (host:port).
+func Dial(ctx context.Context, address string, o Options) (c *Conn, err error) {
+	if o.Timeout <= 0 {
+		o.Timeout = time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	c = &Conn{budget: o.Budget.withDefaults()}
+	connector, err := c.connector(address, o)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	if err := c.login(ctx, connector); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Conn) connector(address string, o Options) (driver.Connector, error) {
+	cfg := mysqldriver.NewConfig()
+	cfg.User, cfg.Passwd, cfg.DBName = o.User, o.Password, o.Database
+	cfg.Net, cfg.Addr = "tcp", address
+	// No prepared statements: one round trip, and nothing that a server or a proxy must remember.
+	cfg.InterpolateParams = true
+	cfg.Logger = &mysqldriver.NopLogger{}
+	cfg.ConnectionAttributes = "program_name:orchestrator"
+	if o.TLS != nil {
+		cfg.TLS = o.TLS.Clone()
+		if cfg.TLS.ServerName == "" {
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			cfg.TLS.ServerName = host
+		}
+	}
+	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		raw, err := (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		c.wire = newWire(raw.(*net.TCPConn), o.Silence)
+		c.wire.bound(ctx, c.budget.Bytes)
+		return c.wire, nil
+	}
+	return mysqldriver.NewConnector(cfg)
+}
+
+func (c *Conn) login(ctx context.Context, connector driver.Connector) (err error) {
+	defer guard(&err) // the driver trusts the greeting's inner lengths
+	opened, err := connector.Connect(ctx)
+	if err != nil {
+		return c.loginFailure(ctx, err)
+	}
+	c.wire.release()
+	c.driver = opened.(driverConn)
+	return nil
+}
+
+// loginFailure says at which point nobody answered, and puts in place of the driver's "invalid connection" what happened.
+func (c *Conn) loginFailure(ctx context.Context, err error) error {
+	late := c.late(ctx)
+	switch {
+	case Number(err) != 0:
+		return err
+	case c.wire == nil && late != nil:
+		return fmt.Errorf("no answer to connecting: %w", late)
+	case c.wire == nil:
+		return err
+	case late != nil && !c.wire.greeted.Load():
+		return fmt.Errorf("connected, but no greeting came (a server that hangs, or not MySQL or MariaDB): %w", late)
+	case !c.wire.heard.Load():
+		return fmt.Errorf("%w: the connection was closed without a word, as by a proxy that has no server to serve", c.Cause(ctx, err))
+	}
+	return c.Cause(ctx, err)
+}
+
+// guard turns a panic of the driver about what a server sent into an error.
+func guard(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: what it sent makes no sense", ErrAlien)
+	}
+}
+
+// Address is what Dial takes.
+func Address(k topology.Key) string { return net.JoinHostPort(k.Host, fmt.Sprint(k.Port)) }

@@ -1,0 +1,60 @@
+package server
+
+import (
+	"context"
+	"database/sql/driver"
+)
+
+// What database/sql asks of a connection. It gets the driver's own errors, of which it knows some (driver.ErrBadConn); Cause tells
+// what is behind them. Every question has the deadline of its context and its budget on the socket, as with Query.
+
+// QueryContext is for database/sql.
+func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Rows, err error) {
+	defer guard(&err)
+	c.wire.bound(ctx, c.budget.Bytes)
+	r, err = c.driver.QueryContext(context.Background(), query, args)
+	if err != nil {
+		c.wire.release()
+		return nil, err
+	}
+	return &openRows{r, c.wire}, nil
+}
+
+// openRows belong to a question that ends when they are closed.
+type openRows struct {
+	driver.Rows
+	wire *wire
+}
+
+func (r *openRows) Next(cells []driver.Value) (err error) {
+	defer guard(&err)
+	return r.Rows.Next(cells)
+}
+
+func (r *openRows) Close() (err error) {
+	defer guard(&err)
+	defer r.wire.release()
+	return r.Rows.Close()
+}
+
+// ExecContext is for database/sql.
+func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Result, err error) {
+	defer guard(&err)
+	c.wire.bound(ctx, c.budget.Bytes)
+	defer c.wire.release()
+	return c.driver.ExecContext(context.Background(), query, args)
+}
+
+// BeginTx is for database/sql.
+func (c *Conn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
+	c.wire.bound(ctx, c.budget.Bytes)
+	defer c.wire.release()
+	return c.driver.BeginTx(context.Background(), o)
+}
+
+// Ping is for database/sql.
+func (c *Conn) Ping(ctx context.Context) error {
+	c.wire.bound(ctx, c.budget.Bytes)
+	defer c.wire.release()
+	return c.driver.Ping(context.Background())
+}

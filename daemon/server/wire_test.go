@@ -1,0 +1,304 @@
+package server
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+// peer is the server's side of a connection: it lets everybody in, and answers each question as answer does.
+type peer struct {
+	net.Conn
+	seq byte
+}
+
+// listen returns the address of a server that answers each question as answer does, after the login.
+func listen(t *testing.T, answer func(p *peer, question string)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.43.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				(&peer{Conn: c}).serve(answer)
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+var ok, eof = []byte{0, 0, 0, 2, 0, 0, 0}, []byte{0xfe, 0, 0, 2, 0}
+
+func (p *peer) serve(answer func(p *peer, question string)) {
+	const capabilities = 0x200 | 0x8000 | 0x80000 | 1 // protocol 4.1, long authentication data, plugins, long passwords
+	g := append([]byte{10}, "8.4.0\x00\x01\x00\x00\x00abcdefgh\x00"...)
+	g = binary.LittleEndian.AppendUint16(g, capabilities&0xffff)
+	g = append(g, 45, 2, 0)
+	g = binary.LittleEndian.AppendUint16(g, capabilities>>16)
+	g = append(g, "\x15\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00ijklmnopqrst\x00mysql_native_password\x00"...)
+	p.send(g)
+	if p.receive() == nil {
+		return
+	}
+	p.send(ok)
+	for {
+		q := p.receive()
+		if len(q) == 0 || q[0] != 3 {
+			return
+		}
+		answer(p, string(q[1:]))
+	}
+}
+
+func (p *peer) send(data []byte) {
+	_, _ = p.Write(append([]byte{byte(len(data)), byte(len(data) >> 8), byte(len(data) >> 16), p.seq}, data...))
+	p.seq++
+}
+
+func (p *peer) receive() []byte {
+	var h [4]byte
+	if _, err := io.ReadFull(p, h[:]); err != nil {
+		return nil
+	}
+	data := make([]byte, int(h[0])|int(h[1])<<8|int(h[2])<<16)
+	if _, err := io.ReadFull(p, data); err != nil {
+		return nil
+	}
+	p.seq = h[3] + 1
+	return data
+}
+
+// text is a string of less than 251 bytes as the protocol has it.
+func text(s string) []byte { return append([]byte{byte(len(s))}, s...) }
+
+// columns begins an answer.
+func (p *peer) columns(names ...string) {
+	p.send([]byte{byte(len(names))})
+	for _, name := range names {
+		d := text("def")
+		for _, s := range []string{"", "", "", name, name} {
+			d = append(d, text(s)...)
+		}
+		p.send(append(d, 12, 45, 0, 255, 0, 0, 0, 253, 0, 0, 0, 0, 0))
+	}
+	p.send(eof)
+}
+
+func (p *peer) row(cells ...string) {
+	var b []byte
+	for _, s := range cells {
+		if s == "NULL" {
+			b = append(b, 0xfb)
+			continue
+		}
+		b = append(b, text(s)...)
+	}
+	p.send(b)
+}
+
+func dial(t *testing.T, address string, o Options) *Conn {
+	t.Helper()
+	o.User, o.Timeout = "u", 5*time.Second
+	c, err := Dial(t.Context(), address, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+var question = Statement{Text: "SELECT 1"}
+
+func TestRowsAreReadByNameInAnyCase(t *testing.T) {
+	c := dial(t, listen(t, func(p *peer, _ string) {
+		p.columns("Source_Host", "Seconds_Behind", "Auto", "Empty")
+		p.row("db1", "NULL", "1", "")
+		p.row("db2", "17", "OFF", "x")
+		p.send(eof)
+	}), Options{})
+	rows, err := c.Query(t.Context(), question)
+	if err != nil || len(rows) != 2 {
+		t.Fatal(rows, err)
+	}
+	a, b := rows[0], rows[1]
+	if a.Get("master_host", "source_host") != "db1" || a.Get("seconds_behind") != "" || !a.On("auto") || a.Get("nothing") != "" ||
+		a.Has("nothing") || !a.Has("EMPTY") {
+		t.Errorf("%+v", a)
+	}
+	if b.Int("SECONDS_BEHIND") != 17 || b.Uint("seconds_behind") != 17 || b.On("auto") || b.Int("source_host") != 0 || b.Get("empty") != "x" {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestAnAnswerHasItsBudget(t *testing.T) {
+	endless := func(p *peer, _ string) {
+		p.columns("a")
+		for range 10_000 {
+			p.row(strings.Repeat("x", 200))
+		}
+		p.send(eof)
+	}
+	for name, c := range map[string]struct {
+		budget Budget
+		says   string
+	}{
+		"bytes":    {Budget{Bytes: 100_000}, "more than 100000 bytes"},
+		"rows":     {Budget{Rows: 10}, "more than 10 rows"},
+		"no limit": {Budget{Bytes: NoLimit, Rows: NoLimit}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := dial(t, listen(t, endless), Options{Budget: c.budget})
+			rows, err := conn.Query(t.Context(), question)
+			if c.says == "" {
+				if err != nil || len(rows) != 10_000 {
+					t.Fatal(len(rows), err)
+				}
+				return
+			}
+			if !errors.Is(err, ErrTooMuch) || !strings.Contains(err.Error(), c.says) || Failure(err) != topology.Other {
+				t.Errorf("%v, want %s", err, c.says)
+			}
+			if _, err := conn.Query(t.Context(), question); err == nil {
+				t.Error("the connection is still used")
+			}
+		})
+	}
+}
+
+// The budget is that of one question, not of the connection.
+func TestEachQuestionHasItsOwnBudget(t *testing.T) {
+	c := dial(t, listen(t, func(p *peer, _ string) {
+		p.columns("a")
+		p.row(strings.Repeat("x", 200))
+		p.send(eof)
+	}), Options{Budget: Budget{Bytes: 1000}})
+	for range 100 {
+		if _, err := c.Query(t.Context(), question); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAQuestionEndsWithItsContext(t *testing.T) {
+	address := listen(t, func(p *peer, q string) {
+		if q == "SELECT 1" {
+			_, _ = io.Copy(io.Discard, p) // silence
+		}
+		p.send(ok)
+	})
+	t.Run("its deadline", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := dial(t, address, Options{}).Query(ctx, question)
+		if Failure(err) != topology.Timeout || !strings.Contains(err.Error(), "no answer in time") {
+			t.Errorf("%s: %v", Failure(err), err)
+		}
+	})
+	t.Run("it is cancelled", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(50*time.Millisecond, cancel)
+		if _, err := dial(t, address, Options{}).Query(ctx, question); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+	t.Run("it has ended before", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := dial(t, address, Options{}).Query(ctx, question); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+	t.Run("silence", func(t *testing.T) {
+		_, err := dial(t, address, Options{Silence: 50 * time.Millisecond}).Query(t.Context(), question)
+		if Failure(err) != topology.Timeout {
+			t.Errorf("%s: %v", Failure(err), err)
+		}
+	})
+	t.Run("its deadline, before the silence was long enough", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		_, err := dial(t, address, Options{Silence: time.Minute}).Query(ctx, question)
+		if Failure(err) != topology.Timeout || time.Since(began) > 30*time.Second {
+			t.Errorf("%s after %v: %v", Failure(err), time.Since(began), err)
+		}
+	})
+	t.Run("a deadline is that of its question only", func(t *testing.T) {
+		c := dial(t, address, Options{})
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, err := c.Query(ctx, Statement{Text: "DO 1"})
+		cancel()
+		time.Sleep(30 * time.Millisecond)
+		if _, again := c.Query(t.Context(), Statement{Text: "DO 1"}); err != nil || again != nil {
+			t.Error(err, again)
+		}
+	})
+}
+
+func TestAwaitEnd(t *testing.T) {
+	hangUp := make(chan struct{})
+	address := listen(t, func(p *peer, _ string) {
+		p.send(ok)
+		<-hangUp
+		_ = p.Close()
+	})
+	c := dial(t, address, Options{})
+	if _, err := c.Query(t.Context(), question); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.AwaitEnd(t.Context()) }()
+	close(hangUp)
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("nobody noticed")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	silent := dial(t, listen(t, func(*peer, string) {}), Options{})
+	if err := silent.AwaitEnd(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestReadChannels(t *testing.T) {
+	maria := Row{names: []string{"Connection_name", "Master_Host", "Master_Port", "Slave_IO_Running", "Using_Gtid", "Gtid_IO_Pos",
+		"Replicate_Do_DB", "Seconds_Behind_Master"}, cells: []string{"b", "DB1", "3306", "Yes", "Slave_Pos", "0-1-9", "", "4"}}
+	other := Row{names: []string{"Connection_name", "Master_Host"}, cells: []string{"a", "db2"}}
+	internal := Row{names: []string{"Channel_Name", "Source_Host"}, cells: []string{"group_replication_applier", ""}}
+	p, err := ReadPositions(Row{names: []string{"slave_pos", "binlog_pos"}, cells: []string{"0-1-7", "0-1-8,1-2-3"}})
+	if err != nil || p.Executed.String() != "0-1-8,1-2-3" {
+		t.Fatal(p, err)
+	}
+	all, err := ReadChannels([]Row{maria, other, internal}, Dialect{Flavor: topology.MariaDB}, p)
+	if err != nil || len(all) != 2 || all[0].Name != "a" {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	c := all[1]
+	if c.Source.String() != "db1:3306" || c.IO != topology.Running || !c.AutoPosition || c.Received.String() != "0-1-9" || c.Filters || *c.Lag != 4 {
+		t.Errorf("%+v", c)
+	}
+	maria.cells[5] = "nonsense"
+	if _, err := ReadChannels([]Row{maria}, Dialect{Flavor: topology.MariaDB}, p); err == nil {
+		t.Error("a position that is none was read")
+	}
+}
