@@ -175,9 +175,9 @@ func (d *Daemon) wire(c config.Config) error {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
 	d.servers = mysql.New(mysql.Options{
-		User: c.Servers.User, Password: string(c.Servers.Password), TLS: security, Resolve: c.Servers.Resolve,
+		User: c.Servers.User, Password: string(c.Servers.Password), TLS: security,
 		ConnectTimeout: c.Servers.ConnectTimeout, ProbeTimeout: c.Servers.ProbeTimeout, Logger: log,
-		Daemon: d.id, Term: guard.term, Patience: c.Lease.TTL,
+		Term: guard.term, Patience: c.Lease.TTL,
 	})
 	d.opened.add("connections to servers", d.servers.Close)
 	d.fleet = discovery.New(d.servers, discovery.Options{

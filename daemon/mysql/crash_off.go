@@ -2,7 +2,9 @@
 
 package mysql
 
+import "orchestrator/daemon/server"
+
 // crash does nothing in the programs that are shipped; see crash_on.go.
 type crash struct{}
 
-func (*crash) point(statement) {}
+func (*crash) point(server.Statement) {}

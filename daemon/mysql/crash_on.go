@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+
+	"orchestrator/daemon/server"
 )
 
 // crash kills the process at one point of a recovery, for tests that are built with this tag: just before, or just after, one of the
@@ -17,8 +19,8 @@ type crash struct{ passed atomic.Int64 }
 // CrashVariable is the environment variable with the number of the point.
 const CrashVariable = "ORCHESTRATOR_CRASH_AT"
 
-func (c *crash) point(q statement) {
-	if strings.HasPrefix(q.text, "SELECT") || strings.HasPrefix(q.text, "SHOW") {
+func (c *crash) point(q server.Statement) {
+	if strings.HasPrefix(q.Text, "SELECT") || strings.HasPrefix(q.Text, "SHOW") {
 		return
 	}
 	if at, err := strconv.ParseInt(os.Getenv(CrashVariable), 10, 64); err == nil && c.passed.Add(1) == at {

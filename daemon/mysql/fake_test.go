@@ -198,7 +198,8 @@ func replicaOf(t *testing.T, version string) *fake {
 }
 
 func TestVersions(t *testing.T) {
-	for _, version := range []string{"5.7.44-log", "8.0.20", "8.0.22", "8.0.36-28", "8.4.3", "9.7.0", "10.5.2-MariaDB-log", "5.5.5-11.4.2-MariaDB", "12.1.2-MariaDB"} {
+	for _, version := range []string{"5.7.44-log", "8.0.20", "8.0.21", "8.0.22", "8.0.23", "8.0.25", "8.0.26", "8.0.36-28", "8.4.3", "9.7.0",
+		"10.5.2-MariaDB-log", "10.11.19-MariaDB", "5.5.5-11.4.2-MariaDB", "12.1.2-MariaDB"} {
 		t.Run(version, func(t *testing.T) {
 			f := replicaOf(t, version)
 			k := f.start(t)
@@ -264,8 +265,7 @@ func TestStallsAreNamed(t *testing.T) {
 		{"Waiting for semi-sync ACK from replica", "semi_sync"},
 		{"waiting for handler commit", "commit"},
 	} {
-		got, dumps := stall([]row{{"command": "Binlog Dump GTID"}, {"command": "Query", "state": "Waiting for commit lock", "seconds": "99"},
-			{"command": "Query", "state": c.state, "seconds": "100"}})
+		got, dumps := stall([]thread{{"Binlog Dump GTID", "", 0}, {"Query", "Waiting for commit lock", 99}, {"Query", c.state, 100}})
 		if got == nil || got.Cause != c.cause || got.Count != 2 || got.Seconds != 100 || dumps != 1 {
 			t.Errorf("%s: %+v, %d dumps", c.state, got, dumps)
 		}

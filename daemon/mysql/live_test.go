@@ -14,13 +14,13 @@ import (
 	"orchestrator/tests/lab"
 )
 
-func open(t *testing.T) *mysql.Servers {
+func open(t testing.TB) *mysql.Servers {
 	s := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, ProbeTimeout: 5 * time.Second, ConnectTimeout: 5 * time.Second})
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
 
-func probe(t *testing.T, s *mysql.Servers, k topology.Key) topology.Instance {
+func probe(t testing.TB, s *mysql.Servers, k topology.Key) topology.Instance {
 	t.Helper()
 	i, failure, err := s.Probe(t.Context(), k)
 	if err != nil {

@@ -1,9 +1,8 @@
-// Package mysql is the only code that talks to managed servers, MySQL 5.7 to 9 and MariaDB 10.5 to 12: it asks what they are doing (Probe),
-// notices that one has gone (Watch), and does one step of a recovery at one of them (Do).
+// Package mysql asks managed servers, MySQL 5.7 to 9 and MariaDB 10.5 to 12, what they are doing (Probe), notices that one is gone
+// (Watch), and does one step of a recovery at one of them (Do).
 //
-// It decides nothing: what a finding means is analysis, what to do is plan. The one idea: a server is recognised once a connection, by
-// flavour and parsed version, and from then on its dialect is a table of whole statements; everything behind reads columns by name, in
-// either vocabulary, and failures by type and number, never by text.
+// It decides nothing: what a finding means is analysis, what to do is plan. The one idea: a server is recognised once a connection.
+// From then on what it is asked is a table of whole statements, and the server package reads the answers by name.
 package mysql
 
 import (
@@ -15,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
 
@@ -22,38 +22,37 @@ import (
 type Options struct {
 	User, Password string
 	TLS            *tls.Config // nil: without TLS. ServerName is set to the host of each server
-	Resolve        string      // "given", "hostname" or "report_host": carried for discovery, which names servers; nothing is renamed here
 	ConnectTimeout time.Duration
 	ProbeTimeout   time.Duration // a probe with all it needs, connecting included; 1 s by default
 	StepTimeout    time.Duration // one step; 10 s by default
 	Logger         *slog.Logger
-	Daemon         string // who we are, told to servers as program_name
 	// Term is that in which this daemon leads, 0 when it does not; nil: it is alone, and has none. Steps take a server's lock in it.
 	Term func() int64
-	// Patience is how long a daemon of a lower term may hold a server's lock, as seen from here, before its session is ended: the TTL of the lease. One
-	// that lives, on the other side of a split backend, ends its turn within that, and what it did is seen; 0 is 5 s.
+	// Patience is how long a daemon of a lower term may hold a server's lock, as seen from here, before its session is ended: the
+	// TTL of the lease. A daemon that lives, on the other side of a split backend, ends its turn within that, and what it did is
+	// seen. 0 is 5 s.
 	Patience time.Duration
 }
 
 // Servers are the managed servers, each with a connection that is kept open between probes. Safe for concurrent use.
 type Servers struct {
-	o       Options
-	logger  *slog.Logger
+	o      Options
+	logger *slog.Logger
+	crash  crash
+
 	mu      sync.Mutex
 	closed  bool
-	user    string
-	secret  string
-	servers map[topology.Key]*server
-	crash   crash
+	account server.Account
+	servers map[topology.Key]*kept
 	held    map[topology.Key]*hold    // locks that are kept between steps
 	others  map[topology.Key]sighting // who was seen to hold a lock, and since when
 	lost    map[topology.Key][]string // ids of connections that broke while they may have held the lock
 }
 
-// server is what is kept of one of them between probes. Whoever holds turn may use the rest.
-type server struct {
+// kept is what is kept of a server between probes. Only the goroutine whose element is in turn may use the rest.
+type kept struct {
 	turn  chan struct{}
-	conn  *conn
+	conn  *server.Conn
 	known known
 }
 
@@ -77,13 +76,13 @@ func New(o Options) *Servers {
 	if o.Term == nil {
 		o.Term = func() int64 { return 0 }
 	}
-	return &Servers{o: o, logger: o.Logger, user: o.User, secret: o.Password, servers: map[topology.Key]*server{},
+	return &Servers{o: o, logger: o.Logger, account: server.Account{User: o.User, Password: o.Password}, servers: map[topology.Key]*kept{},
 		held: map[topology.Key]*hold{}, lost: map[topology.Key][]string{}, others: map[topology.Key]sighting{}}
 }
 
 var errClosed = errors.New("the daemon is stopping: its connections are closed")
 
-func (s *Servers) server(k topology.Key) (*server, error) {
+func (s *Servers) server(k topology.Key) (*kept, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -91,23 +90,27 @@ func (s *Servers) server(k topology.Key) (*server, error) {
 	}
 	v := s.servers[k]
 	if v == nil {
-		v = &server{turn: make(chan struct{}, 1)}
+		v = &kept{turn: make(chan struct{}, 1)}
 		s.servers[k] = v
 	}
 	return v, nil
+}
+
+func (s *Servers) connect(ctx context.Context, k topology.Key) (*server.Conn, error) {
+	return server.Dial(ctx, server.Address(k), server.Options{Account: s.credentials(), TLS: s.o.TLS, Timeout: s.o.ConnectTimeout})
 }
 
 // SetCredentials is for those that log in from now on; connections that are open stay open.
 func (s *Servers) SetCredentials(user, password string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.user, s.secret = user, password
+	s.account = server.Account{User: user, Password: password}
 }
 
-func (s *Servers) credentials() (user, password string) {
+func (s *Servers) credentials() server.Account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.user, s.secret
+	return s.account
 }
 
 // Forget closes what is kept of a server. It does not wait for a probe that is under way, which then closes it itself.
@@ -122,7 +125,7 @@ func (s *Servers) Forget(k topology.Key) {
 }
 
 // drop closes the kept connection unless a probe is using it: that one sees that its server was forgotten when it ends.
-func (v *server) drop() {
+func (v *kept) drop() {
 	select {
 	case v.turn <- struct{}{}:
 		v.hangUp()
@@ -131,9 +134,9 @@ func (v *server) drop() {
 	}
 }
 
-func (v *server) hangUp() {
+func (v *kept) hangUp() {
 	if v.conn != nil {
-		v.conn.close()
+		v.conn.Close()
 		v.conn = nil
 	}
 }
@@ -143,9 +146,9 @@ func (s *Servers) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	all := s.servers
-	s.servers = map[topology.Key]*server{}
+	s.servers = map[topology.Key]*kept{}
 	for _, h := range s.held {
-		_ = h.conn.wire.Close()
+		h.conn.Break()
 	}
 	s.mu.Unlock()
 	for _, v := range all {
@@ -154,15 +157,15 @@ func (s *Servers) Close() error {
 	return nil
 }
 
-// kept says whether v is still the server of k.
-func (s *Servers) kept(k topology.Key, v *server) bool {
+// current says whether v is still what is kept of k.
+func (s *Servers) current(k topology.Key, v *kept) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.servers[k] == v
 }
 
-// Probe asks the server at k, within Options.ProbeTimeout. A connection that was kept and turns out broken is made anew once, and how that
-// ends decides. The error is for people; it never holds a secret.
+// Probe asks the server at k, within Options.ProbeTimeout. Where the kept connection turns out to be broken, another one is made,
+// once, and how that ends decides. The error is for people; it never holds a secret.
 func (s *Servers) Probe(ctx context.Context, k topology.Key) (topology.Instance, topology.Failure, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.ProbeTimeout)
 	defer cancel()
@@ -179,15 +182,27 @@ func (s *Servers) Probe(ctx context.Context, k topology.Key) (topology.Instance,
 
 	fresh := v.conn == nil
 	i, err := s.ask(ctx, k, v)
-	if err != nil && !fresh && failure(err) == topology.Reset && ctx.Err() == nil {
+	if err != nil && !fresh && server.Failure(err) == topology.Reset && ctx.Err() == nil {
 		v.hangUp()
 		i, err = s.ask(ctx, k, v)
 	}
-	if err != nil || !s.kept(k, v) {
-		v.hangUp() // privileges, too, are learnt only by logging in again
+	if err != nil || !s.current(k, v) {
+		v.hangUp() // only another login shows what privileges the account has got
 	}
 	if err != nil {
-		return topology.Instance{}, failure(err), fmt.Errorf("probe %v: %w", k, explain(err))
+		return topology.Instance{}, server.Failure(err), fmt.Errorf("probe %v: %w", k, explain(err))
 	}
 	return i, topology.OK, nil
+}
+
+// ask is one probe, on the kept connection or another one.
+func (s *Servers) ask(ctx context.Context, k topology.Key, v *kept) (topology.Instance, error) {
+	if v.conn == nil {
+		c, err := s.connect(ctx, k)
+		if err != nil {
+			return topology.Instance{}, err
+		}
+		v.conn, v.known = c, known{}
+	}
+	return v.ask(ctx)
 }

@@ -27,8 +27,8 @@ var ranks = map[string]int{
 	"daemon/gtid": 0, "daemon/plural": 0, "daemon/release": 0, "daemon/secret": 0, "haproxy": 0,
 	"daemon/topology": 1,
 	"daemon/analysis": 2, "daemon/server": 2, // it speaks of keys, flavours and channels in the words of topology
-	"daemon/plan":     3,
-	"daemon/drawing":  4, "backend": 4, "daemon/mysql": 4, "daemon/hook": 4,
+	"daemon/plan":    3,
+	"daemon/drawing": 4, "backend": 4, "daemon/mysql": 4, "daemon/hook": 4,
 	"backend/sqlstore": 5, "backend/storetest": 5, "daemon/discovery": 5, "daemon/lead": 5, "daemon/declared": 5,
 	"daemon/recovery": 5,
 	"daemon/peer":     5, "daemon/api": 5, "daemon/web": 5, "daemon/janitor": 5,
