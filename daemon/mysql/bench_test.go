@@ -10,7 +10,8 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// BenchmarkProbe is a steady poll of a real replica on a kept connection. "cpu-µs" is the processor time of this process, system calls included.
+// BenchmarkProbe is a steady poll of a real replica on a kept connection. "cpu-µs" is the processor time of this
+// process, system calls included.
 func BenchmarkProbe(b *testing.B) {
 	for _, f := range []topology.Flavor{lab.MariaDB, lab.MySQL} {
 		b.Run(string(f), func(b *testing.B) {

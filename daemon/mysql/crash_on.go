@@ -12,8 +12,8 @@ import (
 	"orchestrator/daemon/server"
 )
 
-// crash kills the process at one point of a recovery, for tests that are built with this tag: just before, or just after, one of the
-// statements by which steps change servers. CrashVariable says at which point, counted from 1.
+// crash kills the process at one point of a recovery, for tests that are built with this tag: just before, or just
+// after, one of the statements by which steps change servers. CrashVariable says at which point, counted from 1.
 type crash struct{ passed atomic.Int64 }
 
 // CrashVariable is the environment variable with the number of the point.

@@ -12,7 +12,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// fake speaks the wire protocol as a server of some version: it lets everybody in, answers what the version knows, and says 1064 or 1193 to the rest.
+// fake speaks the wire protocol as a server of some version: it lets everybody in, answers what the version knows, and
+// says 1064 or 1193 to the rest.
 type fake struct {
 	version string
 	answers func(q string) (columns []string, rows [][]string, errno uint16)

@@ -10,9 +10,10 @@ import (
 	"orchestrator/daemon/server"
 )
 
-// fence makes the server refuse writes. Its clients are disconnected first: another server was promoted in its place, and a client
-// that still talks to this one talks to the wrong one. The statement would also wait for their transactions, and for commits that
-// hang in semi-sync, with nobody left to acknowledge them. What comes in between is disconnected by another round.
+// fence makes the server refuse writes. Its clients are disconnected first: another server was promoted in its place,
+// and a client that still talks to this one talks to the wrong one. The statement would also wait for their
+// transactions, and for commits that hang in semi-sync, with nobody left to acknowledge them. What comes in between is
+// disconnected by another round.
 func (t *site) fence(ctx context.Context) error {
 	if t.SuperReadOnly || t.ReadOnly && t.Dialect.MariaDB() {
 		return nil
@@ -26,7 +27,8 @@ func (t *site) fence(ctx context.Context) error {
 				strings.Join(killed, ", "), err)
 		}
 		if !busy {
-			// MySQL goes on waiting for the acknowledgement of a commit whose client is gone. Nobody hears of it as committed any more.
+			// MySQL goes on waiting for the acknowledgement of a commit whose client is gone. Nobody hears of it as
+			// committed any more.
 			t.first(ctx, semiSyncSourceOff)
 		}
 		err = t.all(ctx, t.Dialect.SayAll(server.RefuseWrites))

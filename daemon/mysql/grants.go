@@ -9,8 +9,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// CheckGrants returns the GRANT statements that our account lacks at k, in the words of that server; none when it has all. An
-// error is a server that could not be asked.
+// CheckGrants returns the GRANT statements that our account lacks at k, in the words of that server; none when it has
+// all. An error is a server that could not be asked.
 func (s *Servers) CheckGrants(ctx context.Context, k topology.Key) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.StepTimeout)
 	defer cancel()

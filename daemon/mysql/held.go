@@ -11,8 +11,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Held are locks that are kept, on connections that stay open until Release, or until the context of Hold ends. A step at one of
-// these servers is done on that very connection.
+// Held are locks that are kept, on connections that stay open until Release, or until the context of Hold ends. A step
+// at one of these servers is done on that very connection.
 type Held struct {
 	s       *Servers
 	holds   []*hold
@@ -31,10 +31,12 @@ type hold struct {
 	over chan struct{} // closed when it is released
 }
 
-// holdTime is how long taking one lock may take: a silent server is not waited for longer, for the others are held meanwhile.
+// holdTime is how long taking one lock may take: a silent server is not waited for longer, for the others are held
+// meanwhile.
 const holdTime = 1500 * time.Millisecond
 
-// Hold takes the locks of servers and keeps them, so that they can be counted. A lock that can't be had is no error: see Refused.
+// Hold takes the locks of servers and keeps them, so that they can be counted. A lock that can't be had is no error:
+// see Refused.
 func (s *Servers) Hold(ctx context.Context, keys []topology.Key, term int64) *Held {
 	h := &Held{s: s}
 	holds, errs := make([]*hold, len(keys)), make([]error, len(keys))
@@ -126,8 +128,8 @@ func (h *Held) Keys(ctx context.Context) []topology.Key {
 // Refused says why locks that were asked for are not held.
 func (h *Held) Refused() []error { return h.refused }
 
-// on uses the connection of a lock, unless that is lost. One that breaks is lost for good: what was permitted because of it no longer
-// is.
+// on uses the connection of a lock, unless that is lost. One that breaks is lost for good: what was permitted because
+// of it no longer is.
 func (s *Servers) on(ctx context.Context, o *hold, use func(*server.Conn) error) error {
 	select {
 	case o.turn <- struct{}{}:

@@ -12,10 +12,11 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// The advisory lock of a server is 'orchestrator'. Its holder shows its term, where neither a table nor performance_schema is
-// needed to read it, by more locks: one 'orchestrator.term.N' for each bit that is set, and last 'orchestrator.term', which says
-// that they are all there. So a contender knows whether it meets a daemon that it has replaced (then, after some patience, it ends
-// that session, which also fences a daemon that is frozen or cut off), or one that has replaced it.
+// The advisory lock of a server is 'orchestrator'. Its holder shows its term, where neither a table nor
+// performance_schema is needed to read it, by more locks: one 'orchestrator.term.N' for each bit that is set, and last
+// 'orchestrator.term', which says that they are all there. So a contender knows whether it meets a daemon that it has
+// replaced (then, after some patience, it ends that session, which also fences a daemon that is frozen or cut off), or
+// one that has replaced it.
 
 // ErrLocked says that another session, of another daemon, is at work at the server. Nothing was changed.
 type ErrLocked struct {
@@ -43,8 +44,8 @@ func bits(term int64) (out []int) {
 	return out
 }
 
-// taking is the statement that takes the lock, and only with it those that show the term. Both flavours evaluate a sum from left to
-// right, and only one branch of an IF.
+// taking is the statement that takes the lock, and only with it those that show the term. Both flavours evaluate a sum
+// from left to right, and only one branch of an IF.
 func taking(term int64, seconds int) server.Statement {
 	if term <= 0 {
 		return server.Statement{Text: fmt.Sprintf("SELECT GET_LOCK('orchestrator', %d) AS got, CONNECTION_ID() AS id", seconds)}
@@ -69,7 +70,8 @@ func releasing(term int64) server.Statement {
 	return server.Statement{Text: text + "RELEASE_LOCK('orchestrator')"}
 }
 
-// askHolder reads the mark before and after the bits: if it is the same holder's both times, the bits between are whole.
+// askHolder reads the mark before and after the bits: if it is the same holder's both times, the bits between are
+// whole.
 var askHolder = func() server.Statement {
 	var text strings.Builder
 	text.WriteString("SELECT IS_USED_LOCK('orchestrator') AS holder, IS_USED_LOCK('orchestrator.term') AS first_mark")
@@ -100,7 +102,8 @@ func holder(ctx context.Context, c *server.Conn) (id string, term int64, err err
 	return id, term, nil
 }
 
-// lock takes the lock of the server behind c in a term (0: of a daemon that is alone). It returns the id of the connection there.
+// lock takes the lock of the server behind c in a term (0: of a daemon that is alone). It returns the id of the
+// connection there.
 func (s *Servers) lock(ctx context.Context, c *server.Conn, k topology.Key, term int64) (id string, err error) {
 	locked := &ErrLocked{Holder: "?"}
 	for _, seconds := range []int{0, 1, 1} {
@@ -195,7 +198,8 @@ func (s *Servers) breakLock(ctx context.Context, c *server.Conn, k topology.Key,
 	return err
 }
 
-// lose remembers a connection that broke while it may have held the lock: a server that was cut off from us keeps it for hours.
+// lose remembers a connection that broke while it may have held the lock: a server that was cut off from us keeps it
+// for hours.
 func (s *Servers) lose(k topology.Key, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

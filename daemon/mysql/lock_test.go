@@ -190,7 +190,8 @@ func (p *pipe) silence() {
 	}
 }
 
-// A network that was cut leaves the session at the server, and with it the lock: a daemon that led in the same term must not wait for hours for itself.
+// A network that was cut leaves the session at the server, and with it the lock: a daemon that led in the same term
+// must not wait for hours for itself.
 func TestALockThatWeLost(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		v, err := l.Start(t.Context(), lab.Spec{Flavor: f})

@@ -12,7 +12,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// ErrNotYet is returned by AwaitApplied, and by steps that need the relay logs applied first: nothing was changed, look and ask again.
+// ErrNotYet is returned by AwaitApplied, and by steps that need the relay logs applied first: nothing was changed, look
+// and ask again.
 var ErrNotYet = errors.New("not everything received is applied yet")
 
 // ErrExpect is what a step found in place of what it had been promised. Nothing was changed.
@@ -32,8 +33,8 @@ type site struct {
 	replayed gtid.Set // MariaDB's gtid_slave_pos
 }
 
-// Do does one step, within Options.StepTimeout. Each may be done again at any time: what already holds is left alone. What the step
-// expects is checked on the connection that acts, while that holds the server's advisory lock.
+// Do does one step, within Options.StepTimeout. Each may be done again at any time: what already holds is left alone.
+// What the step expects is checked on the connection that acts, while that holds the server's advisory lock.
 func (s *Servers) Do(ctx context.Context, step plan.Step) error {
 	ctx, cancel := context.WithTimeout(ctx, s.o.StepTimeout)
 	defer cancel()
@@ -66,7 +67,8 @@ func (s *Servers) do(ctx context.Context, step plan.Step) error {
 		}
 		return err
 	}
-	// The lock goes with the connection, but only once the server has noticed that this is closed; the next step is at once.
+	// The lock goes with the connection, but only once the server has noticed that this is closed; the next step is at
+	// once.
 	_, _ = c.Query(ctx, releasing(term))
 	return nil
 }

@@ -13,8 +13,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// How seldom the rest is read. A new connection reads all of it at once, and only a new connection can find another server, or
-// another start of the same: what a connection knows of its server's identity holds as long as it.
+// How seldom the rest is read. A new connection reads all of it at once, and only a new connection can find another
+// server, or another start of the same: what a connection knows of its server's identity holds as long as it.
 const (
 	readAllEvery    = 30 * time.Second
 	lookForStallsAt = 5 * time.Second
@@ -119,7 +119,8 @@ func (n *known) recognise(ctx context.Context, c *server.Conn) error {
 	return nil
 }
 
-// readSeldom reads what rarely changes. SHOW VARIABLES never fails on a name that a version lacks, as SELECT @@name would.
+// readSeldom reads what rarely changes. SHOW VARIABLES never fails on a name that a version lacks, as SELECT @@name
+// would.
 func (n *known) readSeldom(ctx context.Context, c *server.Conn, now time.Time) error {
 	vars, err := c.Named(ctx, askVariables)
 	if err != nil {
@@ -132,8 +133,8 @@ func (n *known) readSeldom(ctx context.Context, c *server.Conn, now time.Time) e
 	n.questions = questionsFor(c.Dialect, vars.On("performance_schema"))
 	i := &n.instance
 	if i.StartedAt.IsZero() {
-		// A connection outlives no server, so this is read once. Its rounding must not look like restarts, nor our clock when that
-		// is set.
+		// A connection outlives no server, so this is read once. Its rounding must not look like restarts, nor our
+		// clock when that is set.
 		i.StartedAt = now.Add(-time.Duration(status.Uint("uptime")) * time.Second)
 	}
 	i.UUID, i.ServerID = server.UUID(vars), uint32(vars.Uint("server_id"))
@@ -184,8 +185,8 @@ func (n *known) readBinlog(ctx context.Context, c *server.Conn) error {
 	if !i.LogBin {
 		return nil
 	}
-	// Only where nothing else tells how far the server is: while its disk is full, this one question hangs, and a primary that
-	// answers all others would look dead.
+	// Only where nothing else tells how far the server is: while its disk is full, this one question hangs, and a
+	// primary that answers all others would look dead.
 	if !i.GTID {
 		at, err := c.One(ctx, c.Dialect.Say(server.BinlogStatus))
 		if err != nil {
@@ -198,8 +199,8 @@ func (n *known) readBinlog(ctx context.Context, c *server.Conn) error {
 	return err
 }
 
-// registered lists the replicas at the addresses that they report. One that reports only its port is looked for where the binary
-// log dump threads' clients come from, where that leaves no doubt.
+// registered lists the replicas at the addresses that they report. One that reports only its port is looked for where
+// the binary log dump threads' clients come from, where that leaves no doubt.
 func (n *known) registered(ctx context.Context, c *server.Conn) ([]topology.Key, error) {
 	rows, err := c.Query(ctx, c.Dialect.Say(server.Replicas))
 	if err != nil {
@@ -300,8 +301,8 @@ func worse(a, b topology.Stall) bool {
 // rank: a full disk is why the others wait.
 func rank(cause string) int { return slices.Index([]string{"commit", "semi_sync", "disk_full"}, cause) }
 
-// nameDiskFull finds the reason that MySQL 8 and later keep out of the thread's state ("waiting for handler commit"): the error
-// that the first of the waiting commits logged. Where it can't be asked for, it stays a commit that hangs.
+// nameDiskFull finds the reason that MySQL 8 and later keep out of the thread's state ("waiting for handler commit"):
+// the error that the first of the waiting commits logged. Where it can't be asked for, it stays a commit that hangs.
 func (n *known) nameDiskFull(ctx context.Context, c *server.Conn, s *topology.Stall) {
 	if s == nil || s.Cause != "commit" || n.questions.diskFull.Text == "" {
 		return

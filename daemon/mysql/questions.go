@@ -2,7 +2,8 @@ package mysql
 
 import "orchestrator/daemon/server"
 
-// questions are what this package asks servers of one kind, besides the words that the server package has for all of them.
+// questions are what this package asks servers of one kind, besides the words that the server package has for all of
+// them.
 type questions struct {
 	// Each poll; pollWithThreads also returns a row a thread that a stalled commit or a new replica shows in.
 	poll, pollWithThreads server.Statement
@@ -45,8 +46,8 @@ const (
 		" @@GLOBAL.gtid_executed AS executed"
 	pollMariaDB = "SELECT @@GLOBAL.read_only AS read_only, @@GLOBAL.gtid_slave_pos AS slave_pos, @@GLOBAL.gtid_binlog_pos AS binlog_pos"
 
-	// Thread states: a full disk, a wait for semi-sync acknowledgement, a commit that waits for a lock or for the storage. The
-	// binary log dump threads come along: another number of them means that replicas came or went.
+	// Thread states: a full disk, a wait for semi-sync acknowledgement, a commit that waits for a lock or for the
+	// storage. The binary log dump threads come along: another number of them means that replicas came or went.
 	threadColumns = `,
  p.COMMAND AS command, p.STATE AS state, p.TIME AS seconds
  FROM (SELECT 1) AS one LEFT JOIN `
@@ -93,8 +94,8 @@ var ofMySQLWithPerformanceSchema = questions{
  WHERE ERROR_CODE = 'MY-000035' AND LOGGED >= NOW(6) - INTERVAL ? SECOND`},
 }
 
-// questionsFor a server. The tables processlist and error_log of performance_schema are there from MySQL 8.0.22 on (WL#9090,
-// WL#13681).
+// questionsFor a server. The tables processlist and error_log of performance_schema are there from MySQL 8.0.22 on
+// (WL#9090, WL#13681).
 func questionsFor(d server.Dialect, performanceSchema bool) *questions {
 	switch {
 	case d.MariaDB():

@@ -1,8 +1,9 @@
-// Package mysql asks managed servers, MySQL 5.7 to 9 and MariaDB 10.5 to 12, what they are doing (Probe), notices that one is gone
-// (Watch), and does one step of a recovery at one of them (Do).
+// Package mysql asks managed servers, MySQL 5.7 to 9 and MariaDB 10.5 to 12, what they are doing (Probe), notices that
+// one is gone (Watch), and does one step of a recovery at one of them (Do).
 //
-// It decides nothing: what a finding means is analysis, what to do is plan. The one idea: a server is recognised once a connection.
-// From then on what it is asked is a table of whole statements, and the server package reads the answers by name.
+// It decides nothing: what a finding means is analysis, what to do is plan. The one idea: a server is recognised once a
+// connection. From then on what it is asked is a table of whole statements, and the server package reads the answers by
+// name.
 package mysql
 
 import (
@@ -26,11 +27,12 @@ type Options struct {
 	ProbeTimeout   time.Duration // a probe with all it needs, connecting included; 1 s by default
 	StepTimeout    time.Duration // one step; 10 s by default
 	Logger         *slog.Logger
-	// Term is that in which this daemon leads, 0 when it does not; nil: it is alone, and has none. Steps take a server's lock in it.
+	// Term is that in which this daemon leads, 0 when it does not; nil: it is alone, and has none. Steps take a
+	// server's lock in it.
 	Term func() int64
-	// Patience is how long a daemon of a lower term may hold a server's lock, as seen from here, before its session is ended: the
-	// TTL of the lease. A daemon that lives, on the other side of a split backend, ends its turn within that, and what it did is
-	// seen. 0 is 5 s.
+	// Patience is how long a daemon of a lower term may hold a server's lock, as seen from here, before its session is
+	// ended: the TTL of the lease. A daemon that lives, on the other side of a split backend, ends its turn within
+	// that, and what it did is seen. 0 is 5 s.
 	Patience time.Duration
 }
 
@@ -164,8 +166,8 @@ func (s *Servers) current(k topology.Key, v *kept) bool {
 	return s.servers[k] == v
 }
 
-// Probe asks the server at k, within Options.ProbeTimeout. Where the kept connection turns out to be broken, another one is made,
-// once, and how that ends decides. The error is for people; it never holds a secret.
+// Probe asks the server at k, within Options.ProbeTimeout. Where the kept connection turns out to be broken, another
+// one is made, once, and how that ends decides. The error is for people; it never holds a secret.
 func (s *Servers) Probe(ctx context.Context, k topology.Key) (topology.Instance, topology.Failure, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.ProbeTimeout)
 	defer cancel()

@@ -171,7 +171,8 @@ func (t *site) promote(ctx context.Context, e plan.Expect) error {
 	return t.all(ctx, t.Dialect.SayAll(server.TakeWrites))
 }
 
-// endReplication looks again at what was received now that nothing comes any more: there may be more than the plan knew of.
+// endReplication looks again at what was received now that nothing comes any more: there may be more than the plan knew
+// of.
 func (t *site) endReplication(ctx context.Context, e plan.Expect) error {
 	if err := t.look(ctx); err != nil {
 		return err
@@ -261,7 +262,8 @@ func (t *site) repoint(ctx context.Context, step plan.Step) error {
 	return t.tell(ctx, server.Start, c.Name)
 }
 
-// countOwnWrites is for MariaDB: what a former primary wrote itself is not in gtid_slave_pos, and its new source would send it again.
+// countOwnWrites is for MariaDB: what a former primary wrote itself is not in gtid_slave_pos, and its new source would
+// send it again.
 func (t *site) countOwnWrites(ctx context.Context) error {
 	if !t.Dialect.MariaDB() || t.replayed.Contains(t.BinlogWritten) {
 		return nil
@@ -270,9 +272,9 @@ func (t *site) countOwnWrites(ctx context.Context) error {
 	return err
 }
 
-// detach stops a replica that can't be kept, and spoils the name of its source so that nothing starts it again by chance. Taking
-// the two slashes away again is all it takes to undo it. While relay logs are not applied only the receiver is stopped: a change of
-// source would drop them.
+// detach stops a replica that can't be kept, and spoils the name of its source so that nothing starts it again by
+// chance. Taking the two slashes away again is all it takes to undo it. While relay logs are not applied only the
+// receiver is stopped: a change of source would drop them.
 func (t *site) detach(ctx context.Context, source topology.Key) error {
 	for _, c := range t.from(source) {
 		if err := t.stopReceiver(ctx, c); err != nil {

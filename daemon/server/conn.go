@@ -18,8 +18,8 @@ import (
 // Statement is a whole statement, and the privileges that it needs, written as GRANT takes them.
 type Statement struct{ Text, Needs string }
 
-// Conn is one connection, used by one goroutine at a time; only Break may be called beside another call. It asks with Query, or
-// is given to database/sql, whose driver's interfaces it has (sql.go).
+// Conn is one connection, used by one goroutine at a time; only Break may be called beside another call. It asks with
+// Query, or is given to database/sql, whose driver's interfaces it has (sql.go).
 type Conn struct {
 	driver driverConn
 	wire   *wire
@@ -58,8 +58,8 @@ func (c *Conn) Break() {
 	}
 }
 
-// Query runs one statement and reads all that it returns. A failure is a *Refusal. After a failure that the server did not
-// report itself (Number is 0), the connection is of no use any more.
+// Query runs one statement and reads all that it returns. A failure is a *Refusal. After a failure that the server did
+// not report itself (Number is 0), the connection is of no use any more.
 func (c *Conn) Query(ctx context.Context, q Statement, args ...any) ([]Row, error) {
 	rows, err := c.query(ctx, q.Text, args)
 	if err != nil {
@@ -83,7 +83,8 @@ func (c *Conn) query(ctx context.Context, text string, args []any) (rows []Row, 
 		}
 		values = append(values, driver.NamedValue{Ordinal: i + 1, Value: v})
 	}
-	// Without the context, whose end the driver would await in a goroutine that each question wakes twice: the wire knows it.
+	// Without the context, whose end the driver would await in a goroutine that each question wakes twice: the wire
+	// knows it.
 	r, err := c.driver.QueryContext(context.Background(), text, values)
 	if err != nil {
 		return nil, err
@@ -120,7 +121,8 @@ func (c *Conn) Named(ctx context.Context, q Statement) (Row, error) {
 
 var askWho = Statement{Text: "SELECT VERSION() AS version, CURRENT_USER() AS account"}
 
-// Recognise finds out what the server speaks, and as whom it knows us. A connection outlives no server, so once is enough.
+// Recognise finds out what the server speaks, and as whom it knows us. A connection outlives no server, so once is
+// enough.
 func (c *Conn) Recognise(ctx context.Context) error {
 	who, err := c.One(ctx, askWho)
 	if err != nil {
@@ -134,8 +136,8 @@ func (c *Conn) Recognise(ctx context.Context) error {
 	return nil
 }
 
-// AwaitEnd says nothing, and returns nil as soon as the other side ends the connection or says anything. When ctx ends first, its
-// error is returned.
+// AwaitEnd says nothing, and returns nil as soon as the other side ends the connection or says anything. When ctx ends
+// first, its error is returned.
 func (c *Conn) AwaitEnd(ctx context.Context) error {
 	if err := c.wire.SetDeadline(time.Time{}); err != nil {
 		return err
@@ -164,8 +166,8 @@ func (c *Conn) Cause(ctx context.Context, err error) error {
 	return err
 }
 
-// late says how the time for the question ended; nil: it did not. The socket and the context have one deadline, and either may be
-// first to notice.
+// late says how the time for the question ended; nil: it did not. The socket and the context have one deadline, and
+// either may be first to notice.
 func (c *Conn) late(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

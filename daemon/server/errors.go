@@ -44,8 +44,8 @@ const (
 	PositionPurged // the source has not got what a replica asks for; receivers report it too
 )
 
-// errorNumbers are those that mean something to us. They are the same in both flavours, but where it says so. The names are those
-// of the servers' reference manuals ("Server Error Message Reference"; MariaDB: "Error Codes").
+// errorNumbers are those that mean something to us. They are the same in both flavours, but where it says so. The names
+// are those of the servers' reference manuals ("Server Error Message Reference"; MariaDB: "Error Codes").
 var errorNumbers = map[uint16]Meaning{
 	1021: DiskFull,         // ER_DISK_FULL
 	1037: OutOfMemory,      // ER_OUTOFMEMORY
@@ -152,7 +152,8 @@ func Failure(err error) topology.Failure {
 	return topology.Other
 }
 
-// Unreachable says that the network or the host is out of reach. That counts as silence: it proves nothing about the server.
+// Unreachable says that the network or the host is out of reach. That counts as silence: it proves nothing about the
+// server.
 func Unreachable(err error) bool { return isAny(err, syscall.EHOSTUNREACH, syscall.ENETUNREACH) }
 
 func isAny(err error, targets ...error) bool {

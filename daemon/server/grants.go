@@ -22,8 +22,8 @@ func (c *Conn) Grants(ctx context.Context) ([]string, error) {
 	return lines, nil
 }
 
-// MissingPrivileges returns those of the required privileges that none of the lines of SHOW GRANTS gives: in a database or, where
-// that is "", everywhere.
+// MissingPrivileges returns those of the required privileges that none of the lines of SHOW GRANTS gives: in a database
+// or, where that is "", everywhere.
 func MissingPrivileges(required, lines []string, database string) (missing []string) {
 	has := map[string]bool{}
 	for _, line := range lines {
@@ -55,10 +55,12 @@ var synonyms = map[string]string{
 	"REPLICATION MASTER ADMIN": "REPLICATION SOURCE ADMIN",
 }
 
-// What SUPER still stands for on MySQL, which has finer privileges too. MariaDB has taken its part out of SUPER from 10.11 on.
+// What SUPER still stands for on MySQL, which has finer privileges too. MariaDB has taken its part out of SUPER from
+// 10.11 on.
 var underSuper = []string{"REPLICATION CLIENT", "REPLICATION_SLAVE_ADMIN", "SYSTEM_VARIABLES_ADMIN", "CONNECTION_ADMIN"}
 
-// Grant is the statement that gives privileges to an account, as CURRENT_USER() prints it: everywhere, unless they name where.
+// Grant is the statement that gives privileges to an account, as CURRENT_USER() prints it: everywhere, unless they name
+// where.
 func Grant(privileges, account string) string {
 	on := " ON *.*"
 	if strings.Contains(privileges, " ON ") {

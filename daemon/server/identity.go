@@ -12,9 +12,10 @@ const IdentityVariables = "'server_uuid', 'server_id', 'hostname', 'port', 'data
 // AskIdentity gives them.
 var AskIdentity = Statement{Text: "SHOW GLOBAL VARIABLES WHERE VARIABLE_NAME IN (" + IdentityVariables + ")"}
 
-// UUID tells the server from every other one, from the values of its IdentityVariables: the server_uuid of MySQL. MariaDB has
-// none, and gets one that is made of the others. It is as good as they are: two servers with one server_id, host name, port and
-// data directory (containers made from one image) look like one, and a server whose server_id is changed looks like another.
+// UUID tells the server from every other one, from the values of its IdentityVariables: the server_uuid of MySQL.
+// MariaDB has none, and gets one that is made of the others. It is as good as they are: two servers with one server_id,
+// host name, port and data directory (containers made from one image) look like one, and a server whose server_id is
+// changed looks like another.
 func UUID(variables Row) string {
 	if own := variables.Get("server_uuid"); own != "" {
 		return strings.ToLower(own)

@@ -38,8 +38,8 @@ func ReadPositions(r Row) (p Positions, err error) {
 	return p, nil
 }
 
-// ReadChannels reads what ReplicaStatus has returned, in either vocabulary, sorted by name. The rows of channels that come from no
-// server, such as those of group replication, are left out.
+// ReadChannels reads what ReplicaStatus has returned, in either vocabulary, sorted by name. The rows of channels that
+// come from no server, such as those of group replication, are left out.
 func ReadChannels(rows []Row, d Dialect, p Positions) ([]topology.Channel, error) {
 	var out []topology.Channel
 	for _, r := range rows {

@@ -1,10 +1,11 @@
-// Package server is the one way to speak to a MySQL or MariaDB server, managed or part of a backend: it connects within a time,
-// asks a question, and gives the rows by column name. It knows the words of each flavour and version, what the error numbers
-// mean, which privileges a statement needs, and how a server is told from another one.
+// Package server is the one way to speak to a MySQL or MariaDB server, managed or part of a backend: it connects within
+// a time, asks a question, and gives the rows by column name. It knows the words of each flavour and version, what the
+// error numbers mean, which privileges a statement needs, and how a server is told from another one.
 //
-// It decides nothing, keeps no pool and never asks twice: what to ask, and what to do about a failure, is for the packages above
-// it (mysql, sqlstore, pair). The one idea: everything that a server says crosses this boundary, where it is bounded in time and
-// size on the socket below the driver, and read by name, so that nothing behind it depends on what a server likes to send.
+// It decides nothing, keeps no pool and never asks twice: what to ask, and what to do about a failure, is for the
+// packages above it (mysql, sqlstore, pair). The one idea: everything that a server says crosses this boundary, where
+// it is bounded in time and size on the socket below the driver, and read by name, so that nothing behind it depends on
+// what a server likes to send.
 package server
 
 import (
@@ -29,12 +30,14 @@ type Options struct {
 	Database string        // "": none
 	TLS      *tls.Config   // nil: without TLS. A missing ServerName is the host
 	Timeout  time.Duration // of connecting: the dial, TLS and the login together; 1 s by default
-	// Silence is how long to wait for the next bytes of an answer, whatever time a question has in all. 0: as long as that.
+	// Silence is how long to wait for the next bytes of an answer, whatever time a question has in all. 0: as long as
+	// that.
 	Silence time.Duration
 	Budget  Budget
 }
 
-// Budget is the most that the answer to one question may be. What is longer breaks the connection. Zero is the default of each.
+// Budget is the most that the answer to one question may be. What is longer breaks the connection. Zero is the default
+// of each.
 type Budget struct {
 	Bytes int64 // 64 MiB by default; NoLimit: any
 	Rows  int   // 100,000 by default
@@ -119,7 +122,8 @@ func (c *Conn) login(ctx context.Context, connector driver.Connector) (err error
 	return nil
 }
 
-// loginFailure says at which point nobody answered, and puts in place of the driver's "invalid connection" what happened.
+// loginFailure says at which point nobody answered, and puts in place of the driver's "invalid connection" what
+// happened.
 func (c *Conn) loginFailure(ctx context.Context, err error) error {
 	late := c.late(ctx)
 	switch {

@@ -5,8 +5,9 @@ import (
 	"database/sql/driver"
 )
 
-// What database/sql asks of a connection. It gets the driver's own errors, of which it knows some (driver.ErrBadConn); Cause tells
-// what is behind them. Every question has the deadline of its context and its budget on the socket, as with Query.
+// What database/sql asks of a connection. It gets the driver's own errors, of which it knows some (driver.ErrBadConn);
+// Cause tells what is behind them. Every question has the deadline of its context and its budget on the socket, as with
+// Query.
 
 // QueryContext is for database/sql.
 func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Rows, err error) {

@@ -10,9 +10,10 @@ import (
 	"time"
 )
 
-// wire is the connection below the driver. It holds each question to its time and its bytes, remembers how it failed (the driver
-// keeps that to itself), and refuses what does not greet like a server: the driver would wait for the megabytes that the first
-// letters of "SSH-" promise. It embeds the TCP connection so that the driver can check whether it is still open.
+// wire is the connection below the driver. It holds each question to its time and its bytes, remembers how it failed
+// (the driver keeps that to itself), and refuses what does not greet like a server: the driver would wait for the
+// megabytes that the first letters of "SSH-" promise. It embeds the TCP connection so that the driver can check whether
+// it is still open.
 type wire struct {
 	*net.TCPConn
 	silence time.Duration
@@ -36,8 +37,8 @@ var (
 	ErrTooMuch = errors.New("its answer is too long")
 )
 
-// bound begins a question. No goroutine waits for its end: the deadline is the socket's own, and a context that is cancelled
-// earlier closes the socket.
+// bound begins a question. No goroutine waits for its end: the deadline is the socket's own, and a context that is
+// cancelled earlier closes the socket.
 func (w *wire) bound(ctx context.Context, most int64) {
 	w.deadline, _ = ctx.Deadline()
 	w.most, w.left = most, most
@@ -47,7 +48,8 @@ func (w *wire) bound(ctx context.Context, most int64) {
 	}
 }
 
-// release ends a question. Where its context has ended meanwhile the connection is of no use any more: breakUp may be late.
+// release ends a question. Where its context has ended meanwhile the connection is of no use any more: breakUp may be
+// late.
 func (w *wire) release() {
 	if w.stop != nil && !w.stop() {
 		w.breakUp()

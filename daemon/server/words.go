@@ -97,8 +97,8 @@ var (
 	maria105  = topology.Version{Major: 10, Minor: 5}
 )
 
-// vocabulary has, for each word and flavour, what is said from a version on, oldest first. A new way to say something is used from
-// the version on that knows it: the old ones are gone in MySQL 8.4.
+// vocabulary has, for each word and flavour, what is said from a version on, oldest first. A new way to say something
+// is used from the version on that knows it: the old ones are gone in MySQL 8.4.
 var vocabulary = []saying{
 	{ReplicaStatus, topology.MySQL, mysql57, "SHOW SLAVE STATUS", MayReadStatus, manual57},
 	{ReplicaStatus, topology.MySQL, mysql8022, "SHOW REPLICA STATUS", MayReadStatus, wl14171},
@@ -225,8 +225,8 @@ func (d Dialect) SayAll(w Word) []Statement {
 	return out
 }
 
-// Change returns the statement that changes these things of a channel. It takes their arguments in that order, and the channel's
-// name where OnChannel puts it. What it does not name the server keeps.
+// Change returns the statement that changes these things of a channel. It takes their arguments in that order, and the
+// channel's name where OnChannel puts it. What it does not name the server keeps.
 func (d Dialect) Change(what ...Word) Statement {
 	q := d.Say(changeSource)
 	var all []string
@@ -239,8 +239,8 @@ func (d Dialect) Change(what ...Word) Statement {
 	return q
 }
 
-// OnChannel puts the name of a channel where the dialect has it among the arguments: first (MariaDB) or last (MySQL). The default
-// channel is "".
+// OnChannel puts the name of a channel where the dialect has it among the arguments: first (MariaDB) or last (MySQL).
+// The default channel is "".
 func (d Dialect) OnChannel(channel string, args ...any) []any {
 	if d.MariaDB() {
 		return append([]any{channel}, args...)

@@ -33,7 +33,8 @@ const (
 		"MASTER_HEARTBEAT_PERIOD = 2, MASTER_USER = ?, MASTER_PASSWORD = ?"
 )
 
-// Each line is a version just before or just after one of which the servers' release notes say that a word came or went.
+// Each line is a version just before or just after one of which the servers' release notes say that a word came or
+// went.
 func TestEachVersionIsToldItsWords(t *testing.T) {
 	for _, c := range []struct{ version, status, replicas, binlog, stop, change, admin string }{
 		{"5.7.44-log", "SHOW SLAVE STATUS", "SHOW SLAVE HOSTS", "SHOW MASTER STATUS", "STOP SLAVE FOR CHANNEL ?", followOld, "SUPER"},

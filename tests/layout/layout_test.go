@@ -57,8 +57,8 @@ var top = []string{
 
 // oldWords may stand where a server, or the classic API, speaks them: in the code that talks to servers and in what
 // imitates them.
-var oldWords = []string{"daemon/server/", "daemon/mysql/", "daemon/hook/", "daemon/api/classic/", "backend/sqlstore/", "backend/pair/",
-	"haproxy/", "tests/", "docs/", "ansible/"}
+var oldWords = []string{"daemon/server/", "daemon/mysql/", "daemon/hook/", "daemon/api/classic/", "backend/sqlstore/",
+	"backend/pair/", "haproxy/", "tests/", "docs/", "ansible/"}
 
 type source struct {
 	name string // from the top, with slashes
