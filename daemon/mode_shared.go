@@ -83,7 +83,7 @@ func (m *sharedMode) open(ctx context.Context, accept func(sqlstore.Identity) er
 	m.opened.add("the backend "+c.Address, remote.Close)
 	m.journal, err = sqlstore.OpenJournal(ctx, remote, local, sqlstore.JournalOptions{
 		Facts: []string{instanceKind, recovery.StepKind},
-		Owed:  append(recovery.Owed(), peer.FarewellKind, comparisonKind),
+		Owed:  append(recovery.Owed(), peer.LeaveKind, comparisonKind),
 		Clock: m.clock, Logger: m.log,
 	})
 	if err != nil {
@@ -112,13 +112,13 @@ func (m *sharedMode) join(ctx context.Context) error {
 	m.peers = peer.Open(ctx, peer.Options{
 		ID: m.id, Name: hostname() + "=" + c.HTTP.Listen,
 		Daemons: c.Peers.Daemons, Secret: string(c.Peers.Secret), TLS: security,
-		Standing: m.standing, Reach: m.reach, Store: m.journal, Clock: m.clock, Logger: m.log,
+		Status: m.peerStatus, Reach: m.reach, Store: m.journal, Clock: m.clock, Logger: m.log,
 	})
 	return nil
 }
 
-// standing is what this daemon knows of the leadership; peer adds who it is.
-func (m *sharedMode) standing() plan.Standing {
+// peerStatus is what this daemon knows of the leadership; peer adds who it is.
+func (m *sharedMode) peerStatus() plan.Standing {
 	l := m.leadership()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -130,8 +130,8 @@ func (m *sharedMode) store() store { return m.journal }
 func (m *sharedMode) guard() guard {
 	return guard{
 		term:     m.term,
-		permit:   recovery.NewGate(m.peers.Standing, m.peers.Ask, m.hold).Permit,
-		transfer: recovery.NewHandover(m.peers.Standing, m.peers.Ask, m.transfer, m.log).Yield,
+		permit:   recovery.NewGate(m.peers.Status, m.peers.Ask, m.hold).Permit,
+		transfer: recovery.NewHandover(m.peers.Status, m.peers.Ask, m.transfer, m.log).Yield,
 		highest:  m.journal.Highest(),
 		remember: func(term int64) error { m.journal.Remember(term); return nil },
 		gone:     m.peers.Gone,
@@ -212,7 +212,7 @@ func (m *sharedMode) contact(ctx context.Context) {
 
 // leader names another daemon that says, now, that it leads, while this one does not.
 func (m *sharedMode) leader(ctx context.Context) string {
-	self := m.peers.Standing()
+	self := m.peers.Status()
 	if self.Leading {
 		return ""
 	}
@@ -226,7 +226,7 @@ func (m *sharedMode) leader(ctx context.Context) string {
 func (m *sharedMode) split() string { return strings.Join(m.disagree(), "; ") }
 
 func (m *sharedMode) disagree() []string {
-	self := m.peers.Standing()
+	self := m.peers.Status()
 	var says []string
 	for _, p := range m.peers.Last() {
 		switch {

@@ -110,7 +110,7 @@ func (m *watchedMode) known(ctx context.Context) pair.Known {
 }
 
 func (m *watchedMode) leadersMember(ctx context.Context) topology.Key {
-	self := m.peers.Standing()
+	self := m.peers.Status()
 	members := m.watch.State().Members
 	uses := func(leader plan.Standing) topology.Key {
 		if leader.ID == self.ID {

@@ -16,10 +16,10 @@ import (
 
 // What is answered, all below Path.
 const (
-	Path         = "/api/v1/peer/"
-	pathStanding = Path + "standing"
-	pathFarewell = Path + "farewell"
-	pathReturn   = Path + "return"
+	Path       = "/api/v1/peer/"
+	pathStatus = Path + "standing" // the words are those of earlier versions
+	pathLeave  = Path + "farewell"
+	pathReturn = Path + "return"
 )
 
 const (
@@ -28,27 +28,27 @@ const (
 	mostNames   = 100
 )
 
-// answer is that to a question about a server, and about the daemon.
+// answer is the answer to a question about a server, and about the daemon.
 type answer struct {
 	plan.Standing
 	About   topology.Key `json:"about,omitzero"`
 	Reaches bool         `json:"reaches,omitempty"`
 }
 
-// notice is what a daemon says that stops in order, or that has started again.
+// notice tells that a daemon leaves, or that it is running again.
 type notice struct {
 	Name    string `json:"name"`
 	ID      string `json:"id"`
 	Version int64  `json:"version"`
 }
 
-// refusal is the body of an answer that is none.
+// refusal is the body of an answer that refuses.
 type refusal struct {
 	Detail  string `json:"detail"`
 	Version int64  `json:"version,omitempty"` // on record, higher than the one that was sent
 }
 
-// decodeAnswer reads the body of an answer. Whoever signed it knows the secret; it may run another version all the same.
+// decodeAnswer reads the body of an answer. Its sender knows the secret, and may run another version.
 func decodeAnswer(body []byte) (answer, error) {
 	var a answer
 	if err := json.Unmarshal(body, &a); err != nil {
@@ -56,15 +56,16 @@ func decodeAnswer(body []byte) (answer, error) {
 	}
 	for what, name := range map[string]string{"id": a.ID, "name": a.Standing.Name} {
 		if name == "" || !proper(name) {
-			return answer{}, fmt.Errorf("read its answer: %.80q is no %s", name, what)
+			return answer{}, fmt.Errorf("read its answer: %.80q is not a valid %s", name, what)
 		}
 	}
-	if a.Term < 0 || !proper(a.Leader) || !proper(a.Face) || len(a.Farewells) > mostNames || len(a.Excused) > mostNames {
-		return answer{}, fmt.Errorf("read its answer: it makes no sense (term %d)", a.Term)
+	if a.Term < 0 || !proper(a.Leader) || !proper(a.Face) || len(a.Farewells) > mostNames ||
+		len(a.Excused) > mostNames {
+		return answer{}, fmt.Errorf("read its answer: it is not valid (term %d)", a.Term)
 	}
 	for _, name := range append(a.Farewells, a.Excused...) {
 		if !proper(name) {
-			return answer{}, fmt.Errorf("read its answer: %.80q is no name", name)
+			return answer{}, fmt.Errorf("read its answer: %.80q is not a valid name", name)
 		}
 	}
 	return a, nil
@@ -76,7 +77,8 @@ func decodeNotice(body []byte) (notice, error) {
 		return notice{}, fmt.Errorf("read the notice: %w", err)
 	}
 	if n.Name == "" || n.ID == "" || !proper(n.Name) || !proper(n.ID) || n.Version <= 0 {
-		return notice{}, fmt.Errorf("read the notice: name %.80q, id %.80q, version %d: one of them makes no sense", n.Name, n.ID, n.Version)
+		return notice{}, fmt.Errorf("read the notice: name %.80q, id %.80q, version %d: one of them is not valid",
+			n.Name, n.ID, n.Version)
 	}
 	return n, nil
 }
@@ -85,12 +87,12 @@ func proper(name string) bool {
 	return len(name) <= longestName && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
 }
 
-// Handler answers the other daemons, below Path. It asks for no token: each question is signed.
+// Handler answers the other daemons, below Path. It needs no token: each question is signed.
 func (p *Peers) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+pathStanding, p.handle(p.tell))
-	mux.HandleFunc("POST "+pathFarewell, p.handle(p.hear))
-	mux.HandleFunc("POST "+pathReturn, p.handle(p.welcomeBack))
+	mux.HandleFunc("GET "+pathStatus, p.handle(p.tell))
+	mux.HandleFunc("POST "+pathLeave, p.handle(p.recordLeave))
+	mux.HandleFunc("POST "+pathReturn, p.handle(p.recordReturn))
 	return mux
 }
 
@@ -106,7 +108,7 @@ func (p *Peers) handle(do func(r *http.Request, body []byte) (any, error)) http.
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, longest))
 		if err != nil {
-			http.Error(w, `{"detail":"the question is too long, or broke off"}`, http.StatusBadRequest)
+			http.Error(w, `{"detail":"the question is too long or incomplete"}`, http.StatusBadRequest)
 			return
 		}
 		target, nonce := r.URL.Path, r.Header.Get(headerNonce)
@@ -115,7 +117,8 @@ func (p *Peers) handle(do func(r *http.Request, body []byte) (any, error)) http.
 		}
 		secret := whose(*p.secrets.Load(), r.Header.Get(headerMAC), "question", r.Method, target, nonce, string(body))
 		if len(nonce) < 16 || len(nonce) > 64 || secret == "" {
-			http.Error(w, `{"detail":"the question is not signed with the secret of this daemon: it (peers.secret_file) must be the same on all daemons"}`, http.StatusUnauthorized)
+			http.Error(w, `{"detail":"the question is not signed with the secret of this daemon: `+
+				`it (peers.secret_file) must be the same on all daemons"}`, http.StatusUnauthorized)
 			return
 		}
 		status := http.StatusOK
@@ -148,6 +151,6 @@ func (p *Peers) tell(r *http.Request, _ []byte) (any, error) {
 		defer cancel()
 		a.About, a.Reaches = k, p.o.Reach(ctx, k)
 	}
-	a.Standing = p.Standing() // last: as it is now
+	a.Standing = p.Status() // last: as it is now
 	return a, nil
 }

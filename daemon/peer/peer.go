@@ -1,9 +1,10 @@
-// Package peer asks the other daemons of the configuration, and answers them: who leads, in which term, with which backend, whether they can
-// reach a server now, and who of them stopped in order. It judges nothing: plan.Permit does.
+// Package peer asks the other daemons of the configuration, and answers them: who leads, in which term, with which
+// backend, whether they can reach a server now, and which of them have left gracefully. It decides nothing: plan.Permit
+// does.
 //
-// The one idea: a word counts only when it is fresh and from somebody who knows the secret. Each question carries a nonce, and the answer is
-// signed together with it; the secret itself is never sent. A farewell, which outlives its question, carries a version, so that an old one
-// can't be said again for a daemon that has come back.
+// The one idea: an answer counts only if it is fresh, and from a daemon that knows the secret. Each question has a
+// nonce, and the answer is signed together with it; the secret is never sent. The notice of a graceful leave outlives
+// its question. It has a version, so that an old one cannot be replayed against a daemon that has come back.
 package peer
 
 import (
@@ -40,15 +41,16 @@ type Options struct {
 	Daemons []string // base URLs of the API of all others, as "http://host:port"
 	Secret  string   // the same for all; see SetSecret
 	TLS     *tls.Config
-	// Timeout bounds a question with its answer; 0 is 300 ms. A probe that the other does for it gets two thirds.
+	// Timeout bounds a question and its answer; 0 is 300 ms. A probe that the other daemon makes for it gets two
+	// thirds.
 	Timeout time.Duration
 	// Tick is how often Run asks all; 0 is one second.
 	Tick time.Duration
-	// Standing is Leading, Leader, Term and Face, as this daemon knows them now; the rest is known here.
-	Standing func() plan.Standing
-	// Reach asks a server now, and says whether it answered, or failed in a way that proves life.
+	// Status is Leading, Leader, Term and the backend, as this daemon knows them now; the rest is known here.
+	Status func() plan.Standing
+	// Reach asks a server now, and says whether it answered, or failed in a way that shows that it is alive.
 	Reach  func(ctx context.Context, k topology.Key) bool
-	Store  backend.Store // farewells are records in it
+	Store  backend.Store // keeps the notices of graceful leaves
 	Clock  *backend.Clock
 	Logger *slog.Logger // nil: silent
 }
@@ -62,31 +64,33 @@ type Peers struct {
 	secrets atomic.Pointer[[]string]
 
 	mu        sync.Mutex
-	farewells map[string]farewell // on record here, by the name of who left
-	excused   []string            // URLs of those that may have a farewell of our former life on record
-	welcome   []string            // URLs of those that have not confirmed our return
-	last      []plan.Peer         // the answers that Run had last
-	ids       map[string]string   // of the processes, by the name of the daemon, as each answered last
-	ended     map[string]string   // and of those before them
-	asked     time.Time           // when it asked for them
+	left      map[string]leave  // on record here, by the name of the daemon that left
+	excused   []string          // URLs of those that may still list this daemon as stopped
+	unnoticed []string          // URLs of those that have not confirmed the return of this daemon
+	last      []plan.Peer       // the last answers
+	ids       map[string]string // of the processes, by the name of the daemon, as each answered last
+	ended     map[string]string // of the processes before those
+	asked     time.Time         // when Run asked for last
 }
 
-// farewell is the document of a record: Name has stopped in order. URL is what it is called in the configuration of whoever keeps the record.
-type farewell struct {
+// leave is the document of a record: the daemon Name has left gracefully. URL is its address in the configuration of
+// the daemon that keeps the record.
+type leave struct {
 	Name string `json:"name"`
 	ID   string `json:"id"`
 	URL  string `json:"url,omitempty"`
 }
 
-// FarewellKind is the kind of these records. Each daemon has its own, for the question is whether every one of them has it: the key is
-// "keeper/leaver", and keeper and leaver are the same where a daemon notes that it is about to say farewell.
-const FarewellKind = "farewell"
+// LeaveKind is the kind of these records; the word is that of earlier versions. Each daemon keeps its own, because
+// every one of them must have it. The key is "keeper/leaver". The two are the same where a daemon notes that it is
+// about to leave.
+const LeaveKind = "farewell"
 
 // answering is how many questions are answered at the same time.
 const answering = 16
 
-// SetSecret takes another secret from now on. It may have several lines, each a secret: the first is asked with, and all are answered to. So it is
-// changed without a moment in which daemons don't understand each other, as package secret says.
+// SetSecret replaces the secret. Each line is a secret: questions are signed with the first, and answered with any of
+// them. So the secret can be changed while the daemons keep understanding each other, as package secret explains.
 func (p *Peers) SetSecret(text string) {
 	secrets := secret.Lines(text)
 	if len(secrets) == 0 {
@@ -95,43 +99,47 @@ func (p *Peers) SetSecret(text string) {
 	p.secrets.Store(&secrets)
 }
 
-// Open reads the farewells on record. It asks nobody. That the store can't be read is no error: then this daemon counts as one whose former
-// life has said farewell, until the others say otherwise.
+// Open reads which daemons have left gracefully. It asks nobody. A store that cannot be read is no error: then this
+// daemon assumes that the others list it as stopped, until they confirm that they do not.
 func Open(ctx context.Context, o Options) *Peers {
 	o.Timeout = cmp.Or(o.Timeout, 300*time.Millisecond)
 	o.Tick = cmp.Or(o.Tick, time.Second)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Peers{o: o, farewells: map[string]farewell{}, ids: map[string]string{}, ended: map[string]string{}, busy: make(chan struct{}, answering)}
+	p := &Peers{o: o, left: map[string]leave{}, ids: map[string]string{}, ended: map[string]string{},
+		busy: make(chan struct{}, answering)}
 	p.SetSecret(o.Secret)
 	p.o.Daemons = nil
 	for _, d := range o.Daemons {
 		p.o.Daemons = append(p.o.Daemons, strings.TrimRight(d, "/"))
 	}
 	p.client = &http.Client{
-		Transport: &http.Transport{TLSClientConfig: o.TLS, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute, DisableCompression: true,
-			DialContext: (&net.Dialer{Timeout: o.Timeout}).DialContext},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // to somebody who is not configured
+		Transport: &http.Transport{TLSClientConfig: o.TLS, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
+			DisableCompression: true,
+			DialContext:        (&net.Dialer{Timeout: o.Timeout}).DialContext},
+		// to an address that is not configured
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	p.welcome = slices.Clone(p.o.Daemons)
-	records, err := o.Store.List(ctx, FarewellKind)
+	p.unnoticed = slices.Clone(p.o.Daemons)
+	records, err := o.Store.List(ctx, LeaveKind)
 	if err != nil {
-		o.Logger.Warn("the farewells on record can't be read: nobody is excused, and this daemon counts as one that has stopped until the others answer", "err", err)
+		o.Logger.Warn("it cannot be read which daemons have left: none is excused, and this daemon counts as "+
+			"stopped until the others answer", "err", err)
 		p.excused = slices.Clone(p.o.Daemons)
 	}
 	for _, r := range records {
 		o.Clock.Observe(r.Version)
-		f, err := backend.Decode[farewell](r)
+		f, err := backend.Decode[leave](r)
 		if err != nil {
-			o.Logger.Error("skip an unreadable farewell", "key", r.Key, "err", err)
+			o.Logger.Error("skip an unreadable record of a daemon that left", "key", r.Key, "err", err)
 			continue
 		}
 		switch r.Key {
 		case p.key(o.Name):
 			p.excused = slices.Clone(p.o.Daemons)
 		case p.key(f.Name):
-			p.farewells[f.Name] = f
+			p.left[f.Name] = f
 		}
 	}
 	return p
@@ -139,13 +147,13 @@ func Open(ctx context.Context, o Options) *Peers {
 
 func (p *Peers) key(leaver string) string { return p.o.Name + "/" + leaver }
 
-// Standing is where this daemon stands: what others are told, and what plan.Permit weighs.
-func (p *Peers) Standing() plan.Standing {
-	s := p.o.Standing()
+// Status is the status of this daemon: what the others are told, and what plan.Permit weighs.
+func (p *Peers) Status() plan.Standing {
+	s := p.o.Status()
 	s.ID, s.Name = p.o.ID, p.o.Name
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for name := range p.farewells {
+	for name := range p.left {
 		s.Farewells = append(s.Farewells, name)
 	}
 	slices.Sort(s.Farewells)
@@ -155,13 +163,14 @@ func (p *Peers) Standing() plan.Standing {
 	return s
 }
 
-// short is how a daemon is called towards people.
+// short is how people read the address of a daemon.
 func short(base string) string {
 	_, host, _ := strings.Cut(base, "://")
 	return host
 }
 
-// Run keeps in touch: it learns who is who, and takes the farewell of this daemon's former life back, until ctx ends.
+// Run asks the others again and again, and reports the return of this daemon to those that list it as stopped, until
+// ctx ends.
 func (p *Peers) Run(ctx context.Context) error {
 	tick := time.NewTicker(p.o.Tick)
 	defer tick.Stop()
@@ -192,20 +201,29 @@ func (p *Peers) Turn(ctx context.Context) {
 		}
 	}
 	p.mu.Unlock()
-	for i, a := range answers {
-		if i >= len(before) && !a.Answered || i < len(before) && (a.Answered != before[i].Answered || a.Why != before[i].Why) {
-			if a.Answered {
-				p.o.Logger.Info("another daemon answers", "daemon", a.Name, "name", a.Standing.Name)
-			} else {
-				p.o.Logger.Warn("another daemon does not answer", "daemon", a.Name, "why", a.Why)
-			}
-		}
-	}
-	p.comeBack(ctx, answers)
+	p.logChanges(before, answers)
+	p.report(ctx, answers)
 }
 
-// Last are the answers of the last turn of Run. They are a tick old, or a few where turns are late; what is older, because this daemon was
-// frozen, is no answer any more: others may have taken the lead meanwhile, and the other member of the backend.
+// logChanges logs which daemons answer now, and which no longer do. before is empty in the first turn.
+func (p *Peers) logChanges(before, now []plan.Peer) {
+	for i, a := range now {
+		changed := !a.Answered
+		if i < len(before) {
+			changed = a.Answered != before[i].Answered || a.Why != before[i].Why
+		}
+		switch {
+		case changed && a.Answered:
+			p.o.Logger.Info("another daemon answers", "daemon", a.Name, "name", a.Standing.Name)
+		case changed:
+			p.o.Logger.Warn("another daemon does not answer", "daemon", a.Name, "why", a.Why)
+		}
+	}
+}
+
+// Last are the answers of the last turn of Run. They are one tick old, or a few when turns are late. Older answers, of
+// a daemon that was frozen, do not count any more: meanwhile another daemon may lead, and use the other member of the
+// backend.
 func (p *Peers) Last() []plan.Peer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -213,15 +231,16 @@ func (p *Peers) Last() []plan.Peer {
 	if age := time.Since(p.asked); age > 3*p.o.Tick+p.o.Timeout {
 		for i := range out {
 			if out[i].Answered {
-				out[i] = plan.Peer{Name: out[i].Name, Why: fmt.Sprintf("it was asked %v ago", age.Round(time.Millisecond))}
+				out[i] = plan.Peer{Name: out[i].Name, Why: fmt.Sprintf("it was asked %v ago",
+					age.Round(time.Millisecond))}
 			}
 		}
 	}
 	return out
 }
 
-// Gone says that the process with that ID is known to have ended: it answered once, and now its address refuses connections, or another process
-// answers there. Of one that is only silent nothing is known.
+// Gone says that the process with that ID is known to have ended: it answered once, and now its address refuses
+// connections, or another process answers there. Nothing is known of a silent one.
 func (p *Peers) Gone(id string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -230,7 +249,8 @@ func (p *Peers) Gone(id string) bool {
 	})
 }
 
-// Ask asks every daemon of the configuration, and with a key also whether it can reach that server now. It returns within Options.Timeout.
+// Ask asks every daemon of the configuration, and with a key also whether it can reach that server now. It returns
+// within Options.Timeout.
 func (p *Peers) Ask(ctx context.Context, about topology.Key) []plan.Peer {
 	ctx, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
@@ -240,33 +260,37 @@ func (p *Peers) Ask(ctx context.Context, about topology.Key) []plan.Peer {
 		all.Go(func() { out[i] = p.ask(ctx, base, about) })
 	}
 	all.Wait()
+	seen := map[string]string{p.o.ID: "this daemon itself", p.o.Name: "this daemon"}
+	for i := range out {
+		if a := &out[i]; a.Answered {
+			refuseTwice(a, seen)
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	seen := map[string]string{p.o.ID: "this daemon itself", p.o.Name: "this daemon"}
 	for i, base := range p.o.Daemons {
-		a := &out[i]
-		if a.Answered {
-			if other, twice := seen[a.ID]; twice {
-				*a = plan.Peer{Name: a.Name, Why: fmt.Sprintf("it is %s: correct peers.daemons", other)}
-			} else if other, twice := seen[a.Standing.Name]; twice {
-				*a = plan.Peer{Name: a.Name, Why: fmt.Sprintf("it goes by the same name as %s, %q", other, a.Standing.Name)}
-			} else {
-				seen[a.ID], seen[a.Standing.Name] = "the same as "+a.Name, a.Name
-			}
-		}
-		if !a.Answered {
-			for _, f := range p.farewells {
-				if f.URL == base {
-					a.Standing.Name = f.Name
-				}
+		for _, l := range p.left {
+			if !out[i].Answered && l.URL == base {
+				out[i].Standing.Name = l.Name
 			}
 		}
 	}
 	return out
 }
 
+// refuseTwice refuses the answer of a daemon that was seen before, by its ID or its name.
+func refuseTwice(a *plan.Peer, seen map[string]string) {
+	if other, twice := seen[a.ID]; twice {
+		*a = plan.Peer{Name: a.Name, Why: fmt.Sprintf("it is %s: correct peers.daemons", other)}
+	} else if other, twice := seen[a.Standing.Name]; twice {
+		*a = plan.Peer{Name: a.Name, Why: fmt.Sprintf("it has the same name as %s, %q", other, a.Standing.Name)}
+	} else {
+		seen[a.ID], seen[a.Standing.Name] = "the same as "+a.Name, a.Name
+	}
+}
+
 func (p *Peers) ask(ctx context.Context, base string, about topology.Key) plan.Peer {
-	target := pathStanding
+	target := pathStatus
 	if !about.IsZero() {
 		target += "?about=" + url.QueryEscape(about.String())
 	}
@@ -287,7 +311,7 @@ func (p *Peers) ask(ctx context.Context, base string, about topology.Key) plan.P
 	return out
 }
 
-// errRefused is what another daemon answered in place of what it was asked.
+// errRefused is an answer of another daemon that refuses.
 type errRefused struct {
 	status  int
 	version int64
@@ -320,11 +344,13 @@ func (p *Peers) call(ctx context.Context, method, base, target string, body []by
 	case len(got) > longest:
 		return nil, fmt.Errorf("its answer is longer than %d bytes", longest)
 	case w.StatusCode == http.StatusUnauthorized:
-		return nil, errors.New("it refuses our signature: the secret (peers.secret_file) must be the same on all daemons")
+		return nil, errors.New("it refuses our signature: the secret (peers.secret_file) must be the same on all " +
+			"daemons")
 	case w.Header.Get(headerMAC) == "":
-		return nil, fmt.Errorf("what answers there (status %d) is no daemon that shares our secret", w.StatusCode)
+		return nil, fmt.Errorf("what answers there (status %d) is not a daemon that has our secret", w.StatusCode)
 	case !signed(w.Header.Get(headerMAC), key, "answer", method, target, nonce, fmt.Sprint(w.StatusCode), string(got)):
-		return nil, errors.New("its answer is not signed with our secret: it (peers.secret_file) must be the same on all daemons")
+		return nil, errors.New("its answer is not signed with our secret: it (peers.secret_file) must be the same " +
+			"on all daemons")
 	case w.StatusCode != http.StatusOK:
 		var says refusal
 		if err := json.Unmarshal(got, &says); err != nil {
@@ -335,7 +361,7 @@ func (p *Peers) call(ctx context.Context, method, base, target string, body []by
 	return got, nil
 }
 
-// words are the same for the same failure, so that they are logged and stored once: no ports of ours, no times.
+// words are the same for the same failure, so that it is logged and stored once: without local ports and times.
 func (p *Peers) words(ctx context.Context, err error) string {
 	var (
 		number syscall.Errno
@@ -347,7 +373,7 @@ func (p *Peers) words(ctx context.Context, err error) string {
 	case errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil && !errors.Is(err, context.Canceled):
 		return fmt.Sprintf("not within %s", p.o.Timeout)
 	case errors.Is(err, context.Canceled):
-		return "the question was given up"
+		return "the question was cancelled"
 	case errors.As(err, &number):
 		return number.Error()
 	case errors.As(err, &dns):

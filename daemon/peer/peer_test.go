@@ -8,15 +8,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"orchestrator/backend"
-	"orchestrator/backend/sqlstore"
+	"orchestrator/backend/storetest"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -62,17 +62,13 @@ func (n *node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func nodes(t *testing.T, count int) []*node {
 	var out []*node
 	for i := range count {
-		n := &node{t: t, name: string(rune('a' + i)), secret: shared, reach: func(context.Context, topology.Key) bool { return false }}
+		n := &node{t: t, name: string(rune('a' + i)), secret: shared,
+			reach: func(context.Context, topology.Key) bool { return false }}
 		n.standing = plan.Standing{Leader: "a#1", Term: 5, Face: "x", Leading: i == 0}
 		n.server = httptest.NewServer(n)
 		t.Cleanup(n.server.Close)
 		n.url = n.server.URL
-		store, err := sqlstore.OpenSQLite(filepath.Join(t.TempDir(), "store.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = store.Close() })
-		n.store = store
+		n.store = &storetest.Memory{}
 		out = append(out, n)
 	}
 	for _, n := range out {
@@ -89,9 +85,11 @@ func nodes(t *testing.T, count int) []*node {
 // start begins another life of the daemon.
 func (n *node) start() {
 	n.life++
-	n.Peers = Open(n.t.Context(), Options{ID: fmt.Sprintf("%s#%d", n.name, n.life), Name: n.name, Daemons: n.others, Secret: n.secret, Store: n.store,
-		Clock: backend.NewClock(func() time.Time { return time.Now().Add(n.ahead) }), Standing: func() plan.Standing { n.mu.Lock(); defer n.mu.Unlock(); return n.standing },
-		Reach: func(ctx context.Context, k topology.Key) bool { return n.reach(ctx, k) }})
+	n.Peers = Open(n.t.Context(), Options{ID: fmt.Sprintf("%s#%d", n.name, n.life), Name: n.name, Daemons: n.others,
+		Secret: n.secret, Store: n.store,
+		Clock:  backend.NewClock(func() time.Time { return time.Now().Add(n.ahead) }),
+		Status: func() plan.Standing { n.mu.Lock(); defer n.mu.Unlock(); return n.standing },
+		Reach:  func(ctx context.Context, k topology.Key) bool { return n.reach(ctx, k) }})
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.handler = n.Handler()
@@ -105,7 +103,7 @@ func (n *node) stop() {
 }
 
 func (n *node) permit() (bool, string) {
-	return plan.Permit(plan.Claim{Failed: db1, Self: n.Standing(), Peers: n.Ask(n.t.Context(), db1)})
+	return plan.Permit(plan.Claim{Failed: db1, Self: n.Status(), Peers: n.Ask(n.t.Context(), db1)})
 }
 
 func TestAsk(t *testing.T) {
@@ -119,8 +117,10 @@ func TestAsk(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	want := []plan.Peer{
-		{Name: short(b.url), Answered: true, Reaches: true, Standing: plan.Standing{ID: "b#1", Name: "b", Leader: "a#1", Term: 5, Face: "x"}},
-		{Name: short(c.url), Answered: true, Standing: plan.Standing{ID: "c#1", Name: "c", Leading: true, Leader: "c#1", Term: 7, Face: "y"}},
+		{Name: short(b.url), Answered: true, Reaches: true, Standing: plan.Standing{ID: "b#1", Name: "b", Leader: "a#1",
+			Term: 5, Face: "x"}},
+		{Name: short(c.url), Answered: true, Standing: plan.Standing{ID: "c#1", Name: "c", Leading: true, Leader: "c#1",
+			Term: 7, Face: "y"}},
 	}
 	for i := range want {
 		if fmt.Sprint(got[i]) != fmt.Sprint(want[i]) {
@@ -182,13 +182,15 @@ func TestSilence(t *testing.T) {
 	c.mu.Lock()
 	c.handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	c.mu.Unlock()
-	d.reach = func(ctx context.Context, _ topology.Key) bool { <-ctx.Done(); return false } // a server that hangs costs the probe's time only
+	// a server that hangs costs the probe's time only
+	d.reach = func(ctx context.Context, _ topology.Key) bool { <-ctx.Done(); return false }
 	start := time.Now()
 	got := a.Ask(t.Context(), db1)
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("it took %v", took)
 	}
-	if got[0].Answered || got[0].Why != "EOF" || got[1].Answered || got[1].Why != "not within 300ms" || !got[2].Answered || got[2].Reaches {
+	if got[0].Answered || got[0].Why != "EOF" || got[1].Answered || got[1].Why != "not within 300ms" ||
+		!got[2].Answered || got[2].Reaches {
 		t.Errorf("%+v", got)
 	}
 	b.server.Close()
@@ -231,20 +233,30 @@ func TestWhoIsNoPeer(t *testing.T) {
 		h    http.HandlerFunc
 		want string
 	}{
-		"an answer said again": {func(w http.ResponseWriter, _ *http.Request) { play(w, strings.Clone) }, "not signed with our secret"},
+		"an answer said again": {func(w http.ResponseWriter, _ *http.Request) { play(w, strings.Clone) },
+			"not signed with our secret"},
 		"a changed answer": {func(w http.ResponseWriter, r *http.Request) {
 			recorded = httptest.NewRecorder()
 			genuine.ServeHTTP(recorded, r)
 			play(w, func(s string) string { return strings.Replace(s, `"term":5`, `"term":4`, 1) })
 		}, "not signed with our secret"},
-		"another service": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }, "no daemon that shares our secret"},
+		"another service": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") },
+			"not a daemon that has our secret"},
 		"an older daemon": {http.NotFound, "status 404"},
 		"a redirection": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, a.url+r.RequestURI, http.StatusFound)
 		}, "status 302"},
-		"a flood":             {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, longest+10)) }, "longer than"},
-		"our own question":    {func(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }, "this daemon itself"},
-		"an answer about db2": {func(w http.ResponseWriter, r *http.Request) { r.URL.RawQuery = "about=db2"; genuine.ServeHTTP(w, r) }, "refuses our signature"},
+		"a flood": {func(w http.ResponseWriter, _ *http.Request) {
+			_,
+				_ = w.Write(make([]byte, longest+10))
+		}, "longer than"},
+		"our own question": {func(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) },
+			"this daemon itself"},
+		"an answer about db2": {func(w http.ResponseWriter,
+			r *http.Request) {
+			r.URL.RawQuery = "about=db2"
+			genuine.ServeHTTP(w, r)
+		}, "refuses our signature"},
 	} {
 		if why := answer(c.h); !strings.Contains(why, c.want) {
 			t.Errorf("%s: %q, want %q", name, why, c.want)
@@ -252,7 +264,8 @@ func TestWhoIsNoPeer(t *testing.T) {
 	}
 	b.secret = "another-secret-of-16"
 	b.start()
-	if got := a.Ask(t.Context(), db1)[0]; got.Answered || !strings.Contains(got.Why, "the secret (peers.secret_file) must be the same") {
+	if got := a.Ask(t.Context(), db1)[0]; got.Answered || !strings.Contains(got.Why,
+		"the secret (peers.secret_file) must be the same") {
 		t.Errorf("another secret: %+v", got)
 	}
 }
@@ -266,12 +279,13 @@ func TestTheSameTwice(t *testing.T) {
 	c.start()
 	a.start()
 	got := a.Ask(t.Context(), topology.Key{})
-	if !got[0].Answered || got[1].Answered || !strings.Contains(got[1].Why, "the same as "+short(b.url)) || got[2].Answered || !strings.Contains(got[2].Why, "by the same name") {
+	if !got[0].Answered || got[1].Answered || !strings.Contains(got[1].Why, "the same as "+short(b.url)) ||
+		got[2].Answered || !strings.Contains(got[2].Why, "has the same name") {
 		t.Errorf("%+v", got)
 	}
 }
 
-func TestFarewell(t *testing.T) {
+func TestLeaving(t *testing.T) {
 	ns := nodes(t, 3)
 	a, b, c := ns[0], ns[1], ns[2]
 	for _, n := range ns {
@@ -283,7 +297,7 @@ func TestFarewell(t *testing.T) {
 	c.stop()
 	for _, n := range []*node{a, b} {
 		n.start() // what is on record survives
-		if s := n.Standing(); !slices.Equal(s.Farewells, []string{"c"}) || len(s.Excused) != 0 {
+		if s := n.Status(); !slices.Equal(s.Farewells, []string{"c"}) || len(s.Excused) != 0 {
 			t.Errorf("%s: %+v", n.name, s)
 		}
 	}
@@ -296,44 +310,47 @@ func TestFarewell(t *testing.T) {
 	b.stop()
 	c.start()
 	c.Turn(t.Context())
-	if s := c.Standing(); !slices.Equal(s.Excused, []string{short(b.url)}) {
+	if s := c.Status(); !slices.Equal(s.Excused, []string{short(b.url)}) {
 		t.Errorf("excused by %v, want b", s.Excused)
 	}
 	c.standing = plan.Standing{Leading: true, Leader: "c#2", Term: 9, Face: "x"}
 	locks := plan.Locks{Held: []topology.Key{db1}, Alive: []topology.Key{db1}}
-	if ok, why := plan.Permit(plan.Claim{Self: c.Standing(), Peers: c.Ask(t.Context(), db1), Locks: locks}); ok || !strings.Contains(why, "may count as stopped") {
+	if ok, why := plan.Permit(plan.Claim{Self: c.Status(), Peers: c.Ask(t.Context(), db1), Locks: locks}); ok ||
+		!strings.Contains(why, "may count as stopped") {
 		t.Errorf("permitted: %v %s", ok, why)
 	}
 	c.start() // and so does the one after
-	if s := c.Standing(); len(s.Excused) != 2 {
+	if s := c.Status(); len(s.Excused) != 2 {
 		t.Errorf("excused by %v, want both", s.Excused)
 	}
 	b.start()
 	c.Turn(t.Context())
 	for _, n := range ns {
-		if s := n.Standing(); len(s.Farewells)+len(s.Excused) != 0 {
+		if s := n.Status(); len(s.Farewells)+len(s.Excused) != 0 {
 			t.Errorf("after the return of c, %s: %+v", n.name, s)
 		}
 	}
 	c.start()
-	if s := c.Standing(); len(s.Excused) != 0 {
+	if s := c.Status(); len(s.Excused) != 0 {
 		t.Errorf("it has nothing to take back: %v", s.Excused)
 	}
 
-	// An old farewell that is said again is none: neither that of a former life, nor one with an old version.
+	// An old notice that is replayed does not count: neither that of a former process, nor one with an old version.
 	for id, want := range map[string]string{"c#1": "none of peers.daemons", c.o.ID: "a later return is on record"} {
 		body, err := json.Marshal(notice{"c", id, 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.call(t.Context(), "POST", a.url, pathFarewell, body); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("an old farewell said again: %v, want %s", err, want)
+		if _, err := c.call(t.Context(), "POST", a.url, pathLeave, body); err == nil ||
+			!strings.Contains(err.Error(), want) {
+			t.Errorf("an old notice, replayed: %v, want %s", err, want)
 		}
 	}
 }
 
-// A daemon whose clock was ahead has said farewell and come back; in its next life its clock is right, and it can still say farewell.
-func TestFarewellAfterAClockThatWasAhead(t *testing.T) {
+// A daemon whose clock was ahead has left and come back. In its next process its clock is right, and it can still
+// leave.
+func TestLeavingAfterAClockThatWasAhead(t *testing.T) {
 	ns := nodes(t, 3)
 	a, b, c := ns[0], ns[1], ns[2]
 	c.ahead = time.Hour
@@ -351,25 +368,25 @@ func TestFarewellAfterAClockThatWasAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range []*node{a, b} {
-		if s := n.Standing(); !slices.Equal(s.Farewells, []string{"c"}) {
+		if s := n.Status(); !slices.Equal(s.Farewells, []string{"c"}) {
 			t.Errorf("%s: %+v", n.name, s)
 		}
 	}
 }
 
-func TestNoFarewellWhereSomebodyIsSilent(t *testing.T) {
+func TestNobodyLeavesWhereSomebodyIsSilent(t *testing.T) {
 	ns := nodes(t, 3)
 	a, b, c := ns[0], ns[1], ns[2]
 	b.stop()
 	if err := c.Leave(t.Context()); err == nil || !strings.Contains(err.Error(), "does not answer") {
 		t.Errorf("%v", err)
 	}
-	if s := a.Standing(); len(s.Farewells) != 0 {
+	if s := a.Status(); len(s.Farewells) != 0 {
 		t.Errorf("on record: %v", s.Farewells)
 	}
 	c.start()
-	if s := c.Standing(); len(s.Excused) != 0 {
-		t.Errorf("it said no farewell, and counts as stopped to %v", s.Excused)
+	if s := c.Status(); len(s.Excused) != 0 {
+		t.Errorf("it did not leave, and counts as stopped to %v", s.Excused)
 	}
 	// One after the other can leave, and the last needs nobody.
 	b.start()
@@ -381,65 +398,99 @@ func TestNoFarewellWhereSomebodyIsSilent(t *testing.T) {
 	}
 }
 
-// lame is a store that takes and gives nothing.
-type lame struct{ backend.Store }
+// failing is a store that cannot be written or read.
+type failing struct{ backend.Store }
 
-func (lame) Put(context.Context, ...backend.Record) error           { return fmt.Errorf("the disk is full") }
-func (lame) List(context.Context, string) ([]backend.Record, error) { return nil, fmt.Errorf("gone") }
+func (failing) Put(context.Context, ...backend.Record) error { return fmt.Errorf("the disk is full") }
+func (failing) List(context.Context, string) ([]backend.Record, error) {
+	return nil, fmt.Errorf("gone")
+}
 
-func TestAFarewellThatIsNotStoredIsNone(t *testing.T) {
+func TestALeaveThatIsNotStoredIsNone(t *testing.T) {
 	ns := nodes(t, 2)
 	a, b := ns[0], ns[1]
-	a.store = lame{a.store}
+	a.store = failing{a.store}
 	a.start()
-	if s := a.Standing(); len(s.Excused) != 1 {
+	if s := a.Status(); len(s.Excused) != 1 {
 		t.Errorf("what can't be known: %+v", s)
 	}
 	if err := b.Leave(t.Context()); err == nil || !strings.Contains(err.Error(), "the disk is full") {
 		t.Errorf("%v", err)
 	}
-	if s := a.Standing(); len(s.Farewells) != 0 {
+	if s := a.Status(); len(s.Farewells) != 0 {
 		t.Errorf("on record: %v", s.Farewells)
 	}
 	b.stop()
 	if err := a.Leave(t.Context()); err == nil {
-		t.Error("a says farewell to nobody")
+		t.Error("a leaves, and nobody was told")
 	}
-	b.store = lame{b.store}
+	b.store = failing{b.store}
 	b.start()
-	if err := b.Leave(t.Context()); err == nil || !strings.Contains(err.Error(), "note that it is about to be said") {
+	if err := b.Leave(t.Context()); err == nil || !strings.Contains(err.Error(), "note that this daemon is about to") {
 		t.Errorf("%v", err)
 	}
 }
 
+// direct is a network on which every address is a handler in this process, so that a test in a bubble waits for no
+// socket.
+type direct map[string]http.Handler
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	d["http://"+r.URL.Host].ServeHTTP(w, r)
+	return w.Result(), nil
+}
+
 func TestRun(t *testing.T) {
-	ns := nodes(t, 2)
-	a := ns[0]
-	a.o.Tick = 5 * time.Millisecond
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if last := a.Last(); len(last) == 1 && last[0].Answered {
-			break
+	synctest.Test(t, func(t *testing.T) {
+		network := direct{}
+		open := func(name, other string) *Peers {
+			p := Open(t.Context(), Options{
+				ID: name + "#1", Name: name, Daemons: []string{"http://" + other}, Secret: shared,
+				Store: &storetest.Memory{}, Clock: backend.NewClock(time.Now),
+				Status: func() plan.Standing { return plan.Standing{Leader: "a#1", Term: 5, Leading: name == "a"} },
+			})
+			p.client.Transport = network
+			network["http://"+name] = p.Handler()
+			return p
 		}
-	}
-	if last := a.Last(); len(last) != 1 || !last[0].Answered {
-		t.Errorf("%+v", last)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	time.Sleep(3*a.o.Tick + a.o.Timeout) // as long as if the daemon were frozen
-	if last := a.Last(); len(last) != 1 || last[0].Answered || last[0].Leading || !strings.Contains(last[0].Why, "it was asked") {
-		t.Errorf("nobody has asked for a while: %+v", last)
-	}
+		a, b := open("a", "b"), open("b", "a")
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- b.Run(ctx) }()
+		synctest.Wait()
+		if last := b.Last(); len(last) != 1 || !last[0].Answered || !last[0].Leading {
+			t.Errorf("after the first turn: %+v", last)
+		}
+		network["http://a"] = http.NotFoundHandler()
+		time.Sleep(b.o.Tick)
+		synctest.Wait()
+		if last := b.Last(); len(last) != 1 || last[0].Answered {
+			t.Errorf("after a tick: %+v", last)
+		}
+		network["http://a"] = a.Handler()
+		time.Sleep(b.o.Tick)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		time.Sleep(3*b.o.Tick + b.o.Timeout) // as if the daemon were frozen
+		if last := b.Last(); len(last) != 1 || !last[0].Answered {
+			t.Errorf("an answer of some ticks ago: %+v", last)
+		}
+		time.Sleep(1)
+		if last := b.Last(); len(last) != 1 || last[0].Answered || last[0].Leading ||
+			!strings.Contains(last[0].Why, "it was asked") {
+			t.Errorf("nobody has asked for a while: %+v", last)
+		}
+	})
 }
 
 func FuzzAnswer(f *testing.F) {
-	for _, s := range []string{`{"id":"a#1","name":"a","leading":true,"leader":"a#1","term":5,"face":"x","farewells":["c"],"about":"db1:3306","reaches":true}`,
-		`{"id":"a","name":"b","term":-1}`, `{"name":"\u0000"}`, `{"about":"//db1:3306"}`, `[]`, `{"farewells":[[]]}`, "\xff"} {
+	for _, s := range []string{`{"id":"a#1","name":"a","leading":true,"leader":"a#1","term":5,"face":"x",` +
+		`"farewells":["c"],"about":"db1:3306","reaches":true}`,
+		`{"id":"a","name":"b","term":-1}`, `{"name":"\u0000"}`, `{"about":"//db1:3306"}`, `[]`, `{"farewells":[[]]}`,
+		"\xff"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -463,22 +514,20 @@ func FuzzAnswer(f *testing.F) {
 // Whatever is sent without the secret, nothing is done; and with it, nothing breaks.
 func FuzzQuestion(f *testing.F) {
 	for _, s := range []string{`{"name":"c","id":"c#1","version":7}`, `{"name":"","version":-1}`, `{}`, `[`, ``} {
-		f.Add("POST", pathFarewell, []byte(s), true)
+		f.Add("POST", pathLeave, []byte(s), true)
 		f.Add("POST", pathReturn, []byte(s), true)
-		f.Add("POST", pathFarewell, []byte(s), false)
+		f.Add("POST", pathLeave, []byte(s), false)
 	}
-	f.Add("GET", pathStanding+"?about=db1", []byte{}, true)
-	f.Add("GET", pathStanding+"?about=%00", []byte{}, true)
-	store, err := sqlstore.OpenSQLite(filepath.Join(f.TempDir(), "store.db"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	defer store.Close()
-	p := Open(f.Context(), Options{ID: "a#1", Name: "a", Secret: shared, Store: store, Clock: backend.NewClock(time.Now),
-		Standing: func() plan.Standing { return plan.Standing{} }, Reach: func(context.Context, topology.Key) bool { return true }})
+	f.Add("GET", pathStatus+"?about=db1", []byte{}, true)
+	f.Add("GET", pathStatus+"?about=%00", []byte{}, true)
+	p := Open(f.Context(), Options{ID: "a#1", Name: "a", Secret: shared, Store: &storetest.Memory{},
+		Clock:  backend.NewClock(time.Now),
+		Status: func() plan.Standing { return plan.Standing{} },
+		Reach:  func(context.Context, topology.Key) bool { return true }})
 	h := p.Handler()
 	f.Fuzz(func(t *testing.T, method, target string, body []byte, knows bool) {
-		if method != "GET" && method != "POST" || !strings.HasPrefix(target, "/") || strings.ContainsAny(target, " #\r\n\t\\") {
+		if method != "GET" && method != "POST" || !strings.HasPrefix(target, "/") ||
+			strings.ContainsAny(target, " #\r\n\t\\") {
 			t.Skip()
 		}
 		u, err := http.NewRequest(method, "http://x"+target, bytes.NewReader(body))
@@ -504,7 +553,7 @@ func FuzzQuestion(f *testing.F) {
 		if w.Code >= 500 {
 			t.Errorf("%s %s %q: %d %s", method, target, body, w.Code, w.Body)
 		}
-		if s := p.Standing(); len(s.Farewells) > 0 {
+		if s := p.Status(); len(s.Farewells) > 0 {
 			t.Errorf("a farewell of nobody is on record: %v", s.Farewells)
 		}
 	})

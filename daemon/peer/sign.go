@@ -12,7 +12,8 @@ const (
 	headerMAC   = "Orchestrator-Mac"
 )
 
-// sign is the HMAC-SHA256 of the parts. Each goes in with its length, so that no two lists of parts are the same bytes.
+// sign is the HMAC-SHA256 of the parts. Each part has its length before it, so that different lists of parts are
+// different bytes.
 func sign(secret string, parts ...string) string {
 	h := hmac.New(sha256.New, []byte(secret))
 	for _, part := range parts {
@@ -24,7 +25,7 @@ func sign(secret string, parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// whose is the secret by which that was signed; "" when it is none of these.
+// whose is the secret by which that was signed; "" if it is none of these.
 func whose(secrets []string, mac string, parts ...string) string {
 	for _, s := range secrets {
 		if signed(mac, s, parts...) {
