@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -31,6 +30,7 @@ import (
 	"orchestrator/daemon/declared"
 	"orchestrator/daemon/discovery"
 	"orchestrator/daemon/hook"
+	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/lead"
 	"orchestrator/daemon/mysql"
 	"orchestrator/daemon/plan"
@@ -69,8 +69,7 @@ type Daemon struct {
 	listener net.Listener
 	// certificate is what clients of the API are shown; nil: HTTP is served.
 	certificate atomic.Pointer[tls.Certificate]
-	api         *api.API
-	handler     http.ServeMux
+	root        *httpd.Root // answers on listener
 	pulse       pulse
 }
 
@@ -205,15 +204,9 @@ func (d *Daemon) wire(c config.Config) error {
 	if err := d.recovery.Load(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
-	d.api, err = api.New(&face{d, d.mode}, api.Options{
-		Token: string(c.HTTP.Token), TokenForReads: c.HTTP.TokenForReads,
-		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Logger: log, Registerer: registry,
-	})
-	if err != nil {
+	if d.root, err = d.mount(c, registry); err != nil {
 		return err
 	}
-	d.handler.Handle("/", d.api)
-	d.mode.serve(&d.handler)
 	if err := d.listen(c); err != nil {
 		return fmt.Errorf("%w on %s: %w", ErrListen, c.HTTP.Listen, err)
 	}
@@ -249,6 +242,18 @@ func (d *Daemon) openMode(c config.Config, registry prometheus.Registerer) error
 func (d *Daemon) reach(ctx context.Context, k topology.Key) bool {
 	_, failure, _ := d.servers.Probe(ctx, k)
 	return failure.Alive()
+}
+
+// mount makes the one handler of all that is served.
+func (d *Daemon) mount(c config.Config, registry *prometheus.Registry) (*httpd.Root, error) {
+	o := httpd.Options{Token: string(c.HTTP.Token), TokenForReads: c.HTTP.TokenForReads, Logger: d.options.Logger, Registerer: registry}
+	v1, err := api.New(d.nouns(), api.Options{
+		NeedsToken: o.NeedsToken, Logger: d.options.Logger, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return httpd.New(o, append(v1.Mounts(), d.mode.mounts()...)...)
 }
 
 // restore tells the fleet which servers a former life knew, so that they are asked although no seed names them.
@@ -293,7 +298,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		if err := api.Serve(serving, d.listener, &d.handler, d.options.Logger); err != nil {
+		if err := httpd.Serve(serving, d.listener, d.root, d.options.Logger); err != nil {
 			stop(err)
 		}
 	}()
@@ -417,7 +422,7 @@ func (d *Daemon) Reload(next config.Config) []string {
 	d.reloads.Add(1)
 	d.waits.Store(&restart)
 	d.servers.SetCredentials(c.Servers.User, string(c.Servers.Password))
-	d.api.SetToken(string(c.HTTP.Token))
+	d.root.SetToken(string(c.HTTP.Token))
 	if c.HTTP.Certificate != before.HTTP.Certificate || c.HTTP.Key != before.HTTP.Key {
 		if err := d.present(c); err != nil { // it was read and tried a moment ago
 			d.options.Logger.Error("the certificate stays the one that it was", "err", err)

@@ -34,7 +34,7 @@ func TestATokenForReads(t *testing.T) {
 			r.Header.Set("Authorization", "Bearer "+c.token)
 		}
 		w := httptest.NewRecorder()
-		d.handler.ServeHTTP(w, r)
+		d.root.ServeHTTP(w, r)
 		if w.Code != c.want {
 			t.Errorf("%+v: %d %s", c, w.Code, w.Body)
 		}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
@@ -19,34 +18,15 @@ import (
 )
 
 // face is the daemon as the API sees it.
-type face struct {
-	*Daemon
-	backendCommands
-}
+type face struct{ *Daemon }
 
-var _ api.Daemon = (*face)(nil)
-
-func (f *face) Snapshot() topology.Snapshot { return f.recovery.Mark(f.fleet.Snapshot()) }
-
-func (f *face) Findings(cluster string) []analysis.Finding {
-	if cluster != "" {
-		return f.recovery.Judged(cluster).Findings
+// nouns are what the API asks, each of which is answered by this daemon.
+func (d *Daemon) nouns() api.Nouns {
+	f := &face{d}
+	return api.Nouns{
+		Fleet: views{d}, Discovery: f, Deployment: d.mode, Declarations: f, Recoveries: f, Episodes: f, Hooks: f, Daemon: f,
+		Backend: d.mode,
 	}
-	found := f.mode.findings()
-	for _, j := range f.recovery.All() {
-		found = append(found, j.Findings...)
-	}
-	return found
-}
-
-func (f *face) Alias(cluster string) string { return f.book.Alias(cluster) }
-
-func (f *face) Decide(cluster string) plan.Decision {
-	return f.recovery.Judged(cluster).Decision()
-}
-
-func (f *face) WhatIf(cluster string, dead topology.Key) plan.Previewed {
-	return plan.IfDies(f.recovery.Judged(cluster).Situation, dead)
 }
 
 func (f *face) Episodes(cluster string) []plan.Episode { return f.recovery.Episodes(cluster) }

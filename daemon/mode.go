@@ -3,15 +3,13 @@ package daemon
 import (
 	"context"
 	"log/slog"
-	"net/http"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"orchestrator/backend"
-	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/config"
+	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/lead"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/recovery"
@@ -30,29 +28,17 @@ type mode interface {
 	// loops are what runs always, and what runs while this daemon leads. Each runs until its context ends; the error of one that
 	// ends before that ends the daemon.
 	loops() (always, leading []loop)
-	// serve adds what other daemons ask this one to the handler of the API.
-	serve(*http.ServeMux)
+	// mounts are what other daemons ask this one.
+	mounts() []httpd.Mount
 	// leave tells the other daemons that this one stops. It no longer leads, and its API is still served.
 	leave(context.Context) error
 	// reload takes over what it can of another configuration.
 	reload(config.Config)
-	// findings are what is wrong with the daemons and their backend.
-	findings() []analysis.Finding
+	api.Deployment
 	// status completes what this daemon says of itself.
 	status(*api.Status)
 
-	backendCommands
-}
-
-// backendCommands are what the API shows of the backend, and does there.
-type backendCommands interface {
-	Backend(ctx context.Context) api.Backend
-	BackendProofs(ctx context.Context) ([]api.BackendProof, error)
-	BackendWork() *api.BackendWork
-	BackendPromote(ctx context.Context, r api.BackendPromoteRequest, within time.Duration) (api.BackendWork, error)
-	BackendRejoin(ctx context.Context, r api.BackendRejoinRequest, within time.Duration) (api.BackendWork, error)
-	BackendVerify(ctx context.Context, repair bool, by string) (api.BackendWork, error)
-	BackendDoctor(ctx context.Context, fix bool, by string) (api.BackendWork, error)
+	api.Backends
 }
 
 // store is where records and the lease are kept.

@@ -3,13 +3,13 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/config"
+	"orchestrator/daemon/httpd"
 )
 
 // aloneMode is one daemon with its records in an SQLite file. It asks nobody.
@@ -39,10 +39,10 @@ func openFile(h host) (*sqlstore.Store, error) {
 func (m *aloneMode) store() store                    { return m.file }
 func (m *aloneMode) guard() guard                    { return guard{} }
 func (m *aloneMode) loops() (always, leading []loop) { return nil, nil }
-func (m *aloneMode) serve(*http.ServeMux)            {}
+func (m *aloneMode) mounts() []httpd.Mount           { return nil }
 func (m *aloneMode) leave(context.Context) error     { return nil }
 func (m *aloneMode) reload(config.Config)            {}
-func (m *aloneMode) findings() []analysis.Finding    { return nil }
+func (m *aloneMode) Findings() []analysis.Finding    { return nil }
 func (m *aloneMode) status(*api.Status)              {}
 
 func (m *aloneMode) Backend(context.Context) api.Backend {

@@ -68,7 +68,7 @@ func (m *pairMode) loops() (always, leading []loop) {
 	return always, append(leading, m.verifyAll)
 }
 
-func (m *pairMode) findings() []analysis.Finding {
+func (m *pairMode) Findings() []analysis.Finding {
 	d := m.deployment()
 	d.Differ = m.verifier.differ()
 	return d.Findings()

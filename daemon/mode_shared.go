@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/config"
+	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/peer"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/recovery"
@@ -150,7 +150,10 @@ func (m *sharedMode) loops() (always, leading []loop) {
 	return []loop{m.keepContact, m.peers.Run}, nil
 }
 
-func (m *sharedMode) serve(mux *http.ServeMux) { mux.Handle(peer.Path, m.peers.Handler()) }
+// mounts need no token: each question is signed.
+func (m *sharedMode) mounts() []httpd.Mount {
+	return []httpd.Mount{{Path: peer.Path, Access: httpd.Open, Handler: m.peers.Handler()}}
+}
 
 func (m *sharedMode) leave(ctx context.Context) error { return m.peers.Leave(ctx) }
 
@@ -252,7 +255,7 @@ func (m *sharedMode) silent() []string {
 	return out
 }
 
-func (m *sharedMode) findings() []analysis.Finding { return m.deployment().Findings() }
+func (m *sharedMode) Findings() []analysis.Finding { return m.deployment().Findings() }
 
 func (m *sharedMode) deployment() analysis.Deployment {
 	d := analysis.Deployment{Disagree: m.disagree(), Silent: m.silent()}

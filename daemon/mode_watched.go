@@ -133,7 +133,7 @@ func (m *watchedMode) loops() (always, leading []loop) {
 	return append(append(always, m.watch.Run), m.agent...), leading
 }
 
-func (m *watchedMode) findings() []analysis.Finding { return m.deployment().Findings() }
+func (m *watchedMode) Findings() []analysis.Finding { return m.deployment().Findings() }
 
 func (m *watchedMode) deployment() analysis.Deployment {
 	d := m.sharedMode.deployment()

@@ -171,7 +171,7 @@ func TestWalked(t *testing.T) {
 func TestWithoutAPairEachCommandSaysSo(t *testing.T) {
 	ctx := t.Context()
 	b1 := topology.Key{Host: "b1", Port: 3306}
-	for name, m := range map[string]backendCommands{"alone": &aloneMode{}, "shared": &sharedMode{}, "watched": &watchedMode{}} {
+	for name, m := range map[string]api.Backends{"alone": &aloneMode{}, "shared": &sharedMode{}, "watched": &watchedMode{}} {
 		for command, do := range map[string]func() (api.BackendWork, error){
 			"promote": func() (api.BackendWork, error) { return m.BackendPromote(ctx, api.BackendPromoteRequest{To: b1}, 0) },
 			"rejoin":  func() (api.BackendWork, error) { return m.BackendRejoin(ctx, api.BackendRejoinRequest{Member: b1}, 0) },

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -13,180 +12,50 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
-	"time"
 
-	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
-	"orchestrator/daemon/drawing"
-	"orchestrator/daemon/hook"
+	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
+	"orchestrator/tests/paper"
 )
 
-const fleet = `
-db1 mysql=8.0.36 down
-  db2 io=connecting
-  db3 io=connecting must_not
-web1:3307 mariadb=10.11.6
-  web2:3307 tag=dc:west
-`
-
-// fake is a daemon whose fleet is drawn, and that remembers what it was told.
-type fake struct {
-	off    string
-	status api.Status
-	work   *api.BackendWork
-	told   []string
-}
-
-func (f *fake) tell(format string, args ...any) error {
-	f.told = append(f.told, fmt.Sprintf(format, args...))
-	return nil
-}
-
-func (f *fake) situation(cluster string) plan.Situation {
-	of := f.Snapshot().Of(cluster)
-	return plan.Situate(plan.Facts{Cluster: cluster, Snapshot: of, Policy: f.Policy(cluster), Thresholds: analysis.Defaults})
-}
-
-func (f *fake) Snapshot() topology.Snapshot { return drawing.MustParse(fleet) }
-func (f *fake) Findings(cluster string) []analysis.Finding {
-	if cluster == "" {
-		return analysis.Analyze(f.Snapshot(), analysis.Defaults)
-	}
-	return f.situation(cluster).Findings
-}
-func (f *fake) Policy(cluster string) plan.Policy {
-	return plan.Policy{Named: cluster == "db1:3306", RecoverPrimary: true, DrainTimeout: time.Second}
-}
-func (f *fake) Alias(cluster string) string         { return map[string]string{"web1:3307": "shop"}[cluster] }
-func (f *fake) Decide(cluster string) plan.Decision { return plan.Next(f.situation(cluster)) }
-func (f *fake) RecoveriesOff() string               { return f.off }
-func (f *fake) Backend(context.Context) api.Backend {
-	return api.Backend{Kind: "sqlite", Members: []api.BackendMember{}}
-}
-func (f *fake) StepDown(_ context.Context, by, reason string) error {
-	return f.tell("step down %s %s", by, reason)
-}
-func (f *fake) BackendProofs(context.Context) ([]api.BackendProof, error) {
-	return []api.BackendProof{{At: drawing.At, By: "d1", Why: "a split has healed", Comparison: differed(true)}}, nil
-}
-func differed(merged bool) api.BackendComparison {
-	ds := []api.BackendDifference{{Kind: "tag", Key: "db1:3306 dc", Held: []*api.BackendHeld{{Version: 5, Writer: "d1"}, nil}}}
-	if merged {
-		return api.BackendComparison{Equal: true, Records: 7, Kinds: []api.BackendKind{}, Merged: ds}
-	}
-	return api.BackendComparison{Records: 7, Kinds: []api.BackendKind{}, Differences: ds}
-}
-func (f *fake) BackendWork() *api.BackendWork { return f.work }
-func (f *fake) worked(what, by string, w api.BackendWork) (api.BackendWork, error) {
-	w.What, w.By, w.Began, w.Ended = what, by, drawing.At, drawing.At
-	f.work = &w
-	begun := w
-	begun.Ended = time.Time{} // it takes a while
-	return begun, f.tell("%s (%s)", what, by)
-}
-func (f *fake) BackendPromote(_ context.Context, r api.BackendPromoteRequest, within time.Duration) (api.BackendWork, error) {
-	if r.Force {
-		return api.BackendWork{}, fmt.Errorf("%w: it lives", api.ErrConflict)
-	}
-	return f.worked(fmt.Sprintf("promote %v within %v", r.To, within), r.By, api.BackendWork{Report: &api.BackendReport{Steps: []api.BackendStep{{Does: "let HAProxy serve it", Done: true, Took: "3 ms"}}}})
-}
-func (f *fake) BackendRejoin(_ context.Context, r api.BackendRejoinRequest, within time.Duration) (api.BackendWork, error) {
-	return f.worked(fmt.Sprintf("rejoin %v seed=%v within %v", r.Member, r.Seed, within), r.By, api.BackendWork{Error: "it lacks 3 transactions"})
-}
-func (f *fake) BackendVerify(_ context.Context, repair bool, by string) (api.BackendWork, error) {
-	c := differed(repair)
-	return f.worked("verify", by, api.BackendWork{Comparison: &c})
-}
-func (f *fake) BackendDoctor(_ context.Context, fix bool, by string) (api.BackendWork, error) {
-	return f.worked("doctor", by, api.BackendWork{Doctor: &api.BackendDoctor{Complaints: []api.BackendComplaint{}}})
-}
-func (f *fake) Status() api.Status { return f.status }
-func (f *fake) Declared(context.Context) (api.Declared, error) {
-	k := topology.Key{Host: "web2", Port: 3307}
-	return api.Declared{Rules: []api.DeclaredRule{{Server: topology.Key{Host: "db3", Port: 3306}, Rule: topology.MustNot}},
-		Tags: []api.DeclaredTag{{Server: k, Name: "dc", Value: "west"}}}, nil
-}
-func (f *fake) WhatIf(cluster string, dead topology.Key) plan.Previewed {
-	return plan.IfDies(f.situation(cluster), dead)
-}
-func (f *fake) Episodes(string) []plan.Episode {
-	db1 := topology.Key{Host: "db1", Port: 3306}
-	return []plan.Episode{{ID: "db1-3306-2", Kind: plan.PrimaryFailover, Cluster: "db1:3306", Failed: db1, Code: analysis.DeadPrimary,
-		Opened: drawing.At, Stage: plan.Committed, Blocked: "the disk of db2 is full"}}
-}
-func (f *fake) Episode(_ context.Context, id string) (plan.Episode, []plan.Done, error) {
-	if e := f.Episodes("")[0]; e.ID == id {
-		return e, []plan.Done{{Step: plan.Step{Kind: plan.StopReceiver, At: topology.Key{Host: "db2", Port: 3306}, Why: "what it has is final"},
-			Started: drawing.At, Took: 1500 * time.Microsecond, Error: "lost \x1b[2J"}}, nil
-	}
-	return plan.Episode{}, nil, api.ErrNotFound
-}
-func (f *fake) Hooks() []api.Hook {
-	all := []api.Hook{{Name: "pager", Clusters: []string{"*"}, On: []hook.Moment{hook.Opened, hook.Fenced}, Program: "/usr/local/bin/page", Timeout: 30, Attempts: 3},
-		{Name: "chat", Clusters: []string{"shop-*"}, On: []hook.Moment{hook.Promoted}, Host: "chat.example"}}
-	all[0].Last = &f.HookRuns("db1-3306-2")[0]
-	return all
-}
-func (f *fake) HookRuns(episode string) []hook.Run {
-	return []hook.Run{{Hook: "pager", Moment: hook.Opened, Episode: episode, By: "d1", Attempt: 2, Started: drawing.At, Ended: drawing.At, Outcome: hook.Failed, Says: "exit status 1"}}
-}
-func (f *fake) TryHook(_ context.Context, name string, m hook.Moment, within time.Duration) (api.HookTrial, error) {
-	t := api.HookTrial{Daemon: "d1", Hook: name, Moment: m, Outcome: hook.OK, Output: "paged ann", Took: 0.5}
-	if name == "chat" {
-		t.Outcome, t.Says = hook.TimedOut, "ended"
-	}
-	return t, f.tell("try %s %s", name, m)
-}
-func (f *fake) Acknowledge(_ context.Context, id, by, comment string) error {
-	return f.tell("acknowledge %s %s: %s", id, by, comment)
-}
-func (f *fake) Discover(_ context.Context, k topology.Key) (topology.Server, error) {
-	if v := f.Snapshot().Server(k); v != nil {
-		return *v, f.tell("discover %v", k)
-	}
-	return topology.Server{}, fmt.Errorf("probe %v: connection refused", k)
-}
-func (f *fake) Forget(_ context.Context, k topology.Key) error { return f.tell("forget %v", k) }
-func (f *fake) EndDowntime(_ context.Context, k topology.Key) error {
-	return f.tell("end downtime %v", k)
-}
-func (f *fake) SetDowntime(_ context.Context, k topology.Key, d topology.Downtime) error {
-	return f.tell("downtime %v %s: %s", k, d.Owner, d.Reason)
-}
-func (f *fake) SetRule(_ context.Context, k topology.Key, r topology.Rule) error {
-	return f.tell("rule %v %s", k, r)
-}
-func (f *fake) SetTag(_ context.Context, k topology.Key, name, value string) error {
-	return f.tell("tag %v %s=%s", k, name, value)
-}
-func (f *fake) RemoveTag(_ context.Context, k topology.Key, name string) error {
-	return f.tell("untag %v %s", k, name)
-}
-func (f *fake) SetAlias(_ context.Context, cluster, alias string) error {
-	return f.tell("alias %s %q", cluster, alias)
-}
-func (f *fake) SwitchRecoveries(_ context.Context, on bool, by, reason string) error {
-	f.off = reason
-	return f.tell("recoveries %v %s: %s", on, by, reason)
-}
+// drawn is the fleet of the tests; db3 must not be promoted.
+var drawn = strings.Replace(paper.Drawn, "prefer_not", "must_not", 1)
 
 // desk runs the program against a fake daemon.
 type desk struct {
-	*fake
+	*paper.Daemon
 	env map[string]string
+}
+
+// handler serves a daemon.
+func handler(t *testing.T, d *paper.Daemon, token string) http.Handler {
+	t.Helper()
+	a, err := api.New(d.Nouns(), api.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := httpd.New(httpd.Options{Token: token, TokenForReads: token != ""}, a.Mounts()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
 }
 
 func newDesk(t *testing.T, token string) desk {
 	t.Helper()
-	f := &fake{status: api.Status{Daemon: "d1", Version: "0.1", Leading: true, Leader: "d1", Term: 7}}
-	a, err := api.New(f, api.Options{Token: token, TokenForReads: token != ""})
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := paper.New(drawn)
+	f.Fleet.Aliases["web1:3307"] = "shop"
+	f.Fleet.Policies["web1:3307"] = plan.Policy{}
+	f.Episodes.All[0].Blocked = "the disk of db2 is full"
+	f.Declarations.All = api.Declared{
+		Rules: []api.DeclaredRule{{Server: topology.Key{Host: "db3", Port: 3306}, Rule: topology.MustNot}},
+		Tags:  []api.DeclaredTag{{Server: topology.Key{Host: "web2", Port: 3307}, Name: "dc", Value: "west"}}}
+	a := handler(t, f, token)
 	l, err := net.Listen("tcp", "127.0.33.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -203,6 +72,9 @@ func (d desk) run(t *testing.T, args ...string) (code int, out, errs string) {
 	code = run(t.Context(), args, environment{func(name string) string { return d.env[name] }, &o, &e})
 	return code, o.String(), e.String()
 }
+
+// untimed takes away until when something is, which depends on when the test runs.
+var untimed = regexp.MustCompile(` \d{4}-\d\d-\d\dT[\d:]+Z`)
 
 func TestCommands(t *testing.T) {
 	for _, c := range []struct {
@@ -229,15 +101,15 @@ func TestCommands(t *testing.T) {
 		{"plan shop --check", 5, "", "IF web1:3307 DIED NOW"},
 		{"plan db1 --check", 0, "", "db2:3306 would be promoted"},
 		{"plan shop --dead web2:3307", 0, "", "IF web2:3307 DIED NOW"},
-		{"alias db2 main", 0, `alias db1:3306 "main"`, "also called main"},
-		{"alias db2", 0, `alias db1:3306 ""`, "no alias"},
+		{"alias db2 main", 0, `alias db1:3306 main`, "also called main"},
+		{"alias db2", 0, `alias db1:3306 `, "no alias"},
 		{"episodes", 0, "", "blocked: the disk of db2 is full"},
 		{"episodes --open", 0, "", "db1-3306-2"},
 		{"episode db1-3306-2", 0, "", "stop_receiver at db2:3306"},
 		{"episode none", 4, "", "no episode"},
-		{"acknowledge db1-3306-2 --comment seen", 0, "acknowledge db1-3306-2 ann: seen", "is acknowledged"},
+		{"acknowledge db1-3306-2 --comment seen", 0, "acknowledge db1-3306-2 ann seen", "is acknowledged"},
 		{"acknowledge db1-3306-2", 2, "", `required flag(s) "comment" not set`},
-		{"downtime begin db2 --reason disk --for 2h", 0, "downtime db2:3306 ann: disk", "in downtime until"},
+		{"downtime begin db2 --reason disk --for 2h", 0, "downtime db2:3306 ann disk", "in downtime until"},
 		{"downtime begin db2 --reason disk --until 2999-01-01T00:00:00Z", 1, "", "surely a mistake"},
 		{"downtime begin db2 --reason disk --until soon", 2, "", "want a time"},
 		{"downtime begin db2 --reason disk", 2, "", "either --for or --until"},
@@ -249,17 +121,17 @@ func TestCommands(t *testing.T) {
 		{"rule set db2 prefer", 0, "rule db2:3306 prefer", "is prefer"},
 		{"rule set db2 perfer", 1, "", `did you mean "prefer"?`},
 		{"recoveries status", 0, "", "recoveries are on"},
-		{"recoveries off --reason works", 0, "recoveries false ann: works", "recoveries are off: works"},
+		{"recoveries off --reason works", 0, "recoveries false ann works", "recoveries are off: works (ann)"},
 		{"recoveries off", 2, "", `"reason" not set`},
-		{"recoveries on --by bob", 0, "recoveries true bob: ", "recoveries are on"},
+		{"recoveries on --by bob", 0, "recoveries true bob ", "recoveries are on"},
 		{"recoveries maybe", 2, "", "want on or off or status"},
 		{"episode db1-3306-2", 0, "", "failed: exit status 1"},
 		{"hooks", 0, "", "pager  *         opened fenced  /usr/local/bin/page  2026-01-01T00:00:10Z  db1-3306-2 opened  failed: exit status 1"},
 		{"hook try pager", 2, "", "this really runs /usr/local/bin/page"},
 		{"hook try unlisted", 2, "", "this really runs hook unlisted"},
-		{"hook try pager --yes", 0, "try pager opened", "paged ann"},
-		{"hook try chat --yes", 5, "try chat promoted", "timeout"},
-		{"hook try pager fenced --yes", 0, "try pager fenced", "fenced"},
+		{"hook try pager --yes", 0, "try pager opened within 25s", "paged ann"},
+		{"hook try chat --yes", 5, "try chat promoted within 25s", "timeout"},
+		{"hook try pager fenced --yes", 0, "try pager fenced within 25s", "fenced"},
 		{"hook try pager noon --yes", 1, "", "there are [opened"},
 		{"hook try pagr --yes", 4, "", "near are pager"},
 		{"status", 0, "", "term        7"},
@@ -271,7 +143,7 @@ func TestCommands(t *testing.T) {
 		{"backend status", 0, "", "kind  sqlite"},
 		{"backend proofs", 0, "", "tag db1:3306 dc: version 5 by d1 | not there"},
 		{"backend work", 4, "", "nobody has asked"},
-		{"backend promote --to b2 --by bob", 0, "promote b2:3306 within 1m0s (bob)", " 1. let HAProxy serve it (done in 3 ms)"},
+		{"backend promote --to b2 --by bob", 0, "promote b2:3306 within 1m0s (bob)", " 1. b2:3306: let HAProxy serve it (done in 3 ms)"},
 		{"backend promote --to b2 --force", 1, "", "it lives"},
 		{"backend promote", 2, "", `"to" not set`},
 		{"backend promote --to a/b", 2, "", "want host"},
@@ -298,7 +170,7 @@ func TestCommands(t *testing.T) {
 			if code != c.code {
 				t.Errorf("exit %d, want %d: %s%s", code, c.code, out, errs)
 			}
-			if told := strings.Join(d.told, "; "); told != c.told {
+			if told := untimed.ReplaceAllString(strings.Join(d.Changes, "; "), ""); told != c.told {
 				t.Errorf("told %q, want %q", told, c.told)
 			}
 			if !strings.Contains(out+errs, c.says) {
@@ -337,7 +209,7 @@ func TestASnapshotCanBeReadBack(t *testing.T) {
 
 func TestNoLeader(t *testing.T) {
 	d := newDesk(t, "")
-	d.status.Leading = false
+	d.Self.Now.Leading = false
 	if code, out, errs := d.run(t, "leader"); code != 5 || !strings.Contains(errs, "d1 does not lead") || out != "" {
 		t.Errorf("exit %d: %s%s", code, out, errs)
 	}
@@ -391,8 +263,8 @@ func TestWhatWasDeclaredIsExportedAndImported(t *testing.T) {
 	if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, errs := d.run(t, "import", file); code != 0 || out != "0 declared, 2 were so already, 0 downtimes have ended meanwhile\n" || len(d.told) != 0 {
-		t.Errorf("importing what is there: exit %d: %s%s; the daemon was told %q", code, out, errs, d.told)
+	if code, out, errs := d.run(t, "import", file); code != 0 || out != "0 declared, 2 were so already, 0 downtimes have ended meanwhile\n" || len(d.Changes) != 0 {
+		t.Errorf("importing what is there: exit %d: %s%s; the daemon was told %q", code, out, errs, d.Changes)
 	}
 	var many api.Declared // more than fit into one request
 	for i := range 250 {
@@ -405,8 +277,8 @@ func TestWhatWasDeclaredIsExportedAndImported(t *testing.T) {
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, errs := d.run(t, "import", file); code != 0 || !strings.HasPrefix(out, "250 declared, ") || len(d.told) != 250 {
-		t.Errorf("importing 250 tags: exit %d: %s%s; the daemon was told %d things", code, out, errs, len(d.told))
+	if code, out, errs := d.run(t, "import", file); code != 0 || !strings.HasPrefix(out, "250 declared, ") || len(d.Changes) != 250 {
+		t.Errorf("importing 250 tags: exit %d: %s%s; the daemon was told %d things", code, out, errs, len(d.Changes))
 	}
 	for text, says := range map[string]string{`{"tgas":[]}`: "tgas", `{} {}`: "more than one", `{`: "unexpected EOF"} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -419,11 +291,7 @@ func TestWhatWasDeclaredIsExportedAndImported(t *testing.T) {
 }
 
 func TestTheAuthorityOfDaemonsIsGivenAsAFile(t *testing.T) {
-	a, err := api.New(&fake{}, api.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewUnstartedServer(a)
+	s := httptest.NewUnstartedServer(handler(t, paper.New(drawn), ""))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of those who don't trust it
 	s.StartTLS()
 	defer s.Close()
@@ -442,7 +310,7 @@ func TestTheAuthorityOfDaemonsIsGivenAsAFile(t *testing.T) {
 		{os.DevNull, nil, 2},
 		{file + ".absent", nil, 2},
 	} {
-		d := desk{&fake{}, map[string]string{"ORCHESTRATOR_API": s.URL, "ORCHESTRATOR_CA_FILE": c.ca}}
+		d := desk{paper.New(drawn), map[string]string{"ORCHESTRATOR_API": s.URL, "ORCHESTRATOR_CA_FILE": c.ca}}
 		if code, out, errs := d.run(t, append([]string{"clusters"}, c.args...)...); code != c.code {
 			t.Errorf("ORCHESTRATOR_CA_FILE=%s %v: exit %d, want %d: %s%s", c.ca, c.args, code, c.code, out, errs)
 		}

@@ -1,4 +1,4 @@
-package api
+package api_test
 
 import (
 	"encoding/json"
@@ -9,7 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/topology"
+	"orchestrator/tests/paper"
 )
 
 // Each case: what is asked, the status, and what the answer must contain.
@@ -27,8 +30,8 @@ func TestReads(t *testing.T) {
 		{"GET /api/v1/clusters/shp", 404, []string{`near are shop`, `"near":["shop"]`}},
 		{"GET /api/v1/clusters/db9", 404, []string{`db1:3306`}},
 		{"GET /api/v1/clusters/%3Cscript%3E", 400, []string{"no name of a cluster"}},
-		{"GET /api/v1/clusters/%00", 400, []string{"no readable text"}},
-		{"GET /api/v1/clusters/%ff%fe", 400, []string{"no readable text"}},
+		{"GET /api/v1/clusters/%00", 400, []string{"not readable text"}},
+		{"GET /api/v1/clusters/%ff%fe", 400, []string{"not readable text"}},
 		{"GET /api/v1/clusters/..%2f..%2fetc", 400, []string{"no name of a cluster"}},
 		{"GET /api/v1/clusters/db1/drawing", 200, []string{"db1", "db2", "db3"}},
 		{"GET /api/v1/clusters/db1/findings", 200, []string{`"code":"DeadPrimary"`, `"evidence":[`}},
@@ -53,7 +56,7 @@ func TestReads(t *testing.T) {
 		{"GET /api/v1/episodes?open=maybe", 400, []string{"true, false"}},
 		{"GET /api/v1/episodes?cluster=old:3306", 200, []string{`"id":"old-3306-1"`}},
 		{"GET /api/v1/episodes?cluster=nobody", 404, []string{"no cluster"}},
-		{"GET /api/v1/episodes/db1-3306-2", 200, []string{`"steps":[{"kind":"stop_receiver"`, `"took_seconds":0.0015`, `"error":"lost"`}},
+		{"GET /api/v1/episodes/db1-3306-2", 200, []string{`"steps":[{"kind":"stop_receiver"`, `"took_seconds":0.0015`, `"error":"lost `}},
 		{"GET /api/v1/episodes/db1-3306-3", 404, []string{`near are db1-3306-2`}},
 		{"GET /api/v1/recoveries", 200, []string{`{"on":true}`}},
 		{"GET /api/v1/snapshot", 200, []string{`"at":"2026-01-01T00:00:10Z"`, `"servers":[`}},
@@ -72,12 +75,12 @@ func TestReads(t *testing.T) {
 		{"GET /api/v1/instances/db2/downtime", 405, []string{"PUT, DELETE"}},
 	} {
 		t.Run(c.request, func(t *testing.T) {
-			g := newRig(t, fleet)
-			g.fake.aliases["web1:3307"] = "shop"
+			g := newRig(t, paper.Drawn)
+			g.Fleet.Aliases["web1:3307"] = "shop"
 			g.ask(t, "GET /health/live") // so that there is something to count
 			expect(t, g.ask(t, c.request), c.status, c.want...)
-			if len(g.fake.changes) > 0 {
-				t.Errorf("a read changed something: %v", g.fake.changes)
+			if len(g.Changes) > 0 {
+				t.Errorf("a read changed something: %v", g.Changes)
 			}
 		})
 	}
@@ -126,9 +129,9 @@ func TestChanges(t *testing.T) {
 		{`PUT /api/v1/instances/db2/downtime {"reason":"disk","duration":"2h"}`, 400, "", `field \"owner\" is missing`},
 		{`PUT /api/v1/instances/db2/downtime {"ower":"ann"}`, 400, "", `did you mean \"owner\"?`},
 		{`PUT /api/v1/instances/db2/downtime {"Owner":"ann"}`, 400, "", `did you mean \"owner\"?`},
-		{`PUT /api/v1/instances/db2/downtime {"owner":7}`, 400, "", `field \"owner\": want a string, got number`},
-		{`PUT /api/v1/instances/db2/downtime {"owner":"ann"`, 400, "", `no JSON: at byte 14`},
-		{`PUT /api/v1/instances/db2/downtime {} {}`, 400, "", `no JSON`},
+		{`PUT /api/v1/instances/db2/downtime {"owner":7}`, 400, "", `field \"owner\": must be a string, not number`},
+		{`PUT /api/v1/instances/db2/downtime {"owner":"ann"`, 400, "", `not JSON: at byte 14`},
+		{`PUT /api/v1/instances/db2/downtime {} {}`, 400, "", `not JSON`},
 		{`PUT /api/v1/instances/db2/downtime ["ann"]`, 400, "", `must be a JSON object`},
 		{`PUT /api/v1/instances/db2/downtime null`, 400, "", `is null`},
 		{`PUT /api/v1/instances/db2/downtime`, 400, "", `send a JSON object with owner, reason, until, duration`},
@@ -136,7 +139,7 @@ func TestChanges(t *testing.T) {
 		{`PUT /api/v1/instances/db2/tags/dc {"value":"west"}`, 200, "tag db2:3306 dc=west", `{"value":"west"}`},
 		{`PUT /api/v1/instances/db2/tags/d%2Fc {"value":"west"}`, 400, "", `letters, digits`},
 		{`PUT /api/v1/instances/db2/tags/dc {"value":"` + strings.Repeat("x", 1025) + `"}`, 400, "", `at most 1024`},
-		{`PUT /api/v1/instances/db2/tags/dc {"value":"` + strings.Repeat("x", MaxBody) + `"}`, 413, "", `larger than 1048576 bytes`},
+		{`PUT /api/v1/instances/db2/tags/dc {"value":"` + strings.Repeat("x", api.MaxBody) + `"}`, 413, "", `larger than 1048576 bytes`},
 		{`DELETE /api/v1/instances/db2/tags/dc`, 204, "untag db2:3306 dc", ``},
 		{`PUT /api/v1/instances/db2/promotion-rule {"rule":"must_not"}`, 200, "rule db2:3306 must_not", ``},
 		{`PUT /api/v1/instances/db2/promotion-rule {"rule":"mustnot"}`, 400, "", `did you mean \"must_not\"?`},
@@ -156,15 +159,15 @@ func TestChanges(t *testing.T) {
 		{`PUT /api/v1/recoveries {"on":true,"by":"ann"}`, 200, "recoveries true ann ", `"on":true`},
 		{`PUT /api/v1/recoveries {"on":false,"by":"ann"}`, 400, "", `field \"reason\" is missing`},
 		{`PUT /api/v1/recoveries {"by":"ann"}`, 400, "", `field \"on\" is missing`},
-		{`PUT /api/v1/recoveries {"on":"off"}`, 400, "", `want true or false, got string`},
+		{`PUT /api/v1/recoveries {"on":"off"}`, 400, "", `must be true or false, not string`},
 	} {
 		t.Run(c.request[:min(len(c.request), 90)], func(t *testing.T) {
-			g := newRig(t, fleet)
-			g.fake.aliases["web1:3307"] = "shop"
-			g.fake.declared.Rules = []DeclaredRule{{topology.Key{Host: "db2", Port: 3306}, topology.Prefer}}
+			g := newRig(t, paper.Drawn)
+			g.Fleet.Aliases["web1:3307"] = "shop"
+			g.Declarations.All.Rules = []api.DeclaredRule{{topology.Key{Host: "db2", Port: 3306}, topology.Prefer}}
 			w := g.ask(t, c.request)
 			expect(t, w, c.status, c.want)
-			if did := strings.Join(g.fake.changes, "; "); did != c.did {
+			if did := strings.Join(g.Changes, "; "); did != c.did {
 				t.Errorf("did %q, want %q", did, c.did)
 			}
 			if log := g.log.String(); !strings.Contains(log, fmt.Sprintf("status=%d", c.status)) {
@@ -180,11 +183,11 @@ func TestAChangeThatIsNotStoredIsNotAcknowledged(t *testing.T) {
 		status int
 	}{
 		{errors.New("store downtime of db2:3306: the backend is read-only; see `orchestrator doctor`"), 503},
-		{fmt.Errorf("%w: somebody else was first", ErrConflict), 409},
-		{fmt.Errorf("store: %w", ErrNotFound), 404},
+		{fmt.Errorf("%w: somebody else was first", api.ErrConflict), 409},
+		{fmt.Errorf("store: %w", api.ErrNotFound), 404},
 	} {
-		g := newRig(t, fleet)
-		g.fake.fails = c.err
+		g := newRig(t, paper.Drawn)
+		g.Fails = c.err
 		for _, request := range []string{
 			`DELETE /api/v1/instances/db2/downtime`, `DELETE /api/v1/instances/db2`, `PUT /api/v1/instances/db2/tags/dc {"value":"west"}`,
 			`PUT /api/v1/instances/db2/promotion-rule {"rule":"prefer"}`, `PUT /api/v1/clusters/db1/alias {"alias":"main"}`,
@@ -207,13 +210,13 @@ func TestAForeignPageCannotChangeAnything(t *testing.T) {
 		{"Origin: http://example.com", 204}, // the host of httptest's requests
 		{"X-Nothing: at all", 204},          // a program, not a browser
 	} {
-		g := newRig(t, fleet)
+		g := newRig(t, paper.Drawn)
 		w := g.ask(t, "DELETE /api/v1/instances/db2", c.header)
-		if w.Code != c.status || (len(g.fake.changes) > 0) != (c.status == 204) {
-			t.Errorf("%s: status %d, want %d; did %v", c.header, w.Code, c.status, g.fake.changes)
+		if w.Code != c.status || (len(g.Changes) > 0) != (c.status == 204) {
+			t.Errorf("%s: status %d, want %d; did %v", c.header, w.Code, c.status, g.Changes)
 		}
 	}
-	g := newRig(t, fleet)
+	g := newRig(t, paper.Drawn)
 	if w := g.ask(t, "GET /api/v1/clusters", "Sec-Fetch-Site: cross-site"); w.Code != 200 || w.Header().Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("a read: %d %v", w.Code, w.Header())
 	}
@@ -221,10 +224,10 @@ func TestAForeignPageCannotChangeAnything(t *testing.T) {
 
 func TestABodyMustBeJSON(t *testing.T) {
 	for _, media := range []string{"text/plain", "application/x-www-form-urlencoded", "", "json;;"} {
-		g := newRig(t, fleet)
+		g := newRig(t, paper.Drawn)
 		expect(t, g.ask(t, `PUT /api/v1/recoveries {"on":true,"by":"ann"}`, "Content-Type: "+media), 415, "Content-Type: application/json")
 	}
-	g := newRig(t, fleet)
+	g := newRig(t, paper.Drawn)
 	expect(t, g.ask(t, `PUT /api/v1/recoveries {"on":true,"by":"ann"}`, "Content-Type: application/json; charset=utf-8"), 200)
 }
 
@@ -246,7 +249,7 @@ func TestTheToken(t *testing.T) {
 		{"GET /health/ready", "", true, 200},
 		{"GET /api/v1/clusters", "Authorization: Bearer " + secret, true, 200},
 	} {
-		g := newRig(t, fleet, func(o *Options) { o.Token, o.TokenForReads = secret, c.reads })
+		g := newRig(t, paper.Drawn, func(o *httpd.Options) { o.Token, o.TokenForReads = secret, c.reads })
 		w := g.ask(t, c.request, c.header)
 		if w.Code != c.status {
 			t.Errorf("%s with %q: status %d, want %d", c.request, c.header, w.Code, c.status)
@@ -262,7 +265,7 @@ func TestTheToken(t *testing.T) {
 
 func TestTheTokenIsChanged(t *testing.T) {
 	const first, second = "s3cr3t-t0k3n", "an0ther-t0k3n"
-	g := newRig(t, fleet, func(o *Options) { o.Token = first })
+	g := newRig(t, paper.Drawn, func(o *httpd.Options) { o.Token = first })
 	for _, c := range []struct {
 		text        string
 		first, then int
@@ -292,38 +295,38 @@ func TestTheTokenIsChanged(t *testing.T) {
 }
 
 func TestHealthSaysWhy(t *testing.T) {
-	g := newRig(t, fleet)
-	g.fake.status = Status{Daemon: "d2", Leader: "d1", NotReady: "the backend can't be opened"}
+	g := newRig(t, paper.Drawn)
+	g.Self.Now = api.Status{Daemon: "d2", Leader: "d1", NotReady: "the backend can't be opened"}
 	expect(t, g.ask(t, "GET /health/ready"), 503, "daemon d2 is not ready: the backend can't be opened")
 	expect(t, g.ask(t, "GET /health/leader"), 503, "daemon d2 does not lead; d1 does")
 	expect(t, g.ask(t, "GET /health/live"), 200)
-	g.fake.status.Leader = ""
+	g.Self.Now.Leader = ""
 	expect(t, g.ask(t, "GET /health/leader"), 503, "knows of none")
 }
 
 func TestAnAmbiguousAliasNamesBoth(t *testing.T) {
-	g := newRig(t, fleet)
-	g.fake.aliases = map[string]string{"db1:3306": "main", "web1:3307": "main"}
+	g := newRig(t, paper.Drawn)
+	g.Fleet.Aliases = map[string]string{"db1:3306": "main", "web1:3307": "main"}
 	expect(t, g.ask(t, "GET /api/v1/clusters/main"), 404, "ambiguous", "db1:3306, web1:3307")
-	g.fake.aliases = map[string]string{"db1:3306": "web1:3307"}
+	g.Fleet.Aliases = map[string]string{"db1:3306": "web1:3307"}
 	expect(t, g.ask(t, "GET /api/v1/clusters/web1:3307"), 200, `"name":"web1:3307"`)
 }
 
 func TestAServerIsFoundByItsOtherName(t *testing.T) {
-	g := newRig(t, fleet)
-	g.fake.snapshot.Servers = slices.Clone(g.fake.snapshot.Servers)
-	g.fake.snapshot.Servers[1].Names = []topology.Key{{Host: "10.0.0.2", Port: 3306}}
+	g := newRig(t, paper.Drawn)
+	g.Fleet.Snapshot.Servers = slices.Clone(g.Fleet.Snapshot.Servers)
+	g.Fleet.Snapshot.Servers[1].Names = []topology.Key{{Host: "10.0.0.2", Port: 3306}}
 	expect(t, g.ask(t, "GET /api/v1/instances/10.0.0.2"), 200, `"key":"db2:3306"`)
 	expect(t, g.ask(t, "DELETE /api/v1/instances/10.0.0.2"), 204)
-	if g.fake.changes[0] != "forget db2:3306" {
-		t.Errorf("did %v", g.fake.changes)
+	if g.Changes[0] != "forget db2:3306" {
+		t.Errorf("did %v", g.Changes)
 	}
 }
 
 // What `orchestrator snapshot` saves must be read back by the decoder of topology, whole.
 func TestASnapshotIsReadBack(t *testing.T) {
-	g := newRig(t, fleet)
-	detached := &g.fake.snapshot.Servers[2].Instance.Channels[0]
+	g := newRig(t, paper.Drawn)
+	detached := &g.Fleet.Snapshot.Servers[2].Instance.Channels[0]
 	detached.Source = detached.Source.Detach()
 	saved := g.ask(t, "GET /api/v1/snapshot").Body.Bytes()
 	var again topology.Snapshot
@@ -337,8 +340,8 @@ func TestASnapshotIsReadBack(t *testing.T) {
 }
 
 func TestADefectIsAnsweredAndLogged(t *testing.T) {
-	g := newRig(t, fleet)
-	g.API.daemon = nil
+	g := newRig(t, paper.Drawn)
+	g.Fleet.Meanwhile = func() { panic("lost") }
 	expect(t, g.ask(t, "GET /api/v1/clusters"), 500, "a defect of the daemon")
 	if !strings.Contains(g.log.String(), "panicked") {
 		t.Errorf("log: %s", g.log)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -18,6 +19,19 @@ func (a *API) backendRoutes() []route {
 		change(http.MethodPost, "/api/v1/backend/verify", "verifyBackend", "Compare what the members hold, and merge it if that is wanted", a.backendVerify, work...),
 		change(http.MethodPost, "/api/v1/backend/doctor", "examineBackend", "Find what makes the pair fail, and mend what is safe if that is wanted", a.backendDoctor, work...),
 	}
+}
+
+// Backends is where this daemon keeps its records, and the pair of servers behind it.
+type Backends interface {
+	Backend(ctx context.Context) Backend
+	BackendProofs(ctx context.Context) ([]BackendProof, error)
+	BackendWork() *BackendWork // nil: none yet
+	// These wait for a while, and return what is under way when it takes longer. ErrConflict: other work is under way, or the pair
+	// forbids it.
+	BackendPromote(ctx context.Context, r BackendPromoteRequest, within time.Duration) (BackendWork, error)
+	BackendRejoin(ctx context.Context, r BackendRejoinRequest, within time.Duration) (BackendWork, error)
+	BackendVerify(ctx context.Context, repair bool, by string) (BackendWork, error)
+	BackendDoctor(ctx context.Context, fix bool, by string) (BackendWork, error)
 }
 
 // Backend is where records are kept.
@@ -188,14 +202,14 @@ type BackendDoctorRequest struct {
 
 func (r BackendDoctorRequest) signature() string { return r.By }
 
-func (a *API) backend(r *http.Request) (Backend, error) { return a.daemon.Backend(r.Context()), nil }
+func (a *API) backend(r *http.Request) (Backend, error) { return a.Backend.Backend(r.Context()), nil }
 
 func (a *API) backendProofs(r *http.Request) ([]BackendProof, error) {
-	return a.daemon.BackendProofs(r.Context())
+	return a.Backend.BackendProofs(r.Context())
 }
 
 func (a *API) backendWork(*http.Request) (BackendWork, error) {
-	w := a.daemon.BackendWork()
+	w := a.Backend.BackendWork()
 	if w == nil {
 		return BackendWork{}, refuse(http.StatusNotFound, "nobody has asked this daemon to work on its backend since it was started")
 	}
@@ -210,7 +224,7 @@ func (a *API) backendPromote(r *http.Request, in BackendPromoteRequest) (Backend
 	if err != nil {
 		return BackendWork{}, err
 	}
-	return a.daemon.BackendPromote(r.Context(), in, within)
+	return a.Backend.BackendPromote(r.Context(), in, within)
 }
 
 func (a *API) backendRejoin(r *http.Request, in BackendRejoinRequest) (BackendWork, error) {
@@ -221,7 +235,7 @@ func (a *API) backendRejoin(r *http.Request, in BackendRejoinRequest) (BackendWo
 	if err != nil {
 		return BackendWork{}, err
 	}
-	return a.daemon.BackendRejoin(r.Context(), in, within)
+	return a.Backend.BackendRejoin(r.Context(), in, within)
 }
 
 // asked wants a member, and who asks.
@@ -247,12 +261,12 @@ func (a *API) backendVerify(r *http.Request, in BackendVerifyRequest) (BackendWo
 	if err := said("by", in.By); err != nil {
 		return BackendWork{}, err
 	}
-	return a.daemon.BackendVerify(r.Context(), in.Repair, in.By)
+	return a.Backend.BackendVerify(r.Context(), in.Repair, in.By)
 }
 
 func (a *API) backendDoctor(r *http.Request, in BackendDoctorRequest) (BackendWork, error) {
 	if err := said("by", in.By); err != nil {
 		return BackendWork{}, err
 	}
-	return a.daemon.BackendDoctor(r.Context(), in.Fix, in.By)
+	return a.Backend.BackendDoctor(r.Context(), in.Fix, in.By)
 }

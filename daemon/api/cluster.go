@@ -1,13 +1,13 @@
 package api
 
 import (
-	"cmp"
 	"net/http"
 	"slices"
 	"strings"
 
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/drawing"
+	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -15,14 +15,53 @@ import (
 func (a *API) clusterRoutes() []route {
 	const one = "/api/v1/clusters/{cluster}"
 	return []route{
-		get("/api/v1/clusters", "listClusters", "The clusters, in brief, sorted by name", a.clusters),
-		get(one, "getCluster", "One cluster: its servers, its findings, its policy, and whether it is ready for a failover", a.cluster, 404),
-		get(one+"/drawing", "drawCluster", "One cluster, drawn as text", a.clusterDrawing, 404),
-		get(one+"/findings", "listClusterFindings", "What is wrong in one cluster", a.clusterFindings, 404),
-		get(one+"/plan", "planCluster", "What would be done now, and what if a server died now: candidate by candidate, with the reasons", a.clusterPlan, 404).
+		read[[]ClusterSummary]("/api/v1/clusters", "listClusters", "The clusters, in brief, sorted by name", a.clusters),
+		read[Cluster](one, "getCluster",
+			"One cluster: its servers, its findings, its policy, and whether it is ready for a failover", a.cluster, 404),
+		read[Text](one+"/drawing", "drawCluster", "One cluster, drawn as text", a.clusterDrawing, 404),
+		read[[]analysis.Finding](one+"/findings", "listClusterFindings", "What is wrong in one cluster", a.clusterFindings, 404),
+		get(one+"/plan", "planCluster",
+			"What would be done now, and what if a server died now: candidate by candidate, with the reasons", a.clusterPlan, 404).
 			with(parameter{name: "dead", says: "the server that is supposed to die; the primary when it is not given"}),
-		change(http.MethodPut, one+"/alias", "setClusterAlias", "Give a cluster a second name, or with an empty one take it away", a.setAlias, 404, 409, 503),
+		change(http.MethodPut, one+"/alias", "setClusterAlias", "Give a cluster a second name, or with an empty one take it away",
+			a.setAlias, 404, 409, 503),
 	}
+}
+
+// Fleet is the clusters as this daemon sees and judges them. No call searches the fleet, besides Views, which returns all of it.
+//
+// A handler takes one view (or all, once) and answers from that alone: a second one may be of a later moment and contradict the first.
+type Fleet interface {
+	Views() []View                           // of all clusters, sorted by name
+	View(cluster string) (View, bool)        // by name
+	Around(server topology.Key) (View, bool) // of the cluster of a server, which may be given by another of its names
+	Aliased(alias string) []string           // the names of the clusters that have the alias, sorted
+}
+
+// View is one cluster at one moment, and what follows from it. Nothing in it is ever changed.
+type View struct {
+	// Edition is one number for this view: another view with the same edition says the same. Views of different clusters differ in it.
+	Edition   uint64
+	Alias     string // "" when it has none
+	Situation plan.Situation
+	// Decide says what would be done now.
+	Decide func() plan.Decision
+	// Readiness says what would be done if the primary died now; false when there is no primary.
+	Readiness func() (plan.Previewed, bool)
+}
+
+func (v View) name() string { return v.Situation.Cluster }
+
+// server returns the server at an address, or whose other name it is; nil when it is not in the cluster.
+func (v View) server(k topology.Key) *topology.Server {
+	if s := v.Situation.Snapshot.Server(k); s != nil {
+		return s
+	}
+	servers := v.Situation.Snapshot.Servers
+	if i := slices.IndexFunc(servers, func(s topology.Server) bool { return slices.Contains(s.Names, k) }); i >= 0 {
+		return &servers[i]
+	}
+	return nil
 }
 
 // ClusterSummary is a cluster in brief.
@@ -89,69 +128,54 @@ type Alias struct {
 	Alias string `json:"alias" doc:"letters, digits, dots, dashes and underscores; empty takes the alias away"`
 }
 
-func (a *API) clusters(*http.Request) ([]ClusterSummary, error) {
-	out := []ClusterSummary{}
-	all := a.daemon.Snapshot()
-	members := map[string][]topology.Server{} // one pass: a fleet of thousands must not be searched once a cluster
-	for _, v := range all.Servers {
-		members[v.Cluster] = append(members[v.Cluster], v)
-	}
-	open := a.openEpisodes()
-	findings := map[string][]analysis.Finding{}
-	for _, f := range a.daemon.Findings("") {
-		findings[f.Cluster] = append(findings[f.Cluster], f)
-	}
-	for _, name := range sortedKeys(members) {
-		out = append(out, a.summary(name, topology.Snapshot{At: all.At, Servers: members[name]}, findings[name], open[name]))
-	}
-	return out, nil
-}
-
-func (a *API) openEpisodes() map[string]string {
-	out := map[string]string{}
-	for _, e := range a.daemon.Episodes("") {
-		if e.Closed.IsZero() {
-			out[e.Cluster] = e.ID
+func (a *API) clusters(*http.Request) (reply, error) {
+	edited, parts, err := a.summaries.fill(func(put func(string, uint64, func() any)) {
+		for _, v := range a.Fleet.Views() {
+			put(v.name(), v.Edition, func() any { return v.summary() })
 		}
-	}
-	return out
+	})
+	return reply{edition: edition(edited), parts: inList("", parts, "")}, err
 }
 
-func (a *API) summary(name string, of topology.Snapshot, findings []analysis.Finding, episode string) ClusterSummary {
-	s := ClusterSummary{Name: name, Alias: a.daemon.Alias(name), Servers: len(of.Servers), Codes: []string{}, Episode: episode}
+func (v View) summary() ClusterSummary {
+	of := v.Situation.Snapshot
+	s := ClusterSummary{Name: v.name(), Alias: v.Alias, Servers: len(of.Servers), Codes: []string{}}
 	if p := of.Primary(); p != nil {
 		s.Primary = p.Key
 	}
-	for _, v := range of.Servers {
-		if v.Up() {
+	for i := range of.Servers {
+		if of.Servers[i].Up() {
 			s.Up++
 		}
 	}
-	for _, f := range findings {
+	for _, f := range v.Situation.Findings {
 		s.Codes = append(s.Codes, string(f.Code))
 	}
 	slices.Sort(s.Codes)
 	s.Codes = slices.Compact(s.Codes)
+	if i := slices.IndexFunc(v.Situation.Episodes, func(e plan.Episode) bool { return e.Closed.IsZero() }); i >= 0 {
+		s.Episode = v.Situation.Episodes[i].ID
+	}
 	return s
 }
 
-func (a *API) cluster(r *http.Request) (Cluster, error) {
-	name, of, err := a.findCluster(r.PathValue("cluster"))
+func (a *API) cluster(r *http.Request) (reply, error) {
+	v, err := a.findCluster(r.PathValue("cluster"))
 	if err != nil {
-		return Cluster{}, err
+		return reply{}, err
 	}
-	findings := a.daemon.Findings(name)
-	c := Cluster{ClusterSummary: a.summary(name, of, findings, a.openEpisodes()[name]), Members: of.Servers,
-		Findings: some(findings), Policy: policyOf(a.daemon.Policy(name)), Drawing: drawing.Sketch(of)}
-	c.Readiness = a.readiness(name, c.Primary)
-	return c, nil
+	return at(v.Edition, func() Cluster {
+		s := v.Situation
+		return Cluster{ClusterSummary: v.summary(), Members: s.Snapshot.Servers, Findings: some(s.Findings), Policy: policyOf(s.Policy),
+			Readiness: v.readiness(), Drawing: drawing.Sketch(s.Snapshot)}
+	}), nil
 }
 
-func (a *API) readiness(cluster string, primary topology.Key) Readiness {
-	if primary.IsZero() {
+func (v View) readiness() Readiness {
+	p, has := v.Readiness()
+	if !has {
 		return Readiness{Because: []string{"the cluster has no primary"}}
 	}
-	p := a.daemon.WhatIf(cluster, primary)
 	w := p.Main()
 	r := Readiness{Ready: p.Ready(), Candidate: w.Promoted(), Because: w.Refused, Bound: w.Bound}
 	if !r.Ready && len(r.Because) == 0 && w.Wait != "" {
@@ -160,46 +184,43 @@ func (a *API) readiness(cluster string, primary topology.Key) Readiness {
 	return r
 }
 
-func (a *API) clusterDrawing(r *http.Request) (Text, error) {
-	_, of, err := a.findCluster(r.PathValue("cluster"))
-	return Text(drawing.Sketch(of)), err
+func (a *API) clusterDrawing(r *http.Request) (reply, error) {
+	v, err := a.findCluster(r.PathValue("cluster"))
+	return at(v.Edition, func() Text { return Text(drawing.Sketch(v.Situation.Snapshot)) }), err
 }
 
-func (a *API) clusterFindings(r *http.Request) ([]analysis.Finding, error) {
-	name, _, err := a.findCluster(r.PathValue("cluster"))
-	if err != nil {
-		return nil, err
-	}
-	return some(a.daemon.Findings(name)), nil
+func (a *API) clusterFindings(r *http.Request) (reply, error) {
+	v, err := a.findCluster(r.PathValue("cluster"))
+	return at(v.Edition, func() []analysis.Finding { return some(v.Situation.Findings) }), err
 }
 
+// clusterPlan has no edition: what the other daemons permit is part of the decision, and not of the view.
 func (a *API) clusterPlan(r *http.Request) (ClusterPlan, error) {
-	name, of, err := a.findCluster(r.PathValue("cluster"))
+	v, err := a.findCluster(r.PathValue("cluster"))
 	if err != nil {
 		return ClusterPlan{}, err
 	}
-	out := ClusterPlan{Cluster: name, Policy: policyOf(a.daemon.Policy(name)), RecoveriesOff: a.daemon.RecoveriesOff(),
-		Findings: some(a.daemon.Findings(name)), Now: a.daemon.Decide(name)}
-	dead := topology.Key{}
-	if p := of.Primary(); p != nil {
-		dead = p.Key
+	s := v.Situation
+	out := ClusterPlan{Cluster: v.name(), Policy: policyOf(s.Policy), RecoveriesOff: s.Off, Findings: some(s.Findings), Now: v.Decide()}
+	var p plan.Previewed
+	var has bool
+	if text := r.URL.Query().Get("dead"); text == "" {
+		p, has = v.Readiness()
+	} else if k, err := parseKey(text); err != nil {
+		return ClusterPlan{}, err
+	} else if dead := v.server(k); dead == nil {
+		return ClusterPlan{}, missing("server", k.String(), addresses(v))
+	} else {
+		p, has = plan.IfDies(s, dead.Key), true
 	}
-	if text := r.URL.Query().Get("dead"); text != "" {
-		v, err := findServer(of, text)
-		if err != nil {
-			return ClusterPlan{}, err
-		}
-		dead = v.Key
-	}
-	if !dead.IsZero() {
-		p := a.daemon.WhatIf(name, dead)
+	if has {
 		out.IfDead, out.Ready = &p, p.Ready()
 	}
 	return out, nil
 }
 
 func (a *API) setAlias(r *http.Request, in Alias) (Alias, error) {
-	name, _, err := a.findCluster(r.PathValue("cluster"))
+	v, err := a.findCluster(r.PathValue("cluster"))
 	if err != nil {
 		return Alias{}, err
 	}
@@ -207,51 +228,64 @@ func (a *API) setAlias(r *http.Request, in Alias) (Alias, error) {
 		if err := plainName("alias", in.Alias); err != nil {
 			return Alias{}, err
 		}
-		if other, _, err := a.findCluster(in.Alias); err == nil && other != name {
-			return Alias{}, refuse(http.StatusConflict, "%q already means cluster %s; choose another alias", in.Alias, other)
+		if other, err := a.findCluster(in.Alias); err == nil && other.name() != v.name() {
+			return Alias{}, refuse(http.StatusConflict, "%q already means cluster %s; choose another alias", in.Alias, other.name())
 		}
 	}
-	return in, a.daemon.SetAlias(r.Context(), name, in.Alias)
+	return in, a.Declarations.SetAlias(r.Context(), v.name(), in.Alias)
 }
 
 // findCluster finds the cluster that text names: by its name, its alias, or the address of any member. Names come first, so
 // that an alias can never hide a cluster.
-func (a *API) findCluster(text string) (string, topology.Snapshot, error) {
-	all := a.daemon.Snapshot()
-	names := all.Clusters()
-	if slices.Contains(names, text) {
-		return text, all.Of(text), nil
+func (a *API) findCluster(text string) (View, error) {
+	if v, ok := a.Fleet.View(text); ok {
+		return v, nil
 	}
-	known := slices.Clone(names)
-	var found []string
-	for _, name := range names {
-		alias := a.daemon.Alias(name)
-		if alias == "" {
-			continue
+	switch found := a.Fleet.Aliased(text); len(found) {
+	case 0:
+	case 1:
+		if v, ok := a.Fleet.View(found[0]); ok {
+			return v, nil
 		}
-		known = append(known, alias)
-		if alias == text {
-			found = append(found, name)
-		}
-	}
-	if len(found) > 1 {
-		p := problem(http.StatusNotFound, "the alias %q is ambiguous: write the name of one of %s", clip(text), strings.Join(found, ", "))
+	default:
+		p := httpd.NewProblem(http.StatusNotFound, "the alias %q is ambiguous: write the name of one of %s", clip(text),
+			strings.Join(found, ", "))
 		p.Near = found
-		return "", topology.Snapshot{}, &p
+		return View{}, &p
 	}
-	if len(found) == 1 {
-		return found[0], all.Of(found[0]), nil
-	}
-	if v, err := findServer(all, text); err == nil {
-		return v.Cluster, all.Of(v.Cluster), nil
+	if k, err := topology.ParseKey(text); err == nil {
+		if v, ok := a.Fleet.Around(k); ok {
+			return v, nil
+		}
 	}
 	if strings.ContainsAny(text, "/\\ \t?#\"'<>") {
-		return "", topology.Snapshot{}, refuse(http.StatusBadRequest, "%q is no name of a cluster, no alias and no address (host:port)", clip(text))
+		return View{}, refuse(http.StatusBadRequest, "%q is no name of a cluster, no alias and no address (host:port)", clip(text))
 	}
-	for _, v := range all.Servers {
-		known = append(known, v.Key.String())
+	return View{}, missing("cluster", text, a.names())
+}
+
+// names are all by which a cluster can be found. It searches the fleet: for those who did not find theirs.
+func (a *API) names() []string {
+	var names, aliases []string
+	views := a.Fleet.Views()
+	for _, v := range views {
+		names = append(names, v.name())
+		if v.Alias != "" {
+			aliases = append(aliases, v.Alias)
+		}
 	}
-	return "", topology.Snapshot{}, missing("cluster", text, known)
+	return slices.Concat(names, aliases, addresses(views...))
+}
+
+// addresses are those of all servers.
+func addresses(views ...View) []string {
+	var out []string
+	for _, v := range views {
+		for _, s := range v.Situation.Snapshot.Servers {
+			out = append(out, s.Key.String())
+		}
+	}
+	return out
 }
 
 // plainName keeps declared names to what goes into a path, a label and a shell without quoting.
@@ -271,12 +305,4 @@ func some[T any](list []T) []T {
 		return []T{}
 	}
 	return list
-}
-
-func sorted(findings []analysis.Finding) []analysis.Finding {
-	out := slices.Clone(findings)
-	slices.SortStableFunc(out, func(x, y analysis.Finding) int {
-		return cmp.Or(cmp.Compare(x.Cluster, y.Cluster), x.At.Compare(y.At), cmp.Compare(x.Code, y.Code))
-	})
-	return some(out)
 }

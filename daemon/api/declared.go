@@ -17,6 +17,18 @@ func (a *API) declaredRoutes() []route {
 	}
 }
 
+// Declarations are what people have declared.
+type Declarations interface {
+	SetDowntime(ctx context.Context, k topology.Key, d topology.Downtime) error
+	EndDowntime(ctx context.Context, k topology.Key) error
+	SetRule(ctx context.Context, k topology.Key, r topology.Rule) error
+	SetTag(ctx context.Context, k topology.Key, name, value string) error
+	RemoveTag(ctx context.Context, k topology.Key, name string) error
+	SetAlias(ctx context.Context, cluster, alias string) error // "" removes it
+	// Declared is all of them that hold, sorted; also what another daemon was told a moment ago.
+	Declared(ctx context.Context) (Declared, error)
+}
+
 // Declared is what people have declared, and what holds still; sorted.
 type Declared struct {
 	Downtimes  []DeclaredDowntime `json:"downtimes"`
@@ -62,13 +74,13 @@ type RecoveriesOff struct {
 
 // DeclareResult says what a declaration has changed.
 type DeclareResult struct {
-	Changed int `json:"changed" doc:"what was declared anew, or otherwise than before"`
+	Changed int `json:"changed" doc:"what is new, or differs from what was declared before"`
 	Same    int `json:"same" doc:"what was so already"`
 	Over    int `json:"over" doc:"downtimes that have ended meanwhile, and were left out"`
 }
 
 func (a *API) declared(r *http.Request) (Declared, error) {
-	d, err := a.daemon.Declared(r.Context())
+	d, err := a.Declarations.Declared(r.Context())
 	d.Downtimes, d.Rules, d.Tags, d.Aliases, d.Forgotten = some(d.Downtimes), some(d.Rules), some(d.Tags), some(d.Aliases), some(d.Forgotten)
 	return d, err
 }
@@ -79,7 +91,7 @@ func (a *API) declare(r *http.Request, in Declared) (DeclareResult, error) {
 	if err := in.check(); err != nil {
 		return out, err
 	}
-	stands, err := a.daemon.Declared(r.Context())
+	stands, err := a.Declarations.Declared(r.Context())
 	if err != nil {
 		return out, err
 	}
@@ -99,34 +111,34 @@ func (a *API) declare(r *http.Request, in Declared) (DeclareResult, error) {
 		}
 		d.Until = d.Until.UTC()
 		if err := put(d, func(ctx context.Context) error {
-			return a.daemon.SetDowntime(ctx, d.Server, topology.Downtime{Owner: d.Owner, Reason: d.Reason, Until: d.Until})
+			return a.Declarations.SetDowntime(ctx, d.Server, topology.Downtime{Owner: d.Owner, Reason: d.Reason, Until: d.Until})
 		}); err != nil {
 			return out, err
 		}
 	}
 	for _, d := range in.Rules {
-		if err := put(d, func(ctx context.Context) error { return a.daemon.SetRule(ctx, d.Server, d.Rule) }); err != nil {
+		if err := put(d, func(ctx context.Context) error { return a.Declarations.SetRule(ctx, d.Server, d.Rule) }); err != nil {
 			return out, err
 		}
 	}
 	for _, d := range in.Tags {
-		if err := put(d, func(ctx context.Context) error { return a.daemon.SetTag(ctx, d.Server, d.Name, d.Value) }); err != nil {
+		if err := put(d, func(ctx context.Context) error { return a.Declarations.SetTag(ctx, d.Server, d.Name, d.Value) }); err != nil {
 			return out, err
 		}
 	}
 	for _, d := range in.Aliases {
-		if err := put(d, func(ctx context.Context) error { return a.daemon.SetAlias(ctx, d.Cluster, d.Alias) }); err != nil {
+		if err := put(d, func(ctx context.Context) error { return a.Declarations.SetAlias(ctx, d.Cluster, d.Alias) }); err != nil {
 			return out, err
 		}
 	}
 	for _, k := range in.Forgotten {
-		if err := put(k, func(ctx context.Context) error { return a.daemon.Forget(ctx, k) }); err != nil {
+		if err := put(k, func(ctx context.Context) error { return a.Discovery.Forget(ctx, k) }); err != nil {
 			return out, err
 		}
 	}
 	if in.Recoveries != nil {
 		if err := put(*in.Recoveries, func(ctx context.Context) error {
-			return a.daemon.SwitchRecoveries(ctx, false, in.Recoveries.By, in.Recoveries.Reason)
+			return a.Recoveries.SwitchRecoveries(ctx, false, in.Recoveries.By, in.Recoveries.Reason)
 		}); err != nil {
 			return out, err
 		}

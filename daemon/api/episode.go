@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -18,6 +19,14 @@ func (a *API) episodeRoutes() []route {
 		change(http.MethodPost, "/api/v1/episodes/{id}/acknowledgement", "acknowledgeEpisode",
 			"Take note of an incident: it does not hold up the next promotion, and its old primary is no longer made read-only when it comes back writable", a.acknowledge, 404, 409, 503),
 	}
+}
+
+// Episodes are the incidents.
+type Episodes interface {
+	Episodes(cluster string) []plan.Episode // newest first; with "" of all clusters
+	// Episode returns one with the steps that were tried, oldest first, or ErrNotFound.
+	Episode(ctx context.Context, id string) (plan.Episode, []plan.Done, error)
+	Acknowledge(ctx context.Context, id, by, comment string) error // ErrNotFound
 }
 
 // Episode is an incident with its steps.
@@ -47,16 +56,16 @@ func (a *API) episodes(r *http.Request) ([]plan.Episode, error) {
 	cluster := r.URL.Query().Get("cluster")
 	if cluster != "" {
 		// An incident outlives its cluster: a name that only episodes still know is good enough.
-		name, _, err := a.findCluster(cluster)
+		v, err := a.findCluster(cluster)
 		past := func(e plan.Episode) bool { return e.Cluster == cluster }
 		switch {
 		case err == nil:
-			cluster = name
-		case !slices.ContainsFunc(a.daemon.Episodes(""), past):
+			cluster = v.name()
+		case !slices.ContainsFunc(a.Episodes.Episodes(""), past):
 			return nil, err
 		}
 	}
-	out := slices.Clone(a.daemon.Episodes(cluster))
+	out := slices.Clone(a.Episodes.Episodes(cluster))
 	if open := r.URL.Query().Get("open"); open != "" {
 		out = slices.DeleteFunc(out, func(e plan.Episode) bool { return e.Closed.IsZero() != (open == "true") })
 	}
@@ -65,11 +74,11 @@ func (a *API) episodes(r *http.Request) ([]plan.Episode, error) {
 
 func (a *API) episode(r *http.Request) (Episode, error) {
 	id := r.PathValue("id")
-	e, done, err := a.daemon.Episode(r.Context(), id)
+	e, done, err := a.Episodes.Episode(r.Context(), id)
 	if err != nil {
 		return Episode{}, a.noEpisode(id, err)
 	}
-	out := Episode{Episode: e, Steps: []Step{}, Hooks: some(a.daemon.HookRuns(id))}
+	out := Episode{Episode: e, Steps: []Step{}, Hooks: some(a.Hooks.HookRuns(id))}
 	for _, d := range done {
 		out.Steps = append(out.Steps, Step{Step: d.Step, Started: d.Started, Took: d.Took.Seconds(), Error: d.Error})
 	}
@@ -81,10 +90,10 @@ func (a *API) acknowledge(r *http.Request, in AcknowledgementRequest) (plan.Epis
 		return plan.Episode{}, err
 	}
 	id := r.PathValue("id")
-	if err := a.daemon.Acknowledge(r.Context(), id, in.By, in.Comment); err != nil {
+	if err := a.Episodes.Acknowledge(r.Context(), id, in.By, in.Comment); err != nil {
 		return plan.Episode{}, a.noEpisode(id, err)
 	}
-	e, _, err := a.daemon.Episode(r.Context(), id)
+	e, _, err := a.Episodes.Episode(r.Context(), id)
 	return e, err
 }
 
@@ -94,7 +103,7 @@ func (a *API) noEpisode(id string, err error) error {
 		return err
 	}
 	var ids []string
-	for _, e := range a.daemon.Episodes("") {
+	for _, e := range a.Episodes.Episodes("") {
 		ids = append(ids, e.ID)
 	}
 	return missing("episode", id, ids)

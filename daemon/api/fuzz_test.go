@@ -1,12 +1,17 @@
-package api
+package api_test
 
 import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/httpd"
+	"orchestrator/tests/paper"
 )
 
 // sound holds for every answer, whatever was asked: never a 5xx of ours, and an error is a problem that says what was wrong.
@@ -18,15 +23,15 @@ func sound(t *testing.T, g rig, w *httptest.ResponseRecorder) {
 	if w.Code < 400 {
 		return
 	}
-	var p Problem
+	var p httpd.Problem
 	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || p.Status != w.Code || p.Title == "" || p.Detail == "" {
 		t.Errorf("status %d is no problem (%v): %s", w.Code, err, w.Body)
 	}
 	if w.Body.Len() > 4096 {
 		t.Errorf("the answer to garbage has %d bytes", w.Body.Len())
 	}
-	if len(g.fake.changes) > 0 {
-		t.Errorf("it was refused with %d, and yet did %v", w.Code, g.fake.changes)
+	if len(g.Changes) > 0 {
+		t.Errorf("it was refused with %d, and yet did %v", w.Code, g.Changes)
 	}
 }
 
@@ -36,7 +41,7 @@ func FuzzPath(f *testing.F) {
 		f.Add("GET", s)
 		f.Add("DELETE", s)
 	}
-	g := newRig(f, fleet)
+	g := newRig(f, paper.Drawn)
 	f.Fuzz(func(t *testing.T, method, target string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil || strings.ContainsAny(method, " \r\n\t") || method == "" {
@@ -44,7 +49,7 @@ func FuzzPath(f *testing.F) {
 		}
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Method, r.URL, r.RequestURI = method, u, target
-		g.fake.changes = nil
+		g.Changes = nil
 		w := httptest.NewRecorder()
 		g.ServeHTTP(w, r)
 		sound(t, g, w)
@@ -56,19 +61,14 @@ func FuzzBody(f *testing.F) {
 		`{"value":"west"}`, `{"by":"a","comment":"b"}`, `{"by":null}`, `[]`, `{"a":{"a":{}}}`, "{\"by\":\"\xff\"}", `{"duration":"9223372036s","owner":"a","reason":"b"}`, `{"on":1e999}`} {
 		f.Add([]byte(s))
 	}
-	g := newRig(f, fleet)
-	var changes []*route
-	for i := range g.routes {
-		if g.routes[i].changes() {
-			changes = append(changes, &g.routes[i])
-		}
-	}
+	g := newRig(f, paper.Drawn)
+	routes := slices.DeleteFunc(g.api.Routes(), func(rt api.Route) bool { return !rt.Changes })
 	path := strings.NewReplacer("{cluster}", "db1", "{key}", "db2", "{name}", "dc", "{id}", "db1-3306-2")
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, rt := range changes {
+		for _, rt := range routes {
 			r := httptest.NewRequest(rt.Method, path.Replace(rt.Path), strings.NewReader(string(body)))
 			r.Header.Set("Content-Type", "application/json")
-			g.fake.changes = nil
+			g.Changes = nil
 			w := httptest.NewRecorder()
 			g.ServeHTTP(w, r)
 			sound(t, g, w)

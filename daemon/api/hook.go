@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"time"
@@ -13,6 +14,14 @@ func (a *API) hookRoutes() []route {
 		get("/api/v1/hooks", "listHooks", "The hooks of this daemon's configuration, and what each was told last", a.hooks),
 		change(http.MethodPost, "/api/v1/hooks/{name}/trial", "tryHook", "Have this daemon run a hook now, and tell it that this is a trial; it says how that went. It is ended after 25 s, or its own timeout, and when you go away", a.tryHook, 404),
 	}
+}
+
+// Hooks are the commands and web addresses that are notified of episodes.
+type Hooks interface {
+	Hooks() []Hook                      // as the configuration has them now
+	HookRuns(episode string) []hook.Run // the last attempts about an episode, in the order in which they were begun
+	// TryHook makes one attempt of a hook, which takes no longer than the time given, or its own. ErrNotFound.
+	TryHook(ctx context.Context, name string, m hook.Moment, within time.Duration) (HookTrial, error)
 }
 
 // Hook is one of the configuration. Its URL may be a secret, and so may the arguments of its command.
@@ -49,7 +58,7 @@ type HookTrial struct {
 // trialTime bounds a trial, whose caller waits. The summary of the route says it, and so do docs/ and the client's help.
 const trialTime = 25 * time.Second
 
-func (a *API) hooks(*http.Request) ([]Hook, error) { return some(a.daemon.Hooks()), nil }
+func (a *API) hooks(*http.Request) ([]Hook, error) { return some(a.Hooks.Hooks()), nil }
 
 func (a *API) tryHook(r *http.Request, in HookTrialRequest) (HookTrial, error) {
 	if err := said("by", in.By, "moment", string(in.Moment)); err != nil {
@@ -60,11 +69,11 @@ func (a *API) tryHook(r *http.Request, in HookTrialRequest) (HookTrial, error) {
 	}
 	name := r.PathValue("name")
 	var names []string
-	for _, h := range a.daemon.Hooks() {
+	for _, h := range a.Hooks.Hooks() {
 		names = append(names, h.Name)
 	}
 	if !slices.Contains(names, name) {
 		return HookTrial{}, missing("hook", name, names)
 	}
-	return a.daemon.TryHook(r.Context(), name, in.Moment, trialTime)
+	return a.Hooks.TryHook(r.Context(), name, in.Moment, trialTime)
 }

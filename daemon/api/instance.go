@@ -6,14 +6,15 @@ import (
 	"slices"
 	"time"
 
+	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/topology"
 )
 
 func (a *API) instanceRoutes() []route {
 	const one = "/api/v1/instances/{key}"
 	return []route{
-		get("/api/v1/instances", "listInstances", "All servers, sorted by address", a.instances, 404).with(inCluster),
-		get(one, "getInstance", "All that is known of one server", a.instance, 404),
+		read[[]topology.Server]("/api/v1/instances", "listInstances", "All servers, sorted by address", a.instances, 404).with(inCluster),
+		read[topology.Server](one, "getInstance", "All that is known of one server", a.instance, 404),
 		change(http.MethodPost, one, "discoverInstance", "Ask a server now, and watch it and what it replicates with from now on", a.discover, 502, 503),
 		change(http.MethodDelete, one, "forgetInstance", "Stop watching a server, until it is discovered by hand again", a.forget, 404, 503),
 		change(http.MethodPut, one+"/downtime", "beginDowntime", "Watch a server, and do not repair it, until a time", a.beginDowntime, 404, 503),
@@ -23,6 +24,16 @@ func (a *API) instanceRoutes() []route {
 		change(http.MethodPut, one+"/promotion-rule", "setPromotionRule", "Say how much a server is wanted as a primary", a.setRule, 404, 503),
 	}
 }
+
+// Discovery finds servers and watches them.
+type Discovery interface {
+	// Discover asks the server now, and watches it, and what it replicates with, from now on.
+	Discover(ctx context.Context, k topology.Key) (topology.Server, error)
+	Forget(ctx context.Context, k topology.Key) error
+}
+
+// discoverTimeout bounds a discovery on request, which waits for a server that may not answer.
+const discoverTimeout = 30 * time.Second
 
 var inCluster = parameter{name: "cluster", says: "only of this cluster: its name, its alias or the address of a member"}
 
@@ -49,54 +60,72 @@ type Tag struct {
 	Value string `json:"value" doc:"at most 1024 bytes"`
 }
 
-func (a *API) instances(r *http.Request) ([]topology.Server, error) {
-	of, err := a.snapshotOf(r)
-	return some(of.Servers), err
-}
-
-// snapshotOf returns the snapshot of the cluster that the query asks for, or of the fleet.
-func (a *API) snapshotOf(r *http.Request) (topology.Snapshot, error) {
+func (a *API) instances(r *http.Request) (reply, error) {
 	if text := r.URL.Query().Get("cluster"); text != "" {
-		_, of, err := a.findCluster(text)
-		return of, err
+		v, err := a.findCluster(text)
+		return at(v.Edition, func() []topology.Server { return some(v.Situation.Snapshot.Servers) }), err
 	}
-	return a.daemon.Snapshot(), nil
+	edited, parts, err := a.shelve(a.Fleet.Views())
+	return reply{edition: edition(edited), parts: inList("", parts, "")}, err
 }
 
-func (a *API) instance(r *http.Request) (topology.Server, error) { return a.server(r) }
-
-// server finds the server that the path names.
-func (a *API) server(r *http.Request) (topology.Server, error) {
-	return findServer(a.daemon.Snapshot(), r.PathValue("key"))
+// shelve has all servers encoded.
+func (a *API) shelve(views []View) (uint64, []httpd.Part, error) {
+	return a.servers.fill(func(put func(topology.Key, uint64, func() any)) {
+		for _, v := range views {
+			servers := v.Situation.Snapshot.Servers
+			for i := range servers {
+				put(servers[i].Key, v.Edition, func() any { return &servers[i] })
+			}
+		}
+	})
 }
 
-// findServer finds the server at an address, or whose other name it is.
-func findServer(in topology.Snapshot, text string) (topology.Server, error) {
+func (a *API) instance(r *http.Request) (reply, error) {
+	v, s, err := a.findServer(r.PathValue("key"))
+	return at(v.Edition, func() topology.Server { return *s }), err
+}
+
+// findServer finds the server at an address, or whose other name it is, and its cluster.
+func (a *API) findServer(text string) (View, *topology.Server, error) {
+	k, err := parseKey(text)
+	if err != nil {
+		return View{}, nil, err
+	}
+	if v, ok := a.Fleet.Around(k); ok {
+		if s := v.server(k); s != nil {
+			return v, s, nil
+		}
+	}
+	return View{}, nil, missing("server", k.String(), addresses(a.Fleet.Views()...))
+}
+
+// parseKey reads an address, or refuses it.
+func parseKey(text string) (topology.Key, error) {
 	k, err := topology.ParseKey(text)
 	if err != nil {
-		return topology.Server{}, refuse(http.StatusBadRequest, "%v", err)
+		return k, refuse(http.StatusBadRequest, "%v", err)
 	}
-	if v := in.Server(k); v != nil {
-		return *v, nil
+	return k, nil
+}
+
+// key is the key of the server that the path names.
+func (a *API) key(r *http.Request) (topology.Key, error) {
+	_, s, err := a.findServer(r.PathValue("key"))
+	if err != nil {
+		return topology.Key{}, err
 	}
-	var known []string
-	for _, v := range in.Servers {
-		if slices.Contains(v.Names, k) {
-			return v, nil
-		}
-		known = append(known, v.Key.String())
-	}
-	return topology.Server{}, missing("server", k.String(), known)
+	return s.Key, nil
 }
 
 func (a *API) discover(r *http.Request, _ Nothing) (topology.Server, error) {
-	k, err := topology.ParseKey(r.PathValue("key"))
+	k, err := parseKey(r.PathValue("key"))
 	if err != nil {
-		return topology.Server{}, refuse(http.StatusBadRequest, "%v", err)
+		return topology.Server{}, err
 	}
 	ctx, done := context.WithTimeout(r.Context(), discoverTimeout)
 	defer done()
-	v, err := a.daemon.Discover(ctx, k)
+	v, err := a.Discovery.Discover(ctx, k)
 	if err != nil {
 		return v, refuse(http.StatusBadGateway, "%v", err)
 	}
@@ -104,15 +133,15 @@ func (a *API) discover(r *http.Request, _ Nothing) (topology.Server, error) {
 }
 
 func (a *API) forget(r *http.Request, _ Nothing) (Nothing, error) {
-	v, err := a.server(r)
+	k, err := a.key(r)
 	if err != nil {
 		return Nothing{}, err
 	}
-	return Nothing{}, a.daemon.Forget(r.Context(), v.Key)
+	return Nothing{}, a.Discovery.Forget(r.Context(), k)
 }
 
 func (a *API) beginDowntime(r *http.Request, in DowntimeRequest) (topology.Downtime, error) {
-	v, err := a.server(r)
+	k, err := a.key(r)
 	if err != nil {
 		return topology.Downtime{}, err
 	}
@@ -137,19 +166,19 @@ func (a *API) beginDowntime(r *http.Request, in DowntimeRequest) (topology.Downt
 	if d.Until.Sub(now) > maxDowntime {
 		return d, refuse(http.StatusBadRequest, "the downtime would last until %s; more than a year is surely a mistake (to stop watching a server for good, forget it)", d.Until.Format(time.RFC3339))
 	}
-	return d, a.daemon.SetDowntime(r.Context(), v.Key, d)
+	return d, a.Declarations.SetDowntime(r.Context(), k, d)
 }
 
 func (a *API) endDowntime(r *http.Request, _ Nothing) (Nothing, error) {
-	v, err := a.server(r)
+	k, err := a.key(r)
 	if err != nil {
 		return Nothing{}, err
 	}
-	return Nothing{}, a.daemon.EndDowntime(r.Context(), v.Key)
+	return Nothing{}, a.Declarations.EndDowntime(r.Context(), k)
 }
 
 func (a *API) setTag(r *http.Request, in Tag) (Tag, error) {
-	v, err := a.server(r)
+	k, err := a.key(r)
 	if err != nil {
 		return in, err
 	}
@@ -160,11 +189,11 @@ func (a *API) setTag(r *http.Request, in Tag) (Tag, error) {
 	if len(in.Value) > 1024 {
 		return in, refuse(http.StatusBadRequest, `field "value": %d bytes; a tag takes at most 1024`, len(in.Value))
 	}
-	return in, a.daemon.SetTag(r.Context(), v.Key, name, in.Value)
+	return in, a.Declarations.SetTag(r.Context(), k, name, in.Value)
 }
 
 func (a *API) removeTag(r *http.Request, _ Nothing) (Nothing, error) {
-	v, err := a.server(r)
+	k, err := a.key(r)
 	if err != nil {
 		return Nothing{}, err
 	}
@@ -172,20 +201,20 @@ func (a *API) removeTag(r *http.Request, _ Nothing) (Nothing, error) {
 	if err := plainName("tag", name); err != nil {
 		return Nothing{}, err
 	}
-	return Nothing{}, a.daemon.RemoveTag(r.Context(), v.Key, name)
+	return Nothing{}, a.Declarations.RemoveTag(r.Context(), k, name)
 }
 
 var rules = []string{string(topology.Prefer), string(topology.Neutral), string(topology.PreferNot), string(topology.MustNot)}
 
 func (a *API) setRule(r *http.Request, in PromotionRule) (PromotionRule, error) {
-	v, err := a.server(r)
+	k, err := a.key(r)
 	if err != nil {
 		return in, err
 	}
 	if !slices.Contains(rules, string(in.Rule)) {
 		return in, unknown("promotion rule", string(in.Rule), rules)
 	}
-	return in, a.daemon.SetRule(r.Context(), v.Key, in.Rule)
+	return in, a.Declarations.SetRule(r.Context(), k, in.Rule)
 }
 
 // said refuses fields that must not be empty, or that are longer than anybody reads. It takes names and values in turn.

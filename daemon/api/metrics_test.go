@@ -1,4 +1,4 @@
-package api
+package api_test
 
 import (
 	"context"
@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"orchestrator/daemon/httpd"
+	"orchestrator/tests/paper"
 )
 
 func TestTheMetricsPassPromtool(t *testing.T) {
@@ -15,7 +18,7 @@ func TestTheMetricsPassPromtool(t *testing.T) {
 	if err != nil {
 		t.Fatalf("promtool is missing (%v): install the package prometheus", err)
 	}
-	g := newRig(t, fleet)
+	g := newRig(t, paper.Drawn)
 	for _, request := range []string{"GET /api/v1/clusters", "GET /nowhere", "GET /api/v1/clusters/x'y\"z", "DELETE /api/v1/instances/db2"} {
 		g.ask(t, request)
 	}
@@ -30,7 +33,7 @@ func TestTheMetricsPassPromtool(t *testing.T) {
 
 // Whatever is sent, the series do not grow: paths that do not exist share one, and so do methods that nobody serves.
 func TestLabelsAreBounded(t *testing.T) {
-	g := newRig(t, fleet)
+	g := newRig(t, paper.Drawn)
 	series := func() int {
 		families, err := g.reg.Gather()
 		if err != nil {
@@ -59,10 +62,10 @@ func TestLabelsAreBounded(t *testing.T) {
 
 func TestASecondRegistrationIsRefused(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	if _, err := New(newFake(fleet), Options{Registerer: reg}); err != nil {
+	if _, err := httpd.New(httpd.Options{Registerer: reg}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(newFake(fleet), Options{Registerer: reg}); err == nil || !strings.Contains(err.Error(), "register the metrics of the API") {
+	if _, err := httpd.New(httpd.Options{Registerer: reg}); err == nil || !strings.Contains(err.Error(), "register the metrics of the API") {
 		t.Errorf("got %v", err)
 	}
 }

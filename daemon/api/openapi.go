@@ -14,6 +14,7 @@ import (
 
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/hook"
+	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -47,7 +48,7 @@ func (a *API) describe() ([]byte, error) {
 		}
 		item[strings.ToLower(rt.Method)] = a.operation(rt, &s)
 	}
-	s.of(reflect.TypeFor[Problem]())
+	s.of(reflect.TypeFor[httpd.Problem]())
 	if s.err != nil {
 		return nil, s.err
 	}
@@ -83,14 +84,10 @@ func (a *API) operation(rt *route, s *schemas) object {
 	if rt.in != reflect.TypeFor[Nothing]() {
 		out["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": s.strict(rt.in)}}}
 	}
-	if a.needsToken(rt) {
+	if a.options.NeedsToken(rt.access()) {
 		out["security"] = []object{{"bearer": []string{}}, {"basic": []string{}}}
 	}
 	return out
-}
-
-func (a *API) needsToken(rt *route) bool {
-	return a.options.Token != "" && !rt.open && (rt.changes() || a.options.TokenForReads)
 }
 
 func (a *API) responses(rt *route, s *schemas) object {
@@ -109,7 +106,7 @@ func (a *API) responses(rt *route, s *schemas) object {
 	if len(content) == 0 {
 		out = object{"204": object{"description": "done"}}
 	}
-	for _, code := range rt.statuses(a.needsToken(rt)) {
+	for _, code := range rt.statuses(a.options.NeedsToken(rt.access())) {
 		out[strconv.Itoa(code)] = object{"description": http.StatusText(code),
 			"content": object{"application/problem+json": object{"schema": object{"$ref": "#/components/schemas/Problem"}}}}
 	}

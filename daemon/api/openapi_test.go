@@ -1,9 +1,8 @@
-package api
+package api_test
 
 import (
 	"encoding/json"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -11,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"orchestrator/daemon/api"
 	"orchestrator/daemon/drawing"
+	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
+	"orchestrator/tests/paper"
 )
 
 // document is what the tests read of the OpenAPI document.
@@ -50,24 +52,24 @@ func read(t testing.TB, g rig) document {
 }
 
 func TestEveryRouteIsInTheDocument(t *testing.T) {
-	g := newRig(t, fleet)
+	g := newRig(t, paper.Drawn)
 	d := read(t, g)
 	described := 0
 	for _, ops := range d.Paths {
 		described += len(ops)
 	}
-	if described != len(g.routes) {
-		t.Errorf("%d operations in the document, %d routes", described, len(g.routes))
+	if described != len(g.api.Routes()) {
+		t.Errorf("%d operations in the document, %d routes", described, len(g.api.Routes()))
 	}
 	ids := map[string]bool{}
-	for _, rt := range g.routes {
+	for _, rt := range g.api.Routes() {
 		op, ok := d.Paths[rt.Path][strings.ToLower(rt.Method)]
 		if !ok {
-			t.Errorf("%s is not in the document", rt.pattern())
+			t.Errorf("%s is not in the document", rt.Pattern())
 			continue
 		}
 		if ids[op.OperationID] || op.OperationID == "" || op.Summary == "" {
-			t.Errorf("%s: operation %q, summary %q", rt.pattern(), op.OperationID, op.Summary)
+			t.Errorf("%s: operation %q, summary %q", rt.Pattern(), op.OperationID, op.Summary)
 		}
 		ids[op.OperationID] = true
 		var named []string
@@ -76,19 +78,19 @@ func TestEveryRouteIsInTheDocument(t *testing.T) {
 				named = append(named, "{"+p.Name+"}")
 			}
 			if p.Description == "" {
-				t.Errorf("%s: parameter %s is not described", rt.pattern(), p.Name)
+				t.Errorf("%s: parameter %s is not described", rt.Pattern(), p.Name)
 			}
 		}
 		if braces := regexp.MustCompile(`\{\w+\}`).FindAllString(rt.Path, -1); !slices.Equal(named, braces) {
-			t.Errorf("%s: path parameters %v", rt.pattern(), named)
+			t.Errorf("%s: path parameters %v", rt.Pattern(), named)
 		}
 		// The document says so, and the mux answers to it.
 		path := strings.NewReplacer("{cluster}", "db1", "{key}", "db2", "{name}", "dc", "{id}", "db1-3306-2").Replace(rt.Path)
-		if _, pattern := g.mux.Handler(httptest.NewRequest(rt.Method, path, nil)); pattern != rt.pattern() {
-			t.Errorf("%s goes to %q", rt.pattern(), pattern)
+		if pattern := g.pattern(rt.Method, path); pattern != rt.Pattern() {
+			t.Errorf("%s goes to %q", rt.Pattern(), pattern)
 		}
 	}
-	references := regexp.MustCompile(`"#/components/schemas/(\w+)"`).FindAllStringSubmatch(string(g.document), -1)
+	references := regexp.MustCompile(`"#/components/schemas/(\w+)"`).FindAllStringSubmatch(g.ask(t, "GET /api/v1/openapi.json").Body.String(), -1)
 	for _, r := range references {
 		if d.Components.Schemas[r[1]] == nil {
 			t.Errorf("schema %s is referred to, and missing", r[1])
@@ -127,7 +129,7 @@ func TestRealAnswersAreAsDocumented(t *testing.T) {
 		w := g.ask(t, request, headers...)
 		method, rest, _ := strings.Cut(request, " ")
 		target, _, _ := strings.Cut(rest, " ")
-		_, pattern := g.mux.Handler(httptest.NewRequest(method, target, nil))
+		pattern := g.pattern(method, target)
 		asked[pattern] = true
 		op := d.Paths[pattern[strings.Index(pattern, "/"):]][strings.ToLower(method)]
 		r, ok := op.Responses[fmt.Sprint(w.Code)]
@@ -160,20 +162,20 @@ func TestRealAnswersAreAsDocumented(t *testing.T) {
 		}
 	}
 	for _, request := range requests {
-		g := newRig(t, fleet)
-		fill(g.fake)
+		g := newRig(t, paper.Drawn)
+		fill(g)
 		check(g, request)
 		if strings.HasPrefix(request, "GET") {
 			continue
 		}
-		check(newRig(t, fleet), request, "Sec-Fetch-Site: cross-site")
-		check(newRig(t, fleet, func(o *Options) { o.Token = "x" }), request)
-		broken := newRig(t, fleet)
-		broken.fake.fails = fmt.Errorf("the backend is away")
+		check(newRig(t, paper.Drawn), request, "Sec-Fetch-Site: cross-site")
+		check(newRig(t, paper.Drawn, func(o *httpd.Options) { o.Token = "x" }), request)
+		broken := newRig(t, paper.Drawn)
+		broken.Fails = fmt.Errorf("the backend is away")
 		check(broken, request)
 	}
-	empty := newRig(t, fleet)
-	empty.fake.done = nil
+	empty := newRig(t, paper.Drawn)
+	empty.Episodes.Tried = nil
 	check(empty, "GET /api/v1/episodes/db1-3306-2")
 	for _, path := range []string{"clusters", "instances", "findings", "snapshot"} {
 		check(newRig(t, ""), "GET /api/v1/"+path)
@@ -181,31 +183,31 @@ func TestRealAnswersAreAsDocumented(t *testing.T) {
 	check(newRig(t, "db1\n"), "GET /api/v1/clusters/db1")
 	check(newRig(t, "db1\n"), "GET /api/v1/clusters/db1/plan")
 	for _, path := range []string{"/health/ready", "/health/leader"} {
-		g := newRig(t, fleet)
-		g.fake.status = Status{Daemon: "d2", NotReady: "not yet"}
+		g := newRig(t, paper.Drawn)
+		g.Self.Now = api.Status{Daemon: "d2", NotReady: "not yet"}
 		check(g, "GET "+path)
 	}
-	check(newRig(t, fleet), `PUT /api/v1/recoveries {}`, "Content-Type: text/plain")
-	check(newRig(t, fleet), `PUT /api/v1/recoveries {"by":"`+strings.Repeat("x", MaxBody)+`"}`)
-	g := newRig(t, fleet)
-	for _, rt := range g.routes {
-		if !asked[rt.pattern()] {
-			t.Errorf("%s was not asked: add it above", rt.pattern())
+	check(newRig(t, paper.Drawn), `PUT /api/v1/recoveries {}`, "Content-Type: text/plain")
+	check(newRig(t, paper.Drawn), `PUT /api/v1/recoveries {"by":"`+strings.Repeat("x", api.MaxBody)+`"}`)
+	g := newRig(t, paper.Drawn)
+	for _, rt := range g.api.Routes() {
+		if !asked[rt.Pattern()] {
+			t.Errorf("%s was not asked: add it above", rt.Pattern())
 		}
 	}
 }
 
 // fill gives the fake what the drawing does not: every field that a schema may have wrong.
-func fill(f *fake) {
-	f.off = "network works (ann)"
-	f.status.RecoveriesOff = f.off
-	v := &f.snapshot.Servers[1]
+func fill(g rig) {
+	g.Recoveries.Off = "network works (ann)"
+	g.Self.Now.RecoveriesOff = g.Recoveries.Off
+	v := &g.Fleet.Snapshot.Servers[1]
 	v.Downtime = &topology.Downtime{Owner: "ann", Reason: "disk", Until: drawing.At.Add(time.Hour)}
 	v.Tags = map[string]string{"dc": "west"}
 	v.Names = []topology.Key{{Host: "10.0.0.2", Port: 3306}}
 	v.Instance.Stalled = &topology.Stall{State: "waiting", Seconds: 3, Count: 1, Cause: "commit"}
 	v.Instance.Registered = []topology.Key{{Host: "db3", Port: 3306}}
-	e := &f.episodes[0]
+	e := &g.Episodes.All[0]
 	e.Lost = []plan.Lost{{Key: v.Key, Why: "it lacks"}}
 	e.Touched, e.Abandoned, e.Candidate = []topology.Key{v.Key}, []topology.Key{v.Key}, v.Key
 	e.Acknowledged = &plan.Acknowledgement{By: "ann", Comment: "seen", At: drawing.At}
@@ -313,9 +315,9 @@ func TestTheValidatorRefuses(t *testing.T) {
 
 // Bodies that the document allows are taken: the fields it names are those that the decoder knows.
 func TestBodiesAreDocumented(t *testing.T) {
-	g := newRig(t, fleet)
+	g := newRig(t, paper.Drawn)
 	d := read(t, g)
-	for _, rt := range g.routes {
+	for _, rt := range g.api.Routes() {
 		op := d.Paths[rt.Path][strings.ToLower(rt.Method)]
 		c, ok := op.RequestBody.Content["application/json"]
 		if !ok {
@@ -323,8 +325,8 @@ func TestBodiesAreDocumented(t *testing.T) {
 		}
 		schema := d.Components.Schemas[strings.TrimPrefix(c.Schema.(map[string]any)["$ref"].(string), "#/components/schemas/")].(map[string]any)
 		properties := schema["properties"].(map[string]any)
-		if names := fieldNames(rt.in); len(names) != len(properties) || schema["additionalProperties"] != false {
-			t.Errorf("%s takes %v, documented are %v", rt.pattern(), names, properties)
+		if names := rt.Fields; len(names) != len(properties) || schema["additionalProperties"] != false {
+			t.Errorf("%s takes %v, documented are %v", rt.Pattern(), names, properties)
 		}
 	}
 }
@@ -334,14 +336,14 @@ func TestEveryRouteIsInTheGuide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, rt := range newRig(t, fleet).routes {
+	for _, rt := range newRig(t, paper.Drawn).api.Routes() {
 		found := false
 		for line := range strings.Lines(string(guide)) {
 			found = found || strings.Contains(line, "`"+rt.Path+"`") && strings.Contains(line, rt.Method)
 			found = found || strings.Contains(line, "`"+rt.Path+"`") && !strings.HasPrefix(rt.Path, "/api") // GET, as all of these are
 		}
 		if !found {
-			t.Errorf("docs/api.md does not have %s", rt.pattern())
+			t.Errorf("docs/api.md does not have %s", rt.Pattern())
 		}
 	}
 }

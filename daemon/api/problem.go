@@ -2,39 +2,25 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 
 	"orchestrator/backend"
+	"orchestrator/daemon/httpd"
 )
 
-// Problem is what every error is answered with, as RFC 9457 has it (application/problem+json).
-type Problem struct {
-	Title  string   `json:"title" doc:"the status in words"`
-	Status int      `json:"status" doc:"the HTTP status"`
-	Detail string   `json:"detail" doc:"what was wrong, where, and what to do about it"`
-	Near   []string `json:"near,omitempty" doc:"names that may have been meant"`
-}
-
-func (p *Problem) Error() string { return p.Detail }
-
-func problem(status int, format string, args ...any) Problem {
-	return Problem{Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
-}
-
-// refuse is problem as an error.
+// refuse is a problem as an error.
 func refuse(status int, format string, args ...any) error {
-	p := problem(status, format, args...)
+	p := httpd.NewProblem(status, format, args...)
 	return &p
 }
 
 // unknown refuses a name that does not exist, and says which ones do.
-func unknown(what, name string, names []string) *Problem {
-	p := problem(http.StatusBadRequest, "there is no %s %q", what, clip(name))
-	p.Near = near(name, names)
+func unknown(what, name string, names []string) *httpd.Problem {
+	p := httpd.NewProblem(http.StatusBadRequest, "there is no %s %q", what, clip(name))
+	p.Near = httpd.Near(name, names)
 	switch {
 	case len(p.Near) > 0:
 		p.Detail += fmt.Sprintf("; did you mean %q?", p.Near[0])
@@ -46,10 +32,10 @@ func unknown(what, name string, names []string) *Problem {
 	return &p
 }
 
-// missing answers for a thing that is not here.
+// missing answers for a thing that is not here. names are compared with all that there are: collect them only now.
 func missing(what, name string, names []string) error {
-	p := problem(http.StatusNotFound, "there is no %s %q", what, clip(name))
-	p.Near = near(name, names)
+	p := httpd.NewProblem(http.StatusNotFound, "there is no %s %q", what, clip(name))
+	p.Near = httpd.Near(name, names)
 	switch {
 	case len(p.Near) > 0:
 		p.Detail += "; near are " + strings.Join(p.Near, ", ")
@@ -70,8 +56,8 @@ func clip(s string) string {
 }
 
 // explain turns the error of a handler into an answer.
-func explain(err error) *Problem {
-	if p := new(Problem); errors.As(err, &p) {
+func explain(err error) *httpd.Problem {
+	if p := new(httpd.Problem); errors.As(err, &p) {
 		return p
 	}
 	status := http.StatusServiceUnavailable
@@ -84,19 +70,6 @@ func explain(err error) *Problem {
 	case errors.Is(err, context.DeadlineExceeded):
 		status = http.StatusGatewayTimeout
 	}
-	p := problem(status, "%v", err)
+	p := httpd.NewProblem(status, "%v", err)
 	return &p
-}
-
-func writeProblem(w http.ResponseWriter, p Problem) {
-	if p.Title == "" {
-		p.Title = http.StatusText(p.Status)
-	}
-	body, err := json.Marshal(p)
-	if err != nil { // strings and numbers always encode
-		body = []byte(`{"title":"Internal Server Error","status":500,"detail":"the error could not be encoded"}`)
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(body, '\n'))
 }

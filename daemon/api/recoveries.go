@@ -1,6 +1,9 @@
 package api
 
-import "net/http"
+import (
+	"context"
+	"net/http"
+)
 
 func (a *API) recoveriesRoutes() []route {
 	return []route{
@@ -9,7 +12,13 @@ func (a *API) recoveriesRoutes() []route {
 	}
 }
 
-// Recoveries is the switch over all recoveries, for every daemon and cluster.
+// Switch turns all recoveries off, and on again.
+type Switch interface {
+	RecoveriesOff() string // why recoveries are switched off everywhere; "" when they are on
+	SwitchRecoveries(ctx context.Context, on bool, by, reason string) error
+}
+
+// Recoveries is how the switch over all recoveries stands, for every daemon and cluster.
 type Recoveries struct {
 	On     bool   `json:"on"`
 	Reason string `json:"reason,omitempty" doc:"why they are off"`
@@ -25,7 +34,7 @@ type RecoveriesRequest struct {
 func (r RecoveriesRequest) signature() string { return r.By }
 
 func (a *API) recoveries(*http.Request) (Recoveries, error) {
-	off := a.daemon.RecoveriesOff()
+	off := a.Recoveries.RecoveriesOff()
 	return Recoveries{On: off == "", Reason: off}, nil
 }
 
@@ -41,7 +50,7 @@ func (a *API) switchRecoveries(r *http.Request, in RecoveriesRequest) (Recoverie
 			return Recoveries{}, err
 		}
 	}
-	if err := a.daemon.SwitchRecoveries(r.Context(), *in.On, in.By, in.Reason); err != nil {
+	if err := a.Recoveries.SwitchRecoveries(r.Context(), *in.On, in.By, in.Reason); err != nil {
 		return Recoveries{}, err
 	}
 	return a.recoveries(r)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"time"
 )
@@ -15,11 +16,17 @@ func (a *API) statusRoutes() []route {
 	}
 	out = append(out, change(http.MethodPost, "/api/v1/step-down", "stepDown", "Have this daemon, which leads, leave the lead to another", a.stepDown, 409, 503))
 	if a.options.Metrics != nil {
-		metrics := get("/metrics", "getMetrics", "The metrics, as Prometheus reads them", func(*http.Request) (Text, error) { return "", nil })
-		metrics.raw = a.options.Metrics
+		metrics := get[Text]("/metrics", "getMetrics", "The metrics, as Prometheus reads them", nil)
+		metrics.handler = a.options.Metrics
 		out = append(out, metrics)
 	}
 	return out
+}
+
+// Daemon is this process.
+type Daemon interface {
+	Status() Status
+	StepDown(ctx context.Context, by, reason string) error // ErrConflict: it does not lead
 }
 
 // Status is what a daemon says of itself.
@@ -44,7 +51,7 @@ type Health struct {
 	Says   string `json:"says"`
 }
 
-func (a *API) status(*http.Request) (Status, error) { return a.daemon.Status(), nil }
+func (a *API) status(*http.Request) (Status, error) { return a.Daemon.Status(), nil }
 
 // StepDownRequest is by whom, and why.
 type StepDownRequest struct {
@@ -58,15 +65,15 @@ func (a *API) stepDown(r *http.Request, in StepDownRequest) (Nothing, error) {
 	if err := said("by", in.By, "reason", in.Reason); err != nil {
 		return Nothing{}, err
 	}
-	return Nothing{}, a.daemon.StepDown(r.Context(), in.By, in.Reason)
+	return Nothing{}, a.Daemon.StepDown(r.Context(), in.By, in.Reason)
 }
 
 func (a *API) live(*http.Request) (Health, error) {
-	return Health{a.daemon.Status().Daemon, "live"}, nil
+	return Health{a.Daemon.Status().Daemon, "live"}, nil
 }
 
 func (a *API) ready(*http.Request) (Health, error) {
-	s := a.daemon.Status()
+	s := a.Daemon.Status()
 	if s.NotReady != "" {
 		return Health{}, refuse(http.StatusServiceUnavailable, "daemon %s is not ready: %s", s.Daemon, s.NotReady)
 	}
@@ -74,7 +81,7 @@ func (a *API) ready(*http.Request) (Health, error) {
 }
 
 func (a *API) leader(*http.Request) (Health, error) {
-	s := a.daemon.Status()
+	s := a.Daemon.Status()
 	switch {
 	case s.Leading:
 		return Health{s.Daemon, "leader"}, nil

@@ -21,7 +21,7 @@ import (
 	"sync"
 	"time"
 
-	"orchestrator/daemon/api"
+	"orchestrator/daemon/httpd"
 )
 
 // maxAnswer bounds what is read of an answer, in bytes: a snapshot of ten thousand servers is some 30 MB.
@@ -62,7 +62,7 @@ func (u *Unreachable) Unwrap() []error { return u.Tried }
 // Refused is returned when a daemon answered, and the answer was no.
 type Refused struct {
 	Endpoint string
-	api.Problem
+	httpd.Problem
 }
 
 func (r *Refused) Error() string { return r.Detail }

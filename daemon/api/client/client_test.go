@@ -8,41 +8,21 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"orchestrator/daemon/api"
-	"orchestrator/daemon/drawing"
-	"orchestrator/daemon/topology"
+	"orchestrator/daemon/httpd"
+	"orchestrator/tests/paper"
 )
 
-// daemon is what these tests need of one; all else of the API is tested in package api.
-type daemon struct {
-	api.Daemon
-	name    string
-	leading bool
-	fails   error
+const drawn = "db1\n  db2\n  [2001:db8::1]:3307"
 
-	mu   sync.Mutex
-	tags []string
-}
-
-func (d *daemon) Status() api.Status {
-	return api.Status{Daemon: d.name, Leading: d.leading, Leader: "?"}
-}
-func (d *daemon) Snapshot() topology.Snapshot {
-	return drawing.MustParse("db1\n  db2\n  [2001:db8::1]:3307")
-}
-func (d *daemon) Alias(string) string { return "" }
-func (d *daemon) SetTag(_ context.Context, k topology.Key, name, value string) error {
-	if d.fails != nil {
-		return d.fails
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.tags = append(d.tags, fmt.Sprintf("%v %s=%s", k, name, value))
-	return nil
+// daemon is one that leads or does not.
+func daemon(name string, leading bool) *paper.Daemon {
+	d := paper.New(drawn)
+	d.Self.Now.Daemon, d.Self.Now.Leading, d.Self.Now.Leader = name, leading, "?"
+	return d
 }
 
 // serve starts a daemon on an address of these tests' own.
@@ -58,13 +38,17 @@ func serve(t *testing.T, h http.Handler) string {
 	return s.URL
 }
 
-func serveDaemon(t *testing.T, d *daemon, token string) string {
+func serveDaemon(t *testing.T, d *paper.Daemon, token string) string {
 	t.Helper()
-	a, err := api.New(d, api.Options{Token: token, TokenForReads: token != ""})
+	a, err := api.New(d.Nouns(), api.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return serve(t, a)
+	root, err := httpd.New(httpd.Options{Token: token, TokenForReads: token != ""}, a.Mounts()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serve(t, root)
 }
 
 // dead is an address where nothing listens.
@@ -93,21 +77,21 @@ func dial(t *testing.T, endpoints ...string) *Client {
 }
 
 func TestAChangeGoesToTheLeader(t *testing.T) {
-	follower, leader := &daemon{name: "d1"}, &daemon{name: "d2", leading: true}
+	follower, leader := daemon("d1", false), daemon("d2", true)
 	c := dial(t, dead(t), hung(t), serveDaemon(t, follower, ""), serveDaemon(t, leader, ""))
 	if err := c.SetTag(t.Context(), "db2", "dc", "west"); err != nil {
 		t.Fatal(err)
 	}
-	if len(follower.tags) != 0 || len(leader.tags) != 1 || leader.tags[0] != "db2:3306 dc=west" {
-		t.Errorf("follower took %v, leader %v", follower.tags, leader.tags)
+	if len(follower.Changes) != 0 || len(leader.Changes) != 1 || leader.Changes[0] != "tag db2:3306 dc=west" {
+		t.Errorf("follower took %v, leader %v", follower.Changes, leader.Changes)
 	}
 }
 
 func TestWithoutALeaderAnyDaemonTakesAChange(t *testing.T) {
-	one := &daemon{name: "d1"}
+	one := daemon("d1", false)
 	c := dial(t, dead(t), serveDaemon(t, one, ""))
-	if err := c.SetTag(t.Context(), "db2", "dc", "west"); err != nil || len(one.tags) != 1 {
-		t.Errorf("%v, took %v", err, one.tags)
+	if err := c.SetTag(t.Context(), "db2", "dc", "west"); err != nil || len(one.Changes) != 1 {
+		t.Errorf("%v, took %v", err, one.Changes)
 	}
 	if _, _, err := c.Leader(t.Context()); !errors.Is(err, ErrNoLeader) {
 		t.Errorf("leader: %v", err)
@@ -115,12 +99,13 @@ func TestWithoutALeaderAnyDaemonTakesAChange(t *testing.T) {
 }
 
 func TestWhatTheLeaderCannotStoreAnotherMay(t *testing.T) {
-	leader, other := &daemon{name: "d1", leading: true, fails: errors.New("store: disk full")}, &daemon{name: "d2"}
+	leader, other := daemon("d1", true), daemon("d2", false)
+	leader.Fails = errors.New("store: disk full")
 	c := dial(t, serveDaemon(t, leader, ""), serveDaemon(t, other, ""))
-	if err := c.SetTag(t.Context(), "db2", "dc", "west"); err != nil || len(other.tags) != 1 {
-		t.Errorf("%v, took %v", err, other.tags)
+	if err := c.SetTag(t.Context(), "db2", "dc", "west"); err != nil || len(other.Changes) != 1 {
+		t.Errorf("%v, took %v", err, other.Changes)
 	}
-	other.fails = errors.New("store: disk full as well")
+	other.Fails = errors.New("store: disk full as well")
 	var r *Refused
 	if err := c.SetTag(t.Context(), "db2", "dc", "west"); !errors.As(err, &r) || r.Status != 503 || !strings.Contains(err.Error(), "disk full") {
 		t.Errorf("got %v", err)
@@ -128,7 +113,7 @@ func TestWhatTheLeaderCannotStoreAnotherMay(t *testing.T) {
 }
 
 func TestAReadIsAnsweredByWhoeverCan(t *testing.T) {
-	c := dial(t, dead(t), hung(t), serveDaemon(t, &daemon{name: "d1"}, ""))
+	c := dial(t, dead(t), hung(t), serveDaemon(t, daemon("d1", false), ""))
 	v, err := c.Instance(t.Context(), "[2001:db8::1]:3307")
 	if err != nil || v.Key.String() != "[2001:db8::1]:3307" {
 		t.Fatalf("%v %v", v.Key, err)
@@ -141,7 +126,7 @@ func TestAReadIsAnsweredByWhoeverCan(t *testing.T) {
 
 // With a patient client too, a daemon that hangs costs half a second and not the whole timeout.
 func TestAHungDaemonDoesNotHoldUpARead(t *testing.T) {
-	c, err := New(Options{Endpoints: []string{hung(t), serveDaemon(t, &daemon{name: "d1"}, "")}, Timeout: time.Minute})
+	c, err := New(Options{Endpoints: []string{hung(t), serveDaemon(t, daemon("d1", false), "")}, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,8 +137,8 @@ func TestAHungDaemonDoesNotHoldUpARead(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	live := serveDaemon(t, &daemon{name: "d1"}, "")
-	locked := serveDaemon(t, &daemon{name: "d1"}, "sesame")
+	live := serveDaemon(t, daemon("d1", false), "")
+	locked := serveDaemon(t, daemon("d1", false), "sesame")
 	other := serve(t, http.NotFoundHandler())
 	hello := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>hello") }))
 	for _, c := range []struct {
@@ -183,7 +168,7 @@ func refused(status int) func(error) bool {
 }
 
 func TestTheTokenOpens(t *testing.T) {
-	c, err := New(Options{Endpoints: []string{serveDaemon(t, &daemon{}, "sesame")}, Token: "sesame"})
+	c, err := New(Options{Endpoints: []string{serveDaemon(t, daemon("d1", false), "sesame")}, Token: "sesame"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,13 +1,14 @@
-package api
+package httpd
 
 import (
+	"cmp"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics count requests. Labels are bounded: routes come from the table, never from a path that somebody sent.
+// metrics count requests. Labels are bounded: they come from what is mounted, never from a path that somebody sent.
 type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
@@ -16,7 +17,7 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_api_requests_total",
-			Help: "Requests answered, by method and path of the route and by status code; path \"none\" is for paths that do not exist."},
+			Help: "Requests answered, by method and path of the route and by status code; path \"none\" stands for paths that do not exist."},
 			[]string{"method", "path", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "orchestrator_api_request_duration_seconds",
 			Help:    "Time from the head of a request to the end of its answer, by method and path of the route.",
@@ -33,10 +34,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) count(rt *route, code int, took time.Duration) {
-	method, path := "any", "none"
-	if rt != nil {
-		method, path = rt.Method, rt.Path
+func (m *metrics) count(to Mount, found bool, code int, took time.Duration) {
+	method, path := cmp.Or(to.Method, "any"), to.Path
+	if !found {
+		method, path = "any", "none"
 	}
 	if code == 0 {
 		code = 200 // net/http says so for a handler that wrote nothing

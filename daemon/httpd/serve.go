@@ -1,4 +1,4 @@
-package api
+package httpd
 
 import (
 	"context"
@@ -10,11 +10,15 @@ import (
 	"time"
 )
 
-// grace is how long requests that are under way may go on when the daemon ends.
-const grace = 5 * time.Second
+const (
+	// grace is how long requests that are under way may go on when the daemon ends.
+	grace = 5 * time.Second
+	// longest bounds a whole request: a discovery, which waits for a server that may not answer, takes half of it.
+	longest = time.Minute
+)
 
-// Serve answers on the listener until ctx ends; then it takes no new requests, lets those under way finish for a few seconds, and returns
-// nil. The listener is closed when it returns.
+// Serve answers on the listener until ctx ends. Then it takes no new requests, lets those under way finish for a few seconds, and
+// returns nil. The listener is closed when it returns.
 func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Logger) error {
 	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
@@ -22,7 +26,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Log
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      discoverTimeout + 30*time.Second,
+		WriteTimeout:      longest,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug), // what clients do wrong on their connections

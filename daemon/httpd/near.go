@@ -1,16 +1,16 @@
-package api
+package httpd
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"strings"
 
 	"orchestrator/daemon/drawing"
 )
 
-// near returns the names that somebody who wrote word may have meant, the likeliest first, at most five.
-func near(word string, names []string) []string {
+// Near returns the names that somebody who wrote word may have meant, the likeliest first, at most five. It compares with all names,
+// so ask only about a word that was not found.
+func Near(word string, names []string) []string {
 	type guess struct {
 		name string
 		far  int
@@ -44,5 +44,3 @@ func near(word string, names []string) []string {
 	}
 	return out
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

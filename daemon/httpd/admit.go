@@ -1,0 +1,83 @@
+package httpd
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"orchestrator/daemon/secret"
+)
+
+// Access is what a request needs before a handler sees it.
+type Access int
+
+const (
+	// Change is the zero value, so that a mount which says nothing is protected: pages of other sites can't send it, and it needs
+	// the token where one is configured.
+	Change Access = iota
+	Read          // needs the token where one is configured for reads
+	Open          // needs nothing: health checks, and handlers that check signatures of their own
+)
+
+// NeedsToken says whether requests of this kind must bring the token.
+func (o Options) NeedsToken(a Access) bool {
+	return o.Token != "" && (a == Change || a == Read && o.TokenForReads)
+}
+
+// SetToken takes another token from now on. It may have several lines, each a token that is valid. Whether one is needed at all was
+// settled by New: a text without a token admits nobody.
+func (h *Root) SetToken(text string) {
+	var digests [][sha256.Size]byte
+	for _, token := range secret.Lines(text) {
+		digests = append(digests, sha256.Sum256([]byte(token)))
+	}
+	h.tokens.Store(&digests)
+}
+
+// admit says why the request is not admitted, or nil.
+func (h *Root) admit(r *http.Request, a Access) *Problem {
+	if a == Change {
+		if err := h.origin.Check(r); err != nil {
+			return &Problem{Status: http.StatusForbidden, Detail: fmt.Sprintf("%v: a page of another site sent this change; "+
+				"send it from the daemon's own pages or from a program", err)}
+		}
+	}
+	if h.options.NeedsToken(a) && !h.knows(r) {
+		return &Problem{Status: http.StatusUnauthorized, Detail: "this needs the daemon's token: send it as Authorization: Bearer, " +
+			"or as the password of basic authentication " +
+			"(orchestrator-client reads it from the file that ORCHESTRATOR_TOKEN_FILE names)"}
+	}
+	return nil
+}
+
+// refuse answers a request that is not admitted. A refused change is logged: somebody may be trying tokens.
+func (h *Root) refuse(w http.ResponseWriter, r *http.Request, p *Problem) {
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="orchestrator", Basic realm="orchestrator"`)
+	}
+	WriteProblem(w, *p)
+	level := slog.LevelWarn
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		level = slog.LevelDebug
+	}
+	h.options.Logger.Log(r.Context(), level, "request not admitted", "method", r.Method, "path", r.URL.Path, "from", r.RemoteAddr,
+		"status", p.Status, "why", p.Detail)
+}
+
+// knows compares digests, and all of them, so that neither the length nor a common beginning of a token, nor which one it is, shows
+// in the time it takes.
+func (h *Root) knows(r *http.Request) bool {
+	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		_, given, ok = r.BasicAuth()
+	}
+	digest := sha256.Sum256([]byte(given))
+	known := 0
+	for _, token := range *h.tokens.Load() {
+		known |= subtle.ConstantTimeCompare(digest[:], token[:])
+	}
+	return ok && known == 1
+}

@@ -1,0 +1,46 @@
+package daemon
+
+import (
+	"slices"
+
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/recovery"
+	"orchestrator/daemon/topology"
+)
+
+// views are the clusters as the API sees them: what was judged for everybody.
+type views struct{ *Daemon }
+
+func (v views) Views() []api.View {
+	all := v.recovery.All()
+	out := make([]api.View, 0, len(all))
+	for _, j := range all {
+		out = append(out, v.view(j))
+	}
+	return out
+}
+
+func (v views) view(j recovery.Judged) api.View {
+	return api.View{
+		Edition: j.Edition, Alias: v.book.Alias(j.Cluster), Situation: j.Situation,
+		Decide: j.Decision, Readiness: j.Readiness,
+	}
+}
+
+func (v views) View(cluster string) (api.View, bool) {
+	j := v.recovery.Judged(cluster)
+	return v.view(j), len(j.Snapshot.Servers) > 0
+}
+
+func (v views) Around(k topology.Key) (api.View, bool) {
+	_, cluster, found := v.fleet.Find(k)
+	if !found {
+		return api.View{}, false
+	}
+	return v.View(cluster)
+}
+
+// Aliased leaves out what was declared of clusters that are no more.
+func (v views) Aliased(alias string) []string {
+	return slices.DeleteFunc(v.book.Clusters(alias), func(cluster string) bool { return len(v.fleet.Cluster(cluster).Servers) == 0 })
+}
