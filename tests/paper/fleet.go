@@ -28,8 +28,10 @@ type Fleet struct {
 // Situation is that of one cluster.
 func (f *Fleet) Situation(cluster string) plan.Situation {
 	of := f.Snapshot.Of(cluster)
-	return plan.Situate(plan.Facts{Cluster: cluster, Snapshot: of, Policy: f.policy(cluster), Thresholds: analysis.Defaults,
-		Off: f.daemon.Recoveries.Off, Episodes: f.daemon.Episodes.Episodes(cluster)})
+	return plan.Situate(plan.Facts{
+		Cluster: cluster, Snapshot: of, Policy: f.policy(cluster), Thresholds: analysis.Defaults,
+		Off: f.daemon.Recoveries.Off, Episodes: f.daemon.Episodes.Episodes(cluster),
+	})
 }
 
 func (f *Fleet) policy(cluster string) plan.Policy {

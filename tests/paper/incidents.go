@@ -20,7 +20,9 @@ type Episodes struct {
 }
 
 func (e *Episodes) Episodes(cluster string) []plan.Episode {
-	return slices.DeleteFunc(slices.Clone(e.All), func(one plan.Episode) bool { return cluster != "" && one.Cluster != cluster })
+	return slices.DeleteFunc(slices.Clone(e.All), func(one plan.Episode) bool {
+		return cluster != "" && one.Cluster != cluster
+	})
 }
 
 func (e *Episodes) at(id string) int {
@@ -50,8 +52,8 @@ type Hooks struct{ *Record }
 func (h *Hooks) Hooks() []api.Hook {
 	last := h.HookRuns("db1-3306-2")[0]
 	return []api.Hook{
-		{Name: "pager", Clusters: []string{"*"}, On: []hook.Moment{hook.Opened, hook.Fenced}, Program: "/usr/local/bin/page", Timeout: 30,
-			Attempts: 3, Last: &last},
+		{Name: "pager", Clusters: []string{"*"}, On: []hook.Moment{hook.Opened, hook.Fenced},
+			Program: "/usr/local/bin/page", Timeout: 30, Attempts: 3, Last: &last},
 		{Name: "chat", Clusters: []string{"shop-*"}, On: []hook.Moment{hook.Promoted}, Host: "chat.example"},
 	}
 }

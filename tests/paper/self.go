@@ -51,7 +51,8 @@ func Pair() api.Backend {
 
 // Compared are members that differed in one record.
 func Compared(merged bool) api.BackendComparison {
-	ds := []api.BackendDifference{{Kind: "tag", Key: "db1:3306 dc", Held: []*api.BackendHeld{{Version: 5, Writer: "d1"}, nil}}}
+	held := []*api.BackendHeld{{Version: 5, Writer: "d1"}, nil}
+	ds := []api.BackendDifference{{Kind: "tag", Key: "db1:3306 dc", Held: held}}
 	c := api.BackendComparison{Records: 7, Kinds: []api.BackendKind{{Kind: "tag", Records: []int64{7, 6}, Differ: 1}}}
 	if merged {
 		c.Equal, c.Merged = true, ds
@@ -62,7 +63,8 @@ func Compared(merged bool) api.BackendComparison {
 }
 
 func (b *Backend) BackendProofs(context.Context) ([]api.BackendProof, error) {
-	return []api.BackendProof{{At: drawing.At, By: "d1", Why: "a split has healed", Comparison: Compared(true)}}, b.Fails
+	proof := api.BackendProof{At: drawing.At, By: "d1", Why: "a split has healed", Comparison: Compared(true)}
+	return []api.BackendProof{proof}, b.Fails
 }
 
 func (b *Backend) BackendWork() *api.BackendWork { return b.work }
@@ -78,18 +80,22 @@ func (b *Backend) began(what, by string, w api.BackendWork) (api.BackendWork, er
 	return begun, nil
 }
 
-func (b *Backend) BackendPromote(_ context.Context, r api.BackendPromoteRequest, within time.Duration) (api.BackendWork, error) {
+func (b *Backend) BackendPromote(
+	_ context.Context, r api.BackendPromoteRequest, within time.Duration,
+) (api.BackendWork, error) {
 	if r.Force {
 		return api.BackendWork{}, fmt.Errorf("%w: it lives", api.ErrConflict)
 	}
 	c := Compared(true)
 	return b.began(fmt.Sprintf("promote %v within %v", r.To, within), r.By, api.BackendWork{Report: &api.BackendReport{
-		Steps: []api.BackendStep{{At: r.To, Does: "let HAProxy serve it", Statements: []string{"SET GLOBAL read_only = 0"}, Done: true,
-			Took: "3 ms"}},
+		Steps: []api.BackendStep{{At: r.To, Does: "let HAProxy serve it", Done: true, Took: "3 ms",
+			Statements: []string{"SET GLOBAL read_only = 0"}}},
 		Proof: []string{"it takes writes"}, Verification: &c}})
 }
 
-func (b *Backend) BackendRejoin(_ context.Context, r api.BackendRejoinRequest, within time.Duration) (api.BackendWork, error) {
+func (b *Backend) BackendRejoin(
+	_ context.Context, r api.BackendRejoinRequest, within time.Duration,
+) (api.BackendWork, error) {
 	return b.began(fmt.Sprintf("rejoin %v seed=%v within %v", r.Member, r.Seed, within), r.By,
 		api.BackendWork{Error: "it lacks 3 transactions"})
 }
