@@ -15,15 +15,15 @@ func init() { // and not where it is declared: IF evaluates expressions, which c
 		"connection_id": func(s scope, _ []expression) (string, error) { return strconv.FormatUint(s.id, 10), nil },
 		"if":            choose,
 		"get_lock": func(s scope, args []expression) (string, error) {
-			return withTime(s, args, func(name string, wait time.Duration) (string, error) { return s.getLock(name, wait), nil })
+			return withTime(s, args, s.getLock)
 		},
 		"release_lock": releaseLock,
 		"is_used_lock": isUsedLock,
 		"wait_for_executed_gtid_set": func(s scope, args []expression) (string, error) {
-			return withTime(s, args, func(set string, wait time.Duration) (string, error) { return s.await(set, wait, "1") })
+			return withTime(s, args, s.awaiting("1"))
 		},
 		"master_gtid_wait": func(s scope, args []expression) (string, error) {
-			return withTime(s, args, func(set string, wait time.Duration) (string, error) { return s.await(set, wait, "-1") })
+			return withTime(s, args, s.awaiting("-1"))
 		},
 	}
 }
@@ -43,7 +43,7 @@ func choose(s scope, args []expression) (string, error) {
 }
 
 // withTime evaluates a text and a number of seconds.
-func withTime(s scope, args []expression, do func(text string, wait time.Duration) (string, error)) (string, error) {
+func withTime(s scope, args []expression, do func(string, time.Duration) (string, error)) (string, error) {
 	if len(args) != 2 {
 		return "", &refusal{errSyntax, "a function takes two arguments"}
 	}
@@ -89,16 +89,16 @@ func releaseLock(s scope, args []expression) (string, error) {
 }
 
 // getLock waits until nobody else holds the lock.
-func (s *session) getLock(name string, wait time.Duration) string {
+func (s *session) getLock(name string, wait time.Duration) (string, error) {
 	v := s.server
 	for end := time.Now().Add(wait); ; {
 		if holder := v.locks[name]; holder == nil || holder == s {
 			v.locks[name] = s
-			return "1"
+			return "1", nil
 		}
 		left := time.Until(end)
 		if left <= 0 || v.sessions[s.id] != s {
-			return "0"
+			return "0", nil
 		}
 		if v.released == nil {
 			v.released = make(chan struct{})
@@ -116,7 +116,11 @@ func (v *Server) release(name string) {
 	}
 }
 
-// await waits until a set is executed; late is what the flavour says when it is not.
+// awaiting waits until a set is executed; late is what the flavour says when it is not.
+func (s *session) awaiting(late string) func(set string, wait time.Duration) (string, error) {
+	return func(set string, wait time.Duration) (string, error) { return s.await(set, wait, late) }
+}
+
 func (s *session) await(set string, wait time.Duration, late string) (string, error) {
 	for end := time.Now().Add(wait); ; {
 		s.server.settle(time.Now())

@@ -9,8 +9,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// position is what a server has executed or received, without holes: on MySQL the last transaction of each writer, sorted by UUID; on
-// MariaDB the last one of the only domain, or nothing. It is never changed once it is made.
+// position is what a server has executed or received, without holes: on MySQL the last transaction of each writer,
+// sorted by UUID; on MariaDB the last one of the only domain, or nothing. It is never changed once it is made.
 type position []last
 
 // last is the last transaction that came from a writer.

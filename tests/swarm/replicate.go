@@ -86,17 +86,17 @@ func (c *channel) connect() {
 }
 
 func (c *channel) problemOf(why string) string {
-	return fmt.Sprintf("error reconnecting to source '%s@%s:%d' - retry-time: 1 message: %s", c.user, c.source.Host, c.source.Port, why)
+	return fmt.Sprintf("error reconnecting to source '%s@%v' - retry-time: 1 message: %s", c.user, c.source, why)
 }
 
 // join begins to receive. A MariaDB source refuses a replica that asks for a transaction which it does not have.
 func (c *channel) join(source *Server) {
 	source.settle(time.Now())
 	if c.at.Flavor == topology.MariaDB {
-		if pos := c.at.slavePos; len(pos) > 0 && (len(source.executed) == 0 || pos[0].number > source.executed[0].number ||
-			pos[0].number == source.executed[0].number && pos[0].server != source.executed[0].server) {
+		if pos := c.at.slavePos; !source.serves(pos) {
 			c.io, c.errno = stopped, errFatalRead
-			c.problem = fmt.Sprintf("Got fatal error 1236 from master: connecting slave requested to start from GTID %v, which is not in the master's binlog", pos)
+			c.problem = fmt.Sprintf("Got fatal error 1236 from master: connecting slave requested to start from GTID %v, "+
+				"which is not in the master's binlog", pos)
 			return
 		}
 	}
@@ -104,6 +104,15 @@ func (c *channel) join(source *Server) {
 	c.link, c.since = source, time.Now()
 	c.sourceID, c.sourceUUID = source.id, source.uuid
 	source.followers[c] = struct{}{}
+}
+
+// serves says whether a MariaDB server has the transaction at which a replica stands.
+func (v *Server) serves(pos position) bool {
+	if len(pos) == 0 {
+		return true
+	}
+	have := v.executed
+	return len(have) > 0 && (have[0].number > pos[0].number || have[0] == pos[0])
 }
 
 // lost is what happens at a replica when its source has gone.
@@ -137,6 +146,19 @@ func (c *channel) startReceiver() {
 		c.received = c.at.slavePos
 	}
 	c.attempt(between(time.Millisecond, 4*time.Millisecond))
+}
+
+// follow points a stopped receiver at another source.
+func (c *channel) follow(source topology.Key, auto bool) {
+	c.source, c.errno, c.problem = source, 0, ""
+	c.auto = c.auto || auto
+	maria := c.at.Flavor == topology.MariaDB
+	if !maria { // MariaDB goes on showing that of the former source
+		c.sourceID, c.sourceUUID = 0, ""
+	}
+	if !c.sql || maria { // relay logs are purged
+		c.received = nil
+	}
 }
 
 // apply executes what was received.

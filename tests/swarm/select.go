@@ -82,7 +82,8 @@ func parseFrom(from string) (func(*session) []map[string]string, bool) {
 	switch {
 	case from == "":
 		return func(*session) []map[string]string { return []map[string]string{nil} }, true
-	case strings.HasPrefix(lower, "(select 1) as one left join") && strings.Contains(lower, "p.command like 'binlog dump%'"):
+	case strings.HasPrefix(lower, "(select 1) as one left join") &&
+		strings.Contains(lower, "p.command like 'binlog dump%'"):
 		return func(s *session) []map[string]string {
 			if rows := dumps(s); len(rows) > 0 {
 				return rows
@@ -107,8 +108,8 @@ func dumps(s *session) []map[string]string {
 	}
 	var out []map[string]string
 	for c := range s.server.followers {
-		out = append(out, map[string]string{"id": "1", "user": c.user, "host": c.at.Key.Host + ":40000", "command": command, "state": state,
-			"time": strconv.Itoa(int(time.Since(c.since).Seconds())), "info": null})
+		out = append(out, map[string]string{"id": "1", "user": c.user, "host": c.at.Key.Host + ":40000",
+			"command": command, "state": state, "time": strconv.Itoa(int(time.Since(c.since).Seconds())), "info": null})
 	}
 	return out
 }
@@ -118,8 +119,8 @@ func clients(s *session) []map[string]string {
 	var out []map[string]string
 	for id, o := range s.server.sessions {
 		if o != s {
-			out = append(out, map[string]string{"id": strconv.FormatUint(id, 10), "user": User, "host": "127.0.0.1:40000", "command": "Sleep", "state": "",
-				"time": "0", "info": null})
+			out = append(out, map[string]string{"id": strconv.FormatUint(id, 10), "user": User, "host": "127.0.0.1:40000",
+				"command": "Sleep", "state": "", "time": "0", "info": null})
 		}
 	}
 	return out
@@ -165,7 +166,7 @@ type parser struct {
 	number bool // the expression is one
 }
 
-var token = regexp.MustCompile(`^(?:'(?:[^']*)'|@@(?:GLOBAL\.|SESSION\.)?\w+|\d+|[\w.]+(?:\(\*\))?|[()+=,])`)
+var token = regexp.MustCompile(`^(?:'[^']*'|@@(?:GLOBAL\.|SESSION\.)?\w+|\d+|[\w.]+(?:\(\*\))?|[()+=,])`)
 
 func (p *parser) next() string {
 	p.text = strings.TrimLeft(p.text, " ")

@@ -92,7 +92,8 @@ func (v *Server) wake() {
 	}
 }
 
-// Kill ends a server as kill -9 does: connections are reset, new ones refused, and its replicas notice within some milliseconds.
+// Kill ends a server as kill -9 does: connections are reset, new ones refused, and its replicas notice within some
+// milliseconds.
 func (v *Server) Kill() {
 	v.swarm.mu.Lock()
 	defer v.swarm.mu.Unlock()
@@ -111,7 +112,8 @@ func (v *Server) Kill() {
 	}
 }
 
-// Silence stops a server as SIGSTOP or a network that drops its packets does: connections stay open, and nobody answers.
+// Silence stops a server as SIGSTOP or a network that drops its packets does: connections stay open, and nobody
+// answers.
 func (v *Server) Silence() {
 	v.swarm.mu.Lock()
 	defer v.swarm.mu.Unlock()
@@ -166,7 +168,8 @@ func (v *Server) sent(now time.Time) {
 	v.settle(now)
 }
 
-// settle computes what a server has executed until a moment: what clients wrote to it, and what it got from its sources.
+// settle computes what a server has executed until a moment: what clients wrote to it, and what it got from its
+// sources.
 func (v *Server) settle(now time.Time) {
 	if !v.up() || v.settling { // the second in a ring of servers
 		return

@@ -57,7 +57,8 @@ func (s *Swarm) refused(what string) {
 	s.unknown[what]++
 }
 
-// Parsed statements are kept by flavour and text, those of the polls above all. There are few; those with a GTID set in them are the rest.
+// Parsed statements are kept by flavour and text, those of the polls above all. There are few; those with a GTID set in
+// them are the rest.
 var (
 	parsedMu  sync.Mutex
 	parsedAll = map[topology.Flavor]map[string]statement{topology.MariaDB: {}, topology.MySQL: {}}
@@ -79,18 +80,21 @@ func parsed(q string, f topology.Flavor) (statement, bool) {
 	return run, ok
 }
 
-// form is a kind of statement: the groups of the pattern are what make receives.
+// form is a kind of statement.
 type form struct {
 	pattern *regexp.Regexp
-	make    func(f topology.Flavor, groups []string) (statement, bool)
+	make    maker
 }
 
-func is(pattern string, make func(f topology.Flavor, groups []string) (statement, bool)) form {
+// maker makes a statement of the groups that the pattern has found; false when it is none that the swarm knows.
+type maker func(f topology.Flavor, groups []string) (statement, bool)
+
+func is(pattern string, make maker) form {
 	return form{regexp.MustCompile(`(?is)^` + pattern + `$`), make}
 }
 
 // always is a statement without variable parts.
-func always(run statement) func(topology.Flavor, []string) (statement, bool) {
+func always(run statement) maker {
 	return func(topology.Flavor, []string) (statement, bool) { return run, true }
 }
 
@@ -109,17 +113,17 @@ var forms = map[topology.Flavor][]form{
 		is(`SHOW REPLICA STATUS`, always(replicaStatus)),
 		is(`SHOW REPLICAS`, always(replicas)),
 		is(`SHOW BINARY LOG STATUS`, always(binlogStatus)),
-		is(`(STOP|START) REPLICA( IO_THREAD| SQL_THREAD)? FOR CHANNEL '(.*)'`, func(_ topology.Flavor, g []string) (statement, bool) { return threads(g[1], g[2], g[3]), true }),
-		is(`RESET REPLICA ALL FOR CHANNEL '(.*)'`, func(_ topology.Flavor, g []string) (statement, bool) { return resetAll(g[1]), true }),
-		is(`CHANGE REPLICATION SOURCE TO (.*) FOR CHANNEL '(.*)'`, func(_ topology.Flavor, g []string) (statement, bool) { return change(g[2], g[1]) }),
+		is(`(STOP|START) REPLICA( IO_THREAD| SQL_THREAD)? FOR CHANNEL '(.*)'`, threads(1, 2, 3)),
+		is(`RESET REPLICA ALL FOR CHANNEL '(.*)'`, resetAll),
+		is(`CHANGE REPLICATION SOURCE TO (.*) FOR CHANNEL '(.*)'`, change(2, 1)),
 	}, both...),
 	topology.MariaDB: append([]form{
 		is(`SHOW ALL SLAVES STATUS`, always(replicaStatus)),
 		is(`SHOW SLAVE HOSTS`, always(replicas)),
 		is(`SHOW MASTER STATUS`, always(binlogStatus)),
-		is(`(STOP|START) SLAVE '(.*)'( IO_THREAD| SQL_THREAD)?`, func(_ topology.Flavor, g []string) (statement, bool) { return threads(g[1], g[3], g[2]), true }),
-		is(`RESET SLAVE '(.*)' ALL`, func(_ topology.Flavor, g []string) (statement, bool) { return resetAll(g[1]), true }),
-		is(`CHANGE MASTER '(.*)' TO (.*)`, func(_ topology.Flavor, g []string) (statement, bool) { return change(g[1], g[2]) }),
+		is(`(STOP|START) SLAVE '(.*)'( IO_THREAD| SQL_THREAD)?`, threads(1, 3, 2)),
+		is(`RESET SLAVE '(.*)' ALL`, resetAll),
+		is(`CHANGE MASTER '(.*)' TO (.*)`, change(1, 2)),
 	}, both...),
 }
 
@@ -156,37 +160,39 @@ func (s *session) channel(name string) (*channel, error) {
 	return nil, &refusal{errNoMaster, fmt.Sprintf("There is no master connection '%s'", name)}
 }
 
-// threads stops or starts the receiver, the applier, or both.
-func threads(verb, which, name string) statement {
-	start := strings.EqualFold(verb, "START")
-	which = strings.ToUpper(strings.TrimSpace(which))
-	return func(s *session) (table, error) {
-		c, err := s.channel(name)
-		if err != nil {
-			return table{}, err
-		}
-		s.server.settle(time.Now())
-		if which != "SQL_THREAD" {
-			if start {
+// threads stops or starts the receiver, the applier, or both. It is given the groups of the verb, of what is stopped or
+// started, and of the channel.
+func threads(verb, which, name int) maker {
+	return func(_ topology.Flavor, g []string) (statement, bool) {
+		start, only := strings.EqualFold(g[verb], "START"), strings.ToUpper(strings.TrimSpace(g[which]))
+		return func(s *session) (table, error) {
+			c, err := s.channel(g[name])
+			if err != nil {
+				return table{}, err
+			}
+			s.server.settle(time.Now())
+			switch {
+			case only == "SQL_THREAD":
+			case start:
 				c.startReceiver()
-			} else {
+			default:
 				if wait := c.stopping(); wait > 0 {
 					s.pause(wait, nil)
 				}
 				c.stopReceiver()
 			}
-		}
-		if which != "IO_THREAD" {
-			c.sql = start
-		}
-		s.server.settle(time.Now())
-		return table{}, nil
+			if only != "IO_THREAD" {
+				c.sql = start
+			}
+			s.server.settle(time.Now())
+			return table{}, nil
+		}, true
 	}
 }
 
-func resetAll(name string) statement {
+func resetAll(_ topology.Flavor, g []string) (statement, bool) {
 	return func(s *session) (table, error) {
-		c, err := s.channel(name)
+		c, err := s.channel(g[1])
 		if err != nil {
 			return table{}, err
 		}
@@ -202,46 +208,46 @@ func resetAll(name string) statement {
 		}
 		v.changed()
 		return table{}, nil
-	}
+	}, true
 }
 
 var assignment = regexp.MustCompile(`(?i)^(?:MASTER|SOURCE|GET_SOURCE|GET_MASTER)_(\w+) = (.*)$`)
 
-// change points a channel at another source.
-func change(name, assignments string) (statement, bool) {
+// change points a channel at another source. It is given the groups of the channel and of the list of what is changed.
+func change(name, list int) maker {
+	return func(_ topology.Flavor, g []string) (statement, bool) {
+		to, ok := assignments(g[list])
+		number, err := strconv.Atoi(to["PORT"])
+		return func(s *session) (table, error) {
+			c, err := s.channel(g[name])
+			if err != nil {
+				return table{}, err
+			}
+			if c.io != stopped || c.sql && (c.at.Flavor == topology.MariaDB || to["AUTO_POSITION"] != "") {
+				return table{}, &refusal{errRunning, "This operation cannot be performed with a running slave"}
+			}
+			c.follow(topology.Key{Host: to["HOST"], Port: number}, to["USE_GTID"] != "" || to["AUTO_POSITION"] == "1")
+			return table{}, nil
+		}, ok && err == nil && to["HOST"] != ""
+	}
+}
+
+// assignments reads what a CHANGE changes; false when the swarm does not know one of it.
+func assignments(list string) (map[string]string, bool) {
 	to := map[string]string{}
-	for _, a := range split(assignments) {
+	for _, a := range split(list) {
 		g := assignment.FindStringSubmatch(a)
 		if g == nil {
 			return nil, false
 		}
-		to[strings.ToUpper(g[1])] = strings.Trim(g[2], "'")
-	}
-	number, err := strconv.Atoi(to["PORT"])
-	for key := range to {
-		switch key {
+		switch key := strings.ToUpper(g[1]); key {
 		case "HOST", "PORT", "USE_GTID", "AUTO_POSITION", "PUBLIC_KEY":
+			to[key] = strings.Trim(g[2], "'")
 		default:
 			return nil, false
 		}
 	}
-	source := topology.Key{Host: to["HOST"], Port: number}
-	return func(s *session) (table, error) {
-		c, notThere := s.channel(name)
-		switch {
-		case notThere != nil:
-			return table{}, notThere
-		case c.io != stopped, c.sql && (c.at.Flavor == topology.MariaDB || to["AUTO_POSITION"] != ""):
-			return table{}, &refusal{errRunning, "This operation cannot be performed with a running slave"}
-		}
-		c.source, c.errno, c.problem = source, 0, ""
-		c.sourceID, c.sourceUUID = 0, ""
-		if !c.sql || c.at.Flavor == topology.MariaDB { // relay logs are purged
-			c.received = nil
-		}
-		c.auto = c.auto || to["USE_GTID"] != "" || to["AUTO_POSITION"] == "1"
-		return table{}, nil
-	}, err == nil && source.Host != ""
+	return to, true
 }
 
 // setGlobal sets a variable. Semi-synchronous replication is not installed.

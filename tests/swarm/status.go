@@ -57,13 +57,15 @@ func digit(on bool) string {
 
 // variables are what SHOW GLOBAL VARIABLES says, of those that the daemon asks for.
 func (v *Server) variables() map[string]string {
-	all := map[string]string{"server_id": strconv.Itoa(int(v.id)), "hostname": "swarm", "report_host": v.Key.Host, "port": strconv.Itoa(v.Key.Port),
-		"datadir": fmt.Sprintf("/var/lib/swarm/%s/", v.Key.Host), "log_bin": "ON", "log_slave_updates": "ON", "binlog_format": "ROW", "performance_schema": "OFF"}
+	all := map[string]string{"server_id": strconv.Itoa(int(v.id)), "hostname": "swarm", "report_host": v.Key.Host,
+		"port": strconv.Itoa(v.Key.Port), "datadir": fmt.Sprintf("/var/lib/swarm/%s/", v.Key.Host), "log_bin": "ON",
+		"log_slave_updates": "ON", "binlog_format": "ROW", "performance_schema": "OFF"}
 	if v.Flavor == topology.MySQL {
 		all["server_uuid"], all["gtid_mode"], all["log_replica_updates"] = v.uuid, "ON", "ON"
 		all["performance_schema"] = "ON"
 	} else {
-		all["rpl_semi_sync_master_enabled"], all["rpl_semi_sync_slave_enabled"], all["rpl_semi_sync_master_timeout"] = "OFF", "OFF", "10000"
+		all["rpl_semi_sync_master_enabled"], all["rpl_semi_sync_slave_enabled"] = "OFF", "OFF"
+		all["rpl_semi_sync_master_timeout"] = "10000"
 	}
 	return all
 }
@@ -72,7 +74,8 @@ func (v *Server) variables() map[string]string {
 func (v *Server) status() map[string]string {
 	all := map[string]string{"uptime": strconv.Itoa(int(time.Since(v.started).Seconds()))}
 	if v.Flavor == topology.MariaDB {
-		all["rpl_semi_sync_master_clients"], all["rpl_semi_sync_master_status"], all["rpl_semi_sync_slave_status"] = "0", "OFF", "OFF"
+		all["rpl_semi_sync_master_clients"] = "0"
+		all["rpl_semi_sync_master_status"], all["rpl_semi_sync_slave_status"] = "OFF", "OFF"
 	}
 	return all
 }
@@ -113,7 +116,8 @@ func grants(*session) (table, error) {
 
 var (
 	hostsHead    = define([]column{{"Server_id", true}, {"Host", false}, {"Port", true}, {"Master_id", true}})
-	replicasHead = define([]column{{"Server_Id", true}, {"Host", false}, {"Port", true}, {"Source_Id", true}, {"Replica_UUID", false}})
+	replicasHead = define([]column{{"Server_Id", true}, {"Host", false}, {"Port", true}, {"Source_Id", true},
+		{"Replica_UUID", false}})
 )
 
 // replicas are those that are connected.
@@ -124,14 +128,16 @@ func replicas(s *session) (table, error) {
 		t.head = replicasHead
 	}
 	for c := range v.followers {
-		row := []string{strconv.Itoa(int(c.at.id)), c.at.Key.Host, strconv.Itoa(c.at.Key.Port), strconv.Itoa(int(v.id)), c.at.uuid}
+		row := []string{strconv.Itoa(int(c.at.id)), c.at.Key.Host, strconv.Itoa(c.at.Key.Port), strconv.Itoa(int(v.id)),
+			c.at.uuid}
 		t.rows = append(t.rows, row[:len(t.head)])
 	}
 	return t, nil
 }
 
 var (
-	masterHead = define([]column{{"File", false}, {"Position", true}, {"Binlog_Do_DB", false}, {"Binlog_Ignore_DB", false}})
+	masterHead = define([]column{{"File", false}, {"Position", true}, {"Binlog_Do_DB", false},
+		{"Binlog_Ignore_DB", false}})
 	binlogHead = append(masterHead[:len(masterHead):len(masterHead)], define([]column{{"Executed_Gtid_Set", false}})...)
 )
 
@@ -161,29 +167,37 @@ type field struct {
 
 // The columns of real servers, in their order; '#' marks a number, and what follows '=' is always said.
 const (
-	mysqlFields = `Replica_IO_State=Waiting_for_source_to_send_event Source_Host Source_User Source_Port# Connect_Retry#=1 Source_Log_File
-Read_Source_Log_Pos# Relay_Log_File=relay.000002 Relay_Log_Pos#=666 Relay_Source_Log_File Replica_IO_Running Replica_SQL_Running Replicate_Do_DB=
-Replicate_Ignore_DB= Replicate_Do_Table= Replicate_Ignore_Table= Replicate_Wild_Do_Table= Replicate_Wild_Ignore_Table= Last_Errno#=0 Last_Error=
-Skip_Counter#=0 Exec_Source_Log_Pos# Relay_Log_Space#=867 Until_Condition=None Until_Log_File= Until_Log_Pos#=0 Source_SSL_Allowed
-Source_SSL_CA_File= Source_SSL_CA_Path= Source_SSL_Cert= Source_SSL_Cipher= Source_SSL_Key= Seconds_Behind_Source# Source_SSL_Verify_Server_Cert=No
-Last_IO_Errno# Last_IO_Error Last_SQL_Errno#=0 Last_SQL_Error= Replicate_Ignore_Server_Ids= Source_Server_Id# Source_UUID
-Source_Info_File=mysql.slave_master_info SQL_Delay#=0 SQL_Remaining_Delay#=NULL Replica_SQL_Running_State=Replica_has_read_all_relay_log
-Source_Retry_Count#=86400 Source_Bind= Last_IO_Error_Timestamp= Last_SQL_Error_Timestamp= Source_SSL_Crl= Source_SSL_Crlpath= Retrieved_Gtid_Set
-Executed_Gtid_Set Auto_Position# Replicate_Rewrite_DB= Channel_Name Source_TLS_Version= Source_public_key_path= Get_Source_public_key#=1
-Network_Namespace=`
-	mariaFields = `Connection_name Slave_SQL_State=Slave_has_read_all_relay_log Slave_IO_State=Waiting_for_master_to_send_event Master_Host
-Master_User Master_Port# Connect_Retry#=1 Master_Log_File Read_Master_Log_Pos# Relay_Log_File=relay.000002 Relay_Log_Pos#=666 Relay_Master_Log_File
-Slave_IO_Running Slave_SQL_Running Replicate_Do_DB= Replicate_Ignore_DB= Replicate_Do_Table= Replicate_Ignore_Table= Replicate_Wild_Do_Table=
-Replicate_Wild_Ignore_Table= Last_Errno#=0 Last_Error= Skip_Counter#=0 Exec_Master_Log_Pos# Relay_Log_Space#=1157 Until_Condition=None
-Until_Log_File= Until_Log_Pos#=0 Master_SSL_Allowed Master_SSL_CA_File= Master_SSL_CA_Path= Master_SSL_Cert= Master_SSL_Cipher= Master_SSL_Key=
-Seconds_Behind_Master# Master_SSL_Verify_Server_Cert=No Last_IO_Errno# Last_IO_Error Last_SQL_Errno#=0 Last_SQL_Error= Replicate_Ignore_Server_Ids=
-Master_Server_Id# Master_SSL_Crl= Master_SSL_Crlpath= Using_Gtid Gtid_IO_Pos Replicate_Do_Domain_Ids= Replicate_Ignore_Domain_Ids=
-Parallel_Mode=optimistic SQL_Delay#=0 SQL_Remaining_Delay#=NULL Slave_SQL_Running_State=Slave_has_read_all_relay_log Slave_DDL_Groups#=0
-Slave_Non_Transactional_Groups#=0 Slave_Transactional_Groups#=1 Replicate_Rewrite_DB= Retried_transactions#=0 Max_relay_log_size#=1073741824
-Executed_log_entries#=11 Slave_received_heartbeats#=0 Slave_heartbeat_period=30.000 Gtid_Slave_Pos`
+	mysqlFields = `
+Replica_IO_State=Waiting_for_source_to_send_event Source_Host Source_User Source_Port# Connect_Retry#=1
+Source_Log_File Read_Source_Log_Pos# Relay_Log_File=relay.000002 Relay_Log_Pos#=666 Relay_Source_Log_File
+Replica_IO_Running Replica_SQL_Running Replicate_Do_DB= Replicate_Ignore_DB= Replicate_Do_Table=
+Replicate_Ignore_Table= Replicate_Wild_Do_Table= Replicate_Wild_Ignore_Table= Last_Errno#=0 Last_Error=
+Skip_Counter#=0 Exec_Source_Log_Pos# Relay_Log_Space#=867 Until_Condition=None Until_Log_File= Until_Log_Pos#=0
+Source_SSL_Allowed Source_SSL_CA_File= Source_SSL_CA_Path= Source_SSL_Cert= Source_SSL_Cipher= Source_SSL_Key=
+Seconds_Behind_Source# Source_SSL_Verify_Server_Cert=No Last_IO_Errno# Last_IO_Error Last_SQL_Errno#=0 Last_SQL_Error=
+Replicate_Ignore_Server_Ids= Source_Server_Id# Source_UUID Source_Info_File=mysql.slave_master_info SQL_Delay#=0
+SQL_Remaining_Delay#=NULL Replica_SQL_Running_State=Replica_has_read_all_relay_log Source_Retry_Count#=86400
+Source_Bind= Last_IO_Error_Timestamp= Last_SQL_Error_Timestamp= Source_SSL_Crl= Source_SSL_Crlpath= Retrieved_Gtid_Set
+Executed_Gtid_Set Auto_Position# Replicate_Rewrite_DB= Channel_Name Source_TLS_Version= Source_public_key_path=
+Get_Source_public_key#=1 Network_Namespace=`
+	mariaFields = `
+Connection_name Slave_SQL_State=Slave_has_read_all_relay_log Slave_IO_State=Waiting_for_master_to_send_event
+Master_Host Master_User Master_Port# Connect_Retry#=1 Master_Log_File Read_Master_Log_Pos# Relay_Log_File=relay.000002
+Relay_Log_Pos#=666 Relay_Master_Log_File Slave_IO_Running Slave_SQL_Running Replicate_Do_DB= Replicate_Ignore_DB=
+Replicate_Do_Table= Replicate_Ignore_Table= Replicate_Wild_Do_Table= Replicate_Wild_Ignore_Table= Last_Errno#=0
+Last_Error= Skip_Counter#=0 Exec_Master_Log_Pos# Relay_Log_Space#=1157 Until_Condition=None Until_Log_File=
+Until_Log_Pos#=0 Master_SSL_Allowed Master_SSL_CA_File= Master_SSL_CA_Path= Master_SSL_Cert= Master_SSL_Cipher=
+Master_SSL_Key= Seconds_Behind_Master# Master_SSL_Verify_Server_Cert=No Last_IO_Errno# Last_IO_Error Last_SQL_Errno#=0
+Last_SQL_Error= Replicate_Ignore_Server_Ids= Master_Server_Id# Master_SSL_Crl= Master_SSL_Crlpath= Using_Gtid
+Gtid_IO_Pos Replicate_Do_Domain_Ids= Replicate_Ignore_Domain_Ids= Parallel_Mode=optimistic SQL_Delay#=0
+SQL_Remaining_Delay#=NULL Slave_SQL_Running_State=Slave_has_read_all_relay_log Slave_DDL_Groups#=0
+Slave_Non_Transactional_Groups#=0 Slave_Transactional_Groups#=1 Replicate_Rewrite_DB= Retried_transactions#=0
+Max_relay_log_size#=1073741824 Executed_log_entries#=11 Slave_received_heartbeats#=0 Slave_heartbeat_period=30.000
+Gtid_Slave_Pos`
 )
 
-// said is what a channel says in the columns that are not fixed, by the name that the first of the two vocabularies has.
+// said is what a channel says in the columns that are not fixed, by the name that the first of the two vocabularies
+// has.
 var said = map[string]func(c *channel) string{
 	"Connection_name":       func(c *channel) string { return c.name },
 	"Master_Host":           func(c *channel) string { return c.source.Host },
@@ -238,8 +252,14 @@ func (c *channel) applied() position {
 
 // statusFields are the columns by flavour, and statusHeads the packets that define them.
 var (
-	statusFields = map[topology.Flavor][]field{topology.MySQL: parseFields(mysqlFields), topology.MariaDB: parseFields(mariaFields)}
-	statusHeads  = map[topology.Flavor][][]byte{topology.MySQL: headOf(topology.MySQL), topology.MariaDB: headOf(topology.MariaDB)}
+	statusFields = map[topology.Flavor][]field{
+		topology.MySQL:   parseFields(mysqlFields),
+		topology.MariaDB: parseFields(mariaFields),
+	}
+	statusHeads = map[topology.Flavor][][]byte{
+		topology.MySQL:   headOf(topology.MySQL),
+		topology.MariaDB: headOf(topology.MariaDB),
+	}
 )
 
 var oldWords = strings.NewReplacer("Source", "Master", "Replica_", "Slave_", "Channel_Name", "Connection_name")

@@ -1,10 +1,11 @@
-// Package swarm simulates a fleet of MySQL and MariaDB servers, thousands in one process, that speak the wire protocol and have state: they
-// replicate from each other, lose their source, and obey what the daemon tells them. Tests and benchmarks use it where real servers would
-// take too much memory.
+// Package swarm simulates a fleet of MySQL and MariaDB servers, thousands in one process, that speak the wire protocol
+// and have state: they replicate from each other, lose their source, and obey what the daemon tells them. Tests and
+// benchmarks use it where real servers would take too much memory.
 //
-// It knows the statements that the daemon sends, and no others: an unknown one is logged, counted and refused, and a test must fail on it
-// (see Unknown). What the servers say was copied from real ones, and TestTheSwarmAnswersLikeRealServers compares the two. The one idea: what
-// a server has executed is computed when somebody asks (see settle), so that a fleet to which nothing happens costs nothing.
+// It knows the statements that the daemon sends, and no others: an unknown one is logged, counted and refused, and a
+// test must fail on it (see Unknown). What the servers say was copied from real ones, and
+// TestTheSwarmAnswersLikeRealServers compares the two. The one idea: what a server has executed is computed when
+// somebody asks (see settle), so that a fleet to which nothing happens costs nothing.
 package swarm
 
 import (
@@ -31,7 +32,8 @@ type Spec struct {
 	Size int
 	// Flavors are those of the clusters, in turn; none: MariaDB and MySQL.
 	Flavors []topology.Flavor
-	// Writing is the part of the clusters, from 0 to 1, to which a client writes, and Rate how many transactions a second.
+	// Writing is the part of the clusters, from 0 to 1, to which a client writes, and Rate how many transactions a
+	// second.
 	Writing, Rate float64
 	// NetTimeout is replica_net_timeout, after which a receiver gives up on a silent source; 0 is 60 s.
 	NetTimeout time.Duration
@@ -72,8 +74,8 @@ const (
 	filesOfServer, filesOver = 4, 200
 )
 
-// New starts a swarm. It takes the first free subnet 127.S.0.0/16. The logger, which may be nil, hears of statements that the swarm does not
-// know.
+// New starts a swarm. It takes the first free subnet 127.S.0.0/16. The logger, which may be nil, hears of statements
+// that the swarm does not know.
 func New(spec Spec, logger *slog.Logger) (*Swarm, error) {
 	if spec.Size < 1 || spec.Clusters < 1 || spec.Clusters*spec.Size > addressesOf {
 		return nil, fmt.Errorf("make a swarm: %d clusters of %d servers", spec.Clusters, spec.Size)
@@ -153,7 +155,8 @@ func (s *Swarm) addCluster(number int) error {
 	primary.executed = primary.executed.wrote(primary, 1)
 	for _, v := range c.Servers[1:] {
 		v.readOnly = true
-		v.channels = []*channel{{at: v, source: primary.Key, user: "replicator", auto: true, sql: true, ssl: v.Flavor == topology.MySQL}}
+		v.channels = []*channel{{at: v, source: primary.Key, user: "replicator", auto: true, sql: true,
+			ssl: v.Flavor == topology.MySQL}}
 		v.channels[0].attempt(0)
 	}
 	return nil
@@ -172,9 +175,11 @@ func (s *Swarm) writers() (n int) {
 func (s *Swarm) addServer(number int, flavor topology.Flavor, c *Cluster) (*Server, error) {
 	host := fmt.Sprintf("127.%d.%d.%d", s.subnet, number/inOneOctet, 1+number%inOneOctet)
 	v := &Server{
-		Key: topology.Key{Host: host, Port: port}, Flavor: flavor, swarm: s, cluster: c, id: uint32(s.subnet*addressesOf + number + 1),
+		Key: topology.Key{Host: host, Port: port}, Flavor: flavor, swarm: s, cluster: c,
+		id:      uint32(s.subnet*addressesOf + number + 1),
 		uuid:    fmt.Sprintf("5a4a0000-%04x-11f1-9253-%012x", s.subnet, number+1),
-		started: time.Now(), sessions: map[uint64]*session{}, locks: map[string]*session{}, followers: map[*channel]struct{}{},
+		started: time.Now(), sessions: map[uint64]*session{}, locks: map[string]*session{},
+		followers: map[*channel]struct{}{},
 	}
 	if err := v.listen(); err != nil {
 		return nil, err

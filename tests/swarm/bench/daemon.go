@@ -23,7 +23,10 @@ import (
 	"orchestrator/tests/swarm"
 )
 
-const daemonCommand = "daemon"
+const (
+	daemonCommand = "daemon"
+	stopWithin    = 30 * time.Second
+)
 
 // program is the daemon that is measured.
 type program struct {
@@ -31,6 +34,7 @@ type program struct {
 	url     string
 	dir     string
 	profile bool
+	ended   chan struct{} // closed when the process has ended
 }
 
 // startDaemon starts the daemon with an SQLite file of its own. Every cluster is repaired automatically.
@@ -59,7 +63,8 @@ recover_primary = true
 recover_intermediate = true
 `, address, swarm.User, poll, strings.Join(quoted, ",\n"))
 	file := filepath.Join(dir, "orchestrator.toml")
-	if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.WriteFile(filepath.Join(dir, "password"), []byte(swarm.Password+"\n"), 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(file, []byte(text), 0o600),
+		os.WriteFile(filepath.Join(dir, "password"), []byte(swarm.Password+"\n"), 0o600)); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(s.binary, "serve", "--config", file)
@@ -76,7 +81,7 @@ recover_intermediate = true
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the daemon: %w", err)
 	}
-	return &program{cmd: cmd, url: "http://" + address, dir: dir, profile: s.profile != ""}, nil
+	return &program{cmd: cmd, url: "http://" + address, dir: dir, profile: s.profile != "", ended: ending(cmd)}, nil
 }
 
 func freeAddress() (string, error) {
@@ -90,11 +95,23 @@ func freeAddress() (string, error) {
 
 func (p *program) stop() error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	err := waitProcess(p.cmd, 30*time.Second)
-	if err != nil {
+	select {
+	case <-p.ended:
+		return nil
+	case <-time.After(stopWithin):
 		_ = p.cmd.Process.Kill()
+		return fmt.Errorf("the daemon has not ended within %s", stopWithin)
 	}
-	return err
+}
+
+// wait waits a while; it is an error that the daemon ends meanwhile.
+func (p *program) wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-p.ended:
+		return errors.New("the daemon has ended")
+	default:
+		return wait(ctx, d)
+	}
 }
 
 // log is the end of what the daemon has said.
@@ -130,7 +147,8 @@ func usageOf(pid int) (usage, error) {
 	}
 	number := func(i int) int { n, _ := strconv.Atoi(fields[i]); return n }
 	files, err := os.ReadDir(dir + "fd")
-	return usage{at: time.Now(), cpu: time.Duration(number(11)+number(12)) * clockTick, rss: number(21) * os.Getpagesize(), files: len(files)}, err
+	return usage{at: time.Now(), cpu: time.Duration(number(11)+number(12)) * clockTick,
+		rss: number(21) * os.Getpagesize(), files: len(files)}, err
 }
 
 // cores is how many were used between two moments.
@@ -138,15 +156,17 @@ func cores(from, to usage) float64 {
 	return (to.cpu - from.cpu).Seconds() / to.at.Sub(from.at).Seconds()
 }
 
-// profiled runs a part, with a profile of the daemon if one is wanted.
+// profiled runs a part, with a profile of the daemon if one is wanted. The first part is profiled from the start.
 func (p *program) profiled(part string, do func() error) error {
 	if !p.profile {
 		return do()
 	}
-	if err := os.WriteFile(filepath.Join(p.dir, "part"), []byte(part), 0o600); err != nil {
-		return err
+	if part != partKnown {
+		if err := os.WriteFile(filepath.Join(p.dir, "part"), []byte(part), 0o600); err != nil {
+			return err
+		}
+		_ = p.cmd.Process.Signal(syscall.SIGUSR1)
 	}
-	_ = p.cmd.Process.Signal(syscall.SIGUSR1)
 	err := do()
 	_ = p.cmd.Process.Signal(syscall.SIGUSR2)
 	time.Sleep(500 * time.Millisecond) // for the profiles to be written
@@ -155,6 +175,20 @@ func (p *program) profiled(part string, do func() error) error {
 
 // serveDaemon is the daemon inside this program: SIGUSR1 begins a profile, SIGUSR2 writes it into dir.
 func serveDaemon(file, dir string) error {
+	runtime.MemProfileRate = 64 << 10
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGUSR2)
+	p := &profiler{dir: dir}
+	p.begin(partKnown)
+	go func() {
+		for sig := range signals {
+			if sig == syscall.SIGUSR2 {
+				p.end()
+			} else if part, err := os.ReadFile(filepath.Join(filepath.Dir(file), "part")); err == nil {
+				p.begin(string(part))
+			}
+		}
+	}()
 	c, err := config.Load(file)
 	if err != nil {
 		return err
@@ -163,43 +197,44 @@ func serveDaemon(file, dir string) error {
 	if err != nil {
 		return err
 	}
-	runtime.MemProfileRate = 64 << 10
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGUSR2)
-	go profile(signals, filepath.Dir(file), dir)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	return d.Run(ctx)
 }
 
-// profile writes a profile of processor time and one of allocations for each pair of signals.
-func profile(signals <-chan os.Signal, from, dir string) {
-	var cpu *os.File
-	var before runtime.MemStats
-	name := ""
-	for sig := range signals {
-		switch {
-		case sig == syscall.SIGUSR1 && cpu == nil:
-			part, _ := os.ReadFile(filepath.Join(from, "part"))
-			name = string(part)
-			file, err := os.Create(filepath.Join(dir, name+".cpu"))
-			if err != nil || pprof.StartCPUProfile(file) != nil {
-				continue
-			}
-			cpu = file
-			runtime.ReadMemStats(&before)
-		case sig == syscall.SIGUSR2 && cpu != nil:
-			pprof.StopCPUProfile()
-			_ = cpu.Close()
-			cpu = nil
-			var after runtime.MemStats
-			runtime.ReadMemStats(&after)
-			fmt.Fprintf(os.Stderr, "%s: %d MB in %d allocations, %d MB live heap, %d goroutines\n", name, (after.TotalAlloc-before.TotalAlloc)>>20,
-				after.Mallocs-before.Mallocs, after.HeapAlloc>>20, runtime.NumGoroutine())
-			if file, err := os.Create(filepath.Join(dir, name+".allocs")); err == nil {
-				_ = pprof.Lookup("allocs").WriteTo(file, 0)
-				_ = file.Close()
-			}
-		}
+// profiler writes a profile of processor time and one of allocations for each part.
+type profiler struct {
+	dir, part string
+	cpu       *os.File
+	before    runtime.MemStats
+}
+
+func (p *profiler) begin(part string) {
+	file, err := os.Create(filepath.Join(p.dir, part+".cpu"))
+	if err != nil || pprof.StartCPUProfile(file) != nil {
+		return
 	}
+	p.part, p.cpu = part, file
+	runtime.ReadMemStats(&p.before)
+}
+
+func (p *profiler) end() {
+	if p.cpu == nil {
+		return
+	}
+	pprof.StopCPUProfile()
+	_ = p.cpu.Close()
+	p.cpu = nil
+	var after runtime.MemStats
+	runtime.ReadMemStats(&after)
+	file, err := os.Create(filepath.Join(p.dir, p.part+".allocs"))
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	_ = pprof.Lookup("allocs").WriteTo(file, 0)
+	text := fmt.Sprintf("%d MB in %d allocations, %d MB live heap, %d goroutines\n",
+		(after.TotalAlloc-p.before.TotalAlloc)>>20, after.Mallocs-p.before.Mallocs, after.HeapAlloc>>20,
+		runtime.NumGoroutine())
+	_ = os.WriteFile(filepath.Join(p.dir, p.part+".txt"), []byte(text), 0o644)
 }

@@ -1,9 +1,9 @@
-// Command bench measures the daemon with thousands of servers: what a steady fleet costs, how long reading the API takes, and how long until
-// the clusters of killed and silent primaries are repaired.
+// Command bench measures the daemon with thousands of servers: what a steady fleet costs, how long reading the API
+// takes, and how long until the clusters of killed and silent primaries are repaired.
 //
-// It judges nothing. The servers are simulated (see tests/swarm), in processes of their own: a process may open 20,000 files on many
-// machines. The daemon is the real program, so that its processor time, memory and files can be read from /proc. The one idea: the swarm,
-// not the daemon, says when a server was asked, opened for writes, and followed.
+// It judges nothing. The servers are simulated (see tests/swarm), in processes of their own: a process may open 20,000
+// files on many machines. The daemon is the real program, so that its processor time, memory and files can be read from
+// /proc. The one idea: the swarm, not the daemon, says when a server was asked, opened for writes, and followed.
 package main
 
 import (
@@ -37,6 +37,7 @@ type settings struct {
 
 // Parts that can be left out.
 const (
+	partKnown  = "known" // never left out
 	partSteady = "steady"
 	partAPI    = "api"
 	partOne    = "one"
@@ -60,14 +61,15 @@ func main() {
 	flag.BoolVar(&s.quick, "quick", false, "short times and few runs, and only what -servers names")
 	flag.StringVar(&s.parts, "parts", "steady,api,one,many,silent", "what is measured, with commas between")
 	flag.StringVar(&s.binary, "binary", "bin/orchestrator", "the daemon's program")
-	flag.StringVar(&s.profile, "pprof", "", "a directory for profiles of the daemon, one of each part; the daemon then runs inside this program")
+	flag.StringVar(&s.profile, "pprof", "", "a directory for profiles of the daemon, which then is built into this program")
 	flag.DurationVar(&s.steady, "steady", 30*time.Second, "how long a steady fleet is measured")
 	flag.DurationVar(&s.settle, "settle", 10*time.Second, "how long the fleet is left alone before")
 	flag.IntVar(&s.runs, "runs", 7, "how often a single primary is killed")
 	flag.Float64Var(&s.writing, "writing", 0.1, "the part of the clusters that is written to")
 	flag.Parse()
 	if s.quick {
-		s.steady, s.settle, s.runs, s.poll1s = min(s.steady, 12*time.Second), min(s.settle, 3*time.Second), min(s.runs, 3), false
+		s.steady, s.settle = min(s.steady, 12*time.Second), min(s.settle, 3*time.Second)
+		s.runs, s.poll1s = min(s.runs, 3), false
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

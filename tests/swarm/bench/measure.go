@@ -59,7 +59,7 @@ func (s settings) size(ctx context.Context, servers int, poll time.Duration) (r 
 }
 
 func (b *bench) all(ctx context.Context) error {
-	if err := b.daemon.profiled("known", func() error { return b.awaitKnown(ctx) }); err != nil {
+	if err := b.daemon.profiled(partKnown, func() error { return b.awaitKnown(ctx) }); err != nil {
 		return err
 	}
 	if err := wait(ctx, b.settings.settle); err != nil {
@@ -95,7 +95,7 @@ func (b *bench) awaitKnown(ctx context.Context) error {
 		if time.Since(began) > knownWithin {
 			return fmt.Errorf("%d of %d servers were asked within %s", p.Asked, p.Servers, knownWithin)
 		}
-		if err := wait(ctx, 10*time.Millisecond); err != nil {
+		if err := b.daemon.wait(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -133,7 +133,8 @@ func (b *bench) steadily(ctx context.Context) error {
 	for i := range before[1:] {
 		b.swarmCores += cores(before[1+i], after[1+i])
 	}
-	say("steady: %.2f cores, %d MB, %d files, longest gap %s (the swarm: %.2f cores)", b.cores, b.rss>>20, b.files, b.gap.Round(time.Millisecond), b.swarmCores)
+	say("steady: %.2f cores, %d MB, %d files, longest gap %s (the swarm: %.2f cores)", b.cores, b.rss>>20, b.files,
+		b.gap.Round(time.Millisecond), b.swarmCores)
 	return err
 }
 
@@ -231,7 +232,8 @@ func (b *bench) silent(ctx context.Context) (err error) {
 	return err
 }
 
-// strike kills or silences the primaries of the next n clusters, and waits until all are repaired. Then they are brought back.
+// strike kills or silences the primaries of the next n clusters, and waits until all are repaired. Then they are
+// brought back.
 func (b *bench) strike(ctx context.Context, n int, silent bool) ([]swarm.Outcome, error) {
 	if b.next+n > len(b.fleet.seeds) {
 		return nil, nil
@@ -250,15 +252,17 @@ func (b *bench) strike(ctx context.Context, n int, silent bool) ([]swarm.Outcome
 		if err != nil {
 			return nil, err
 		}
-		if left := slices.IndexFunc(out, func(o swarm.Outcome) bool { return !o.Done }); left < 0 {
+		left := slices.IndexFunc(out, func(o swarm.Outcome) bool { return !o.Done })
+		if late := time.Since(began) > repairedWithin; left < 0 || late {
+			if late {
+				say("not repaired within %s: the cluster of %v, %+v", repairedWithin, b.fleet.seeds[clusters[left]], out[left])
+			}
 			if err := b.fleet.bringBack(clusters); err != nil {
 				return nil, err
 			}
 			return out, wait(ctx, 2*time.Second)
-		} else if time.Since(began) > repairedWithin {
-			return nil, fmt.Errorf("after %s the cluster of %v is not repaired: %+v", repairedWithin, b.fleet.seeds[clusters[left]], out[left])
 		}
-		if err := wait(ctx, 10*time.Millisecond); err != nil {
+		if err := b.daemon.wait(ctx, 10*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}

@@ -77,7 +77,9 @@ func measures() []measure {
 		{"processor, cores", steady(func(r result) string { return fmt.Sprintf("%.2f", r.cores) })},
 		{"resident memory, MB", steady(func(r result) string { return fmt.Sprint(r.rss >> 20) })},
 		{"open files", steady(func(r result) string { return fmt.Sprint(r.files) })},
-		{"longest time between two polls of one server, s", steady(func(r result) string { return fmt.Sprintf("%.2f", r.gap.Seconds()) })},
+		{"longest time between two polls of one server, s", steady(func(r result) string {
+			return fmt.Sprintf("%.2f", r.gap.Seconds())
+		})},
 		{"(the swarm itself: cores)", steady(func(r result) string { return fmt.Sprintf("%.2f", r.swarmCores) })},
 	}
 	for i, name := range []string{"one cluster", "its plan", "list of clusters", "all instances", "findings"} {
@@ -97,26 +99,33 @@ func measures() []measure {
 		{"200 die at once", func(r result) []swarm.Outcome { return r.at200 }},
 		{"20 fall silent at once", func(r result) []swarm.Outcome { return r.silent20 }},
 	} {
-		out = append(out, measure{f.name + ": promoted / followed, s: median (longest)", func(r result) string { return text(f.of(r)) }})
+		out = append(out, measure{f.name + ": promoted / followed, s: median (longest)",
+			func(r result) string { return text(f.of(r)) }})
 	}
 	return out
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// text is the median and the longest of what outcomes took.
+// text is the median and the longest of what outcomes took, and how many clusters were not repaired in time.
 func text(out []swarm.Outcome) string {
-	if len(out) == 0 {
-		return "–"
-	}
 	var promoted, followed []time.Duration
 	for _, o := range out {
-		promoted, followed = append(promoted, o.Promoted), append(followed, o.Followed)
+		if o.Done {
+			promoted, followed = append(promoted, o.Promoted), append(followed, o.Followed)
+		}
+	}
+	failed := ""
+	if n := len(out) - len(promoted); n > 0 {
+		failed = fmt.Sprintf(", %d not repaired", n)
+	}
+	if len(promoted) == 0 {
+		return "–" + failed
 	}
 	one := func(all []time.Duration) string {
 		return fmt.Sprintf("%.2f (%.2f)", quantile(all, 0.5).Seconds(), slices.Max(all).Seconds())
 	}
-	return one(promoted) + " / " + one(followed)
+	return one(promoted) + " / " + one(followed) + failed
 }
 
 // quantile is the part q of the way through what was measured; 0.5 is the median.
