@@ -201,47 +201,73 @@ func normal(is []interval) []interval {
 
 // String prints the set as a server would: lower case, sorted, without white space.
 func (s Set) String() string {
-	var b strings.Builder
+	var b []byte
 	last := ""
 	for _, id := range slices.Sorted(maps.Keys(s.mysql)) {
 		uuid, tag, _ := strings.Cut(id, ":")
 		if uuid != last {
-			if b.Len() > 0 {
-				b.WriteByte(',')
-			}
-			b.WriteString(uuid)
+			b = append(separated(b), uuid...)
 			last = uuid
 		}
 		if tag != "" {
-			b.WriteByte(':')
-			b.WriteString(tag)
+			b = append(append(b, ':'), tag...)
 		}
 		for _, i := range s.mysql[id] {
-			if i.from == i.to {
-				fmt.Fprintf(&b, ":%d", i.from)
-			} else {
-				fmt.Fprintf(&b, ":%d-%d", i.from, i.to)
+			b = strconv.AppendUint(append(b, ':'), i.from, 10)
+			if i.from != i.to {
+				b = strconv.AppendUint(append(b, '-'), i.to, 10)
 			}
 		}
 	}
 	for _, d := range slices.Sorted(maps.Keys(s.maria)) {
-		if b.Len() > 0 {
-			b.WriteByte(',')
+		p := s.maria[d]
+		b = strconv.AppendUint(separated(b), uint64(d), 10)
+		b = append(strconv.AppendUint(append(b, '-'), uint64(p.server), 10), '-')
+		if p.from > 1 {
+			b = append(strconv.AppendUint(b, p.from, 10), ".."...)
 		}
-		if p := s.maria[d]; p.from > 1 {
-			fmt.Fprintf(&b, "%d-%d-%d..%d", d, p.server, p.from, p.seq)
-		} else {
-			fmt.Fprintf(&b, "%d-%d-%d", d, p.server, p.seq)
-		}
+		b = strconv.AppendUint(b, p.seq, 10)
 	}
-	return b.String()
+	return string(b)
+}
+
+func separated(b []byte) []byte {
+	if len(b) > 0 {
+		return append(b, ',')
+	}
+	return b
 }
 
 // Empty reports whether the set holds nothing.
 func (s Set) Empty() bool { return len(s.mysql) == 0 && len(s.maria) == 0 }
 
 // Contains reports whether every transaction of o is in s.
-func (s Set) Contains(o Set) bool { return o.Subtract(s).Empty() }
+func (s Set) Contains(o Set) bool {
+	for id, is := range o.mysql {
+		if !within(is, s.mysql[id]) {
+			return false
+		}
+	}
+	for d, p := range o.maria {
+		if q, both := s.maria[d]; !both || p.without(q).seq != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// within reports whether b has all of a; both are normal, so that each interval of a must be in one of b.
+func within(a, b []interval) bool {
+	for _, i := range a {
+		for len(b) > 0 && b[0].to < i.from {
+			b = b[1:]
+		}
+		if len(b) == 0 || i.from < b[0].from || i.to > b[0].to {
+			return false
+		}
+	}
+	return true
+}
 
 // Equal reports whether both hold the same transactions.
 func (s Set) Equal(o Set) bool { return s.Contains(o) && o.Contains(s) }
@@ -354,6 +380,12 @@ func subtract(a, b []interval) []interval {
 
 // Union returns what is in either. Of a MariaDB domain the further position is kept, the receiver's where both are equally far.
 func (s Set) Union(o Set) Set {
+	switch { // the usual cases cost nothing
+	case s.Contains(o):
+		return s
+	case o.Contains(s):
+		return o
+	}
 	out := Set{}
 	if len(s.mysql)+len(o.mysql) > 0 {
 		out.mysql = map[string][]interval{}

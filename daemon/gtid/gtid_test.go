@@ -365,3 +365,20 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestWhatEachPollAsksAllocatesNothing(t *testing.T) {
+	for name, pair := range map[string][2]Set{
+		"MySQL":   {set("A:1-9:20-30,B:1-5"), set("A:2-8:25,B:1-5")},
+		"MariaDB": {set("0-1-100,1-2-7"), set("0-2-90,1-2-7")},
+	} {
+		all, some := pair[0], pair[1]
+		n := testing.AllocsPerRun(100, func() {
+			if !all.Contains(some) || some.Contains(all) || !all.Union(some).Equal(all) || !some.Union(all).Equal(all) {
+				t.Errorf("%s: %v contains %v", name, all, some)
+			}
+		})
+		if n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
