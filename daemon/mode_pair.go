@@ -47,8 +47,8 @@ func (m *pairMode) openAdmin() error {
 		return err
 	}
 	c := m.config
-	if c.Backend.CaretakerUser != "" {
-		o.Account = pair.Account{User: c.Backend.CaretakerUser, Password: string(c.Backend.CaretakerPassword)}
+	if c.Backend.AdminUser != "" {
+		o.Account = pair.Account{User: c.Backend.AdminUser, Password: string(c.Backend.AdminPassword)}
 	}
 	if c.HAProxy.Agent != "" {
 		proxy := pair.HAProxy(haproxy.Runtime{Socket: c.HAProxy.Socket}, c.Backend.Members)

@@ -46,7 +46,7 @@ type night struct {
 func (n *night) as(code int, says string, args ...string) string {
 	n.Helper()
 	all := append([]string{"backend"}, args...)
-	got, out, errs := program(n.T, "", append(all, "--config", n.config, "--user", "caretaker", "--password-file",
+	got, out, errs := program(n.T, "", append(all, "--config", n.config, "--user", "orchestrator_admin", "--password-file",
 		n.names[0])...)
 	show := out + errs
 	for i, s := range n.servers {
@@ -66,8 +66,8 @@ func (n *night) exec(at int, statements ...string) {
 	}
 }
 
-// caretaker makes the account that the runbook tells to make.
-func (n *night) caretaker(s *lab.Server) {
+// admin makes the account that the runbook tells to make.
+func (n *night) admin(s *lab.Server) {
 	n.Helper()
 	var version string
 	if err := s.DB().QueryRowContext(n.Context(), "SELECT VERSION()").Scan(&version); err != nil {
@@ -78,9 +78,9 @@ func (n *night) caretaker(s *lab.Server) {
 		n.Fatal(err)
 	}
 	_, everywhere := pair.BackendGrants(f)
-	statements := append([]string{"SET SESSION sql_log_bin = 0", "CREATE USER caretaker IDENTIFIED BY 'care'",
+	statements := append([]string{"SET SESSION sql_log_bin = 0", "CREATE USER orchestrator_admin IDENTIFIED BY 'care'",
 		"GRANT " + strings.Join(everywhere, ", ") + " ON *.* TO " + lab.BackendUser},
-		pair.AdminGrants(f, v, "caretaker@%", lab.BackendDatabase)...)
+		pair.AdminGrants(f, v, "orchestrator_admin@%", lab.BackendDatabase)...)
 	if err := s.Exec(n.Context(), append(statements, "SET SESSION sql_log_bin = 1")...); err != nil {
 		n.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestBackendAtNight(t *testing.T) {
 		}
 		n := &night{T: t, lab: l, servers: []*lab.Server{a, b}, names: []string{file(t, "care", "care\n")}}
 		for _, s := range n.servers {
-			n.caretaker(s)
+			n.admin(s)
 		}
 		n.configure()
 		n.as(exitOK, "no tables", "status")
@@ -177,7 +177,7 @@ func TestBackendAtNight(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.servers[0] = c
-		n.caretaker(c)
+		n.admin(c)
 		n.configure()
 		n.as(exitFailure, "does not replicate", "doctor")
 		n.as(exitOK, "hold the same", "rejoin", c.Key.String(), "--seed", "--mutual", "--replication-user",
@@ -196,7 +196,7 @@ func (n *night) until(says string, args ...string) {
 	n.Helper()
 	for range 100 {
 		_, out, _ := program(n.T, "", append(append([]string{"backend"}, args...), "--config", n.config, "--user",
-			"caretaker", "--password-file", n.names[0])...)
+			"orchestrator_admin", "--password-file", n.names[0])...)
 		if strings.Contains(out, says) {
 			n.as(exitOK, says, args...)
 			return

@@ -23,13 +23,13 @@ type BackendConfig struct {
 	TLS          string         `toml:"tls"` // as ServersConfig.TLS
 	Timeout      time.Duration  `toml:"timeout" min:"50ms" max:"1m"`
 	Prove        time.Duration  `toml:"prove" min:"0s" max:"24h"`
-	// CaretakerUser is the admin account: it changes the members when the API is asked to; "" is User.
-	CaretakerUser         string `toml:"caretaker_user"`
-	CaretakerPasswordFile string `toml:"caretaker_password_file"`
+	// AdminUser is the admin account: it changes the members when the API is asked to; "" is User.
+	AdminUser         string `toml:"admin_user"`
+	AdminPasswordFile string `toml:"admin_password_file"`
 
-	Password          Secret `toml:"-"` // from PasswordFile, or else from the environment
-	CaretakerPassword Secret `toml:"-"`
-	Authorities       string `toml:"-"` // as ServersConfig.Authorities
+	Password      Secret `toml:"-"` // from PasswordFile, or else from the environment
+	AdminPassword Secret `toml:"-"`
+	Authorities   string `toml:"-"` // as ServersConfig.Authorities
 }
 
 // backend checks the backend. One in a file needs only its path.
@@ -52,14 +52,14 @@ func (r *reader) backend(c *Config) {
 // adminAccount checks the account that changes the members of a pair.
 func (r *reader) adminAccount(b *BackendConfig) {
 	switch {
-	case r.bad["backend.caretaker_password_file"]:
-	case b.CaretakerPasswordFile != "" && b.CaretakerUser == "":
-		r.add("backend.caretaker_password_file", "needs backend.caretaker_user, the account that has this password")
-	case b.CaretakerUser != "" && b.CaretakerPasswordFile == "":
-		r.add("backend.caretaker_user",
-			"needs backend.caretaker_password_file, a file with the password of this account")
-	case b.CaretakerUser != "":
-		b.CaretakerPassword = r.secret("backend.caretaker_password_file", b.CaretakerPasswordFile)
+	case r.bad["backend.admin_password_file"]:
+	case b.AdminPasswordFile != "" && b.AdminUser == "":
+		r.add("backend.admin_password_file", "needs backend.admin_user, the account that has this password")
+	case b.AdminUser != "" && b.AdminPasswordFile == "":
+		r.add("backend.admin_user",
+			"needs backend.admin_password_file, a file with the password of this account")
+	case b.AdminUser != "":
+		b.AdminPassword = r.secret("backend.admin_password_file", b.AdminPasswordFile)
 	}
 }
 

@@ -145,8 +145,8 @@ func (r *reader) values(c *Config) {
 		"http.token_file": &c.HTTP.TokenFile, "http.tls_cert": &c.HTTP.TLSCert, "http.tls_key": &c.HTTP.TLSKey,
 		"servers.password_file": &c.Servers.PasswordFile,
 		"backend.path":          &c.Backend.Path, "backend.password_file": &c.Backend.PasswordFile,
-		"backend.caretaker_password_file": &c.Backend.CaretakerPasswordFile,
-		"peers.secret_file":               &c.Peers.SecretFile, "peers.ca": &c.Peers.CA,
+		"backend.admin_password_file": &c.Backend.AdminPasswordFile,
+		"peers.secret_file":           &c.Peers.SecretFile, "peers.ca": &c.Peers.CA,
 		"haproxy.socket": &c.HAProxy.Socket, "haproxy.http_cert": &c.HAProxy.HTTPCert,
 	} {
 		r.path(key, p)

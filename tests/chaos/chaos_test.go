@@ -74,7 +74,7 @@ func deployWith(t *testing.T, l *lab.Lab, flavor topology.Flavor, daemons int, s
 	}
 	d.primary, d.replicas = l.TestCluster(t, lab.Spec{Flavor: flavor, Semisync: true}, 2)
 	d.server = d.replicas[0].Key.String()
-	spec.Seeds, spec.Config, spec.Caretaker = []topology.Key{d.primary.Key}, config, "admin"
+	spec.Seeds, spec.Config, spec.Admin = []topology.Key{d.primary.Key}, config, "admin"
 	d.daemons, d.proxies, err = l.StartDaemons(d.ctx, daemons, spec, a, b)
 	d.must(err)
 	for _, o := range d.daemons {

@@ -73,7 +73,7 @@ func TestAFleet(t *testing.T) {
 	o := &operator{T: t, flavor: flavor(t), net: hosts.Test(t), hosts: map[string]*hosts.Host{}, dir: t.TempDir(),
 		began: time.Now()}
 	first, second := o.builds(ctx)
-	care := []string{"-e", "orchestrator_caretaker_api=true"}
+	care := []string{"-e", "orchestrator_admin_api=true"}
 	first, second = append(first, care...), append(second, care...)
 	o.prepare(ctx)
 	chat := o.hooks()
@@ -630,8 +630,8 @@ func (o *operator) sound(ctx context.Context) {
 				return fmt.Errorf("behind the HAProxy of %s, %s leads: %v", name, out, err)
 			}
 		}
-		_, err := o.hosts["daemon1"].Exec(ctx, "orchestrator", "backend", "doctor", "--user", "caretaker",
-			"--password-file", "/etc/orchestrator/caretaker.password")
+		_, err := o.hosts["daemon1"].Exec(ctx, "orchestrator", "backend", "doctor", "--user", "orchestrator_admin",
+			"--password-file", "/etc/orchestrator/admin.password")
 		return err
 	})
 }

@@ -35,10 +35,10 @@ func (l *Lab) StartDaemons(ctx context.Context, n int, spec DaemonSpec, members 
 			return nil, nil, err
 		}
 	}
-	caretaker := ""
-	if spec.Caretaker != "" {
-		caretaker = fmt.Sprintf("caretaker_user = %q\ncaretaker_password_file = %q\n", spec.Caretaker,
-			filepath.Join(l.dir, spec.Caretaker))
+	admin := ""
+	if spec.Admin != "" {
+		admin = fmt.Sprintf("admin_user = %q\nadmin_password_file = %q\n", spec.Admin,
+			filepath.Join(l.dir, spec.Admin))
 	}
 	timeout, lease := "", ""
 	if spec.TTL > 0 {
@@ -66,7 +66,7 @@ secret_file = %q
 agent = "%s:3001"
 socket = %q
 database = %q
-http = %q`, proxies[i].Database, strings.Join(keys, ", "), BackendUser, filepath.Join(l.dir, "backend"), timeout, caretaker, lease, strings.Join(others, ", "), filepath.Join(l.dir, "peers"),
+http = %q`, proxies[i].Database, strings.Join(keys, ", "), BackendUser, filepath.Join(l.dir, "backend"), timeout, admin, lease, strings.Join(others, ", "), filepath.Join(l.dir, "peers"),
 			d.host, proxies[i].Socket, proxies[i].Database, proxies[i].HTTP)
 		if err := d.configure(spec); err != nil {
 			return nil, nil, err

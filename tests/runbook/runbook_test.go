@@ -109,11 +109,11 @@ func setUp(t *testing.T) *stage {
 	s.must(err)
 	s.members = []*lab.Server{a, b}
 	for _, m := range s.members {
-		s.caretaker(m)
+		s.admin(m)
 		s.must(m.Exec(ctx, append(append([]string{"SET SESSION sql_log_bin = 0"}, dba...),
 			"SET SESSION sql_log_bin = 1")...))
 	}
-	s.must(os.WriteFile(filepath.Join(l.Dir(), "caretaker"), []byte("care\n"), 0o600))
+	s.must(os.WriteFile(filepath.Join(l.Dir(), "orchestrator_admin"), []byte("care\n"), 0o600))
 	s.must(os.WriteFile(filepath.Join(s.desk, "replicator"), []byte(lab.ReplicationPassword+"\n"), 0o600))
 	primary, replicas := l.TestCluster(t, lab.Spec{Flavor: lab.MariaDB}, 2)
 	s.must(primary.Exec(ctx, dba...))
@@ -121,7 +121,7 @@ func setUp(t *testing.T) *stage {
 	s.hook()
 	s.daemons, s.proxies, err = l.StartDaemons(ctx, 2,
 		lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{primary.Key},
-			Config: fmt.Sprintf(policy, filepath.Join(s.scripts, "pager")), Caretaker: "caretaker"}, a, b)
+			Config: fmt.Sprintf(policy, filepath.Join(s.scripts, "pager")), Admin: "orchestrator_admin"}, a, b)
 	s.must(err)
 	c, err := s.daemons[0].AwaitServers(ctx, 3)
 	s.must(err)
@@ -139,12 +139,12 @@ func (s *stage) hook() {
 	s.must(os.WriteFile(filepath.Join(s.scripts, "on-duty"), []byte("555-0100\n"), 0o644))
 }
 
-// caretaker makes the account that the backend's page tells to make.
-func (s *stage) caretaker(m *lab.Server) {
+// admin makes the account that the backend's page tells to make.
+func (s *stage) admin(m *lab.Server) {
 	s.Helper()
 	version := topology.Version{Major: 10, Minor: 11}
-	statements := append([]string{"SET SESSION sql_log_bin = 0", "CREATE USER caretaker IDENTIFIED BY 'care'"},
-		pair.AdminGrants(topology.MariaDB, version, "caretaker@%", lab.BackendDatabase)...)
+	statements := append([]string{"SET SESSION sql_log_bin = 0", "CREATE USER orchestrator_admin IDENTIFIED BY 'care'"},
+		pair.AdminGrants(topology.MariaDB, version, "orchestrator_admin@%", lab.BackendDatabase)...)
 	s.must(m.Exec(s.ctx, append(statements, "SET SESSION sql_log_bin = 1")...))
 }
 
@@ -155,9 +155,9 @@ var dba = []string{"CREATE USER dba IDENTIFIED BY 'admin'", "GRANT ALL ON *.* TO
 func (s *stage) wrap(binary string) {
 	s.Helper()
 	scripts := map[string]string{
-		"orchestrator": fmt.Sprintf("case $1 in backend) exec %s \"$@\" --config $CONFIG --user caretaker "+
+		"orchestrator": fmt.Sprintf("case $1 in backend) exec %s \"$@\" --config $CONFIG --user orchestrator_admin "+
 			"--password-file %s;; *) exec %s \"$@\";; esac\n",
-			binary, filepath.Join(s.lab.Dir(), "caretaker"), binary),
+			binary, filepath.Join(s.lab.Dir(), "orchestrator_admin"), binary),
 		"mariadb": "exec /usr/bin/mariadb --no-defaults -udba -padmin \"$@\"\n",
 		"ssh":     s.logs(),
 	}
