@@ -27,7 +27,8 @@ type DaemonSpec struct {
 	Config string
 	// Backend is TOML in the place of "[backend] path", for daemons that share one; see StartDaemons.
 	Backend string
-	// Admin is the admin account: it does at the members what the API asks for; its password is in the lab's file of that name.
+	// Admin is the admin account: it does at the members what the API asks for; its password is in the lab's file of
+	// that name.
 	Admin string
 	// CrashAt kills the daemon's first life at this point of a recovery, see BuildToCrash; 0 is never.
 	CrashAt int
