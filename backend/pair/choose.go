@@ -6,38 +6,40 @@ import (
 	"strings"
 	"time"
 
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
 
-// Grace is for how long a member must have been out of reach before the other one, although it lacks something, counts as all that is left;
-// and before silence, which proves nothing, counts as being down.
+// Grace is how long a member must have been out of reach before the other one counts as the only one left although it
+// lacks something; and before a member that does not answer counts as down.
 const Grace = time.Second
 
-// Known is what a daemon knows besides what it sees. Term and Newest must have been read *before* the members were looked at: what
-// was acknowledged since then would make the serving member look stale.
+// Known is what a daemon knows in addition to what it sees. Term and Newest must be read *before* the look at the
+// members: anything acknowledged since would make the serving member look stale.
 type Known struct {
 	Term   int64 // the highest that this daemon has seen of the lease
 	Newest int64 // the highest version of a record that was acknowledged to it
-	// Previous is what this daemon chose before; zero: nothing yet.
+	// Previous is the previous choice of this daemon; zero: none yet.
 	Previous topology.Key
-	// Leader is what the leading daemon serves, as it has just said; zero: not known, or we are the leader.
+	// Leader is the member that the leader serves, as it has just said; zero: not known, or we are the leader.
 	Leader topology.Key
-	// Away: nobody looked for a while, because this daemon was not running, or frozen. Previous may have died meanwhile, and come back stale: it is
-	// judged like any other, and what we remember, which is as old, doesn't vouch for it.
+	// Away: this daemon has not looked for a while, because it was not running, or frozen. Previous may have died
+	// meanwhile and come back stale. So it is judged like any other, and our memory, which is as old, counts for
+	// nothing.
 	Away bool
 }
 
-// keeps says that a member need not prove that it has what the other one has: it is the one that records are written to.
+// keeps says whether a member may serve without having everything that the other one has: records are written to it.
 func (k Known) keeps(m topology.Key) bool { return m == k.Leader || m == k.Previous && !k.Away }
 
-// Choice is who is to serve.
+// Choice says which member should serve.
 type Choice struct {
 	Serve topology.Key            `json:"serve,omitzero"` // zero: nobody
 	Why   string                  `json:"why"`
 	Unfit map[topology.Key]string `json:"unfit,omitempty"` // and why not
 }
 
-// Fit says whether a member is the one that is to serve, and else why not.
+// Fit says whether a member is the one that should serve, and if not, why.
 func (c Choice) Fit(k topology.Key) (bool, string) {
 	if k == c.Serve && !k.IsZero() {
 		return true, c.Why
@@ -51,8 +53,9 @@ func (c Choice) Fit(k topology.Key) (bool, string) {
 	return false, fmt.Sprintf("%v serves", c.Serve)
 }
 
-// Choose says which member is to serve. The one that serves keeps its place while it is fit; there is no failing back. What the leader
-// serves comes first, so that all daemons serve the same; whoever can't reach that serves nobody rather than the other one.
+// Choose says which member should serve. The serving member stays while it is fit; there is no failing back. The
+// leader's member comes first, so that all daemons serve the same one. A daemon that can't reach that member serves
+// none rather than the other one.
 func Choose(members []Member, k Known) Choice {
 	c := Choice{Unfit: map[topology.Key]string{}}
 	var fit []Member
@@ -85,8 +88,10 @@ func Choose(members []Member, k Known) Choice {
 	previous := find(members, k.Previous)
 	silent := previous != nil && !previous.Up && !gone(*previous)
 	if silent && !k.Away && previous.ID != "" && (k.Leader.IsZero() || k.Leader == k.Previous) {
-		// A look that takes long on a busy machine must not end what works. Whoever waits there now would wait for the other one as long.
-		return serve(*previous, fmt.Sprintf("it serves, and has been silent for %v only: %s", previous.Unreachable.Round(time.Millisecond), previous.Err))
+		// A slow look on a busy machine must not end a working service. Clients that wait there now would wait as long
+		// for the other one.
+		return serve(*previous, fmt.Sprintf("it serves, and has not answered for only %v: %s",
+			previous.Unreachable.Round(time.Millisecond), previous.Err))
 	}
 	if leads := find(members, k.Leader); leads != nil {
 		c.Why = fmt.Sprintf("the leader serves %v, which is not fit from here: %s", k.Leader, c.Unfit[k.Leader])
@@ -98,7 +103,8 @@ func Choose(members []Member, k Known) Choice {
 		}
 	}
 	if silent {
-		c.Why = fmt.Sprintf("%v served, and has been silent for %v only: %s", k.Previous, previous.Unreachable.Round(time.Millisecond), previous.Err)
+		c.Why = fmt.Sprintf("%v served, and has not answered for only %v: %s", k.Previous,
+			previous.Unreachable.Round(time.Millisecond), previous.Err)
 		return c
 	}
 	switch len(fit) {
@@ -117,11 +123,11 @@ func Choose(members []Member, k Known) Choice {
 	if previous != nil {
 		return serve(fit[0], fmt.Sprintf("%v, which served, is not fit: %s", k.Previous, c.Unfit[k.Previous]))
 	}
-	return serve(fit[0], "it is fit, and nobody served yet")
+	return serve(fit[0], "it is fit, and no member served yet")
 }
 
-// Behind is the member with an identity, zero where none has it. One that is out of reach has the identity that it had; one that never answered here has
-// whatever identity is not the other's.
+// Behind returns the member with an identity, or zero. A member that is out of reach keeps its identity; one that
+// never answered here counts as having any identity that is not the other's.
 func Behind(members []Member, identity string) topology.Key {
 	var nameless []Member
 	for _, m := range members {
@@ -147,17 +153,17 @@ func find(members []Member, k topology.Key) *Member {
 	return nil
 }
 
-// gone says that a member is down: it refuses, or has long been silent.
+// gone says whether a member is down: it refuses connections, or has not answered for long.
 func gone(m Member) bool {
 	return !m.Up && (m.Failure == topology.Refused || m.Unreachable >= Grace)
 }
 
-// farther compares how far two members have come: positive when a holds what b lacks.
+// farther compares the progress of two members: positive if a holds what b lacks.
 func farther(a, b Member) int {
 	return cmp.Or(cmp.Compare(a.Hold.Term, b.Hold.Term), cmp.Compare(a.Newest, b.Newest))
 }
 
-// judge says why a member must not serve; or, when it may, what is wrong with it all the same.
+// judge says why a member must not serve; or, if it may, what is wrong with it all the same.
 func judge(m Member, other *Member, k Known) (unfit, although string) {
 	switch {
 	case !m.Up:
@@ -173,14 +179,15 @@ func judge(m Member, other *Member, k Known) (unfit, although string) {
 		return "it has no tables, and this daemon remembers records", ""
 	case !m.Tables && other != nil && other.Up && other.Tables:
 		return fmt.Sprintf("it has no tables, and %v has", other.Key), ""
-	case !m.Tables && other != nil && other.Up: // a new pair: whoever serves gets them
+	case !m.Tables && other != nil && other.Up: // a new pair: the serving member gets them
 		return "", "it has no tables yet"
 	case !m.Tables:
 		lacks = "it has no tables"
 	case m.Hold.Term < k.Term:
 		lacks = fmt.Sprintf("it is stale: its lease has term %d, and this daemon has seen %d", m.Hold.Term, k.Term)
 	case m.Newest < k.Newest:
-		lacks = fmt.Sprintf("it is stale: its newest record has version %d, and this daemon has seen %d", m.Newest, k.Newest)
+		lacks = fmt.Sprintf("it is stale: its newest record has version %d, and this daemon has seen %d", m.Newest,
+			k.Newest)
 	}
 	if other == nil {
 		return "", lacks // all there is
@@ -189,7 +196,7 @@ func judge(m Member, other *Member, k Known) (unfit, although string) {
 		return judgeBeside(m, *other, k, lacks)
 	}
 	if c := m.From(other.Key); lacks == "" && !k.keeps(m.Key) && c != nil && !c.drained(m) {
-		lacks = fmt.Sprintf("it has not applied all that it received from %v", other.Key)
+		lacks = fmt.Sprintf("it has not applied everything that it received from %v", other.Key)
 		if t := c.Trouble(); c.SQL != topology.Running {
 			lacks += ": " + t
 		}
@@ -197,18 +204,21 @@ func judge(m Member, other *Member, k Known) (unfit, although string) {
 	switch {
 	case lacks == "":
 		return "", ""
-	case k.Leader == other.Key: // it lives, and somebody sees it
+	case k.Leader == other.Key: // it is alive: another daemon reaches it
 		return lacks + fmt.Sprintf("; and %v, which is out of reach from here, serves the leader", other.Key), ""
 	case other.Unreachable < Grace:
-		return lacks + fmt.Sprintf("; and %v has been out of reach for %v only", other.Key, other.Unreachable.Round(time.Millisecond)), ""
+		return lacks + fmt.Sprintf("; and %v has been out of reach for only %v", other.Key,
+			other.Unreachable.Round(time.Millisecond)), ""
 	}
-	return "", fmt.Sprintf("%s; but it is all that is left, for %v has been out of reach for %v", lacks, other.Key, other.Unreachable.Round(time.Millisecond))
+	return "", fmt.Sprintf("%s; but no other member is left: %v has been out of reach for %v", lacks, other.Key,
+		other.Unreachable.Round(time.Millisecond))
 }
 
-// judgeBeside judges a member while the other one can be asked as well.
+// judgeBeside judges a member while the other one answers as well.
 func judgeBeside(m, other Member, k Known, lacks string) (unfit, although string) {
 	if k.keeps(m.Key) {
-		// What serves is where records are written; what the other has besides comes by replication, and by the merge after a switch.
+		// Records are written to the serving member. Anything else that the other one has comes by replication, or by
+		// the merge after a switch.
 		if lacks == "" || farther(other, m) <= 0 {
 			return "", lacks
 		}
@@ -218,7 +228,7 @@ func judgeBeside(m, other Member, k Known, lacks string) (unfit, although string
 		return lacks + fmt.Sprintf("; and %v has more", other.Key), ""
 	}
 	if unfit, although = behind(m, other); unfit == "" && lacks != "" {
-		although = fmt.Sprintf("%s; but nothing better is left, for %v lacks it too", lacks, other.Key)
+		although = fmt.Sprintf("%s; but no better member is left: %v lacks it, too", lacks, other.Key)
 	}
 	return unfit, although
 }
@@ -228,7 +238,7 @@ func behind(m, other Member) (unfit, although string) {
 	c := m.From(other.Key)
 	missing, itsOwn := m.Executed.Missing(other.Executed), other.Executed.Missing(m.Executed)
 	if m.Blind != "" {
-		missing, itsOwn = 0, 0 // what runs is not known, so what is missing may come, or not; the records speak
+		missing, itsOwn = 0, 0 // it is not known whether replication runs, so the records decide
 	}
 	if missing == 0 && farther(other, m) <= 0 {
 		return "", ""
@@ -239,13 +249,15 @@ func behind(m, other Member) (unfit, although string) {
 	case m.Blind != "":
 		why = "its replication is not known: " + m.Blind
 	case c != nil && c.Running():
-		return fmt.Sprintf("it is catching up: %d transactions of %v are not applied", missing, other.Key), ""
+		return fmt.Sprintf("it is catching up: %s of %v %s not applied", plural.Count(missing, "transaction"),
+			other.Key, plural.Of(missing, "is", "are")), ""
 	case c != nil:
 		why = c.Trouble()
 	}
 	if itsOwn > 0 && cmp.Or(farther(m, other), other.Key.Compare(m.Key)) > 0 {
-		// Neither can get what it lacks, and if both were refused for it nobody would ever serve.
-		return "", fmt.Sprintf("it lacks %d transactions of %v, which lacks %d of its own, and %s: see orchestrator backend verify", missing, other.Key, itsOwn, why)
+		// Neither can get what it lacks. If both were refused for that, no member would ever serve.
+		return "", fmt.Sprintf("it lacks %s of %v, which lacks %d of its own, and %s: see orchestrator backend verify",
+			plural.Count(missing, "transaction"), other.Key, itsOwn, why)
 	}
-	return fmt.Sprintf("%v has %d transactions that it lacks, and %s", other.Key, missing, why), ""
+	return fmt.Sprintf("%v has %s that it lacks, and %s", other.Key, plural.Count(missing, "transaction"), why), ""
 }

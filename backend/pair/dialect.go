@@ -7,23 +7,23 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// statement is a whole statement, and what it needs: privileges as GRANT takes them.
+// statement is a whole statement, and the privileges that it needs, as in GRANT.
 type statement struct{ text, needs string }
 
-// dialect is what we say to a server of one flavour and age. Names of channels are given as arguments: the default one is "".
+// dialect is the statements for one flavour and version. Names of channels are arguments; the default channel is "".
 type dialect struct {
 	now, channels              statement
 	start, startApplier        statement
 	stop, stopReceiver, reset  statement
 	startReceiver, stopApplier statement
 	readOnly, writable         []statement
-	follow, followAs           statement // by GTID; keeps the account, or gets one
+	follow, followAs           statement // by GTID; keeps the account, or sets one
 	retry                      statement
 	channelFirst               bool   // where the name of the channel stands among the arguments
-	admin                      string // for whoever moves the service
+	admin                      string // privileges to move the service
 }
 
-// Words that both flavours know.
+// Statements of both flavours.
 var (
 	who = statement{text: `SELECT
 	VERSION() AS version,
@@ -38,7 +38,7 @@ var (
 	askGrants = statement{text: "SHOW GRANTS"}
 	askUsers  = statement{"SELECT user, host FROM mysql.user", "SELECT ON mysql.user"}
 	askAll    = statement{text: "SHOW GLOBAL VARIABLES"}
-	// A daemon's store names the database when it connects; looks, of whatever account, don't.
+	// A daemon's store names the database when it connects; looks do not.
 	askClients = statement{"SELECT ID AS id FROM information_schema.PROCESSLIST WHERE USER = ? AND DB = ?", "PROCESS"}
 )
 
@@ -64,12 +64,15 @@ func speak(f topology.Flavor, v topology.Version) dialect {
 			reset:         statement{"RESET SLAVE ? ALL", "RELOAD"},
 			readOnly:      []statement{{"SET GLOBAL read_only = 1", "READ_ONLY ADMIN"}},
 			writable:      []statement{{"SET GLOBAL read_only = 0", "READ_ONLY ADMIN"}},
-			follow:        statement{"CHANGE MASTER ? TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, MASTER_HEARTBEAT_PERIOD = 2", admin},
-			followAs: statement{"CHANGE MASTER ? TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, MASTER_HEARTBEAT_PERIOD = 2, " +
+			follow: statement{"CHANGE MASTER ? TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_USE_GTID = " +
+				"slave_pos, MASTER_CONNECT_RETRY = 1, MASTER_HEARTBEAT_PERIOD = 2", admin},
+			followAs: statement{"CHANGE MASTER ? TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_USE_GTID = slave_pos, " +
+				"MASTER_CONNECT_RETRY = 1, MASTER_HEARTBEAT_PERIOD = 2, " +
 				"MASTER_USER = ?, MASTER_PASSWORD = ?", admin},
 			retry:        statement{"CHANGE MASTER ? TO MASTER_CONNECT_RETRY = 1", admin},
 			channelFirst: true,
-			admin:        "SLAVE MONITOR, BINLOG MONITOR, BINLOG ADMIN, REPLICATION SLAVE ADMIN, READ_ONLY ADMIN, RELOAD, PROCESS, SUPER",
+			admin: "SLAVE MONITOR, BINLOG MONITOR, BINLOG ADMIN, REPLICATION SLAVE ADMIN, READ_ONLY ADMIN, " +
+				"RELOAD, PROCESS, SUPER",
 		}
 	}
 	admin := "REPLICATION_SLAVE_ADMIN"
@@ -95,18 +98,23 @@ func speak(f topology.Flavor, v topology.Version) dialect {
 		stopReceiver:  statement{"STOP REPLICA IO_THREAD FOR CHANNEL ?", admin},
 		reset:         statement{"RESET REPLICA ALL FOR CHANNEL ?", "RELOAD"},
 		readOnly:      []statement{{"SET GLOBAL super_read_only = 1", readOnly}}, // sets read_only too
-		writable:      []statement{{"SET GLOBAL super_read_only = 0", readOnly}, {"SET GLOBAL read_only = 0", readOnly}},
-		follow: statement{"CHANGE REPLICATION SOURCE TO SOURCE_HOST = ?, SOURCE_PORT = ?, SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 86400, " +
+		writable: []statement{{"SET GLOBAL super_read_only = 0", readOnly},
+			{"SET GLOBAL read_only = 0", readOnly}},
+		follow: statement{"CHANGE REPLICATION SOURCE TO SOURCE_HOST = ?, SOURCE_PORT = ?, SOURCE_AUTO_POSITION = 1, " +
+			"SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 86400, " +
 			"SOURCE_HEARTBEAT_PERIOD = 2, GET_SOURCE_PUBLIC_KEY = 1 FOR CHANNEL ?", admin},
-		followAs: statement{"CHANGE REPLICATION SOURCE TO SOURCE_HOST = ?, SOURCE_PORT = ?, SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 86400, " +
-			"SOURCE_HEARTBEAT_PERIOD = 2, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_USER = ?, SOURCE_PASSWORD = ? FOR CHANNEL ?", admin},
-		retry: statement{"CHANGE REPLICATION SOURCE TO SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 86400 FOR CHANNEL ?", admin},
+		followAs: statement{"CHANGE REPLICATION SOURCE TO SOURCE_HOST = ?, SOURCE_PORT = ?, SOURCE_AUTO_POSITION = " +
+			"1, SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 86400, " +
+			"SOURCE_HEARTBEAT_PERIOD = 2, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_USER = ?, SOURCE_PASSWORD = ? FOR " +
+			"CHANNEL ?", admin},
+		retry: statement{"CHANGE REPLICATION SOURCE TO SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 86400 FOR " +
+			"CHANNEL ?", admin},
 		admin: "REPLICATION CLIENT, " + admin + ", " + readOnly + ", RELOAD, PROCESS",
 	}
 	if v.AtLeast(8, 0, 26) {
 		return d
 	}
-	// The old words, until the new ones had come for everything that is said here.
+	// The old vocabulary, for versions in which the new one is not complete.
 	d.channels.text = "SHOW SLAVE STATUS"
 	d.start.text = "START SLAVE FOR CHANNEL ?"
 	d.startApplier.text = "START SLAVE SQL_THREAD FOR CHANNEL ?"
@@ -119,14 +127,16 @@ func speak(f topology.Flavor, v topology.Version) dialect {
 	if v.AtLeast(8, 0, 4) {
 		key = ", GET_MASTER_PUBLIC_KEY = 1"
 	}
-	const change = "CHANGE MASTER TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_AUTO_POSITION = 1, MASTER_CONNECT_RETRY = 1, MASTER_RETRY_COUNT = 86400, MASTER_HEARTBEAT_PERIOD = 2"
+	const change = "CHANGE MASTER TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_AUTO_POSITION = 1, " +
+		"MASTER_CONNECT_RETRY = 1, MASTER_RETRY_COUNT = 86400, MASTER_HEARTBEAT_PERIOD = 2"
 	d.follow.text = change + key + " FOR CHANNEL ?"
 	d.followAs.text = change + key + ", MASTER_USER = ?, MASTER_PASSWORD = ? FOR CHANNEL ?"
 	d.retry.text = "CHANGE MASTER TO MASTER_CONNECT_RETRY = 1, MASTER_RETRY_COUNT = 86400 FOR CHANNEL ?"
 	return d
 }
 
-// AdminGrants are the statements that give an account, as "user@host", all that Status, Doctor, Verify, Promote and Rejoin need.
+// AdminGrants are the statements that grant an account, as "user@host", everything that Status, Doctor, Verify,
+// Promote and Rejoin need.
 func AdminGrants(f topology.Flavor, v topology.Version, account, database string) []string {
 	onDatabase, _ := BackendGrants(f)
 	return []string{
@@ -136,8 +146,8 @@ func AdminGrants(f topology.Flavor, v topology.Version, account, database string
 	}
 }
 
-// setPosition is MariaDB's: from there on a source is asked.
+// setPosition is MariaDB's: the position from which a source is asked.
 var setPosition = statement{"SET GLOBAL gtid_slave_pos = ?", "REPLICATION SLAVE ADMIN"}
 
-// setPurged is MySQL's: this counts as executed, without having been received.
+// setPurged is MySQL's: these GTIDs count as executed without having been received.
 var setPurged = statement{"SET GLOBAL gtid_purged = ?", "SYSTEM_VARIABLES_ADMIN"}

@@ -12,7 +12,7 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Exam is all that Doctor wants to know of a member.
+// Exam is everything that Doctor needs to know about a member.
 type Exam struct {
 	Member
 	Vars map[string]string // SHOW GLOBAL VARIABLES, lower case
@@ -28,7 +28,8 @@ type Exam struct {
 
 // Examine looks at both members closely, and at the proxy.
 func (p *Pair) Examine(ctx context.Context) Facts {
-	f := Facts{Members: make([]Exam, len(p.sites)), Database: p.o.Database, Backend: p.o.Backend.User, Proxied: p.o.Proxy != nil}
+	f := Facts{Members: make([]Exam, len(p.sites)), Database: p.o.Database, Backend: p.o.Backend.User,
+		Proxied: p.o.Proxy != nil}
 	var all sync.WaitGroup
 	for i, s := range p.sites {
 		all.Go(func() {
@@ -92,7 +93,7 @@ func (s *site) examine(ctx context.Context, e *Exam) error {
 	return nil
 }
 
-// grants asks as the account of the daemons itself, so that nobody else need be allowed to.
+// grants logs in as the account of the daemons, so that no other account needs the privilege.
 func (s *site) grants(ctx context.Context) ([]string, error) {
 	if s.o.Backend.User == "" {
 		return nil, errors.New("the account is not known")
@@ -117,7 +118,8 @@ func (s *site) grants(ctx context.Context) ([]string, error) {
 	return out, nil
 }
 
-// Fix runs what mends the complaints that are safe to mend by themselves, and returns those that it mended. One that fails doesn't keep it from the others.
+// Fix runs the statements of the complaints that are safe to fix automatically, and returns those that it fixed. A
+// failure does not stop the others.
 func (p *Pair) Fix(ctx context.Context, complaints []Complaint) (mended []Complaint, err error) {
 	for _, c := range complaints {
 		if !c.Safe || len(c.Statements) == 0 {
@@ -140,10 +142,10 @@ func (p *Pair) Fix(ctx context.Context, complaints []Complaint) (mended []Compla
 			e = s.exec(ctx, statement{text, c.needs})
 		}
 		if e != nil {
-			err = errors.Join(err, fmt.Errorf("mend %s: %w", c.Code, e))
+			err = errors.Join(err, fmt.Errorf("fix %s: %w", c.Code, e))
 			continue
 		}
-		p.o.Logger.Info("backend member mended", "at", c.At, "what", c.Code)
+		p.o.Logger.Info("backend member fixed", "at", c.At, "what", c.Code)
 		mended = append(mended, c)
 	}
 	if len(mended) > 0 {
@@ -152,7 +154,7 @@ func (p *Pair) Fix(ctx context.Context, complaints []Complaint) (mended []Compla
 	return mended, err
 }
 
-// awaitConnected gives receivers that have just been started, or wait for their next try, the moment that they need.
+// awaitConnected gives receivers that have just started, or wait for their next attempt, time to connect.
 func (p *Pair) awaitConnected(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

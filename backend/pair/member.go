@@ -11,19 +11,21 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// LeaseName is the lease whose term tells how far the daemons have come.
+// LeaseName is the lease whose term shows the progress of the daemons.
 const LeaseName = "leader"
 
-// Member is what a look at one server of the pair told.
+// Member is the result of a look at one server of the pair.
 type Member struct {
 	Key topology.Key `json:"key"`
 	Up  bool         `json:"up"`
-	// Err says why it is not up; for people. Failure is how the look failed, Unreachable for how long every look has.
+	// Err says why it is not up; for people. Failure is how the look failed. Unreachable is how long every look has
+	// failed.
 	Err         string           `json:"error,omitempty"`
 	Failure     topology.Failure `json:"failure,omitempty"`
 	Unreachable time.Duration    `json:"unreachable_ns,omitempty"`
 
-	ID       string           `json:"identity,omitempty"` // as sqlstore identifies it; of one that is not up: what it had when it was
+	// as sqlstore identifies it; of one that is not up: what it had when it was
+	ID       string           `json:"identity,omitempty"`
 	Flavor   topology.Flavor  `json:"flavor,omitempty"`
 	Version  topology.Version `json:"version,omitzero"`
 	ServerID uint32           `json:"server_id,omitempty"`
@@ -45,7 +47,7 @@ type Member struct {
 	written []string // MariaDB's gtid_binlog_state: the last of each domain and server
 }
 
-// Channel is a source, with what only the care for a pair needs.
+// Channel is a source, with facts that only a pair needs.
 type Channel struct {
 	topology.Channel
 	ConnectRetry int64  `json:"connect_retry"` // seconds
@@ -66,16 +68,17 @@ func (m Member) From(source topology.Key) *Channel {
 // Running says that both threads run.
 func (c Channel) Running() bool { return c.IO == topology.Running && c.SQL == topology.Running }
 
-// drained says that everything that was received is applied. MariaDB counts a transaction when it begins to come, so one that was torn
-// when the source died would never be applied; there the applier's own word counts as well.
+// drained says whether everything that was received is applied. MariaDB counts a transaction when it starts to arrive,
+// so one that was cut off when the source died would never be applied; there, the applier's own state counts as well.
 func (c Channel) drained(m Member) bool {
 	if c.Drained(m.Executed) {
 		return true
 	}
-	return m.Flavor == topology.MariaDB && c.SQL == topology.Running && strings.Contains(c.State, "has read all relay log")
+	return m.Flavor == topology.MariaDB && c.SQL == topology.Running &&
+		strings.Contains(c.State, "has read all relay log")
 }
 
-// Trouble is what keeps a channel from running, in words; "" where it runs.
+// Trouble says what prevents a channel from running; "" if it runs.
 func (c Channel) Trouble() string {
 	switch {
 	case c.SQL != topology.Running && c.SQLError != "":
@@ -159,7 +162,7 @@ func (s *site) ask(ctx context.Context) (Member, error) {
 	return m, nil
 }
 
-// askRecords reads how far the records have come. Tables that are not there are an answer.
+// askRecords reads the progress of the records. Missing tables are a valid answer.
 func (s *site) askRecords(ctx context.Context, m *Member) error {
 	q := statement{text: fmt.Sprintf(`SELECT
 	(SELECT MAX(version) FROM %[1]s.record) AS newest,
@@ -187,8 +190,9 @@ func (o *Options) database() string { return "`" + strings.ReplaceAll(o.Database
 func channel(r row, m Member, replicated gtid.Set) (Channel, error) {
 	c := Channel{
 		Channel: topology.Channel{
-			Name:     r.get("channel_name", "connection_name"),
-			Source:   topology.Key{Host: strings.ToLower(r.get("source_host", "master_host")), Port: int(r.int("source_port", "master_port"))},
+			Name: r.get("channel_name", "connection_name"),
+			Source: topology.Key{Host: strings.ToLower(r.get("source_host", "master_host")),
+				Port: int(r.int("source_port", "master_port"))},
 			IO:       topology.ParseThreadState(r.get("replica_io_running", "slave_io_running")),
 			SQL:      topology.ParseThreadState(r.get("replica_sql_running", "slave_sql_running")),
 			IOErrno:  int(r.int("last_io_errno")),

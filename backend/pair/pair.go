@@ -1,10 +1,11 @@
-// Package pair cares for a backend that is a pair: two servers that replicate each other by statement, of which one serves and the other is
-// ready to. It looks at both members, says which of them is fit to serve, finds what would make the pair fail, compares what the two
-// hold, and moves the service by hand.
+// Package pair looks after a backend pair: two servers that replicate from each other by statement; one serves, and
+// the other is ready to take over. It looks at both members, decides which of them is fit to serve, finds what could
+// make the pair fail, compares their records, and moves the service on request.
 //
-// It stores no records of its own (sqlstore does), and answers no proxy (haproxy does). The one idea: records merge, so what differs is
-// mended by reading both members and writing both, and a switch loses nothing that can still be read somewhere. Who serves is a pure
-// function of what was seen (Choose), so that daemons that see the same say the same.
+// It stores no records (sqlstore does), and answers no proxy (haproxy does). The one idea: records merge. So
+// differences are fixed by reading both members and writing both, and a switch loses nothing that can still be read
+// somewhere. Which member serves is a pure function of what was seen (Choose), so daemons that see the same decide the
+// same.
 package pair
 
 import (
@@ -22,14 +23,14 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Account is a name and a password, as a server takes them.
+// Account is a name and a password.
 type Account struct{ User, Password string }
 
-// Options of Open. Members are the two (one is allowed, and then there is nothing to choose) as this machine reaches them directly.
+// Options of Open. Members are the two (or just one) as this machine reaches them directly.
 type Options struct {
 	Members  []topology.Key
 	Database string // that holds the records
-	// Account looks and, where something is to be done, acts.
+	// Account is used to look and to act.
 	Account Account
 	// Backend is the account that the daemons use; Doctor looks at its privileges. Its password may be missing.
 	Backend Account
@@ -40,18 +41,19 @@ type Options struct {
 	StatementTimeout time.Duration
 	Proxy            Proxy // nil: there is none, or it is not to be asked
 	Logger           *slog.Logger
-	// Progress is told what is being done, and how far it is, in words for people. nil: nobody listens.
+	// Progress is called with what is being done, and its progress, for people. It may be nil.
 	Progress func(says string)
 }
 
-// Proxy is what this package wants of HAProxy, by its runtime socket.
+// Proxy is what this package needs from HAProxy's runtime socket.
 type Proxy interface {
 	// Servers are those of the proxy's backend section for the database.
 	Servers(ctx context.Context) ([]ProxyServer, error)
-	// Ready lets a server be served once its checks say so; Maintain takes it out whatever they say, until Ready or an agent's "ready".
+	// Ready lets HAProxy serve a server when its checks pass; Maintain takes it out of service, until Ready or an
+	// agent's "ready".
 	Ready(ctx context.Context, member topology.Key) error
 	Maintain(ctx context.Context, member topology.Key) error
-	// ShutSessions ends what goes through the proxy to a server.
+	// ShutSessions ends the sessions with a server.
 	ShutSessions(ctx context.Context, member topology.Key) error
 }
 
@@ -64,19 +66,21 @@ type ProxyServer struct {
 	Sessions int          `json:"sessions"`
 }
 
-// Pair is the two members, each with one connection that is kept. Safe for concurrent use.
+// Pair is the two members, each with one permanent connection. Safe for concurrent use.
 type Pair struct {
 	o     Options
 	sites []*site
 }
 
-// Open connects to nobody yet.
+// Open does not connect yet.
 func Open(o Options) (*Pair, error) {
 	if len(o.Members) == 0 || len(o.Members) > 2 {
-		return nil, fmt.Errorf("look after a pair: %d members are named, want two: set backend.members = [\"host:port\", \"host:port\"]", len(o.Members))
+		return nil, fmt.Errorf("look after a pair: %d members are named, it needs two: set backend.members = "+
+			"[\"host:port\", \"host:port\"]", len(o.Members))
 	}
 	if len(o.Members) == 2 && o.Members[0] == o.Members[1] {
-		return nil, fmt.Errorf("look after a pair: %v is named twice: set backend.members to the two servers", o.Members[0])
+		return nil, fmt.Errorf("look after a pair: %v is named twice: set backend.members to the two servers",
+			o.Members[0])
 	}
 	if o.LookTimeout <= 0 {
 		o.LookTimeout = 500 * time.Millisecond
@@ -123,7 +127,7 @@ func (p *Pair) Look(ctx context.Context) []Member {
 func (p *Pair) site(k topology.Key) (it, other *site, err error) {
 	i := slices.IndexFunc(p.sites, func(s *site) bool { return s.key == k })
 	if i < 0 {
-		return nil, nil, fmt.Errorf("%v is no member of the pair: backend.members names %v", k, p.o.Members)
+		return nil, nil, fmt.Errorf("%v is not a member of the pair: backend.members names %v", k, p.o.Members)
 	}
 	if len(p.sites) < 2 {
 		return nil, nil, fmt.Errorf("%v is the only member: name both in backend.members", k)
@@ -143,5 +147,5 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// address is what a dialler takes.
+// address is the form for a dialler.
 func address(k topology.Key) string { return net.JoinHostPort(k.Host, strconv.Itoa(k.Port)) }

@@ -8,21 +8,22 @@ import (
 	"strings"
 	"time"
 
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
 
-// PromoteOptions say how Promote goes about it.
+// PromoteOptions are the options of Promote.
 type PromoteOptions struct {
 	DryRun bool
 	// DrainTimeout bounds the wait for what was received and is not applied; a minute by default.
 	DrainTimeout time.Duration
-	// Force: the other member is dead, although something says that it may live; or the data of both are lost.
+	// Force: treat the other member as dead although it may be alive; or the data of both are lost.
 	Force bool
-	// AllowLoss gives up what was received and can't be applied.
+	// AllowLoss discards what was received and can't be applied.
 	AllowLoss bool
 }
 
-// situation is what a move of the service begins with.
+// situation is the state at the start of a move of the service.
 type situation struct {
 	target, other *site
 	to, from      Member // as they were seen
@@ -30,9 +31,9 @@ type situation struct {
 	proxy         []ProxyServer
 }
 
-// Promote makes a member the one that serves, and proves that it is. It does for a running pair, and for a replica whose primary is dead; done
-// twice, the second time finds little to do. Daemons need not be told: the other member, read-only for the moment, is not fit to
-// serve, and the target is.
+// Promote makes a member the one that serves, and verifies it. It works for a running pair, and for a replica whose
+// primary is dead; a second run finds little to do. The daemons need no notification: the other member, read-only for
+// the moment, is not fit to serve, and the target is.
 func (p *Pair) Promote(ctx context.Context, to topology.Key, o PromoteOptions) (Report, error) {
 	if o.DrainTimeout <= 0 {
 		o.DrainTimeout = time.Minute
@@ -68,31 +69,34 @@ func (p *Pair) situate(ctx context.Context, k topology.Key) (s situation, err er
 		if ctx.Err() != nil {
 			return s, err
 		}
-		err = nil // that it is down is what this is for
+		err = nil // it may be down
 	}
 	s.mutual = s.from.Up && s.from.From(k) != nil && s.to.From(s.other.key) != nil
 	if s.to.Blind != "" {
-		return s, fmt.Errorf("how %v replicates can't be seen: %s", k, s.to.Blind)
+		return s, fmt.Errorf("the replication status of %v can't be read: %s", k, s.to.Blind)
 	}
 	if p.o.Proxy != nil {
 		if s.proxy, err = p.o.Proxy.Servers(ctx); err != nil {
-			return s, fmt.Errorf("ask HAProxy whom it serves: %w; see to it, or go on without with --no-proxy", err)
+			return s, fmt.Errorf("ask HAProxy which member it serves: %w; fix that, or continue without HAProxy with "+
+				"--no-proxy", err)
 		}
 	}
 	return s, nil
 }
 
-// mayPromote says what forbids it. Nothing has been changed yet.
+// mayPromote returns what forbids the promotion. Nothing has been changed yet.
 func (s situation) mayPromote(o PromoteOptions) error {
 	to, from := s.to, s.from
 	switch {
 	case to.LogBin && !strings.EqualFold(to.Format, "STATEMENT"):
-		return fmt.Errorf("its binlog_format is %s, and must be STATEMENT: SET GLOBAL binlog_format = 'STATEMENT'", to.Format)
+		return fmt.Errorf("its binlog_format is %s, and must be STATEMENT: SET GLOBAL binlog_format = 'STATEMENT'",
+			to.Format)
 	case !to.Tables && from.Tables:
 		return fmt.Errorf("it has no tables, and %v has: orchestrator backend rejoin --seed %v", from.Key, to.Key)
 	case !to.Tables && !o.Force:
-		return fmt.Errorf("it has no tables, and %s. In a new pair daemons make them, when they start; if the data of both members are lost, --force makes them, empty, "+
-			"and the daemons, which must not be stopped for that, write into them what their journals hold", s.otherLacks())
+		return fmt.Errorf("it has no tables, and %s. In a new pair, daemons create them when they start. If the data "+
+			"of both members are lost, --force creates empty tables, and the daemons, which must keep running, write "+
+			"their journals into them", s.otherLacks())
 	case !to.GTID && from.Up:
 		return errNoGTID
 	}
@@ -102,12 +106,14 @@ func (s situation) mayPromote(o PromoteOptions) error {
 			return nil
 		}
 		if c != nil && c.IO == topology.Running {
-			return fmt.Errorf("%v is out of reach from here (%s), but %v still receives from it: it may live, and daemons may use it; try again in some seconds, "+
-				"or stop that server; --force goes on all the same", s.other.key, from.Err, to.Key)
+			return fmt.Errorf("%v is out of reach from here (%s), but %v still receives from it: it may be alive, "+
+				"and daemons may use it. Try again in some seconds, or stop that server; --force continues all "+
+				"the same", s.other.key, from.Err, to.Key)
 		}
 		for _, server := range s.proxy {
 			if server.Key == s.other.key && server.Up && server.Sessions > 0 {
-				return fmt.Errorf("%v is out of reach from here (%s), but HAProxy serves it, with %d sessions: --force goes on all the same", s.other.key, from.Err, server.Sessions)
+				return fmt.Errorf("%v is out of reach from here (%s), but HAProxy serves it, with %s: --force "+
+					"continues all the same", s.other.key, from.Err, plural.Count(server.Sessions, "session"))
 			}
 		}
 		return nil
@@ -116,49 +122,53 @@ func (s situation) mayPromote(o PromoteOptions) error {
 	switch {
 	case missing == 0 || o.AllowLoss:
 	case c == nil:
-		return fmt.Errorf("it lacks %s of %v, and does not replicate from it: orchestrator backend rejoin %v", count(missing, "transaction"), from.Key, to.Key)
+		return fmt.Errorf("it lacks %s of %v, and does not replicate from it: orchestrator backend rejoin %v",
+			plural.Count(missing, "transaction"), from.Key, to.Key)
 	case !c.Running() && (c.SQLErrno != 0 || c.IOErrno != 0 || c.IO == topology.Stopped || c.SQL == topology.Stopped):
-		return fmt.Errorf("it lacks %s of %v, and %s: orchestrator backend rejoin %v", count(missing, "transaction"), from.Key, c.Trouble(), to.Key)
+		return fmt.Errorf("it lacks %s of %v, and %s: orchestrator backend rejoin %v", plural.Count(missing, "transaction"),
+			from.Key, c.Trouble(), to.Key)
 	}
 	return nil
 }
 
-// otherLacks says why the other member is no help to one that has no tables.
+// otherLacks says why the other member can't give its tables.
 func (s situation) otherLacks() string {
 	if s.from.Up {
 		return fmt.Sprintf("%v has none either", s.other.key)
 	}
-	return fmt.Sprintf("whether %v has is not known, for it is out of reach (%s)", s.other.key, s.from.Err)
+	return fmt.Sprintf("it is not known whether %v has, because it is out of reach (%s)", s.other.key, s.from.Err)
 }
 
-// planPromotion says what is to be done, from what was seen.
+// planPromotion returns the steps, from what was seen.
 func (p *Pair) planPromotion(s situation, o PromoteOptions) (steps []Step, next []string) {
 	t, other := s.target, s.other
 	channel := s.to.From(other.key)
-	plain := s.to.ReadOnly && !s.mutual // a replica, not a member that stands ready
+	plain := s.to.ReadOnly && !s.mutual // a replica, not a member that is ready to serve
 
 	if s.from.Up && !s.from.ReadOnly && (channel != nil || s.mutual) {
-		steps = append(steps, other.say("refuse writes, so that nothing new comes", other.dialect.readOnly...))
+		steps = append(steps, other.say("refuse writes, so that nothing new arrives", other.dialect.readOnly...))
 	}
 	if s.from.Up && channel != nil && !o.AllowLoss {
-		steps = append(steps, Step{At: t.key, Does: fmt.Sprintf("wait until everything that %v has written is applied", other.key), run: func(ctx context.Context) error {
+		steps = append(steps, Step{At: t.key, Does: fmt.Sprintf("wait until everything that %v has written is applied",
+			other.key), run: func(ctx context.Context) error {
 			err := t.catchUp(ctx, other, o.DrainTimeout, p.o.Progress)
 			if err != nil && !s.from.ReadOnly {
-				// Writers had been stopped for this.
+				// This had stopped the writers.
 				for _, q := range other.dialect.writable {
 					if e := other.exec(context.WithoutCancel(ctx), q); e != nil {
-						return errors.Join(err, fmt.Errorf("give %v its writes back: %w", other.key, e))
+						return errors.Join(err, fmt.Errorf("make %v writable again: %w", other.key, e))
 					}
 				}
-				err = fmt.Errorf("%w; %v takes writes again", err, other.key)
+				err = fmt.Errorf("%w; %v is writable again", err, other.key)
 			}
 			return err
 		}})
 	}
 	if channel != nil && !s.from.Up && !o.AllowLoss {
-		steps = append(steps, Step{At: t.key, Does: "wait until everything that was received is applied", run: func(ctx context.Context) error {
-			return t.drain(ctx, other.key, o.DrainTimeout, p.o.Progress)
-		}})
+		steps = append(steps, Step{At: t.key, Does: "wait until everything that was received is applied",
+			run: func(ctx context.Context) error {
+				return t.drain(ctx, other.key, o.DrainTimeout, p.o.Progress)
+			}})
 	}
 	if plain {
 		for _, c := range s.to.Channels {
@@ -169,13 +179,16 @@ func (p *Pair) planPromotion(s situation, o PromoteOptions) (steps []Step, next 
 		steps = append(steps, t.say("take writes", t.dialect.writable...))
 	}
 	if !s.to.Tables {
-		steps = append(steps, Step{At: t.key, Does: "make the tables, empty: until then no daemon that remembers records uses it; then they write into it what their journals hold",
+		steps = append(steps, Step{At: t.key, Does: "create empty tables; then the daemons use this member, and " +
+			"write their journals into it",
 			run: func(ctx context.Context) error { return p.makeTables(ctx, t) }})
 	}
 	steps = append(steps, p.pointProxy(s)...)
 	if s.mutual {
-		steps = append(steps, Step{At: other.key, Does: "wait until no daemon uses it any more", run: func(ctx context.Context) error { return p.awaitNoClients(ctx, other) }})
-		steps = append(steps, other.say("take writes again: it stands ready from now on", other.dialect.writable...))
+		steps = append(steps, Step{At: other.key, Does: "wait until no daemon uses it any longer",
+			run: func(ctx context.Context) error { return p.awaitNoClients(ctx, other) }})
+		steps = append(steps, other.say("take writes again: it is ready to serve from now on",
+			other.dialect.writable...))
 	}
 	switch {
 	case !s.from.Up:
@@ -186,11 +199,12 @@ func (p *Pair) planPromotion(s situation, o PromoteOptions) (steps []Step, next 
 	return steps, next
 }
 
-// endReplication stops and resets a replica's channel. Everything received is applied by then; it is looked at once more after the receiver has stopped, for
-// relay logs that are reset are gone.
+// endReplication stops and resets a replica's channel. Everything received is applied by then; that is checked again
+// after the receiver has stopped, because a reset removes the relay logs.
 func (p *Pair) endReplication(t *site, c Channel, o PromoteOptions) Step {
-	return Step{At: t.key, Does: fmt.Sprintf("stop replicating from %v, and forget it", c.Source),
-		Statements: []string{ofChannel(t.dialect.stopReceiver, c.Name), ofChannel(t.dialect.stop, c.Name), ofChannel(t.dialect.reset, c.Name)},
+	return Step{At: t.key, Does: fmt.Sprintf("stop replication from %v, and remove its configuration", c.Source),
+		Statements: []string{ofChannel(t.dialect.stopReceiver, c.Name), ofChannel(t.dialect.stop, c.Name),
+			ofChannel(t.dialect.reset, c.Name)},
 		run: func(ctx context.Context) error {
 			if err := t.exec(ctx, t.dialect.stopReceiver, c.Name); err != nil {
 				return err
@@ -225,8 +239,8 @@ func (p *Pair) pointProxy(s situation) []Step {
 	to, from := s.target.key, s.other.key
 	return []Step{{
 		Does: fmt.Sprintf("HAProxy: serve %v, and no longer %v", to, from),
-		Statements: []string{"set server " + name(s.proxy, from) + " state maint", "set server " + name(s.proxy, to) + " state ready",
-			"shutdown sessions server " + name(s.proxy, from)},
+		Statements: []string{"set server " + name(s.proxy, from) + " state maint", "set server " + name(s.proxy, to) +
+			" state ready", "shutdown sessions server " + name(s.proxy, from)},
 		run: func(ctx context.Context) error {
 			if err := p.o.Proxy.Maintain(ctx, from); err != nil {
 				return err
@@ -262,20 +276,21 @@ func (p *Pair) awaitServed(ctx context.Context, to topology.Key) error {
 			if s.Key == to {
 				state, served = s.State, s.Up
 			} else {
-				others = others || s.Up // an agent that has not yet changed its mind takes it out of maintenance again
+				others = others || s.Up // an agent whose answer has not yet changed ends the maintenance
 			}
 		}
 		if served && !others {
 			return nil
 		}
 		if pause(ctx, 100*time.Millisecond) != nil {
-			return errors.Join(fmt.Errorf("HAProxy does not serve %v (%s) alone after %v: do the daemons answer its agent checks, and what do they say of it?", to, state, followWithin), err)
+			return errors.Join(fmt.Errorf("HAProxy does not serve only %v (%s) after %v: check that the daemons "+
+				"answer its agent checks, and their reasons", to, state, followWithin), err)
 		}
 	}
 }
 
-// awaitNoClients waits until no connection of the daemons' account has the database open at a member. They are few, and each daemon
-// closes its own as soon as it has seen the other identity.
+// awaitNoClients waits until no connection of the daemons' account has the database open on a member. There are few,
+// and each daemon closes its own as soon as it has seen the other identity.
 func (p *Pair) awaitNoClients(ctx context.Context, s *site) error {
 	ctx, cancel := context.WithTimeout(ctx, followWithin)
 	defer cancel()
@@ -285,8 +300,9 @@ func (p *Pair) awaitNoClients(ctx context.Context, s *site) error {
 			return err
 		}
 		if pause(ctx, 100*time.Millisecond) != nil {
-			return fmt.Errorf("%d connections of %s still use %v after %v; it stays read-only, so nothing is written there: see whether every daemon runs, and where its backend.address "+
-				"leads; then run this again", n, p.o.Backend.User, s.key, followWithin)
+			return fmt.Errorf("%d connections of %s still use %v after %v; it stays read-only, so nothing is written "+
+				"there. Check that every daemon runs, and which member its backend.address reaches; then run "+
+				"this again", n, p.o.Backend.User, s.key, followWithin)
 		}
 	}
 }
@@ -307,23 +323,24 @@ func (p *Pair) clients(ctx context.Context, s *site) (n int, err error) {
 	return n, nil
 }
 
-// prove looks at the result.
+// prove verifies the result.
 func (p *Pair) prove(ctx context.Context, s situation, r *Report) error {
 	m, err := s.target.see(ctx)
 	if err != nil {
 		return err
 	}
 	if m.ReadOnly {
-		return errors.New("it is read-only after all: did something set it again?")
+		return errors.New("it is read-only: something has set that again")
 	}
 	r.Proof = append(r.Proof, fmt.Sprintf("%v takes writes", m.Key))
 	if p.o.Proxy != nil {
 		servers, err := p.o.Proxy.Servers(ctx)
 		if err != nil {
-			return fmt.Errorf("ask HAProxy whom it serves: %w", err)
+			return fmt.Errorf("ask HAProxy which member it serves: %w", err)
 		}
 		for _, server := range servers {
-			r.Proof = append(r.Proof, fmt.Sprintf("HAProxy: %v is %s, %d sessions", server.Key, server.State, server.Sessions))
+			r.Proof = append(r.Proof, fmt.Sprintf("HAProxy: %v is %s, %s", server.Key, server.State,
+				plural.Count(server.Sessions, "session")))
 			if server.Up != (server.Key == m.Key) {
 				return fmt.Errorf("HAProxy has %v as %s", server.Key, server.State)
 			}

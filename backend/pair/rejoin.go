@@ -6,26 +6,27 @@ import (
 	"fmt"
 	"time"
 
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
 
-// RejoinOptions say how Rejoin goes about it.
+// RejoinOptions are the options of Rejoin.
 type RejoinOptions struct {
 	DryRun bool
 	// DrainTimeout bounds the wait until it has caught up; ten minutes by default.
 	DrainTimeout time.Duration
-	// Mutual: the active replicates from it too, and it takes writes in the end, so that either can serve. So it is anyway where
-	// the active replicates from it already.
+	// Mutual: the active one also replicates from it, and it becomes writable in the end, so that either can serve.
+	// This is always so if the active one already replicates from it.
 	Mutual bool
-	// Seed begins with a copy of the records rather than with the active's binary logs: for a new server, and for one that was away for
-	// longer than binary logs are kept.
+	// Seed starts with a copy of the records instead of the active one's binary logs: for a new server, and for one
+	// that was away for longer than binary logs are kept.
 	Seed bool
-	// Replication is the account to replicate with; needed where the server has none yet.
+	// Replication is the account for replication; needed if the server has none yet.
 	Replication Account
 }
 
-// Rejoin makes a member that comes back (or is new) follow the other one, merges what only it had, and proves the two equal. It may be
-// done again at any time.
+// Rejoin makes a returning or new member follow the other one, merges what only that member had, and verifies that the
+// two are equal. It may be repeated at any time.
 func (p *Pair) Rejoin(ctx context.Context, member topology.Key, o RejoinOptions) (Report, error) {
 	if o.DrainTimeout <= 0 {
 		o.DrainTimeout = 10 * time.Minute
@@ -50,55 +51,61 @@ func (p *Pair) Rejoin(ctx context.Context, member topology.Key, o RejoinOptions)
 	return r, nil
 }
 
-// mayRejoin says what forbids it. Here the target is who comes back, and the other one is the active.
+// mayRejoin returns what forbids it. Here the target is the returning member, and the other one is the active one.
 func (s situation) mayRejoin(o RejoinOptions) error {
 	back, active := s.to, s.from
 	switch {
 	case !active.Up:
-		return fmt.Errorf("the other member, %v, is out of reach: %s; there is nobody to follow: to make %v the active one: orchestrator backend promote --to %v",
+		return fmt.Errorf("the other member, %v, is out of reach: %s; there is no source: to make %v the active one: "+
+			"orchestrator backend promote --to %v",
 			active.Key, active.Err, back.Key, back.Key)
 	case active.Blind != "":
-		return fmt.Errorf("how %v replicates can't be seen: %s", active.Key, active.Blind)
+		return fmt.Errorf("the replication status of %v can't be read: %s", active.Key, active.Blind)
 	case active.Flavor != back.Flavor:
 		return fmt.Errorf("it is %s, and %v is %s", back.Flavor, active.Key, active.Flavor)
 	case active.ReadOnly:
-		return fmt.Errorf("the other member, %v, is read-only, so it is not the active one: promote one of them first: orchestrator backend promote --to MEMBER", active.Key)
+		return fmt.Errorf("the other member, %v, is read-only, so it is not the active one; first promote one of "+
+			"them: orchestrator backend promote --to MEMBER", active.Key)
 	case !active.LogBin:
-		return fmt.Errorf("the active, %v, writes no binary log: there is nothing to follow", active.Key)
+		return fmt.Errorf("the active one, %v, writes no binary log: there is nothing to replicate", active.Key)
 	case !back.GTID || !active.GTID:
 		return errNoGTID
 	case active.ServerID == back.ServerID:
-		return fmt.Errorf("both members have server_id %d: give one another", active.ServerID)
+		return fmt.Errorf("both members have server_id %d: give one of them another server_id", active.ServerID)
 	case !active.Tables:
-		return fmt.Errorf("the active, %v, has no tables: in a new pair, start a daemon first; if the data of both are lost: orchestrator backend promote --to %v --force", active.Key, active.Key)
+		return fmt.Errorf("the active one, %v, has no tables: in a new pair, start a daemon first; if the data of "+
+			"both are lost: orchestrator backend promote --to %v --force", active.Key, active.Key)
 	}
 	for _, server := range s.proxy {
 		if server.Key == back.Key && server.Up {
-			return fmt.Errorf("HAProxy serves %v: it is the active one; to move the service first: orchestrator backend promote --to %v", back.Key, active.Key)
+			return fmt.Errorf("HAProxy serves %v: it is the active one; first move the service: orchestrator backend "+
+				"promote --to %v", back.Key, active.Key)
 		}
 	}
 	channel := back.From(active.Key)
 	if channel == nil && len(back.Channels) > 1 {
-		return fmt.Errorf("it replicates from %d other servers: end that first", len(back.Channels))
+		return fmt.Errorf("it replicates from %d other servers: stop that first", len(back.Channels))
 	}
 	if o.Replication.User == "" {
 		for _, pair := range [][2]Member{{back, active}, {active, back}} {
 			if (pair[0].Key == back.Key || o.Mutual) && len(pair[0].Channels) == 0 {
-				return fmt.Errorf("%v has no account to replicate from %v with: name one with --replication-user and --replication-password-file; there: "+
-					"CREATE USER …; GRANT REPLICATION SLAVE ON *.* TO …", pair[0].Key, pair[1].Key)
+				return fmt.Errorf("%v has no account to replicate from %v: name one with --replication-user and "+
+					"--replication-password-file; there: CREATE USER …; GRANT REPLICATION SLAVE ON *.* TO …",
+					pair[0].Key, pair[1].Key)
 			}
 		}
 	}
-	if !back.Tables && !o.Seed { // by replication alone it would not get what a former server with its server_id has written
+	if !back.Tables && !o.Seed { // by replication alone, it would not get what a former server with its server_id wrote
 		return fmt.Errorf("it has no tables, and %v has: --seed copies the records", active.Key)
 	}
 	if purged := active.Purged.Subtract(back.Executed); !purged.Empty() && !o.Seed {
-		return fmt.Errorf("%v has %s no longer in its binary logs that %v lacks: --seed copies the records instead", active.Key, count(purged.Count(), "transaction"), back.Key)
+		return fmt.Errorf("%v has %s no longer in its binary logs that %v lacks: --seed copies the records instead",
+			active.Key, plural.Count(purged.Count(), "transaction"), back.Key)
 	}
 	return nil
 }
 
-// notInUse refuses to take the active out of use by mistake.
+// notInUse refuses to take the active member out of use by mistake.
 func (p *Pair) notInUse(ctx context.Context, s situation) error {
 	here, err := p.clients(ctx, s.target)
 	if err != nil || here == 0 {
@@ -106,7 +113,8 @@ func (p *Pair) notInUse(ctx context.Context, s situation) error {
 	}
 	there, err := p.clients(ctx, s.other)
 	if err == nil && there == 0 {
-		err = fmt.Errorf("%d connections of the daemons use it, and none uses %v: it is the active one; to move the service first: orchestrator backend promote --to %v",
+		err = fmt.Errorf("%d connections of the daemons use it, and none uses %v: it is the active one; first move "+
+			"the service: orchestrator backend promote --to %v",
 			here, s.other.key, s.other.key)
 	}
 	return err
@@ -120,42 +128,51 @@ func (p *Pair) planRejoin(s situation, o RejoinOptions, r *Report) []Step {
 		steps = append(steps, back.say("refuse writes until it has caught up", back.dialect.readOnly...))
 	}
 	if o.Seed {
-		steps = append(steps, Step{At: back.key, Does: fmt.Sprintf("copy the records of %v, and count what it has executed as executed", active.key),
-			run: func(ctx context.Context) error { return p.seed(ctx, s) }})
+		steps = append(steps, Step{At: back.key,
+			Does: fmt.Sprintf("copy the records of %v, and take over its executed GTIDs", active.key),
+			run:  func(ctx context.Context) error { return p.seed(ctx, s) }})
 	}
 	if c := s.to.From(active.key); c == nil || !c.Running() || !c.AutoPosition || o.Seed {
-		steps = append(steps, back.follow(active, o.Replication, o.Seed, fmt.Sprintf("replicate from %v by GTID", active.key), p.o.Progress))
+		steps = append(steps, back.follow(active, o.Replication, o.Seed, fmt.Sprintf("replicate from %v by GTID",
+			active.key), p.o.Progress))
 	}
-	steps = append(steps, Step{At: back.key, Does: fmt.Sprintf("wait until it has caught up with %v", active.key), run: func(ctx context.Context) error {
-		return p.catchUpAgain(ctx, s, o)
-	}})
+	steps = append(steps, Step{At: back.key, Does: fmt.Sprintf("wait until it has caught up with %v", active.key),
+		run: func(ctx context.Context) error {
+			return p.catchUpAgain(ctx, s, o)
+		}})
 	if mutual {
-		// A seed is no continuation of the binary logs that were there, although whoever reads them may not have noticed.
-		if c := s.from.From(back.key); o.Seed || c == nil || c.IO == topology.Stopped || c.SQL == topology.Stopped || !c.AutoPosition {
-			steps = append(steps, active.follow(back, o.Replication, false, fmt.Sprintf("replicate from %v by GTID, too", back.key), p.o.Progress))
+		// A seed does not continue the previous binary logs, but a receiver may not have noticed.
+		if c := s.from.From(back.key); o.Seed || c == nil || c.IO == topology.Stopped || c.SQL == topology.Stopped ||
+			!c.AutoPosition {
+			steps = append(steps, active.follow(back, o.Replication, false,
+				fmt.Sprintf("replicate from %v by GTID, too", back.key), p.o.Progress))
 		}
-		steps = append(steps, back.say("take writes: it stands ready from now on", back.dialect.writable...))
+		steps = append(steps, back.say("take writes: it is ready to serve from now on", back.dialect.writable...))
 	}
-	steps = append(steps, Step{Does: "compare the members, and merge what only one of them has", run: func(ctx context.Context) error {
-		p.awaitConnected(ctx)
-		v, err := p.Verify(ctx, true)
-		r.Verification = &v
-		if err != nil {
-			return err
-		}
-		if !v.Equal {
-			return fmt.Errorf("%d records differ still: orchestrator backend verify shows them", len(v.Differences))
-		}
-		r.Proof = append(r.Proof, fmt.Sprintf("%v and %v hold the same %s, %d of which were merged", active.key, back.key, count(uint64(v.Records), "record"), len(v.Merged)))
-		return nil
-	}})
+	steps = append(steps, Step{Does: "compare the members, and merge what only one of them has",
+		run: func(ctx context.Context) error {
+			p.awaitConnected(ctx)
+			v, err := p.Verify(ctx, true)
+			r.Verification = &v
+			if err != nil {
+				return err
+			}
+			if !v.Equal {
+				return fmt.Errorf("%d records still differ: orchestrator backend verify shows them", len(v.Differences))
+			}
+			r.Proof = append(r.Proof, fmt.Sprintf("%v and %v hold the same %s, %d of which were merged", active.key,
+				back.key, plural.Count(uint64(v.Records), "record"), len(v.Merged)))
+			return nil
+		}})
 	if p.o.Proxy != nil {
-		r.Next = append(r.Next, "HAProxy serves "+back.key.String()+" when the agent checks of the daemons say so; one that was taken out by hand, and has no agent check, comes back by: set server … state ready")
+		r.Next = append(r.Next, "HAProxy serves "+back.key.String()+" when the agent checks of the daemons allow it; "+
+			"without agent checks, end its maintenance with: set server … state ready")
 	}
 	return steps
 }
 
-// catchUpAgain is catchUp; where MariaDB was asked to begin at a place that its source does not know, it begins anew from what both have.
+// catchUpAgain is catchUp; if MariaDB was asked to start at a position that its source does not know, it starts again
+// from what both have.
 func (p *Pair) catchUpAgain(ctx context.Context, s situation, o RejoinOptions) error {
 	back, active := s.target, s.other
 	err := back.catchUp(ctx, active, o.DrainTimeout, p.o.Progress)
@@ -164,32 +181,33 @@ func (p *Pair) catchUpAgain(ctx context.Context, s situation, o RejoinOptions) e
 		return err
 	}
 	if broken.channel.SQLErrno != 0 && broken.channel.SQL != topology.Running {
-		return fmt.Errorf("%w; mend that, or let --seed copy the records and leave out what can't be applied", err)
+		return fmt.Errorf("%w; fix that, or use --seed to copy the records and skip what can't be applied", err)
 	}
 	if broken.channel.IOErrno == positionPurged && !o.Seed {
 		again := back.follow(active, o.Replication, false, "", p.o.Progress)
 		if s.to.Flavor == topology.MariaDB {
-			p.o.Progress(fmt.Sprintf("%v: begin anew where the two have parted", back.key))
+			p.o.Progress(fmt.Sprintf("%v: start again where the two diverged", back.key))
 			if e := again.run(ctx); e != nil {
 				return errors.Join(err, e)
 			}
 			err = back.catchUp(ctx, active, o.DrainTimeout, p.o.Progress)
 		}
 		if errors.As(err, &broken) && broken.channel.IOErrno == positionPurged {
-			return fmt.Errorf("%w; --seed copies the records, and begins from there", err)
+			return fmt.Errorf("%w; --seed copies the records, and starts from there", err)
 		}
 	}
 	return err
 }
 
-// follow points a member at the other one, from what both have in common on. What it has received from there before, or from a former source,
-// is applied first: CHANGE throws it away.
+// follow makes a member replicate from the other one, from what both have in common. What it has received before is
+// applied first: CHANGE discards it.
 func (s *site) follow(source *site, a Account, seeded bool, does string, progress func(string)) Step {
 	q := s.dialect.follow
 	if a.User != "" {
 		q = s.dialect.followAs
 	}
-	step := Step{At: s.key, Does: does, Statements: []string{ofChannel(s.dialect.stop, ""), q.text, ofChannel(s.dialect.start, "")}}
+	step := Step{At: s.key, Does: does, Statements: []string{ofChannel(s.dialect.stop, ""), q.text,
+		ofChannel(s.dialect.start, "")}}
 	step.run = func(ctx context.Context) error {
 		m, err := s.see(ctx)
 		if err != nil {
@@ -199,7 +217,7 @@ func (s *site) follow(source *site, a Account, seeded bool, does string, progres
 		if err != nil {
 			return err
 		}
-		channel := "" // the one that it has is turned round: one more would be another source
+		channel := "" // its existing channel is changed: one more would be another source
 		if len(m.Channels) > 0 {
 			c := m.Channels[0]
 			if own := m.From(source.key); own != nil {
@@ -231,11 +249,12 @@ func (s *site) follow(source *site, a Account, seeded bool, does string, progres
 	return step
 }
 
-// leave stops a channel, its relay logs applied. What its applier can't apply would be lost, unless it is the next source that it came from, which is
-// asked for it again, by GTID.
+// leave stops a channel when its relay logs are applied. What its applier can't apply would be lost, unless the next
+// source is the one that it came from, which sends it again, by GTID.
 func (s *site) leave(ctx context.Context, c Channel, next topology.Key, progress func(string)) error {
 	if c.SQLErrno != 0 && c.SQL != topology.Running && c.Source != next {
-		return fmt.Errorf("%v can't apply what it received from %v (error %d: %s), and would lose it by leaving", s.key, c.Source, c.SQLErrno, c.SQLError)
+		return fmt.Errorf("%v can't apply what it received from %v (error %d: %s), and would lose it with this change",
+			s.key, c.Source, c.SQLErrno, c.SQLError)
 	}
 	if c.IO != topology.Stopped {
 		if err := s.exec(ctx, s.dialect.stopReceiver, c.Name); err != nil {
@@ -250,8 +269,8 @@ func (s *site) leave(ctx context.Context, c Channel, next topology.Key, progress
 	return s.exec(ctx, s.dialect.stop, c.Name)
 }
 
-// seed copies the records, and tells the server that it has executed what they hold. The position is taken first, so that what is written
-// meanwhile comes twice rather than not at all: records merge.
+// seed copies the records, and marks what they contain as executed. It reads the position first, so that writes during
+// the copy arrive twice rather than never: records merge.
 func (p *Pair) seed(ctx context.Context, s situation) (err error) {
 	back, active := s.target, s.other
 	for _, c := range s.to.Channels {
@@ -279,7 +298,7 @@ func (p *Pair) seed(ctx context.Context, s situation) (err error) {
 	return nil
 }
 
-// copyRecords opens the member for the copy, and closes it again.
+// copyRecords makes the member writable for the copy, and read-only again.
 func (p *Pair) copyRecords(ctx context.Context, back, active *site) (err error) {
 	source, err := p.store(active.key)
 	if err != nil {
@@ -309,7 +328,7 @@ func (p *Pair) copyRecords(ctx context.Context, back, active *site) (err error) 
 		return err
 	}
 	defer target.Close()
-	p.o.Progress(fmt.Sprintf("%v: %s to copy", back.key, count(uint64(len(all)), "record")))
+	p.o.Progress(fmt.Sprintf("%v: %s to copy", back.key, plural.Count(uint64(len(all)), "record")))
 	if _, err := target.Identity(ctx); err != nil { // makes the tables
 		return err
 	}

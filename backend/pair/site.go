@@ -18,7 +18,7 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// site is a member with the one connection that is kept to it. Whoever holds turn may use the rest.
+// site is a member with its one permanent connection. The holder of turn may use the other fields.
 type site struct {
 	key  topology.Key
 	o    *Options
@@ -34,11 +34,11 @@ type site struct {
 	dialect dialect
 
 	mu      sync.Mutex
-	failing time.Time // start of the unbroken row of failed looks; zero while it answers
+	failing time.Time // start of the unbroken series of failed looks; zero while it answers
 	seen    string    // id, at the last look that was answered
 }
 
-// failed notes how a look went that began then, and returns for how long all have failed.
+// failed records the result of a look that began at a time, and returns for how long all have failed.
 func (s *site) failed(began time.Time, failed bool) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,7 +52,7 @@ func (s *site) failed(began time.Time, failed bool) time.Duration {
 	return time.Since(s.failing)
 }
 
-// connect logs in, and finds out who is there.
+// connect logs in, and reads the server identity.
 func (s *site) connect(ctx context.Context) error {
 	if s.conn != nil {
 		return nil
@@ -109,7 +109,7 @@ func (s *site) recognise(ctx context.Context) error {
 	return err
 }
 
-// identity is as sqlstore reads it: the two are compared.
+// identity reads the server identity as sqlstore does: the two are compared.
 func (s *site) identity(ctx context.Context, r row) (string, error) {
 	if s.flavor == topology.MySQL {
 		u, err := s.one(ctx, askUUID)
@@ -130,14 +130,15 @@ func (s *site) hangUp() error {
 	return err
 }
 
-// use gives the connection to do, within most, and drops it after an error of the connection (one that the server told leaves it sound).
+// use runs do with the connection, within most, and drops the connection after a connection error. An error of the
+// server leaves it intact.
 func (s *site) use(ctx context.Context, most time.Duration, do func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("what was asked before has not ended yet: %w", ctx.Err())
+		return fmt.Errorf("the previous operation has not ended yet: %w", ctx.Err())
 	}
 	defer func() { <-s.turn }()
 	kept := s.conn != nil
@@ -153,7 +154,8 @@ func (s *site) use(ctx context.Context, most time.Duration, do func(ctx context.
 	if !kept || ctx.Err() != nil {
 		return err
 	}
-	// The kept connection may have been closed long ago; nothing of do has reached a server that has hung up on us, and all that is done here may be done twice.
+	// The connection may have been closed long ago. Then nothing of do has reached the server; and everything that is
+	// done here may be done twice.
 	if err = s.connect(ctx); err == nil {
 		if err = do(ctx); err != nil && !errors.As(err, &told) {
 			_ = s.hangUp()
@@ -174,7 +176,7 @@ func (s *site) exec(ctx context.Context, q statement, args ...any) error {
 	return nil
 }
 
-// ofChannel puts the name of a channel where the dialect wants it.
+// ofChannel puts the name of a channel where the dialect needs it.
 func (s *site) ofChannel(channel string, args ...any) []any {
 	if s.dialect.channelFirst {
 		return append([]any{channel}, args...)
@@ -266,7 +268,7 @@ func firstLine(text string) string {
 	return first
 }
 
-// Numbers of errors that servers give; the same in both flavours.
+// Error numbers of servers; the same in both flavours.
 const (
 	databaseDenied       = 1044
 	accessDenied         = 1045
@@ -276,7 +278,7 @@ const (
 	noSuchTable          = 1146
 	privilegeDenied      = 1227
 	accessDeniedMaria    = 1698
-	positionPurged       = 1236 // told by a receiver, too
+	positionPurged       = 1236 // also reported by a receiver
 	positionPurgedAtAuto = 13114
 )
 
@@ -288,14 +290,14 @@ func number(err error) uint16 {
 	return 0
 }
 
-// explain says which GRANT is missing, where one is.
+// explain adds which GRANT is missing, if one is.
 func explain(err error, q statement, account string) error {
 	switch number(err) {
 	case databaseDenied, tableDenied, privilegeDenied:
 		if q.needs != "" {
 			return fmt.Errorf("%w; a privilege is missing: %s", err, grant(q.needs, account))
 		}
-		return fmt.Errorf("%w; the account %s lacks a privilege: name another one with --user", err, account)
+		return fmt.Errorf("%w; the account %s lacks a privilege: use another account with --user", err, account)
 	case accessDenied, accessDeniedMaria:
 		return fmt.Errorf("%w; check user and password (--user, --password-file)", err)
 	}
@@ -321,7 +323,7 @@ func quoteAccount(account string) string {
 
 func quote(s string) string { return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'" }
 
-// failure classifies how asking a member failed, as far as that says something about the member.
+// failure classifies a failed look, as far as it says something about the member.
 func failure(err error) topology.Failure {
 	switch {
 	case err == nil:
@@ -330,7 +332,8 @@ func failure(err error) topology.Failure {
 		return topology.Other
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return topology.Refused
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
+		errors.Is(err, os.ErrDeadlineExceeded):
 		return topology.Timeout
 	}
 	return topology.Reset

@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
 
-// Step is one thing that moving the service takes. Each may be done again: what holds already is left alone.
+// Step is one step of a move of the service. Each may be repeated: what is done already is skipped.
 type Step struct {
 	At         topology.Key `json:"at,omitzero"` // zero: the proxy, or both members
 	Does       string       `json:"does"`
@@ -34,7 +35,7 @@ type Report struct {
 	DryRun bool     `json:"dry_run,omitempty"`
 	Steps  []Step   `json:"steps"`
 	Proof  []string `json:"proof,omitempty"` // what was seen afterwards
-	// Verification is the comparison of the members at the end, where both can be asked.
+	// Verification is the comparison of the members at the end, if both answer.
 	Verification *Verification `json:"verification,omitempty"`
 	Next         []string      `json:"next,omitempty"` // what is left for somebody to do
 }
@@ -71,7 +72,7 @@ func (s *site) say(does string, qs ...statement) Step {
 	return step
 }
 
-// see looks until it answers, for as long as a few looks take: whoever asked for something to be done wants no hiccup to stop it.
+// see looks until it answers, for a few attempts: one failed look must not stop an operation.
 func (s *site) see(ctx context.Context) (Member, error) {
 	var m Member
 	for range 3 {
@@ -85,10 +86,11 @@ func (s *site) see(ctx context.Context) (Member, error) {
 	return m, fmt.Errorf("look at %v: %s", s.key, m.Err)
 }
 
-// drain waits until everything received from a source (zero: from all) is applied, and starts an applier that merely stands still.
+// drain waits until everything received from a source (zero: from all) is applied, and starts an applier that is only
+// stopped.
 func (s *site) drain(ctx context.Context, source topology.Key, within time.Duration, progress func(string)) error {
 	within = max(within, time.Second)
-	patience, cancel := context.WithTimeout(ctx, within) // for the waits only: a look in which it ends tells what is left
+	patience, cancel := context.WithTimeout(ctx, within) // only for the waits: the last look shows what is left
 	defer cancel()
 	started := false
 	said := time.Now()
@@ -104,17 +106,19 @@ func (s *site) drain(ctx context.Context, source topology.Key, within time.Durat
 			}
 			switch {
 			case c.SQLErrno != 0 && c.SQL != topology.Running:
-				return fmt.Errorf("%v can't apply what it received from %v (error %d: %s): mend that, and start its applier; "+
-					"or give up what is not applied with --allow-loss", s.key, c.Source, c.SQLErrno, c.SQLError)
+				return fmt.Errorf("%v can't apply what it received from %v (error %d: %s): fix that, and start its "+
+					"applier; or discard what is not applied with --allow-loss", s.key, c.Source, c.SQLErrno,
+					c.SQLError)
 			case c.SQL != topology.Running && !started:
 				if err := s.exec(ctx, s.dialect.startApplier, c.Name); err != nil {
 					return err
 				}
 				started = true
 			}
-			left = count(m.Executed.Missing(c.Received), "transaction") + " received and not applied"
+			left = plural.Count(m.Executed.Missing(c.Received), "transaction") + " received and not applied"
 			if c.Received.Empty() {
-				left = fmt.Sprintf("received up to %s:%d, applied up to %s:%d", c.ReadFile, c.ReadPos, c.ExecFile, c.ExecPos)
+				left = fmt.Sprintf("received up to %s:%d, applied up to %s:%d", c.ReadFile, c.ReadPos, c.ExecFile,
+					c.ExecPos)
 			}
 		}
 		if left == "" {
@@ -125,12 +129,13 @@ func (s *site) drain(ctx context.Context, source topology.Key, within time.Durat
 			progress(fmt.Sprintf("%v: %s", s.key, left))
 		}
 		if pause(patience, 50*time.Millisecond) != nil {
-			return fmt.Errorf("%v did not apply everything within %v (%s): run it again, with a longer --drain-timeout", s.key, within, left)
+			return fmt.Errorf("%v did not apply everything within %v (%s): run it again, with a longer --drain-timeout",
+				s.key, within, left)
 		}
 	}
 }
 
-// catchUp waits until a member has applied all that the other had committed when it was looked at last. It is told to look again while more comes.
+// catchUp waits until a member has applied everything that the other had committed at the last look.
 func (s *site) catchUp(ctx context.Context, other *site, within time.Duration, progress func(string)) error {
 	patience, cancel := context.WithTimeout(ctx, max(within, time.Second)) // as in drain
 	defer cancel()
@@ -152,7 +157,8 @@ func (s *site) catchUp(ctx context.Context, other *site, within time.Duration, p
 		c := m.From(other.key)
 		switch {
 		case c == nil:
-			return fmt.Errorf("%v does not replicate from %v, which has %d transactions that it lacks: orchestrator backend rejoin %v", s.key, other.key, missing, s.key)
+			return fmt.Errorf("%v does not replicate from %v, which has %s that it lacks: orchestrator backend "+
+				"rejoin %v", s.key, other.key, plural.Count(missing, "transaction"), s.key)
 		case c.SQL != topology.Running && c.SQLErrno != 0, c.IO == topology.Stopped && c.IOErrno != 0:
 			return &brokenError{s.key, other.key, *c, missing}
 		}
@@ -161,17 +167,18 @@ func (s *site) catchUp(ctx context.Context, other *site, within time.Duration, p
 			if before > missing {
 				rate = fmt.Sprintf(", %.0f a second", float64(before-missing)/since.Seconds())
 			}
-			progress(fmt.Sprintf("%v: %s of %v to apply%s", s.key, count(missing, "transaction"), other.key, rate))
+			progress(fmt.Sprintf("%v: %s of %v to apply%s", s.key, plural.Count(missing, "transaction"), other.key, rate))
 			said, before = time.Now(), missing
 		}
 		if pause(patience, 30*time.Millisecond) != nil {
-			return fmt.Errorf("%v did not catch up with %v within %v: %s left (%s); run it again, with a longer --drain-timeout",
-				s.key, other.key, max(within, time.Second), count(missing, "transaction"), c.Trouble())
+			return fmt.Errorf("%v did not catch up with %v within %v: %s left (%s); run it again, with a longer "+
+				"--drain-timeout",
+				s.key, other.key, max(within, time.Second), plural.Count(missing, "transaction"), c.Trouble())
 		}
 	}
 }
 
-// brokenError is replication that will not go on by itself.
+// brokenError means that replication will not continue by itself.
 type brokenError struct {
 	at, from topology.Key
 	channel  Channel
@@ -179,11 +186,12 @@ type brokenError struct {
 }
 
 func (e *brokenError) Error() string {
-	return fmt.Sprintf("%v lacks %s of %v, and %s", e.at, count(e.missing, "transaction"), e.from, e.channel.Trouble())
+	return fmt.Sprintf("%v lacks %s of %v, and %s", e.at, plural.Count(e.missing, "transaction"), e.from, e.channel.Trouble())
 }
 
-// common is what both have, as MariaDB's gtid_slave_pos wants it: per domain the last transaction that both have in their binary logs. A former
-// primary wrote more in its own domain than the other one received; asked from there, its new source would refuse.
+// common is what both have, in the form of MariaDB's gtid_slave_pos: per domain, the last transaction that both have
+// in their binary logs. A former primary wrote more in its own domain than the other one received; from there, its new
+// source would refuse.
 func common(a, b Member) (gtid.Set, error) {
 	parse := func(text string) (domain, server, seq uint64, err error) {
 		_, err = fmt.Sscanf(text, "%d-%d-%d", &domain, &server, &seq)
@@ -221,4 +229,5 @@ func common(a, b Member) (gtid.Set, error) {
 	return out, nil
 }
 
-var errNoGTID = errors.New("gtid_mode is off: where to go on can't be told; set gtid_mode = ON on both members (orchestrator backend doctor says how)")
+var errNoGTID = errors.New("gtid_mode is off, so the position is not known; set gtid_mode = ON on both members " +
+	"(orchestrator backend doctor says how)")

@@ -7,26 +7,27 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"orchestrator/backend"
 	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
 
-// How long Verify waits for what is still on its way from one member to the other.
+// How long Verify waits for what is still being replicated.
 const settleWithin = 10 * time.Second
 
-// Verification is what comparing the two members told.
+// Verification is the result of comparing the two members.
 type Verification struct {
 	Equal   bool  `json:"equal"`
 	Records int64 `json:"records"` // the most that a member has
-	// Kinds are the records by kind, with the number of buckets whose checksums differed at first; what was on its way may be among them.
+	// Kinds are the records by kind, with the number of buckets whose checksums differed at first, including what was
+	// still being replicated.
 	Kinds []Kind `json:"kinds"`
-	// Differences are those that stay when everything that was written has come to both.
+	// Differences are those that remain when every write has reached both.
 	Differences []Difference `json:"differences,omitempty"`
 	Arrived     []Difference `json:"arrived,omitempty"` // those that were on their way, and have come
 	Merged      []Difference `json:"merged,omitempty"`  // those that stayed, and were merged
@@ -40,12 +41,12 @@ type Kind struct {
 	Differ  int      `json:"differ"`  // buckets
 }
 
-// Difference is one record that the members hold in two ways, in the order of the members; nil is: not at all.
+// Difference is one record that differs, in the order of the members; nil means that a member does not have it.
 type Difference struct {
 	Kind string   `json:"kind"`
 	Key  string   `json:"key"`
 	Held [2]*Held `json:"held"`
-	// Conflict: the same version of the same writer, and yet another content. No write of ours makes that.
+	// Conflict: the same version of the same writer with different content. No write of ours causes that.
 	Conflict bool `json:"conflict,omitempty"`
 
 	records [2]*backend.Record
@@ -68,7 +69,7 @@ func (h *Held) String() string {
 	return fmt.Sprintf("version %d by %s", h.Version, h.Writer)
 }
 
-// buckets are how many parts a kind is compared in: what differs is read whole.
+// buckets is in how many parts a kind is compared: a differing part is read completely.
 const buckets = 16
 
 type bucket struct {
@@ -125,7 +126,8 @@ AND CRC32(record.key) %% %d = ?`, s.o.database(), buckets)}, b.kind, b.number)
 			return err
 		}
 		for _, r := range rows {
-			one := backend.Record{Kind: b.kind, Key: r["name"], Version: r.int("version"), Writer: r["writer"], Deleted: r.on("deleted")}
+			one := backend.Record{Kind: b.kind, Key: r["name"], Version: r.int("version"), Writer: r["writer"],
+				Deleted: r.on("deleted")}
 			if r["document"] != "" {
 				one.Document = json.RawMessage(r["document"])
 			}
@@ -189,7 +191,7 @@ func (p *Pair) compare(ctx context.Context) (Verification, error) {
 	return v, nil
 }
 
-// differences compares records by what they say; whatever else two servers may differ in is nothing to us.
+// differences compares records by content; other differences between servers do not matter.
 func differences(kind string, held [2]map[string]backend.Record) []Difference {
 	union := maps.Clone(held[0])
 	maps.Copy(union, held[1])
@@ -212,10 +214,10 @@ func differences(kind string, held [2]map[string]backend.Record) []Difference {
 	return out
 }
 
-// of says that it is about the same record.
+// of says whether it is about the same record.
 func (d Difference) of(o Difference) bool { return d.Kind == o.Kind && d.Key == o.Key }
 
-// same says that it is the same difference still.
+// same says whether it is still the same difference.
 func (d Difference) same(o Difference) bool {
 	if !d.of(o) {
 		return false
@@ -228,7 +230,7 @@ func (d Difference) same(o Difference) bool {
 	return true
 }
 
-// winner is what both are to hold. Of a conflict it is what the first one has, in a version that wins over both.
+// winner is what both must hold. For a conflict, it is what the first one has, with a version that wins over both.
 func (d Difference) winner() backend.Record {
 	a, b := d.records[0], d.records[1]
 	switch {
@@ -244,16 +246,16 @@ func (d Difference) winner() backend.Record {
 	return *b
 }
 
-// Verify compares the members. What differs only because it is still on its way from one to the other is waited for. With repair the winner
-// of each difference is written to every member that takes writes; a read-only one gets it from the other by replication. With an
-// error that is about writing them, the differences are told all the same; with any other none are.
+// Verify compares the members. It waits for records that are still being replicated. With repair, it writes the winner
+// of each difference to every writable member; a read-only one gets it by replication. If writing fails, the
+// differences are returned with the error; with any other error, none are.
 func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
 	v, err := p.settled(ctx)
 	if err != nil || v.Equal || !repair {
 		return v, err
 	}
 	found, arrived := v.Differences, v.Arrived
-	p.o.Progress(fmt.Sprintf("merging %d records", len(found)))
+	p.o.Progress("merging " + plural.Count(len(found), "record"))
 	winners := make([]backend.Record, len(found))
 	for i, d := range found {
 		winners[i] = d.winner()
@@ -269,7 +271,8 @@ func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
 		written++
 	}
 	if written == 0 {
-		return v, errors.New("merge what differs: no member takes writes: open the one that is to serve: SET GLOBAL read_only = 0")
+		return v, errors.New("merge what differs: no member is writable: make the one that should serve writable: " +
+			"SET GLOBAL read_only = 0")
 	}
 	if v, err = p.settled(ctx); err != nil {
 		return v, err
@@ -280,7 +283,7 @@ func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
 	return v, nil
 }
 
-// put merges records at one member, by the same statements as ever.
+// put merges records on one member, with the usual statements.
 func (p *Pair) put(ctx context.Context, k topology.Key, records []backend.Record) error {
 	s, err := p.store(k)
 	if err != nil {
@@ -296,18 +299,19 @@ func (p *Pair) put(ctx context.Context, k topology.Key, records []backend.Record
 	return nil
 }
 
-// store opens the records of one member, whichever serves.
+// store opens the records of one member, whether it serves or not.
 func (p *Pair) store(k topology.Key) (*sqlstore.Store, error) {
 	account := p.o.Backend
 	if account.User == "" {
 		account = p.o.Account
 	}
-	return sqlstore.OpenMySQL(sqlstore.MySQLOptions{Address: address(k), Database: p.o.Database, User: account.User, Password: account.Password, TLS: p.o.TLS,
+	return sqlstore.OpenMySQL(sqlstore.MySQLOptions{Address: address(k), Database: p.o.Database, User: account.User,
+		Password: account.Password, TLS: p.o.TLS,
 		Timeout: p.o.StatementTimeout, Logger: p.o.Logger})
 }
 
-// settled compares until only those differences are left that stay although everything written has come to both members. With an error it tells none:
-// some may be on their way, and others were not seen.
+// settled compares until only those differences are left that remain although every write has reached both members.
+// With an error, it returns none: some may still be replicated, and others were not seen.
 func (p *Pair) settled(ctx context.Context) (v Verification, err error) {
 	defer func() {
 		if err != nil {
@@ -329,12 +333,14 @@ func (p *Pair) settled(ctx context.Context) (v Verification, err error) {
 	after.Differences = slices.DeleteFunc(after.Differences, func(d Difference) bool {
 		return !slices.ContainsFunc(before.Differences, d.same)
 	})
-	after.Arrived = slices.DeleteFunc(before.Differences, func(d Difference) bool { return slices.ContainsFunc(after.Differences, d.of) })
+	after.Arrived = slices.DeleteFunc(before.Differences,
+		func(d Difference) bool { return slices.ContainsFunc(after.Differences, d.of) })
 	after.Equal, after.Note = len(after.Differences) == 0, note
 	return after, nil
 }
 
-// settle waits until each member has applied what the other has committed by now, where it replicates. The note says what it could not wait for.
+// settle waits until each member has applied what the other has committed by now, if it replicates. The note says what
+// it could not wait for.
 func (p *Pair) settle(ctx context.Context) (note string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
@@ -352,10 +358,11 @@ func (p *Pair) settle(ctx context.Context) (note string, err error) {
 			other := members[1-i]
 			c := m.From(other.Key)
 			if c == nil || !c.Running() {
-				continue // nothing will come
+				continue // nothing will arrive
 			}
 			if n := m.Executed.Missing(target[i]); n > 0 {
-				note = fmt.Sprintf("%v still has %d transactions of %v to apply: some of what differs may be on its way", m.Key, n, other.Key)
+				note = fmt.Sprintf("%v still has to apply %s of %v: some differences may disappear", m.Key,
+					plural.Count(n, "transaction"), other.Key)
 			}
 		}
 		if note == "" {
@@ -365,12 +372,4 @@ func (p *Pair) settle(ctx context.Context) (note string, err error) {
 			return note, nil
 		}
 	}
-}
-
-// count is for people.
-func count(n uint64, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return strconv.FormatUint(n, 10) + " " + what
 }

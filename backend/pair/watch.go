@@ -9,20 +9,20 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// How often the members are looked at: while all is well, and while something is not.
+// How often to look at the members: while all is well, and while something is not.
 const (
 	calm  = 500 * time.Millisecond
 	alert = 250 * time.Millisecond
 )
 
-// State is what the last look told, and what follows from it.
+// State is the result of the last look, and the choice that follows from it.
 type State struct {
 	At      time.Time `json:"at,omitzero"` // when the look began; zero: none has ended yet
 	Members []Member  `json:"members"`
 	Choice  Choice    `json:"choice"`
 }
 
-// Watch looks at the members again and again, and keeps what it saw. Safe for concurrent use.
+// Watch looks at the members repeatedly, and keeps the result. Safe for concurrent use.
 type Watch struct {
 	pair   *Pair
 	known  func(context.Context) Known
@@ -31,14 +31,16 @@ type Watch struct {
 
 	mu    sync.Mutex
 	state State
-	serve topology.Key // the last that was chosen, also while nobody is
-	away  bool         // nobody has been chosen since nobody looked for a while
+	serve topology.Key // the last choice, also while there is none
+	away  bool         // no choice since a pause in the looks
 }
 
-// Watch makes one; Run runs it. known is asked before each look; its Previous counts until the first choice: what was chosen before a restart.
-// chosen is told each member that is chosen instead of another, and back each that answers again; both at once, and both may be nil.
+// Watch makes one; Run runs it. known is asked before each look; its Previous counts until the first choice: what was
+// chosen before a restart. chosen is told each member that is chosen instead of another, and back each that answers
+// again; both at once, and both may be nil.
 func (p *Pair) Watch(known func(context.Context) Known, chosen, back func(topology.Key)) *Watch {
-	return &Watch{pair: p, known: known, chosen: chosen, back: back, away: true, state: State{Choice: Choice{Why: "nobody has looked at the members yet"}}}
+	return &Watch{pair: p, known: known, chosen: chosen, back: back, away: true,
+		state: State{Choice: Choice{Why: "this daemon has not looked at the members yet"}}}
 }
 
 // Run looks until ctx ends.
@@ -70,7 +72,7 @@ func (w *Watch) Turn(ctx context.Context) State {
 
 	s.Members = w.pair.Look(ctx)
 	s.Choice = Choose(s.Members, k)
-	if ctx.Err() != nil { // whatever was seen last was seen through a closing door
+	if ctx.Err() != nil { // the last look was cut short
 		return w.State()
 	}
 	w.mu.Lock()
@@ -84,7 +86,8 @@ func (w *Watch) Turn(ctx context.Context) State {
 		}
 	}
 	if before.Serve != s.Choice.Serve {
-		w.pair.o.Logger.Info("backend member chosen", "serves", s.Choice.Serve, "before", before.Serve, "why", s.Choice.Why)
+		w.pair.o.Logger.Info("backend member chosen", "serves", s.Choice.Serve, "before", before.Serve, "why",
+			s.Choice.Why)
 		if w.chosen != nil && !s.Choice.Serve.IsZero() {
 			w.chosen(s.Choice.Serve)
 		}
@@ -92,25 +95,26 @@ func (w *Watch) Turn(ctx context.Context) State {
 	return s
 }
 
-// stale is the age from which a state says nothing any more: the looks behind it hang.
+// stale is the age from which a state no longer counts: the looks hang.
 const stale = 3 * time.Second
 
-// State returns what the last look told. One that is too old chooses nobody.
+// State returns the result of the last look. One that is too old chooses no member.
 func (w *Watch) State() State {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.state
 	if !s.At.IsZero() && time.Since(s.At) > stale {
-		s.Choice = Choice{Why: fmt.Sprintf("the members were looked at %v ago", time.Since(s.At).Round(time.Millisecond))}
+		s.Choice = Choice{Why: fmt.Sprintf("the last look at the members was %v ago",
+			time.Since(s.At).Round(time.Millisecond))}
 	}
 	return s
 }
 
-// Fit says whether a member is to be served, and why (not): what HAProxy's agent check is answered from.
+// Fit says whether a member should be served, and why or why not: the answer to HAProxy's agent check.
 func (w *Watch) Fit(k topology.Key) (bool, string) { return w.State().Choice.Fit(k) }
 
-// Accept says whether the identity that a new connection of the store found is the one that serves; an error says why not. An identity that has not
-// been seen at a member is refused: nothing is known of it.
+// Accept says whether the identity behind a new connection of the store is that of the serving member; an error says
+// why not. An identity that was not seen at a member is refused: nothing is known about it.
 func (w *Watch) Accept(identity string) error {
 	s := w.State()
 	for _, m := range s.Members {
@@ -118,9 +122,10 @@ func (w *Watch) Accept(identity string) error {
 			continue
 		}
 		if fit, why := s.Choice.Fit(m.Key); !fit {
-			return fmt.Errorf("backend member %v is not to serve: %s", m.Key, why)
+			return fmt.Errorf("backend member %v must not serve: %s", m.Key, why)
 		}
 		return nil
 	}
-	return fmt.Errorf("the server behind the backend's address (%s) is none of the members that answer: %s", identity, s.Choice.Why)
+	return fmt.Errorf("the server behind the backend's address (%s) is not one of the members that answer: %s",
+		identity, s.Choice.Why)
 }
