@@ -1,8 +1,8 @@
-// Package backend says, in words, what a Store and a Lease promise, and owns the Record and its merge rule.
+// Package backend defines, in words, what a Store and a Lease promise, and owns the Record and its merge rule.
 //
-// It stores nothing itself: sqlstore does, and raftstore will; storetest holds them to what is written here. The one idea: a record
-// merges. The higher (version, writer) wins, wherever and in whatever order the two meet, so any write may be lost, repeated,
-// late or reordered, and all copies still end the same.
+// It stores nothing itself: sqlstore does, and raftstore will; storetest checks that they keep these promises. The one
+// idea: a record merges. The higher (version, writer) wins, wherever and in whatever order two versions meet. So any
+// write may be lost, repeated, late or reordered, and all copies still end the same.
 package backend
 
 import (
@@ -14,30 +14,31 @@ import (
 
 // Record is the only thing that is ever stored.
 type Record struct {
-	Kind     string          `json:"kind"` // "instance", "episode", "step", "downtime", "tag", "rule", "setting", "forgotten", …
-	Key      string          `json:"key"`  // unique within its kind
+	// "instance", "episode", "step", "downtime", "tag", "rule", "setting", "forgotten", …
+	Kind     string          `json:"kind"`
+	Key      string          `json:"key"` // unique within its kind
 	Version  int64           `json:"version"`
 	Writer   string          `json:"writer"` // id of the daemon that wrote it
 	Deleted  bool            `json:"deleted,omitempty"`
 	Document json.RawMessage `json:"document,omitempty"`
 }
 
-// Wins says that r replaces o.
+// Wins says whether r replaces o.
 func (r Record) Wins(o Record) bool {
 	return r.Version > o.Version || r.Version == o.Version && r.Writer > o.Writer
 }
 
-// ErrNotFound is returned by Get for what was never stored, or was deleted.
+// ErrNotFound is returned by Get for a record that was never stored, or was deleted.
 var ErrNotFound = errors.New("no such record")
 
-// ErrUnavailable is wrapped by the errors of a store that can't be reached, or whose server was refused: the caller may try again later.
-// Of a write that failed so it is not known whether it was stored, unless the error says so.
+// ErrUnavailable is wrapped by the errors of a store that can't be reached, or whose server was refused: the caller
+// may try again later. After such an error, it is not known whether a write was stored, unless the error says so.
 var ErrUnavailable = errors.New("the backend is unavailable")
 
 // Store keeps records.
 type Store interface {
-	// Put merges the records into the store; it returns when they are durable. Older ones than what is stored change nothing,
-	// and that is no error.
+	// Put merges the records into the store; it returns when they are durable. Records older than what is stored
+	// change nothing, and that is not an error.
 	Put(ctx context.Context, records ...Record) error
 	// Get returns the live record, or ErrNotFound.
 	Get(ctx context.Context, kind, key string) (Record, error)
@@ -51,14 +52,14 @@ type Store interface {
 	Close() error
 }
 
-// Hold is the row of a lease as somebody last wrote it.
+// Hold is the row of a lease as it was last written.
 type Hold struct {
 	Holder string `json:"holder"`
 	Term   int64  `json:"term"`
 	Beat   int64  `json:"beat"`
 }
 
-// Wins says that h replaces o: the higher (term, beat, holder).
+// Wins says whether h replaces o: the higher (term, beat, holder).
 func (h Hold) Wins(o Hold) bool {
 	if h.Term != o.Term {
 		return h.Term > o.Term
@@ -69,10 +70,10 @@ func (h Hold) Wins(o Hold) bool {
 	return h.Holder > o.Holder
 }
 
-// Lease is one row that daemons pass among them. Time is no part of it: whoever watches it measures, by its own monotonic
-// clock, for how long the row has not moved.
+// Lease is one row that the daemons share. It contains no time: each daemon measures with its own monotonic clock how
+// long the row has not changed.
 type Lease interface {
-	// Read returns the row; the zero Hold when nobody has ever held it.
+	// Read returns the row; the zero Hold if no daemon has ever held it.
 	Read(ctx context.Context) (Hold, error)
 	// Take replaces the row by next only if it still is what was seen, and returns the row as it is afterwards.
 	Take(ctx context.Context, seen, next Hold) (Hold, error)

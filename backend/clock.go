@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// Clock gives the versions of records: a hybrid logical clock in microseconds. What it gives is never behind the wall clock, so
-// that versions of different daemons compare about as their times do; always above what it gave before and above what was observed,
-// so that a change made after reading a record wins over that record although the wall clocks differ. Safe for concurrent use.
+// Clock gives the versions of records: a hybrid logical clock in microseconds. A version is never behind the wall
+// clock, so versions of different daemons compare roughly as their times do. It is always above previous versions and
+// above what was observed, so a change made after reading a record wins over that record although the wall clocks
+// differ. Safe for concurrent use.
 type Clock struct {
 	now func() time.Time
 
@@ -23,14 +24,14 @@ func NewClock(now func() time.Time) *Clock { return &Clock{now: now} }
 func (c *Clock) Next() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// At the end of the numbers it stays there: a version that wrapped round would lose against everything.
+	// At the highest number it stays there: a version that overflowed would lose against everything.
 	if c.last < math.MaxInt64 {
 		c.last = max(c.now().UnixMicro(), c.last+1)
 	}
 	return c.last
 }
 
-// Observe tells the clock of a version that was read.
+// Observe takes a version that was read into account.
 func (c *Clock) Observe(version int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

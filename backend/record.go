@@ -7,18 +7,19 @@ import (
 	"unicode/utf8"
 )
 
-// The longest names, in bytes: what a primary key and an index row hold in every database that is to be a store.
+// The longest names, in bytes: what a primary key and an index row can hold in every supported database.
 const (
 	MaxKind   = 64
 	MaxKey    = 512
 	MaxWriter = 255
 )
 
-// MaxDocument is the longest document, in bytes: quoted, it fits into what MySQL and MariaDB take as one statement by default.
+// MaxDocument is the longest document, in bytes: quoted, it fits into one statement with the defaults of MySQL and
+// MariaDB.
 const MaxDocument = 4 << 20
 
-// Check says why no store takes the record, or nil. A missing version or writer is a forgotten stamp: such a record would
-// lose against everything, silently.
+// Check says why no store accepts the record, or nil. A record without version or writer would silently lose against
+// everything.
 func (r Record) Check() error {
 	for _, f := range []struct {
 		name, text string
@@ -28,7 +29,8 @@ func (r Record) Check() error {
 		case f.text == "":
 			return fmt.Errorf("record %q %q: the %s is missing", r.Kind, r.Key, f.name)
 		case len(f.text) > f.most:
-			return fmt.Errorf("record %q %.80q: the %s has %d bytes, and at most %d are kept", r.Kind, r.Key, f.name, len(f.text), f.most)
+			return fmt.Errorf("record %q %.80q: the %s has %d bytes; the limit is %d", r.Kind, r.Key, f.name,
+				len(f.text), f.most)
 		case !utf8.ValidString(f.text) || strings.ContainsRune(f.text, 0):
 			return fmt.Errorf("record %q %q: the %s is not UTF-8 text without zero bytes", r.Kind, r.Key, f.name)
 		}
@@ -37,7 +39,8 @@ func (r Record) Check() error {
 		return fmt.Errorf("record %q %q: version %d: take one from the clock", r.Kind, r.Key, r.Version)
 	}
 	if len(r.Document) > MaxDocument {
-		return fmt.Errorf("record %q %q: the document has %d bytes, and at most %d are kept", r.Kind, r.Key, len(r.Document), MaxDocument)
+		return fmt.Errorf("record %q %q: the document has %d bytes; the limit is %d", r.Kind, r.Key, len(r.Document),
+			MaxDocument)
 	}
 	if len(r.Document) > 0 && (!json.Valid(r.Document) || !utf8.Valid(r.Document)) {
 		return fmt.Errorf("record %q %q: the document is not JSON", r.Kind, r.Key)

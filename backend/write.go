@@ -6,11 +6,12 @@ import (
 	"fmt"
 )
 
-// tries is how often a write is repeated that loses against a record whose version was not known here.
+// tries is how often a write is repeated that loses against a record whose version was unknown here.
 const tries = 3
 
-// Write stores one record, with a version of the clock, and sees that it is what is stored then; it returns it as it was stored. A daemon whose
-// clock is ahead may have written what wins against it: then the clock is told, so that the next try wins.
+// Write stores one record, with a version of the clock, verifies that it is stored, and returns it as stored. A daemon
+// whose clock is ahead may have written a record that wins: then the clock observes that version, so that the next
+// attempt wins.
 func Write(ctx context.Context, s Store, c *Clock, r Record) (Record, error) {
 	for range tries {
 		r.Version = c.Next()
@@ -19,16 +20,17 @@ func Write(ctx context.Context, s Store, c *Clock, r Record) (Record, error) {
 		}
 		stands, err := stands(ctx, s, c, r)
 		if err != nil {
-			return r, fmt.Errorf("see whether %s %q is stored: %w", r.Kind, r.Key, err)
+			return r, fmt.Errorf("verify that %s %q is stored: %w", r.Kind, r.Key, err)
 		}
 		if stands {
 			return r, nil
 		}
 	}
-	return r, fmt.Errorf("store %s %q: %d times another daemon wrote a newer one: compare the clocks of the daemons, and try again", r.Kind, r.Key, tries)
+	return r, fmt.Errorf("store %s %q: another daemon wrote a newer one %d times: compare the clocks of the daemons, "+
+		"and try again", r.Kind, r.Key, tries)
 }
 
-// stands reports whether r is what is stored now.
+// stands reports whether r is stored now.
 func stands(ctx context.Context, s Store, c *Clock, r Record) (bool, error) {
 	got, err := s.Get(ctx, r.Kind, r.Key)
 	switch {

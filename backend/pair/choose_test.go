@@ -15,11 +15,13 @@ import (
 
 var keyA, keyB = topology.Key{Host: "a", Port: 3306}, topology.Key{Host: "b", Port: 3306}
 
-// draw reads a member from words: "term=3 newest=10 ro row bare down silent=2s has=1-50 io=no sql=no lagging"; it replicates from the other one.
+// draw reads a member from words: "term=3 newest=10 ro row bare down silent=2s has=1-50 io=no sql=no lagging"; it
+// replicates from the other one.
 func draw(t interface{ Fatalf(string, ...any) }, k, other topology.Key, words string) Member {
 	m := Member{Key: k, Up: true, Flavor: topology.MySQL, GTID: true, LogBin: true, Format: "STATEMENT", Tables: true,
 		Hold: backend.Hold{Term: 3}, Newest: 10, Executed: set("1-50")}
-	c := Channel{Channel: topology.Channel{Source: other, IO: topology.Running, SQL: topology.Running, AutoPosition: true}}
+	c := Channel{Channel: topology.Channel{Source: other, IO: topology.Running, SQL: topology.Running,
+		AutoPosition: true}}
 	replicates := true
 	for _, w := range strings.Fields(words) {
 		name, value, _ := strings.Cut(w, "=")
@@ -81,21 +83,28 @@ func TestChoose(t *testing.T) {
 		{"a daemon that starts takes what the leader serves", "", "", "leader=b", "b"},
 		{"what the leader serves wins over what we chose", "", "", "previous=a leader=b", "b"},
 		{"what the leader serves, and is out of reach from here: nobody", "silent=9s", "", "leader=a", "nobody"},
-		{"the serving one refuses, and the other has everything: at once", "refused=1ms", "", "previous=a term=3 newest=10", "b"},
+		{"the serving one refuses, and the other has everything: at once", "refused=1ms", "",
+			"previous=a term=3 newest=10", "b"},
 		{"the serving one is silent: it goes on serving for a while", "silent=300ms id=x", "", "previous=a", "a"},
 		{"and when the leader serves it, too", "silent=300ms id=x", "", "previous=a leader=a", "a"},
 		{"the leader has moved on meanwhile", "silent=300ms id=x", "", "previous=a leader=b", "b"},
 		{"nobody looked for a while, and then it is silent", "silent=300ms id=x", "", "previous=a away", "nobody"},
 		{"the one that served in a former life has to answer first", "silent=300ms", "", "previous=a", "nobody"},
 		{"the serving one has been silent for long", "silent=1s", "", "previous=a", "b"},
-		{"the other lacks what we remember: not at once", "refused=300ms", "newest=9", "previous=a newest=10", "nobody"},
-		{"the other lacks what we remember, and is all that is left", "refused=1s", "newest=9", "previous=a newest=10", "b"},
+		{"the other lacks what we remember: not at once", "refused=300ms", "newest=9", "previous=a newest=10",
+			"nobody"},
+		{"the other lacks what we remember, and is all that is left", "refused=1s", "newest=9", "previous=a newest=10",
+			"b"},
 		{"an older term is stale", "refused=300ms", "term=2", "previous=a term=3", "nobody"},
-		{"all that is left, but the leader reaches the better one", "silent=9s", "newest=9", "previous=b newest=10 leader=a", "nobody"},
+		{"all that is left, but the leader reaches the better one", "silent=9s", "newest=9",
+			"previous=b newest=10 leader=a", "nobody"},
 		{"relay logs are applied first", "refused=300ms", "received=1-60", "previous=a", "nobody"},
-		{"relay logs that no applier applies don't block for good", "refused=1s", "received=1-60 sql=no", "previous=a", "b"},
-		{"relay logs of a dead passive don't take the place from the active", "received=1-60", "refused=1ms", "previous=a", "a"},
-		{"the stale one returns: it waits, although it is named first", "newest=5 has=1-20", "", "previous=b newest=10", "b"},
+		{"relay logs that no applier applies don't block for good", "refused=1s", "received=1-60 sql=no", "previous=a",
+			"b"},
+		{"relay logs of a dead passive don't take the place from the active", "received=1-60", "refused=1ms",
+			"previous=a", "a"},
+		{"the stale one returns: it waits, although it is named first", "newest=5 has=1-20", "", "previous=b newest=10",
+			"b"},
 		{"and when nobody remembers anything", "newest=5 has=1-20", "", "", "b"},
 		{"read-only is unfit: so a switch is made by hand", "ro", "", "previous=a", "b"},
 		{"which waits until the other has it all", "ro has=1-51", "", "previous=a", "nobody"},
@@ -107,18 +116,25 @@ func TestChoose(t *testing.T) {
 		{"a new pair, of which one can't be reached: not at once", "bare", "refused=1ms", "", "nobody"},
 		{"a new pair, of which one was never there", "bare", "refused=1h", "", "a"},
 		{"both lost what we remember: nothing better is left", "newest=5", "newest=5", "previous=a newest=10", "a"},
-		{"the active restarted without its last writes, which the other has", "newest=9 has=1-49", "", "previous=a newest=10", "b"},
+		{"the active restarted without its last writes, which the other has", "newest=9 has=1-49", "",
+			"previous=a newest=10", "b"},
 		{"broken replication: the newer one", "has=1-50 io=no", "has=1-60 newest=20 io=no", "", "b"},
-		{"parted: each has what the other lacks: the newer one, not nobody", "has=1-50 io=no", "has=1-40:60 newest=9 io=no", "", "a"},
+		{"parted: each has what the other lacks: the newer one, not nobody", "has=1-50 io=no",
+			"has=1-40:60 newest=9 io=no", "", "a"},
 		{"parted, and equally new: the same on all daemons", "has=1-50 io=no", "has=1-40:60 io=no", "", "a"},
 		{"catching up is waited for", "ro", "has=1-40 newest=8", "previous=a", "nobody"},
 		{"blind for replication: the records tell", "ro", "blind", "previous=a", "b"},
 		{"blind for replication, and behind", "ro", "blind newest=9", "previous=a", "nobody"},
-		{"nobody looked for a while: what served before has nothing to prove, if the other one has no more", "", "", "previous=a away", "a"},
-		{"nobody looked for a while: the other one has served meanwhile", "has=1-50 io=no", "has=1-60 newest=20 io=no", "previous=a term=3 newest=10 away", "b"},
-		{"but for whoever did look it goes on serving", "has=1-50 io=no", "has=1-60 newest=20 io=no", "previous=a term=3 newest=10", "a"},
-		{"nobody looked for a while, and the leader says where it is", "has=1-50 io=no", "has=1-60 newest=20 io=no", "previous=b leader=a away", "a"},
-		{"nobody looked for a while: it catches up, and is waited for", "has=1-50", "ro has=1-60 newest=20", "previous=a away", "nobody"},
+		{"nobody looked for a while: what served before has nothing to prove, if the other one has no more", "", "",
+			"previous=a away", "a"},
+		{"nobody looked for a while: the other one has served meanwhile", "has=1-50 io=no", "has=1-60 newest=20 io=no",
+			"previous=a term=3 newest=10 away", "b"},
+		{"but for whoever did look it goes on serving", "has=1-50 io=no", "has=1-60 newest=20 io=no",
+			"previous=a term=3 newest=10", "a"},
+		{"nobody looked for a while, and the leader says where it is", "has=1-50 io=no", "has=1-60 newest=20 io=no",
+			"previous=b leader=a away", "a"},
+		{"nobody looked for a while: it catches up, and is waited for", "has=1-50", "ro has=1-60 newest=20",
+			"previous=a away", "nobody"},
 		{"both down", "refused=1h", "silent=1h", "previous=a", "nobody"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -185,7 +201,8 @@ func TestOneMemberAlone(t *testing.T) {
 
 // What must hold of every choice, in random worlds.
 func TestChooseNever(t *testing.T) {
-	words := []string{"", "ro", "row", "bare", "refused=1ms", "refused=2s", "silent=100ms", "silent=2s", "newest=5", "newest=20", "term=2", "term=4",
+	words := []string{"", "ro", "row", "bare", "refused=1ms", "refused=2s", "silent=100ms", "silent=2s", "newest=5",
+		"newest=20", "term=2", "term=4",
 		"has=1-40", "has=1-60", "has=1-40:60-70", "received=1-90", "io=no", "sql=no", "alone", "blind"}
 	rapid.Check(t, func(r *rapid.T) {
 		member := func(k, other topology.Key) Member {
@@ -201,8 +218,10 @@ func TestChooseNever(t *testing.T) {
 			Away:     rapid.Bool().Draw(r, "away"),
 		}
 		got := Choose(members, k)
-		if again := Choose(members, Known{k.Term, k.Newest, got.Serve, k.Leader, false}); !got.Serve.IsZero() && again.Serve != got.Serve {
-			r.Fatalf("%v was chosen (%s), and loses its place at the next look: %v, %s", got.Serve, got.Why, again.Serve, again.Why)
+		if again := Choose(members, Known{k.Term, k.Newest, got.Serve, k.Leader, false}); !got.Serve.IsZero() &&
+			again.Serve != got.Serve {
+			r.Fatalf("%v was chosen (%s), and loses its place at the next look: %v, %s", got.Serve, got.Why,
+				again.Serve, again.Why)
 		}
 		if got.Serve.IsZero() {
 			for _, m := range members {

@@ -10,7 +10,8 @@ import (
 	"orchestrator/haproxy"
 )
 
-// HAProxy is the proxy behind a runtime socket. Its servers are known by their addresses, whatever sections and servers are called there.
+// HAProxy is the proxy behind a runtime socket. Its servers are known by their addresses, whatever sections and servers
+// are called there.
 func HAProxy(r haproxy.Runtime, members []topology.Key) Proxy { return runtime{r, members} }
 
 type runtime struct {
@@ -22,7 +23,8 @@ type runtime struct {
 func (r runtime) Servers(ctx context.Context) ([]ProxyServer, error) {
 	var out []ProxyServer
 	err := r.each(ctx, topology.Key{}, func(k topology.Key, s haproxy.Server) error {
-		out = append(out, ProxyServer{Key: k, Name: s.Backend + "/" + s.Name, Up: s.Serves(), State: s.Status, Sessions: s.Sessions})
+		out = append(out, ProxyServer{Key: k, Name: s.Backend + "/" + s.Name, Up: s.Serves(), State: s.Status,
+			Sessions: s.Sessions})
 		return nil
 	})
 	return out, err
@@ -39,7 +41,9 @@ func (r runtime) Maintain(ctx context.Context, k topology.Key) error {
 }
 
 func (r runtime) state(ctx context.Context, k topology.Key, state haproxy.State) error {
-	return r.each(ctx, k, func(_ topology.Key, s haproxy.Server) error { return r.SetState(ctx, s.Backend, s.Name, state) })
+	return r.each(ctx, k, func(_ topology.Key, s haproxy.Server) error {
+		return r.SetState(ctx, s.Backend, s.Name, state)
+	})
 }
 
 // ShutSessions ends what goes through the proxy to it.
@@ -74,7 +78,8 @@ func (r runtime) each(ctx context.Context, only topology.Key, do func(topology.K
 		}
 	}
 	if !found && !only.IsZero() {
-		return fmt.Errorf("HAProxy at %s has no server %v: name it in the configuration as in backend.members", r.Socket, only)
+		return fmt.Errorf("HAProxy at %s has no server %v: name it in the configuration as in backend.members",
+			r.Socket, only)
 	}
 	if !found {
 		return fmt.Errorf("HAProxy at %s has none of the members %v among its servers", r.Socket, r.members)

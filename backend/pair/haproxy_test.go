@@ -44,7 +44,8 @@ listen database
 		t.Fatal(err)
 	}
 	r.pair.o.Proxy = HAProxy(h.Runtime(), []topology.Key{r.a(), r.b()})
-	if s := r.pair.Status(t.Context()); s.ProxyErr != "" || len(s.Proxy) != 2 || !s.Proxy[0].Up || s.Proxy[1].Up || s.Choice.Serve != r.a() {
+	if s := r.pair.Status(t.Context()); s.ProxyErr != "" || len(s.Proxy) != 2 || !s.Proxy[0].Up || s.Proxy[1].Up ||
+		s.Choice.Serve != r.a() {
 		t.Fatalf("%+v", s)
 	}
 	// A client of the old one must be gone afterwards.

@@ -73,7 +73,8 @@ func (r *rig) open(proxy Proxy) {
 	}
 	var err error
 	r.pair, err = Open(Options{Members: keys, Database: lab.BackendDatabase, Account: Account{admin, adminPassword},
-		Backend: Account{lab.BackendUser, lab.BackendPassword}, LookTimeout: 2 * time.Second, Proxy: proxy, Progress: func(says string) {
+		Backend: Account{lab.BackendUser, lab.BackendPassword}, LookTimeout: 2 * time.Second, Proxy: proxy,
+		Progress: func(says string) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.said = append(r.said, says)
@@ -104,8 +105,10 @@ func (r *rig) admin(s *lab.Server) {
 	if f == topology.MySQL {
 		_, err = c.ExecContext(ctx, "SET GLOBAL super_read_only = 0")
 	}
-	statements := append([]string{"SET SESSION sql_log_bin = 0", fmt.Sprintf("CREATE USER IF NOT EXISTS '%s'@'%%' IDENTIFIED BY '%s'", admin, adminPassword),
-		grant(strings.Join(everywhere, ", "), lab.BackendUser+"@%")}, AdminGrants(f, v, admin+"@%", lab.BackendDatabase)...)
+	statements := append([]string{"SET SESSION sql_log_bin = 0",
+		fmt.Sprintf("CREATE USER IF NOT EXISTS '%s'@'%%' IDENTIFIED BY '%s'", admin, adminPassword),
+		grant(strings.Join(everywhere, ", "), lab.BackendUser+"@%")},
+		AdminGrants(f, v, admin+"@%", lab.BackendDatabase)...)
 	for _, q := range append(statements, "SET SESSION sql_log_bin = 1") {
 		if err == nil {
 			_, err = c.ExecContext(ctx, q)
@@ -127,13 +130,15 @@ func (r *rig) put(at int, kind string, keys ...string) {
 	var records []backend.Record
 	for _, k := range keys {
 		r.clock++
-		records = append(records, backend.Record{Kind: kind, Key: k, Version: r.clock, Writer: fmt.Sprint("daemon", at), Document: json.RawMessage(fmt.Sprintf(`{"at":%d}`, at))})
+		records = append(records, backend.Record{Kind: kind, Key: k, Version: r.clock, Writer: fmt.Sprint("daemon", at),
+			Document: json.RawMessage(fmt.Sprintf(`{"at":%d}`, at))})
 	}
 	if err := s.Put(r.Context(), records...); err != nil {
 		r.Fatal(err)
 	}
 	if at == 0 && r.clock < 1010 {
-		if _, err := s.Lease(LeaseName).Beat(r.Context(), backend.Hold{Holder: "daemon0", Term: 7, Beat: r.clock}); err != nil {
+		if _, err := s.Lease(LeaseName).Beat(r.Context(), backend.Hold{Holder: "daemon0", Term: 7,
+			Beat: r.clock}); err != nil {
 			r.Fatal(err)
 		}
 	}
@@ -158,7 +163,8 @@ func (r *rig) exec(at int, statements ...string) {
 // keys are the records of a kind at a member, read behind everybody's back.
 func (r *rig) keys(at int, kind string) (out []string) {
 	r.Helper()
-	rows, err := r.servers[at].DB().QueryContext(r.Context(), "SELECT record.key FROM orchestrator.record WHERE kind = ? AND deleted = 0 ORDER BY record.key", kind)
+	rows, err := r.servers[at].DB().QueryContext(r.Context(), "SELECT record.key FROM orchestrator.record WHERE kind "+
+		"= ? AND deleted = 0 ORDER BY record.key", kind)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -193,7 +199,8 @@ func TestLookTellsWhatIsThere(t *testing.T) {
 		m := r.pair.Look(t.Context())
 		for i := range m {
 			c := m[i].From(m[1-i].Key)
-			if !m[i].Up || m[i].Flavor != f || m[i].Format != "STATEMENT" || m[i].ReadOnly || m[i].Hold.Term != 7 || c == nil || !c.Running() || m[i].ID == "" {
+			if !m[i].Up || m[i].Flavor != f || m[i].Format != "STATEMENT" || m[i].ReadOnly || m[i].Hold.Term != 7 ||
+				c == nil || !c.Running() || m[i].ID == "" {
 				t.Errorf("%+v", m[i])
 			}
 		}
@@ -251,12 +258,14 @@ func TestVerifyMergesWhatDiffers(t *testing.T) {
 		r.put(1, "tag", "only-b", "both")
 		r.put(1, "downtime", "d")
 		// And what no write of ours makes: one version, two contents.
-		r.exec(1, "SET SESSION sql_log_bin = 0", "UPDATE orchestrator.record SET document = '{}' WHERE kind = 'setting'", "SET SESSION sql_log_bin = 1")
+		r.exec(1, "SET SESSION sql_log_bin = 0", "UPDATE orchestrator.record SET document = '{}' WHERE kind = "+
+			"'setting'", "SET SESSION sql_log_bin = 1")
 		v, err = r.pair.Verify(t.Context(), false)
 		if err != nil || v.Equal || len(v.Differences) != 5 {
 			t.Fatalf("%+v, %v", v, err)
 		}
-		conflict := v.Differences[slices.IndexFunc(v.Differences, func(d Difference) bool { return d.Kind == "setting" })]
+		conflict := v.Differences[slices.IndexFunc(v.Differences,
+			func(d Difference) bool { return d.Kind == "setting" })]
 		if !conflict.Conflict {
 			t.Errorf("%+v", conflict)
 		}
@@ -312,7 +321,8 @@ func TestPromoteInARunningPair(t *testing.T) {
 				t.Fatalf("time %d: %v\n%s", try+1, err, steps(report))
 			}
 			m := r.pair.Look(t.Context())
-			if m[0].ReadOnly || m[1].ReadOnly || !m[0].Channels[0].Running() || !m[1].Channels[0].Running() || report.Verification == nil || !report.Verification.Equal {
+			if m[0].ReadOnly || m[1].ReadOnly || !m[0].Channels[0].Running() || !m[1].Channels[0].Running() ||
+				report.Verification == nil || !report.Verification.Equal {
 				t.Errorf("%+v %+v", m, report)
 			}
 			if got := strings.Join(proxy.did, ", "); got != "maint a, ready b, shut a" {
@@ -338,7 +348,8 @@ func TestPromoteAPlainReplicaOfADeadPrimary(t *testing.T) {
 		if f == topology.MySQL {
 			r.exec(1, "SET GLOBAL super_read_only = 0")
 		}
-		if _, err := c.ExecContext(t.Context(), "SELECT * FROM orchestrator.record WHERE kind = 'setting' FOR UPDATE"); err != nil {
+		if _, err := c.ExecContext(t.Context(), "SELECT * FROM orchestrator.record WHERE kind = 'setting' "+
+			"FOR UPDATE"); err != nil {
 			t.Fatal(err)
 		}
 		r.put(0, "setting", "first")
@@ -350,14 +361,17 @@ func TestPromoteAPlainReplicaOfADeadPrimary(t *testing.T) {
 			m := r.pair.Look(t.Context())[1]
 			return m.Channels[0].Received.Contains(source.Executed) && !m.Executed.Contains(source.Executed)
 		})
-		if _, err := r.pair.Promote(t.Context(), r.b(), PromoteOptions{DrainTimeout: time.Second}); err == nil && f == topology.MariaDB {
+		if _, err := r.pair.Promote(t.Context(), r.b(), PromoteOptions{DrainTimeout: time.Second}); err == nil &&
+			f == topology.MariaDB {
 			t.Error("promoted with the primary alive, and behind")
 		}
 		if err := r.servers[0].Kill(); err != nil {
 			t.Fatal(err)
 		}
-		r.await("the receiver notices", func() bool { return r.pair.Look(t.Context())[1].Channels[0].IO != topology.Running })
-		if _, err := r.pair.Promote(t.Context(), r.b(), PromoteOptions{DrainTimeout: time.Second}); err == nil || !strings.Contains(err.Error(), "received and not applied") {
+		r.await("the receiver notices",
+			func() bool { return r.pair.Look(t.Context())[1].Channels[0].IO != topology.Running })
+		if _, err := r.pair.Promote(t.Context(), r.b(), PromoteOptions{DrainTimeout: time.Second}); err == nil ||
+			!strings.Contains(err.Error(), "received and not applied") {
 			t.Errorf("promoted over relay logs that are not applied: %v", err)
 		}
 		if m := r.pair.Look(t.Context())[1]; !m.ReadOnly || len(m.Channels) != 1 {
@@ -390,7 +404,8 @@ type fakeProxy struct {
 }
 
 func (p *fakeProxy) set(up, down topology.Key) {
-	p.servers = []ProxyServer{{Key: up, Name: "a", Up: true, State: "UP", Sessions: 3}, {Key: down, Name: "b", State: "DOWN"}}
+	p.servers = []ProxyServer{{Key: up, Name: "a", Up: true, State: "UP", Sessions: 3},
+		{Key: down, Name: "b", State: "DOWN"}}
 }
 
 func (p *fakeProxy) Servers(context.Context) ([]ProxyServer, error) {
@@ -439,7 +454,8 @@ func TestPromoteAMemberWithoutTables(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			for _, q := range []string{"SET SESSION sql_log_bin = 0", "DROP DATABASE orchestrator", "CREATE DATABASE orchestrator"} {
+			for _, q := range []string{"SET SESSION sql_log_bin = 0", "DROP DATABASE orchestrator",
+				"CREATE DATABASE orchestrator"} {
 				if _, err := c.ExecContext(t.Context(), q); err != nil {
 					t.Fatal(err)
 				}
@@ -453,11 +469,13 @@ func TestPromoteAMemberWithoutTables(t *testing.T) {
 			t.Fatal(err)
 		}
 		word(PromoteOptions{}, fmt.Sprintf("whether %v has is not known", r.b()))
-		if _, err := r.pair.Promote(t.Context(), r.a(), PromoteOptions{Force: true, DryRun: true}); err != nil || r.pair.Look(t.Context())[0].Tables {
+		if _, err := r.pair.Promote(t.Context(), r.a(), PromoteOptions{Force: true, DryRun: true}); err != nil ||
+			r.pair.Look(t.Context())[0].Tables {
 			t.Errorf("a dry run: %v", err)
 		}
 		for range 2 {
-			if report, err := r.pair.Promote(t.Context(), r.a(), PromoteOptions{Force: true}); err != nil || !r.pair.Look(t.Context())[0].Tables {
+			if report, err := r.pair.Promote(t.Context(), r.a(), PromoteOptions{Force: true}); err != nil ||
+				!r.pair.Look(t.Context())[0].Tables {
 				t.Fatal(err, steps(report))
 			}
 		}

@@ -125,8 +125,8 @@ func (s situation) mayPromote(o PromoteOptions) error {
 		return fmt.Errorf("it lacks %s of %v, and does not replicate from it: orchestrator backend rejoin %v",
 			plural.Count(missing, "transaction"), from.Key, to.Key)
 	case !c.Running() && (c.SQLErrno != 0 || c.IOErrno != 0 || c.IO == topology.Stopped || c.SQL == topology.Stopped):
-		return fmt.Errorf("it lacks %s of %v, and %s: orchestrator backend rejoin %v", plural.Count(missing, "transaction"),
-			from.Key, c.Trouble(), to.Key)
+		return fmt.Errorf("it lacks %s of %v, and %s: orchestrator backend rejoin %v",
+			plural.Count(missing, "transaction"), from.Key, c.Trouble(), to.Key)
 	}
 	return nil
 }

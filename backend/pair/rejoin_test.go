@@ -74,11 +74,13 @@ func TestRejoinAFormerPrimary(t *testing.T) {
 		}
 		r.put(1, "tag", "b1")
 		r.restart(0)
-		if _, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{}); err == nil || !strings.Contains(err.Error(), "--replication-user") {
+		if _, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{}); err == nil ||
+			!strings.Contains(err.Error(), "--replication-user") {
 			t.Errorf("without an account to replicate with: %v", err)
 		}
 		dry, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Replication: replicator, DryRun: true})
-		if m := r.pair.Look(t.Context()); err != nil || m[0].ReadOnly || len(m[0].Channels) > 0 || strings.Contains(steps(dry), replicator.Password) {
+		if m := r.pair.Look(t.Context()); err != nil || m[0].ReadOnly || len(m[0].Channels) > 0 ||
+			strings.Contains(steps(dry), replicator.Password) {
 			t.Errorf("a dry run changed something, or told a secret: %v %+v", err, m[0])
 		}
 		for range 2 {
@@ -100,7 +102,8 @@ func TestRejoinAFormerPrimary(t *testing.T) {
 		r.put(1, "tag", "b2")
 		r.await("both ways", func() bool { return len(r.keys(0, "tag")) == 5 && len(r.keys(1, "tag")) == 5 })
 		for _, c := range Doctor(r.pair.Examine(t.Context())) {
-			if c.Code == "replication" || c.Code == "read_only" || c.Code == "auto_position" || c.Code == "connect_retry" {
+			if c.Code == "replication" || c.Code == "read_only" || c.Code == "auto_position" ||
+				c.Code == "connect_retry" {
 				t.Errorf("doctor: %+v", c)
 			}
 		}
@@ -115,7 +118,8 @@ func TestRejoinANewServer(t *testing.T) {
 		r.lose("lost")
 		r.put(1, "tag", "b1")
 		r.exec(1, "FLUSH BINARY LOGS")
-		r.await("the old binary log is purged", func() bool { // which MariaDB keeps until its dump thread has noticed that nobody listens
+		// which MariaDB keeps until its dump thread has noticed that nobody listens
+		r.await("the old binary log is purged", func() bool {
 			r.exec(1, "FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY")
 			logs, err := query(t.Context(), r.servers[1].DB(), "SHOW BINARY LOGS")
 			return err == nil && logs[0]["log_name"] != "binlog.000001"
@@ -126,10 +130,13 @@ func TestRejoinANewServer(t *testing.T) {
 		}
 		r.servers[0] = fresh
 		r.open(nil)
-		if _, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Replication: replicator}); err == nil || !strings.Contains(err.Error(), "--seed") {
+		if _, err := r.pair.Rejoin(t.Context(), r.a(),
+			RejoinOptions{Mutual: true, Replication: replicator}); err == nil ||
+			!strings.Contains(err.Error(), "--seed") {
 			t.Errorf("from binary logs that are gone: %v", err)
 		}
-		report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Seed: true, Replication: replicator})
+		report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Seed: true,
+			Replication: replicator})
 		if err != nil {
 			t.Fatalf("%v\n%s", err, steps(report))
 		}
@@ -144,15 +151,18 @@ func TestRejoinANewServer(t *testing.T) {
 	})
 }
 
-// A server that was installed anew in the place of a member: the receiver of the other one will ask it for what only its predecessor had, as soon as it connects.
+// A server that was installed anew in the place of a member: the receiver of the other one will ask it for what only
+// its predecessor had, as soon as it connects.
 func TestRejoinANewServerInTheOldPlace(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		r := rigged(t, l, f, true, nil)
 		r.put(0, "tag", "a1", "a2")
 		r.await("a1", func() bool { return len(r.keys(1, "tag")) == 2 })
-		stop, reset, anew, patient := "STOP REPLICA", "RESET REPLICA ALL", "RESET BINARY LOGS AND GTIDS", "CHANGE REPLICATION SOURCE TO SOURCE_CONNECT_RETRY = 60"
+		stop, reset, anew, patient := "STOP REPLICA", "RESET REPLICA ALL", "RESET BINARY LOGS AND GTIDS",
+			"CHANGE REPLICATION SOURCE TO SOURCE_CONNECT_RETRY = 60"
 		if f == topology.MariaDB {
-			stop, reset, anew, patient = "STOP SLAVE", "RESET SLAVE ALL", "RESET MASTER", "CHANGE MASTER TO MASTER_CONNECT_RETRY = 60"
+			stop, reset, anew, patient = "STOP SLAVE", "RESET SLAVE ALL", "RESET MASTER",
+				"CHANGE MASTER TO MASTER_CONNECT_RETRY = 60"
 		}
 		must := func(err error) {
 			t.Helper()
@@ -162,12 +172,14 @@ func TestRejoinANewServerInTheOldPlace(t *testing.T) {
 		}
 		must(r.servers[0].Kill())
 		r.exec(1, stop, patient, r.words(1, func(d dialect) statement { return d.start }))
-		r.await("the other one looks for it", func() bool { return r.pair.Look(t.Context())[1].Channels[0].IO == topology.Connecting })
+		r.await("the other one looks for it",
+			func() bool { return r.pair.Look(t.Context())[1].Channels[0].IO == topology.Connecting })
 		r.restart(0)
 		r.exec(0, stop, reset)
 		c, err := r.servers[0].DB().Conn(t.Context())
 		must(err)
-		for _, q := range []string{"SET SESSION sql_log_bin = 0", "DROP DATABASE orchestrator", "CREATE DATABASE orchestrator", anew} {
+		for _, q := range []string{"SET SESSION sql_log_bin = 0", "DROP DATABASE orchestrator",
+			"CREATE DATABASE orchestrator", anew} {
 			_, err := c.ExecContext(t.Context(), q)
 			must(err)
 		}
@@ -176,10 +188,13 @@ func TestRejoinANewServerInTheOldPlace(t *testing.T) {
 			must(err)
 		}
 		c.Close()
-		if _, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Replication: replicator}); err == nil || !strings.Contains(err.Error(), "--seed") {
+		if _, err := r.pair.Rejoin(t.Context(), r.a(),
+			RejoinOptions{Mutual: true, Replication: replicator}); err == nil ||
+			!strings.Contains(err.Error(), "--seed") {
 			t.Errorf("by replication alone: %v", err)
 		}
-		report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Seed: true, Replication: replicator})
+		report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Seed: true,
+			Replication: replicator})
 		if err != nil {
 			t.Fatalf("%v\n%s", err, steps(report))
 		}

@@ -167,7 +167,8 @@ func (s *site) catchUp(ctx context.Context, other *site, within time.Duration, p
 			if before > missing {
 				rate = fmt.Sprintf(", %.0f a second", float64(before-missing)/since.Seconds())
 			}
-			progress(fmt.Sprintf("%v: %s of %v to apply%s", s.key, plural.Count(missing, "transaction"), other.key, rate))
+			progress(fmt.Sprintf("%v: %s of %v to apply%s", s.key, plural.Count(missing, "transaction"), other.key,
+				rate))
 			said, before = time.Now(), missing
 		}
 		if pause(patience, 30*time.Millisecond) != nil {
@@ -186,7 +187,8 @@ type brokenError struct {
 }
 
 func (e *brokenError) Error() string {
-	return fmt.Sprintf("%v lacks %s of %v, and %s", e.at, plural.Count(e.missing, "transaction"), e.from, e.channel.Trouble())
+	return fmt.Sprintf("%v lacks %s of %v, and %s", e.at, plural.Count(e.missing, "transaction"), e.from,
+		e.channel.Trouble())
 }
 
 // common is what both have, in the form of MariaDB's gtid_slave_pos: per domain, the last transaction that both have

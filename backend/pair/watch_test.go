@@ -39,7 +39,8 @@ func TestWatchAfterAFreeze(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, s.Choice)
 		}
 	}
-	again := r.pair.Watch(func(context.Context) Known { return known }, nil, nil) // a daemon that starts, and remembers what it served
+	// a daemon that starts, and remembers what it served
+	again := r.pair.Watch(func(context.Context) Known { return known }, nil, nil)
 	if s := again.Turn(t.Context()); s.Choice.Serve != r.b() {
 		t.Errorf("after a restart: %+v", s.Choice)
 	}

@@ -2,8 +2,8 @@ package sqlstore
 
 import "strings"
 
-// dialect holds the statements as one kind of database wants them. They keep to what replicates safely as statements too:
-// the whole primary key, no functions of the server, no LIMIT, nothing but what we give.
+// dialect holds the statements for one kind of database. They use only what replicates safely as statements: the whole
+// primary key, no functions of the server, no LIMIT, only our values.
 type dialect struct {
 	merge      multirow
 	get        string
@@ -13,7 +13,7 @@ type dialect struct {
 
 	leaseRead string
 	leaseTake string
-	// leaseFirst is the taking of a lease that nobody has held: there may be no row yet.
+	// leaseFirst takes a lease that no daemon has held: there may be no row yet.
 	leaseFirst string
 	leaseBeat  string
 }
@@ -25,8 +25,8 @@ func (m multirow) of(rows int) string {
 	return m.head + m.row + strings.Repeat(",\n\t"+m.row, rows-1) + m.tail
 }
 
-// schema is the number of the table layout below. A database with a higher one was written by a newer program, which may rely on what
-// this one would not keep.
+// schema is the number of the table layout below. A database with a higher number was written by a newer program,
+// which may rely on what this one would not preserve.
 const schema = 1
 
 var sqliteTables = []string{`
@@ -146,9 +146,9 @@ ON CONFLICT (name) DO UPDATE SET
 WHERE (excluded.term, excluded.beat, excluded.holder) > (lease.term, lease.beat, lease.holder)`,
 }
 
-// mysqlTables are for MySQL and MariaDB. Names are VARBINARY: no two keys are one that differ in a letter's case, an accent or a blank at the
-// end, and bytes order them. No second unique key, no AUTO_INCREMENT: either makes an upsert unsafe to replicate as a statement. The index on
-// version is for the newest one, which is asked for at each new connection.
+// mysqlTables are for MySQL and MariaDB. Names are VARBINARY: keys that differ only in case, accents or trailing
+// spaces are different, and bytes order them. No second unique key, no AUTO_INCREMENT: either makes an upsert unsafe to
+// replicate as a statement. The index on version is for the newest one, which each new connection reads.
 var mysqlTables = []string{`
 CREATE TABLE IF NOT EXISTS record (
 	kind     VARBINARY(64)  NOT NULL,
@@ -169,9 +169,10 @@ CREATE TABLE IF NOT EXISTS lease (
 ) ENGINE = InnoDB, CHARACTER SET = utf8mb4, COLLATE = utf8mb4_bin`,
 }
 
-// The assignments of ON DUPLICATE KEY UPDATE run from left to right, and each sees what those before it have written. So everything is
-// assigned before what its condition looks at: the document, whether it is deleted, and the writer by the old version and the old writer; the version
-// last, by itself: whoever wins has a version that is not lower, whoever loses one that is not higher. The rows of the lease likewise.
+// The assignments of ON DUPLICATE KEY UPDATE run from left to right, and each sees the results of those before it. So
+// every column is assigned before the columns in its condition change: document, deleted and writer depend on the old
+// version and the old writer; the version comes last, and depends only on itself: a winner's version is not lower, a
+// loser's is not higher. The same applies to the rows of the lease.
 
 // mariadb is for MariaDB, and for MySQL before 8.0.19.
 var mariadb = dialect{
@@ -271,7 +272,8 @@ ON DUPLICATE KEY UPDATE
 	term   = GREATEST(VALUES(term), lease.term)`,
 }
 
-// mysql8 is for MySQL from 8.0.19 on, where VALUES(column) is deprecated: the new row has a name instead. All else is the same.
+// mysql8 is for MySQL 8.0.19 and later, where VALUES(column) is deprecated: the new row has a name instead. Everything
+// else is the same.
 var mysql8 = func() dialect {
 	d := mariadb
 	d.merge.tail = `

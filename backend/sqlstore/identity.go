@@ -16,8 +16,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Identity is what a server behind a connection says of itself. Another server behind the same address is another identity: another copy of the
-// records, perhaps a stale one.
+// Identity is what a server behind a connection reports about itself. Another server behind the same address has
+// another identity: another copy of the records, perhaps a stale one.
 type Identity struct {
 	ID         string           `json:"id"` // server_uuid; on MariaDB topology.MadeUUID
 	Flavor     topology.Flavor  `json:"flavor"`
@@ -31,13 +31,14 @@ type Identity struct {
 	Newest     int64            `json:"newest"` // the highest version of any record
 }
 
-// Unfit says why no daemon may keep anything there, or "".
+// Unfit says why no daemon may store anything there, or "".
 func (f Identity) Unfit() string {
 	switch {
 	case f.ReadOnly:
 		return "it is read-only: it is the passive member, or its promotion is not finished"
 	case f.LogBin && f.Format != "STATEMENT":
-		return fmt.Sprintf("its binlog_format is %s: the members of a pair come to the same only when they replicate statements; SET GLOBAL binlog_format = 'STATEMENT', and write it into its configuration", f.Format)
+		return fmt.Sprintf("its binlog_format is %s: the members of a pair only converge if they replicate "+
+			"statements; SET GLOBAL binlog_format = 'STATEMENT', and write it into its configuration", f.Format)
 	case !f.Autocommit:
 		return "its autocommit is off: SET GLOBAL autocommit = ON, and write it into its configuration"
 	}
@@ -54,7 +55,8 @@ func (f Identity) dialect() dialect {
 const askVariables = `
 SHOW VARIABLES
 WHERE Variable_name IN (
-	'autocommit', 'binlog_format', 'datadir', 'hostname', 'log_bin', 'port', 'read_only', 'server_id', 'server_uuid', 'super_read_only', 'version'
+	'autocommit', 'binlog_format', 'datadir', 'hostname', 'log_bin', 'port', 'read_only', 'server_id', 'server_uuid',
+	'super_read_only', 'version'
 )`
 
 const askTables = `
@@ -64,10 +66,10 @@ SELECT
 	COALESCE((SELECT term FROM lease WHERE name = 'leader'), 0),
 	COALESCE((SELECT beat FROM lease WHERE name = 'leader'), 0)`
 
-// noSuchTable is the number of the error about a table that is not there.
+// noSuchTable is the number of the error about a missing table.
 const noSuchTable = 1146
 
-// readIdentity asks on a connection that database/sql has not got yet, in two round trips.
+// readIdentity asks on a connection that database/sql does not have yet, in two round trips.
 func readIdentity(ctx context.Context, c driver.QueryerContext) (f Identity, err error) {
 	rows, err := ask(ctx, c, askVariables)
 	if err != nil {
@@ -85,7 +87,7 @@ func readIdentity(ctx context.Context, c driver.QueryerContext) (f Identity, err
 		case "", "0", "OFF", "NO":
 			return false
 		}
-		return true // read_only of MariaDB 12 has more ways to be on than one
+		return true // read_only of MariaDB 12 has several values that mean on
 	}
 	f.ID = strings.ToLower(vars["server_uuid"])
 	if f.ID == "" {
@@ -102,7 +104,7 @@ func readIdentity(ctx context.Context, c driver.QueryerContext) (f Identity, err
 	case err != nil:
 		return f, err
 	case len(rows) != 1:
-		return f, fmt.Errorf("%d rows of what is one", len(rows))
+		return f, fmt.Errorf("%d rows instead of one", len(rows))
 	}
 	f.Tables = true
 	f.Newest, err = strconv.ParseInt(rows[0][0], 10, 64)
@@ -115,7 +117,7 @@ func readIdentity(ctx context.Context, c driver.QueryerContext) (f Identity, err
 	return f, err
 }
 
-// ask runs one statement and reads all that it returns.
+// ask runs one statement and reads everything that it returns.
 func ask(ctx context.Context, c driver.QueryerContext, statement string) (out [][]string, err error) {
 	rows, err := c.QueryContext(ctx, statement, nil)
 	if err != nil {
@@ -144,13 +146,13 @@ func ask(ctx context.Context, c driver.QueryerContext, statement string) (out []
 	}
 }
 
-// Facts asks the server that is in use.
+// Facts asks the server in use.
 func (s *Store) Facts(ctx context.Context) (f Identity, err error) {
 	err = s.lend(ctx, s.read, func(c *sql.Conn, _ dialect) error {
 		return c.Raw(func(raw any) error {
 			q, ok := raw.(driver.QueryerContext)
 			if !ok || s.mysql == nil {
-				return errors.New("no server is behind it that could tell")
+				return errors.New("no server is behind it")
 			}
 			f, err = readIdentity(ctx, q)
 			return err
@@ -162,11 +164,11 @@ func (s *Store) Facts(ctx context.Context) (f Identity, err error) {
 	return f, nil
 }
 
-// Create makes the tables where they are missing. It is done by itself at the first connection to a server that may have them.
+// Create creates missing tables. This happens automatically at the first connection to a server that may have them.
 func (s *Store) Create(ctx context.Context) error {
 	err := s.lend(ctx, s.write, func(c *sql.Conn, _ dialect) error {
 		if s.mysql == nil {
-			return nil // a file has them from the beginning
+			return nil // a file always has them
 		}
 		for _, statement := range mysqlTables {
 			if _, err := c.ExecContext(ctx, statement); err != nil {

@@ -37,7 +37,8 @@ func wantUnavailable(t testing.TB, s *Store, says string) {
 	_, errs["Beat"] = s.Lease("leader").Beat(t.Context(), backend.Hold{Holder: "a", Term: 1, Beat: 1})
 	_, errs["Identity"] = s.Identity(t.Context())
 	for call, err := range errs {
-		if !errors.Is(err, backend.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), says) || strings.Contains(fmt.Sprint(err), lab.BackendPassword) {
+		if !errors.Is(err, backend.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), says) ||
+			strings.Contains(fmt.Sprint(err), lab.BackendPassword) {
 			t.Errorf("%s = %v, want that the backend is unavailable, %q", call, err, says)
 		}
 	}
@@ -56,12 +57,18 @@ func TestWhatCannotBeUsedIsRefusedWithTheReason(t *testing.T) {
 			options      func(*MySQLOptions)
 		}{
 			{name: "no tables, and no right to make them", says: "it has no tables",
-				before: []string{"REVOKE CREATE ON orchestrator.* FROM " + grantee}, mend: []string{"GRANT CREATE ON orchestrator.* TO " + grantee}},
-			{name: "read-only", says: "it is read-only", before: []string{"SET GLOBAL read_only = 1"}, mend: []string{"SET GLOBAL read_only = 0"}},
-			{name: "rows", says: "binlog_format is ROW", before: []string{"SET GLOBAL binlog_format = 'ROW'"}, mend: []string{"SET GLOBAL binlog_format = 'STATEMENT'"}},
-			{name: "mixed", says: "binlog_format is MIXED", before: []string{"SET GLOBAL binlog_format = 'MIXED'"}, mend: []string{"SET GLOBAL binlog_format = 'STATEMENT'"}},
-			{name: "no autocommit", says: "autocommit is off", before: []string{"SET GLOBAL autocommit = 0"}, mend: []string{"SET GLOBAL autocommit = 1"}},
-			{name: "another password", says: "check the user and the password", options: func(o *MySQLOptions) { o.Password = "wrong" }},
+				before: []string{"REVOKE CREATE ON orchestrator.* FROM " + grantee},
+				mend:   []string{"GRANT CREATE ON orchestrator.* TO " + grantee}},
+			{name: "read-only", says: "it is read-only", before: []string{"SET GLOBAL read_only = 1"},
+				mend: []string{"SET GLOBAL read_only = 0"}},
+			{name: "rows", says: "binlog_format is ROW", before: []string{"SET GLOBAL binlog_format = 'ROW'"},
+				mend: []string{"SET GLOBAL binlog_format = 'STATEMENT'"}},
+			{name: "mixed", says: "binlog_format is MIXED", before: []string{"SET GLOBAL binlog_format = 'MIXED'"},
+				mend: []string{"SET GLOBAL binlog_format = 'STATEMENT'"}},
+			{name: "no autocommit", says: "autocommit is off", before: []string{"SET GLOBAL autocommit = 0"},
+				mend: []string{"SET GLOBAL autocommit = 1"}},
+			{name: "another password", says: "check the user and the password",
+				options: func(o *MySQLOptions) { o.Password = "wrong" }},
 			{name: "no such database", says: "docs/backend.md", options: func(o *MySQLOptions) { o.Database = "none" }},
 			{name: "nobody there", says: "refused", options: func(o *MySQLOptions) { o.Address = m.Key.Host + ":1" }},
 			{name: "stale", says: "it lacks things", options: func(o *MySQLOptions) {
@@ -96,7 +103,8 @@ func TestAServerThatBecomesReadOnly(t *testing.T) {
 		s := dial(t, options(m.Key.String()))
 		put(t, s, record("x", 1))
 		must(t, m.SetReadOnly(t.Context(), true))
-		if err := s.Put(t.Context(), record("x", 2)); !errors.Is(err, backend.ErrUnavailable) || !strings.Contains(err.Error(), "it is read-only") {
+		if err := s.Put(t.Context(), record("x", 2)); !errors.Is(err, backend.ErrUnavailable) ||
+			!strings.Contains(err.Error(), "it is read-only") {
 			t.Fatalf("Put = %v", err)
 		}
 		must(t, m.SetReadOnly(t.Context(), false))
@@ -118,7 +126,8 @@ func TestFacts(t *testing.T) {
 		must(t, err)
 		id, err := s.Identity(t.Context())
 		must(t, err)
-		want := Identity{ID: id, Flavor: m.Flavor, Version: f.Version, Format: "STATEMENT", LogBin: true, Autocommit: true, Tables: true, Hold: h, Newest: 12345}
+		want := Identity{ID: id, Flavor: m.Flavor, Version: f.Version, Format: "STATEMENT", LogBin: true,
+			Autocommit: true, Tables: true, Hold: h, Newest: 12345}
 		if f != want || len(id) != 36 || f.Version.Major < 9 {
 			t.Errorf("Facts = %+v, want %+v", f, want)
 		}
@@ -175,7 +184,8 @@ func TestAHungServerIsBoundedByTheTimeout(t *testing.T) {
 		for range 2 {                      // by an open connection, then by a new one
 			start := time.Now()
 			err := s.Put(t.Context(), record("x", 2))
-			if took := time.Since(start); !errors.Is(err, backend.ErrUnavailable) || took > o.Timeout+200*time.Millisecond {
+			if took := time.Since(start); !errors.Is(err, backend.ErrUnavailable) || took > o.Timeout+
+				200*time.Millisecond {
 				t.Errorf("Put = %v after %v", err, took)
 			}
 		}
@@ -235,7 +245,8 @@ func TestCollisionsAreTriedAgain(t *testing.T) {
 			tx, err := m.DB().BeginTx(t.Context(), nil)
 			must(t, err)
 			// It has changed more than the other, so that the other is the victim.
-			_, err = tx.Exec("UPDATE orchestrator.record SET writer = 'other' WHERE kind = 'k' AND record.key LIKE 'c%'")
+			_, err = tx.Exec("UPDATE orchestrator.record SET writer = 'other' WHERE kind = 'k' AND record.key " +
+				"LIKE 'c%'")
 			must(t, err)
 			done := make(chan error)
 			go func() { done <- s.Put(t.Context(), record("a", 3), record("c1", 3)) }()
@@ -263,7 +274,8 @@ func TestTLSToTheBackend(t *testing.T) {
 	if !pool.AppendCertsFromPEM(pem) {
 		t.Fatal("no certificate")
 	}
-	// The certificates that MySQL makes for itself bear no name that could be checked; that the authority has signed them can.
+	// The certificates that MySQL makes for itself bear no name that could be checked; that the authority has signed
+	// them can.
 	signedBy := func(pool *x509.CertPool) *tls.Config {
 		return &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(s tls.ConnectionState) error {
 			_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: pool})
@@ -297,8 +309,9 @@ func TestTLSToTheBackend(t *testing.T) {
 	}
 }
 
-// Two servers that don't replicate, each with a record that tells them apart, and users all the time, while a proxy sends the connections here and there. No
-// user sees the old server again when one has seen the new one, and no statement goes there.
+// Two servers that don't replicate, each with a record that tells them apart, and users all the time, while a proxy
+// sends the connections here and there. No user sees the old server again when one has seen the new one, and no
+// statement goes there.
 func TestASwitchIsOneMomentForAll(t *testing.T) {
 	onLabs(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		var members []*lab.Server
@@ -342,7 +355,8 @@ func TestASwitchIsOneMomentForAll(t *testing.T) {
 		}
 		const switches = 8
 		phases := []time.Time{time.Now()}
-		// settle waits until a phase has lasted, and somebody has seen its server: on a machine that is busy that takes longer.
+		// settle waits until a phase has lasted, and somebody has seen its server: on a machine that is busy that takes
+		// longer.
 		settle := func() {
 			began, now := phases[len(phases)-1], members[(len(phases)-1)%2].Key
 			time.Sleep(150 * time.Millisecond)
@@ -389,11 +403,13 @@ func TestASwitchIsOneMomentForAll(t *testing.T) {
 			var moved time.Time
 			for _, st := range p.Statements() {
 				switch {
-				case st.When.Before(begin) || st.When.After(end) || strings.HasPrefix(st.Text, "SHOW VARIABLES") || strings.HasPrefix(st.Text, "SELECT\n\t(SELECT COALESCE"):
+				case st.When.Before(begin) || st.When.After(end) || strings.HasPrefix(st.Text, "SHOW VARIABLES") ||
+					strings.HasPrefix(st.Text, "SELECT\n\t(SELECT COALESCE"):
 				case st.At == now && moved.IsZero():
 					moved = st.When
 				case st.At != now && !moved.IsZero() && st.When.Sub(moved) > travel:
-					t.Errorf("phase %d: a statement went to the server before, %v after the first to %v", i, st.When.Sub(moved), now)
+					t.Errorf("phase %d: a statement went to the server before, %v after the first to %v", i,
+						st.When.Sub(moved), now)
 				}
 			}
 		}
@@ -404,6 +420,7 @@ func TestASwitchIsOneMomentForAll(t *testing.T) {
 func killOne(t *testing.T, m *lab.Server) string {
 	t.Helper()
 	var id int64
-	must(t, m.DB().QueryRow("SELECT id FROM information_schema.processlist WHERE user = ? ORDER BY id DESC LIMIT 1", lab.BackendUser).Scan(&id))
+	must(t, m.DB().QueryRow("SELECT id FROM information_schema.processlist WHERE user = ? ORDER BY id DESC LIMIT 1",
+		lab.BackendUser).Scan(&id))
 	return fmt.Sprint("KILL ", id)
 }

@@ -14,33 +14,37 @@ import (
 	"time"
 
 	"orchestrator/backend"
+	"orchestrator/daemon/plural"
 )
 
-// JournalOptions of a Journal.
+// JournalOptions are the options of a Journal.
 type JournalOptions struct {
-	// Facts are the kinds that can be found again, and bookkeeping: a Put of nothing else succeeds also while the backend is unavailable, and
-	// it gets them later. All other kinds are declared: acknowledged only when the backend has them, and kept here for ever.
+	// Facts are the kinds that can be found again, and bookkeeping: a Put of only these succeeds even while the
+	// backend is unavailable, which gets them later. All other kinds are declarations: acknowledged only when the
+	// backend has them, and kept here for ever.
 	Facts []string
-	// Owed are declared kinds that the backend gets later although their Put has failed, because what they tell has happened.
+	// Owed are declared kinds that the backend gets later although their Put has failed, because they describe what
+	// has happened.
 	Owed []string
 	// Keep is how long facts are kept here; default a day.
 	Keep time.Duration
-	// Away is how long this daemon may have had no contact to the backend and still write into it what was declared before; default a
-	// week. It must be less than the time for which deletions are remembered there, or what others have deleted would live again.
+	// Away is how long this daemon may be without contact to the backend and still deliver older declarations; default
+	// a week. It must be less than the time for which deletions are remembered there, otherwise deleted records would
+	// come back.
 	Away   time.Duration
-	Clock  *backend.Clock // is told of every version that is seen, those of deleted records too; nil: nobody is
+	Clock  *backend.Clock // observes every version that is seen, even of deleted records; may be nil
 	Logger *slog.Logger   // nil: silent
 }
 
-// Journal is a store that keeps a copy of its own, for the day when the backend comes back with less than it had: another member of a
-// pair, a restored backup. It is a backend.Store, and owns both stores that it is made of.
+// Journal is a store with its own copy, in case the backend comes back with less than it had: another member of a
+// pair, a restored backup. It is a backend.Store, and owns the two stores that it consists of.
 //
-// What this daemon writes is written here first, then there. Whenever another server is behind the address, it gets all that is here before
-// anything is read from it: records merge, so that it had them already does no harm. While the backend is unavailable, reads are
-// answered from here.
+// This daemon writes to the journal first, then to the backend. When another server appears behind the address, it
+// gets the whole journal before anything is read from it; records merge, so duplicates do no harm. While the backend is
+// unavailable, reads are answered from the journal.
 type Journal struct {
 	remote *Store
-	there  Store // remote, entered only by those who have delivered
+	there  Store // remote; used only after delivery
 	local  *Store
 	o      JournalOptions
 
@@ -50,14 +54,15 @@ type Journal struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	began   time.Time
-	down    atomic.Int64 // until this long after began reads don't ask the backend; 0: they do. No time of day: clocks are set
-	contact atomic.Int64 // unix time of the last one that was noted
+	began time.Time
+	// until this long after began, reads don't ask the backend; 0: they do. Not wall time: clocks are set
+	down    atomic.Int64
+	contact atomic.Int64 // unix time of the last contact that was recorded
 	purged  atomic.Int64 // unix time
 
 	mu        sync.Mutex
 	delivery  *delivery // under way
-	delivered int64     // epoch of the server that has got all but what is owed
+	delivered int64     // epoch of the server that has everything except what is owed
 	owed      map[name]backend.Record
 	highest   int64
 	newest    int64
@@ -66,7 +71,7 @@ type Journal struct {
 
 var _ backend.Store = (*Journal)(nil)
 
-// name is what a record replaces others by.
+// name identifies a record.
 type name struct{ kind, key string }
 
 type delivery struct {
@@ -74,7 +79,7 @@ type delivery struct {
 	err  error
 }
 
-// Rows of the local lease table that hold one number each: there a higher one wins, as it should.
+// Rows of the local lease table with one number each: there, the higher one wins, as it should.
 const (
 	rowHighest = "highest term"
 	rowNewest  = "newest version"
@@ -82,7 +87,7 @@ const (
 	rowServed  = "served" // and a name
 )
 
-// OpenJournal makes one store of two: the backend, and a file. It does not ask the backend. From then on both belong to it.
+// OpenJournal makes one store of two: the backend, and a file. It does not ask the backend. It owns both from then on.
 func OpenJournal(ctx context.Context, remote, local *Store, o JournalOptions) (*Journal, error) {
 	if o.Keep <= 0 {
 		o.Keep = 24 * time.Hour
@@ -96,7 +101,8 @@ func OpenJournal(ctx context.Context, remote, local *Store, o JournalOptions) (*
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	j := &Journal{began: time.Now(), remote: remote, there: *remote, local: local, o: o, owed: map[name]backend.Record{}}
+	j := &Journal{began: time.Now(), remote: remote, there: *remote, local: local, o: o,
+		owed: map[name]backend.Record{}}
 	j.there.lend = j.lend
 	for name, into := range map[string]*int64{rowHighest: &j.highest, rowNewest: &j.newest} {
 		row, err := local.Lease(name).Read(ctx)
@@ -118,7 +124,7 @@ func OpenJournal(ctx context.Context, remote, local *Store, o JournalOptions) (*
 	return j, nil
 }
 
-// age drops facts that are old, and, after a long absence, what was declared.
+// age drops old facts, and, after a long absence, declarations.
 func (j *Journal) age(ctx context.Context) error {
 	now := time.Now()
 	j.purged.Store(now.Unix())
@@ -142,11 +148,11 @@ func (j *Journal) age(ctx context.Context) error {
 			}
 		}
 	}
-	j.o.Logger.Warn("the journal is too old to be believed", "last_contact", time.Unix(row.Term, 0), "dropped", len(all))
+	j.o.Logger.Warn("the journal is too old to be trusted", "last_contact", time.Unix(row.Term, 0), "dropped", len(all))
 	return nil
 }
 
-// lend is remote's, and sees to it that the server has got what is here before anything is done there.
+// lend is remote's, but first delivers the journal to the server.
 func (j *Journal) lend(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dialect) error) error {
 	for range 4 {
 		behind := false
@@ -156,7 +162,7 @@ func (j *Journal) lend(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dia
 				return err
 			}
 			if behind = j.behind(epoch); behind {
-				return nil // to wait here would keep the connection from who delivers
+				return nil // waiting here would block the connection for the delivery
 			}
 			return do(c, d)
 		})
@@ -168,7 +174,7 @@ func (j *Journal) lend(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dia
 		j.reached(ctx, err)
 		return err
 	}
-	return fmt.Errorf("%w: it changes its identity all the time", backend.ErrUnavailable)
+	return fmt.Errorf("%w: its identity keeps changing", backend.ErrUnavailable)
 }
 
 func epochOf(c *sql.Conn) (epoch int64, err error) {
@@ -188,7 +194,8 @@ func (j *Journal) behind(epoch int64) bool {
 	return j.delivered != epoch || len(j.owed) > 0
 }
 
-// deliver waits until the server has got everything, or ctx ends. The work itself goes on: its next user may find it done.
+// deliver waits until the server has everything, or ctx ends. The delivery itself continues: its next user may find it
+// done.
 func (j *Journal) deliver(ctx context.Context) error {
 	j.mu.Lock()
 	d := j.delivery
@@ -213,16 +220,17 @@ func (j *Journal) deliver(ctx context.Context) error {
 	case <-d.done:
 		return d.err
 	case <-ctx.Done():
-		return fmt.Errorf("%w: the journal is being written into it: %w", backend.ErrUnavailable, ctx.Err())
+		return fmt.Errorf("%w: the journal is being delivered to it: %w", backend.ErrUnavailable, ctx.Err())
 	}
 }
 
-// replay merges all that is here into the server, or, when that has had it already, what it is owed. In parts: none of them needs the others.
+// replay merges the whole journal into the server, or, if that has had it already, what it is owed. It works in parts,
+// which are independent.
 func (j *Journal) replay() error {
 	started := time.Now()
 	var epoch int64
 	var records []backend.Record
-	pool := j.remote.read // not that of one connection, for which all that wait for this stand in line
+	pool := j.remote.read // not the pool of one connection, for which all that wait for this queue
 	if j.remote.mysql == nil {
 		pool = j.remote.write
 	}
@@ -243,7 +251,7 @@ func (j *Journal) replay() error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("write the journal into %s: %w", j.remote.name, err)
+		return fmt.Errorf("deliver the journal to %s: %w", j.remote.name, err)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -281,11 +289,11 @@ func (j *Journal) owe(records []backend.Record) {
 	}
 }
 
-// reached notes how the last use of the backend ended. That a caller had no more time says nothing about it.
+// reached records how the last use of the backend ended. A caller whose time was over says nothing about it.
 func (j *Journal) reached(ctx context.Context, err error) {
 	switch {
 	case errors.Is(err, backend.ErrUnavailable) && ctx.Err() == nil:
-		// Who reads then gets his answer from here, and not after each has waited for a server that hangs.
+		// Reads are then answered from the journal, instead of each waiting for a server that hangs.
 		pause := time.Second
 		if j.remote.mysql != nil {
 			pause = 2 * j.remote.mysql.options.Timeout
@@ -314,8 +322,9 @@ func (j *Journal) noteHold(row string, h backend.Hold) {
 	}
 }
 
-// Put writes here, then there, and returns when both have it. When the backend can't be reached from the beginning, nothing of what is declared
-// is written anywhere; when that fails later, it is not known whether the backend has it: it gets it when it is back.
+// Put writes to the journal, then to the backend, and returns when both have it. If the backend can't be reached from
+// the start, no declaration is written anywhere. If it fails later, it is not known whether the backend has it: it gets
+// it when it is back.
 func (j *Journal) Put(ctx context.Context, records ...backend.Record) error {
 	for _, r := range records {
 		if err := r.Check(); err != nil {
@@ -347,7 +356,7 @@ func (j *Journal) Put(ctx context.Context, records ...backend.Record) error {
 	if there == nil {
 		there = j.there.Put(ctx, records...)
 	} else {
-		there = fmt.Errorf("put %d records into %s: %w", len(records), j.remote.name, there)
+		there = fmt.Errorf("put %s into %s: %w", plural.Count(len(records), "record"), j.remote.name, there)
 	}
 	if there == nil {
 		j.saw(records...)
@@ -377,7 +386,7 @@ func (j *Journal) saw(records ...backend.Record) {
 	}
 }
 
-// away says that reads are to be answered from here, for now.
+// away says whether reads are answered from the journal for now.
 func (j *Journal) away() bool { return int64(time.Since(j.began)) < j.down.Load() }
 
 // Get returns the live record, or backend.ErrNotFound.
@@ -391,7 +400,7 @@ func (j *Journal) Get(ctx context.Context, kind, key string) (backend.Record, er
 	return j.local.Get(context.WithoutCancel(ctx), kind, key)
 }
 
-// List returns the live records of a kind, sorted by key. What is declared, and what was deleted of it, is kept here too.
+// List returns the live records of a kind, sorted by key. Declarations, and their deletions, are kept here, too.
 func (j *Journal) List(ctx context.Context, kind string) ([]backend.Record, error) {
 	if !j.away() {
 		found, err := j.there.list(ctx, kind, true)
@@ -410,7 +419,7 @@ func (j *Journal) List(ctx context.Context, kind string) ([]backend.Record, erro
 	return j.local.List(context.WithoutCancel(ctx), kind)
 }
 
-// learn keeps what others have declared.
+// learn keeps the declarations of others.
 func (j *Journal) learn(ctx context.Context, kind string, found []backend.Record) error {
 	if slices.Contains(j.o.Facts, kind) {
 		return nil
@@ -430,7 +439,8 @@ func (j *Journal) learn(ctx context.Context, kind string, found []backend.Record
 	return j.local.Put(ctx, fresh...)
 }
 
-// Everything returns all records, the deleted too, sorted by kind and key; without the backend, those that are here.
+// Everything returns all records, including deleted ones, sorted by kind and key; without the backend, those in the
+// journal.
 func (j *Journal) Everything(ctx context.Context) ([]backend.Record, error) {
 	if !j.away() {
 		found, err := j.there.Everything(ctx)
@@ -452,14 +462,15 @@ func (j *Journal) Purge(ctx context.Context, kind string, before int64, all bool
 	return j.local.Purge(ctx, kind, before, all)
 }
 
-// Lease returns the lease of that name in the backend. It waits for nothing else: to confirm it comes before the records.
+// Lease returns the lease of that name in the backend. It waits for nothing else: confirming it comes before the
+// records.
 func (j *Journal) Lease(name string) backend.Lease { return j.remote.Lease(name) }
 
 // Identity identifies the server of the backend.
 func (j *Journal) Identity(ctx context.Context) (string, error) { return j.remote.Identity(ctx) }
 
-// Newest is the highest version that the backend is known to have had: what it had to show when it was used last. 0 when that was so long
-// ago that it may have been purged since.
+// Newest is the highest version that the backend is known to have had when it was last used. 0 if that was so long ago
+// that it may have been purged since.
 func (j *Journal) Newest() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -469,7 +480,7 @@ func (j *Journal) Newest() int64 {
 	return j.newest
 }
 
-// Highest is the highest term that was ever remembered.
+// Highest is the highest term ever remembered.
 func (j *Journal) Highest() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -487,14 +498,14 @@ func (j *Journal) Remember(term int64) {
 	}
 }
 
-// Served is the name that Serve was told last, also in a former life.
+// Served is the last name given to Serve, even in a previous run.
 func (j *Journal) Served() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.served
 }
 
-// Serve keeps the name of the server that is in use: who starts anew must know whom he served.
+// Serve keeps the name of the server in use: a daemon that restarts must know which one it used.
 func (j *Journal) Serve(name string) {
 	j.mu.Lock()
 	changes := name != j.served
@@ -505,7 +516,7 @@ func (j *Journal) Serve(name string) {
 	}
 }
 
-// Close ends all, and closes both stores.
+// Close stops everything, and closes both stores.
 func (j *Journal) Close() error {
 	j.cancel()
 	err := j.remote.Close()
@@ -513,13 +524,15 @@ func (j *Journal) Close() error {
 	return errors.Join(err, j.local.Close())
 }
 
-// Stale says what a server lacks that others have seen in the backend before, or "": the highest term, and the newest version.
+// Stale says what a server lacks that was seen in the backend before, or "": the highest term, and the newest version.
 func Stale(offered Identity, term, newest int64) string {
 	switch {
 	case offered.Hold.Term < term:
-		return fmt.Sprintf("it is stale: its lease is of term %d, and term %d was there already", offered.Hold.Term, term)
+		return fmt.Sprintf("it is stale: its lease has term %d, but the backend already had term %d", offered.Hold.Term,
+			term)
 	case offered.Newest < newest:
-		return fmt.Sprintf("it is stale: it lacks the last %v of what was written (its newest record is of %s, and one of %s was there already)",
+		return fmt.Sprintf("it is stale: it lacks the last %v of writes (its newest record is from %s, but the "+
+			"backend already had one from %s)",
 			time.Duration(newest-offered.Newest)*time.Microsecond, at(offered.Newest), at(newest))
 	}
 	return ""

@@ -69,7 +69,8 @@ func wantKeys(t testing.TB, s backend.Store, kind string, keys ...string) {
 	}
 }
 
-// Of what was deleted no caller hears; the clock does, also in the next life, so that what is written next wins over it.
+// Of what was deleted no caller hears; the clock does, also in the next life, so that what is written next wins over
+// it.
 func TestTheClockIsToldOfWhatWasDeleted(t *testing.T) {
 	dir := t.TempDir()
 	there, ahead := open(t, dir), of("tag", "gone")
@@ -133,7 +134,8 @@ func TestWithoutABackendTheJournalAnswersAndAcknowledgesNothingThatIsDeclared(t 
 	wantKeys(t, other, "step", "new")
 }
 
-// What another daemon has deleted must not live again from here, neither shown while the backend is away nor written into it.
+// What another daemon has deleted must not live again from here, neither shown while the backend is away nor written
+// into it.
 func TestTheJournalLearnsOfDeletions(t *testing.T) {
 	dir := t.TempDir()
 	path, there := filepath.Join(dir, "journal.db"), filepath.Join(dir, "there.db")
@@ -217,8 +219,8 @@ func TestTheJournalRemembersTheHighestTermAndTheNewestVersion(t *testing.T) {
 	}
 }
 
-// The member that takes over has got nothing by replication, and yet all that was acknowledged is there before anybody reads from it: what this daemon wrote,
-// what others declared and this one has seen, and the facts of the last hours.
+// The member that takes over has got nothing by replication, and yet all that was acknowledged is there before anybody
+// reads from it: what this daemon wrote, what others declared and this one has seen, and the facts of the last hours.
 func TestWhatWasAcknowledgedSurvivesASwitch(t *testing.T) {
 	onLabs(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		a, b, err := l.Pair(t.Context(), f, lab.Quick()...)
@@ -229,7 +231,8 @@ func TestWhatWasAcknowledgedSurvivesASwitch(t *testing.T) {
 		p.Point(a)
 		var daemons []*Journal
 		for i := range 2 {
-			daemons = append(daemons, openJournal(t, dial(t, options(p.Key.String())), filepath.Join(t.TempDir(), fmt.Sprint(i, ".db"))))
+			daemons = append(daemons, openJournal(t, dial(t, options(p.Key.String())),
+				filepath.Join(t.TempDir(), fmt.Sprint(i, ".db"))))
 		}
 		one, two := daemons[0], daemons[1]
 		put(t, one, of("tag", "replicated"))
@@ -271,7 +274,8 @@ func TestWhatWasAcknowledgedSurvivesASwitch(t *testing.T) {
 	})
 }
 
-// The same server, by its name, comes back with less than it had: installed anew, restored, or without the commits of its last moments.
+// The same server, by its name, comes back with less than it had: installed anew, restored, or without the commits of
+// its last moments.
 func TestWhatWasAcknowledgedSurvivesAServerThatLosesIt(t *testing.T) {
 	onMembers(t, func(t *testing.T, m *lab.Server) {
 		j := openJournal(t, dial(t, options(m.Key.String())), filepath.Join(t.TempDir(), "j.db"))
@@ -365,14 +369,16 @@ func TestTheJournalCountsWhatFails(t *testing.T) {
 	if err := j.Put(t.Context(), of("instance", "db1")); err == nil {
 		t.Error("stored although there is no table")
 	}
-	if got := shown(); got["orchestrator_journal_owed_records"] != 1 || got["orchestrator_journal_undelivered_total"] != 1 || got["orchestrator_journal_failures_total"] != 0 {
+	if got := shown(); got["orchestrator_journal_owed_records"] != 1 ||
+		got["orchestrator_journal_undelivered_total"] != 1 || got["orchestrator_journal_failures_total"] != 0 {
 		t.Errorf("without a table there: %v", got)
 	}
 	must(t, j.local.Close())
 	if err := j.Put(t.Context(), of("instance", "db2")); err == nil {
 		t.Error("stored although there is no file")
 	}
-	if got := shown(); got["orchestrator_journal_failures_total"] != 1 || got["orchestrator_journal_replays_total"] != 0 {
+	if got := shown(); got["orchestrator_journal_failures_total"] != 1 ||
+		got["orchestrator_journal_replays_total"] != 0 {
 		t.Errorf("without a file: %v", got)
 	}
 }

@@ -26,10 +26,11 @@ func (l lease) Read(ctx context.Context) (backend.Hold, error) {
 	return h, nil
 }
 
-// run changes the row and reads what is there then. The counts of affected rows say nothing: a proxy, a repeated statement or a
-// server's settings change them; what stands in the row is what others will see. No transaction holds the two together: what another
-// daemon writes between them may as well be seen.
-func (l lease) run(ctx context.Context, pool *sql.DB, change func(*sql.Conn, dialect) error) (h backend.Hold, err error) {
+// run changes the row and reads what is there then. The counts of affected rows say nothing: a proxy, a repeated
+// statement or a server's settings change them; what stands in the row is what others will see. No transaction holds
+// the two together: what another daemon writes between them may as well be seen.
+func (l lease) run(ctx context.Context, pool *sql.DB, change func(*sql.Conn, dialect) error) (h backend.Hold,
+	err error) {
 	err = l.store.lend(ctx, pool, func(c *sql.Conn, d dialect) error {
 		if err := change(c, d); err != nil {
 			return err
@@ -48,10 +49,12 @@ func (l lease) run(ctx context.Context, pool *sql.DB, change func(*sql.Conn, dia
 func (l lease) Take(ctx context.Context, seen, next backend.Hold) (backend.Hold, error) {
 	if !next.Wins(seen) {
 		// On the other member of a pair such a row would lose against what it is to replace.
-		return backend.Hold{}, fmt.Errorf("take lease %q in %s: %v does not win over %v", l.name, l.store.name, next, seen)
+		return backend.Hold{}, fmt.Errorf("take lease %q in %s: %v does not win over %v", l.name, l.store.name, next,
+			seen)
 	}
 	h, err := l.run(ctx, l.store.hold, func(c *sql.Conn, d dialect) error {
-		_, err := c.ExecContext(ctx, d.leaseTake, next.Holder, next.Term, next.Beat, l.name, seen.Holder, seen.Term, seen.Beat)
+		_, err := c.ExecContext(ctx, d.leaseTake, next.Holder, next.Term, next.Beat, l.name, seen.Holder, seen.Term,
+			seen.Beat)
 		if err == nil && seen == (backend.Hold{}) {
 			_, err = c.ExecContext(ctx, d.leaseFirst, l.name, next.Holder, next.Term, next.Beat)
 		}

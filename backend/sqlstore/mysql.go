@@ -30,15 +30,17 @@ type MySQLOptions struct {
 	TLS      *tls.Config   // nil: plain text
 	Timeout  time.Duration // of one statement, and of connecting; default a second
 	Logger   *slog.Logger  // nil: silent
-	// Accept is asked at the first connection, and at each whose identity differs from the one in use, or that has lost records, unless that one is unfit anyway. An error refuses it, and is
-	// what the caller of the store gets. It is called for one connection at a time, and must end with its context.
+	// Accept is asked at the first connection, and at each whose identity differs from the one in use, or that has lost
+	// records, unless that one is unfit anyway. An error refuses it, and is what the caller of the store gets. It is
+	// called for one connection at a time, and must end with its context.
 	Accept func(ctx context.Context, current, offered Identity) error
 }
 
 // OpenMySQL returns the store in a server. It does no I/O: a backend that is down is no reason not to start.
 //
-// Its statements are bounded by the context and by Options.Timeout, and done again where that may help: every one of them is a merge, or
-// reads back what stands then. What can't be reached, or is refused, gives errors that wrap backend.ErrUnavailable.
+// Its statements are bounded by the context and by Options.Timeout, and done again where that may help: every one of
+// them is a merge, or reads back what stands then. What can't be reached, or is refused, gives errors that wrap
+// backend.ErrUnavailable.
 func OpenMySQL(o MySQLOptions) (*Store, error) {
 	if o.Database == "" {
 		o.Database = "orchestrator"
@@ -133,10 +135,10 @@ func (w *wire) note(err error) error {
 	return err
 }
 
-// Driver is asked for by database/sql only to be shown.
+// Driver is only for database/sql.
 func (m *mysqlServer) Driver() driver.Driver { return &mysql.MySQLDriver{} }
 
-// Connect opens a connection, and returns it only if it is to the server that is in use, or to one that is to be in use from now on.
+// Connect opens a connection, and returns it only if its server is the one in use, or becomes the one in use.
 func (m *mysqlServer) Connect(ctx context.Context) (driver.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.options.Timeout)
 	defer cancel()
@@ -155,8 +157,9 @@ func (m *mysqlServer) Connect(ctx context.Context) (driver.Conn, error) {
 func (m *mysqlServer) dial(ctx context.Context) (s *session, err error) {
 	s = &session{server: m}
 	c := mysql.NewConfig()
-	c.User, c.Passwd, c.Net, c.Addr, c.DBName = m.options.User, m.options.Password, "tcp", m.options.Address, m.options.Database
-	c.InterpolateParams = true // no prepared statements: one round trip, and nothing that a proxy or a server must remember
+	c.User, c.Passwd, c.Net, c.Addr, c.DBName = m.options.User, m.options.Password, "tcp", m.options.Address,
+		m.options.Database
+	c.InterpolateParams = true // no prepared statements: one round trip, and no state in a proxy or server
 	c.ReadTimeout, c.WriteTimeout = m.options.Timeout, m.options.Timeout
 	c.ConnectionAttributes = "program_name:orchestrator"
 	c.Logger = &mysql.NopLogger{}
@@ -179,15 +182,16 @@ func (m *mysqlServer) dial(ctx context.Context) (s *session, err error) {
 		return nil, err
 	}
 	defer func() {
-		if p := recover(); p != nil { // the driver trusts what a greeting says of its own lengths
+		if p := recover(); p != nil { // the driver trusts the lengths in a greeting
 			s.wire.Close()
-			err = fmt.Errorf("what answers there is no MySQL or MariaDB (%v)", p)
+			err = fmt.Errorf("the server there is not MySQL or MariaDB (%v)", p)
 		}
 	}()
 	opened, err := connector.Connect(ctx)
 	if err != nil {
 		if s.wire != nil && !s.wire.heard.Load() && ctx.Err() == nil {
-			return nil, fmt.Errorf("%w: the connection was closed without a word, as a proxy does that has no server to serve", err)
+			return nil, fmt.Errorf("%w: the connection was closed without an answer, as by a proxy that serves "+
+				"no server", err)
 		}
 		return nil, s.cause(err)
 	}
@@ -199,7 +203,7 @@ func (m *mysqlServer) dial(ctx context.Context) (s *session, err error) {
 	return s, nil
 }
 
-// holding is what a server is known to have held at a moment.
+// holding is what a server is known to have held at a time.
 type holding struct{ epoch, newest int64 }
 
 func (m *mysqlServer) held() holding {
@@ -208,7 +212,7 @@ func (m *mysqlServer) held() holding {
 	return holding{m.epoch, m.newest}
 }
 
-// wrote notes that the server holds a version.
+// wrote records that the server holds a version.
 func (s *session) wrote(version int64) {
 	m := s.server
 	m.mu.Lock()
@@ -218,15 +222,16 @@ func (s *session) wrote(version int64) {
 	}
 }
 
-// admit decides about the server that a new connection has found. When it is another than before, all connections to that one are closed first: from
-// then on nothing reaches it. One that has less than it held before the connection was opened is another, too, by whatever name: it was installed anew, or
-// restored, or its last commits were not durable.
+// admit decides about the server of a new connection. If it is another server than before, all connections to the
+// previous one are closed first: from then on, nothing reaches that one. A server that has less than it held before the
+// connection was opened also counts as another one, whatever its name: it was installed again, or restored, or its last
+// commits were not durable.
 func (m *mysqlServer) admit(ctx context.Context, s *session, number int64, held holding) error {
 	select {
 	case m.turn <- struct{}{}:
 		defer func() { <-m.turn }()
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the judgement about another connection: %w", ctx.Err())
+		return fmt.Errorf("wait for the check of another connection: %w", ctx.Err())
 	}
 	m.mu.Lock()
 	current, same := m.identity, m.epoch > 0 && m.identity.ID == s.identity.ID
@@ -235,7 +240,7 @@ func (m *mysqlServer) admit(ctx context.Context, s *session, number int64, held 
 	late := m.epoch > 0 && !same && number < m.dialled
 	m.mu.Unlock()
 	if late {
-		// It was sent to the server of before, and the switch has overtaken it.
+		// It was opened to the previous server, before the switch.
 		return driver.ErrBadConn
 	}
 	if why := s.identity.Unfit(); why != "" {
@@ -263,10 +268,12 @@ func (m *mysqlServer) admit(ctx context.Context, s *session, number int64, held 
 		clear(m.sessions)
 		m.epoch++
 		m.newest, m.dialled = 0, number
-		m.options.Logger.Info("backend in use", "address", m.options.Address, "identity", s.identity.ID, "before", current.ID, "flavor", s.identity.Flavor, "version", s.identity.Version)
+		m.options.Logger.Info("backend in use", "address", m.options.Address, "identity", s.identity.ID, "before",
+			current.ID, "flavor", s.identity.Flavor, "version", s.identity.Version)
 	}
 	if lost {
-		m.options.Logger.Warn("backend has lost records", "address", m.options.Address, "identity", s.identity.ID, "newest", s.identity.Newest, "held", held.newest)
+		m.options.Logger.Warn("backend has lost records", "address", m.options.Address, "identity", s.identity.ID,
+			"newest", s.identity.Newest, "held", held.newest)
 	}
 	m.newest = max(m.newest, s.identity.Newest)
 	m.identity = s.identity
@@ -275,7 +282,7 @@ func (m *mysqlServer) admit(ctx context.Context, s *session, number int64, held 
 	return nil
 }
 
-// refusal is a server that was reached and isn't used.
+// refusal is a server that was reached but is not used.
 type refusal struct {
 	identity Identity
 	cause    error
@@ -305,7 +312,7 @@ func (s *session) ResetSession(ctx context.Context) error {
 // IsValid is called after each use.
 func (s *session) IsValid() bool { return s.current() && s.conn.IsValid() }
 
-// Close is called when the connection is not to be used again. That it was broken already is no error.
+// Close is called when the connection will not be used again. If it was already broken, that is not an error.
 func (s *session) Close() error {
 	s.server.mu.Lock()
 	delete(s.server.sessions, s)
@@ -314,10 +321,11 @@ func (s *session) Close() error {
 	return nil
 }
 
-// cause puts in place of the driver's "invalid connection" what happened on the wire.
+// cause replaces the driver's "invalid connection" with what happened on the network.
 func (s *session) cause(err error) error {
 	var told *mysql.MySQLError
-	if s.wire == nil || errors.As(err, &told) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if s.wire == nil || errors.As(err, &told) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	if failure := s.wire.failure.Load(); failure != nil {
@@ -326,14 +334,14 @@ func (s *session) cause(err error) error {
 	return err
 }
 
-// How often a statement is done again that stood in another's way, and for how long it waits at first.
+// How often a statement that collided with another is repeated, and how long it first waits.
 const (
 	tries = 6
 	pause = 5 * time.Millisecond
 )
 
-// lend gives do a connection. What fails because the connection broke is done once more on another: a switch, or a server that restarted, is no
-// error. Not when the server didn't answer in time: it had its time.
+// lend runs do with a connection. If do fails because the connection broke, it runs once more on another: a switch, or
+// a restarted server, is not an error. It does not if the server did not answer in time.
 func (m *mysqlServer) lend(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dialect) error) error {
 	again := true
 	for try := 1; ; try++ {
@@ -351,15 +359,17 @@ func (m *mysqlServer) lend(ctx context.Context, pool *sql.DB, do func(*sql.Conn,
 			again = false
 			continue
 		}
-		if s == nil || broken(err) || unusable(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		if s == nil || broken(err) || unusable(err) || errors.Is(err, context.DeadlineExceeded) ||
+			errors.Is(err, os.ErrDeadlineExceeded) {
 			return fmt.Errorf("%w: %w", backend.ErrUnavailable, explainMySQL(err))
 		}
 		return explainMySQL(err)
 	}
 }
 
-// once returns the session that was used; nil when none could be had.
-func (m *mysqlServer) once(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dialect) error) (s *session, err error) {
+// once returns the session that was used; nil if there was none.
+func (m *mysqlServer) once(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dialect) error) (s *session,
+	err error) {
 	waiting, cancel := context.WithTimeout(ctx, m.options.Timeout)
 	defer cancel()
 	c, err := pool.Conn(waiting)
@@ -379,7 +389,7 @@ func (m *mysqlServer) once(ctx context.Context, pool *sql.DB, do func(*sql.Conn,
 	}
 	err = s.cause(err)
 	if readOnly(err) || broken(err) || errors.Is(err, os.ErrDeadlineExceeded) {
-		// It says what it can't know of itself: the next connection looks at the server anew.
+		// The next connection examines the server again.
 		_ = c.Raw(func(any) error { return driver.ErrBadConn })
 	}
 	return s, err
@@ -404,14 +414,14 @@ func number(err error) uint16 {
 	return 0
 }
 
-// collided says that another transaction was in the way: a deadlock, or a row that stayed locked for long.
+// collided says whether another transaction was in the way: a deadlock, or a row that stayed locked for long.
 func collided(err error) bool { return number(err) == 1213 || number(err) == 1205 }
 
-// readOnly says that the server has become read-only since the connection was made.
+// readOnly says whether the server has become read-only since the connection was opened.
 func readOnly(err error) bool { return number(err) == 1290 || number(err) == 1836 }
 
-// broken says that the connection came to its end, and another may be better: reset, killed (1317, 1927), timed out as idle (4031), shut down (1053), or
-// to a server that has become read-only.
+// broken says whether the connection has ended, so that another may work: reset, killed (1317, 1927), timed out as
+// idle (4031), shut down (1053), or to a server that has become read-only.
 func broken(err error) bool {
 	switch number(err) {
 	case 0:
@@ -424,11 +434,12 @@ func broken(err error) bool {
 		return false
 	}
 	var network net.Error
-	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, io.EOF) ||
+		errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, net.ErrClosed) || errors.As(err, &network) || errors.Is(err, sql.ErrConnDone)
 }
 
-// unusable says that the server answers, and can't be used as it is.
+// unusable says whether the server answers, but can't be used as it is.
 func unusable(err error) bool {
 	switch number(err) {
 	case 1021, 1037, 1040, 1041, 1044, 1045, 1114, 1142, 1143, 1146, 1203, 1205, 1213, 1665:
@@ -437,16 +448,16 @@ func unusable(err error) bool {
 	return false
 }
 
-// explainMySQL adds what to do to the errors that an operator meets.
+// explainMySQL adds what to do to errors that operators see.
 func explainMySQL(err error) error {
 	do := ""
 	switch number(err) {
 	case 1044, 1142, 1143:
-		do = "grant the account what docs/backend.md says"
+		do = "give the account the grants in docs/backend.md"
 	case 1045, 1698:
 		do = "check the user and the password"
 	case 1049:
-		do = "create the database there, as docs/backend.md says"
+		do = "create the database there, as in docs/backend.md"
 	case 1114, 1021:
 		do = "its disk is full"
 	case 1153:

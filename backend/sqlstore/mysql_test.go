@@ -19,7 +19,8 @@ import (
 )
 
 func options(address string) MySQLOptions {
-	return MySQLOptions{Address: address, Database: lab.BackendDatabase, User: lab.BackendUser, Password: lab.BackendPassword, Timeout: 5 * time.Second}
+	return MySQLOptions{Address: address, Database: lab.BackendDatabase, User: lab.BackendUser,
+		Password: lab.BackendPassword, Timeout: 5 * time.Second}
 }
 
 func dial(t testing.TB, o MySQLOptions) *Store {
@@ -34,8 +35,8 @@ func dial(t testing.TB, o MySQLOptions) *Store {
 
 var databases atomic.Int64
 
-// databasesOf gives each directory a database of its own in the server, which stands for a store of its own; what identifies it is written
-// into the directory, so that another process finds it.
+// databasesOf gives each directory a database of its own in the server, which stands for a store of its own; what
+// identifies it is written into the directory, so that another process finds it.
 func databasesOf(s *lab.Server) func(t testing.TB, dir string) *Store {
 	return func(t testing.TB, dir string) *Store {
 		t.Helper()
@@ -83,8 +84,8 @@ func TestMySQLCrash(t *testing.T) {
 	})
 }
 
-// onMembers runs a test once for each flavour, with a server that could be a member of a pair: one for all tests, which takes the time of starting it
-// once, and as it was at first for each; none in the process that is to be killed.
+// onMembers runs a test once for each flavour, with a server that could be a member of a pair: one for all tests, which
+// takes the time of starting it once, and as it was at first for each; none in the process that is to be killed.
 func onMembers(t *testing.T, test func(t *testing.T, s *lab.Server)) {
 	flavors(t, func(t *testing.T, f topology.Flavor) {
 		if storetest.Crashing() {
@@ -176,7 +177,8 @@ func (m *members) member(t *testing.T, f topology.Flavor) *lab.Server {
 			must(t, s.Exec(ctx, "DROP DATABASE "+name))
 		}
 	}
-	must(t, s.Exec(ctx, "CREATE DATABASE "+lab.BackendDatabase, "SET GLOBAL read_only = 0", "SET GLOBAL binlog_format = 'STATEMENT'", "SET GLOBAL autocommit = 1",
+	must(t, s.Exec(ctx, "CREATE DATABASE "+lab.BackendDatabase, "SET GLOBAL read_only = 0",
+		"SET GLOBAL binlog_format = 'STATEMENT'", "SET GLOBAL autocommit = 1",
 		"SET GLOBAL wait_timeout = DEFAULT", "SET GLOBAL innodb_lock_wait_timeout = DEFAULT"))
 	return s
 }

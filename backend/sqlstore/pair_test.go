@@ -89,7 +89,8 @@ func TestErrorsOfAnApplierAreCounted(t *testing.T) {
 		must(t, b.StopReplica(t.Context()))
 		c, err := b.DB().Conn(t.Context())
 		must(t, err)
-		for _, statement := range []string{"SET SESSION sql_log_bin = 0", "DROP TABLE orchestrator.record", "SET SESSION sql_log_bin = 1"} {
+		for _, statement := range []string{"SET SESSION sql_log_bin = 0", "DROP TABLE orchestrator.record",
+			"SET SESSION sql_log_bin = 1"} {
 			_, err := c.ExecContext(t.Context(), statement)
 			must(t, err)
 		}
@@ -129,7 +130,8 @@ func TestStatementsPerCall(t *testing.T) {
 				must(t, c.call())
 				got := 0
 				for _, st := range p.Statements()[before:] {
-					if strings.HasPrefix(st.Text, "SHOW VARIABLES") || strings.HasPrefix(st.Text, "SELECT\n\t(SELECT COALESCE") || strings.HasPrefix(st.Text, "CREATE TABLE") {
+					if strings.HasPrefix(st.Text, "SHOW VARIABLES") || strings.HasPrefix(st.Text,
+						"SELECT\n\t(SELECT COALESCE") || strings.HasPrefix(st.Text, "CREATE TABLE") {
 						continue
 					}
 					got++

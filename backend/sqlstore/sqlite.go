@@ -18,13 +18,13 @@ import (
 // applicationID marks our files in their headers: "orch".
 const applicationID = 0x6f726368
 
-// smallest is the least size in bytes of a page, and so of a database.
+// smallest is the minimum size of a page, and so of a database, in bytes.
 const smallest = 512
 
-// OpenSQLite opens the store in the file at path, and creates the file, mode 0600, when there is none. What is written survives
-// a crash of the machine. Several processes may open one file.
+// OpenSQLite opens the store in the file at path, and creates the file, mode 0600, if there is none. Writes survive a
+// crash of the machine. Several processes may open one file.
 //
-// A file that is damaged, not ours, or written by a newer program is refused, and no byte of it is changed.
+// It refuses a file that is damaged, foreign, or written by a newer program, and changes no byte of it.
 func OpenSQLite(path string) (*Store, error) {
 	abs, err := filepath.Abs(path)
 	if path == "" || strings.HasSuffix(path, string(filepath.Separator)) {
@@ -43,16 +43,16 @@ func OpenSQLite(path string) (*Store, error) {
 	return s, nil
 }
 
-// prepare sees to it that there is a sound file of ours.
+// prepare makes sure that there is a valid file.
 func prepare(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		// A plain file may be there by now: another daemon was quicker.
+		// A regular file may exist by now: another daemon was faster.
 		if link, err := os.Lstat(path); err == nil && link.Mode()&fs.ModeSymlink != 0 {
 			return errors.New("it is a link to a file that does not exist")
 		}
-		if err := create(path); err != nil && !errors.Is(err, fs.ErrExist) { // another daemon may have been quicker
+		if err := create(path); err != nil && !errors.Is(err, fs.ErrExist) { // another daemon may have been faster
 			return err
 		}
 	case err != nil:
@@ -60,25 +60,27 @@ func prepare(path string) error {
 	case info.IsDir():
 		return errors.New("it is a directory: name a file in it")
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("it is no regular file (%v)", info.Mode().Type())
+		return fmt.Errorf("it is not a regular file (%v)", info.Mode().Type())
 	case info.Size() == 0:
-		// It may be all that a broken file system left of a store: that nothing is there any longer must not go unnoticed.
-		return errors.New("it is empty, which no store ever is: restore it, or remove it to begin with a new one")
+		// It may be what a broken file system left of a store: that loss must not go unnoticed.
+		return errors.New("it is empty, which a store never is: restore it, or remove it to start with a new one")
 	case info.Size() < smallest: // SQLite would take it for an empty database
-		return errors.New("it is not an SQLite database: it stays as it is; name another file")
+		return errors.New("it is not an SQLite database, and was not changed; name another file")
 	}
 	return check(path)
 }
 
-// create makes the file beside its place and moves it there when it is complete, so that a crash never leaves half a store.
+// create makes a temporary file and moves it into place when it is complete, so that a crash never leaves half a
+// store.
 func create(path string) error {
 	dir := filepath.Dir(path)
 	if info, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there is no directory %s: create it, writable for the user that runs this", dir)
 	} else if err == nil && !info.IsDir() {
-		return fmt.Errorf("%s is no directory", dir)
+		return fmt.Errorf("%s is not a directory", dir)
 	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".new-*") // mode 0600; the files beside a database inherit its mode
+	// mode 0600; the files beside a database inherit its mode
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".new-*")
 	if err != nil {
 		return fmt.Errorf("create the file: %w (the directory must be writable for the user that runs this)", err)
 	}
@@ -87,7 +89,8 @@ func create(path string) error {
 	if err := lay(f.Name()); err != nil {
 		return fmt.Errorf("create the tables: %w", err)
 	}
-	if err := os.Link(f.Name(), path); err != nil { // unlike a rename, never over a file that another daemon has just made
+	// unlike a rename, never over a file that another daemon has just made
+	if err := os.Link(f.Name(), path); err != nil {
 		return fmt.Errorf("put the new file in its place: %w", err)
 	}
 	d, err := os.Open(dir)
@@ -118,8 +121,8 @@ func lay(path string) error {
 
 // check reads the file, without the right to change it, and says why it must not be used.
 func check(path string) error {
-	// Without looking at the log beside the file, and so without a trace: SQLite takes no lock and makes no file. What identifies a
-	// store is in the file itself from the beginning.
+	// This ignores the write-ahead log, and so leaves no trace: SQLite takes no lock and creates no file. What
+	// identifies a store is always in the file itself.
 	immutable := url.Values{"mode": {"ro"}, "immutable": {"1"}}
 	if err := identify(path, immutable); err != nil {
 		return err
@@ -129,12 +132,12 @@ func check(path string) error {
 		if err == nil || !logged(path) {
 			return err
 		}
-		// Another daemon has opened it meanwhile: what was read may have been half of a change.
+		// Another daemon has opened it meanwhile: the read may have seen half a change.
 	}
 	return examine(path, url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(5000)"}})
 }
 
-// logged reports whether there are changes beside the file that are not in it yet.
+// logged reports whether there are changes in the write-ahead log that are not in the file yet.
 func logged(path string) bool {
 	info, err := os.Stat(path + "-wal")
 	return err == nil && info.Size() > 0
@@ -151,7 +154,7 @@ func identify(path string, how url.Values) error {
 		return explain(err)
 	}
 	if id != applicationID {
-		return errors.New("it is a database of another program: it stays as it is; name another file")
+		return errors.New("it is a database of another program, and was not changed; name another file")
 	}
 	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return explain(err)
@@ -161,10 +164,11 @@ func identify(path string, how url.Values) error {
 
 func readable(version int64) error {
 	if version > schema {
-		return fmt.Errorf("it was written by a newer version of this program (layout %d, this one knows %d): use that version or another file", version, schema)
+		return fmt.Errorf("it was written by a newer version of this program (layout %d, this one knows %d): use "+
+			"that version or another file", version, schema)
 	}
 	if version < schema {
-		return fmt.Errorf("its layout is %d, which no version of this program has written: restore the file", version)
+		return fmt.Errorf("its layout is %d, which no version of this program writes: restore the file", version)
 	}
 	return nil
 }
@@ -180,7 +184,8 @@ func examine(path string, how url.Values) error {
 		return explain(err)
 	}
 	if verdict != "ok" {
-		return fmt.Errorf("it is damaged (%s): it stays as it is; restore it from a copy, or move it away to begin with a new one", verdict)
+		return fmt.Errorf("it is damaged (%s), and was not changed; restore it from a copy, or move it away to start "+
+			"with a new one", verdict)
 	}
 	for _, table := range []string{sqlite.everything, sqlite.leaseRead} {
 		stmt, err := db.Prepare(table)
@@ -200,10 +205,11 @@ func openSQLite(path string) (*Store, error) {
 		return nil, err
 	}
 	s.lend = func(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dialect) error) error {
-		// Writing on into a file that has been unlinked works, and everything acknowledged would be gone at the next start.
+		// Writing to an unlinked file works, but everything acknowledged would be gone at the next start.
 		now, err := os.Stat(path)
 		if err != nil || !os.SameFile(opened, now) {
-			return errors.New("the file was removed or replaced while it was in use: restart with the right one in place")
+			return errors.New("the file was removed or replaced while it was in use: restart with the right one " +
+				"in place")
 		}
 		c, err := pool.Conn(ctx)
 		if err != nil {
@@ -214,7 +220,7 @@ func openSQLite(path string) (*Store, error) {
 	}
 	s.write, err = connect(path, url.Values{
 		"mode":    {"rw"},
-		"_txlock": {"immediate"}, // a transaction that reads first and then finds another writer would fail
+		"_txlock": {"immediate"}, // a transaction that reads first and then meets another writer would fail
 		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "journal_size_limit(16777216)"},
 	}, 1)
 	if err != nil {
@@ -235,7 +241,7 @@ func openSQLite(path string) (*Store, error) {
 	return s, nil
 }
 
-// writable finds out now what would otherwise fail at the first write.
+// writable checks now what would otherwise fail at the first write.
 func (s *Store) writable() error {
 	tx, err := s.write.BeginTx(context.Background(), nil)
 	if err != nil {
@@ -249,7 +255,7 @@ func (s *Store) writable() error {
 	if mode != "wal" {
 		return fmt.Errorf("the file system cannot keep a write-ahead log (journal mode %s): use a local one", mode)
 	}
-	// Once more, with what is in the log: it may have been upgraded since.
+	// Check again, including the log: it may have been upgraded since.
 	var version int64
 	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return explain(err)
@@ -257,7 +263,7 @@ func (s *Store) writable() error {
 	if err := readable(version); err != nil {
 		return err
 	}
-	// A transaction begins also in a file that cannot be written; only writing tells. It is rolled back.
+	// A transaction begins even in a read-only file; only a write shows. It is rolled back.
 	if _, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", schema)); err != nil {
 		return explain(err)
 	}
@@ -274,7 +280,7 @@ func connect(path string, how url.Values, connections int) (*sql.DB, error) {
 	return db, nil
 }
 
-// explain adds what to do to the errors of SQLite that an operator meets.
+// explain adds what to do to SQLite errors that operators see.
 func explain(err error) error {
 	var e *driver.Error
 	if !errors.As(err, &e) {
@@ -282,11 +288,13 @@ func explain(err error) error {
 	}
 	switch e.Code() & 0xff {
 	case code.SQLITE_NOTADB:
-		return fmt.Errorf("it is not an SQLite database: it stays as it is; name another file (%w)", err)
+		return fmt.Errorf("it is not an SQLite database, and was not changed; name another file (%w)", err)
 	case code.SQLITE_CORRUPT:
-		return fmt.Errorf("it is damaged: it stays as it is; restore it from a copy, or move it away to begin with a new one (%w)", err)
+		return fmt.Errorf("it is damaged, and was not changed; restore it from a copy, or move it away to start with "+
+			"a new one (%w)", err)
 	case code.SQLITE_READONLY, code.SQLITE_CANTOPEN, code.SQLITE_PERM:
-		return fmt.Errorf("the file and its directory must be readable and writable for the user that runs this (%w)", err)
+		return fmt.Errorf("the file and its directory must be readable and writable for the user that runs this (%w)",
+			err)
 	case code.SQLITE_BUSY:
 		return fmt.Errorf("another process keeps it locked (%w)", err)
 	}

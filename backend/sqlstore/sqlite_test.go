@@ -55,7 +55,8 @@ func TestTwoFilesAreTwoIdentities(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with a file: it is refused, the words say what and where, and neither the file nor its directory has changed.
+// Whatever is wrong with a file: it is refused, the words say what and where, and neither the file nor its directory
+// has changed.
 func TestRefused(t *testing.T) {
 	for name, tc := range map[string]struct {
 		make func(t *testing.T, path string)
@@ -95,9 +96,11 @@ func TestRefused(t *testing.T) {
 			crashed(t, path)
 			overwrite(t, path, 2*4096, bytes.Repeat([]byte{0xA5}, 4096))
 		}, "damaged"},
-		"a directory":        {func(t *testing.T, path string) { must(t, os.Mkdir(path, 0o700)) }, "is a directory"},
-		"a link to nowhere":  {func(t *testing.T, path string) { must(t, os.Symlink("nowhere", path)) }, "a link to a file that does not exist"},
-		"a pipe, not a file": {func(t *testing.T, path string) { must(t, syscall.Mkfifo(path, 0o600)) }, "no regular file"},
+		"a directory": {func(t *testing.T, path string) { must(t, os.Mkdir(path, 0o700)) }, "is a directory"},
+		"a link to nowhere": {func(t *testing.T, path string) { must(t, os.Symlink("nowhere", path)) },
+			"a link to a file that does not exist"},
+		"a pipe, not a file": {func(t *testing.T, path string) { must(t, syscall.Mkfifo(path, 0o600)) },
+			"not a regular file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -113,13 +116,15 @@ func TestRefused(t *testing.T) {
 				t.Errorf("error %q does not say %q of %s", err, tc.says, path)
 			}
 			if after := contents(t, dir); !maps.Equal(after, before) {
-				t.Errorf("the directory has changed: %v, before %v", slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(before)))
+				t.Errorf("the directory has changed: %v, before %v", slices.Sorted(maps.Keys(after)),
+					slices.Sorted(maps.Keys(before)))
 			}
 		})
 	}
 }
 
-// contents returns what is in each file of a directory. The index beside a log is left out: it is memory that readers share.
+// contents returns what is in each file of a directory. The index beside a log is left out: it is memory that readers
+// share.
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -175,7 +180,8 @@ func fill(t *testing.T, s *Store) {
 	t.Helper()
 	var records []backend.Record
 	for i := range 500 {
-		records = append(records, backend.Record{Kind: "k", Key: fmt.Sprint(i), Version: 1, Writer: "w", Document: []byte(`"some words to fill the pages"`)})
+		records = append(records, backend.Record{Kind: "k", Key: fmt.Sprint(i), Version: 1, Writer: "w",
+			Document: []byte(`"some words to fill the pages"`)})
 	}
 	must(t, s.Put(t.Context(), records...))
 }
@@ -212,7 +218,8 @@ func overwrite(t *testing.T, path string, at int64, with []byte) {
 	must(t, err)
 }
 
-// asNobody reports whether the test is to go on: root may write everywhere, so there the test runs itself once more as nobody.
+// asNobody reports whether the test is to go on: root may write everywhere, so there the test runs itself once more as
+// nobody.
 func asNobody(t *testing.T) bool {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -245,9 +252,10 @@ func TestBadPlaces(t *testing.T) {
 	must(t, os.Mkdir(readOnly, 0o500))
 	write(t, filepath.Join(dir, "file"), []byte("x"))
 	for name, tc := range map[string]struct{ path, says string }{
-		"no path":                       {"", "must name a file"},
-		"a directory's path":            {dir + "/", "must name a file"},
-		"no such directory":             {filepath.Join(dir, "none", "store.db"), "there is no directory " + filepath.Join(dir, "none")},
+		"no path":            {"", "must name a file"},
+		"a directory's path": {dir + "/", "must name a file"},
+		"no such directory": {filepath.Join(dir, "none", "store.db"), "there is no directory " +
+			filepath.Join(dir, "none")},
 		"a file as directory":           {filepath.Join(dir, "file", "store.db"), "not a directory"},
 		"a place where nothing is made": {"/proc/store.db", "must be writable"},
 		"a read-only directory":         {filepath.Join(readOnly, "store.db"), "must be writable"},
@@ -388,7 +396,8 @@ func TestTwoDaemonsCreateTheFileAtOnce(t *testing.T) {
 					return
 				}
 				defer s.Close()
-				if err := s.Put(t.Context(), backend.Record{Kind: "k", Key: fmt.Sprint(i), Version: 1, Writer: "w"}); err != nil {
+				if err := s.Put(t.Context(), backend.Record{Kind: "k", Key: fmt.Sprint(i), Version: 1,
+					Writer: "w"}); err != nil {
 					t.Error(err)
 				}
 			})

@@ -1,8 +1,8 @@
-// Package sqlstore keeps records and leases in a database: two tables, and statements that a dialect holds whole. It knows
-// nothing of what the records mean.
+// Package sqlstore keeps records and leases in a database: two tables, and statements that a dialect holds whole. It
+// knows nothing about the meaning of the records.
 //
-// The one idea: every write is a merge done by the database in one statement, so that writing needs no reading before it, and a
-// write that is lost, repeated or late does no harm.
+// The one idea: every write is a merge done by the database in one statement, so that writing needs no reading before
+// it, and a write that is lost, repeated or late does no harm.
 package sqlstore
 
 import (
@@ -15,19 +15,21 @@ import (
 	"strings"
 
 	"orchestrator/backend"
+	"orchestrator/daemon/plural"
 )
 
-// Store implements backend.Store, and hands out leases kept beside the records. Safe for concurrent use.
+// Store implements backend.Store, and hands out leases that are stored with the records. Safe for concurrent use.
 type Store struct {
-	name  string // for errors: what the operator calls the database
-	read  *sql.DB
-	write *sql.DB // one connection: writers of one process queue here, where their contexts are heard, and not in the database
-	hold  *sql.DB // for what moves a lease
+	name string // for errors: what the operator calls the database
+	read *sql.DB
+	// one connection: writers of one process queue here, where their contexts count, and not in the database
+	write *sql.DB
+	hold  *sql.DB // for changes of a lease
 	lend  lender
 	mysql *mysqlServer // nil for SQLite
 }
 
-// lender gives do a connection of the pool, and the dialect that its server speaks. What do does may be done more than once.
+// lender runs do with a connection of the pool, and the dialect of its server. do may run more than once.
 type lender func(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dialect) error) error
 
 // Put merges the records, all of them or none.
@@ -41,13 +43,13 @@ func (s *Store) Put(ctx context.Context, records ...backend.Record) error {
 		}
 	}
 	if err := s.put(ctx, winners(records)); err != nil {
-		return fmt.Errorf("put %d records into %s: %w", len(records), s.name, err)
+		return fmt.Errorf("put %s into %s: %w", plural.Count(len(records), "record"), s.name, err)
 	}
 	return nil
 }
 
-// winners sorts the records and keeps one a key. All writers lock rows in the same order, so that they never wait for each other in
-// a circle; and no statement touches a row twice.
+// winners sorts the records and keeps one a key. All writers lock rows in the same order, so that they never wait for
+// each other in a circle; and no statement touches a row twice.
 func winners(records []backend.Record) []backend.Record {
 	out := slices.Clone(records)
 	slices.SortStableFunc(out, func(a, b backend.Record) int {
@@ -66,7 +68,8 @@ func winners(records []backend.Record) []backend.Record {
 	return slices.CompactFunc(out, func(a, b backend.Record) bool { return a.Kind == b.Kind && a.Key == b.Key })
 }
 
-// The most that one statement carries: far below what the databases take (SQLite: 32766 values; MySQL: max_allowed_packet, 16 MiB).
+// The most that one statement carries: far below what the databases take (SQLite: 32766 values; MySQL:
+// max_allowed_packet, 16 MiB).
 const (
 	maxRows  = 500
 	maxBytes = 1 << 20
@@ -79,7 +82,9 @@ func (s *Store) put(ctx context.Context, records []backend.Record) error {
 		}
 		return c.Raw(func(raw any) error {
 			if server, ok := raw.(*session); ok {
-				server.wrote(slices.MaxFunc(records, func(a, b backend.Record) int { return cmp.Compare(a.Version, b.Version) }).Version)
+				server.wrote(slices.MaxFunc(records, func(a, b backend.Record) int {
+					return cmp.Compare(a.Version, b.Version)
+				}).Version)
 			}
 			return nil
 		})
@@ -153,7 +158,8 @@ func (s *Store) Everything(ctx context.Context) ([]backend.Record, error) {
 	return found, nil
 }
 
-func (s *Store) query(ctx context.Context, statement func(dialect) string, values ...any) (out []backend.Record, err error) {
+func (s *Store) query(ctx context.Context, statement func(dialect) string, values ...any) (out []backend.Record,
+	err error) {
 	err = s.lend(ctx, s.read, func(c *sql.Conn, d dialect) error {
 		out, err = query(ctx, c, statement(d), values...)
 		return err
@@ -182,8 +188,8 @@ func query(ctx context.Context, c *sql.Conn, statement string, values ...any) ([
 	return out, rows.Err()
 }
 
-// Purge removes records for good. On a pair of which one member purges later, a purged record may come back from the other; it
-// is a tombstone there too, so nothing that was deleted lives again.
+// Purge removes records for good. On a pair of which one member purges later, a purged record may come back from the
+// other; it is a tombstone there too, so nothing that was deleted lives again.
 func (s *Store) Purge(ctx context.Context, kind string, before int64, all bool) error {
 	err := s.lend(ctx, s.write, func(c *sql.Conn, d dialect) error {
 		_, err := c.ExecContext(ctx, d.purge, kind, before, all)

@@ -15,8 +15,9 @@ import (
 
 const crashDir = "STORETEST_CRASH_DIR"
 
-// RunCrash kills a writing process with SIGKILL, several times, at whatever it is doing then: afterwards every acknowledged write is there,
-// and what was written together is there whole or not at all. The child is the test program itself, running the same test.
+// RunCrash kills a writing process with SIGKILL, several times, at whatever it is doing then: afterwards every
+// acknowledged write is there, and what was written together is there whole or not at all. The child is the test
+// program itself, running the same test.
 func RunCrash(t *testing.T, open Opener) {
 	if dir := os.Getenv(crashDir); dir != "" {
 		writeUntilKilled(t, open(t, dir))

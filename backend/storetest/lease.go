@@ -89,7 +89,8 @@ func beating(t *testing.T, open LeaseOpener) {
 
 func highest(t *testing.T, open LeaseOpener) {
 	holds := rapid.Custom(func(rt *rapid.T) backend.Hold {
-		return hold(rapid.SampledFrom([]string{"", "a", "B", "ß"}).Draw(rt, "holder"), rapid.Int64Range(1, 3).Draw(rt, "term"), rapid.Int64Range(1, 3).Draw(rt, "beat"))
+		return hold(rapid.SampledFrom([]string{"", "a", "B", "ß"}).Draw(rt, "holder"),
+			rapid.Int64Range(1, 3).Draw(rt, "term"), rapid.Int64Range(1, 3).Draw(rt, "beat"))
 	})
 	l := open(t, t.TempDir())
 	var best backend.Hold

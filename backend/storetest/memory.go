@@ -12,9 +12,9 @@ import (
 	"orchestrator/backend"
 )
 
-// Memory is a store in memory, for tests of what uses one: it touches no file, so that a test in a bubble of testing/synctest
-// waits for no disk. The zero value is an empty store. It passes Run and RunLease. Several daemons of a test may share one; Close
-// closes nothing.
+// Memory is a store in memory, for tests of what uses one: it touches no file, so that a test in a bubble of
+// testing/synctest waits for no disk. The zero value is an empty store. It passes Run and RunLease. Several daemons of
+// a test may share one; Close closes nothing.
 type Memory struct {
 	mu      sync.Mutex
 	records map[string]map[string]backend.Record // by kind and key
@@ -87,7 +87,8 @@ func (m *Memory) Everything(ctx context.Context) ([]backend.Record, error) {
 }
 
 func sorted(records map[string]backend.Record) []backend.Record {
-	return slices.SortedFunc(maps.Values(records), func(a, b backend.Record) int { return strings.Compare(a.Key, b.Key) })
+	return slices.SortedFunc(maps.Values(records),
+		func(a, b backend.Record) int { return strings.Compare(a.Key, b.Key) })
 }
 
 // Purge implements backend.Store.
@@ -138,7 +139,8 @@ func (l memoryLease) Beat(ctx context.Context, h backend.Hold) (backend.Hold, er
 }
 
 // replace writes next where may says so of the row as it is, and returns the row as it is then.
-func (l memoryLease) replace(ctx context.Context, may func(backend.Hold) bool, next backend.Hold) (backend.Hold, error) {
+func (l memoryLease) replace(ctx context.Context, may func(backend.Hold) bool, next backend.Hold) (backend.Hold,
+	error) {
 	l.memory.mu.Lock()
 	defer l.memory.mu.Unlock()
 	if err := ctx.Err(); err != nil {

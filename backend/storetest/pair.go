@@ -19,8 +19,8 @@ type Pair struct {
 	Drain          func() error // waits until each has all of the other; not while cut
 }
 
-// RunPair holds two stores to what makes them a pair: whatever statement is late, repeated, out of order on one of them, or met another there,
-// both end the same, and that is the best of each key.
+// RunPair holds two stores to what makes them a pair: whatever statement is late, repeated, out of order on one of
+// them, or met another there, both end the same, and that is the best of each key.
 func RunPair(t *testing.T, p Pair) {
 	t.Run("what one gets, the other has", func(t *testing.T) { p.follow(t) })
 	t.Run("both written while cut: the newer wins on both", func(t *testing.T) { p.crossing(t) })
@@ -68,7 +68,8 @@ func (p Pair) follow(t *testing.T) {
 
 func (p Pair) crossing(t *testing.T) {
 	check(t, p.Cut())
-	for i, r := range []backend.Record{rec("cross", "k", 5, "w1"), rec("cross", "k", 5, "w2"), rec("cross", "k", 4, "w9"), rec("cross", "l", 10, "w"), deleted(rec("cross", "l", 9, "w"))} {
+	for i, r := range []backend.Record{rec("cross", "k", 5, "w1"), rec("cross", "k", 5, "w2"),
+		rec("cross", "k", 4, "w9"), rec("cross", "l", 10, "w"), deleted(rec("cross", "l", 9, "w"))} {
 		put(t, []backend.Store{p.A, p.B}[i%2], r)
 	}
 	check(t, p.Heal())
@@ -89,7 +90,8 @@ func (p Pair) anything(t *testing.T) {
 	for round := range rounds {
 		kind := fmt.Sprintf("any%03d", round)
 		records := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) backend.Record {
-			r := rec(kind, rapid.SampledFrom([]string{"a", "b", "ß", "A", "a "}).Draw(rt, "key"), rapid.Int64Range(1, 6).Draw(rt, "version"),
+			r := rec(kind, rapid.SampledFrom([]string{"a", "b", "ß", "A", "a "}).Draw(rt, "key"),
+				rapid.Int64Range(1, 6).Draw(rt, "version"),
 				rapid.SampledFrom([]string{"w1", "w2", "W1", "w1 "}).Draw(rt, "writer"))
 			if (r.Version+int64(len(r.Writer)))%3 == 0 {
 				r = deleted(r)

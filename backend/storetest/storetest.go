@@ -1,5 +1,5 @@
-// Package storetest holds every store to what package backend promises: a store's own test is a short caller of Run, RunLease and
-// RunCrash, and adds only what is special about that store.
+// Package storetest holds every store to what package backend promises: a store's own test is a short caller of Run,
+// RunLease and RunCrash, and adds only what is special about that store.
 //
 // The one idea: a property is stated once, and shown on real stores with random records, never on a model of them.
 package storetest
@@ -140,7 +140,8 @@ func tombstones(t *testing.T, open Opener) {
 	}
 	live, gone := rec("a", "k", 1, "w"), deleted(rec("a", "k", 2, "w"))
 	put(t, s, live)
-	if got, err := s.Get(t.Context(), "a", "k"); err != nil || show([]backend.Record{got}) != show([]backend.Record{live}) {
+	if got, err := s.Get(t.Context(), "a", "k"); err != nil ||
+		show([]backend.Record{got}) != show([]backend.Record{live}) {
 		t.Fatalf("Get = %v, %v", got, err)
 	}
 	put(t, s, gone)
@@ -185,7 +186,8 @@ func keysOf(records []backend.Record) (out []string) {
 
 func purge(t *testing.T, open Opener) {
 	s := fresh(t, open)
-	oldGone, oldLive, newGone, other := deleted(rec("a", "1", 10, "w")), rec("a", "2", 10, "w"), deleted(rec("a", "3", 20, "w")), deleted(rec("b", "1", 10, "w"))
+	oldGone, oldLive, newGone, other := deleted(rec("a", "1", 10, "w")), rec("a", "2", 10, "w"),
+		deleted(rec("a", "3", 20, "w")), deleted(rec("b", "1", 10, "w"))
 	put(t, s, oldGone, oldLive, newGone, other)
 	for _, step := range []struct {
 		before int64
@@ -205,7 +207,8 @@ func purge(t *testing.T, open Opener) {
 
 func roundTrip(t *testing.T, open Opener) {
 	s := fresh(t, open)
-	for i, text := range []string{`null`, `true`, `0`, `""`, `"\u0000"`, `{}`, `[]`, ` {"b" : 1, "a":2} `, `"größe 日本 😀"`, `1e400`, `12345678901234567890`, `"'; DROP TABLE record; --"`, `"\\ % _ ?"`} {
+	for i, text := range []string{`null`, `true`, `0`, `""`, `"\u0000"`, `{}`, `[]`, ` {"b" : 1, "a":2} `,
+		`"größe 日本 😀"`, `1e400`, `12345678901234567890`, `"'; DROP TABLE record; --"`, `"\\ % _ ?"`} {
 		r := rec("doc", fmt.Sprintf("k'\"\\%%_%d", i), 1, "w")
 		r.Document = json.RawMessage(text)
 		put(t, s, r)
@@ -259,7 +262,8 @@ func concurrent(t *testing.T, open Opener) {
 		wg.Go(func() {
 			for i := range rounds {
 				clock[w] = int64(i*writers + w + 1)
-				mine, shared := rec("mine", fmt.Sprint(w, "-", i), 1, "w"), rec("shared", "k", clock[w], fmt.Sprint("w", w))
+				mine, shared := rec("mine", fmt.Sprint(w, "-", i), 1, "w"),
+					rec("shared", "k", clock[w], fmt.Sprint("w", w))
 				if err := s.Put(t.Context(), shared, mine); err != nil {
 					t.Errorf("writer %d: %v", w, err)
 				}
@@ -336,8 +340,8 @@ func identity(t *testing.T, open Opener) {
 	}
 }
 
-// merging writes the same random records into two stores: in different orders, cut into different calls, some of them twice. Both end
-// with the same, which is the best record of each key.
+// merging writes the same random records into two stores: in different orders, cut into different calls, some of them
+// twice. Both end with the same, which is the best record of each key.
 func merging(t *testing.T, open Opener) {
 	one, two := fresh(t, open), fresh(t, open)
 	round := 0
@@ -346,7 +350,8 @@ func merging(t *testing.T, open Opener) {
 		kind := fmt.Sprintf("round%06d", round) // a kind of its own stands for a store of its own
 		drawn := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) backend.Record {
 			key := rapid.SampledFrom([]string{"a", "b", "ß", "A", "a "}).Draw(rt, "key")
-			r := rec(kind, key, rapid.Int64Range(1, 4).Draw(rt, "version"), rapid.SampledFrom([]string{"w1", "w2", "W1"}).Draw(rt, "writer"))
+			r := rec(kind, key, rapid.Int64Range(1, 4).Draw(rt, "version"),
+				rapid.SampledFrom([]string{"w1", "w2", "W1"}).Draw(rt, "writer"))
 			if (r.Version+int64(len(r.Writer)+int(r.Writer[0])))%3 == 0 {
 				r = deleted(r)
 			}

@@ -46,8 +46,8 @@ type night struct {
 func (n *night) as(code int, says string, args ...string) string {
 	n.Helper()
 	all := append([]string{"backend"}, args...)
-	got, out, errs := program(n.T, "", append(all, "--config", n.config, "--user", "orchestrator_admin", "--password-file",
-		n.names[0])...)
+	got, out, errs := program(n.T, "", append(all, "--config", n.config, "--user", "orchestrator_admin",
+		"--password-file", n.names[0])...)
 	show := out + errs
 	for i, s := range n.servers {
 		show = strings.ReplaceAll(show, s.Key.String(), fmt.Sprintf("backend%d:3306", i+1))

@@ -23,7 +23,7 @@ var written = []string{".go", ".md", ".toml", ".yml", ".yaml", ".py", ".j2", "Ma
 
 // notYet are the places whose lines may still be wider. This list only ever gets shorter.
 var notYet = []string{
-	"daemon/", "backend/", "cmd/orchestrator-client/", "orchestrator.toml", "tests/sim/", "tests/world/",
+	"daemon/", "cmd/orchestrator-client/", "orchestrator.toml", "tests/sim/", "tests/world/",
 	"tests/swarm/",
 	"docs/findings.md",
 }
