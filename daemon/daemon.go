@@ -220,7 +220,7 @@ func (d *Daemon) openMode(c config.Config, registry prometheus.Registerer) error
 	m, err := openMode(ctx, host{
 		id: d.id, config: c, clock: d.clock, log: d.options.Logger, registry: registry, opened: &d.opened,
 		leadership: func() lead.Status { return d.lead.Status() },
-		transfer:   func(ctx context.Context) error { return d.lead.Yield(ctx) },
+		transfer:   func(ctx context.Context) error { return d.lead.Transfer(ctx) },
 		reach:      d.reach,
 		hold: func(ctx context.Context, keys []topology.Key, term int64) recovery.Locks {
 			return d.servers.Hold(ctx, keys, term)

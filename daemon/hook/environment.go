@@ -10,8 +10,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Environment is what a command is told besides its standard input, under the names that scripts of the old tool read, so that those go on working;
-// ORC_MOMENT, ORC_HOOK, ORC_ATTEMPT, ORC_TEST and ORC_EPISODE are new.
+// Environment is what a command gets besides its standard input, by the names that the predecessor of this program
+// used, so that scripts go on working. ORC_MOMENT, ORC_HOOK, ORC_ATTEMPT, ORC_TEST and ORC_EPISODE are new.
 func Environment(m Message) []string {
 	e := m.Episode
 	primary := e.Kind.Promotes()
@@ -26,11 +26,15 @@ func Environment(m Message) []string {
 	}
 	type pair struct{ name, value string }
 	vars := []pair{
-		{"MOMENT", string(m.Moment)}, {"HOOK", m.Hook}, {"ATTEMPT", strconv.Itoa(m.Attempt)}, {"TEST", strconv.FormatBool(m.Test)}, {"EPISODE", e.ID},
-		{"FAILURE_TYPE", old.Replace(string(e.Code))}, {"INSTANCE_TYPE", of}, {"IS_MASTER", strconv.FormatBool(primary)},
+		{"MOMENT", string(m.Moment)}, {"HOOK", m.Hook}, {"ATTEMPT", strconv.Itoa(m.Attempt)},
+		{"TEST", strconv.FormatBool(m.Test)}, {"EPISODE", e.ID},
+		{"FAILURE_TYPE", old.Replace(string(e.Code))}, {"INSTANCE_TYPE", of},
+		{"IS_MASTER", strconv.FormatBool(primary)},
 		{"IS_CO_MASTER", "false"}, {"FAILURE_DESCRIPTION", strings.Join(e.Evidence, "; ")}, {"COMMAND", ""},
-		{"FAILED_HOST", e.Failed.Host}, {"FAILED_PORT", port(e.Failed)}, {"FAILURE_CLUSTER", m.Cluster}, {"FAILURE_CLUSTER_ALIAS", m.Alias},
-		{"COUNT_REPLICAS", strconv.Itoa(len(m.Replicas))}, {"REPLICA_HOSTS", list(m.Replicas)}, {"LOST_REPLICAS", list(lost)},
+		{"FAILED_HOST", e.Failed.Host}, {"FAILED_PORT", port(e.Failed)}, {"FAILURE_CLUSTER", m.Cluster},
+		{"FAILURE_CLUSTER_ALIAS", m.Alias},
+		{"COUNT_REPLICAS", strconv.Itoa(len(m.Replicas))}, {"REPLICA_HOSTS", list(m.Replicas)},
+		{"LOST_REPLICAS", list(lost)},
 		{"IS_SUCCESSFUL", strconv.FormatBool(done)}, {"ORCHESTRATOR_HOST", m.Daemon}, {"RECOVERY_UID", e.ID},
 	}
 	if done && !e.Candidate.IsZero() {
@@ -44,12 +48,12 @@ func Environment(m Message) []string {
 	return out
 }
 
-// replaced are the placeholders of the old tool for which there is a variable.
+// replaced are the placeholders of the predecessor for which there is a variable.
 var replaced = strings.Fields(`failureType instanceType isMaster isCoMaster failureDescription command failedHost failedPort failureCluster failureClusterAlias
 	countSlaves countReplicas slaveHosts replicaHosts lostSlaves lostReplicas isSuccessful orchestratorHost recoveryUID
 	successorHost successorPort successorBinlogCoordinates successorAlias`)
 
-// Variable is where a command finds what the old tool put in the place of {placeholder}; "" when that is none of its placeholders.
+// Variable is the environment variable in place of {placeholder} of the predecessor; "" if it had no such placeholder.
 func Variable(placeholder string) string {
 	if !slices.Contains(replaced, placeholder) {
 		return ""
@@ -60,7 +64,7 @@ func Variable(placeholder string) string {
 
 var hump = regexp.MustCompile(`([a-z])([A-Z])`)
 
-// old turns the codes of findings into those that the scripts know.
+// old translates the codes of findings into those that scripts know.
 var old = strings.NewReplacer("Primary", "Master", "Intermediate", "IntermediateMaster")
 
 func port(k topology.Key) string {

@@ -1,8 +1,9 @@
-// Package hook tells others about an episode: it runs commands and posts to URLs at the moments that an operator chose.
+// Package hook notifies others of an episode: it runs commands and posts to URLs at the moments that an operator chose.
 //
-// It decides nothing about servers, and nothing waits for it but who says so. The one idea: what is owed follows from the episode and from what was
-// run for it already (Owed, a pure function), so that a daemon that takes over owes the rest, and a hook whose daemon died in it is run again: at least
-// once, and told which attempt it is.
+// It decides nothing about servers, and no recovery waits for it. The one idea: which notifications are pending follows
+// from the episode and from what was run for it before (Pending, a pure function). So a daemon that takes over makes
+// the rest of them, and a hook whose daemon died while it ran is run again. Each is notified at least once, and is told
+// which attempt it is.
 package hook
 
 import (
@@ -23,41 +24,41 @@ type Moment string
 const (
 	Opened    Moment = "opened"    // a failure was found
 	Promoted  Moment = "promoted"  // the new primary takes writes; others may still have to be moved
-	Blocked   Moment = "blocked"   // it has not gone on for BlockedFor
-	Recovered Moment = "recovered" // the cluster is whole again, but for what was lost
-	Withdrawn Moment = "withdrawn" // it ended and nobody was promoted
+	Blocked   Moment = "blocked"   // the recovery has not gone on for BlockedFor
+	Recovered Moment = "recovered" // the cluster is whole again, except for what was lost
+	Withdrawn Moment = "withdrawn" // the episode ended without a promotion
 	Fenced    Moment = "fenced"    // the failed primary is back, and read-only
 )
 
-// Moments are all, in the order in which they come.
+// Moments are all moments, in the order in which they come.
 func Moments() []Moment {
 	return []Moment{Opened, Blocked, Promoted, Recovered, Withdrawn, Fenced}
 }
 
 const (
-	// BlockedFor is how long a recovery must have stood still: a refusal that passes within moments is part of most of them.
+	// BlockedFor is how long a recovery must have stood still. In most of them something is refused for a moment.
 	BlockedFor = 5 * time.Second
-	// Horizon is the age from which a moment is told to nobody: whoever looks has seen it.
+	// Horizon is the age from which nobody is notified of a moment any more.
 	Horizon = 24 * time.Hour
-	// pauses between attempts double, up to longest.
+	// Pauses between attempts double, up to longest.
 	shortest, longest = time.Second, 30 * time.Second
 )
 
-// Hook is one that the configuration names.
+// Hook is a hook of the configuration.
 type Hook struct {
 	Name    string
 	Command []string // the program, an absolute path, and its arguments; no shell
-	URL     string   // or where to post; it may be a secret, and is shown to nobody
-	Token   string   // a bearer token for URL; "" is none
-	// Func is called instead of either, where this program itself is to be told.
+	URL     string   // or where to post; it may be secret, and is never shown
+	Token   string   // a bearer token for URL; "" for none
+	// Func is called instead of either, in this process.
 	Func     func(ctx context.Context, m Message) error
 	On       []Moment
-	Of       func(cluster, alias string) bool // the clusters that it is about; nil: every one
+	Of       func(cluster, alias string) bool // whether it concerns a cluster; nil: every one
 	Timeout  time.Duration                    // of an attempt
 	Attempts int
 }
 
-// Run is what is on record about one hook at one moment: its last attempt.
+// Run is the record of one hook at one moment: its last attempt.
 type Run struct {
 	Hook    string    `json:"hook"`
 	Moment  Moment    `json:"moment"`
@@ -65,12 +66,12 @@ type Run struct {
 	By      string    `json:"by"` // the daemon
 	Attempt int       `json:"attempt"`
 	Started time.Time `json:"started"`
-	Ended   time.Time `json:"ended,omitzero"` // zero: it runs, or its daemon died in it
+	Ended   time.Time `json:"ended,omitzero"` // zero: it is running, or its daemon died while it ran
 	Outcome Outcome   `json:"outcome,omitempty"`
 	Says    string    `json:"says,omitempty"` // how it failed
 }
 
-// Newer says that the run was on record later than another of the same hook at the same moment.
+// Newer says that the run was recorded after another one of the same hook at the same moment.
 func (r Run) Newer(than Run) bool {
 	return r.Attempt > than.Attempt || r.Attempt == than.Attempt && r.Ended.After(than.Ended)
 }
@@ -79,30 +80,31 @@ func (r Run) Newer(than Run) bool {
 type Outcome string
 
 const (
-	OK          Outcome = "ok"
-	Failed      Outcome = "failed"      // exit code other than 0, status other than 2xx, nobody there
-	TimedOut    Outcome = "timeout"     // and was ended
-	Interrupted Outcome = "interrupted" // its daemon stopped, or lost the lead, and ended it; or died in it
+	OK       Outcome = "ok"
+	Failed   Outcome = "failed"  // an exit code other than 0, a status other than 2xx, or no answer
+	TimedOut Outcome = "timeout" // it was stopped
+	// its daemon stopped or lost the leadership, and stopped it; or died while it ran
+	Interrupted Outcome = "interrupted"
 )
 
-// Outcomes are all.
+// Outcomes are all outcomes.
 func Outcomes() []Outcome { return []Outcome{OK, Failed, TimedOut, Interrupted} }
 
-// Key is that of the record of a run.
+// Key is the key of the record of a run.
 func Key(episode string, m Moment, hook string) string { return episode + "/" + string(m) + "/" + hook }
 
-// Case is what is owed about one episode rests on.
+// Case is all that the pending notifications of one episode follow from.
 type Case struct {
 	Episode plan.Episode
-	Blocked time.Time         // since when it has been blocked; zero: it isn't
-	Others  []plan.Episode    // that are known; its own may be among them. They tell whether its candidate has been replaced
-	Hooks   []Hook            // those that its cluster has, in the order of the configuration
-	Tenures map[string]Tenure // by TenureKey; what began before is none of the hook's business
+	Blocked time.Time         // since when it has been blocked; zero: it is not
+	Others  []plan.Episode    // known episodes, perhaps this one too; they show whether its candidate was replaced
+	Hooks   []Hook            // those of its cluster, in the order of the configuration
+	Tenures map[string]Tenure // by TenureKey; a hook is not notified of what began before
 	Runs    map[string]Run    // by Key
 	Now     time.Time
 }
 
-// Task is an attempt to be made.
+// Task is an attempt to make.
 type Task struct {
 	Hook    Hook
 	Moment  Moment
@@ -110,9 +112,10 @@ type Task struct {
 	At      time.Time // not earlier
 }
 
-// Owed are the next attempts, one a hook at most, so that a hook hears of the moments in their order; a moment at which it failed for good holds up
-// none. What runs now is owed, too, as its next attempt: who asks knows what he runs.
-func Owed(c Case) []Task {
+// Pending are the next attempts, at most one for each hook, so that a hook is notified of the moments in their order. A
+// moment whose last attempt failed does not hold up the next one. What is running now is pending too, as its next
+// attempt: the caller knows what it runs.
+func Pending(c Case) []Task {
 	var out []Task
 	moments := reached(c)
 	for _, h := range c.Hooks {
@@ -126,7 +129,7 @@ func Owed(c Case) []Task {
 	return out
 }
 
-// concerning are those of the moments that a hook is to hear of.
+// concerning are the moments that a hook must be notified of.
 func concerning(c Case, h Hook, moments []reach) []reach {
 	var out []reach
 	for _, m := range moments {
@@ -140,8 +143,9 @@ func concerning(c Case, h Hook, moments []reach) []reach {
 	return out
 }
 
-// outdated says that the moment names as new primary a server that has failed and been replaced since: who is told late would move an address to a
-// dead server, and perhaps after he was told of its successor, because episodes don't wait for each other.
+// outdated says that the moment names as new primary a server that has failed and been replaced since. Somebody who is
+// notified late would move an address to a dead server, perhaps after having been notified of its successor, because
+// episodes do not wait for each other.
 func outdated(c Case, m Moment) bool {
 	e := c.Episode
 	return (m == Promoted || m == Recovered) && slices.ContainsFunc(c.Others, func(o plan.Episode) bool {
@@ -178,7 +182,7 @@ func reached(c Case) []reach {
 	return out
 }
 
-// next is the attempt after the last one; none when it went well, or was the last that is made.
+// next is the attempt after the last one; none if that succeeded, or was the last that is made.
 func next(h Hook, m reach, last Run) (Task, bool) {
 	t := Task{Hook: h, Moment: m.moment, Attempt: last.Attempt + 1, At: m.at}
 	switch {
@@ -186,7 +190,7 @@ func next(h Hook, m reach, last Run) (Task, bool) {
 		return t, true
 	case last.Outcome == OK, last.Attempt >= h.Attempts && !last.Ended.IsZero() && last.Outcome != Interrupted:
 		return Task{}, false
-	case last.Attempt >= h.Attempts+interruptions: // its daemon dies each time: perhaps of it
+	case last.Attempt >= h.Attempts+interruptions: // its daemon dies each time, perhaps because of it
 		return Task{}, false
 	case last.Ended.IsZero():
 		t.At = last.Started
@@ -196,13 +200,14 @@ func next(h Hook, m reach, last Run) (Task, bool) {
 	return t, true
 }
 
-// GivenUp says that a run was the last attempt that is made, and has failed: the hook was not told of that moment, and won't be.
+// GivenUp says that a run was the last attempt, and failed: the hook was not notified of that moment, and will not be.
 func (h Hook) GivenUp(r Run) bool {
 	_, due := next(h, reach{}, r)
 	return !due && r.Outcome != OK
 }
 
-// Died are runs that are not made again, and of which nobody has noted how they ended, as their daemons died in them. What runs now may be among them.
+// Died are runs that are not repeated and that have no recorded end, because their daemons died. What is running now
+// may be among them.
 func Died(c Case) []Run {
 	var out []Run
 	for _, h := range c.Hooks {
@@ -216,15 +221,15 @@ func Died(c Case) []Run {
 	return out
 }
 
-// interruptions is how many attempts more are made when daemons ended in the middle of them.
+// interruptions is how many more attempts are made when daemons ended in the middle of them.
 const interruptions = 3
 
-// Message is what a hook is told: a command on its standard input, a URL in the body.
+// Message is what is sent to a hook: to a command on its standard input, to a URL in the body.
 type Message struct {
 	Hook     string         `json:"hook"`
 	Moment   Moment         `json:"moment"`
-	Attempt  int            `json:"attempt"`        // from 1: later ones may be repetitions
-	Test     bool           `json:"test,omitempty"` // nothing has happened; somebody tries the hook
+	Attempt  int            `json:"attempt"`        // from 1; later ones may be repetitions
+	Test     bool           `json:"test,omitempty"` // nothing has happened; somebody tests the hook
 	Daemon   string         `json:"daemon"`
 	Cluster  string         `json:"cluster"`
 	Alias    string         `json:"alias,omitempty"`
@@ -233,29 +238,32 @@ type Message struct {
 	Position string         `json:"position,omitempty"` // GTIDs that the candidate has executed
 }
 
-// Trial is a message about an episode that there never was: of db1.example, whose replica db2.example took its place. Each has another id, or a receiver
-// that heeds the Idempotency-Key would take the second trial for a repetition of the first.
+// Trial is a message about an episode that never happened: db1.example failed, and its replica db2.example was
+// promoted. Each has another ID: otherwise a receiver that uses the Idempotency-Key would take the second trial for a
+// repetition of the first.
 func Trial(name string, m Moment, daemon string, now time.Time) Message {
 	failed, candidate := topology.Key{Host: "db1.example", Port: 3306}, topology.Key{Host: "db2.example", Port: 3306}
-	e := plan.Episode{ID: fmt.Sprintf("trial-%d", now.UnixMilli()), Kind: plan.PrimaryFailover, Code: analysis.DeadPrimary, Cluster: failed.String(), Failed: failed, Opened: now,
-		Evidence: []string{"this is a trial: nothing has happened"}}
+	e := plan.Episode{ID: fmt.Sprintf("trial-%d", now.UnixMilli()), Kind: plan.PrimaryFailover,
+		Code: analysis.DeadPrimary, Cluster: failed.String(), Failed: failed, Opened: now,
+		Evidence: []string{"this is a test: nothing has happened"}}
 	past := Moments()[:slices.Index(Moments(), m)+1]
 	if m == Blocked {
-		e.Blocked = "this is a trial"
+		e.Blocked = "this is a test"
 	}
 	if m != Withdrawn && slices.Contains(past, Promoted) {
 		e.Candidate, e.Promoted = candidate, now
 	}
 	if slices.Contains(past, Recovered) {
-		e.Closed, e.Outcome = now, "this was a trial"
+		e.Closed, e.Outcome = now, "this was a test"
 	}
 	if m == Fenced {
 		e.Fenced = now
 	}
-	return Message{Hook: name, Moment: m, Attempt: 1, Test: true, Daemon: daemon, Cluster: e.Cluster, Episode: e, Replicas: []topology.Key{candidate}}
+	return Message{Hook: name, Moment: m, Attempt: 1, Test: true, Daemon: daemon, Cluster: e.Cluster, Episode: e,
+		Replicas: []topology.Key{candidate}}
 }
 
-// Sort puts runs into the order in which they were begun.
+// Sort sorts runs by the time at which they began.
 func Sort(runs []Run) {
 	slices.SortFunc(runs, func(a, b Run) int {
 		return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.Hook, b.Hook), cmp.Compare(a.Moment, b.Moment))

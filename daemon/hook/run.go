@@ -19,7 +19,7 @@ import (
 // Result of an attempt.
 type Result struct {
 	Outcome Outcome
-	Says    string // how it failed; nothing that the hook said itself
+	Says    string // how it failed; nothing that the hook wrote itself
 	Output  string // what the command wrote, or the URL answered: the last outputKept bytes
 	Took    time.Duration
 }
@@ -28,12 +28,13 @@ const (
 	outputKept = 4 << 10
 	// grace is what a command has between SIGTERM and SIGKILL when it took too long.
 	grace = 2 * time.Second
-	// parting is what it has when who waits for it has gone: enough for a script to undo a step or to finish it, and little beside the time that it takes
-	// another daemon to lead, which waits for that.
+	// parting is what it has when nobody waits for it any more: enough for a script to undo a step or to finish it, and
+	// little compared with the time until another daemon leads, which waits for that.
 	parting = 200 * time.Millisecond
 )
 
-// Do makes one attempt. It returns when the hook has ended, and after Timeout ends it, with all that it started; when ctx ends, within twice parting.
+// Do makes one attempt, and returns when the hook has ended. After Timeout it stops the hook and all that it started.
+// When ctx ends, it returns within twice parting.
 func (h Hook) Do(ctx context.Context, m Message) Result {
 	began := time.Now()
 	body, err := json.Marshal(m)
@@ -56,18 +57,19 @@ func (h Hook) Do(ctx context.Context, m Message) Result {
 	case err == nil:
 		r.Outcome = OK
 	case ctx.Err() != nil && m.Test:
-		r.Outcome, r.Says = Interrupted, "ended, because who asked for the trial has gone, or this daemon stops"
+		r.Outcome, r.Says = Interrupted, "stopped, because nobody waits for the test any more, or this daemon stops"
 	case ctx.Err() != nil:
-		r.Outcome, r.Says = Interrupted, "ended, because this daemon leads no more"
+		r.Outcome, r.Says = Interrupted, "stopped, because this daemon no longer leads"
 	case limited.Err() != nil:
-		r.Outcome, r.Says = TimedOut, fmt.Sprintf("ended, because it took longer than %v", h.Timeout)
+		r.Outcome, r.Says = TimedOut, fmt.Sprintf("stopped, because it took longer than %v", h.Timeout)
 	default:
 		r.Outcome, r.Says = Failed, err.Error()
 	}
 	return r
 }
 
-// command runs a program in a group of its own, so that what it started ends with it. Its environment is made here: that of the daemon may hold secrets.
+// command runs a program in a process group of its own, so that all that it starts is stopped with it. It gets an
+// environment of its own, because that of the daemon may contain secrets.
 func (h Hook) command(ctx, limited context.Context, m Message, body []byte) (Result, error) {
 	cmd := exec.Command(h.Command[0], h.Command[1:]...)
 	cmd.Env = append(kept(), Environment(m)...)
@@ -76,7 +78,7 @@ func (h Hook) command(ctx, limited context.Context, m Message, body []byte) (Res
 	var out tail
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = parting // what it left running may hold its output for ever
+	cmd.WaitDelay = parting // what it leaves running may hold its output open for ever
 	if err := cmd.Start(); err != nil {
 		return Result{}, err
 	}
@@ -85,7 +87,7 @@ func (h Hook) command(ctx, limited context.Context, m Message, body []byte) (Res
 	err := cmd.Wait()
 	close(exited)
 	switch cut := <-ended; {
-	case cut && err == nil: // it may have done half of its work, and call that well
+	case cut && err == nil: // it may have done half of its work, and exited with 0
 		err = limited.Err()
 	case !cut && errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success():
 		err = nil
@@ -93,7 +95,8 @@ func (h Hook) command(ctx, limited context.Context, m Message, body []byte) (Res
 	return Result{Output: out.String()}, err
 }
 
-// end ends a group of processes when its time is over, and says whether it had to. Until ctx ends too, there is time to be polite.
+// end stops a process group when its time is over, and says whether it had to. SIGKILL follows SIGTERM sooner when ctx
+// ends too.
 func end(ctx, limited context.Context, group int, exited <-chan struct{}) bool {
 	select {
 	case <-exited:
@@ -113,11 +116,11 @@ func end(ctx, limited context.Context, group int, exited <-chan struct{}) bool {
 		case <-late.C:
 		}
 	}
-	_ = syscall.Kill(-group, syscall.SIGKILL) // what it left behind, too; the group is gone when there is nothing
+	_ = syscall.Kill(-group, syscall.SIGKILL) // including what it left behind; without that the group is gone
 	return true
 }
 
-// kept is the part of our own environment that is handed on.
+// kept is the part of the environment of this process that a command gets.
 func kept() []string {
 	var out []string
 	for _, name := range []string{"PATH", "HOME", "LANG", "TZ"} {
@@ -128,13 +131,13 @@ func kept() []string {
 	return out
 }
 
-// client follows no redirection: what it leads to is not what the operator named.
+// client follows no redirection: it would lead to an address that the operator did not configure.
 var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
 func (h Hook) post(ctx context.Context, m Message, body []byte) (Result, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.URL, bytes.NewReader(body))
 	if err != nil {
-		return Result{}, errors.New("its URL is none")
+		return Result{}, errors.New("its URL is not valid")
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Idempotency-Key", Key(m.Episode.ID, m.Moment, h.Name))
@@ -143,7 +146,7 @@ func (h Hook) post(ctx context.Context, m Message, body []byte) (Result, error) 
 	}
 	answer, err := client.Do(req)
 	if err != nil {
-		var of *url.Error // its text holds the URL, which may be a secret
+		var of *url.Error // its text contains the URL, which may be secret
 		if errors.As(err, &of) {
 			err = fmt.Errorf("post to %s: %w", req.URL.Host, of.Err)
 		}

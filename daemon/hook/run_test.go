@@ -22,7 +22,8 @@ import (
 
 func message(m Moment) Message {
 	e, _ := events("promoted@2")
-	e.Failed, e.Code, e.Evidence = topology.Key{Host: "db1", Port: 3306}, analysis.DeadPrimary, []string{"$(touch /never)", "two"}
+	e.Failed, e.Code, e.Evidence = topology.Key{Host: "db1", Port: 3306}, analysis.DeadPrimary,
+		[]string{"$(touch /never)", "two"}
 	return Message{Hook: "h", Moment: m, Attempt: 1, Daemon: "orc1", Cluster: "shop", Episode: e,
 		Replicas: []topology.Key{{Host: "db2", Port: 3306}, {Host: "db3", Port: 3307}}, Position: "0-1-5"}
 }
@@ -39,8 +40,10 @@ func TestACommandIsTold(t *testing.T) {
 	}
 	env, body, _ := strings.Cut(r.Output, "\n\n")
 	vars := strings.Split(env, "\n")
-	for _, want := range []string{"ORC_FAILURE_TYPE=DeadMaster", "ORC_FAILED_HOST=db1", "ORC_FAILED_PORT=3306", "ORC_SUCCESSOR_HOST=db2", "ORC_COUNT_REPLICAS=2",
-		"ORC_REPLICA_HOSTS=db2:3306,db3:3307", "ORC_IS_SUCCESSFUL=true", "ORC_FAILURE_DESCRIPTION=$(touch /never); two", "ORC_MOMENT=promoted"} {
+	for _, want := range []string{"ORC_FAILURE_TYPE=DeadMaster", "ORC_FAILED_HOST=db1", "ORC_FAILED_PORT=3306",
+		"ORC_SUCCESSOR_HOST=db2", "ORC_COUNT_REPLICAS=2",
+		"ORC_REPLICA_HOSTS=db2:3306,db3:3307", "ORC_IS_SUCCESSFUL=true", "ORC_FAILURE_DESCRIPTION=$(touch /never); two",
+		"ORC_MOMENT=promoted"} {
 		if !slices.Contains(vars, want) {
 			t.Errorf("no %s in\n%s", want, env)
 		}
@@ -55,8 +58,10 @@ func TestACommandIsTold(t *testing.T) {
 }
 
 func TestClassicNamesOfFailures(t *testing.T) {
-	for code, want := range map[analysis.Code]string{analysis.DeadPrimary: "DeadMaster", analysis.DeadPrimaryAndSomeReplicas: "DeadMasterAndSomeReplicas",
-		analysis.DeadIntermediate: "DeadIntermediateMaster", analysis.DeadIntermediateWithSingleReplica: "DeadIntermediateMasterWithSingleReplica"} {
+	for code, want := range map[analysis.Code]string{analysis.DeadPrimary: "DeadMaster",
+		analysis.DeadPrimaryAndSomeReplicas:        "DeadMasterAndSomeReplicas",
+		analysis.DeadIntermediate:                  "DeadIntermediateMaster",
+		analysis.DeadIntermediateWithSingleReplica: "DeadIntermediateMasterWithSingleReplica"} {
 		if got := old.Replace(string(code)); got != want {
 			t.Errorf("%s is %s, want %s", code, got, want)
 		}
@@ -64,7 +69,8 @@ func TestClassicNamesOfFailures(t *testing.T) {
 }
 
 func TestNoSuccessorBeforeThePromotion(t *testing.T) {
-	if env := strings.Join(Environment(message(Opened)), "\n"); strings.Contains(env, "SUCCESSOR") || !strings.Contains(env, "ORC_IS_SUCCESSFUL=false") {
+	if env := strings.Join(Environment(message(Opened)), "\n"); strings.Contains(env, "SUCCESSOR") ||
+		!strings.Contains(env, "ORC_IS_SUCCESSFUL=false") {
 		t.Error(env)
 	}
 }
@@ -74,10 +80,11 @@ func TestACommandFails(t *testing.T) {
 		hook Hook
 		want string
 	}{
-		"by its code":      {sh("echo broken; exit 3"), "exit status 3"},
-		"by a signal":      {sh("kill -9 $$"), "signal: killed"},
-		"it is not there":  {Hook{Name: "h", Command: []string{"/nowhere"}, Timeout: time.Second}, "no such file"},
-		"it may not":       {Hook{Name: "h", Command: []string{"/etc/passwd"}, Timeout: time.Second}, "permission denied"},
+		"by its code":     {sh("echo broken; exit 3"), "exit status 3"},
+		"by a signal":     {sh("kill -9 $$"), "signal: killed"},
+		"it is not there": {Hook{Name: "h", Command: []string{"/nowhere"}, Timeout: time.Second}, "no such file"},
+		"it may not": {Hook{Name: "h", Command: []string{"/etc/passwd"}, Timeout: time.Second},
+			"permission denied"},
 		"it reads nothing": {sh("exec <&-; exit 4"), "exit status 4"},
 	} {
 		t.Run(says, func(t *testing.T) {
@@ -106,7 +113,8 @@ func TestTheEndOfAHookIsTheEndOfAllItStarted(t *testing.T) {
 	} {
 		t.Run(says, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "pid")
-			h := sh(c.trap + " sleep 300 & echo $! > " + file + ".new; mv " + file + ".new " + file + "; wait; wait; sleep 300")
+			h := sh(c.trap + " sleep 300 & echo $! > " + file + ".new; mv " + file + ".new " + file +
+				"; wait; wait; sleep 300")
 			h.Timeout = c.timeout
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -129,7 +137,8 @@ func TestTheEndOfAHookIsTheEndOfAllItStarted(t *testing.T) {
 				t.Errorf("%+v, want %s", r, c.want)
 			}
 			for began := time.Now(); time.Since(began) < 5*time.Second; time.Sleep(5 * time.Millisecond) {
-				if text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); syscall.Kill(pid, 0) != nil || err != nil || bytes.Contains(text, []byte(") Z ")) {
+				if text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); syscall.Kill(pid, 0) != nil ||
+					err != nil || bytes.Contains(text, []byte(") Z ")) {
 					return
 				}
 			}
@@ -182,7 +191,8 @@ func TestAHandOverHardlyWaitsForAHook(t *testing.T) {
 func TestATrialEndsWithWhoAskedForIt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if r := sh("sleep 300").Do(ctx, Trial("h", Opened, "d1", noon)); r.Outcome != Interrupted || !strings.Contains(r.Says, "who asked") || strings.Contains(r.Says, "leads") {
+	if r := sh("sleep 300").Do(ctx, Trial("h", Opened, "d1", noon)); r.Outcome != Interrupted ||
+		!strings.Contains(r.Says, "nobody waits") || strings.Contains(r.Says, "leads") {
 		t.Errorf("%+v", r)
 	}
 }
@@ -197,14 +207,16 @@ func TestAHookMayEndInOrderWhenTheLeadIsLost(t *testing.T) {
 
 func TestWhatIsLeftRunningOnPurposeHoldsUpNothing(t *testing.T) {
 	began := time.Now()
-	if r := sh("echo told; sleep 3 &").Do(t.Context(), message(Opened)); r.Outcome != OK || r.Output != "told" || time.Since(began) > 2*time.Second {
+	if r := sh("echo told; sleep 3 &").Do(t.Context(), message(Opened)); r.Outcome != OK || r.Output != "told" ||
+		time.Since(began) > 2*time.Second {
 		t.Errorf("%+v after %v", r, time.Since(began))
 	}
 }
 
 func TestMuchOutputIsCut(t *testing.T) {
 	r := sh("yes 0123456789 | head -c 10000000; echo end").Do(t.Context(), message(Opened))
-	if r.Outcome != OK || len(r.Output) > outputKept+10 || !strings.HasSuffix(r.Output, "end") || !strings.HasPrefix(r.Output, "…") {
+	if r.Outcome != OK || len(r.Output) > outputKept+10 || !strings.HasSuffix(r.Output, "end") ||
+		!strings.HasPrefix(r.Output, "…") {
 		t.Errorf("%s: %d bytes", r.Outcome, len(r.Output))
 	}
 }
@@ -226,12 +238,15 @@ func TestAURLIsPostedTo(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	var m Message
-	if err := json.Unmarshal(body, &m); err != nil || m.Cluster != "shop" || asked.Header.Get("Authorization") != "Bearer t0ken" ||
-		asked.Header.Get("Idempotency-Key") != "e1/promoted/h" || asked.Header.Get("Content-Type") != "application/json" {
+	if err := json.Unmarshal(body, &m); err != nil || m.Cluster != "shop" ||
+		asked.Header.Get("Authorization") != "Bearer t0ken" ||
+		asked.Header.Get("Idempotency-Key") != "e1/promoted/h" ||
+		asked.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("%v: %v\n%s", err, asked.Header, body)
 	}
 	for _, code = range []int{302, 403, 500} {
-		if r := h.Do(t.Context(), message(Promoted)); r.Outcome != Failed || !strings.Contains(r.Says, strconv.Itoa(code)) {
+		if r := h.Do(t.Context(), message(Promoted)); r.Outcome != Failed ||
+			!strings.Contains(r.Says, strconv.Itoa(code)) {
 			t.Errorf("%d: %+v", code, r)
 		}
 		if asked.URL.Path != "/T0/secretpart" {
@@ -239,7 +254,8 @@ func TestAURLIsPostedTo(t *testing.T) {
 		}
 	}
 	server.Close()
-	if r := h.Do(t.Context(), message(Promoted)); r.Outcome != Failed || !strings.Contains(r.Says, "refused") || strings.Contains(r.Says, "secretpart") {
+	if r := h.Do(t.Context(), message(Promoted)); r.Outcome != Failed || !strings.Contains(r.Says, "refused") ||
+		strings.Contains(r.Says, "secretpart") {
 		t.Errorf("%+v", r)
 	}
 }
@@ -249,21 +265,26 @@ func TestASlowURLTimesOut(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-free }))
 	defer server.Close()
 	defer close(free)
-	if r := (Hook{Name: "h", URL: server.URL, Timeout: 50 * time.Millisecond}).Do(t.Context(), message(Opened)); r.Outcome != TimedOut {
+	if r := (Hook{Name: "h", URL: server.URL, Timeout: 50 * time.Millisecond}).Do(t.Context(),
+		message(Opened)); r.Outcome != TimedOut {
 		t.Errorf("%+v", r)
 	}
 }
 
 func TestPlaceholdersOfTheOldTool(t *testing.T) {
-	for placeholder, want := range map[string]string{"failedHost": "ORC_FAILED_HOST", "countSlaves": "ORC_COUNT_REPLICAS", "slaveHosts": "ORC_REPLICA_HOSTS",
-		"recoveryUID": "ORC_RECOVERY_UID", "successorBinlogCoordinates": "ORC_SUCCESSOR_BINLOG_COORDINATES", "isMaster": "ORC_IS_MASTER", "a": "", "failed": "", "failedhost": "", "FAILEDHOST": "", "moment": "", "hook": "", "test": "", "episode": ""} {
+	for placeholder, want := range map[string]string{"failedHost": "ORC_FAILED_HOST",
+		"countSlaves": "ORC_COUNT_REPLICAS", "slaveHosts": "ORC_REPLICA_HOSTS",
+		"recoveryUID": "ORC_RECOVERY_UID", "successorBinlogCoordinates": "ORC_SUCCESSOR_BINLOG_COORDINATES",
+		"isMaster": "ORC_IS_MASTER", "a": "", "failed": "", "failedhost": "", "FAILEDHOST": "", "moment": "",
+		"hook": "", "test": "", "episode": ""} {
 		if got := Variable(placeholder); got != want {
 			t.Errorf("{%s}: %q, want %q", placeholder, got, want)
 		}
 	}
 	known := Environment(Trial("", Fenced, "", time.Now()))
 	for _, placeholder := range replaced {
-		if name := Variable(placeholder); !slices.ContainsFunc(known, func(pair string) bool { return strings.HasPrefix(pair, name+"=") }) {
+		if name := Variable(placeholder); !slices.ContainsFunc(known,
+			func(pair string) bool { return strings.HasPrefix(pair, name+"=") }) {
 			t.Errorf("{%s} is said to be in $%s, which no command is given", placeholder, name)
 		}
 	}

@@ -2,18 +2,19 @@ package hook
 
 import "time"
 
-// Tenure is how long the configuration has had a moment of a hook. Daemons are reloaded one after the other, and each goes by its own configuration while
-// it leads: what one of them lacks may be what it has not heard of yet.
+// Tenure is how long the configuration has had a moment of a hook. Daemons are reloaded one after the other, and each
+// follows its own configuration while it leads: what one of them lacks may only be new to it.
 type Tenure struct {
 	Since time.Time `json:"since"`
-	Gone  time.Time `json:"gone,omitzero"` // when a daemon that led was the first to lack it; zero: the last one that led has it
+	Gone  time.Time `json:"gone,omitzero"` // when a leader first lacked it; zero: the last leader has it
 }
 
-// Rollout is how long a change of the configuration may be under way: what comes back within it was never gone, so that nothing is lost where the lead
-// passed to a daemon that was not reloaded yet. What comes back later is new: else it would be told what happened while nobody wanted it told.
+// Rollout is how long a change of the configuration may take. What comes back within that time was never gone, so that
+// nothing is lost when a daemon leads that was not reloaded yet. What comes back later is new: otherwise it would be
+// notified of what happened in between.
 const Rollout = time.Hour
 
-// Has is the tenure when a daemon that leads has the moment of the hook in its configuration.
+// Has is the tenure after a leader had the moment of the hook in its configuration.
 func (t Tenure) Has(now time.Time) Tenure {
 	if t.Since.IsZero() || !t.Gone.IsZero() && now.Sub(t.Gone) > Rollout {
 		return Tenure{Since: now}
@@ -21,7 +22,7 @@ func (t Tenure) Has(now time.Time) Tenure {
 	return Tenure{Since: t.Since}
 }
 
-// Lacks is the tenure when it has not.
+// Lacks is the tenure after it had not.
 func (t Tenure) Lacks(now time.Time) Tenure {
 	if t.Gone.IsZero() {
 		t.Gone = now
@@ -29,5 +30,5 @@ func (t Tenure) Lacks(now time.Time) Tenure {
 	return t
 }
 
-// TenureKey is that of the record of a tenure.
+// TenureKey is the key of the record of a tenure.
 func TenureKey(hook string, m Moment) string { return hook + "/" + string(m) }

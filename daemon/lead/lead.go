@@ -1,8 +1,10 @@
-// Package lead makes one daemon of several the leader, by the lease that they share. It decides nothing that a leader decides: it
-// hands out a context that ends with the leadership. Leases make two leaders rare; what makes them harmless is checked at the servers.
+// Package lead makes one daemon of several the leader, by the lease that they share. It takes no decision of a leader:
+// it hands out a context that ends with the leadership. Leases make two leaders rare; checks at the servers make them
+// harmless.
 //
-// The one idea: time is measured only by one's own monotonic clock, from a moment that is safe. A leader counts from before it asked
-// for its last confirmed beat, and stops early; the others count from after they saw the row move, and wait the full TTL.
+// The one idea: each daemon measures time only by its own monotonic clock, from a moment that is safe. A leader counts
+// from before it sent its last confirmed beat, and stops early. The others count from after they saw the row move, and
+// wait for the whole TTL.
 package lead
 
 import (
@@ -22,27 +24,29 @@ import (
 
 // Options of a Lease.
 type Options struct {
-	// ID names this daemon to people and to the other daemons. In the row it carries a random part too, new at each start of the process: a
-	// daemon must not mistake for its own what its predecessor held.
+	// ID names this daemon to people and to the other daemons. In the row it also has a random part, which is new for
+	// each process: a daemon must not mistake the row of the process before it for its own.
 	ID string
-	// TTL is how long the row must stand still before another takes it; default backend.LeaseTTL. The same for all daemons of a backend.
+	// TTL is how long the row must stand still before another daemon takes it; default backend.LeaseTTL. The same for
+	// all daemons of a backend.
 	TTL time.Duration
 	// Tick is the time from beat to beat, and from look to look; default a fifth of the TTL, at most a quarter.
 	Tick time.Duration
-	// Highest is the highest term that this daemon knew in its former life, and Remember keeps one for the next life: terms rise although the
-	// backend went back in time and everybody was started anew. Remember is asked before a term is used, and one that it can't keep is not used.
+	// Highest is the highest term that the process before this one knew, and Remember keeps a term for the next one:
+	// terms rise although the backend went back in time and every daemon was restarted. Remember is called before a
+	// term is used; a term that it cannot keep is not used.
 	Highest  int64
 	Remember func(term int64) error // nil: nothing is kept
-	// Gone says that the process of that ID is known to have ended. Its lease is taken as soon as a beat is overdue. That it is
-	// mistaken is as bad as a lease that ran out unnoticed: rare, and not what acting is made safe by. nil: nothing is known.
+	// Gone says that the process with that ID is known to have ended. Its lease is taken as soon as a beat is overdue.
+	// A mistake is as bad as a lease that ran out unnoticed: rare, and not what safety rests on. nil: nothing is known.
 	Gone func(id string) bool
 
-	Turned     func()                // called at each turn of Run, and by that proves that it doesn't hang; nil: nobody asks
+	Turned     func()                // called at each turn of Run, which shows that it does not hang; nil: nobody asks
 	Logger     *slog.Logger          // nil: silent
 	Registerer prometheus.Registerer // nil: no metrics
 }
 
-// Lease takes part in who leads.
+// Lease is the part of this daemon in who leads.
 type Lease struct {
 	lease    backend.Lease
 	id       string
@@ -57,18 +61,18 @@ type Lease struct {
 	asked    chan chan error // for a step-down
 
 	// Of Run alone:
-	kept  int64     // the highest term that is kept for the next life
+	kept  int64     // the highest term that is kept for the next process
 	aside time.Time // until then a free lease is left to others
-	beat  int64     // the last one tried, confirmed or not; it never starts again
-	since time.Time // row was seen first
+	beat  int64     // the last one tried, confirmed or not; it only rises
+	since time.Time // when row was first seen
 	bad   bool      // the last call failed
 
-	forgetful bool // the last term could not be kept, and this was said
+	forgetful bool // the last term could not be kept, which was logged
 
 	mu      sync.Mutex
 	row     backend.Hold // as last seen
 	known   bool         // row has ever been read
-	highest int64        // term ever seen: terms rise although a backend may go back in time
+	highest int64        // the highest term ever seen: terms rise although a backend may go back in time
 	reign   *reign       // while fn runs, though its context may have ended
 }
 
@@ -79,12 +83,14 @@ type Status struct {
 	Term    int64  `json:"term"`
 }
 
-// New returns the part of this daemon in the lease; Run plays it.
+// New returns the part of this daemon in the lease, which Run plays.
 func New(lease backend.Lease, o Options) *Lease {
 	var unique [6]byte
 	rand.Read(unique[:]) // never fails
-	l := &Lease{lease: lease, id: o.ID + "#" + hex.EncodeToString(unique[:]), ttl: o.TTL, tick: o.Tick, logger: o.Logger,
-		highest: o.Highest, kept: o.Highest, remember: o.Remember, gone: o.Gone, turned: o.Turned, asked: make(chan chan error)}
+	l := &Lease{lease: lease, id: o.ID + "#" + hex.EncodeToString(unique[:]), ttl: o.TTL, tick: o.Tick,
+		logger:  o.Logger,
+		highest: o.Highest, kept: o.Highest, remember: o.Remember, gone: o.Gone, turned: o.Turned,
+		asked: make(chan chan error)}
 	if l.remember == nil {
 		l.remember = func(int64) error { return nil }
 	}
@@ -104,30 +110,36 @@ func New(lease backend.Lease, o Options) *Lease {
 	if l.logger == nil {
 		l.logger = slog.New(slog.DiscardHandler)
 	}
-	l.failed = prometheus.NewCounter(prometheus.CounterOpts{Name: "orchestrator_lease_failures_total", Help: "Calls to the lease in the backend that failed or took too long."})
-	l.started = prometheus.NewCounter(prometheus.CounterOpts{Name: "orchestrator_lease_won_total", Help: "How often this daemon has become the leader."})
+	l.failed = prometheus.NewCounter(prometheus.CounterOpts{Name: "orchestrator_lease_failures_total",
+		Help: "Calls to the lease in the backend that failed or took too long."})
+	l.started = prometheus.NewCounter(prometheus.CounterOpts{Name: "orchestrator_lease_won_total",
+		Help: "How often this daemon has become the leader."})
 	if o.Registerer != nil {
 		o.Registerer.MustRegister(l.failed, l.started,
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_leader", Help: "1 while this daemon leads, else 0."}, func() float64 {
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_leader",
+				Help: "1 while this daemon leads, else 0."}, func() float64 {
 				if l.Status().Leading {
 					return 1
 				}
 				return 0
 			}),
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_lease_term", Help: "Term of the lease as last seen."}, func() float64 {
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_lease_term",
+				Help: "Term of the lease as last seen."}, func() float64 {
 				return float64(l.Status().Term)
 			}))
 	}
 	return l
 }
 
-// reserve is how long before others may take the lease its holder has stopped: time for fn to end, and for clocks that run unevenly.
+// reserve is how long its holder has stopped before others may take the lease: time for fn to end, and for clocks that
+// run unevenly.
 func (l *Lease) reserve() time.Duration { return l.ttl / 5 }
 
-// patience is how long one call to the backend may take; after one that hung there is time for another before the reign ends.
+// patience is how long one call to the backend may take. After one that hung there is time for another one before the
+// reign ends.
 func (l *Lease) patience() time.Duration { return l.ttl / 4 }
 
-// Status tells without asking the backend.
+// Status is what this daemon knows, without asking the backend.
 func (l *Lease) Status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -142,16 +154,16 @@ func bare(holder string) string {
 	return holder
 }
 
-// Run takes part until ctx ends, then releases the lease if it holds it. Each time the lease is won it calls fn in a goroutine of its own.
-// The context of fn ends when the lease is lost or on any doubt about it; until fn has returned, Run does not try again. A fn that returns
-// by itself gives the leadership up.
+// Run takes part until ctx ends, then releases the lease if it holds it. Each time it wins the lease, it calls fn in a
+// goroutine of its own. The context of fn ends when the lease is lost or in doubt; Run does not try again before fn has
+// returned. A fn that returns by itself gives up the leadership.
 func (l *Lease) Run(ctx context.Context, fn func(leading context.Context)) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			_ = l.leave(ctx, "the daemon stops") // that it failed was logged, and costs the next a TTL
+			_ = l.leave(ctx, "the daemon stops") // a failure was logged, and costs the next leader a TTL
 			return nil
 		case <-timer.C:
 		case <-l.over():
@@ -163,8 +175,9 @@ func (l *Lease) Run(ctx context.Context, fn func(leading context.Context)) error
 	}
 }
 
-// StepDown ends the leadership as planned: what runs under it ends first, then the lease is released, and left to others for a TTL. It returns when
-// the lease is free. It is an error to ask a daemon that does not lead, or that can't reach the lease: then it leads no more, and the others wait for the TTL.
+// StepDown ends the leadership in order: what runs under it ends first, then the lease is released, and left to others
+// for a TTL. It returns when the lease is free. It fails for a daemon that does not lead, or that cannot reach the
+// lease: then it no longer leads, and the others wait for the TTL.
 func (l *Lease) StepDown(ctx context.Context) error {
 	done, err := l.ask(ctx)
 	if err != nil {
@@ -178,8 +191,9 @@ func (l *Lease) StepDown(ctx context.Context) error {
 	}
 }
 
-// Yield begins what StepDown does, and does not wait for it: it is for what runs under the leadership and must end first.
-func (l *Lease) Yield(ctx context.Context) error {
+// Transfer begins what StepDown does, and does not wait for it. It is for what runs under the leadership, which must
+// end first.
+func (l *Lease) Transfer(ctx context.Context) error {
 	_, err := l.ask(ctx)
 	return err
 }
@@ -205,7 +219,8 @@ func (l *Lease) stepDown(ctx context.Context) error {
 	err := l.leave(ctx, "it was asked to step down")
 	l.aside = time.Now().Add(l.ttl)
 	if err != nil {
-		return fmt.Errorf("step down: this daemon leads no more, and could not release the lease, which others take after %s: %w", l.ttl, err)
+		return fmt.Errorf("step down: this daemon no longer leads, and could not release the lease, which others "+
+			"take after %s: %w", l.ttl, err)
 	}
 	return nil
 }
@@ -218,13 +233,13 @@ func (l *Lease) over() <-chan struct{} {
 	return l.reign.done
 }
 
-// turn does what is to be done now and returns when to come again.
+// turn does what must be done now, and returns how long to wait for the next turn.
 func (l *Lease) turn(ctx context.Context, fn func(context.Context)) time.Duration {
 	switch r := l.reign; {
 	case r == nil:
 		l.watch(ctx, fn)
 	case r.ctx.Err() != nil && ctx.Err() != nil:
-		return l.tick // it ended because everything ends: Run releases what is held
+		return l.tick // everything ends: Run releases the lease
 	case r.ctx.Err() != nil:
 		l.end("the backend has not confirmed the lease in time")
 		l.watch(ctx, fn)
@@ -234,15 +249,15 @@ func (l *Lease) turn(ctx context.Context, fn func(context.Context)) time.Duratio
 		l.keep(ctx)
 	}
 	if wait := l.still() - time.Since(l.since); l.reign == nil && wait > 0 {
-		return min(wait, l.tick) // to look a tick too late would add it to each failover
+		return min(wait, l.tick) // to look a tick too late would add a tick to each failover
 	}
 	return l.tick
 }
 
-// watch looks at the lease of another, or of nobody, and takes it when it may.
+// watch looks at a lease that another daemon or nobody holds, and takes it when it may.
 func (l *Lease) watch(ctx context.Context, fn func(context.Context)) {
 	if ctx.Err() != nil {
-		return // nobody would be there to lead
+		return // this daemon stops
 	}
 	if !l.takeable() {
 		row, err := l.call(ctx, func(ctx context.Context) (backend.Hold, error) { return l.lease.Read(ctx) })
@@ -250,13 +265,13 @@ func (l *Lease) watch(ctx context.Context, fn func(context.Context)) {
 			return
 		}
 		l.see(row)
-		l.note(row.Term, "another daemon leads in it")
+		l.note(row.Term, "another daemon leads in this term")
 		if !l.takeable() {
 			return
 		}
 	}
 	seen, next := l.row, l.next(max(l.highest, l.row.Term)+1)
-	if !l.note(next.Term, "this daemon does not lead in it, therefore") {
+	if !l.note(next.Term, "this daemon does not lead in this term, therefore") {
 		return
 	}
 	asked := time.Now()
@@ -269,32 +284,35 @@ func (l *Lease) watch(ctx context.Context, fn func(context.Context)) {
 		return
 	}
 	if !time.Now().Before(asked.Add(l.ttl - l.reserve())) {
-		return // it took so long that others may count it as dead already
+		return // it took so long that others may already count this daemon as dead
 	}
 	l.begin(ctx, asked, fn)
 }
 
-// next returns a row of ours that was never tried before. What failed may have been written all the same: to find the same row there again
-// would look like a confirmation, though the row did not move, and the others count on from the first time.
+// next returns a row of this daemon that was never tried before. A write that failed may have happened all the same. To
+// find the same row again would look like a confirmation, although the row did not move, and the others go on counting
+// from the first time.
 func (l *Lease) next(term int64) backend.Hold {
 	l.beat++
 	return backend.Hold{Holder: l.id, Term: term, Beat: l.beat}
 }
 
-// takeable says that the row, as last seen, may be replaced: it has stood still for the TTL, or since its holder has ended for longer than a beat takes;
-// or nobody holds it; or we do, by a taking whose answer was lost.
+// takeable says that the row, as last seen, may be replaced: it has stood still for the TTL, or, if its holder has
+// ended, for longer than a beat takes; or nobody holds it; or this daemon does, by a take whose answer was lost.
 func (l *Lease) takeable() bool {
 	if time.Now().Before(l.aside) {
-		return false // it stepped down: it is the others' turn
+		return false // it stepped down: now the others have their turn
 	}
 	if !l.known || time.Since(l.since) >= l.still() {
 		return l.known
 	}
-	// A row that is older than what was seen before comes from a backend that went back in time: somebody may hold what it has forgotten.
+	// A row that is older than what was seen before comes from a backend that went back in time: a daemon may hold a
+	// lease that it lost.
 	return l.row.Term >= l.highest && (l.row.Holder == "" || l.row.Holder == l.id)
 }
 
-// still is for how long the row must stand still before it is taken: if its holder is known to have ended, until a beat is overdue.
+// still is how long the row must stand still before it is taken. If its holder is known to have ended: until a beat is
+// overdue.
 func (l *Lease) still() time.Duration {
 	if l.row.Term >= l.highest && l.gone(bare(l.row.Holder)) {
 		return min(l.tick*3/2, l.ttl)
@@ -302,8 +320,8 @@ func (l *Lease) still() time.Duration {
 	return l.ttl
 }
 
-// see remembers the row. The clock of its standing still starts when the answer is here, and not when it was asked for: it may have moved
-// while the question was under way.
+// see remembers the row. It counts as standing still from when the answer arrives, not from when it was asked for: it
+// may have moved in between.
 func (l *Lease) see(row backend.Hold) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -313,7 +331,7 @@ func (l *Lease) see(row backend.Hold) {
 	l.row, l.known, l.highest = row, true, max(l.highest, row.Term)
 }
 
-// note keeps a term for the next life, and says whether it is kept.
+// note keeps a term for the next process, and says whether it is kept.
 func (l *Lease) note(term int64, what string) bool {
 	if term <= l.kept {
 		return true
@@ -324,7 +342,8 @@ func (l *Lease) note(term int64, what string) bool {
 		return true
 	}
 	if !l.forgetful {
-		l.logger.Error("a term can't be kept for the next life of this daemon", "term", term, "what", what, "error", err)
+		l.logger.Error("a term cannot be stored for the next start of this daemon", "term", term, "what", what, "error",
+			err)
 		l.forgetful = true
 	}
 	return false
@@ -336,12 +355,12 @@ func (l *Lease) keep(ctx context.Context) {
 	asked := time.Now()
 	row, err := l.call(ctx, func(ctx context.Context) (backend.Hold, error) { return l.lease.Beat(ctx, next) })
 	if err != nil {
-		return // until the reign ends by its timer there may be another answer
+		return // there may be another answer before the timer of the reign ends it
 	}
 	if row != next {
 		l.reign.cancel()
 		l.see(row)
-		l.end("another holds the lease")
+		l.end("another daemon holds the lease")
 		return
 	}
 	l.see(row)
@@ -384,14 +403,14 @@ func (l *Lease) end(why string) {
 	l.logger.Info("no longer leading", "term", l.row.Term, "why", why)
 }
 
-// leave ends the reign and says so in the row, so that the next need not wait. ctx may have ended.
+// leave ends the reign and releases the row, so that the next leader need not wait. ctx may have ended.
 func (l *Lease) leave(ctx context.Context, why string) error {
 	if l.reign == nil {
 		return nil
 	}
 	term := l.row.Term
 	l.end(why)
-	// It is higher than any beat of ours that may still be under way, which must not bring the lease back.
+	// It is higher than any beat of this daemon that may still be under way, which must not bring the lease back.
 	free := l.next(term)
 	free.Holder = ""
 	row, err := l.call(context.WithoutCancel(ctx), func(ctx context.Context) (backend.Hold, error) {

@@ -190,8 +190,9 @@ func TestTheNextLeads(t *testing.T) {
 		crash bool
 		limit time.Duration
 	}{
-		"at once after a release":                {false, tick + 3*delay},
-		"after the TTL and a tick after a crash": {true, ttl + tick + 3*delay}, // to see the last beat, and to take, it must ask
+		"at once after a release": {false, tick + 3*delay},
+		// to see the last beat, and to take, it must ask
+		"after the TTL and a tick after a crash": {true, ttl + tick + 3*delay},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for ms := range 20 { // wherever between two beats
@@ -221,7 +222,8 @@ func TestTheNextLeads(t *testing.T) {
 	}
 }
 
-// The lease of a process that is known to have ended is not waited for; that of one that is believed to have, and beats, is.
+// The lease of a process that is known to have ended is not waited for; that of one that is believed to have, and
+// beats, is.
 func TestTheNextLeadsSoonWhenTheLeaderIsKnownToHaveEnded(t *testing.T) {
 	for ms := range 20 {
 		synctest.Test(t, func(t *testing.T) {
@@ -231,7 +233,8 @@ func TestTheNextLeadsSoonWhenTheLeaderIsKnownToHaveEnded(t *testing.T) {
 			within(t, tick, a, true)
 			time.Sleep(time.Duration(ms) * 53 * time.Millisecond)
 			var known atomic.Bool
-			b := startWith(t, lead.Options{ID: "b", Gone: func(id string) bool { return id == "a" && known.Load() }}, path{r, sound})
+			b := startWith(t, lead.Options{ID: "b", Gone: func(id string) bool { return id == "a" && known.Load() }},
+				path{r, sound})
 			time.Sleep(10 * time.Second)
 			known.Store(true) // a mistake: it beats
 			time.Sleep(10 * time.Second)
@@ -584,7 +587,8 @@ func TestTwoDaemonsOnOneSQLiteFile(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewPedanticRegistry()
-		l := lead.New(path{&row{}, sound}, lead.Options{ID: "a", Registerer: registry, Logger: slog.New(slog.DiscardHandler)})
+		l := lead.New(path{&row{}, sound}, lead.Options{ID: "a", Registerer: registry,
+			Logger: slog.New(slog.DiscardHandler)})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go l.Run(ctx, func(c context.Context) { <-c.Done() })

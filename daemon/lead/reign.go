@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// reign is one time of leading: fn in its goroutine, its context, and the timer that ends it unless it is extended. The timer is independent
-// of whoever asks the backend, so that a call that hangs cannot hold up the end.
+// reign is one time of leading: fn in its goroutine, its context, and the timer that ends it unless it is extended. The
+// timer does not depend on calls to the backend, so that a call that hangs cannot delay the end.
 type reign struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -28,13 +28,14 @@ func newReign(ctx context.Context, until time.Time, fn func(context.Context)) *r
 	return r
 }
 
-// extend moves the end. What has ended stays so.
+// extend moves the end. A reign that has ended stays so.
 func (r *reign) extend(until time.Time) {
 	r.until.Store(&until)
 	r.timer.Reset(time.Until(until))
 }
 
-// lasts says that it has not ended. A process that was frozen may ask before its timers have run, and the clock knows better.
+// lasts says that it has not ended. A process that was frozen may get here before its timers have run, so the clock
+// counts.
 func (r *reign) lasts() bool { return r.ctx.Err() == nil && time.Now().Before(*r.until.Load()) }
 
 func (r *reign) returned() bool {

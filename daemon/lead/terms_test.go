@@ -128,8 +128,8 @@ func TestStepDown(t *testing.T) {
 	})
 }
 
-// What runs under the leadership may give it away: nothing waits for the end of who asks.
-func TestYield(t *testing.T) {
+// What runs under the leadership may give it away: nothing waits for the caller to end.
+func TestTransfer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &row{}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -140,7 +140,7 @@ func TestYield(t *testing.T) {
 			defer close(ended)
 			_ = a.Run(ctx, func(leading context.Context) {
 				time.Sleep(10 * time.Second)
-				if err := a.Yield(leading); err != nil {
+				if err := a.Transfer(leading); err != nil {
 					t.Error(err)
 				}
 				<-leading.Done()
@@ -204,9 +204,15 @@ func TestNeverTwoContexts(t *testing.T) {
 			a.Store(nil)
 			b.Store(nil)
 		},
-		"the backend goes back to before they came": func(r *row, _, _ *switchable) { r.set(backend.Hold{Term: 2, Beat: 1}) },
-		"the backend goes back to nothing":          func(r *row, _, _ *switchable) { r.set(backend.Hold{}) },
-		"the backend goes back to a former holder":  func(r *row, _, _ *switchable) { r.set(backend.Hold{Holder: "z#1", Term: 4, Beat: 7}) },
+		"the backend goes back to before they came": func(r *row, _,
+			_ *switchable) {
+			r.set(backend.Hold{Term: 2, Beat: 1})
+		},
+		"the backend goes back to nothing": func(r *row, _, _ *switchable) { r.set(backend.Hold{}) },
+		"the backend goes back to a former holder": func(r *row, _,
+			_ *switchable) {
+			r.set(backend.Hold{Holder: "z#1", Term: 4, Beat: 7})
+		},
 		"it goes back again and again": func(r *row, _, _ *switchable) {
 			for ms := range 40 {
 				r.set(backend.Hold{Term: int64(ms % 6), Beat: 1})
@@ -233,7 +239,8 @@ func TestNeverTwoContexts(t *testing.T) {
 							select {
 							case <-stop:
 								return
-							case <-time.After(5 * time.Millisecond): // more often would be too much for the race detector
+							// more often would be too much for the race detector
+							case <-time.After(5 * time.Millisecond):
 								if a.leads.Load() && b.leads.Load() {
 									two++
 								}

@@ -98,7 +98,7 @@ func (t *teller) claim(c hook.Case) (due []hook.Task, died []hook.Run, pause tim
 			died = append(died, run)
 		}
 	}
-	for _, task := range hook.Owed(c) {
+	for _, task := range hook.Pending(c) {
 		key := claimed(c.Episode.ID, task.Hook.Name)
 		switch wait := task.At.Sub(c.Now); {
 		case t.busy[key]:
@@ -153,7 +153,7 @@ func (r *Runner) TryHook(ctx context.Context, h hook.Hook, m hook.Moment, within
 	h.Timeout = min(own, within)
 	result := h.Do(ctx, hook.Trial(h.Name, m, r.Writer, time.Now()))
 	if result.Outcome == hook.TimedOut && within < own {
-		result.Says = fmt.Sprintf("ended, because a trial ends after %v at the latest; in an emergency the hook has %v", within, own)
+		result.Says = fmt.Sprintf("stopped, because a test may take %v at most; in an emergency the hook has %v", within, own)
 	}
 	r.Logger.Info("hook was tried", "hook", h.Name, "moment", m, "outcome", result.Outcome, "why", result.Says, "took", result.Took)
 	return result
