@@ -273,6 +273,7 @@ func (d *Daemon) restore(ctx context.Context) error {
 		servers = append(servers, v)
 	}
 	d.fleet.Restore(servers)
+	d.discover()
 	return nil
 }
 
@@ -382,11 +383,19 @@ func (d *Daemon) refresh(ctx context.Context) {
 	defer cancel()
 	if err := d.book.Refresh(short); err != nil && ctx.Err() == nil {
 		d.unstored.WithLabelValues(refreshing).Inc()
-		d.options.Logger.Error("what was declared could not be read anew", "err", err)
+		d.options.Logger.Error("the declarations could not be read again", "err", err)
 	}
+	d.discover()
 	if err := d.recovery.Follow(short); err != nil && ctx.Err() == nil {
 		d.unstored.WithLabelValues(refreshing).Inc()
 		d.options.Logger.Error("what the leader has done could not be read", "err", err)
+	}
+}
+
+// discover has this daemon watch what people asked any daemon to watch.
+func (d *Daemon) discover() {
+	for _, k := range d.book.Discovered() {
+		d.fleet.Discover(k)
 	}
 }
 

@@ -79,11 +79,21 @@ func (f *face) Discover(ctx context.Context, k topology.Key) (topology.Server, e
 			return topology.Server{}, err
 		}
 	}
-	return f.fleet.DiscoverNow(ctx, k)
+	v, err := f.fleet.DiscoverNow(ctx, k)
+	if err != nil {
+		return v, err
+	}
+	return v, f.book.Discover(ctx, v.Key) // the other daemons hear of it when they refresh
 }
 
 func (f *face) Forget(ctx context.Context, k topology.Key) error {
-	if err := f.book.Forget(ctx, k); err != nil {
+	var names []topology.Key
+	if canonical, cluster, ok := f.fleet.Find(k); ok {
+		if v := f.fleet.Cluster(cluster).Server(canonical); v != nil {
+			names = v.Names
+		}
+	}
+	if err := f.book.Forget(ctx, k, names...); err != nil {
 		return err
 	}
 	f.fleet.Forget(k)

@@ -71,11 +71,25 @@ func (ds *Declarations) RemoveTag(ctx context.Context, k topology.Key, name stri
 	return about("remove a tag of %v", k, err)
 }
 
-// Forget ignores a server, although others may still name it.
-func (ds *Declarations) Forget(ctx context.Context, k topology.Key) error {
+// Discover has every daemon watch a server.
+func (ds *Declarations) Discover(ctx context.Context, k topology.Key) error {
+	err := checkServer(k)
+	if err == nil { // although it is known to be there: another daemon may have removed it since
+		err = ds.put(ctx, kindDiscovered, k.String(), struct{}{})
+	}
+	return about("discover %v", k, err)
+}
+
+// Forget ignores a server, although others may still name it. Under its other names it is no longer discovered either.
+func (ds *Declarations) Forget(ctx context.Context, k topology.Key, names ...topology.Key) error {
 	err := checkServer(k)
 	if err == nil {
 		err = ds.put(ctx, kindForgotten, k.String(), struct{}{})
+	}
+	for _, name := range append([]topology.Key{k}, names...) {
+		if err == nil && ds.discovered(name) {
+			err = ds.put(ctx, kindDiscovered, name.String(), nil)
+		}
 	}
 	return about("forget %v", k, err)
 }

@@ -10,12 +10,13 @@ import (
 
 // The kinds of records kept here.
 const (
-	kindDowntime  = "downtime"  // by server
-	kindRule      = "rule"      // by server
-	kindTag       = "tag"       // by server and name
-	kindForgotten = "forgotten" // by server
-	kindAlias     = "alias"     // by cluster
-	kindSetting   = "setting"   // by name
+	kindDowntime   = "downtime"   // by server
+	kindRule       = "rule"       // by server
+	kindTag        = "tag"        // by server and name
+	kindDiscovered = "discovered" // by server
+	kindForgotten  = "forgotten"  // by server
+	kindAlias      = "alias"      // by cluster
+	kindSetting    = "setting"    // by name
 )
 
 const settingRecoveries = "recoveries"
@@ -25,18 +26,20 @@ type content struct {
 	downtimes  map[topology.Key]topology.Downtime
 	rules      map[topology.Key]topology.Rule
 	tags       map[topology.Key]map[string]string
-	forgotten  map[topology.Key]bool
+	discovered map[topology.Key]bool
+	forgotten  map[topology.Key]bool // goes before discovered: a record of that may be from before
 	aliases    map[string]string
 	recoveries recoveries
 }
 
 func newContent() content {
 	return content{
-		downtimes: map[topology.Key]topology.Downtime{},
-		rules:     map[topology.Key]topology.Rule{},
-		tags:      map[topology.Key]map[string]string{},
-		forgotten: map[topology.Key]bool{},
-		aliases:   map[string]string{},
+		downtimes:  map[topology.Key]topology.Downtime{},
+		rules:      map[topology.Key]topology.Rule{},
+		tags:       map[topology.Key]map[string]string{},
+		discovered: map[topology.Key]bool{},
+		forgotten:  map[topology.Key]bool{},
+		aliases:    map[string]string{},
 	}
 }
 
@@ -79,6 +82,8 @@ func (c *content) apply(r backend.Record) (err error) {
 		return enter(c.downtimes, k, r, func(d topology.Downtime) topology.Downtime { return d })
 	case kindRule:
 		return enter(c.rules, k, r, func(d rule) topology.Rule { return d.Rule })
+	case kindDiscovered:
+		return enter(c.discovered, k, r, func(struct{}) bool { return true })
 	case kindForgotten:
 		return enter(c.forgotten, k, r, func(struct{}) bool { return true })
 	case kindTag:

@@ -103,6 +103,9 @@ func marks(ds *declared.Declarations) string {
 		for _, name := range slices.Sorted(maps.Keys(v.Tags)) {
 			said = append(said, k.Host+" "+name+"="+v.Tags[name])
 		}
+		if slices.Contains(ds.Discovered(), k) {
+			said = append(said, k.Host+" discovered")
+		}
 		if ds.Forgotten(k) {
 			said = append(said, k.Host+" forgotten")
 		}
@@ -146,6 +149,20 @@ func TestWhatIsDeclaredHolds(t *testing.T) {
 			},
 			func(ctx context.Context, ds *declared.Declarations) error { return ds.RemoveTag(ctx, db1, "role") },
 			"db1 role=web, db1 site=b/c=d", "db1 site=b/c=d",
+		},
+		"discovered": {
+			func(ctx context.Context, ds *declared.Declarations) error { return ds.Discover(ctx, db2) },
+			func(ctx context.Context, ds *declared.Declarations) error {
+				return errors.Join(ds.Forget(ctx, db1, db2), ds.Unforget(ctx, db1))
+			},
+			"db2 discovered", "",
+		},
+		"discovered, and forgotten": {
+			func(ctx context.Context, ds *declared.Declarations) error {
+				return errors.Join(ds.Unforget(ctx, db2), ds.Discover(ctx, db2))
+			},
+			func(ctx context.Context, ds *declared.Declarations) error { return ds.Forget(ctx, db2) },
+			"db2 discovered", "db2 forgotten",
 		},
 		"forgotten": {
 			func(ctx context.Context, ds *declared.Declarations) error { return ds.Forget(ctx, db2) },
@@ -214,6 +231,7 @@ func TestWhatIsRefused(t *testing.T) {
 		"tag named ..":                ds.SetTag(ctx, db1, "..", "v"),
 		"tag with a long value":       ds.SetTag(ctx, db1, "a", long),
 		"removal of a tag of no name": ds.RemoveTag(ctx, db1, "ä"),
+		"discover nothing":            ds.Discover(ctx, topology.Key{}),
 		"forget nothing":              ds.Forget(ctx, topology.Key{}),
 		"forget port 0":               ds.Forget(ctx, topology.Key{Host: "db1"}),
 		"unforget nothing":            ds.Unforget(ctx, topology.Key{}),

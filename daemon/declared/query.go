@@ -54,6 +54,20 @@ func (ds *Declarations) SwitchedOff() (by, reason string, off bool) {
 	return r.By, r.Reason, r.Off
 }
 
+// Discovered returns the servers that are to be watched because somebody asked for it, sorted.
+func (ds *Declarations) Discovered() []topology.Key {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	out := slices.SortedFunc(maps.Keys(ds.content.discovered), topology.Key.Compare)
+	return slices.DeleteFunc(out, func(k topology.Key) bool { return ds.content.forgotten[k] })
+}
+
+func (ds *Declarations) discovered(k topology.Key) bool {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	return ds.content.discovered[k]
+}
+
 // Forgotten reports whether the server is ignored.
 func (ds *Declarations) Forgotten(k topology.Key) bool {
 	ds.mu.RLock()

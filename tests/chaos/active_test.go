@@ -64,6 +64,24 @@ func TestLeaderDies(t *testing.T) {
 	})
 }
 
+// The daemon that was told of a cluster dies, and then the primary of that cluster. Another daemon fails it over.
+func TestTheOneThatWasToldOfTheClusterDies(t *testing.T) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+		for range runs() {
+			d := deploy(t, l, flavor, 3)
+			w := d.watch("leading daemon killed, which alone was told of the cluster, and the primary")
+			w.absent = d.leaders()[0]
+			w.begin()
+			d.must(w.absent.Kill())
+			d.must(d.primary.Kill())
+			d.must(w.rows.AwaitAnother(d.ctx, d.primary))
+			d.must(w.absent.Restart(d.ctx))
+			w.end(1)
+			d.reset()
+		}
+	})
+}
+
 // A true split: each of two daemons reaches only its own member, the members don't replicate, and both reach the
 // topology, whose primary dies. Never two promotions.
 func TestTrueSplit(t *testing.T) {

@@ -74,8 +74,12 @@ func deployWith(t *testing.T, l *lab.Lab, flavor topology.Flavor, daemons int, s
 	}
 	d.primary, d.replicas = l.TestCluster(t, lab.Spec{Flavor: flavor, Semisync: true}, 2)
 	d.server = d.replicas[0].Key.String()
-	spec.Seeds, spec.Config, spec.Admin = []topology.Key{d.primary.Key}, config, "admin"
+	spec.Config, spec.Admin = config, "admin"
 	d.daemons, d.proxies, err = l.StartDaemons(d.ctx, daemons, spec, a, b)
+	d.must(err)
+	// No daemon has seeds, and the one that leads is told of the cluster: the others must hear of it.
+	d.await("one daemon leads", func() bool { return len(d.leaders()) == 1 })
+	_, err = d.leaders()[0].Discover(d.ctx, d.primary.Key.String())
 	d.must(err)
 	for _, o := range d.daemons {
 		_, err := o.AwaitServers(d.ctx, 3)
