@@ -149,8 +149,13 @@ func (e *Episode) touch(k topology.Key) {
 	}
 }
 
+// lost says that the server at k could not be kept.
+func (e Episode) lost(k topology.Key) bool {
+	return slices.ContainsFunc(e.Lost, func(l Lost) bool { return l.Key == k })
+}
+
 func (e *Episode) lose(k topology.Key, why string) {
-	if !slices.ContainsFunc(e.Lost, func(l Lost) bool { return l.Key == k }) {
+	if !e.lost(k) {
 		e.Lost = append(slices.Clip(e.Lost), Lost{k, why})
 	}
 }

@@ -122,6 +122,9 @@ func (i *intermediateFailover) over() Work {
 			i.e.lose(r.Key, fmt.Sprintf("out of reach (%s)", r.Probe.Failure))
 		}
 	}
+	if i.stored(i.e) == nil && len(i.e.Lost) > 0 {
+		return i.stuck()
+	}
 	var follow []string
 	for _, k := range i.e.Touched {
 		if s := i.up(k); s != nil && s.Channel() != nil && s.Channel().Source != i.e.Failed {
@@ -137,6 +140,18 @@ func (i *intermediateFailover) over() Work {
 		outcome = fmt.Sprintf("the replicas of %v follow %s", i.e.Failed, strings.Join(slices.Compact(follow), ", "))
 	}
 	return i.close(i.e, withLost(outcome, i.e))
+}
+
+// stuck says why no replica can be moved, so that nothing is begun. What is on record as lost already is not said again.
+func (i *intermediateFailover) stuck() Work {
+	var w Work
+	for _, l := range i.e.Lost {
+		if slices.ContainsFunc(i.Episodes, func(o Episode) bool { return o.lost(l.Key) }) {
+			continue
+		}
+		w.Refused = append(w.Refused, fmt.Sprintf("%v can't be moved: %s", l.Key, l.Why))
+	}
+	return w
 }
 
 // above is the nearest server up the tree from k that is up and can serve replicas; else the primary. nil when that can't either.

@@ -15,6 +15,7 @@ const challengeAgain = 30 * time.Second
 
 var (
 	deadPrimary = []analysis.Code{analysis.DeadPrimary, analysis.DeadPrimaryAndSomeReplicas}
+	lonely      = []analysis.Code{analysis.DeadPrimaryWithoutReplicas, analysis.DeadPrimaryAndReplicas}
 	suspect     = []analysis.Code{analysis.UnreachablePrimary, analysis.UnreachablePrimaryWithLaggingReplicas}
 )
 
@@ -38,12 +39,12 @@ func primaryFailovers(v *view) []work {
 		switch {
 		case slices.Contains(deadPrimary, f.Code), slices.Contains(suspect, f.Code):
 			p.e = v.begin(PrimaryFailover, f)
+		case slices.Contains(lonely, f.Code) && v.orphaned(f.At):
+			p.e, p.verdict = v.beginOrphaned(f), f.Code
 		case f.Code == analysis.DeadPrimaryAndReplicas:
 			p.e = v.begin(PrimaryFailover, f)
 			p.refused = []string{fmt.Sprintf(
 				"no witness: %v and all its replicas are out of reach, so it may be our own network that is down", f.At)}
-		case f.Code == analysis.DeadPrimaryWithoutReplicas && v.orphaned(f.At):
-			p.e, p.verdict = v.beginOrphaned(f), f.Code
 		default:
 			continue
 		}
@@ -73,7 +74,7 @@ func (v *view) begin(kind Kind, f analysis.Finding) Episode {
 	return e
 }
 
-// orphaned says that k died after it was promoted and before any server followed it: its replicas-to-be still point to the one before, and
+// orphaned says that k died after it was promoted and before any server that lives followed it: its replicas-to-be still point to the one before, and
 // can't witness. That it refuses connections must do, and another of them is promoted.
 func (v *view) orphaned(k topology.Key) bool {
 	return v.last != nil && v.last.Candidate == k && v.last.Acknowledged == nil &&

@@ -93,7 +93,7 @@ func (p *primaryFailover) movedAway() string {
 			continue
 		}
 		k := s.Channel().Source.Attached()
-		if k == p.e.Failed || k == p.e.Donor || slices.Contains(p.e.Abandoned, k) || p.up(k) != nil {
+		if k == p.e.Failed || k == p.e.Donor || slices.Contains(p.e.Abandoned, k) || p.up(k) != nil || p.unmoved(s, p.e.Failed) {
 			continue
 		}
 		return fmt.Sprintf("%v follows %v, which is out of reach, and this daemon did not move it there: another daemon, which reaches %v, may have promoted it",

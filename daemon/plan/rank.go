@@ -45,17 +45,24 @@ func Rank(s Situation, failed topology.Key) []Candidate {
 	return v.choice(e).ranking
 }
 
-// pool are the servers that could replace the failed one: its direct replicas, reachable or not, and those that this episode has already
-// taken away from it.
+// pool are the servers that could replace the failed one: its direct replicas, reachable or not, those that this episode has already taken
+// away from it, and those that an earlier failover was still to move under it.
 func (v *view) pool(e Episode) []*topology.Server {
 	var out []*topology.Server
 	for i := range v.Snapshot.Servers {
 		s := &v.Snapshot.Servers[i]
-		if s.Key != e.Failed && (s.ChannelFrom(e.Failed) != nil || s.Key == e.Candidate || e.touched(s.Key)) {
+		if s.Key != e.Failed && (s.ChannelFrom(e.Failed) != nil || s.Key == e.Candidate || e.touched(s.Key) || v.unmoved(s, e.Failed)) {
 			out = append(out, s)
 		}
 	}
 	return out
+}
+
+// unmoved says that s still follows a server that was replaced by the one at k.
+func (v *view) unmoved(s *topology.Server, k topology.Key) bool {
+	return slices.ContainsFunc(v.Episodes, func(o Episode) bool {
+		return o.counts() && o.Candidate == k && s.ChannelFrom(o.Failed) != nil
+	})
 }
 
 func (v *view) choice(e Episode) choice {
@@ -104,7 +111,8 @@ func (v *view) below(e Episode, pool []*topology.Server) []*topology.Server {
 	return out
 }
 
-// passedOn is what the server has from the failed one: not what it wrote itself, nor what a server between the two wrote.
+// passedOn is what the server has from the failed one: not what it wrote itself, nor what a server between the two wrote. A server between
+// that may have been opened for writes as a candidate is no longer between: what it wrote then counts.
 func (v *view) passedOn(s *topology.Server, e Episode) gtid.Set {
 	have := v.shared(s)
 	have = have.Subtract(have.From(s.Instance.UUID))
@@ -116,7 +124,9 @@ func (v *view) passedOn(s *topology.Server, e Episode) gtid.Set {
 		if s = v.servers[c.Source]; s == nil || s.Instance == nil || len(s.Instance.Channels) == 0 {
 			break
 		}
-		have = have.Subtract(have.From(s.Instance.UUID))
+		if s.Key != e.Candidate && !slices.Contains(e.Abandoned, s.Key) {
+			have = have.Subtract(have.From(s.Instance.UUID))
+		}
 	}
 	return have
 }

@@ -135,6 +135,52 @@ intermediate_failover db9: repoint db3 db1;`},
 	}
 }
 
+// Each of these was found by the simulation of deaths close together.
+func TestTheNewPrimaryDiesTooSoon(t *testing.T) {
+	at := situation("db1").Snapshot.At
+	begun := plan.Episode{ID: "p", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen, Candidate: key("db2"), Opened: at,
+		Touched: []topology.Key{key("db2"), key("db4")}}
+	ended := plan.Episode{ID: "p", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Ended, Candidate: key("db2"), Opened: at,
+		Promoted: at, Closed: at, Outcome: "db2 fell silent", Unfinished: true}
+	for _, c := range []struct {
+		name, drawing string
+		episode       plan.Episode
+		want          string
+	}{
+		{"it was opened by a daemon that was killed, and one below it has what it wrote then", `
+db1 down
+  db2 down io=no
+    db3 io=connecting ioerr=2003 exec=db1:1-100+db2:1-5 recv=db1:1-100+db2:1-5
+  db4 io=no`, begun, `
+repoint db4 db3
+promote db4
+repoint db3 db4
+lost: db2 out of reach (refused); it is moved under db4:3306 when it comes back`},
+		{"only a dead replica followed it, and the replicas of the one before live", `
+db1 down of=c
+  db4 io=no
+db2 down of=c exec=db1:1-100
+  db3 down`, ended, `
+promote db4`},
+		{"only one that must not be promoted followed it", `
+db1 down of=c
+  db4 io=no
+db2 down of=c exec=db1:1-100+db2:1-5
+  db5 io=connecting ioerr=2003 must_not exec=db1:1-100+db2:1-5 recv=db1:1-100+db2:1-5`, ended, `
+stop_receiver db5
+repoint db4 db5
+promote db4
+repoint db5 db4`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, want := told(plan.Preview(under(c.drawing, c.episode))), strings.TrimSpace(c.want)
+			if got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
 func TestRequests(t *testing.T) {
 	const dead = `
 db1 down downtime=1h
