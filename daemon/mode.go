@@ -49,12 +49,12 @@ type store interface {
 
 // guard is what a mode puts between a decision and an irreversible step. The zero guard is that of a daemon that is alone.
 type guard struct {
-	term     func() int64                                                              // mysql.Options.Term
-	permit   func(context.Context, plan.Situation, plan.Episode) (ok bool, why string) // recovery.Options.Permit
-	transfer func(context.Context, plan.Situation, plan.Episode) (why string)          // recovery.Options.Yield
-	highest  int64                                                                     // lead.Options.Highest
-	remember func(term int64) error                                                    // lead.Options.Remember
-	gone     func(id string) bool                                                      // lead.Options.Gone
+	term     func() int64                                                     // mysql.Options.Term
+	claim    func(context.Context, plan.Situation, plan.Episode) plan.Claim   // recovery.Options.Claim
+	transfer func(context.Context, plan.Situation, plan.Episode) (why string) // recovery.Options.Yield
+	highest  int64                                                            // lead.Options.Highest
+	remember func(term int64) error                                           // lead.Options.Remember
+	gone     func(id string) bool                                             // lead.Options.Gone
 }
 
 type loop func(context.Context) error

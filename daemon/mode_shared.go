@@ -130,7 +130,7 @@ func (m *sharedMode) store() store { return m.journal }
 func (m *sharedMode) guard() guard {
 	return guard{
 		term:     m.term,
-		permit:   recovery.NewGate(m.peers.Status, m.peers.Ask, m.hold).Permit,
+		claim:    recovery.NewGate(m.peers.Status, m.peers.Ask, m.hold).Claim,
 		transfer: recovery.NewHandover(m.peers.Status, m.peers.Ask, m.transfer, m.log).Yield,
 		highest:  m.journal.Highest(),
 		remember: func(term int64) error { m.journal.Remember(term); return nil },

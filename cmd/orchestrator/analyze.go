@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,10 +30,11 @@ func newAnalyze() *cobra.Command {
 		Short: "Show what is wrong in a saved snapshot, and what the daemon would do about it",
 		Long: `Reads a snapshot (JSON, or the text drawing; "-" means standard input) and shows what the daemon would find
 wrong in it. With --plan it also shows what the daemon would do, step by step, and why not, candidate by
-candidate. It runs the same code as the daemon, and changes nothing.
+candidate. It runs the same code as the daemon, and changes nothing. A snapshot that a daemon saved in the
+middle of a recovery gives the decision that the daemon made.
 
-Without --config, it plans as if a policy allowed recovery of primaries and intermediate primaries
-everywhere.`,
+It takes policies and thresholds from --config, or else from the snapshot. Where neither has a policy, it plans
+as if a policy allowed recovery of primaries and intermediate primaries.`,
 		Example: `  orchestrator snapshot -o now.json && orchestrator analyze now.json
   orchestrator analyze --if-dies db1:3306 now.json
   printf 'db1 down\n  db2 io=connecting\n  db3 io=connecting\n' | orchestrator analyze --plan -`,
@@ -67,21 +70,18 @@ everywhere.`,
 
 // situate reads a snapshot and returns the situation of each cluster in it.
 func situate(file string, in io.Reader, configFile string) ([]plan.Situation, error) {
-	policy := func(string) plan.Policy { return config.Permissive() }
-	thresholds := analysis.Defaults
+	var c config.Config
 	if configFile != "" {
-		c, err := config.Load(configFile)
-		if err != nil {
+		var err error
+		if c, err = config.Load(configFile); err != nil {
 			return nil, coded(exitConfig, err)
 		}
-		policy = func(cluster string) plan.Policy { return c.Policy(cluster, "") }
-		thresholds = c.Thresholds()
 	}
 	data, err := readSnapshot(file, in)
 	if err != nil {
 		return nil, coded(exitSnapshot, fmt.Errorf("read snapshot: %w", err))
 	}
-	fleet, err := drawing.Decode(data)
+	saved, err := drawing.Decode(data)
 	if err != nil {
 		if file == "-" {
 			file = "standard input"
@@ -89,9 +89,11 @@ func situate(file string, in io.Reader, configFile string) ([]plan.Situation, er
 		return nil, coded(exitSnapshot, fmt.Errorf("%s: %w", file, err))
 	}
 	var out []plan.Situation
-	for _, cluster := range fleet.Clusters() {
-		out = append(out, plan.Situate(plan.Facts{Cluster: cluster, Snapshot: fleet.Of(cluster),
-			Policy: policy(cluster), Thresholds: thresholds}))
+	for _, f := range saved.Facts(config.Permissive(), analysis.Defaults) {
+		if configFile != "" {
+			f.Policy, f.Thresholds = c.Policy(f.Cluster, ""), c.Thresholds()
+		}
+		out = append(out, plan.Situate(f))
 	}
 	return out, nil
 }
@@ -143,21 +145,36 @@ type studied struct {
 	Servers  int                `json:"servers"`
 	Drawing  string             `json:"drawing"`
 	Findings []analysis.Finding `json:"findings"`
+	Off      string             `json:"off,omitempty"`
+	Requests []plan.Request     `json:"requests,omitempty"`
+	Episodes []plan.Episode     `json:"episodes,omitempty"`
 	Plan     *plan.Decision     `json:"plan,omitempty"`    // what would be done at once
+	Permits  []permit           `json:"permits,omitempty"` // for steps of it that can't be taken back
 	Preview  *plan.Previewed    `json:"preview,omitempty"` // and then, were every step to succeed
+}
+
+// permit is what plan.Permit says of a claim.
+type permit struct {
+	Work      string `json:"work"`
+	Permitted bool   `json:"permitted"`
+	Why       string `json:"why"`
 }
 
 func study(situations []plan.Situation, planned bool) []studied {
 	out := []studied{}
 	for _, s := range situations {
 		one := studied{Cluster: s.Cluster, Servers: len(s.Snapshot.Servers), Drawing: drawing.Sketch(s.Snapshot),
-			Findings: s.Findings}
+			Findings: s.Findings, Off: s.Off, Requests: s.Requests, Episodes: s.Episodes}
 		if one.Findings == nil {
 			one.Findings = []analysis.Finding{}
 		}
 		if planned {
-			decision, preview := plan.Next(s), plan.Preview(s)
+			decision, preview := plan.Decide(s), plan.Preview(s)
 			one.Plan, one.Preview = &decision, &preview
+			for _, c := range s.Claims {
+				ok, why := plan.Permit(c)
+				one.Permits = append(one.Permits, permit{c.Work, ok, why})
+			}
 		}
 		out = append(out, one)
 	}
@@ -202,6 +219,7 @@ func tell(b *strings.Builder, r studied) {
 			fmt.Fprintf(b, "    - %s\n", e)
 		}
 	}
+	tellKnown(b, r)
 	if r.Plan == nil {
 		return
 	}
@@ -214,7 +232,7 @@ func tell(b *strings.Builder, r studied) {
 		if len(p.Works) > 1 {
 			fmt.Fprintf(b, "  %d. %s of %v\n", i+1, strings.ReplaceAll(string(w.Kind), "_", " "), w.Failed)
 		}
-		tellWork(b, w, now(r.Plan, w))
+		tellWork(b, w, now(r.Plan, w), r.Permits)
 	}
 	if len(p.Steps) > 0 {
 		b.WriteString("Afterwards\n")
@@ -232,9 +250,48 @@ func now(d *plan.Decision, w plan.Work) plan.Work {
 	return plan.Work{}
 }
 
-func tellWork(b *strings.Builder, w, now plan.Work) {
+// tellKnown tells what is known besides the servers.
+func tellKnown(b *strings.Builder, r studied) {
+	if r.Off != "" {
+		fmt.Fprintf(b, "Recoveries are switched off: %s\n", r.Off)
+	}
+	if len(r.Requests) > 0 {
+		b.WriteString("Requests\n")
+	}
+	for _, q := range r.Requests {
+		fmt.Fprintf(b, "  %s: %s %v, by %s at %s", q.ID, q.Kind, q.Server, q.By, q.At.UTC().Format(time.RFC3339))
+		if q.Reason != "" {
+			fmt.Fprintf(b, ": %s", q.Reason)
+		}
+		b.WriteByte('\n')
+	}
+	if len(r.Episodes) > 0 {
+		b.WriteString("Episodes\n")
+	}
+	for _, e := range r.Episodes {
+		fmt.Fprintf(b, "  %s: %s %v, since %s: %s",
+			e.ID, e.Kind.Says(), e.Failed, e.Opened.UTC().Format(time.RFC3339), e.Stage)
+		if !e.Candidate.IsZero() {
+			fmt.Fprintf(b, ", candidate %v", e.Candidate)
+		}
+		if !e.Closed.IsZero() {
+			fmt.Fprintf(b, "; closed: %s", e.Outcome)
+		}
+		if e.Blocked != "" {
+			fmt.Fprintf(b, "; blocked: %s", e.Blocked)
+		}
+		b.WriteByte('\n')
+	}
+}
+
+func tellWork(b *strings.Builder, w, now plan.Work, permits []permit) {
 	for _, why := range now.Refused {
 		fmt.Fprintf(b, "  Refused: %s\n", why)
+	}
+	for _, p := range permits {
+		if p.Permitted && p.Work == now.ID() {
+			fmt.Fprintf(b, "  Permitted: %s\n", p.Why)
+		}
 	}
 	if w.Bound != "" {
 		fmt.Fprintf(b, "  May be lost: %s\n", w.Bound)
@@ -258,14 +315,15 @@ func tellWork(b *strings.Builder, w, now plan.Work) {
 	if len(w.Steps) > 0 {
 		b.WriteString("  Steps (* at once, the others when those before have succeeded)\n")
 	}
-	for i, s := range w.Steps {
+	atOnce := slices.Clone(now.Steps)
+	for _, s := range w.Steps {
 		target := ""
 		if !s.Source.IsZero() {
 			target = fmt.Sprintf(" from %v", s.Source)
 		}
 		when := "  "
-		if i < len(now.Steps) {
-			when = "* "
+		if i := slices.IndexFunc(atOnce, func(o plan.Step) bool { return o.Kind == s.Kind && o.At == s.At }); i >= 0 {
+			when, atOnce = "* ", slices.Delete(atOnce, i, i+1)
 		}
 		fmt.Fprintf(b, "    %s%s at %v%s: %s\n", when, s.Kind, s.At, target, s.Why)
 	}

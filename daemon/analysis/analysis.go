@@ -75,10 +75,10 @@ type Finding struct {
 
 // Thresholds are the numbers that turn a fact into a trouble.
 type Thresholds struct {
-	Lag time.Duration // a replica further behind is ReplicaLagging
+	Lag time.Duration `json:"lag"` // a replica further behind is ReplicaLagging
 	// Silence is how long a primary that times out must have been silent before another is promoted; one that refuses
 	// connections has proved it at once.
-	Silence time.Duration
+	Silence time.Duration `json:"silence"`
 }
 
 // Verdict is how long the silence must have lasted before a server can be called dead, given witnesses. It is shorter than Silence, because

@@ -8,13 +8,12 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// attribute is one thing that a line can say of a server. Its codec reads and shows it: a line is printed by showing what differs
-// from what is expected and reading that back at once, so printing can't drift from parsing.
+// attribute is one thing that a line can say of a server.
 type attribute struct {
 	name  string
 	takes string // the values, for people
 	needs need
-	codec
+	codec[drawn]
 }
 
 // need is what a server must have for an attribute to mean something.
@@ -25,30 +24,6 @@ const (
 	instance      // it answered once
 	channel       // it has a source
 )
-
-// codec reads a value into a line, and shows the value that a line has.
-type codec struct {
-	read func(p *picture, d *drawn, value string) error
-	show func(p *picture, d *drawn) string // "" for none; of one that repeats, values joined by between
-	// repeats says that a line may say it several times.
-	repeats bool
-}
-
-// between stands between the values of an attribute that repeats.
-const between = "\x00"
-
-// then does something more once a value was read, such as changing what else is expected.
-func (c codec) then(after func(p *picture, d *drawn)) codec {
-	read := c.read
-	c.read = func(p *picture, d *drawn, value string) error {
-		err := read(p, d, value)
-		if err == nil {
-			after(p, d)
-		}
-		return err
-	}
-	return c
-}
 
 // The attributes are read and printed in this order: what sets expectations stands before what depends on it. What a server has is read
 // when the identities of all servers are known, because sets of transactions name them.

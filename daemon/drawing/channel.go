@@ -30,13 +30,13 @@ var channelAttributes = []attribute{
 		})},
 	{"sqltext", "TEXT", channel, text(func(d *drawn) *string { return &d.channel().SQLError })},
 	{"sql", "yes|no|connecting", channel, thread(func(c *topology.Channel) *topology.ThreadState { return &c.SQL })},
-	{"lag", "30s|null", channel, codec{read: readLag, show: func(_ *picture, d *drawn) string {
+	{"lag", "30s|null", channel, codec[drawn]{read: readLag, show: func(_ *picture, d *drawn) string {
 		if lag := d.channel().Lag; lag != nil {
 			return secondsText(*lag)
 		}
 		return "null"
 	}}},
-	{"delay", "1h", channel, codec{read: func(_ *picture, d *drawn, v string) error {
+	{"delay", "1h", channel, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		return readSeconds(v, &d.channel().Delay)
 	}, show: func(_ *picture, d *drawn) string { return secondsText(d.channel().Delay) }}},
 	{"filters", "yes|no", channel, truth(func(d *drawn) *bool { return &d.channel().Filters })},
@@ -45,8 +45,8 @@ var channelAttributes = []attribute{
 	{"source_id", "SERVER_ID", channel, number(32, func(d *drawn) *uint32 { return &d.channel().SourceID })},
 }
 
-func thread(at func(*topology.Channel) *topology.ThreadState) codec {
-	return codec{read: func(_ *picture, d *drawn, v string) error {
+func thread(at func(*topology.Channel) *topology.ThreadState) codec[drawn] {
+	return codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		return readThread(d.channel(), at, v)
 	}, show: func(_ *picture, d *drawn) string { return string(*at(d.channel())) }}
 }
@@ -89,7 +89,7 @@ func errorText(errno int) string {
 }
 
 // furtherThread and furtherSet tell of the second and later channels, by number.
-func furtherThread(at func(*topology.Channel) *topology.ThreadState) codec {
+func furtherThread(at func(*topology.Channel) *topology.ThreadState) codec[drawn] {
 	return further(func(_ *picture, _ *drawn, c *topology.Channel, v string) error {
 		return readThread(c, at, v)
 	}, func(_ *picture, _ *drawn, c *topology.Channel) string { return string(*at(c)) })
@@ -97,8 +97,8 @@ func furtherThread(at func(*topology.Channel) *topology.ThreadState) codec {
 
 func further(
 	read func(*picture, *drawn, *topology.Channel, string) error, show func(*picture, *drawn, *topology.Channel) string,
-) codec {
-	return codec{read: func(p *picture, d *drawn, v string) error {
+) codec[drawn] {
+	return codec[drawn]{read: func(p *picture, d *drawn, v string) error {
 		digits, value, _ := strings.Cut(v, ":")
 		var n int
 		if err := readNumber(digits, 16, &n); err != nil {

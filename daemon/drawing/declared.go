@@ -11,13 +11,13 @@ import (
 
 // declaredAttributes say what people declared about a server.
 var declaredAttributes = []attribute{
-	{"rule", "prefer|neutral|prefer_not|must_not", nothing, codec{read: func(_ *picture, d *drawn, v string) error {
+	{"rule", "prefer|neutral|prefer_not|must_not", nothing, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		if d.server.Rule = topology.Rule(v); d.server.Rule == topology.Neutral {
 			d.server.Rule = ""
 		}
 		return oneOf(v, "prefer", "neutral", "prefer_not", "must_not")
 	}, show: func(_ *picture, d *drawn) string { return string(d.server.Rule) }}},
-	{"downtime", "1h", nothing, codec{read: func(p *picture, d *drawn, v string) error {
+	{"downtime", "1h", nothing, codec[drawn]{read: func(p *picture, d *drawn, v string) error {
 		rest, err := duration(v)
 		d.server.Downtime = &topology.Downtime{Owner: "somebody", Reason: "work", Until: p.at.Add(rest)}
 		return err
@@ -29,7 +29,7 @@ var declaredAttributes = []attribute{
 	}}},
 	{"owner", "NAME", nothing, ofDowntime(func(t *topology.Downtime) *string { return &t.Owner })},
 	{"reason", "TEXT", nothing, ofDowntime(func(t *topology.Downtime) *string { return &t.Reason })},
-	{"tag", "NAME:VALUE", nothing, codec{read: func(_ *picture, d *drawn, v string) error {
+	{"tag", "NAME:VALUE", nothing, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		name, value, _ := strings.Cut(v, ":")
 		if d.server.Tags == nil {
 			d.server.Tags = map[string]string{}
@@ -39,8 +39,8 @@ var declaredAttributes = []attribute{
 	}, show: showTags, repeats: true}},
 }
 
-func ofDowntime(at func(*topology.Downtime) *string) codec {
-	return codec{read: func(_ *picture, d *drawn, v string) error {
+func ofDowntime(at func(*topology.Downtime) *string) codec[drawn] {
+	return codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		if d.server.Downtime == nil {
 			return fmt.Errorf("goes with downtime=")
 		}

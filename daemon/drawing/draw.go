@@ -2,6 +2,8 @@ package drawing
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,8 +17,11 @@ import (
 // It holds what decisions read, times to the millisecond. It leaves out what describes a server to people only (its own names, the user
 // of its replication), coordinates where GTIDs speak, since when a receiver runs, errors and settings of further channels of a server
 // with several, and, as long as every server answers, how many of the last two seconds ago each was asked. JSON holds it all.
-func Draw(s topology.Snapshot) string {
-	s = drawable(s)
+func Draw(s topology.Snapshot) string { return Print(Saved{Snapshot: s}) }
+
+// Print prints all that decisions rest on as Read reads it. See Draw for what it leaves out of servers.
+func Print(saved Saved) string {
+	s := drawable(saved.Snapshot)
 	p := newPicture()
 	p.at = s.At
 	actual := layout(s, p)
@@ -37,7 +42,13 @@ func Draw(s topology.Snapshot) string {
 	if !s.At.Equal(At) {
 		fmt.Fprintf(&b, "at=%s\n", s.At.Format(time.RFC3339Nano))
 	}
-	p.print(&b, p.rows(actual, said, primaries(s)))
+	if saved.Off != "" {
+		fmt.Fprintf(&b, "off %s\n", strconv.Quote(saved.Off))
+	}
+	if saved.Thresholds != nil {
+		fmt.Fprintln(&b, strings.Join(append([]string{"thresholds"}, p.writeThresholds(*saved.Thresholds)...), " "))
+	}
+	p.print(&b, p.rows(actual, said, primaries(s)), saved.ByCluster)
 	return b.String()
 }
 
@@ -54,9 +65,7 @@ func (p *picture) say(d, actual *drawn, a *attribute) []string {
 	}
 	for _, value := range values {
 		if a.name == "of" {
-			if k, err := topology.ParseKey(value); err == nil && p.byKey[k] != nil && k.String() == value {
-				value = brief(k)
-			}
+			value = p.ofCluster(value)
 		}
 		if p.apply(d, a, value) != nil { // nothing that the notation can say
 			continue
@@ -109,6 +118,14 @@ func quoted(value string) string {
 	return value
 }
 
+// argument is a word that stands alone, which must be seen to be one.
+func argument(text string) string {
+	if text == "" || text[0] == '#' {
+		return strconv.Quote(text)
+	}
+	return quoted(text)
+}
+
 // rows are the lines in their columns: name, version, mode, and the rest.
 func (p *picture) rows(actual map[*drawn]*drawn, said map[*drawn][]string, primary map[topology.Key]bool) [][4]string {
 	rows := make([][4]string, len(p.lines))
@@ -127,21 +144,35 @@ func (p *picture) rows(actual map[*drawn]*drawn, said map[*drawn][]string, prima
 	return rows
 }
 
-// print aligns the columns, and leaves an empty line between clusters.
-func (p *picture) print(b *strings.Builder, rows [][4]string) {
+// print aligns the columns, and leaves an empty line between clusters. What is known of a cluster besides stands below its servers.
+func (p *picture) print(b *strings.Builder, rows [][4]string, clusters []Cluster) {
 	var width [3]int
 	for _, r := range rows {
 		for c := range width {
 			width[c] = max(width[c], len(r[c]))
 		}
 	}
+	rest := map[string]Cluster{}
+	for _, c := range clusters {
+		rest[c.Cluster] = c
+	}
 	for n, r := range rows {
-		if n > 0 && p.lines[n].indent == 0 && p.lines[n].server.Cluster != p.lines[n-1].server.Cluster {
+		line := fmt.Sprintf("%-*s  %-*s  %-*s  %s", width[0], r[0], width[1], r[1], width[2], r[2], r[3])
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		last := n == len(rows)-1 || p.lines[n+1].indent == 0 && p.lines[n+1].server.Cluster != p.lines[n].server.Cluster
+		if !last {
+			continue
+		}
+		if c, ok := rest[p.lines[n].server.Cluster]; ok {
+			p.writeStatements(b, c, p.lines[n])
+			delete(rest, c.Cluster)
+		}
+		if n < len(rows)-1 {
 			b.WriteByte('\n')
 		}
-		line := fmt.Sprintf("%-*s  %-*s  %-*s  %s", width[0], r[0], width[1], r[1], width[2], r[2], r[3])
-		b.WriteString(strings.TrimRight(line, " "))
-		b.WriteByte('\n')
+	}
+	for _, name := range slices.Sorted(maps.Keys(rest)) {
+		p.writeStatements(b, rest[name], nil)
 	}
 }
 

@@ -1,13 +1,15 @@
-// Package drawing is the text form of a snapshot: parsed (Parse), printed so that it can be parsed again (Draw), and sketched for
-// people (Sketch). It also reads saved snapshots, which are JSON or a drawing (Decode).
+// Package drawing is the text form of what decisions rest on: parsed (Parse, Read), printed so that it can be parsed again (Draw, Print),
+// and sketched for people (Sketch). It also reads what was saved as JSON (Decode).
 //
-// It holds no facts of its own (see topology), judges nothing and reads no files. The one idea: a line says only what differs from
+// It holds no facts of its own (see topology and plan), judges nothing and reads no files. The one idea: a line says only what differs from
 // what one would expect, and printing an attribute reads it back at once, so the two directions can't drift apart.
 package drawing
 
 import (
 	"time"
 
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
 
@@ -22,6 +24,13 @@ type picture struct {
 	// Known once all identities are:
 	byUUID    map[string]*drawn
 	followers map[topology.Key][]topology.Key
+
+	// What is said besides the servers:
+	statements []statement
+	off        string
+	thresholds *analysis.Thresholds
+	clusters   map[string]*Cluster
+	requests   map[string]map[string]*plan.Request // by cluster and ID; those too that only episodes know
 }
 
 // drawn is one line of it.
@@ -39,19 +48,29 @@ type drawn struct {
 	server   topology.Server
 }
 
-func newPicture() *picture { return &picture{at: At, byKey: map[topology.Key]*drawn{}} }
+func newPicture() *picture {
+	return &picture{at: At, byKey: map[topology.Key]*drawn{}, clusters: map[string]*Cluster{},
+		requests: map[string]map[string]*plan.Request{}}
+}
 
 func (p *picture) add(d *drawn) {
 	p.lines = append(p.lines, d)
 	p.byKey[d.server.Key] = d
 }
 
-// clusterName lets people write of=db1 for the cluster db1:3306.
+// clusterName lets people write of=db1 for the cluster db1:3306; ofCluster is the other way round.
 func (p *picture) clusterName(text string) string {
 	if k, err := topology.ParseKey(text); err == nil && p.byKey[k] != nil {
 		return k.String()
 	}
 	return text
+}
+
+func (p *picture) ofCluster(name string) string {
+	if k, err := topology.ParseKey(name); err == nil && p.byKey[k] != nil && k.String() == name {
+		return brief(k)
+	}
+	return name
 }
 
 func (p *picture) snapshot() topology.Snapshot {

@@ -240,8 +240,8 @@ func plain(s topology.Snapshot) topology.Snapshot {
 	return s
 }
 
-func asJSON(s topology.Snapshot) string {
-	data, err := Encode(s)
+func asJSON(v any) string {
+	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		panic(err)
 	}

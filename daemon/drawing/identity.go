@@ -3,6 +3,7 @@ package drawing
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,7 +12,7 @@ import (
 
 // identityAttributes say who a server is, and where it stands.
 var identityAttributes = []attribute{
-	{"of", "CLUSTER", nothing, codec{read: func(p *picture, d *drawn, v string) error {
+	{"of", "CLUSTER", nothing, codec[drawn]{read: func(p *picture, d *drawn, v string) error {
 		d.server.Cluster = p.clusterName(v)
 		return nil
 	}, show: func(_ *picture, d *drawn) string { return d.server.Cluster }}},
@@ -19,20 +20,20 @@ var identityAttributes = []attribute{
 	{"mariadb", "10.11.6", instance, version(topology.MariaDB)},
 	{"uuid", "UUID", instance, text(func(d *drawn) *string { return &d.instance().UUID })},
 	{"id", "SERVER_ID", instance, number(32, func(d *drawn) *uint32 { return &d.instance().ServerID })},
-	{"detached", "HOST", instance, codec{read: func(_ *picture, d *drawn, v string) error {
+	{"detached", "HOST", instance, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		return d.setSource("//" + v)
 	}, show: showDetached}},
-	{"source", "HOST|none", instance, codec{read: func(_ *picture, d *drawn, v string) error {
+	{"source", "HOST|none", instance, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		return d.setSource(v)
 	}, show: showSource}},
-	{"channel", "NAME", channel, codec{read: func(_ *picture, d *drawn, v string) error {
+	{"channel", "NAME", channel, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		d.channel().Name = v
 		return nil
 	}, show: func(_ *picture, d *drawn) string { return d.channel().Name }}},
-	{"also", "HOST|NAME@HOST", instance, codec{read: readAlso, show: showAlso, repeats: true}},
+	{"also", "HOST|NAME@HOST", instance, codec[drawn]{read: readAlso, show: showAlso, repeats: true}},
 	{"promoted", "yes|no", nothing, truth(func(d *drawn) *bool { return &d.promoted })},
 	// Last, because the others need an instance to speak of.
-	{"never", "yes", nothing, codec{read: func(_ *picture, d *drawn, v string) error {
+	{"never", "yes", nothing, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		d.server.Instance = nil
 		return yes(v, new(bool))
 	}, show: func(_ *picture, d *drawn) string {
@@ -43,8 +44,8 @@ var identityAttributes = []attribute{
 	}}},
 }
 
-func version(f topology.Flavor) codec {
-	return codec{read: func(_ *picture, d *drawn, v string) error {
+func version(f topology.Flavor) codec[drawn] {
+	return codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		_, version, err := topology.ParseVersion(v)
 		d.flavor, d.version = f, version
 		d.instance().Flavor, d.instance().Version = f, version
@@ -155,8 +156,11 @@ func parseSource(text string) (topology.Key, error) {
 
 // brief is the key as people write it.
 func brief(k topology.Key) string {
-	if k.Port == topology.DefaultPort && !strings.Contains(k.Host, ":") && k.Host != "none" && k.Host != "detached" {
+	if k.Port == topology.DefaultPort && !strings.Contains(k.Host, ":") && !slices.Contains(reserved, k.Host) {
 		return k.Host
 	}
 	return k.String()
 }
+
+// reserved words have a meaning of their own where a server is named: such a host is written with its port.
+var reserved = []string{"none", "detached", "off", "thresholds", "policy", "request", "episode", "claim", "peer"}

@@ -27,9 +27,44 @@ import (
 // and executed all that their root has. Flavour and version are those of the server above. A server with recv= alone has executed no
 // more than that, and a server with exec= alone has received that and all that the root has.
 func Parse(text string) (topology.Snapshot, error) {
+	p, err := parse(text)
+	if err == nil && len(p.statements) > 0 {
+		st := p.statements[0]
+		err = fmt.Errorf("line %d: %s: a snapshot alone has servers only", st.number, st.kind.word)
+	}
+	if err != nil {
+		return topology.Snapshot{}, err
+	}
+	return p.snapshot(), nil
+}
+
+// Read is Parse for all that decisions rest on. Lines that begin with one of these words tell what is known besides the servers:
+//
+//	off "work on the network"                             recoveries are switched off everywhere
+//	thresholds silence=5s                                 those of the configuration
+//	policy recover_primary anti_flap=10m                  of the cluster above; nothing else is allowed
+//	request recover db1 by=ann                            an operator asked for it
+//	episode primary_failover db1 candidate=db2 touched=db2+db3
+//	claim db1 locks=db2 alive=db2+db3                     what was put before plan.Permit last
+//	  peer b reaches                                      and what another daemon answered
+//
+// They belong to the cluster of the server above them, or to the one that of= names.
+func Read(text string) (Saved, error) {
+	p, err := parse(text)
+	if err == nil {
+		err = p.readStatements()
+	}
+	if err != nil {
+		return Saved{}, err
+	}
+	return Saved{Snapshot: p.snapshot(), Off: p.off, Thresholds: p.thresholds, ByCluster: p.sortedClusters()}, nil
+}
+
+// parse reads the servers, and takes up the statements.
+func parse(text string) (*picture, error) {
 	p := newPicture()
 	if err := p.readLines(text); err != nil {
-		return topology.Snapshot{}, err
+		return nil, err
 	}
 	for pass := range passes {
 		if pass > 0 {
@@ -37,11 +72,11 @@ func Parse(text string) (topology.Snapshot, error) {
 		}
 		for _, d := range p.lines {
 			if err := p.readLine(d, pass); err != nil {
-				return topology.Snapshot{}, fmt.Errorf("line %d: %v: %w", d.number, d.server.Key, err)
+				return nil, fmt.Errorf("line %d: %v: %w", d.number, d.server.Key, err)
 			}
 		}
 	}
-	return p.snapshot(), nil
+	return p, nil
 }
 
 // MustParse is Parse for drawings that are known to be good, such as those of tests.
@@ -64,14 +99,14 @@ func (p *picture) readLines(text string) error {
 		if body == "" || body[0] == '#' {
 			continue
 		}
-		d, err := p.newLine(body)
+		d, err := p.newLine(body, i+1)
 		if err != nil {
 			return fmt.Errorf("line %d: %w", i+1, err)
 		}
 		if d == nil {
 			continue
 		}
-		d.number, d.indent = i+1, len(line)-len(body)
+		d.indent = len(line) - len(body)
 		for len(above) > 0 && above[len(above)-1].indent >= d.indent {
 			above = above[:len(above)-1]
 		}
@@ -85,7 +120,7 @@ func (p *picture) readLines(text string) error {
 }
 
 // newLine reads a line; nil when it names no server.
-func (p *picture) newLine(body string) (*drawn, error) {
+func (p *picture) newLine(body string, number int) (*drawn, error) {
 	if body[0] == '\t' {
 		return nil, fmt.Errorf("indent with blanks, not with tabs")
 	}
@@ -94,13 +129,16 @@ func (p *picture) newLine(body string) (*drawn, error) {
 		return nil, err
 	}
 	if at, ok := strings.CutPrefix(words[0], "at="); ok {
-		if len(words) > 1 || len(p.lines) > 0 {
+		if len(words) > 1 || len(p.lines)+len(p.statements) > 0 {
 			return nil, fmt.Errorf("at= stands alone, on the first line")
 		}
 		if p.at, err = time.Parse(time.RFC3339Nano, at); err != nil {
 			return nil, fmt.Errorf("%q: want a moment such as at=2026-01-01T00:00:10Z", clip(words[0]))
 		}
 		return nil, nil
+	}
+	if kind := statementKindOf(words[0]); kind != nil {
+		return nil, p.newStatement(kind, words, number)
 	}
 	key, err := topology.ParseKey(words[0])
 	if err != nil {
@@ -109,7 +147,7 @@ func (p *picture) newLine(body string) (*drawn, error) {
 	if old := p.byKey[key]; old != nil {
 		return nil, fmt.Errorf("%v is already on line %d", key, old.number)
 	}
-	d := &drawn{server: topology.Server{Key: key}}
+	d := &drawn{number: number, server: topology.Server{Key: key}}
 	if d.given, err = readWords(words[1:]); err != nil {
 		return nil, fmt.Errorf("%v: %w", words[0], err)
 	}

@@ -9,13 +9,13 @@ import (
 
 // probeAttributes say how asking a server went.
 var probeAttributes = []attribute{
-	{"down", failureNames, nothing, codec{read: readDown, show: func(_ *picture, d *drawn) string {
+	{"down", failureNames, nothing, codec[drawn]{read: readDown, show: func(_ *picture, d *drawn) string {
 		if d.server.Probe.Failure == topology.OK {
 			return "no"
 		}
 		return string(d.server.Probe.Failure)
 	}}},
-	{"since", "5s", nothing, codec{read: readSince, show: func(p *picture, d *drawn) string {
+	{"since", "5s", nothing, codec[drawn]{read: readSince, show: func(p *picture, d *drawn) string {
 		if d.server.Probe.Failure == topology.OK {
 			return ""
 		}
@@ -23,7 +23,7 @@ var probeAttributes = []attribute{
 	}}},
 	{"failures", "5", nothing, number(31, func(d *drawn) *int { return &d.server.Probe.Failures })},
 	{"error", "TEXT", nothing, text(func(d *drawn) *string { return &d.server.Probe.Error })},
-	{"asked", "3s|stale|never", nothing, codec{read: readAsked, show: func(p *picture, d *drawn) string {
+	{"asked", "3s|stale|never", nothing, codec[drawn]{read: readAsked, show: func(p *picture, d *drawn) string {
 		return p.ago(d.server.Probe.Asked)
 	}}},
 	{"answered", "3s|never", nothing, moment(func(d *drawn) *time.Time { return &d.server.Probe.Answered })},

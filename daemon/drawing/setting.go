@@ -10,7 +10,7 @@ import (
 
 // settingAttributes say how a server is set up.
 var settingAttributes = []attribute{
-	{"mode", "rw|ro|sro", instance, codec{read: func(_ *picture, d *drawn, v string) error {
+	{"mode", "rw|ro|sro", instance, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		d.instance().ReadOnly, d.instance().SuperReadOnly = v != "rw", v == "sro"
 		return oneOf(v, "rw", "ro", "sro")
 	}, show: func(_ *picture, d *drawn) string {
@@ -22,7 +22,7 @@ var settingAttributes = []attribute{
 		}
 		return "rw"
 	}}},
-	{"gtid", "yes|no", instance, codec{read: readGTID, show: func(_ *picture, d *drawn) string {
+	{"gtid", "yes|no", instance, codec[drawn]{read: readGTID, show: func(_ *picture, d *drawn) string {
 		return yesNo(d.instance().GTID || d.instance().Flavor == topology.MariaDB)
 	}}},
 	{"auto_position", "yes|no", channel, truth(func(d *drawn) *bool { return &d.channel().AutoPosition }).then(
@@ -40,7 +40,7 @@ var settingAttributes = []attribute{
 		})},
 	{"log_updates", "yes|no", instance, truth(func(d *drawn) *bool { return &d.instance().LogReplicaUpdates }).then(
 		(*picture).expectWritten)},
-	{"binlog", "ROW|STATEMENT|MIXED", instance, codec{read: func(_ *picture, d *drawn, v string) error {
+	{"binlog", "ROW|STATEMENT|MIXED", instance, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		v = strings.ToUpper(v)
 		d.instance().BinlogFormat = none(v)
 		return oneOf(v, "ROW", "STATEMENT", "MIXED", "NONE")
@@ -50,11 +50,11 @@ var settingAttributes = []attribute{
 // moreAttributes are of a server, too, and depend on what it has and who follows it.
 var moreAttributes = []attribute{
 	{"registered", "HOST+HOST|none", instance, keys(func(d *drawn) *[]topology.Key { return &d.instance().Registered })},
-	{"semisync", "on|off|source,active,replica,replicating,wait=1,clients=2,timeout=10s", instance, codec{
+	{"semisync", "on|off|source,active,replica,replicating,wait=1,clients=2,timeout=10s", instance, codec[drawn]{
 		read: func(_ *picture, d *drawn, v string) error { return readSemiSync(d.instance(), v) },
 		show: func(_ *picture, d *drawn) string { return showSemiSync(d.instance()) },
 	}},
-	{"stalled", "disk_full|semi_sync|commit[,30s[,COUNT[,STATE]]]", instance, codec{
+	{"stalled", "disk_full|semi_sync|commit[,30s[,COUNT[,STATE]]]", instance, codec[drawn]{
 		read: func(_ *picture, d *drawn, v string) error { return readStall(d.instance(), v) },
 		show: func(_ *picture, d *drawn) string { return showStall(d.instance().Stalled) },
 	}},

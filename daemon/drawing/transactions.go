@@ -11,10 +11,10 @@ import (
 
 // transactionAttributes say what a server has: executed, received, and written to its logs.
 var transactionAttributes = []attribute{
-	{"exec", setHelp, instance, codec{read: readExecuted, show: func(p *picture, d *drawn) string {
+	{"exec", setHelp, instance, codec[drawn]{read: readExecuted, show: func(p *picture, d *drawn) string {
 		return p.showSet(d, d.instance().Executed)
 	}}},
-	{"recv", setHelp, channel, codec{read: readReceived, show: func(p *picture, d *drawn) string {
+	{"recv", setHelp, channel, codec[drawn]{read: readReceived, show: func(p *picture, d *drawn) string {
 		return p.showSet(d, d.channel().Received)
 	}}},
 	{"also_io", "2:yes|no|connecting", channel, furtherThread(
@@ -69,8 +69,8 @@ func readReceived(p *picture, d *drawn, v string) error {
 	return nil
 }
 
-func set(at func(*drawn) *gtid.Set) codec {
-	return codec{
+func set(at func(*drawn) *gtid.Set) codec[drawn] {
+	return codec[drawn]{
 		read: func(p *picture, d *drawn, v string) error { return p.readSet(d, v, at(d)) },
 		show: func(p *picture, d *drawn) string { return p.showSet(d, *at(d)) },
 	}
@@ -183,8 +183,8 @@ func (p *picture) showSet(d *drawn, s gtid.Set) string {
 }
 
 // place is a file of a binary log and a position in it.
-func place(at func(*drawn) (*string, *uint64)) codec {
-	return codec{read: func(_ *picture, d *drawn, v string) error {
+func place(at func(*drawn) (*string, *uint64)) codec[drawn] {
+	return codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		file, pos := at(d)
 		if v == "none" {
 			*file, *pos = "", 0

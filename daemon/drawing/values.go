@@ -10,41 +10,102 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Codecs of values that stand in one place.
+// codec reads a value into what a line is about, and shows the value that it has. A line is printed by showing what differs from what is
+// expected, and reading that back at once: so printing can't drift from parsing.
+type codec[T any] struct {
+	read func(p *picture, to *T, value string) error
+	show func(p *picture, of *T) string // "" for none; of one that repeats, values joined by between
+	// repeats says that a line may say it several times.
+	repeats bool
+}
 
-func truth(at func(*drawn) *bool) codec {
-	return codec{
-		read: func(_ *picture, d *drawn, v string) error { return yes(v, at(d)) },
-		show: func(_ *picture, d *drawn) string { return yesNo(*at(d)) },
+// between stands between the values of what repeats.
+const between = "\x00"
+
+// then does something more once a value was read, such as changing what else is expected.
+func (c codec[T]) then(after func(p *picture, to *T)) codec[T] {
+	read := c.read
+	c.read = func(p *picture, to *T, value string) error {
+		err := read(p, to, value)
+		if err == nil {
+			after(p, to)
+		}
+		return err
+	}
+	return c
+}
+
+// Codecs of values that stand in one place:
+
+func truth[T any](at func(*T) *bool) codec[T] {
+	return codec[T]{
+		read: func(_ *picture, to *T, v string) error { return yes(v, at(to)) },
+		show: func(_ *picture, of *T) string { return yesNo(*at(of)) },
 	}
 }
 
-func text(at func(*drawn) *string) codec {
-	return codec{read: func(_ *picture, d *drawn, v string) error {
-		*at(d) = none(v)
+func text[T any](at func(*T) *string) codec[T] {
+	return codec[T]{read: func(_ *picture, to *T, v string) error {
+		*at(to) = none(v)
 		return nil
-	}, show: func(_ *picture, d *drawn) string { return orNone(*at(d)) }}
+	}, show: func(_ *picture, of *T) string { return orNone(*at(of)) }}
 }
 
-func number[T int | uint32 | uint64](bits int, at func(*drawn) *T) codec {
-	return codec{
-		read: func(_ *picture, d *drawn, v string) error { return readNumber(v, bits, at(d)) },
-		show: func(_ *picture, d *drawn) string { return fmt.Sprint(*at(d)) },
+func number[T any, N int | uint32 | uint64 | int64](bits int, at func(*T) *N) codec[T] {
+	return codec[T]{
+		read: func(_ *picture, to *T, v string) error { return readNumber(v, bits, at(to)) },
+		show: func(_ *picture, of *T) string { return fmt.Sprint(*at(of)) },
 	}
 }
 
-func moment(at func(*drawn) *time.Time) codec {
-	return codec{
-		read: func(p *picture, d *drawn, v string) error { return p.readAgo(v, at(d)) },
-		show: func(p *picture, d *drawn) string { return p.ago(*at(d)) },
+func moment[T any](at func(*T) *time.Time) codec[T] {
+	return codec[T]{
+		read: func(p *picture, to *T, v string) error { return p.readAgo(v, at(to)) },
+		show: func(p *picture, of *T) string { return p.ago(*at(of)) },
 	}
 }
 
-func keys(at func(*drawn) *[]topology.Key) codec {
-	return codec{
-		read: func(_ *picture, d *drawn, v string) error { return readKeys(v, at(d)) },
-		show: func(_ *picture, d *drawn) string { return showKeys(*at(d)) },
+func keys[T any](at func(*T) *[]topology.Key) codec[T] {
+	return codec[T]{
+		read: func(_ *picture, to *T, v string) error { return readKeys(v, at(to)) },
+		show: func(_ *picture, of *T) string { return showKeys(*at(of)) },
 	}
+}
+
+// words is text that may be empty, unlike that of text, which writes the empty text as none.
+func words[T any](at func(*T) *string) codec[T] {
+	return codec[T]{read: func(_ *picture, to *T, v string) error {
+		*at(to) = v
+		return nil
+	}, show: func(_ *picture, of *T) string { return *at(of) }}
+}
+
+func list[T any](at func(*T) *[]string) codec[T] {
+	return codec[T]{read: func(_ *picture, to *T, v string) error {
+		*at(to) = append(*at(to), v)
+		return nil
+	}, show: func(_ *picture, of *T) string { return strings.Join(*at(of), between) }, repeats: true}
+}
+
+func key[T any](at func(*T) *topology.Key) codec[T] {
+	return codec[T]{read: func(_ *picture, to *T, v string) (err error) {
+		if *at(to) = (topology.Key{}); v != "none" {
+			*at(to), err = parseSource(v)
+		}
+		return err
+	}, show: func(_ *picture, of *T) string {
+		if at(of).IsZero() {
+			return "none"
+		}
+		return brief(*at(of))
+	}}
+}
+
+func interval[T any](at func(*T) *time.Duration) codec[T] {
+	return codec[T]{read: func(_ *picture, to *T, v string) (err error) {
+		*at(to), err = duration(v)
+		return err
+	}, show: func(_ *picture, of *T) string { return durationText(*at(of)) }}
 }
 
 func readKeys(text string, to *[]topology.Key) error {
@@ -84,7 +145,7 @@ func (p *picture) ago(t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	return durationText(p.at.Sub(t))
+	return durationText(p.at.Sub(t).Round(time.Millisecond))
 }
 
 func duration(text string) (time.Duration, error) {
@@ -125,12 +186,12 @@ func secondsText(n int64) string {
 	return durationText(time.Duration(n) * time.Second)
 }
 
-func readNumber[T int | uint32 | uint64](text string, bits int, to *T) error {
+func readNumber[N int | uint32 | uint64 | int64](text string, bits int, to *N) error {
 	n, err := strconv.ParseUint(text, 10, bits)
 	if err != nil {
 		return fmt.Errorf("%q is no such number", clip(text))
 	}
-	*to = T(n)
+	*to = N(n)
 	return nil
 }
 

@@ -44,16 +44,20 @@ func Ruler(self Standing, peers []Peer) (ruler Standing) {
 
 // Peer is another daemon of the configuration, and its word, given just now.
 type Peer struct {
-	Name     string // by which the configuration knows it
-	Answered bool
-	Why      string // why it did not, in words
-	Refused  bool   // its machine answered, and refused the connection: it does not run
-	Standing        // what it answered; of one that is silent only the Name, where a farewell of it is on record here
-	Reaches  bool   // it can reach the server that failed, or gets an answer that proves life
+	Name     string `json:"name"` // by which the configuration knows it
+	Answered bool   `json:"answered"`
+	Why      string `json:"why,omitempty"`     // why it did not, in words
+	Refused  bool   `json:"refused,omitempty"` // its machine answered, and refused the connection: it does not run
+	// Standing is what it answered; of one that is silent only the Name, where a farewell of it is on record here.
+	Standing `json:"status,omitzero"`
+	Reaches  bool `json:"reaches,omitempty"` // it can reach the server that failed, or gets an answer that proves life
 }
 
 // Locks are the servers whose advisory lock this daemon holds, out of those that count.
-type Locks struct{ Held, Alive []topology.Key }
+type Locks struct {
+	Held  []topology.Key `json:"held,omitempty"`
+	Alive []topology.Key `json:"alive,omitempty"`
+}
 
 // majority counts each server once, and only those that count; missing names the others.
 func (l Locks) majority() (held, alive int, missing string) {
@@ -75,13 +79,17 @@ func (l Locks) majority() (held, alive int, missing string) {
 
 // Claim is what a daemon that wants to do an irreversible step shows for it.
 type Claim struct {
-	Failed topology.Key
+	// Work is the ID of the work that the step belongs to.
+	Work   string       `json:"work,omitempty"`
+	Failed topology.Key `json:"failed"`
 	// Promoted says that another took the place of the failed server already: that it can be reached again is no reason to leave the
 	// replicas half moved.
-	Promoted bool
-	Self     Standing
-	Peers    []Peer // all that the configuration names
-	Locks    Locks
+	Promoted bool     `json:"promoted,omitempty"`
+	Self     Standing `json:"self"`
+	Peers    []Peer   `json:"peers,omitempty"` // all that the configuration names
+	Locks    Locks    `json:"locks,omitzero"`
+	// Transfer says why another daemon should lead and promote, after all was permitted; "" when none should. See Yield.
+	Transfer string `json:"transfer,omitempty"`
 }
 
 // Permit says whether an irreversible step may be done, and why, or why not: either every daemon that the configuration names agrees, or
@@ -124,6 +132,44 @@ func Permit(c Claim) (bool, string) {
 		return false, fmt.Sprintf("%s; and locks are held on %d of the %d replicas that were alive, which is no majority (not on: %s)", said, held, alive, cmp.Or(missing, "there are none"))
 	}
 	return true, fmt.Sprintf("locks are held on %d of the %d replicas that were alive, although %s", held, alive, said)
+}
+
+// Refusals are the claims that are not permitted, or that another daemon should make: the reasons, by work.
+func Refusals(claims []Claim) map[string]string {
+	out := map[string]string{}
+	for _, c := range claims {
+		if ok, why := Permit(c); !ok {
+			out[c.Work] = why
+		} else if c.Transfer != "" {
+			out[c.Work] = c.Transfer
+		}
+	}
+	return out
+}
+
+// Decide is Next, less what the claims of the situation don't permit.
+func Decide(s Situation) Decision { return Next(s).Withhold(Refusals(s.Claims)) }
+
+// Withhold takes from works the steps that can't be taken back, and says why in their place. All other steps are done all the same.
+func (d Decision) Withhold(refused map[string]string) Decision {
+	works := slices.Clone(d.Works)
+	for i := range works {
+		w := &works[i]
+		why := refused[w.ID()]
+		if why == "" || !w.Irreversible() {
+			continue
+		}
+		why = "not permitted: " + why
+		w.Steps = slices.DeleteFunc(slices.Clone(w.Steps), func(s Step) bool { return s.Kind.Irreversible() })
+		w.Refused = append(slices.Clone(w.Refused), why)
+		w.Wait = why
+		if w.Episode.Closed.IsZero() {
+			e := *w.Episode
+			e.Blocked = why
+			w.Episode = &e
+		}
+	}
+	return Decision{Works: works}
 }
 
 // Agreed says that no lock is needed for the claim, or that none would help.

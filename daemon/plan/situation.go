@@ -17,6 +17,9 @@ type Facts struct {
 	Requests   []Request           `json:"requests,omitempty"` // of operators, about this cluster, that have not ended
 	// Off says why recoveries are switched off everywhere; "" when they are on. What can't be known is off.
 	Off string `json:"off,omitempty"`
+	// Claims are what was put before Permit last, for each work that needed it: what the other daemons and the locks answered. Next
+	// doesn't read them.
+	Claims []Claim `json:"claims,omitempty"`
 }
 
 // Situation is all that a decision rests on: the facts, and what follows from them. Only Situate makes one, so that the two always agree.
@@ -55,6 +58,9 @@ type RequestKind string
 // itself. It lifts the policy's recover_primary and recover_intermediate, anti-flapping, and downtime. All else stays: the verdict,
 // witnesses, the permit, vetoes, the loss bound, and the switch for all recoveries.
 const Recover RequestKind = "recover"
+
+// RequestKinds are all kinds.
+func RequestKinds() []RequestKind { return []RequestKind{Recover} }
 
 // Situate makes a situation of facts.
 func Situate(f Facts) Situation {

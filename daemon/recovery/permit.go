@@ -3,6 +3,8 @@ package recovery
 import (
 	"context"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -16,69 +18,74 @@ import (
 func (r *Runner) decide(ctx context.Context, cluster string) plan.Decision {
 	s := r.situation(cluster)
 	d := plan.Next(s)
-	refused, permitted, again := map[string]string{}, map[string]bool{}, false
+	var claims []plan.Claim
+	again := false
 	for _, w := range d.Works {
 		if !w.Irreversible() || w.Episode == nil {
 			continue
 		}
-		if why := r.permit(ctx, s, w); why != "" {
-			refused[w.ID()] = why
+		claim := r.claim(ctx, s, *w.Episode)
+		claims = append(claims, claim)
+		if ok, _ := plan.Permit(claim); !ok {
 			continue
 		}
-		permitted[w.ID()] = true
-		again = again || w.Promotes() || r.Permit != nil && w.Episode.Promoted.IsZero()
+		again = again || w.Promotes() || r.Claim != nil && w.Episode.Promoted.IsZero()
 	}
+	refused := map[string]string{}
 	if again {
 		r.lookAgain(ctx, s, d)
 		s = r.situation(cluster)
 		d = plan.Next(s)
-		for _, w := range d.Works {
-			switch id := w.ID(); {
-			case !w.Irreversible() || w.Episode == nil || refused[id] != "":
-			case r.Permit != nil && !permitted[id]:
-				refused[id] = fmt.Sprintf("it is not permitted yet: the failure of %v has come up while others were asked about", w.Failed)
-			case r.Yield != nil && w.Promotes():
-				refused[id] = r.Yield(ctx, s, *w.Episode)
-			}
-		}
+		r.transfer(ctx, s, d, claims)
+		refused = r.unasked(d, claims)
 	}
+	r.keepClaims(cluster, claims)
+	maps.Copy(refused, plan.Refusals(claims))
+	return d.Withhold(refused)
+}
+
+// keepClaims notes the claims of the last decision. They are part of the situation, which is another one when they differ.
+func (r *Runner) keepClaims(cluster string, claims []plan.Claim) {
 	r.mu.Lock()
-	r.refusals[cluster] = refused
-	r.mu.Unlock()
-	return withhold(d, refused)
+	defer r.mu.Unlock()
+	if reflect.DeepEqual(r.claims[cluster], claims) {
+		return
+	}
+	r.edition++
+	r.claims[cluster], r.editions[cluster] = claims, r.edition
 }
 
-// permit says why the irreversible steps of a work may not be done; "" when they may.
-func (r *Runner) permit(ctx context.Context, s plan.Situation, w plan.Work) string {
-	if r.Permit == nil {
-		return ""
+// claim is what this daemon can show for the irreversible steps of an episode.
+func (r *Runner) claim(ctx context.Context, s plan.Situation, e plan.Episode) plan.Claim {
+	if r.Claim == nil {
+		return plan.Claim{Work: e.ID, Failed: e.Failed, Self: plan.Standing{Leading: true}} // alone
 	}
-	if ok, why := r.Permit(ctx, s, *w.Episode); !ok {
-		return why
-	}
-	return ""
+	return r.Claim(ctx, s, e)
 }
 
-// withhold takes from a decision the steps that are not permitted, and says so in it. What can be taken back is done all the same.
-func withhold(d plan.Decision, refused map[string]string) plan.Decision {
-	works := slices.Clone(d.Works)
-	for i := range works {
-		w := &works[i]
-		why := refused[w.ID()]
-		if why == "" || !w.Irreversible() {
+// transfer asks, for each promotion that is permitted, whether another daemon should do it, and notes that in the claim.
+func (r *Runner) transfer(ctx context.Context, s plan.Situation, d plan.Decision, claims []plan.Claim) {
+	for _, w := range d.Works {
+		i := slices.IndexFunc(claims, func(c plan.Claim) bool { return c.Work == w.ID() })
+		if r.Yield == nil || !w.Promotes() || i < 0 {
 			continue
 		}
-		why = "not permitted: " + why
-		w.Steps = slices.DeleteFunc(slices.Clone(w.Steps), func(s plan.Step) bool { return s.Kind.Irreversible() })
-		w.Refused = append(slices.Clone(w.Refused), why)
-		w.Wait = why
-		if w.Episode.Closed.IsZero() {
-			e := *w.Episode
-			e.Blocked = why
-			w.Episode = &e
+		if ok, _ := plan.Permit(claims[i]); ok {
+			claims[i].Transfer = r.Yield(ctx, s, *w.Episode)
 		}
 	}
-	return plan.Decision{Works: works}
+}
+
+// unasked are the works that have come up since the others were asked.
+func (r *Runner) unasked(d plan.Decision, claims []plan.Claim) map[string]string {
+	out := map[string]string{}
+	for _, w := range d.Works {
+		asked := slices.ContainsFunc(claims, func(c plan.Claim) bool { return c.Work == w.ID() })
+		if r.Claim != nil && w.Irreversible() && w.Episode != nil && !asked {
+			out[w.ID()] = fmt.Sprintf("it is not permitted yet: the failure of %v has come up while others were asked about", w.Failed)
+		}
+	}
+	return out
 }
 
 // Locks are advisory locks that are held: mysql.Held.
@@ -87,35 +94,36 @@ type Locks interface {
 	Release()
 }
 
-// Gate answers Options.Permit where several daemons share a backend: it asks the others, and where their word is not enough takes the locks
-// of the replicas. What it decides by is plan.Permit. Make it with NewGate.
+// Gate answers Options.Claim where several daemons share a backend: it asks the others, and where their word is not enough takes the
+// locks of the replicas. Make it with NewGate.
 type Gate struct {
 	standing func() plan.Standing
 	ask      func(ctx context.Context, failed topology.Key) []plan.Peer
 	hold     func(ctx context.Context, keys []topology.Key, term int64) Locks
 
 	mu      sync.Mutex
-	held    map[string]Locks // by episode, until the turn ends
-	granted map[string]int64 // by episode, the term in which its promotion was permitted
+	held    map[string]Locks      // by episode, until the turn ends
+	granted map[string]plan.Claim // by episode, what was permitted last
 }
 
 // NewGate takes where this daemon stands, a way to ask the others (peer.Peers.Ask), and a way to take locks (mysql.Servers.Hold), which must
 // be let go when their context ends.
 func NewGate(standing func() plan.Standing, ask func(context.Context, topology.Key) []plan.Peer, hold func(context.Context, []topology.Key, int64) Locks) *Gate {
-	return &Gate{standing: standing, ask: ask, hold: hold, held: map[string]Locks{}, granted: map[string]int64{}}
+	return &Gate{standing: standing, ask: ask, hold: hold, held: map[string]Locks{}, granted: map[string]plan.Claim{}}
 }
 
-// Permit is for Options.Permit. Locks that it takes are held until ctx ends, if they are what it permits by.
-func (g *Gate) Permit(ctx context.Context, s plan.Situation, e plan.Episode) (bool, string) {
+// Claim is for Options.Claim. Locks that it takes are held until ctx ends, if they are what the claim is permitted by. In one term, a
+// promotion and what follows it rest on one claim.
+func (g *Gate) Claim(ctx context.Context, s plan.Situation, e plan.Episode) plan.Claim {
 	self := g.standing()
 	promoted := !e.Promoted.IsZero()
 	g.mu.Lock()
-	term, granted := g.granted[e.ID]
+	granted, ok := g.granted[e.ID]
 	g.mu.Unlock()
-	if promoted && granted && self.Leading && term == self.Term {
-		return true, "it was permitted together with the promotion"
+	if promoted && ok && self.Leading && granted.Self.Term == self.Term {
+		return granted
 	}
-	c := plan.Claim{Failed: e.Failed, Promoted: promoted, Self: self, Peers: g.ask(ctx, e.Failed)}
+	c := plan.Claim{Work: e.ID, Failed: e.Failed, Promoted: promoted, Self: self, Peers: g.ask(ctx, e.Failed)}
 	var locks Locks
 	if !plan.Agreed(c) {
 		c.Locks.Alive = plan.Electorate(s, e)
@@ -126,16 +134,16 @@ func (g *Gate) Permit(ctx context.Context, s plan.Situation, e plan.Episode) (bo
 			g.release(e.ID, locks)
 		}
 	}
-	ok, why := plan.Permit(c)
+	ok, _ = plan.Permit(c)
 	switch {
 	case !ok && locks != nil:
-		g.release(e.ID, locks) // whoever has the better right is not to wait for us
+		g.release(e.ID, locks) // a daemon with the better right must not wait for us
 	case ok:
 		g.mu.Lock()
-		g.granted[e.ID] = self.Term
+		g.granted[e.ID] = c
 		g.mu.Unlock()
 	}
-	return ok, why
+	return c
 }
 
 // take returns the locks that are held for an episode already, or takes them, once in a turn.

@@ -86,7 +86,7 @@ func TestPermittedByAgreementOrByLocks(t *testing.T) {
 		} {
 			p := draw(dead)
 			r := runner(t, p, open(t))
-			r.Permit = o.gate().Permit
+			r.Claim = o.gate().Claim
 			held := 0
 			p.before = func(step plan.Step) {
 				if step.Kind == plan.Promote {
@@ -131,7 +131,7 @@ func TestRefusedUntilPermitted(t *testing.T) {
 		} {
 			p := draw(dead)
 			r := runner(t, p, open(t))
-			r.Permit = c.o.gate().Permit
+			r.Claim = c.o.gate().Claim
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			go func() { _ = r.Run(ctx) }()
@@ -180,14 +180,14 @@ func TestItLooksAgainUnderTheLocks(t *testing.T) {
 		p, o := draw(dead), &others{peers: mute, lockable: []string{"db2", "db3"}}
 		r := runner(t, p, open(t))
 		gate := o.gate()
-		r.Permit = func(ctx context.Context, s plan.Situation, e plan.Episode) (bool, string) {
-			ok, why := gate.Permit(ctx, s, e)
+		r.Claim = func(ctx context.Context, s plan.Situation, e plan.Episode) plan.Claim {
+			claim := gate.Claim(ctx, s, e)
 			if o.asked == 1 { // just before, somebody promoted the other one
 				p.change(func(s *topology.Snapshot) {
 					plan.Pretend(s, plan.Step{Kind: plan.Promote, At: topology.Key{Host: "db3", Port: 3306}})
 				})
 			}
-			return ok, why
+			return claim
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -215,7 +215,8 @@ func TestATermThatEndedMeanwhile(t *testing.T) {
 		}
 		r := runner(t, draw(dead), open(t))
 		s := r.Judged("db1:3306").Situation
-		if ok, why := g.Permit(t.Context(), s, plan.Episode{ID: "e", Failed: topology.Key{Host: "db1", Port: 3306}}); ok || !strings.Contains(why, "does not lead") {
+		c := g.Claim(t.Context(), s, plan.Episode{ID: "e", Failed: topology.Key{Host: "db1", Port: 3306}})
+		if ok, why := plan.Permit(c); ok || !strings.Contains(why, "does not lead") {
 			t.Errorf("permitted: %v (%s)", ok, why)
 		}
 		if len(o.holding) > 0 {

@@ -55,9 +55,9 @@ type Options struct {
 	Edition    func() uint64 // changes with Policy and Thresholds; nil: they never change
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
-	// Permit is asked before irreversible steps of an episode, and says why not; what it holds for them it may let go when ctx, that of the turn, ends.
-	// nil: this daemon is alone, and may. See Gate.
-	Permit func(ctx context.Context, s plan.Situation, e plan.Episode) (ok bool, why string)
+	// Claim is asked before irreversible steps of an episode for what this daemon can show for them: plan.Permit weighs
+	// it. Locks that it takes it may let go when ctx, that of the turn, ends. nil: this daemon is alone, and may. See Gate.
+	Claim func(ctx context.Context, s plan.Situation, e plan.Episode) plan.Claim
 	// Yield is asked before a promotion, and says why another daemon is to lead and do it; "" when this one may. nil: there is no other. See Handover.
 	Yield func(ctx context.Context, s plan.Situation, e plan.Episode) string
 	// Hooks are told about episodes, as the configuration has them now; nil: there are none.
@@ -93,17 +93,17 @@ type Runner struct {
 	writes  sync.WaitGroup // of episodes
 
 	mu       sync.Mutex
-	episodes map[string][]plan.Episode    // by cluster, newest first; a list is never changed, only replaced
-	editions map[string]uint64            // of these lists
-	edition  uint64                       // the highest that a list or a verdict was given
-	verdicts map[string]*verdict          // by cluster
-	steps    map[string][]plan.Done       // by episode
-	refusals map[string]map[string]string // by cluster and work, why its irreversible steps are not permitted
-	noted    map[string]noted             // by cluster, what was logged last
-	workers  map[string]*worker           // by cluster
-	ready    map[string]readiness         // by cluster, as it is shown
-	leads    bool                         // Run runs: what is in memory is newer than what is on record
-	unstored map[string]backend.Record    // of tenures, by key: the store has not taken them yet
+	episodes map[string][]plan.Episode // by cluster, newest first; a list is never changed, only replaced
+	editions map[string]uint64         // of these lists and of the claims
+	edition  uint64                    // the highest that a list or a verdict was given
+	verdicts map[string]*verdict       // by cluster
+	steps    map[string][]plan.Done    // by episode
+	claims   map[string][]plan.Claim   // by cluster, what was put before plan.Permit last
+	noted    map[string]noted          // by cluster, what was logged last
+	workers  map[string]*worker        // by cluster
+	ready    map[string]readiness      // by cluster, as it is shown
+	leads    bool                      // Run runs: what is in memory is newer than what is on record
+	unstored map[string]backend.Record // of tenures, by key: the store has not taken them yet
 	// runs are by episode, and by hook.Key; of kept episodes only
 	runs  map[string]map[string]hook.Run
 	read  uint64        // the edition of what was read last
@@ -127,7 +127,7 @@ func New(o Options) *Runner {
 	r := &Runner{
 		Options: o, journal: make(chan backend.Record, 1000),
 		episodes: map[string][]plan.Episode{}, editions: map[string]uint64{}, verdicts: map[string]*verdict{},
-		steps: map[string][]plan.Done{}, refusals: map[string]map[string]string{}, noted: map[string]noted{},
+		steps: map[string][]plan.Done{}, claims: map[string][]plan.Claim{}, noted: map[string]noted{},
 		workers: map[string]*worker{}, ready: map[string]readiness{},
 		runs: map[string]map[string]hook.Run{}, unstored: map[string]backend.Record{}, owing: make(chan struct{}, 1),
 	}

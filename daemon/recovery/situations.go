@@ -19,7 +19,6 @@ type Judged struct {
 	Edition uint64
 
 	verdict *verdict
-	refused map[string]string // by work, why its irreversible steps were not permitted last
 }
 
 // verdict is what follows from one situation.
@@ -29,15 +28,16 @@ type verdict struct {
 	edition  uint64
 	restless bool
 	plan.Situation
-	primary   topology.Key // zero: the cluster has none
-	decision  func() plan.Decision
+	primary   topology.Key         // zero: the cluster has none
+	decision  func() plan.Decision // whatever the claims permit
+	permitted func() plan.Decision // less what they don't permit
 	readiness func() plan.Previewed
 }
 
 // basis is what a verdict rests on. Two that are the same make the same verdict, unless time matters.
 type basis struct {
 	revision uint64 // of the snapshot
-	episodes uint64
+	episodes uint64 // and of the claims
 	edition  uint64 // of the configuration and of the declarations
 	off      string
 }
@@ -49,13 +49,13 @@ const momentary = 50 * time.Millisecond
 func (r *Runner) Judged(cluster string) Judged {
 	off, edition := r.Off(), r.Edition() // before what they are the edition of: a change in between is seen next time
 	r.mu.Lock()
-	v, refused, episodes := r.verdicts[cluster], r.refusals[cluster], r.episodes[cluster]
+	v, episodes, claims := r.verdicts[cluster], r.episodes[cluster], r.claims[cluster]
 	b := basis{episodes: r.editions[cluster], edition: edition, off: off}
 	r.mu.Unlock()
 	snapshot := r.Fleet.Cluster(cluster)
 	b.revision = snapshot.Revision
 	if v == nil || v.basis != b || v.restless && time.Since(v.at) > momentary {
-		v = newVerdict(b, r.situate(cluster, snapshot, episodes, off))
+		v = newVerdict(b, r.situate(cluster, snapshot, episodes, claims, off))
 		r.mu.Lock()
 		r.edition++
 		v.edition = r.edition
@@ -64,7 +64,7 @@ func (r *Runner) Judged(cluster string) Judged {
 		}
 		r.mu.Unlock()
 	}
-	j := Judged{Situation: v.Situation, Edition: v.edition, verdict: v, refused: refused}
+	j := Judged{Situation: v.Situation, Edition: v.edition, verdict: v}
 	j.Snapshot.At, j.Snapshot.Servers = snapshot.At, snapshot.Servers
 	return j
 }
@@ -97,14 +97,16 @@ func (r *Runner) Mark(s topology.Snapshot) topology.Snapshot {
 // situation is what the next decision about a cluster rests on; it is shared with nobody.
 func (r *Runner) situation(cluster string) plan.Situation {
 	r.mu.Lock()
-	episodes := r.episodes[cluster]
+	episodes, claims := r.episodes[cluster], r.claims[cluster]
 	r.mu.Unlock()
-	return r.situate(cluster, r.Fleet.Cluster(cluster), episodes, r.Off())
+	return r.situate(cluster, r.Fleet.Cluster(cluster), episodes, claims, r.Off())
 }
 
-func (r *Runner) situate(cluster string, snapshot topology.Snapshot, episodes []plan.Episode, off string) plan.Situation {
-	return plan.Situate(plan.Facts{Cluster: cluster, Snapshot: snapshot, Policy: r.Policy(cluster), Thresholds: r.Thresholds(),
-		Episodes: episodes, Off: off})
+func (r *Runner) situate(
+	cluster string, snapshot topology.Snapshot, episodes []plan.Episode, claims []plan.Claim, off string,
+) plan.Situation {
+	return plan.Situate(plan.Facts{Cluster: cluster, Snapshot: snapshot, Policy: r.Policy(cluster),
+		Thresholds: r.Thresholds(), Episodes: episodes, Claims: claims, Off: off})
 }
 
 func newVerdict(b basis, s plan.Situation) *verdict {
@@ -113,6 +115,7 @@ func newVerdict(b basis, s plan.Situation) *verdict {
 		v.primary = p.Key
 	}
 	v.decision = sync.OnceValue(func() plan.Decision { return plan.Next(s) })
+	v.permitted = sync.OnceValue(func() plan.Decision { return v.decision().Withhold(plan.Refusals(s.Claims)) })
 	v.readiness = sync.OnceValue(func() plan.Previewed { return plan.IfDies(s, v.primary) })
 	return v
 }
@@ -130,7 +133,7 @@ func restless(s plan.Situation) bool {
 func (j Judged) Primary() *topology.Server { return j.Snapshot.Server(j.verdict.primary) }
 
 // Decision is what would be done now, and why not, with what Permit said last.
-func (j Judged) Decision() plan.Decision { return withhold(j.verdict.decision(), j.refused) }
+func (j Judged) Decision() plan.Decision { return j.verdict.permitted() }
 
 // Readiness is what would be done if the primary died now; false when there is none.
 func (j Judged) Readiness() (plan.Previewed, bool) {

@@ -137,7 +137,7 @@ func (r *Runner) judge(cluster string) (todo, restless bool) {
 	r.metrics.failures.WithLabelValues(cluster)
 	r.Fleet.StayClose(cluster, awaited(j.Episodes)...)
 	d := j.verdict.decision()
-	r.note(cluster, withhold(d, j.refused))
+	r.note(cluster, j.Decision())
 	todo = len(d.Steps()) > 0 || slices.ContainsFunc(d.Episodes(), r.differs)
 	return todo, j.verdict.restless || d.Wait() != "" || len(d.Refused()) > 0
 }
@@ -146,7 +146,7 @@ func (r *Runner) judge(cluster string) (todo, restless bool) {
 func (r *Runner) drop(cluster string) {
 	r.mu.Lock()
 	delete(r.noted, cluster)
-	delete(r.refusals, cluster)
+	delete(r.claims, cluster)
 	delete(r.ready, cluster)
 	r.mu.Unlock()
 	r.Fleet.StayClose(cluster)
