@@ -1,9 +1,9 @@
-// Package analysis says what is wrong in a snapshot. Analyze is a pure function over a table of rules; each Finding carries
-// the evidence for it, in words, and several are reported where several hold.
+// Package analysis says what is wrong in a snapshot. Analyze is a pure function over a table of rules; each Finding
+// carries the evidence for it, in words, and several are reported where several hold.
 //
-// It never says what to do about it: that is package plan. The one idea: a primary is dead only on the word of witnesses
-// other than ourselves, and a witness is a replica that was asked after the primary fell silent and that tried, itself, to
-// reach it. What proves what is told where it is decided: verdict and stand, in view.go.
+// It never says what to do about it: that is package plan. The one idea: a primary is dead only on the word of
+// witnesses other than ourselves, and a witness is a replica that was asked after the primary fell silent and that
+// tried, itself, to reach it. What proves what is told where it is decided: verdict and stand, in view.go.
 package analysis
 
 import (
@@ -18,34 +18,45 @@ import (
 type Code string
 
 const (
-	DeadPrimary                            Code = "DeadPrimary"                           // replicas witness it, none contradicts; all replicas reachable
-	DeadPrimaryAndSomeReplicas             Code = "DeadPrimaryAndSomeReplicas"            // the same, some replicas unreachable
-	DeadPrimaryAndReplicas                 Code = "DeadPrimaryAndReplicas"                // nobody is left to ask: no witness
-	DeadPrimaryWithoutReplicas             Code = "DeadPrimaryWithoutReplicas"            // it has, and had, none
-	UnreachablePrimary                     Code = "UnreachablePrimary"                    // by us; replicas still receive, or can't tell
-	UnreachablePrimaryWithLaggingReplicas  Code = "UnreachablePrimaryWithLaggingReplicas" // the same, all of them lagging or delayed
-	PrimaryRefusesConnections              Code = "PrimaryRefusesConnections"             // it lives (max_connections, access denied…), and does not let us in
-	PrimaryStalled                         Code = "PrimaryStalled"                        // it answers, commits hang: disk full, semi-sync, unknown
+	// DeadPrimary: replicas witness it, none contradicts; all replicas reachable
+	DeadPrimary Code = "DeadPrimary"
+	// DeadPrimaryAndSomeReplicas: the same, some replicas unreachable
+	DeadPrimaryAndSomeReplicas Code = "DeadPrimaryAndSomeReplicas"
+	// DeadPrimaryAndReplicas: no replica is left to ask: no witness
+	DeadPrimaryAndReplicas     Code = "DeadPrimaryAndReplicas"
+	DeadPrimaryWithoutReplicas Code = "DeadPrimaryWithoutReplicas" // it has, and had, none
+	// UnreachablePrimary: by us; replicas still receive, or can't tell
+	UnreachablePrimary Code = "UnreachablePrimary"
+	// UnreachablePrimaryWithLaggingReplicas: the same, all of them lagging or delayed
+	UnreachablePrimaryWithLaggingReplicas Code = "UnreachablePrimaryWithLaggingReplicas"
+	// PrimaryRefusesConnections: it is alive and does not accept our connection (max_connections, access denied…)
+	PrimaryRefusesConnections Code = "PrimaryRefusesConnections"
+	// PrimaryStalled: it answers, commits hang: disk full, semi-sync, unknown
+	PrimaryStalled                         Code = "PrimaryStalled"
 	AllPrimaryReplicasNotReplicating       Code = "AllPrimaryReplicasNotReplicating"
 	AllPrimaryReplicasNotReplicatingOrDead Code = "AllPrimaryReplicasNotReplicatingOrDead"
 	PrimarySingleReplicaNotReplicating     Code = "PrimarySingleReplicaNotReplicating"
 	PrimarySingleReplicaDead               Code = "PrimarySingleReplicaDead"
 	PrimaryNotWritable                     Code = "PrimaryNotWritable"
-	TwoWritable                            Code = "TwoWritable" // a server other than the primary, without a source, takes writes
+	// TwoWritable: a server other than the primary, without a source, takes writes
+	TwoWritable Code = "TwoWritable"
 
-	DeadIntermediate                                  Code = "DeadIntermediate"
-	DeadIntermediateAndSomeReplicas                   Code = "DeadIntermediateAndSomeReplicas"
-	DeadIntermediateAndReplicas                       Code = "DeadIntermediateAndReplicas"
-	DeadIntermediateWithSingleReplica                 Code = "DeadIntermediateWithSingleReplica" // whose replica is stopped or can't tell
+	DeadIntermediate                Code = "DeadIntermediate"
+	DeadIntermediateAndSomeReplicas Code = "DeadIntermediateAndSomeReplicas"
+	DeadIntermediateAndReplicas     Code = "DeadIntermediateAndReplicas"
+	// DeadIntermediateWithSingleReplica: whose replica is stopped or can't tell
+	DeadIntermediateWithSingleReplica                 Code = "DeadIntermediateWithSingleReplica"
 	DeadIntermediateWithSingleReplicaFailingToConnect Code = "DeadIntermediateWithSingleReplicaFailingToConnect"
 	UnreachableIntermediate                           Code = "UnreachableIntermediate"
 	UnreachableIntermediateWithLaggingReplicas        Code = "UnreachableIntermediateWithLaggingReplicas"
 	AllIntermediateReplicasNotReplicating             Code = "AllIntermediateReplicasNotReplicating"
 	AllIntermediateReplicasFailingToConnectOrDead     Code = "AllIntermediateReplicasFailingToConnectOrDead"
 
-	// A former primary is a root of the cluster other than its primary that still has replicas, as between the promotion of
-	// another server and the moving of the last replica.
-	DeadFormerPrimary        Code = "DeadFormerPrimary"        // its replicas witness it, and the primary is alive, so that they can be moved there
+	// A former primary is a root of the cluster other than its primary that still has replicas, as between the
+	// promotion of another server and the moving of the last replica.
+	//
+	// DeadFormerPrimary: its replicas witness it, and the primary is alive, so that they can be moved there
+	DeadFormerPrimary        Code = "DeadFormerPrimary"
 	UnreachableFormerPrimary Code = "UnreachableFormerPrimary" // any other way of not answering
 
 	ReplicaDead             Code = "ReplicaDead"
@@ -54,7 +65,7 @@ const (
 	ReplicaFailingToConnect Code = "ReplicaFailingToConnect"
 	ReplicaLagging          Code = "ReplicaLagging"
 	ReplicaWritable         Code = "ReplicaWritable"
-	// ReplicaRefusesConnections is for every server but the primary that lives and does not let us in.
+	// ReplicaRefusesConnections is for every server but the primary.
 	ReplicaRefusesConnections Code = "ReplicaRefusesConnections"
 	ErrantGTID                Code = "ErrantGTID"
 	MultiSource               Code = "MultiSource" // shown, never touched
@@ -62,8 +73,9 @@ const (
 
 // Finding is one trouble at one server.
 type Finding struct {
-	Code    Code         `json:"code"`
-	At      topology.Key `json:"at"` // the server; of a trouble of the deployment itself "", or the member of the backend
+	Code Code `json:"code"`
+	// the server; of a trouble of the deployment itself "", or the member of the backend
+	At      topology.Key `json:"at"`
 	Cluster string       `json:"cluster,omitempty"`
 	// Says is the finding as a sentence; Evidence lists what it rests on, a line a fact.
 	Says     string   `json:"says"`
@@ -81,16 +93,17 @@ type Thresholds struct {
 	Silence time.Duration `json:"silence"`
 }
 
-// Verdict is how long the silence must have lasted before a server can be called dead, given witnesses. It is shorter than Silence, because
-// what follows first, the stopping of receivers, takes seconds on some servers and can be taken back.
+// Verdict is how long the silence must have lasted before a server can be called dead, given witnesses. It is shorter
+// than Silence, because what follows first, the stopping of receivers, takes seconds on some servers and can be taken
+// back.
 func (t Thresholds) Verdict() time.Duration { return t.Silence * 3 / 5 }
 
 // Defaults are the thresholds of a configuration that says nothing.
 var Defaults = Thresholds{Lag: 10 * time.Second, Silence: 2500 * time.Millisecond}
 
-// Analyze says what is wrong in a snapshot of a fleet, or of one cluster. The findings are sorted by cluster, server and code, and do
-// not depend on the order of the servers. Given a whole fleet, a replica of several sources counts as evidence in the cluster of each,
-// although it belongs to one.
+// Analyze says what is wrong in a snapshot of a fleet, or of one cluster. The findings are sorted by cluster, server
+// and code, and do not depend on the order of the servers. Given a whole fleet, a replica of several sources counts as
+// evidence in the cluster of each, although it belongs to one.
 func Analyze(s topology.Snapshot, t Thresholds) []Finding {
 	f := newFleet(s, t)
 	var out []Finding
@@ -128,19 +141,4 @@ func Codes() []Code {
 		out = append(out, r.code)
 	}
 	return out
-}
-
-// Explain says, for people, what a code means and when it is reported; "" for a code that there is not.
-func Explain(code Code) string {
-	for _, r := range rules {
-		if r.code == code {
-			return r.explain
-		}
-	}
-	for _, r := range deploymentRules {
-		if r.code == code {
-			return r.explain
-		}
-	}
-	return ""
 }

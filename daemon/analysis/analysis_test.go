@@ -9,7 +9,8 @@ import (
 	"orchestrator/daemon/drawing"
 )
 
-// brief prints findings as the cases expect them: "db1 DeadPrimary, db3 ReplicaStopped", with "(downtime)" after those that are muted.
+// brief prints findings as the cases expect them: "db1 DeadPrimary, db3 ReplicaStopped", with "(downtime)" after those
+// that are muted.
 func brief(found []analysis.Finding) string {
 	var out []string
 	for _, f := range found {
@@ -562,7 +563,8 @@ func TestEvidenceIsSorted(t *testing.T) {
 db1 down registered=db2+db3
   db3 ioerr=2003
 db2 of=db1 never`), analysis.Defaults)
-	if len(found) == 0 || len(found[0].Evidence) != 3 || !strings.HasPrefix(found[0].Evidence[1], "db2:3306: does not answer either") {
+	if len(found) == 0 || len(found[0].Evidence) != 3 || !strings.HasPrefix(found[0].Evidence[1],
+		"db2:3306: does not answer either") {
 		t.Errorf("%+v", found)
 	}
 }
@@ -583,13 +585,18 @@ func TestClustersWithoutNames(t *testing.T) {
 func TestSays(t *testing.T) {
 	for _, c := range []struct{ drawing, want string }{
 		{"db1 down\n  db2 ioerr=2003\n  db3 down\n  db4 io=no",
-			"db1:3306, the primary of cluster db1:3306, is dead: it does not answer us, and 1 of its 3 replicas can't reach it either; 1 more can't be asked; 1 can't tell."},
+			"db1:3306, the primary of cluster db1:3306, is dead: it does not answer us, and 1 of its 3 replicas " +
+				"can't reach it either; 1 more can't be asked; 1 can't tell."},
 		{"db1 down=too_many_connections",
-			"db1:3306, the primary of cluster db1:3306, lives, and does not let us in: too many connections, for 5 s, 5 times in a row."},
+			"db1:3306, the primary of cluster db1:3306, is alive, and does not accept our connection: too many " +
+				"connections, for 5 " +
+				"s, 5 times in a row."},
 		{"db1 stalled=disk_full,12s\n  db2",
-			"db1:3306, the primary of cluster db1:3306, answers, but its commits have hung for 12 s, because its disk is full."},
+			"db1:3306, the primary of cluster db1:3306, answers, but its commits have hung for 12 s, because its " +
+				"disk is full."},
 		{"db1\n  db5\n  db2 sqlerr=1062",
-			"db2:3306, a replica in cluster db1:3306, has its replication broken: db2:3306 from db1:3306: SQL thread stopped (error 1062: could not apply: duplicate entry (1062))."},
+			"db2:3306, a replica in cluster db1:3306, has its replication broken: db2:3306 from db1:3306: SQL thread " +
+				"stopped (error 1062: could not apply: duplicate entry (1062))."},
 		{"db1\n  db5\n  db2 lag=1h delay=10m",
 			"db2:3306, a replica in cluster db1:3306, lags: it is 3000 s behind db1:3306, and the threshold is 10 s."},
 	} {

@@ -35,30 +35,41 @@ var deploymentRules = []struct {
 	code        Code
 	at, explain string
 }{
-	{DaemonsSplit, "daemons", "Two daemons lead, or use different members of the backend: they don't see the same. Nothing irreversible is done then but by who locks a majority of the replicas. " +
-		"See to the network between daemons and members; when they agree again, the members are compared and merged, and `GET /api/v1/backend/proofs` says what differed."},
-	{DaemonSilent, "daemons", "Another daemon that the configuration names does not answer. Failovers then want locks on a majority of the replicas. Start it, or take it out of `peers.daemons`."},
-	{BackendUnavailable, "backend", "This daemon can't use the backend. It watches, and acts while its lease is confirmed; what is declared to it is refused."},
-	{BackendMemberUnfit, "member", "A member of the backend could not take over: it is out of reach, read-only, stale, or does not replicate. `orchestrator backend doctor` says how to mend it."},
-	{BackendDiffers, "backend", "The members hold some records in two ways, and merging them has failed. `orchestrator backend verify --repair` tries again, and says why not."},
+	{DaemonsSplit, "daemons", "Two daemons lead, or use different members of the backend. No step that can't be " +
+		"undone is then done without locks on a majority of the replicas. Check the network between daemons and " +
+		"members. When they agree again, the members are compared and merged, and `GET /api/v1/backend/proofs` shows " +
+		"what differed."},
+	{DaemonSilent, "daemons", "Another daemon that the configuration names does not answer. Failovers then need " +
+		"locks on a majority of the replicas. Start it, or remove it from `peers.daemons`."},
+	{BackendUnavailable, "backend", "This daemon can't use the backend. It keeps watching, and acts while its lease " +
+		"is confirmed. Declarations are refused."},
+	{BackendMemberUnfit, "member", "A member of the backend could not take over: it is out of reach, read-only, " +
+		"stale, or does not replicate. `orchestrator backend doctor` says how to fix it."},
+	{BackendDiffers, "backend", "The members have different versions of some records, and merging them has failed. " +
+		"`orchestrator backend verify --repair` tries again, and says why not."},
 }
 
 // Findings says what is wrong with a deployment.
 func (d Deployment) Findings() (out []Finding) {
 	if len(d.Disagree) > 0 {
-		out = append(out, Finding{Code: DaemonsSplit, Says: "the daemons disagree: " + d.Disagree[0], Evidence: d.Disagree})
+		out = append(out, Finding{Code: DaemonsSplit, Says: "the daemons disagree: " + d.Disagree[0],
+			Evidence: d.Disagree})
 	}
 	if len(d.Silent) > 0 {
-		out = append(out, Finding{Code: DaemonSilent, Says: many(len(d.Silent), "other daemon") + " can't be heard", Evidence: d.Silent})
+		out = append(out, Finding{Code: DaemonSilent, Says: many(len(d.Silent), "other daemon") + " can't be heard",
+			Evidence: d.Silent})
 	}
 	if d.Unavailable != "" {
-		out = append(out, Finding{Code: BackendUnavailable, Says: "the backend is unavailable", Evidence: []string{d.Unavailable}})
+		out = append(out, Finding{Code: BackendUnavailable, Says: "the backend is unavailable",
+			Evidence: []string{d.Unavailable}})
 	}
 	for _, u := range d.Unfit {
-		out = append(out, Finding{Code: BackendMemberUnfit, At: u.Member, Says: fmt.Sprintf("the backend's member %v could not serve", u.Member), Evidence: []string{u.Why}})
+		out = append(out, Finding{Code: BackendMemberUnfit, At: u.Member,
+			Says: fmt.Sprintf("the backend's member %v could not serve", u.Member), Evidence: []string{u.Why}})
 	}
 	if len(d.Differ) > 0 {
-		out = append(out, Finding{Code: BackendDiffers, Says: "the backend's members differ in " + many(len(d.Differ), "record"), Evidence: d.Differ})
+		out = append(out, Finding{Code: BackendDiffers, Says: "the backend's members differ in " +
+			many(len(d.Differ), "record"), Evidence: d.Differ})
 	}
 	return out
 }

@@ -14,8 +14,10 @@ func TestDeployment(t *testing.T) {
 		want []Code
 	}{
 		{"all is well", Deployment{}, nil},
-		{"a split", Deployment{Disagree: []string{"daemon2 leads too, in term 4; this daemon leads in term 5"}}, []Code{DaemonsSplit}},
-		{"one daemon is gone with its member", Deployment{Silent: []string{"daemon2: refused"}, Unfit: []Unfit{{b2, "it is out of reach"}}}, []Code{DaemonSilent, BackendMemberUnfit}},
+		{"a split", Deployment{Disagree: []string{"daemon2 leads too, in term 4; this daemon leads in term 5"}},
+			[]Code{DaemonsSplit}},
+		{"one daemon is gone with its member", Deployment{Silent: []string{"daemon2: refused"},
+			Unfit: []Unfit{{b2, "it is out of reach"}}}, []Code{DaemonSilent, BackendMemberUnfit}},
 		{"no backend", Deployment{Unavailable: "no member is fit"}, []Code{BackendUnavailable}},
 		{"not merged", Deployment{Differ: []string{"tag db1:3306"}}, []Code{BackendDiffers}},
 	} {

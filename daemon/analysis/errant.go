@@ -9,9 +9,9 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// errant lists the transactions that a replica has and that no way of replication can have brought it; "" when there are none, or nobody
-// can tell. Servers are asked one after the other, so a replica may well have what its source had not yet when that was asked: what a
-// server above it wrote is never errant.
+// errant lists the transactions that a replica has and that no way of replication can have brought it; "" when there
+// are none, or it can't be known. Servers are asked one after the other, so a replica may well have what its source had
+// not yet when that was asked: what a server above it wrote is never errant.
 func (v *view) errant() string {
 	if !v.Up() || len(v.sources) == 0 {
 		return ""
@@ -49,8 +49,9 @@ func (v *view) errant() string {
 	return left.String()
 }
 
-// errantMaria looks for local writes: MariaDB names the last writer of each domain, and nobody but the replica writes under its own id.
-// An old local write that the source has gone past is not seen: it may as well date from when this server was the primary.
+// errantMaria looks for local writes: MariaDB names the last writer of each domain, and nobody but the replica writes
+// under its own id. An old local write that the source has gone past is not seen: it may as well date from when this
+// server was the primary.
 func (v *view) errantMaria(have gtid.Set) string {
 	own := fmt.Sprint(v.Instance.ServerID)
 	left := v.Instance.BinlogWritten.Subtract(have).String()

@@ -24,31 +24,38 @@ func init() { _ = flag.Set("rapid.checks", "2000") }
 // Each property was seen to fail with the breaks that stand beside it:
 //
 //	TestOrderDoesNotMatter      newFleet without Sort; Sort without Clone (the caller's snapshot changes)
-//	TestNeverDeadWhileReceived  decide without receives; judge letting the last channel speak; testimony ignoring when it was asked
-//	TestNeverDeadUnwitnessed    testimony without Answered.Before(since); a receiver stopped without an error taken for a witness; a replica
+// TestNeverDeadWhileReceived decide without receives; judge letting the last channel speak; testimony ignoring when it
+// was asked
+// TestNeverDeadUnwitnessed testimony without Answered.Before(since); a receiver stopped without an error taken for a
+// witness; a replica
 //	                            that is gone taken for one; since() zero instead of Asked
 //	TestNeverDeadTooSoon        Reset taken for proof; decide without silence; decide without Failure.Alive
 
 // onNobodysWord are the codes that say dead of a server although nobody could testify, and that nothing acts upon.
-var onNobodysWord = []analysis.Code{analysis.DeadPrimaryAndReplicas, analysis.DeadPrimaryWithoutReplicas, analysis.DeadIntermediateAndReplicas, analysis.DeadIntermediateWithSingleReplica}
+var onNobodysWord = []analysis.Code{analysis.DeadPrimaryAndReplicas, analysis.DeadPrimaryWithoutReplicas,
+	analysis.DeadIntermediateAndReplicas, analysis.DeadIntermediateWithSingleReplica}
 
 func isDead(c analysis.Code) bool { return strings.HasPrefix(string(c), "Dead") }
 
-// anyFleet draws a fleet in which everything may be so or otherwise: circles, several sources, servers that follow themselves.
+// anyFleet draws a fleet in which everything may be so or otherwise: circles, several sources, servers that follow
+// themselves.
 func anyFleet(t *rapid.T) topology.Snapshot {
 	at := drawing.At
 	s := topology.Snapshot{At: at}
 	n := rapid.IntRange(0, 7).Draw(t, "servers")
 	key := func(i int) topology.Key { return topology.Key{Host: fmt.Sprintf("db%d", i), Port: 3306} }
 	ago := func(what string) time.Time {
-		d := rapid.SampledFrom([]time.Duration{-time.Second, 0, 20 * time.Millisecond, time.Second, 2500 * time.Millisecond, 3 * time.Second, time.Hour}).Draw(t, what)
+		d := rapid.SampledFrom([]time.Duration{-time.Second, 0, 20 * time.Millisecond, time.Second,
+			2500 * time.Millisecond, 3 * time.Second, time.Hour}).Draw(t, what)
 		return at.Add(-d)
 	}
 	sometimes := func(of int, what string) bool { return rapid.IntRange(1, of).Draw(t, what) == 1 }
-	down := []topology.Failure{topology.Refused, topology.Refused, topology.Timeout, topology.Timeout, topology.Reset, topology.Shutdown,
+	down := []topology.Failure{topology.Refused, topology.Refused, topology.Timeout, topology.Timeout, topology.Reset,
+		topology.Shutdown,
 		topology.TooMany, topology.Denied, topology.TLSError, topology.Alien, topology.NoHost, topology.Other, "new"}
 	for i := range n {
-		v := topology.Server{Key: key(i), Cluster: rapid.SampledFrom([]string{"a", "a", "a", "a", "b", ""}).Draw(t, "cluster")}
+		v := topology.Server{Key: key(i), Cluster: rapid.SampledFrom([]string{"a", "a", "a", "a", "b", ""}).Draw(t,
+			"cluster")}
 		v.Probe.Answered = ago("answered")
 		v.Probe.Asked = v.Probe.Answered
 		if i == 0 && !sometimes(3, "first lives") || sometimes(4, "down") {
@@ -72,7 +79,8 @@ func anyFleet(t *rapid.T) topology.Snapshot {
 	return s
 }
 
-func anyInstance(t *rapid.T, i, n int, key func(int) topology.Key, ago func(string) time.Time, sometimes func(int, string) bool) *topology.Instance {
+func anyInstance(t *rapid.T, i, n int, key func(int) topology.Key, ago func(string) time.Time,
+	sometimes func(int, string) bool) *topology.Instance {
 	flavor := rapid.SampledFrom([]topology.Flavor{topology.MySQL, topology.MySQL, topology.MariaDB}).Draw(t, "flavour")
 	set := func(what string) gtid.Set {
 		var parts []string
@@ -84,7 +92,8 @@ func anyInstance(t *rapid.T, i, n int, key func(int) topology.Key, ago func(stri
 			if flavor == topology.MariaDB {
 				parts = append(parts, fmt.Sprintf("%d-%d-%d", w, rapid.IntRange(0, n).Draw(t, what), last))
 			} else {
-				parts = append(parts, fmt.Sprintf("%s:1-%d", drawing.UUID(key(rapid.IntRange(0, n).Draw(t, what))), last))
+				parts = append(parts, fmt.Sprintf("%s:1-%d", drawing.UUID(key(rapid.IntRange(0, n).Draw(t, what))),
+					last))
 			}
 		}
 		return gtid.MustParse(strings.Join(parts, ","))
@@ -99,8 +108,9 @@ func anyInstance(t *rapid.T, i, n int, key func(int) topology.Key, ago func(stri
 	}
 	for range channels {
 		c := topology.Channel{
-			Source:   key(rapid.SampledFrom([]int{0, 0, 0, 0, 1, 1, 2, 3, i, n}).Draw(t, "source")),
-			IO:       rapid.SampledFrom([]topology.ThreadState{topology.Running, topology.Connecting, topology.Connecting, topology.Stopped, ""}).Draw(t, "io"),
+			Source: key(rapid.SampledFrom([]int{0, 0, 0, 0, 1, 1, 2, 3, i, n}).Draw(t, "source")),
+			IO: rapid.SampledFrom([]topology.ThreadState{topology.Running, topology.Connecting,
+				topology.Connecting, topology.Stopped, ""}).Draw(t, "io"),
 			SQL:      rapid.SampledFrom([]topology.ThreadState{topology.Running, topology.Stopped, ""}).Draw(t, "sql"),
 			IOErrno:  rapid.SampledFrom([]int{0, 0, 2003, 2003, 2026, 1045, 1053, 1236}).Draw(t, "errno"),
 			SQLErrno: rapid.SampledFrom([]int{0, 1062}).Draw(t, "sql errno"),
@@ -119,7 +129,8 @@ func anyInstance(t *rapid.T, i, n int, key func(int) topology.Key, ago func(stri
 		in.Registered = append(in.Registered, key(rapid.IntRange(0, n).Draw(t, "registered key")))
 	}
 	if sometimes(6, "stalled") {
-		in.Stalled = &topology.Stall{Cause: rapid.SampledFrom([]string{"disk_full", "semi_sync", "commit"}).Draw(t, "cause")}
+		in.Stalled = &topology.Stall{Cause: rapid.SampledFrom([]string{"disk_full", "semi_sync", "commit"}).Draw(t,
+			"cause")}
 	}
 	return in
 }
@@ -141,7 +152,8 @@ func TestOrderDoesNotMatter(t *testing.T) {
 			t.Fatal("the snapshot was changed")
 		}
 		for _, f := range want {
-			if f.Says == "" || !strings.HasSuffix(f.Says, ".") || !strings.HasPrefix(f.Says, f.At.String()) || slices.Contains(f.Evidence, "") || len(f.Evidence) == 0 {
+			if f.Says == "" || !strings.HasSuffix(f.Says, ".") || !strings.HasPrefix(f.Says, f.At.String()) ||
+				slices.Contains(f.Evidence, "") || len(f.Evidence) == 0 {
 				t.Fatalf("%+v does not say what it should", f)
 			}
 		}
@@ -214,7 +226,8 @@ func TestNeverDeadTooSoon(t *testing.T) {
 			case !isDead(f.Code):
 			case v.Probe.Failure.Alive():
 				t.Fatalf("%v lives (%q), and is called %s", f.At, v.Probe.Failure, f.Code)
-			case v.Probe.Failure != topology.Refused && v.Probe.Failure != topology.Shutdown && s.At.Sub(v.Probe.FailingSince) < analysis.Defaults.Verdict():
+			case v.Probe.Failure != topology.Refused && v.Probe.Failure != topology.Shutdown &&
+				s.At.Sub(v.Probe.FailingSince) < analysis.Defaults.Verdict():
 				t.Fatalf("%v has been silent since %v only, and is called %s", f.At, v.Probe.FailingSince, f.Code)
 			}
 		}

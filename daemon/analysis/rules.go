@@ -7,98 +7,128 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// rule is a line of the table: what a code means, of whom it can be said, and whether it holds.
+// rule is a row of the table: what a code means, of which servers it can be said, and whether it holds.
 type rule struct {
 	code Code
 	of   role
-	// byReplicas is for trouble that is the replicas' own, at a source that answers: it is muted also when all of them are in downtime.
+	// byReplicas is for trouble of the replicas, at a source that answers: it is also muted when all of them are in
+	// downtime.
 	byReplicas bool
 	// says returns "" when the rule does not hold.
 	says func(*view) (says string, evidence []string)
-	// explain is for people: when the code is reported, and what is to be done, or what is done about it.
+	// explain is for people: when the code is reported, and what to do, or what is done about it.
 	explain string
 }
 
 const anyone = primary | intermediate | former | leaf
 
-// rules is the whole of what is known about trouble, a code a line, in the order of the documentation. All that hold are reported.
+// rules is the table of all findings about servers, in the order of the documentation. All that hold are reported.
 var rules = []rule{
 	{DeadPrimary, primary, false, when(dead, allReachable, deadSays),
-		"The primary does not answer, and neither can its replicas reach it: at least one, asked after it fell silent, tried and failed; none still receives; all could be asked. " +
-			"If the primary was silent rather than refusing connections, it has been so for the configured time. A failover is called for."},
+		"The primary does not answer, and its replicas can't reach it: at least one, asked after the primary fell " +
+			"silent, has tried and failed. No replica still receives from it, and all replicas could be asked. If " +
+			"the primary was silent rather than refusing connections, it has been silent for the configured time. A " +
+			"failover is needed."},
 	{DeadPrimaryAndSomeReplicas, primary, false, when(dead, someGone, deadSays),
-		"As DeadPrimary, but some of the replicas do not answer either. What those received is unknown. A failover among the others is called for."},
+		"As DeadPrimary, but some of the replicas do not answer either. What those received is unknown. A failover " +
+			"to one of the others is needed."},
 	{DeadPrimaryAndReplicas, primary, false, when(deserted, always, desertedSays),
-		"Neither the primary nor any of its replicas answers. Nobody is left to testify, and it may be our own network that is gone, so nothing is done. Look from somewhere else."},
+		"Neither the primary nor any of its replicas answers. There is no witness, and the cause may be our own " +
+			"network, so nothing is done. Check from another host."},
 	{DeadPrimaryWithoutReplicas, primary, false, when(alone, always, aloneSays),
-		"A server that has, and as far as is known had, no replicas does not answer. There is nobody to promote."},
+		"A server that has no replicas, and had none as far as is known, does not answer. There is no server to " +
+			"promote."},
 	{UnreachablePrimary, primary, false, unreachableSays(false),
-		"We can't reach the primary, but something is missing for calling it dead; the evidence says what: a replica still receives from it, was not asked since, or none of them can tell, " +
-			"or it has not been silent for long enough. It is looked at again at once, and replicas that only seem connected are made to find out."},
+		"We can't reach the primary, but it is not proved dead. The evidence says what is missing: a replica still " +
+			"receives from it, or was not asked since, or no replica can tell, or the primary has not been silent " +
+			"for long enough. All servers are asked again at once, and replicas that only seem connected are made to " +
+			"reconnect."},
 	{UnreachablePrimaryWithLaggingReplicas, primary, false, unreachableSays(true),
-		"As UnreachablePrimary, and all replicas that still receive are further behind than the threshold, or delayed by configuration."},
+		"As UnreachablePrimary, and all replicas that still receive are further behind than the threshold, or " +
+			"delayed by configuration."},
 	{PrimaryRefusesConnections, primary, false, refusesSays,
-		"The primary lives and does not let us in: too many connections, access denied, a TLS error. That is never a reason for a failover. Mend the account, the certificate, or what holds the connections."},
+		"The primary is alive and does not accept our connection: too many connections, access denied, a TLS error. " +
+			"That is never a reason for a failover. Fix the account or the certificate, or end what holds the " +
+			"connections."},
 	{PrimaryStalled, primary, false, stalledSays,
-		"The primary answers, and commits hang: its disk is full, or it waits for acknowledgements of semi-synchronous replicas, or only the length of a commit is known. " +
-			"A failover would not be safe, as the server lives. Free the disk, or see to the replicas."},
+		"The primary answers, and commits hang: its disk is full, or it waits for acknowledgements of " +
+			"semi-synchronous replicas, or the cause is unknown. A failover would not be safe, because the server is " +
+			"alive. Free disk space, or check the replicas."},
 	{AllPrimaryReplicasNotReplicating, primary, true, idleSays(func(n, up int) bool { return n > 1 && up == n }),
-		"The primary answers, and so do all its replicas, two or more, but none replicates. If the primary died now, all that was written since would be lost."},
+		"The primary answers, and so do all its replicas, two or more, but none replicates. If the primary died now, " +
+			"everything written since then would be lost."},
 	{AllPrimaryReplicasNotReplicatingOrDead, primary, true, idleSays(func(n, up int) bool { return n > 1 && up < n }),
-		"The primary answers; of its replicas, two or more, some or all do not answer, and none of the others replicates."},
+		"The primary answers. Some or all of its replicas, of two or more, do not answer, and none of the others " +
+			"replicates."},
 	{PrimarySingleReplicaNotReplicating, primary, true, idleSays(func(n, up int) bool { return n == 1 && up == 1 }),
-		"The primary answers, and its only replica does too, but does not replicate."},
+		"The primary answers. Its only replica answers too, but does not replicate."},
 	{PrimarySingleReplicaDead, primary, true, idleSays(func(n, up int) bool { return n == 1 && up == 0 }),
-		"The primary answers, and its only replica does not: there is nobody to fail over to."},
+		"The primary answers, and its only replica does not: there is no server to fail over to."},
 	{PrimaryNotWritable, primary, false, notWritableSays,
-		"The primary of a cluster answers and is read-only, so nobody can write. A primary that itself replicates from outside the fleet is meant to be, and a server without replicas is nobody's primary."},
+		"The primary of a cluster answers and is read-only, so no client can write. Not reported for a primary that " +
+			"itself replicates from outside the fleet, nor for a server without replicas."},
 	{TwoWritable, intermediate | former | leaf, false, twoWritableSays,
-		"A server of the cluster takes writes beside the primary, without following it, or in a circle with it. Writes to the one are missing on the other. Make the one that should not be written to read-only at once."},
+		"A server of the cluster takes writes beside the primary, without following it, or in a circle with it. What " +
+			"is written to one is missing on the other. Make the wrong one read-only at once."},
 
 	{DeadIntermediate, intermediate, false, when(dead, several(allReachable), deadSays),
-		"A replica that has replicas of its own, two or more, does not answer, and these can't reach it either. They are to be moved under another source."},
+		"A replica that has two or more replicas of its own does not answer, and these can't reach it either. They " +
+			"must be moved under another source."},
 	{DeadIntermediateAndSomeReplicas, intermediate, false, when(dead, someGone, deadSays),
-		"As DeadIntermediate, but some of its replicas do not answer either. The others are to be moved."},
+		"As DeadIntermediate, but some of its replicas do not answer either. The others must be moved."},
 	{DeadIntermediateAndReplicas, intermediate, false, when(deserted, always, desertedSays),
-		"Neither an intermediate source nor any of its replicas answers: nobody can testify, and there is nobody to move."},
+		"Neither an intermediate source nor any of its replicas answers: there is no witness, and no replica to move."},
 	{DeadIntermediateWithSingleReplica, intermediate, false, when(unwitnessed, single, untestedSays),
-		"An intermediate source does not answer, and its only replica does, but can't tell: its receiver is stopped. Nothing is done; start the receiver, or move the replica."},
+		"An intermediate source does not answer. Its only replica answers, but can't tell, because its receiver is " +
+			"stopped. Nothing is done: start the receiver, or move the replica."},
 	{DeadIntermediateWithSingleReplicaFailingToConnect, intermediate, false, when(dead, single, deadSays),
-		"An intermediate source does not answer, and its only replica can't reach it either. The replica is to be moved under another source."},
+		"An intermediate source does not answer, and its only replica can't reach it either. The replica must be " +
+			"moved under another source."},
 	{UnreachableIntermediate, intermediate, false, unreachableSays(false),
-		"We can't reach an intermediate source, but something is missing for calling it dead; the evidence says what."},
+		"We can't reach an intermediate source, but it is not proved dead. The evidence says what is missing."},
 	{UnreachableIntermediateWithLaggingReplicas, intermediate, false, unreachableSays(true),
-		"As UnreachableIntermediate, and all its replicas that still receive are further behind than the threshold, or delayed by configuration."},
+		"As UnreachableIntermediate, and all its replicas that still receive are further behind than the threshold, " +
+			"or delayed by configuration."},
 	{AllIntermediateReplicasNotReplicating, intermediate, true, intermediateIdleSays,
 		"An intermediate source answers, and none of its replicas replicates."},
 	{AllIntermediateReplicasFailingToConnectOrDead, intermediate, true, allFailSays,
-		"An intermediate source answers us, but all of its replicas that answer, of two or more, fail to connect to it. They may be moved under another source."},
+		"An intermediate source answers us, but all of its replicas that answer, of two or more, fail to connect to " +
+			"it. They may be moved under another source."},
 	{DeadFormerPrimary, former, false, when(dead, primaryLives, deadSays),
-		"A server that follows nobody in the cluster, and is not its primary, does not answer; replicas still follow it, at least one of them can't reach it, none receives from it, and the primary lives. " +
-			"So it is after a failover that was not finished. The replicas are to be moved under the primary."},
+		"A server that follows no server of the cluster, and is not its primary, does not answer. Replicas still " +
+			"follow it: at least one can't reach it, none receives from it, and the primary is alive. A failover " +
+			"that was not finished leaves this. The replicas must be moved under the primary."},
 	{UnreachableFormerPrimary, former, false, formerSays,
-		"As DeadFormerPrimary, but something is missing for that: a replica still receives from it, none that answers can tell, all its replicas are out of reach too, or the primary of the cluster does not live either."},
+		"As DeadFormerPrimary, but it is not proved dead: a replica still receives from it, or no replica that " +
+			"answers can tell, or all its replicas are out of reach too, or the primary of the cluster is not alive " +
+			"either."},
 
 	{ReplicaDead, leaf, false, replicaDeadSays,
-		"A server that is neither the primary nor anybody's source does not answer. Nothing depends on it but its readers."},
+		"A server that is neither the primary nor the source of another server does not answer. Only its readers " +
+			"depend on it."},
 	{ReplicaRefusesConnections, intermediate | former | leaf, false, refusesSays,
-		"A server other than the primary lives and does not let us in: too many connections, access denied, a TLS error. Nothing is known of its replication until that is mended."},
+		"A server other than the primary is alive and does not accept our connection: too many connections, access " +
+			"denied, a TLS error. Nothing is known about its replication until that is fixed."},
 	{ReplicaStopped, anyone, false, channelSays("has its replication stopped", stopped),
-		"A replication thread was stopped without an error: somebody did that. Start it, or declare a downtime."},
+		"A replication thread was stopped without an error, so somebody stopped it. Start it, or declare a downtime."},
 	{ReplicaBroken, anyone, false, channelSays("has its replication broken", broken),
-		"A replication thread stopped with an error, other than a failure to connect. It will not go on by itself; the evidence has the error."},
+		"A replication thread stopped with an error other than a failure to connect. It will not continue by itself. " +
+			"The evidence has the error."},
 	{ReplicaFailingToConnect, anyone, false, channelSays("can't connect to its source", (*view).failsToConnect),
-		"The receiver of a replica can't connect to its source, although the source lives, or is outside of the fleet: see to the account of replication, the network, TLS. " +
-			"Where the source is down it is not reported, unless the error (a login refused, say) has another cause."},
+		"The receiver of a replica can't connect to its source, although the source is alive, or is outside of the " +
+			"fleet. Check the replication account, the network and TLS. Not reported where the source is down, " +
+			"unless the error has another cause, such as a refused login."},
 	{ReplicaLagging, anyone, false, laggingSays,
-		"A replica is further behind its source than the threshold, the configured delay not counted."},
+		"A replica is further behind its source than the threshold. The configured delay does not count."},
 	{ReplicaWritable, intermediate | leaf, false, replicaWritableSays,
-		"A replica takes writes from clients. What is written there is missing elsewhere, and may break its replication. Make it read-only."},
+		"A replica takes writes from clients. What is written there is missing elsewhere, and may break its " +
+			"replication. Make it read-only."},
 	{ErrantGTID, anyone, false, errantSays,
-		"A replica has transactions that its sources do not have, and that none of the servers above it wrote. Promoted, it would bring them to the others, or fail to, if their logs are purged. " +
-			"On MariaDB these are local writes that the source has not got; those that the source has gone past are not seen."},
+		"A replica has transactions that its sources do not have, and that none of the servers above it wrote. If it " +
+			"were promoted, it would send them to the others, or fail to if its logs are purged. On MariaDB these " +
+			"are local writes that the source does not have; those that the source has gone past are not seen."},
 	{MultiSource, anyone, false, multiSourceSays,
-		"A replica receives from several sources. That is shown, and such a replica is never promoted or moved."},
+		"A replica receives from several sources. It is shown, and is never promoted or moved."},
 }
 
 // when makes a rule of a verdict, a condition and a sentence.
@@ -126,7 +156,8 @@ func primaryLives(v *view) bool {
 }
 
 func deadSays(v *view) string {
-	text := fmt.Sprintf("%s is dead: it does not answer us, and %d of its %s can't reach it either", v.is(), v.count(witnesses), many(len(v.replicas), "replica"))
+	text := fmt.Sprintf("%s is dead: it does not answer us, and %d of its %s can't reach it either", v.is(),
+		v.count(witnesses), many(len(v.replicas), "replica"))
 	if n := v.count(gone); n > 0 {
 		text += fmt.Sprintf("; %d more can't be asked", n)
 	}
@@ -138,9 +169,11 @@ func deadSays(v *view) string {
 
 func desertedSays(v *view) string {
 	if single(v) {
-		return fmt.Sprintf("%s does not answer, and neither does its only replica: there is no witness, and it may be our own network that is gone.", v.is())
+		return fmt.Sprintf("%s does not answer, and neither does its only replica: there is no witness, and "+
+			"the cause may be our own network.", v.is())
 	}
-	return fmt.Sprintf("%s does not answer, and neither does any of its %s: there is no witness, and it may be our own network that is gone.",
+	return fmt.Sprintf("%s does not answer, and neither does any of its %s: there is no witness, and the "+
+		"cause may be our own network.",
 		v.is(), many(len(v.replicas), "replica"))
 }
 
@@ -221,7 +254,8 @@ func formerSays(v *view) (string, []string) {
 	case v.verdict == deserted:
 		return desertedSays(v), v.testimonies()
 	case v.verdict == dead && !primaryLives(v):
-		return fmt.Sprintf("%s is dead, and so, it seems, is %v, the primary that its replicas could be moved to.", v.is(), v.primary.Key),
+		return fmt.Sprintf("%s is dead, and so, it seems, is %v, the primary that its replicas could be moved to.",
+				v.is(), v.primary.Key),
 			append(v.testimonies(), fmt.Sprintf("%v: %s", v.primary.Key, howFailed(v.primary, v.f.at)))
 	}
 	return "", nil
@@ -231,7 +265,8 @@ func refusesSays(v *view) (string, []string) {
 	if v.verdict != refuses {
 		return "", nil
 	}
-	return fmt.Sprintf("%s lives, and does not let us in: %s.", v.is(), howFailed(v.Server, v.f.at)), []string{v.asked()}
+	return fmt.Sprintf("%s is alive, and does not accept our connection: %s.", v.is(), howFailed(v.Server, v.f.at)),
+		[]string{v.asked()}
 }
 
 func stalledSays(v *view) (string, []string) {
@@ -239,16 +274,18 @@ func stalledSays(v *view) (string, []string) {
 		return "", nil
 	}
 	s := v.Instance.Stalled
-	cause := "and what they wait for is not known"
+	cause := "for an unknown reason"
 	switch s.Cause {
 	case "disk_full":
 		cause = "because its disk is full"
 	case "semi_sync":
 		cause = "waiting for a semi-synchronous replica to acknowledge"
 	}
-	out := []string{fmt.Sprintf("%v: %s in state %q, the longest for %d s", v.Key, many(s.Count, "thread"), s.State, s.Seconds)}
+	out := []string{fmt.Sprintf("%v: %s in state %q, the longest for %d s", v.Key, many(s.Count, "thread"), s.State,
+		s.Seconds)}
 	if semi := v.Instance.SemiSync; s.Cause == "semi_sync" {
-		out = append(out, fmt.Sprintf("%v: waits for %s, and has %s", v.Key, many(semi.WaitCount, "acknowledgement"), many(semi.Clients, "semi-synchronous replica")))
+		out = append(out, fmt.Sprintf("%v: waits for %s, and has %s", v.Key, many(semi.WaitCount, "acknowledgement"),
+			many(semi.Clients, "semi-synchronous replica")))
 	}
 	return fmt.Sprintf("%s answers, but its commits have hung for %d s, %s.", v.is(), s.Seconds, cause), out
 }
@@ -260,12 +297,15 @@ func idleSays(fits func(replicas, up int) bool) func(*view) (string, []string) {
 			return "", nil
 		}
 		if single(v) && up == 0 {
-			return fmt.Sprintf("%s answers, and its only replica %v does not.", v.is(), v.replicas[0].Key), v.standings()
+			return fmt.Sprintf("%s answers, and its only replica %v does not.", v.is(), v.replicas[0].Key),
+				v.standings()
 		}
 		if single(v) {
-			return fmt.Sprintf("%s answers, but its only replica %v does not replicate.", v.is(), v.replicas[0].Key), v.standings()
+			return fmt.Sprintf("%s answers, but its only replica %v does not replicate.", v.is(), v.replicas[0].Key),
+				v.standings()
 		}
-		return fmt.Sprintf("%s answers, but none of its %s replicates; %d of them answer.", v.is(), many(len(v.replicas), "replica"), up), v.standings()
+		return fmt.Sprintf("%s answers, but none of its %s replicates; %d of them answer.", v.is(),
+			many(len(v.replicas), "replica"), up), v.standings()
 	}
 }
 
@@ -280,7 +320,8 @@ func allFailSays(v *view) (string, []string) {
 	if !v.Up() || !v.allFail() {
 		return "", nil
 	}
-	return fmt.Sprintf("%s answers us, but none of its %s can connect to it.", v.is(), many(len(v.replicas), "replica")), v.standings()
+	return fmt.Sprintf("%s answers us, but none of its %s can connect to it.", v.is(),
+		many(len(v.replicas), "replica")), v.standings()
 }
 
 func notWritableSays(v *view) (string, []string) {
@@ -303,15 +344,18 @@ func onOff(on bool) string {
 	return "off"
 }
 
-// twoWritableSays is silent while the primary takes no writes: then the one that does is more likely what is being promoted.
+// twoWritableSays is silent while the primary takes no writes: then the one that does is more likely what is being
+// promoted.
 func twoWritableSays(v *view) (string, []string) {
 	if !writes(v.Server) || !writes(v.primary) || !v.leads() {
 		return "", nil
 	}
-	return fmt.Sprintf("%v takes writes beside %v, the primary of cluster %s.", v.Key, v.primary.Key, v.Cluster), []string{
-		fmt.Sprintf("%v: read_only is off, it has %s and %s", v.Key, many(len(v.replicas), "replica"), many(len(v.Instance.Channels), "source")),
-		fmt.Sprintf("%v: read_only is off", v.primary.Key),
-	}
+	return fmt.Sprintf("%v takes writes beside %v, the primary of cluster %s.", v.Key, v.primary.Key, v.Cluster),
+		[]string{
+			fmt.Sprintf("%v: read_only is off, it has %s and %s", v.Key, many(len(v.replicas), "replica"),
+				many(len(v.Instance.Channels), "source")),
+			fmt.Sprintf("%v: read_only is off", v.primary.Key),
+		}
 }
 
 func replicaWritableSays(v *view) (string, []string) {
@@ -375,7 +419,8 @@ func (v *view) failsToConnect(c topology.Channel) string {
 	if !cannotConnect(c) {
 		return ""
 	}
-	if source := v.f.servers[c.Source]; source != nil && source.Probe.Failure != topology.OK && !source.Probe.Failure.Alive() {
+	if source := v.f.servers[c.Source]; source != nil && source.Probe.Failure != topology.OK &&
+		!source.Probe.Failure.Alive() {
 		if s, _ := (&view{Server: source, f: v.f}).testimony(v.Server, c); s != cannotTell {
 			return ""
 		}
@@ -392,7 +437,8 @@ func laggingSays(v *view) (string, []string) {
 	if c.Delay > 0 {
 		text += fmt.Sprintf(", %d s of that by configuration", c.Delay)
 	}
-	return fmt.Sprintf("%s lags: it is %d s behind %v, and the threshold is %s.", v.is(), *c.Lag-c.Delay, c.Source, span(v.f.t.Lag)), []string{text}
+	return fmt.Sprintf("%s lags: it is %d s behind %v, and the threshold is %s.", v.is(), *c.Lag-c.Delay, c.Source,
+		span(v.f.t.Lag)), []string{text}
 }
 
 func errantSays(v *view) (string, []string) {
@@ -415,5 +461,6 @@ func multiSourceSays(v *view) (string, []string) {
 	for _, c := range v.Instance.Channels {
 		out = append(out, v.channel(c))
 	}
-	return fmt.Sprintf("%s replicates from %d sources: it is shown, and never moved or promoted.", v.is(), len(v.Instance.Channels)), out
+	return fmt.Sprintf("%s replicates from %d sources: it is shown, and never moved or promoted.", v.is(),
+		len(v.Instance.Channels)), out
 }

@@ -10,12 +10,13 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// settled is how long a receiver must have been seen connecting, without any error yet, to be a witness. One that was started anew
-// says "connecting" for a moment also when its source is in the best of health. A crash does not wait for this: a receiver that loses its
-// connection has error 2013 from the moment when it says "connecting" (seen on MariaDB 10.11 and MySQL 9.7).
+// settled is how long a receiver must have been seen connecting, without any error yet, to be a witness. One that was
+// restarted says "connecting" for a moment even when its source is healthy. A crash does not wait for
+// this: a receiver that loses its connection has error 2013 from the moment when it says "connecting" (seen on MariaDB
+// 10.11 and MySQL 9.7).
 const settled = 500 * time.Millisecond
 
-// fleet is a snapshot with its ways: who follows whom.
+// fleet is a snapshot, and who follows whom in it.
 type fleet struct {
 	at        time.Time
 	t         Thresholds
@@ -79,7 +80,8 @@ func nameClusters(s topology.Snapshot) {
 
 func (f *fleet) clusters() []string { return slices.Sorted(maps.Keys(f.members)) }
 
-// sourcesOf returns the sources of v that are in the snapshot, each once. A server that names itself is no source of itself.
+// sourcesOf returns the sources of v that are in the snapshot, each once. A server that names itself is no source of
+// itself.
 func (f *fleet) sourcesOf(v *topology.Server) []*topology.Server {
 	if v.Instance == nil {
 		return nil
@@ -93,7 +95,7 @@ func (f *fleet) sourcesOf(v *topology.Server) []*topology.Server {
 	return out
 }
 
-// above returns everybody from whom v receives, directly or through others; v itself too if it stands in a circle.
+// above returns all servers from which v receives, directly or through others; also v itself if it is in a circle.
 func (f *fleet) above(v *topology.Server) map[topology.Key]*topology.Server {
 	out := map[topology.Key]*topology.Server{}
 	next := f.sourcesOf(v)
@@ -162,23 +164,24 @@ type verdict int
 
 const (
 	lives       verdict = iota // it answers
-	unknown                    // nobody has asked it yet, so nothing is reported of it
+	unknown                    // it was not asked yet, so nothing is reported about it
 	refuses                    // the very failure shows that it lives: max_connections, access denied, TLS…
-	alone                      // fails, and never had a replica that could testify
+	alone                      // fails, and never had a replica that could be a witness
 	deserted                   // fails, and so do all its replicas
 	dead                       // fails, on the word of witnesses
 	unwitnessed                // fails; replicas answer, and none of them can tell
 	unreachable                // fails, and something is missing for dead: see missing
 )
 
-// decide passes the verdict. A server is dead only if all of this holds:
+// decide gives the verdict. A server is dead only if all of this holds:
 //
-//   - our own probe failed in a way that does not show that it lives (Failure.Alive);
-//   - a replica, asked after the server fell silent, tried to reach it and could not: a witness;
-//   - no replica asked after the server fell silent still receives from it;
-//   - every reachable replica was asked after that moment, so that nobody is left who may yet contradict;
-//   - the silence has lasted Thresholds.Verdict(), unless the server's host itself said that no server is there (refused, shutdown).
-//     A broken connection, a name that does not resolve, or something alien that answers says less than that, so it waits too.
+//   - our own probe failed in a way that does not show that the server is alive (Failure.Alive);
+//   - a replica that was asked after the server fell silent has tried to reach it and could not: a witness;
+//   - no replica that was asked after the server fell silent still receives from it;
+//   - every reachable replica was asked after that moment, so that none is left that could contradict;
+//   - the silence has lasted Thresholds.Verdict(), unless the server's host itself said that no server is there
+//     (refused, shutdown). A broken connection, a name that does not resolve, or an answer of something else says less
+//     than that, so it waits too.
 func (v *view) decide() {
 	switch {
 	case v.Up():
@@ -192,7 +195,8 @@ func (v *view) decide() {
 		return
 	}
 	if silence := v.silence(); !proves(v.Probe.Failure) && silence < v.f.t.Verdict() {
-		v.missing = append(v.missing, fmt.Sprintf("%v: silent for %s so far, of the %s after which silence counts", v.Key, span(silence), span(v.f.t.Verdict())))
+		v.missing = append(v.missing, fmt.Sprintf("%v: silent for %s so far, of the %s after which silence counts",
+			v.Key, span(silence), span(v.f.t.Verdict())))
 	}
 	for _, r := range v.replicas {
 		if r.stand == receives || r.stand == pending {
@@ -214,7 +218,7 @@ func (v *view) decide() {
 	}
 }
 
-// proves says that the host lives and that no server is listening on it, or that the server itself said that it goes.
+// proves says that the host is alive and no server listens on it, or that the server said that it shuts down.
 func proves(f topology.Failure) bool { return f == topology.Refused || f == topology.Shutdown }
 
 // since is when the server began to fail.
@@ -245,13 +249,14 @@ const (
 	gone                    // does not answer us
 )
 
-// replica is a server that follows the viewed one, as seen from there. If several of its channels do, the one that says most for a living
-// source speaks.
+// replica is a server that follows the viewed one, as seen from there. If several of its channels do, the one that says
+// most for a living source speaks.
 type replica struct {
 	*topology.Server
 	stand stand
 	says  string // the stand, as a line of evidence
-	// replicating is both threads running; failing is a receiver that can't reach its source. Both only of replicas that answer.
+	// replicating is both threads running; failing is a receiver that can't reach its source. Both only of replicas
+	// that answer.
 	replicating, failing bool
 	lagging              bool // further behind than the threshold, or delayed by configuration
 }
@@ -288,16 +293,18 @@ func (v *view) judge(r *topology.Server) replica {
 
 // testimony is what one channel of a reachable replica says of the viewed server. The traps:
 //
-//   - What was read before the server fell silent describes better days.
-//   - A receiver that stands still without an error was stopped by somebody, and has not tried. One that stopped with a connection error
-//     gave up trying; but if it was seen stopped already while the server still answered us, that error is an old story.
-//   - "Connecting" with an error that only a server can send (access denied, too many connections…) proves a living server when it was written.
-//     Nobody knows when that was, so it counts neither way.
+//   - What was read before the server fell silent says nothing about the server now.
+//   - A receiver that is stopped without an error was stopped by somebody, and has not tried. One that stopped with a
+//     connection error gave up trying. If it was seen stopped already while the server still answered us, that error is
+//     an old one.
+//   - "Connecting" with an error that only a server can send (access denied, too many connections…) proves that the
+//     server was alive when the error was written. That time is not known, so it counts neither way.
 //   - "Connecting" without an error is true of every receiver that was started a moment ago: it must have lasted.
 func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string) {
 	since := v.since()
 	if r.Probe.Answered.Before(since) {
-		return pending, fmt.Sprintf("%v: not asked since %v fell silent (last answered %s before)", r.Key, v.Key, span(since.Sub(r.Probe.Answered)))
+		return pending, fmt.Sprintf("%v: not asked since %v fell silent (last answered %s before)", r.Key, v.Key,
+			span(since.Sub(r.Probe.Answered)))
 	}
 	asked := fmt.Sprintf("asked %s after %v fell silent", span(r.Probe.Answered.Sub(since)), v.Key)
 	say := func(s stand, format string, args ...any) (stand, string) {
@@ -310,7 +317,8 @@ func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string)
 	case topology.Connecting:
 		switch {
 		case c.IOErrno != 0 && !topology.ConnectionError(c.IOErrno) && c.IOErrno != shutdownInProgress:
-			return say(cannotTell, "connecting (%s), which does not show that %v is gone", failure(c.IOErrno, ""), v.Key)
+			return say(cannotTell, "connecting (%s), which does not show that %v is gone", failure(c.IOErrno, ""),
+				v.Key)
 		case c.IOErrno != 0:
 			return say(witnesses, "connecting (%s)", failure(c.IOErrno, ""))
 		case !c.IOSince.IsZero() && seen < settled:
@@ -324,20 +332,22 @@ func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string)
 	case !topology.ConnectionError(c.IOErrno):
 		return say(cannotTell, "stopped (%s), which is no failure to connect", failure(c.IOErrno, ""))
 	case !c.IOSince.IsZero() && !v.Probe.Answered.Before(c.IOSince):
-		return say(cannotTell, "stopped (%s), and was so already while %v still answered", failure(c.IOErrno, ""), v.Key)
+		return say(cannotTell, "stopped (%s), and was so already while %v still answered", failure(c.IOErrno, ""),
+			v.Key)
 	}
 	return say(witnesses, "stopped (%s)", failure(c.IOErrno, ""))
 }
 
-// shutdownInProgress is what a server that goes down tells those who come.
+// shutdownInProgress is what a server that shuts down answers to new connections.
 const shutdownInProgress = 1053
 
-// cannotConnect says that a receiver wants to and can't, for whatever reason.
+// cannotConnect says that a receiver tries to connect and can't, for any reason.
 func cannotConnect(c topology.Channel) bool {
 	return c.IO == topology.Connecting || c.IO == topology.Stopped && topology.ConnectionError(c.IOErrno)
 }
 
-// late is how much further behind than its configured delay and the threshold a channel is; 0 when it is not, or does not know.
+// late is how much further behind than its configured delay and the threshold a channel is; 0 when it is not, or does
+// not know.
 func late(c topology.Channel, t Thresholds) time.Duration {
 	if c.Lag == nil {
 		return 0
@@ -394,13 +404,14 @@ func (v *view) downtimed(s *topology.Server) bool {
 }
 
 func (v *view) allReplicasDowntimed() bool {
-	return len(v.replicas) > 0 && !slices.ContainsFunc(v.replicas, func(r replica) bool { return !v.downtimed(r.Server) })
+	return len(v.replicas) > 0 && !slices.ContainsFunc(v.replicas,
+		func(r replica) bool { return !v.downtimed(r.Server) })
 }
 
 // writes says that a server answers and takes writes.
 func writes(s *topology.Server) bool { return s.Up() && !s.Instance.ReadOnly }
 
-// leads says that nobody in its cluster stands above the server, or that it stands in a circle with the primary.
+// leads says that no server of its cluster is above the server, or that it is in a circle with the primary.
 func (v *view) leads() bool {
 	inside := slices.ContainsFunc(v.sources, func(s *topology.Server) bool { return s.Cluster == v.Cluster })
 	return !inside || v.f.above(v.primary)[v.Key] != nil

@@ -86,7 +86,8 @@ func (v *view) is() string {
 	case intermediate:
 		place = fmt.Sprintf("the source of %s in cluster %s", many(len(v.replicas), "replica"), v.Cluster)
 	case former:
-		place = fmt.Sprintf("a former primary of cluster %s that %s still follow", v.Cluster, many(len(v.replicas), "server"))
+		place = fmt.Sprintf("a former primary of cluster %s that %s still follow", v.Cluster,
+			many(len(v.replicas), "server"))
 		if len(v.replicas) == 1 {
 			place += "s"
 		}
@@ -118,7 +119,8 @@ func (v *view) standings() []string {
 		}
 		for _, c := range r.Instance.Channels {
 			if c.Source == v.Key {
-				out = append(out, fmt.Sprintf("%v: IO thread %s, SQL thread %s", r.Key, thread(c.IO, c.IOErrno, c.IOError), thread(c.SQL, c.SQLErrno, c.SQLError)))
+				out = append(out, fmt.Sprintf("%v: IO thread %s, SQL thread %s", r.Key,
+					thread(c.IO, c.IOErrno, c.IOError), thread(c.SQL, c.SQLErrno, c.SQLError)))
 			}
 		}
 	}
