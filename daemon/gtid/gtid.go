@@ -1,7 +1,7 @@
 // Package gtid knows the two ways in which servers name what they have executed: sets of MySQL
 // (uuid[:tag]:intervals) and positions of MariaDB (domain-server-sequence, one per domain).
 //
-// One type, Set, holds either, so that whoever compares two servers need not ask for their flavour. The one idea:
+// One type, Set, holds either, so that a comparison of two servers need not ask for their flavour. The one idea:
 // both are sets of transactions, and all that a decision ever asks is "does this one contain that one, and if
 // not, what is missing?". A MariaDB position stands for everything up to its sequence number in its domain.
 //
@@ -37,8 +37,8 @@ type position struct {
 // maxSequence is the largest transaction number that a server gives (2^63-2 on MySQL).
 const maxSequence = 1<<63 - 2
 
-// Parse reads a set as servers print it: MySQL's gtid_executed (white space and line breaks allowed) or one of MariaDB's
-// positions ("0-1-100,1-2-7"). The empty text is the empty set.
+// Parse reads a set as servers print it: MySQL's gtid_executed (white space and line breaks allowed) or one of
+// MariaDB's positions ("0-1-100,1-2-7"). The empty text is the empty set.
 func Parse(text string) (Set, error) {
 	text = strings.TrimSpace(text)
 	if text == "" {
@@ -147,7 +147,8 @@ func parseMaria(text string) (Set, error) {
 			continue
 		}
 		p := position{uint32(server), from, seq}
-		if old, ok := s.maria[uint32(domain)]; !ok || old.seq < p.seq { // gtid_binlog_state lists several servers a domain
+		// gtid_binlog_state lists several servers a domain
+		if old, ok := s.maria[uint32(domain)]; !ok || old.seq < p.seq {
 			s.maria[uint32(domain)] = p
 		}
 	}
@@ -272,9 +273,11 @@ func within(a, b []interval) bool {
 // Equal reports whether both hold the same transactions.
 func (s Set) Equal(o Set) bool { return s.Contains(o) && o.Contains(s) }
 
-// Same says that the two read the same, letter for letter. It costs less than Equal, for which only the transactions count.
+// Same says that the two read the same, letter for letter. It costs less than Equal, for which only the transactions
+// count.
 func (s Set) Same(o Set) bool {
-	return len(s.mysql) == len(o.mysql) && maps.Equal(s.maria, o.maria) && maps.EqualFunc(s.mysql, o.mysql, slices.Equal)
+	return len(s.mysql) == len(o.mysql) && maps.Equal(s.maria, o.maria) &&
+		maps.EqualFunc(s.mysql, o.mysql, slices.Equal)
 }
 
 // Missing counts the transactions of o that s lacks.
@@ -303,8 +306,9 @@ func (s Set) Count() uint64 {
 }
 
 // Subtract returns what is in s and not in o. Of a MariaDB domain in which both hold the same sequence number from
-// different servers, that last transaction is returned: the two have parted there, though nobody knows for how long. Where o holds
-// the middle of a domain of s, as only a difference can, all of the domain is returned: a hole can't be told.
+// different servers, that last transaction is returned: the two have parted there, though nobody knows for how long.
+// Where o holds the middle of a domain of s, as only a difference can, all of the domain is returned: a hole can't be
+// told.
 func (s Set) Subtract(o Set) Set {
 	var out Set
 	for id, is := range s.mysql {
@@ -378,7 +382,8 @@ func subtract(a, b []interval) []interval {
 	return out
 }
 
-// Union returns what is in either. Of a MariaDB domain the further position is kept, the receiver's where both are equally far.
+// Union returns what is in either. Of a MariaDB domain the further position is kept, the receiver's where both are
+// equally far.
 func (s Set) Union(o Set) Set {
 	switch { // the usual cases cost nothing
 	case s.Contains(o):
@@ -403,7 +408,8 @@ func (s Set) Union(o Set) Set {
 				if ok && p.seq <= q.seq {
 					p, q = q, p
 				}
-				if ok && q.from < p.from && q.seq >= p.from-1 { // they touch: what one lacks at the beginning, the other has
+				// they touch: what one lacks at the beginning, the other has
+				if ok && q.from < p.from && q.seq >= p.from-1 {
 					p.from = q.from
 				}
 				out.maria[d] = p
@@ -429,7 +435,8 @@ func (s Set) Intersect(o Set) Set {
 		if !ok || p.seq == q.seq && p.server != q.server && p.seq == 1 {
 			continue
 		}
-		if p.seq == q.seq && p.server != q.server { // parted at the last transaction; who wrote the one before is not known
+		// parted at the last transaction; who wrote the one before is not known
+		if p.seq == q.seq && p.server != q.server {
 			p.seq--
 		} else if q.seq < p.seq {
 			p.server, p.seq = q.server, q.seq

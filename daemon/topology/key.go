@@ -11,7 +11,7 @@ import (
 // DefaultPort is the port of a key that names none.
 const DefaultPort = 3306
 
-// Key is the address of a server. Making one does no I/O: names are resolved by whoever probes.
+// Key is the address of a server. Making one does no I/O: the prober resolves names.
 type Key struct {
 	Host string
 	Port int
@@ -47,7 +47,8 @@ func ParseKey(text string) (Key, error) {
 }
 
 func badInHost(r rune) bool {
-	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_' || r == ':' || r == '%')
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_' ||
+		r == ':' || r == '%')
 }
 
 // String is the form that ParseKey reads back; the port is always there.
@@ -95,7 +96,8 @@ func (k *Key) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// detachedMark in front of a host name makes it one that no resolver finds: so a replica is detached and its source not forgotten.
+// detachedMark in front of a host name makes it one that no resolver finds: so a replica is detached and its source not
+// forgotten.
 const detachedMark = "//"
 
 // Detached says that the key is a source spoilt on purpose.

@@ -62,8 +62,8 @@ func (s Snapshot) Clusters() []string {
 	return slices.Compact(out)
 }
 
-// Roots returns the servers whose source, if they have one, is not in the snapshot; sorted by key. In a circle of sources
-// nobody is a root, so there the writable members stand for it, or else the first.
+// Roots returns the servers whose source, if they have one, is not in the snapshot; sorted by key. In a circle of
+// sources no server is a root: the writable members stand for it, or else the first.
 func (s Snapshot) Roots() []Server {
 	var out []Server
 	for _, top := range s.links().tops() {
@@ -154,9 +154,9 @@ func (l links) circle(i int) []int {
 	return path
 }
 
-// Primary returns the primary of a one-cluster snapshot: the one that was promoted last, unless it follows another server now;
-// else the root that most servers follow; among equals one that is up and writable, then one that is up, then the first by key.
-// nil when the snapshot is empty.
+// Primary returns the primary of a one-cluster snapshot: the one that was promoted last, unless it follows another
+// server now; else the root that most servers follow; among equals one that is up and writable, then one that is up,
+// then the first by key. nil when the snapshot is empty.
 func (s Snapshot) Primary() *Server {
 	l := s.links()
 	best, most := -1, -1
@@ -184,9 +184,9 @@ func (s Snapshot) Primary() *Server {
 	return &s.Servers[best]
 }
 
-// Name gives every server its cluster: that of its source, up to the root. A root keeps the name that it had; one that never had
-// any is named by its key; a live root that has replicas of its own does not keep a name that a better primary holds.
-// A circle of sources is one cluster. before may be nil.
+// Name gives every server its cluster: that of its source, up to the root. A root keeps the name that it had; one that
+// never had any is named by its key; a live root that has replicas of its own does not keep a name that a better
+// primary holds. A circle of sources is one cluster. before may be nil.
 func (s Snapshot) Name(before map[Key]string) map[Key]string {
 	l := s.links()
 	names := map[Key]string{}

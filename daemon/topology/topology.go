@@ -1,8 +1,8 @@
 // Package topology holds what is known of a fleet at one moment: servers, what each answered last, how asking it went,
 // and who replicates from whom. A Snapshot is the input of every decision.
 //
-// It judges nothing (see analysis), fetches nothing (see discovery), and knows no text form (see drawing). The one idea: if a decision needs a fact, the
-// fact is put in here.
+// It judges nothing (see analysis), fetches nothing (see discovery), and knows no text form (see drawing). The one
+// idea: if a decision needs a fact, the fact is put in here.
 package topology
 
 import (
@@ -15,8 +15,8 @@ import (
 
 // Instance is what the last answered probe of a server said.
 type Instance struct {
-	// UUID is the server's own (MySQL), or one made from what identifies a MariaDB server; "" where nothing does. Two keys with
-	// one UUID are one server under two names.
+	// UUID is the server's own (MySQL), or one made from what identifies a MariaDB server; "" where nothing does. Two
+	// keys with one UUID are one server under two names.
 	UUID       string    `json:"uuid,omitempty"`
 	ServerID   uint32    `json:"server_id,omitempty"`
 	Hostname   string    `json:"hostname,omitempty"`    // @@hostname
@@ -58,8 +58,8 @@ type Channel struct {
 	SourceUUID string      `json:"source_uuid,omitempty"`
 	SourceID   uint32      `json:"source_server_id,omitempty"`
 	IO         ThreadState `json:"io"` // receives
-	// IOSince is the start of the first probe of an unbroken row that saw IO as it is now; zero where nobody kept count. It tells a
-	// receiver that fails to connect from one that was started a moment ago, or stopped long ago.
+	// IOSince is the start of the first probe of an unbroken row that saw IO as it is now; zero where nobody
+	// counted. It tells a receiver that fails to connect from one that was started a moment ago, or stopped long ago.
 	IOSince      time.Time   `json:"io_since,omitzero"`
 	SQL          ThreadState `json:"sql"` // applies
 	IOErrno      int         `json:"io_errno,omitempty"`
@@ -92,14 +92,16 @@ func (c Channel) Drained(executed gtid.Set) bool {
 	return executed.Contains(c.Received)
 }
 
-// Halted says that the receiver stands still and would go on if it was started: it was stopped, by somebody or after it had failed to reach
-// its source. A server keeps the last error of a receiver that is stopped, and of one that was given another source meanwhile.
+// Halted says that the receiver stands still and would go on if it was started: it was stopped, by somebody or after it
+// had failed to reach its source. A server keeps the last error of a receiver that is stopped, and of one that was
+// given another source meanwhile.
 func (c Channel) Halted() bool {
 	return c.IO == Stopped && (c.IOErrno == 0 || ConnectionError(c.IOErrno))
 }
 
-// ConnectionError tells the errors of a client that could not reach a server, or lost it, from those that a server sends. 2026 (TLS) is not
-// among them: a certificate that expired gives it as well as a host that dies during the handshake.
+// ConnectionError tells the errors of a client that could not reach a server, or lost it, from those that a server
+// sends. 2026 (TLS) is not among them: a certificate that expired gives it as well as a host that dies during the
+// handshake.
 func ConnectionError(errno int) bool {
 	switch errno {
 	case 2002, 2003, 2005, 2006, 2013, 2055: // socket, host, name, gone away, lost, lost with the cause
@@ -233,7 +235,8 @@ func (s Server) Received() gtid.Set {
 
 // Receiving says that a receiver of the server was connected when it was asked, so that it may have got more since.
 func (s Server) Receiving() bool {
-	return s.Instance != nil && slices.ContainsFunc(s.Instance.Channels, func(c Channel) bool { return c.IO == Running })
+	return s.Instance != nil && slices.ContainsFunc(s.Instance.Channels,
+		func(c Channel) bool { return c.IO == Running })
 }
 
 // Rule is an operator's wish about promotion.
@@ -257,10 +260,10 @@ type Downtime struct {
 type Snapshot struct {
 	At      time.Time `json:"at"`
 	Servers []Server  `json:"servers"` // sorted by key
-	// Revision is the same for two snapshots of one cluster, made by one daemon, only if they have the same content; times of probes
-	// are none. 0 where nobody keeps count.
+	// Revision is the same for two snapshots of one cluster, made by one daemon, only if they have the same content;
+	// times of probes are none. 0 where nobody keeps count.
 	Revision uint64 `json:"-"`
-	// Promoted says, by cluster, which server the last failover on record made its primary. Where replicas that were out of reach
-	// then still point to the former one, nothing else tells.
+	// Promoted says, by cluster, which server the last failover on record made its primary. Where replicas that were
+	// out of reach then still point to the former one, nothing else tells.
 	Promoted map[string]Key `json:"promoted,omitempty"`
 }

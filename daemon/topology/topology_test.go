@@ -73,7 +73,8 @@ func TestKeyAsText(t *testing.T) {
 	if d := k.Detach(); !d.Detached() || d.Detach() != d || d.Attached() != k || k.Attached() != k || k.Detached() {
 		t.Errorf("detach, attach: %v", d)
 	}
-	if (topology.Key{"a", 2}).Compare(topology.Key{"a", 10}) >= 0 || (topology.Key{"a", 2}).Compare(topology.Key{"b", 1}) >= 0 {
+	if (topology.Key{"a", 2}).Compare(topology.Key{"a", 10}) >= 0 ||
+		(topology.Key{"a", 2}).Compare(topology.Key{"b", 1}) >= 0 {
 		t.Error("keys sort by host, then by port as a number")
 	}
 }
@@ -114,7 +115,9 @@ func TestRoots(t *testing.T) {
 		{"then one that is up", "db1 down\ndb2 of=db1 ro", "db1 db2", "db2"},
 		{"then the first", "db2 down\ndb1 of=db2 down", "db1 db2", "db1"},
 		{"a dead primary keeps its place while they follow it", "db1 down\n  db2\n  db3\ndb4 of=db1", "db1 db4", "db1"},
-		{"the promoted one, whoever still follows the former", "db1 down\n  db2\n  db3\ndb4 of=db1 promoted", "db1 db4", "db4"},
+		{"the promoted one, even if replicas still follow the former one",
+			"db1 down\n  db2\n  db3\ndb4 of=db1 promoted", "db1 db4",
+			"db4"},
 		{"the promoted one that has found another source is it no more", "db1\n  db2 promoted", "db1", "db1"},
 		{"a circle: the writable", "a ro source=b\n  b rw", "b", "b"},
 		{"a circle: both writable", "a rw source=b\n  b rw\n  c", "a b", "a"},
@@ -152,9 +155,12 @@ func TestName(t *testing.T) {
 	for _, c := range []struct{ name, drawing, before, want string }{
 		{"by the key of the root", "db1\n  db2\n    db3\ndb9\n  db8", "", "db1=db1 db2=db1 db3=db1 db8=db9 db9=db9"},
 		{"a root keeps its name", "db2\n  db3", "db2=shop", "db2=shop db3=shop"},
-		{"after a failover the new primary has the name, and the dead one keeps it", "db2\n  db3\ndb1 down", "db1=shop db2=shop db3=shop", "db1=shop db2=shop db3=shop"},
-		{"so does the dead one that somebody still follows", "db2\n  db3\n  db4\ndb1 down\n  db5", "db1=shop db2=shop", "db1=shop db2=shop db3=shop db4=shop db5=shop"},
-		{"a live root with replicas of its own goes its own way", "db2\n  db3\n  db4\ndb1\n  db5", "db1=shop db2=shop", "db1=db1 db2=shop db3=shop db4=shop db5=db1"},
+		{"after a failover the new primary has the name, and the dead one keeps it", "db2\n  db3\ndb1 down",
+			"db1=shop db2=shop db3=shop", "db1=shop db2=shop db3=shop"},
+		{"so does the dead one that somebody still follows", "db2\n  db3\n  db4\ndb1 down\n  db5", "db1=shop db2=shop",
+			"db1=shop db2=shop db3=shop db4=shop db5=shop"},
+		{"a live root with replicas of its own goes its own way", "db2\n  db3\n  db4\ndb1\n  db5", "db1=shop db2=shop",
+			"db1=db1 db2=shop db3=shop db4=shop db5=db1"},
 		{"a live root without replicas stays", "db2\n  db3\ndb1", "db1=shop db2=shop", "db1=shop db2=shop db3=shop"},
 		{"who was moved is named after its new root", "db1\n  db3\ndb2", "db1=a db2=b db3=b", "db1=a db2=b db3=a"},
 		{"a circle is one cluster", "a rw source=b\n  b rw\n    c\nz", "", "a=a b=a c=a z=z"},
@@ -216,7 +222,8 @@ func TestSnapshotParts(t *testing.T) {
 }
 
 func TestServer(t *testing.T) {
-	s := drawing.MustParse("db1\n  db2 recv=1-120 exec=1-90\n  db3 also=db9\n  db4 never\n  db5 down\n  db6 nogtid\n  db7 nogtid read=binlog.000002:4\n  db8 asked=never")
+	s := drawing.MustParse("db1\n  db2 recv=1-120 exec=1-90\n  db3 also=db9\n  db4 never\n  db5 down\n  db6 nogtid\n " +
+		" db7 nogtid read=binlog.000002:4\n  db8 asked=never")
 	at := func(host string) topology.Server { return *s.Server(topology.Key{host, 3306}) }
 	db2 := at("db2")
 	if db2.Received().Count() != 120 || at("db4").Received().Count() != 0 {
@@ -231,7 +238,8 @@ func TestServer(t *testing.T) {
 	if !db2.Up() || at("db4").Up() || at("db5").Up() || at("db8").Up() {
 		t.Error("Up")
 	}
-	if db2.Channel().Drained(db2.Instance.Executed) || !db2.Channel().Drained(gtid.MustParse(drawing.UUID(topology.Key{"db1", 3306})+":1-120")) {
+	if db2.Channel().Drained(db2.Instance.Executed) ||
+		!db2.Channel().Drained(gtid.MustParse(drawing.UUID(topology.Key{"db1", 3306})+":1-120")) {
 		t.Error("drained is when all that was received is executed")
 	}
 	if !at("db6").Channel().Drained(gtid.Set{}) || at("db7").Channel().Drained(gtid.Set{}) {
@@ -243,7 +251,8 @@ func TestServer(t *testing.T) {
 }
 
 func TestFailureAlive(t *testing.T) {
-	for f, alive := range map[topology.Failure]bool{topology.OK: true, topology.Denied: true, topology.TooMany: true, topology.Refused: false, topology.Timeout: false, topology.Reset: false, topology.Shutdown: false} {
+	for f, alive := range map[topology.Failure]bool{topology.OK: true, topology.Denied: true, topology.TooMany: true,
+		topology.Refused: false, topology.Timeout: false, topology.Reset: false, topology.Shutdown: false} {
 		if f.Alive() != alive {
 			t.Errorf("%q alive: %v", f, f.Alive())
 		}
@@ -251,7 +260,8 @@ func TestFailureAlive(t *testing.T) {
 }
 
 func TestParseThreadState(t *testing.T) {
-	for word, want := range map[string]topology.ThreadState{"Yes": topology.Running, "Connecting": topology.Connecting, "Preparing": topology.Connecting, "No": topology.Stopped, "": topology.Stopped} {
+	for word, want := range map[string]topology.ThreadState{"Yes": topology.Running, "Connecting": topology.Connecting,
+		"Preparing": topology.Connecting, "No": topology.Stopped, "": topology.Stopped} {
 		if got := topology.ParseThreadState(word); got != want {
 			t.Errorf("%q is %q, want %q", word, got, want)
 		}
@@ -269,8 +279,10 @@ func TestHalted(t *testing.T) {
 		{"somebody stopped it", topology.Channel{IO: topology.Stopped}, true},
 		{"it gave up connecting", topology.Channel{IO: topology.Stopped, IOErrno: 2003}, true},
 		{"the network broke while it read", topology.Channel{IO: topology.Stopped, IOErrno: 1158}, true},
-		{"it failed for a reason that starting does not remove", topology.Channel{IO: topology.Stopped, IOErrno: 1236}, false},
-		{"TLS fails for dead hosts and for expired certificates", topology.Channel{IO: topology.Stopped, IOErrno: 2026}, false},
+		{"it failed for a reason that starting does not remove", topology.Channel{IO: topology.Stopped, IOErrno: 1236},
+			false},
+		{"TLS fails for dead hosts and for expired certificates", topology.Channel{IO: topology.Stopped, IOErrno: 2026},
+			false},
 	} {
 		if got := c.c.Halted(); got != c.halted {
 			t.Errorf("%s: halted is %v", c.name, got)
@@ -296,7 +308,8 @@ func TestMadeUUID(t *testing.T) {
 	if len(one) != 36 || one != topology.MadeUUID("1", "db1", "3306", "/data") {
 		t.Errorf("not the same for the same server: %q", one)
 	}
-	if one == topology.MadeUUID("1", "db1", "3306", "/data2") || topology.MadeUUID("1", "2", "", "") == topology.MadeUUID("12", "", "", "") {
+	if one == topology.MadeUUID("1", "db1", "3306", "/data2") ||
+		topology.MadeUUID("1", "2", "", "") == topology.MadeUUID("12", "", "", "") {
 		t.Error("two servers look like one")
 	}
 }

@@ -20,7 +20,8 @@ type Version struct {
 	Major, Minor, Patch int
 }
 
-// ParseVersion reads @@version ("8.0.36-28", "10.11.19-MariaDB-0+deb12u1-log", "5.5.5-10.11.19-MariaDB") and tells the flavour.
+// ParseVersion reads @@version ("8.0.36-28", "10.11.19-MariaDB-0+deb12u1-log", "5.5.5-10.11.19-MariaDB") and tells the
+// flavour.
 func ParseVersion(text string) (Flavor, Version, error) {
 	flavor := MySQL
 	number := text
