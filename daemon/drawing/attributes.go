@@ -25,12 +25,13 @@ const (
 	channel       // it has a source
 )
 
-// The attributes are read and printed in this order: what sets expectations stands before what depends on it. What a server has is read
-// when the identities of all servers are known, because sets of transactions name them.
+// The attributes are read and printed in this order: what sets expectations stands before what depends on it. What a
+// server has is read when the identities of all servers are known, because sets of transactions name them.
 var (
 	firstPass  = identityAttributes
 	secondPass = slices.Concat(
-		probeAttributes, settingAttributes, channelAttributes, transactionAttributes, moreAttributes, declaredAttributes)
+		probeAttributes, settingAttributes, channelAttributes, transactionAttributes, moreAttributes,
+		declaredAttributes)
 	passes     = [][]attribute{firstPass, secondPass}
 	attributes = slices.Concat(passes...)
 )

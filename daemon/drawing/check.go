@@ -62,14 +62,16 @@ func checkCluster(c Cluster) error {
 		}
 	}
 	for _, claim := range c.Claims {
-		if claim.Failed.IsZero() || slices.ContainsFunc(slices.Concat(claim.Locks.Held, claim.Locks.Alive), topology.Key.IsZero) {
+		if claim.Failed.IsZero() || slices.ContainsFunc(slices.Concat(claim.Locks.Held, claim.Locks.Alive),
+			topology.Key.IsZero) {
 			return fmt.Errorf("a claim for %q: a server is empty", clip(claim.Work))
 		}
 	}
 	return nil
 }
 
-// checkEpisode leaves the invariants of plan alone: a daemon may have stored an episode that breaks one, and that must be seen.
+// checkEpisode leaves the invariants of plan alone: a daemon may have stored an episode that breaks one, and that must
+// be seen.
 func checkEpisode(e plan.Episode) error {
 	if kinds := plan.EpisodeKinds(); !slices.Contains(kinds, e.Kind) {
 		return fmt.Errorf("episode %q: kind %q: want one of %v", clip(e.ID), clip(string(e.Kind)), kinds)
@@ -147,7 +149,8 @@ func checkInstance(i topology.Instance) error {
 		}
 		sets = sets.Union(c.Received)
 	}
-	if i.Flavor == topology.MySQL && len(sets.LastWriters()) > 0 || i.Flavor == topology.MariaDB && len(sets.Writers()) > 0 {
+	if i.Flavor == topology.MySQL && len(sets.LastWriters()) > 0 || i.Flavor == topology.MariaDB &&
+		len(sets.Writers()) > 0 {
 		return fmt.Errorf("a %s server with GTIDs of the other flavour", i.Flavor)
 	}
 	return nil

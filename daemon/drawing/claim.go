@@ -90,7 +90,8 @@ func expectClaim(cluster Cluster, failed topology.Key) plan.Claim {
 // expectPeer is one that answers, and agrees with the claim.
 func expectPeer(c plan.Claim, name string) plan.Peer {
 	return plan.Peer{Name: name, Answered: true,
-		Standing: plan.Standing{ID: name + "#1", Name: name, Leader: c.Self.Leader, Term: c.Self.Term, Face: c.Self.Face}}
+		Standing: plan.Standing{ID: name + "#1", Name: name, Leader: c.Self.Leader, Term: c.Self.Term,
+			Face: c.Self.Face}}
 }
 
 func (p *picture) writeClaim(cluster Cluster, actual plan.Claim) (words []string, peers [][]string) {

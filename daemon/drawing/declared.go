@@ -11,12 +11,13 @@ import (
 
 // declaredAttributes say what people declared about a server.
 var declaredAttributes = []attribute{
-	{"rule", "prefer|neutral|prefer_not|must_not", nothing, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
-		if d.server.Rule = topology.Rule(v); d.server.Rule == topology.Neutral {
-			d.server.Rule = ""
-		}
-		return oneOf(v, "prefer", "neutral", "prefer_not", "must_not")
-	}, show: func(_ *picture, d *drawn) string { return string(d.server.Rule) }}},
+	{"rule", "prefer|neutral|prefer_not|must_not", nothing,
+		codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
+			if d.server.Rule = topology.Rule(v); d.server.Rule == topology.Neutral {
+				d.server.Rule = ""
+			}
+			return oneOf(v, "prefer", "neutral", "prefer_not", "must_not")
+		}, show: func(_ *picture, d *drawn) string { return string(d.server.Rule) }}},
 	{"downtime", "1h", nothing, codec[drawn]{read: func(p *picture, d *drawn, v string) error {
 		rest, err := duration(v)
 		d.server.Downtime = &topology.Downtime{Owner: "somebody", Reason: "work", Until: p.at.Add(rest)}

@@ -11,15 +11,16 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Draw prints the snapshot as Parse reads it: what a line does not say is as expected, and the version and whether a server takes
-// writes are always said. Comments tell people what they would otherwise have to work out.
+// Draw prints the snapshot as Parse reads it: what a line does not say is as expected, and the version and whether a
+// server takes writes are always said. Comments tell people what they would otherwise have to work out.
 //
-// It holds what decisions read, times to the millisecond. It leaves out what describes a server to people only (its own names, the user
-// of its replication), coordinates where GTIDs speak, since when a receiver runs, errors and settings of further channels of a server
-// with several, and, as long as every server answers, how many of the last two seconds ago each was asked. JSON holds it all.
+// It holds what decisions read, times to the millisecond. It leaves out what describes a server to people only (its own
+// names, the user of its replication), coordinates where GTIDs speak, since when a receiver runs, errors and settings
+// of further channels of a server with several, and, as long as every server answers, how many of the last two seconds
+// ago each was asked. JSON holds it all.
 func Draw(s topology.Snapshot) string { return Print(Saved{Snapshot: s}) }
 
-// Print prints all that decisions rest on as Read reads it. See Draw for what it leaves out of servers.
+// Print prints all that decisions rest on as Parse reads it. See Draw for what it leaves out of servers.
 func Print(saved Saved) string {
 	s := drawable(saved.Snapshot)
 	p := newPicture()
@@ -144,7 +145,8 @@ func (p *picture) rows(actual map[*drawn]*drawn, said map[*drawn][]string, prima
 	return rows
 }
 
-// print aligns the columns, and leaves an empty line between clusters. What is known of a cluster besides stands below its servers.
+// print aligns the columns, and leaves an empty line between clusters. What is known of a cluster besides stands below
+// its servers.
 func (p *picture) print(b *strings.Builder, rows [][4]string, clusters []Cluster) {
 	var width [3]int
 	for _, r := range rows {

@@ -1,8 +1,9 @@
-// Package drawing is the text form of what decisions rest on: parsed (Parse, Read), printed so that it can be parsed again (Draw, Print),
-// and sketched for people (Sketch). It also reads what was saved as JSON (Decode).
+// Package drawing is the text form of what decisions rest on: parsed (Parse), printed so that it can be parsed
+// again (Draw, Print), and sketched for people (Sketch). It also reads what was saved as JSON (Decode).
 //
-// It holds no facts of its own (see topology and plan), judges nothing and reads no files. The one idea: a line says only what differs from
-// what one would expect, and printing an attribute reads it back at once, so the two directions can't drift apart.
+// It holds no facts of its own (see topology and plan), judges nothing and reads no files. The one idea: a line says
+// only what differs from what one would expect, and printing an attribute reads it back at once, so the two directions
+// can't drift apart.
 package drawing
 
 import (

@@ -31,65 +31,95 @@ func server(t *testing.T, drawing, host string) topology.Server {
 func TestDrawingSays(t *testing.T) {
 	uuid := func(host string) string { return UUID(topology.Key{Host: host, Port: 3306}) }
 	for _, c := range []struct{ name, drawing, host, want string }{
-		{"a primary takes writes", "db1", "db1", `"read_only":false,"super_read_only":false,"log_bin":true,"log_replica_updates":true,"binlog_format":"ROW","gtid":true,"executed":"` + uuid("db1") + `:1-100"`},
+		{"a primary takes writes", "db1", "db1",
+			`"read_only":false,"super_read_only":false,"log_bin":true,"log_replica_updates":true,"binlog_format":"ROW","gtid":true,"executed":"` + uuid("db1") + `:1-100"`},
 		{"a replica does not, and has all", "db1\n  db2", "db2", `"read_only":true`},
 		{"a replica follows the line above", "db1\n  db2\n      db3", "db3", `"source":"db2:3306"`},
 		{"and not its sister", "db1\n  db2\n  db3", "db3", `"source":"db1:3306"`},
-		{"indentation in between hangs below what is less indented", "db1\n    db2\n  db3", "db3", `"source":"db1:3306"`},
-		{"its threads run", "db1\n  db2", "db2", `"io":"yes","sql":"yes","auto_position":true,"received":"` + uuid("db1") + `:1-100","lag_seconds":0`},
+		{"indentation in between hangs below what is less indented", "db1\n    db2\n  db3", "db3",
+			`"source":"db1:3306"`},
+		{"its threads run", "db1\n  db2", "db2", `"io":"yes","sql":"yes","auto_position":true,"received":"` +
+			uuid("db1") + `:1-100","lag_seconds":0`},
 		{"it knows its source", "db1\n  db2", "db2", `"source_uuid":"` + uuid("db1") + `","source_server_id":1`},
 		{"it is registered there", "db1\n  db2\n  db3", "db1", `"registered":["db2:3306","db3:3306"]`},
-		{"down", "db1 down", "db1", `"answered":"2026-01-01T00:00:04Z","failure":"refused","error":"connection refused","failing_since":"2026-01-01T00:00:05Z","failures":5`},
-		{"down since", "db1 down=timeout since=2500ms", "db1", `"failure":"timeout","error":"no answer in time","failing_since":"2026-01-01T00:00:07.5Z","failures":2`},
-		{"never", "db1 never", "db1", `"probe":{"asked":"2026-01-01T00:00:10Z","failure":"timeout","error":"no answer in time","failing_since":"2026-01-01T00:00:05Z","failures":5}}`},
+		{"down", "db1 down", "db1",
+			`"answered":"2026-01-01T00:00:04Z","failure":"refused","error":"connection refused","failing_since":"2026-01-01T00:00:05Z","failures":5`},
+		{"down since", "db1 down=timeout since=2500ms", "db1",
+			`"failure":"timeout","error":"no answer in time","failing_since":"2026-01-01T00:00:07.5Z","failures":2`},
+		{"never", "db1 never", "db1",
+			`"probe":{"asked":"2026-01-01T00:00:10Z","failure":"timeout","error":"no answer in time","failing_since":"2026-01-01T00:00:05Z","failures":5}}`},
 		{"never asked", "db1 never unasked", "db1", `"probe":{}}`},
-		{"stale is before anybody fell silent", "db1 down since=9s\n  db2 stale", "db2", `"probe":{"asked":"2026-01-01T00:00:00Z","answered":"2026-01-01T00:00:00Z"}`},
-		{"asked", "db1\n  db2 asked=3s", "db2", `"probe":{"asked":"2026-01-01T00:00:07Z","answered":"2026-01-01T00:00:07Z"}`},
-		{"a receiver that can't connect", "db1\n  db2 ioerr=2003", "db2", `"io":"connecting","sql":"yes","io_errno":2003`},
+		{"stale is before anybody fell silent", "db1 down since=9s\n  db2 stale", "db2",
+			`"probe":{"asked":"2026-01-01T00:00:00Z","answered":"2026-01-01T00:00:00Z"}`},
+		{"asked", "db1\n  db2 asked=3s", "db2",
+			`"probe":{"asked":"2026-01-01T00:00:07Z","answered":"2026-01-01T00:00:07Z"}`},
+		{"a receiver that can't connect", "db1\n  db2 ioerr=2003", "db2",
+			`"io":"connecting","sql":"yes","io_errno":2003`},
 		{"a receiver that gave up", "db1\n  db2 ioerr=1236", "db2", `"io":"no","sql":"yes","io_errno":1236`},
-		{"a thread of its own mind, whatever the order of the words", "db1\n  db2 io=yes ioerr=1236", "db2", `"io":"yes"`},
-		{"who can't apply has no lag to tell", "db1\n  db2 sqlerr=1062", "db2", `"sql":"no","sql_errno":1062,"sql_error":"could not apply: duplicate entry (1062)","auto_position":true,"received":"` + uuid("db1") + `:1-100","read_file"`},
+		{"a thread of its own mind, whatever the order of the words", "db1\n  db2 io=yes ioerr=1236", "db2",
+			`"io":"yes"`},
+		{"who can't apply has no lag to tell", "db1\n  db2 sqlerr=1062", "db2",
+			`"sql":"no","sql_errno":1062,"sql_error":"could not apply: duplicate entry (1062)","auto_position":true,"received":"` + uuid("db1") + `:1-100","read_file"`},
 		{"unless it does", "db1\n  db2 io=connecting lag=30s", "db2", `"lag_seconds":30`},
 		{"lag unknown", "db1\n  db2 lag=null", "db2", `:1-100","read_file"`},
 		{"delay", "db1\n  db2 delay=1h", "db2", `"delay_seconds":3600`},
 		{"received and not applied", "db1\n  db2 recv=1-120 exec=1-80", "db2", `"executed":"` + uuid("db1") + `:1-80"`},
 		{"applied no more than received", "db1\n  db2 recv=1-90", "db2", `"executed":"` + uuid("db1") + `:1-90"`},
 		{"received all the same", "db1\n  db2 exec=1-80", "db2", `"received":"` + uuid("db1") + `:1-100"`},
-		{"names for UUIDs", "db1\n  db2 exec=db1:1-100+db2:1-2:x:3", "db2", `"executed":"` + strings.Join(slices.Sorted(slices.Values([]string{uuid("db1") + ":1-100", uuid("db2") + ":1-2:x:3"})), ",") + `"`},
-		{"a UUID", "db1 exec=aaaaaaaa-1111-1111-1111-111111111111:7", "db1", `"executed":"aaaaaaaa-1111-1111-1111-111111111111:7"`},
-		{"a replica has what its root has", "db1 exec=1-500\n  db2\n    db3", "db3", `"executed":"` + uuid("db1") + `:1-500"`},
-		{"so has another root of the cluster", "db2 exec=1-500\ndb1 of=db2", "db1", `"executed":"` + uuid("db2") + `:1-500"`},
+		{"names for UUIDs", "db1\n  db2 exec=db1:1-100+db2:1-2:x:3", "db2", `"executed":"` +
+			strings.Join(slices.Sorted(slices.Values([]string{uuid("db1") + ":1-100", uuid("db2") + ":1-2:x:3"})),
+				",") + `"`},
+		{"a UUID", "db1 exec=aaaaaaaa-1111-1111-1111-111111111111:7", "db1",
+			`"executed":"aaaaaaaa-1111-1111-1111-111111111111:7"`},
+		{"a replica has what its root has", "db1 exec=1-500\n  db2\n    db3", "db3", `"executed":"` + uuid("db1") +
+			`:1-500"`},
+		{"so has another root of the cluster", "db2 exec=1-500\ndb1 of=db2", "db1", `"executed":"` + uuid("db2") +
+			`:1-500"`},
 		{"nothing", "db1 exec=none", "db1", `"executed":""`},
 		{"MariaDB below MariaDB", "db1 mariadb=10.11.6\n  db2", "db2", `"flavor":"mariadb","version":"10.11.6"`},
 		{"its position", "db1 mariadb=10.11.6\n  db2", "db2", `"executed":"0-1-100","binlog_written":"0-1-100"`},
-		{"it has no UUID of its source", "db1 mariadb=10.11.6\n  db2", "db2", `"source":"db1:3306","source_server_id":1,"io"`},
+		{"it has no UUID of its source", "db1 mariadb=10.11.6\n  db2", "db2",
+			`"source":"db1:3306","source_server_id":1,"io"`},
 		{"the same shorthand", "db1 mariadb=10.11.6\n  db2 recv=1-90", "db2", `"received":"0-1-90"`},
 		{"a sequence alone", "db1 mariadb=10.11.6 exec=90", "db1", `"executed":"0-1-90"`},
 		{"positions", "db1 mariadb=10.11.6\n  db2 exec=0-1-90+1-2-5", "db2", `"executed":"0-1-90,1-2-5"`},
-		{"no updates logged, no position written", "db1 mariadb=10.11.6\n  db2 nologupdates", "db2", `"executed":"0-1-100","binlog_file"`},
-		{"no binary log", "db1 nobinlog", "db1", `"log_bin":false,"log_replica_updates":true,"binlog_format":"ROW","gtid":true,"executed":"` + uuid("db1") + `:1-100"}`},
-		{"no GTID", "db1 nogtid\n  db2 nogtid", "db2", `"gtid":false,"executed":"","binlog_file":"binlog.000001","binlog_pos":10000,"channels":[{"source":"db1:3306","source_uuid":"` + uuid("db1") + `","source_server_id":1,"io":"yes","sql":"yes","auto_position":false,"received":"","lag_seconds":0,"read_file":"binlog.000001","read_pos":10000`},
-		{"MariaDB by coordinates still has GTIDs", "db1 mariadb=10.11.6\n  db2 nogtid", "db2", `"gtid":true,"executed":"0-1-100"`},
+		{"no updates logged, no position written", "db1 mariadb=10.11.6\n  db2 nologupdates", "db2",
+			`"executed":"0-1-100","binlog_file"`},
+		{"no binary log", "db1 nobinlog", "db1",
+			`"log_bin":false,"log_replica_updates":true,"binlog_format":"ROW","gtid":true,"executed":"` + uuid("db1") +
+				`:1-100"}`},
+		{"no GTID", "db1 nogtid\n  db2 nogtid", "db2",
+			`"gtid":false,"executed":"","binlog_file":"binlog.000001","binlog_pos":10000,"channels":[{"source":"db1:3306","source_uuid":"` + uuid("db1") + `","source_server_id":1,"io":"yes","sql":"yes","auto_position":false,"received":"","lag_seconds":0,"read_file":"binlog.000001","read_pos":10000`},
+		{"MariaDB by coordinates still has GTIDs", "db1 mariadb=10.11.6\n  db2 nogtid", "db2",
+			`"gtid":true,"executed":"0-1-100"`},
 		{"detached", "db1\ndb2 of=db1 detached=db1", "db2", `"source":"//db1:3306"`},
 		{"detached in place", "db1\n  db2 detached=db1", "db2", `"source":"//db1:3306"`},
 		{"of another name", "db1 of=shop\n  db2", "db2", `"cluster":"shop"`},
 		{"no source", "db1\n  db2 nosource", "db2", `"cluster":"db1:3306"`},
 		{"a source of a root", "db1 also=far", "db1", `"channels":[{"source":"far:3306"`},
 		{"two sources", "db1\n  db2 also=db9", "db2", `{"name":"db9","source":"db9:3306"`},
-		{"a second source by name", "db1\n  db2 channel=one also=two@db9:3307", "db2", `{"name":"two","source":"db9:3307"`},
-		{"downtime", `db1 downtime=30m owner=ann reason="new disk # 2"`, "db1", `"downtime":{"owner":"ann","reason":"new disk # 2","until":"2026-01-01T00:30:10Z"}`},
+		{"a second source by name", "db1\n  db2 channel=one also=two@db9:3307", "db2",
+			`{"name":"two","source":"db9:3307"`},
+		{"downtime", `db1 downtime=30m owner=ann reason="new disk # 2"`, "db1",
+			`"downtime":{"owner":"ann","reason":"new disk # 2","until":"2026-01-01T00:30:10Z"}`},
 		{"tags", "db1 tag=dc:west tag=spare", "db1", `"tags":{"dc":"west","spare":""}`},
 		{"rule", "db1 must_not", "db1", `"promotion_rule":"must_not"`},
 		{"neutral is nothing", "db1 neutral", "db1", `"failures"`[:1] + `key":"db1:3306","cluster":"db1:3306","probe"`},
-		{"semi-sync of a primary", "db1 semisync\n  db2 semisync", "db1", `"semi_sync":{"source_enabled":true,"source_active":true,"wait_count":1,"clients":1,"timeout_ms":10000}`},
-		{"semi-sync of a replica", "db1 semisync\n  db2 semisync", "db2", `"semi_sync":{"replica_enabled":true,"replica_active":true}`},
-		{"semi-sync in detail", "db1 semisync=source,replica,replicating,active,wait=2,clients=1,timeout=3s", "db1", `"semi_sync":{"source_enabled":true,"source_active":true,"replica_enabled":true,"replica_active":true,"wait_count":2,"clients":1,"timeout_ms":3000}`},
-		{"stalled", "db1 stalled=disk_full", "db1", `"stalled":{"state":"waiting for free space on the disk","seconds":30,"count":1,"cause":"disk_full"}`},
-		{"stalled in detail", `db1 stalled="commit,12s,3,in, between"`, "db1", `"stalled":{"state":"in, between","seconds":12,"count":3,"cause":"commit"}`},
+		{"semi-sync of a primary", "db1 semisync\n  db2 semisync", "db1",
+			`"semi_sync":{"source_enabled":true,"source_active":true,"wait_count":1,"clients":1,"timeout_ms":10000}`},
+		{"semi-sync of a replica", "db1 semisync\n  db2 semisync", "db2",
+			`"semi_sync":{"replica_enabled":true,"replica_active":true}`},
+		{"semi-sync in detail", "db1 semisync=source,replica,replicating,active,wait=2,clients=1,timeout=3s", "db1",
+			`"semi_sync":{"source_enabled":true,"source_active":true,"replica_enabled":true,"replica_active":true,"wait_count":2,"clients":1,"timeout_ms":3000}`},
+		{"stalled", "db1 stalled=disk_full", "db1",
+			`"stalled":{"state":"waiting for free space on the disk","seconds":30,"count":1,"cause":"disk_full"}`},
+		{"stalled in detail", `db1 stalled="commit,12s,3,in, between"`, "db1",
+			`"stalled":{"state":"in, between","seconds":12,"count":3,"cause":"commit"}`},
 		{"super read-only", "db1 sro", "db1", `"read_only":true,"super_read_only":true`},
 		{"statement format", "db1 binlog=statement", "db1", `"binlog_format":"STATEMENT"`},
 		{"a moment", "at=2027-05-05T05:05:05.5Z\ndb1", "db1", `"asked":"2027-05-05T05:05:05.5Z"`},
-		{"indented as a whole, with comments", "\t\t# two\n\t\tdb1 # the primary\n\n\t\t  db2 # its replica", "db2", `"source":"db1:3306"`},
+		{"indented as a whole, with comments", "\t\t# two\n\t\tdb1 # the primary\n\n\t\t  db2 # its replica", "db2",
+			`"source":"db1:3306"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			data, err := json.Marshal(server(t, c.drawing, c.host))
@@ -210,7 +240,7 @@ func again(t interface{ Fatalf(string, ...any) }, s topology.Snapshot) {
 	if err != nil {
 		t.Fatalf("the drawing can't be read: %v\n%s", err, text)
 	}
-	want, got := asJSON(plain(drawable(s))), asJSON(plain(back))
+	want, got := asJSON(plain(drawable(s))), asJSON(plain(back.Snapshot))
 	if want != got {
 		for n, line := range strings.Split(want, "\n") {
 			if others := strings.Split(got, "\n"); n >= len(others) || others[n] != line {
@@ -219,7 +249,7 @@ func again(t interface{ Fatalf(string, ...any) }, s topology.Snapshot) {
 		}
 		t.Fatalf("%s\nis longer than\n%s", got, want)
 	}
-	if again := Draw(back); again != text {
+	if again := Draw(back.Snapshot); again != text {
 		t.Fatalf("drawn\n%s\nand again\n%s", text, again)
 	}
 }
@@ -232,7 +262,8 @@ func plain(s topology.Snapshot) topology.Snapshot {
 			i := *v.Instance
 			i.Channels = slices.Clone(i.Channels)
 			for c, o := range i.Channels[1:] {
-				i.Channels[c+1] = topology.Channel{Name: o.Name, Source: o.Source, IO: o.IO, SQL: o.SQL, Received: o.Received}
+				i.Channels[c+1] = topology.Channel{Name: o.Name, Source: o.Source, IO: o.IO, SQL: o.SQL,
+					Received: o.Received}
 			}
 			s.Servers[n].Instance = &i
 		}
@@ -272,21 +303,24 @@ func TestDrawingIsReadBack(t *testing.T) {
 lines" down tag="a b:c\"d" tag="ünï:\x01"`,
 		"db1 promoted\n  db2\nx1\n  x2 of=db1",
 		"db1\n  db2 nogtid auto_position=no read=x:1 applied=none pos=y:2\n  db3 gtid=no auto_position=yes",
-		"db1\n  db2 exec=1-110 recv=1-110\n  db3 exec=1-90 recv=1-90\n  db4 exec=1-100 recv=1-90\n  db5 exec=1-90\n  db6 exec=1-80 recv=1-95",
+		"db1\n  db2 exec=1-110 recv=1-110\n  db3 exec=1-90 recv=1-90\n  db4 exec=1-100 recv=1-90\n  db5 exec=1-90\n  " +
+			"db6 exec=1-80 recv=1-95",
 		"db1 mariadb=10.11.6\n  db2 exec=0-2-100 recv=0-2-100 written=none\n  db3 purged=0-1-5..9 exec=0-7-3+1-1-1",
-		"db1 semisync=source,wait=3 stalled=commit,30s,2\n  db2 semisync registered=none names=a+b:7 started=3s heartbeat=5s",
-		"db1\n  db2 lag=9223372036854775807s delay=90s filters ssl source_uuid=none source_id=9 iotext=x sqltext=none io_since=3s io=no",
+		"db1 semisync=source,wait=3 stalled=commit,30s,2\n  db2 semisync registered=none names=a+b:7 started=3s " +
+			"heartbeat=5s",
+		"db1\n  db2 lag=9223372036854775807s delay=90s filters ssl source_uuid=none source_id=9 iotext=x " +
+			"sqltext=none io_since=3s io=no",
 		"a\nb of=a promoted rw\n  c also=//b also=n@m@b channel=\"x y\"",
 	} {
-		s, err := Parse(strings.ReplaceAll(drawing, " heartbeat=5s", ""))
+		saved, err := Parse(strings.ReplaceAll(drawing, " heartbeat=5s", ""))
 		if err != nil {
-			s, err = Parse(strings.ReplaceAll(drawing, "two\nlines", `two\nlines`))
+			saved, err = Parse(strings.ReplaceAll(drawing, "two\nlines", `two\nlines`))
 		}
 		if err != nil {
 			t.Errorf("%q: %v", drawing, err)
 			continue
 		}
-		again(t, s)
+		again(t, saved.Snapshot)
 	}
 }
 
@@ -318,7 +352,8 @@ func anySnapshot(t *rapid.T) topology.Snapshot {
 		var parts []string
 		if f == topology.MariaDB {
 			for d := range rapid.IntRange(0, 2).Draw(t, "domains") {
-				parts = append(parts, fmt.Sprintf("%d-%d-%d", d, rapid.IntRange(1, 3).Draw(t, "server"), rapid.IntRange(1, 120).Draw(t, "seq")))
+				parts = append(parts, fmt.Sprintf("%d-%d-%d", d, rapid.IntRange(1, 3).Draw(t, "server"),
+					rapid.IntRange(1, 120).Draw(t, "seq")))
 			}
 		} else {
 			for range rapid.IntRange(0, 3).Draw(t, "parts") {
@@ -330,25 +365,30 @@ func anySnapshot(t *rapid.T) topology.Snapshot {
 					id += ":tag"
 				}
 				from := rapid.SampledFrom([]int{1, 1, 50}).Draw(t, "from")
-				parts = append(parts, fmt.Sprintf("%s:%d-%d", id, from, rapid.SampledFrom([]int{50, 100, 120}).Draw(t, "to")))
+				parts = append(parts, fmt.Sprintf("%s:%d-%d", id, from, rapid.SampledFrom([]int{50, 100, 120}).Draw(t,
+					"to")))
 			}
 		}
 		return gtid.MustParse(strings.Join(parts, ","))
 	}
 	ago := func(name string) time.Time {
-		return s.At.Add(-time.Duration(rapid.SampledFrom([]int{0, 0, 40, 1500, 3000, 6000}).Draw(t, name)) * time.Millisecond)
+		return s.At.Add(-time.Duration(rapid.SampledFrom([]int{0, 0, 40, 1500, 3000, 6000}).Draw(t,
+			name)) * time.Millisecond)
 	}
 	flavor := topology.Flavor(pick("flavor", "mysql", "mariadb"))
 	for _, k := range keys {
-		v := topology.Server{Key: k, Cluster: pick("cluster", "a", "a", "b", keys[0].String()), Rule: topology.Rule(pick("rule", "", "", "prefer", "must_not"))}
+		v := topology.Server{Key: k, Cluster: pick("cluster", "a", "a", "b", keys[0].String()),
+			Rule: topology.Rule(pick("rule", "", "", "prefer", "must_not"))}
 		v.Probe = topology.Probe{Asked: ago("asked")}
 		v.Probe.Answered = v.Probe.Asked
 		if odd("down") {
 			v.Probe.Answered, v.Probe.FailingSince = ago("answered"), ago("since")
-			v.Probe.Failure, v.Probe.Error, v.Probe.Failures = topology.Failure(pick("failure", "timeout", "refused", "other")), pick("error", "no answer in time", `a "b" c`), rapid.IntRange(0, 9).Draw(t, "failures")
+			v.Probe.Failure, v.Probe.Error, v.Probe.Failures = topology.Failure(pick("failure", "timeout", "refused",
+				"other")), pick("error", "no answer in time", `a "b" c`), rapid.IntRange(0, 9).Draw(t, "failures")
 		}
 		if odd("downtime") {
-			v.Downtime = &topology.Downtime{Owner: pick("owner", "ann", "", "a b"), Reason: pick("reason", "", "work", "# x"), Until: s.At.Add(time.Hour)}
+			v.Downtime = &topology.Downtime{Owner: pick("owner", "ann", "", "a b"),
+				Reason: pick("reason", "", "work", "# x"), Until: s.At.Add(time.Hour)}
 		}
 		if odd("tags") {
 			v.Tags = map[string]string{"dc": pick("dc", "", "west", "a:b c"), "b": "x"}
@@ -362,10 +402,12 @@ func anySnapshot(t *rapid.T) topology.Snapshot {
 		if odd("other flavour") {
 			f = topology.MySQL
 		}
-		i := &topology.Instance{UUID: uuid(k), ServerID: uint32(rapid.IntRange(1, 3).Draw(t, "id")), Flavor: f, Version: topology.Version{Major: 8, Minor: rapid.IntRange(0, 4).Draw(t, "minor"), Patch: 1}}
+		i := &topology.Instance{UUID: uuid(k), ServerID: uint32(rapid.IntRange(1, 3).Draw(t, "id")), Flavor: f,
+			Version: topology.Version{Major: 8, Minor: rapid.IntRange(0, 4).Draw(t, "minor"), Patch: 1}}
 		i.ReadOnly = rapid.Bool().Draw(t, "ro")
 		i.SuperReadOnly = i.ReadOnly && odd("sro")
-		i.LogBin, i.LogReplicaUpdates, i.BinlogFormat = !odd("nobinlog"), !odd("nologupdates"), pick("format", "ROW", "ROW", "STATEMENT")
+		i.LogBin, i.LogReplicaUpdates, i.BinlogFormat = !odd("nobinlog"), !odd("nologupdates"),
+			pick("format", "ROW", "ROW", "STATEMENT")
 		i.GTID = f == topology.MariaDB || !odd("nogtid")
 		i.Executed, i.Hostname = set(f), "elsewhere"
 		if f == topology.MariaDB {
@@ -376,10 +418,14 @@ func anySnapshot(t *rapid.T) topology.Snapshot {
 		}
 		i.BinlogFile, i.BinlogPos = pick("file", "", "log.1"), uint64(rapid.IntRange(0, 9).Draw(t, "pos"))
 		if odd("semisync") {
-			i.SemiSync = topology.SemiSync{SourceEnabled: rapid.Bool().Draw(t, "semi"), WaitCount: rapid.IntRange(0, 2).Draw(t, "wait"), TimeoutMillis: uint64(rapid.IntRange(0, 2000).Draw(t, "timeout"))}
+			i.SemiSync = topology.SemiSync{SourceEnabled: rapid.Bool().Draw(t, "semi"),
+				WaitCount:     rapid.IntRange(0, 2).Draw(t, "wait"),
+				TimeoutMillis: uint64(rapid.IntRange(0, 2000).Draw(t, "timeout"))}
 		}
 		if odd("stalled") {
-			i.Stalled = &topology.Stall{State: pick("state", "waiting for handler commit", "a, b"), Seconds: rapid.Int64Range(0, 99).Draw(t, "seconds"), Count: rapid.IntRange(0, 3).Draw(t, "count"), Cause: pick("cause", "commit", "disk_full")}
+			i.Stalled = &topology.Stall{State: pick("state", "waiting for handler commit", "a, b"),
+				Seconds: rapid.Int64Range(0, 99).Draw(t, "seconds"), Count: rapid.IntRange(0, 3).Draw(t, "count"),
+				Cause: pick("cause", "commit", "disk_full")}
 		}
 		if odd("names") {
 			v.Names = []topology.Key{{Host: "other", Port: 3306}}
@@ -388,12 +434,15 @@ func anySnapshot(t *rapid.T) topology.Snapshot {
 			i.Registered = []topology.Key{{Host: "lost", Port: 3306}}
 		}
 		if !odd("root") {
-			c := topology.Channel{Source: rapid.SampledFrom(append(keys, topology.Key{Host: "far", Port: 3306})).Draw(t, "source")}
+			c := topology.Channel{Source: rapid.SampledFrom(append(keys, topology.Key{Host: "far", Port: 3306})).Draw(t,
+				"source")}
 			if odd("detached") {
 				c.Source = c.Source.Detach()
 			}
-			c.SourceUUID, c.SourceID = pick("source_uuid", "", uuid(c.Source), "x"), uint32(rapid.IntRange(0, 3).Draw(t, "source_id"))
-			c.IO, c.SQL = topology.ThreadState(pick("io", "yes", "yes", "no", "connecting")), topology.ThreadState(pick("sql", "yes", "yes", "no"))
+			c.SourceUUID, c.SourceID = pick("source_uuid", "", uuid(c.Source), "x"),
+				uint32(rapid.IntRange(0, 3).Draw(t, "source_id"))
+			c.IO, c.SQL = topology.ThreadState(pick("io", "yes", "yes", "no", "connecting")),
+				topology.ThreadState(pick("sql", "yes", "yes", "no"))
 			if odd("ioerr") {
 				c.IOErrno, c.IOError, c.IOSince = 2003, pick("iotext", "", "a b"), ago("iosince")
 			}
@@ -432,8 +481,11 @@ func TestDrawingSurvivesWhatCannotBe(t *testing.T) {
 	mixed := gtid.MustParse("0-1-5").Union(gtid.MustParse("aaaaaaaa-1111-1111-1111-111111111111:1"))
 	s := topology.Snapshot{Servers: []topology.Server{
 		{}, {Key: topology.Key{Host: "a", Port: 1}}, {Key: topology.Key{Host: "a", Port: 1}},
-		{Key: topology.Key{Host: "b", Port: 1}, Probe: topology.Probe{Failure: "new"}, Tags: map[string]string{"": "", "x\x00y": "z"}, Rule: "odd", Instance: &topology.Instance{
-			Flavor: "odd", UUID: "\n\"", Executed: mixed, Channels: []topology.Channel{{}, {Source: topology.Key{Host: "a", Port: 1}, IO: "odd"}}, Stalled: &topology.Stall{Cause: "odd"}}},
+		{Key: topology.Key{Host: "b", Port: 1}, Probe: topology.Probe{Failure: "new"},
+			Tags: map[string]string{"": "", "x\x00y": "z"}, Rule: "odd", Instance: &topology.Instance{
+				Flavor: "odd", UUID: "\n\"", Executed: mixed,
+				Channels: []topology.Channel{{}, {Source: topology.Key{Host: "a", Port: 1}, IO: "odd"}},
+				Stalled:  &topology.Stall{Cause: "odd"}}},
 	}}
 	text := Draw(s)
 	if back, err := Parse(text); err != nil || len(back.Servers) != 2 {
@@ -442,13 +494,15 @@ func TestDrawingSurvivesWhatCannotBe(t *testing.T) {
 }
 
 func TestServerID(t *testing.T) {
-	for key, want := range map[string]uint32{"db7": 7, "db7.example2.com": 7, "db7:3307": 3307, "127.0.5.3": 3, "12": 12} {
+	for key, want := range map[string]uint32{"db7": 7, "db7.example2.com": 7, "db7:3307": 3307, "127.0.5.3": 3,
+		"12": 12} {
 		k, _ := topology.ParseKey(key)
 		if got := ServerID(k); got != want {
 			t.Errorf("%s has id %d, want %d", key, got, want)
 		}
 	}
-	if a, b := ServerID(topology.Key{Host: "anna", Port: 3306}), ServerID(topology.Key{Host: "otto", Port: 3306}); a == b || a == 0 {
+	if a, b := ServerID(topology.Key{Host: "anna", Port: 3306}),
+		ServerID(topology.Key{Host: "otto", Port: 3306}); a == b || a == 0 {
 		t.Errorf("ids %d, %d", a, b)
 	}
 }
@@ -464,7 +518,7 @@ func FuzzDrawing(f *testing.F) {
 		if err != nil {
 			return
 		}
-		drawn := Draw(s)
+		drawn := Print(s)
 		back, err := Parse(drawn)
 		if err != nil {
 			t.Fatalf("%q is drawn as\n%s\nwhich can't be read: %v", text, drawn, err)

@@ -33,7 +33,8 @@ var episodeFields = []field[episode]{
 	{"promoted", "1s", moment(func(e *episode) *time.Time { return &e.Promoted }).then(expectStage)},
 	{"lost", `"HOST REASON"`, codec[episode]{read: readLost, show: showLost, repeats: true}},
 	{"closed", "1s", moment(func(e *episode) *time.Time { return &e.Closed }).then(expectStage)},
-	{"stage", "suspected|committed|chosen|promoted|ended", words(func(e *episode) *string { return (*string)(&e.Stage) })},
+	{"stage", "suspected|committed|chosen|promoted|ended",
+		words(func(e *episode) *string { return (*string)(&e.Stage) })},
 	{"outcome", "TEXT", words(func(e *episode) *string { return &e.Outcome })},
 	{"fenced", "1s", moment(func(e *episode) *time.Time { return &e.Fenced })},
 	{"acknowledged", "1s", codec[episode]{read: readAcknowledged, show: func(p *picture, e *episode) string {
@@ -73,7 +74,8 @@ func (p *picture) readEpisode(st statement) error {
 	}
 	if e.request != "" {
 		if e.Request = p.requests[c.Cluster][e.request]; e.Request == nil {
-			return fmt.Errorf("request=%s: no line tells of this request; write one, with ended if it has ended", clip(e.request))
+			return fmt.Errorf("request=%s: no line tells of this request; write one, with ended if it has ended",
+				clip(e.request))
 		}
 	}
 	if err := checkEpisode(e.Episode); err != nil {
@@ -166,5 +168,6 @@ func (p *picture) writeEpisode(c Cluster, e plan.Episode) []string {
 	if e.Request != nil {
 		actual.request = e.Request.ID
 	}
-	return append([]string{argument(string(e.Kind)), brief(e.Failed)}, writeFields(p, episodeFields, &actual, &expected)...)
+	return append([]string{argument(string(e.Kind)), brief(e.Failed)},
+		writeFields(p, episodeFields, &actual, &expected)...)
 }

@@ -74,7 +74,8 @@ func (p *picture) link() {
 	}
 }
 
-// fill sets what is expected of all the rest; the identities of all servers are known by now, and all of the servers above.
+// fill sets what is expected of all the rest; the identities of all servers are known by now, and all of the servers
+// above.
 func (p *picture) fill(d *drawn) {
 	s := &d.server
 	s.Probe = topology.Probe{Asked: p.at, Answered: p.at}

@@ -126,8 +126,8 @@ func UUID(k topology.Key) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", h[0:4], h[4:6], h[6:8], h[8:10], h[10:16])
 }
 
-// ServerID is the server_id of a server whose line gives none: its port, where that is not the usual one; the number at the end of the
-// host's first name (db1, db1.example.com: 1) or of its address; else a number made from the key.
+// ServerID is the server_id of a server whose line gives none: its port, where that is not the usual one; the number at
+// the end of the host's first name (db1, db1.example.com: 1) or of its address; else a number made from the key.
 func ServerID(k topology.Key) uint32 {
 	if k.Port != topology.DefaultPort {
 		return uint32(k.Port)

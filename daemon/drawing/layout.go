@@ -8,7 +8,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// layout gives each server its line: the primary's tree of a cluster before its other roots. It returns what each line must say.
+// layout gives each server its line: the primary's tree of a cluster before its other roots. It returns what each line
+// must say.
 func layout(s topology.Snapshot, p *picture) map[*drawn]*drawn {
 	actual := map[*drawn]*drawn{}
 	roots, below := forest(s)

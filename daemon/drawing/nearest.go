@@ -16,7 +16,8 @@ func nearest[V any](word string, words map[string]V) string {
 	return best
 }
 
-// Distance counts the insertions, removals and replacements that turn a into b: how far a name is from the one that was meant.
+// Distance counts the insertions, removals and replacements that turn a into b: how far a name is from the one that was
+// meant.
 func Distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

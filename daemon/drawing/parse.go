@@ -1,6 +1,7 @@
 package drawing
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,36 +10,28 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Parse reads a snapshot drawn as text, one server a line:
+// Parse reads what decisions rest on, drawn as text, one server a line:
 //
 //	db1 mysql=8.0.36 down              # silent for 5 s
 //	  db2 io=connecting recv=1-120
 //	    db4
 //	  db3 io=no must_not tag=dc:west
 //
-// Indentation says who replicates from whom: from the nearest line above that is indented less. The first word is host or host:port,
-// then come attributes in any order: see docs/snapshot.md. A '#' in front of a word begins a comment. A value with blanks in it is
-// written in double quotes, as Go does. A line "at=2026-01-01T00:00:10Z" sets the moment of the snapshot.
+// Indentation says who replicates from whom: from the nearest line above that is indented less. The first word is host
+// or host:port, then come attributes in any order: see docs/snapshot.md. A '#' in front of a word begins a comment. A
+// value with blanks in it is written in double quotes, as Go does. A line "at=2026-01-01T00:00:10Z" sets the moment of
+// the snapshot.
 //
-// Every line in the first column begins a cluster, named by its key, unless it says of=NAME: then it belongs to that cluster.
+// Every line in the first column begins a cluster, named by its key, unless it says of=NAME: then it belongs to that
+// cluster.
 //
-// What a line leaves out is what one would expect: the server answered at the moment of the snapshot, by GTID, with binary logs; roots
-// take writes and have executed their own transactions 1 to 100; all others are read-only, replicate on both threads, and have received
-// and executed all that their root has. Flavour and version are those of the server above. A server with recv= alone has executed no
-// more than that, and a server with exec= alone has received that and all that the root has.
-func Parse(text string) (topology.Snapshot, error) {
-	p, err := parse(text)
-	if err == nil && len(p.statements) > 0 {
-		st := p.statements[0]
-		err = fmt.Errorf("line %d: %s: a snapshot alone has servers only", st.number, st.kind.word)
-	}
-	if err != nil {
-		return topology.Snapshot{}, err
-	}
-	return p.snapshot(), nil
-}
-
-// Read is Parse for all that decisions rest on. Lines that begin with one of these words tell what is known besides the servers:
+// What a line leaves out is what one would expect: the server answered at the moment of the snapshot, by GTID, with
+// binary logs; roots take writes and have executed their own transactions 1 to 100; all others are read-only, replicate
+// on both threads, and have received and executed all that their root has. Flavour and version are those of the server
+// above. A server with recv= alone has executed no more than that, and a server with exec= alone has received that and
+// all that the root has.
+//
+// A line that begins with one of these words tells what is known besides the servers:
 //
 //	off "work on the network"                             recoveries are switched off everywhere
 //	thresholds silence=5s                                 those of the configuration
@@ -48,8 +41,8 @@ func Parse(text string) (topology.Snapshot, error) {
 //	claim db1 locks=db2 alive=db2+db3                     what was put before plan.Permit last
 //	  peer b reaches                                      and what another daemon answered
 //
-// They belong to the cluster of the server above them, or to the one that of= names.
-func Read(text string) (Saved, error) {
+// It belongs to the cluster of the server above it, or to the one that of= names.
+func Parse(text string) (Saved, error) {
 	p, err := parse(text)
 	if err == nil {
 		err = p.readStatements()
@@ -79,13 +72,16 @@ func parse(text string) (*picture, error) {
 	return p, nil
 }
 
-// MustParse is Parse for drawings that are known to be good, such as those of tests.
+// MustParse is Parse for snapshots that are known to be good, such as those of tests.
 func MustParse(text string) topology.Snapshot {
 	s, err := Parse(text)
+	if err == nil && (s.Off != "" || s.Thresholds != nil || s.ByCluster != nil) {
+		err = errors.New("there is more in it than servers")
+	}
 	if err != nil {
 		panic("drawing: " + err.Error())
 	}
-	return s
+	return s.Snapshot
 }
 
 // readLines splits a drawing into lines, and those into the server and what is given of it.

@@ -15,8 +15,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Saved is what a daemon knew at one moment: its fleet, and all else that its decisions rest on. As JSON it is a snapshot with more fields,
-// so a snapshot alone can be read as one.
+// Saved is what a daemon knew at one moment: its fleet, and all else that its decisions rest on. As JSON it is a
+// snapshot with more fields, so a snapshot alone can be read as one.
 type Saved struct {
 	topology.Snapshot
 	// Off says why recoveries are switched off everywhere; "" when they are on.
@@ -78,8 +78,8 @@ func (s Saved) Facts(policy plan.Policy, thresholds analysis.Thresholds) []plan.
 	return out
 }
 
-// Decode reads what was saved: JSON as docs/snapshot.md says, or a drawing. What comes back has been checked: keys are set, unique and
-// sorted, every word is one that the program knows, and sets are of the flavour of their server.
+// Decode reads what was saved: JSON as docs/snapshot.md says, or a drawing. What comes back has been checked: keys are
+// set, unique and sorted, every word is one that the program knows, and sets are of the flavour of their server.
 func Decode(data []byte) (Saved, error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // the mark that some editors put first
 	body := bytes.TrimLeft(data, " \t\r\n")
@@ -96,7 +96,7 @@ func Decode(data []byte) (Saved, error) {
 	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
 		return Saved{}, errors.New("read snapshot: it is not text; want JSON or a drawing")
 	}
-	s, err := Read(string(data))
+	s, err := Parse(string(data))
 	if err != nil {
 		return Saved{}, fmt.Errorf("read snapshot as a drawing (JSON would begin with '{'): %w", err)
 	}

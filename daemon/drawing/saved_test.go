@@ -4,16 +4,20 @@ import (
 	"encoding/json"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
 
 func TestDecode(t *testing.T) {
-	s, err := Decode([]byte("\xef\xbb\xbf  {\"at\":\"2026-01-01T00:00:10Z\",\"servers\":[{\"key\":\"db2\",\"probe\":{}},{\"key\":\"DB1:3306\",\"probe\":{}}]}\n"))
+	s, err := Decode([]byte("\xef\xbb\xbf  " +
+		"{\"at\":\"2026-01-01T00:00:10Z\",\"servers\":[{\"key\":\"db2\",\"probe\":{}},{\"key\":\"DB1:3306\",\"probe\":{}}]}\n"))
 	if err != nil || len(s.Servers) != 2 || s.Servers[0].Key != (topology.Key{Host: "db1", Port: 3306}) {
 		t.Errorf("unsorted servers: %+v, %v", s, err)
 	}
@@ -56,7 +60,8 @@ func TestDecodeRefuses(t *testing.T) {
 		in(`"instance":{"flavor":"mysql","version":"8"}`): "want major.minor.patch",
 		instance(`,"executed":"x"`):                       "GTID",
 		instance(`,"executed":"0-1-5"`):                   "a mysql server with GTIDs of the other flavour",
-		instance(`,"flavor":"mariadb","executed":"aaaaaaaa-1111-1111-1111-111111111111:1"`): "a mariadb server with GTIDs of the other flavour",
+		instance(`,"flavor":"mariadb","executed":"aaaaaaaa-1111-1111-1111-111111111111:1"`): "a mariadb server with " +
+			"GTIDs of the other flavour",
 		instance(`,"registered":[""]`):                                   "registered: one of them is empty",
 		instance(`,"stalled":{"cause":"x"}`):                             `cause "x": want disk_full`,
 		instance(`,"channels":[{"io":"yes","sql":"yes"}]`):               `a channel has no "source"`,
@@ -129,20 +134,33 @@ func TestDocs(t *testing.T) {
 	if err := json.Unmarshal(data, &schema); err != nil {
 		t.Fatal(err)
 	}
+	for _, k := range statementKinds {
+		if !strings.Contains(string(page), "| `"+k.word) {
+			t.Errorf("docs/snapshot.md does not tell of lines that begin with %s", k.word)
+		}
+	}
+	for _, name := range slices.Concat(names(thresholdFields), names(policyFields), names(requestFields),
+		names(episodeFields),
+		names(claimFields), names(peerFields)) {
+		if !strings.Contains(string(page), "`"+name+"=") && !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("docs/snapshot.md does not tell of %s", name)
+		}
+	}
 	for name, v := range map[string]any{
-		"": topology.Snapshot{}, "server": topology.Server{}, "probe": topology.Probe{}, "instance": topology.Instance{}, "channel": topology.Channel{},
+		"": Saved{}, "server": topology.Server{}, "probe": topology.Probe{}, "instance": topology.Instance{},
+		"channel":   topology.Channel{},
 		"semi_sync": topology.SemiSync{}, "stalled": topology.Stall{}, "downtime": topology.Downtime{},
+		"thresholds": analysis.Thresholds{}, "cluster": Cluster{}, "policy": plan.Policy{}, "request": plan.Request{},
+		"episode": plan.Episode{}, "lost": plan.Lost{}, "acknowledgement": plan.Acknowledgement{},
+		"claim": plan.Claim{},
+		"locks": plan.Locks{}, "peer": plan.Peer{}, "status": plan.Standing{},
 	} {
 		properties := schema.Properties
 		if name != "" {
 			properties, _ = schema.Defs[name]["properties"].(map[string]any)
 		}
 		fields := map[string]bool{}
-		for f := range reflect.TypeOf(v).Fields() {
-			field, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-			if field == "-" {
-				continue
-			}
+		for _, field := range jsonFields(reflect.TypeOf(v)) {
 			fields[field] = true
 			if properties[field] == nil {
 				t.Errorf("the schema of %q lacks %q", name, field)
@@ -156,9 +174,32 @@ func TestDocs(t *testing.T) {
 	}
 }
 
+func names[T any](fields []field[T]) (out []string) {
+	for _, f := range fields {
+		out = append(out, f.name)
+	}
+	return out
+}
+
+// jsonFields are the names of the fields as JSON has them; "-" has none, and what is embedded without a name has its
+// own.
+func jsonFields(of reflect.Type) (out []string) {
+	for f := range of.Fields() {
+		field, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case field == "" && f.Anonymous:
+			out = append(out, jsonFields(f.Type)...)
+		case field != "-":
+			out = append(out, field)
+		}
+	}
+	return out
+}
+
 func FuzzDecode(f *testing.F) {
-	for _, text := range []string{"db1 down promoted\n  db2 recv=1-120 downtime tag=a:b\nm mariadb=10.11.6 stalled=commit", rich} {
-		s, err := Read(text)
+	for _, text := range []string{"db1 down promoted\n  db2 recv=1-120 downtime tag=a:b\nm mariadb=10.11.6 " +
+		"stalled=commit", rich} {
+		s, err := Parse(text)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -188,7 +229,7 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		text := Print(s)
-		back, err := Read(text)
+		back, err := Parse(text)
 		if err != nil || len(back.Servers) != len(s.Servers) {
 			t.Fatalf("%q is drawn as\n%s\n%v", data, text, err)
 		}

@@ -49,7 +49,8 @@ var settingAttributes = []attribute{
 
 // moreAttributes are of a server, too, and depend on what it has and who follows it.
 var moreAttributes = []attribute{
-	{"registered", "HOST+HOST|none", instance, keys(func(d *drawn) *[]topology.Key { return &d.instance().Registered })},
+	{"registered", "HOST+HOST|none", instance,
+		keys(func(d *drawn) *[]topology.Key { return &d.instance().Registered })},
 	{"semisync", "on|off|source,active,replica,replicating,wait=1,clients=2,timeout=10s", instance, codec[drawn]{
 		read: func(_ *picture, d *drawn, v string) error { return readSemiSync(d.instance(), v) },
 		show: func(_ *picture, d *drawn) string { return showSemiSync(d.instance()) },
@@ -61,7 +62,8 @@ var moreAttributes = []attribute{
 	{"names", "HOST+HOST|none", nothing, keys(func(d *drawn) *[]topology.Key { return &d.server.Names })},
 }
 
-// readGTID takes GTIDs away from a server of MySQL, and from all channels: MariaDB always has GTIDs, and may replicate by coordinates.
+// readGTID takes GTIDs away from a server of MySQL, and from all channels: MariaDB always has GTIDs, and may replicate
+// by coordinates.
 func readGTID(_ *picture, d *drawn, v string) error {
 	var on bool
 	if err := yes(v, &on); err != nil || on {

@@ -10,7 +10,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Sketch draws a snapshot for people: who follows whom, and what is remarkable, and nothing else. Unlike what Draw prints, it can't be read back.
+// Sketch draws a snapshot for people: who follows whom, and what is remarkable, and nothing else. Unlike what Draw
+// prints, it can't be read back.
 func Sketch(s topology.Snapshot) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -33,7 +34,8 @@ func Sketch(s topology.Snapshot) string {
 		if !v.Up() && v.Probe.Failure != topology.OK {
 			state = "DOWN"
 		}
-		fmt.Fprintf(w, "%s%v\t%s\t%s\t%s\n", strings.Repeat("  ", depth), v.Key, state, version, strings.Join(remarks(v, s.At), ", "))
+		fmt.Fprintf(w, "%s%v\t%s\t%s\t%s\n", strings.Repeat("  ", depth), v.Key, state, version,
+			strings.Join(remarks(v, s.At), ", "))
 		for _, r := range s.Replicas(v.Key) {
 			draw(r, depth+1)
 		}
@@ -57,7 +59,8 @@ func remarks(v topology.Server, at time.Time) []string {
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if !v.Up() && v.Probe.Failure != topology.OK {
-		say("%s for %s", strings.ReplaceAll(string(v.Probe.Failure), "_", " "), at.Sub(v.Probe.FailingSince).Round(100*time.Millisecond))
+		say("%s for %s", strings.ReplaceAll(string(v.Probe.Failure), "_", " "),
+			at.Sub(v.Probe.FailingSince).Round(100*time.Millisecond))
 		return out
 	}
 	if v.Instance == nil {
@@ -115,7 +118,8 @@ func remarks(v topology.Server, at time.Time) []string {
 }
 
 func threadWord(t topology.ThreadState, errno int) string {
-	word := map[topology.ThreadState]string{topology.Stopped: "stopped", topology.Connecting: "connecting", topology.Running: "running"}[t]
+	word := map[topology.ThreadState]string{topology.Stopped: "stopped", topology.Connecting: "connecting",
+		topology.Running: "running"}[t]
 	if errno != 0 {
 		word += fmt.Sprintf(" (error %d)", errno)
 	}

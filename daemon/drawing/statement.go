@@ -25,7 +25,8 @@ type statementKind struct {
 	read  func(p *picture, st statement) error
 }
 
-// statementKinds are read in this order, whatever the order of the lines: an episode speaks of its request, a claim of its episode.
+// statementKinds are read in this order, whatever the order of the lines: an episode speaks of its request, a claim of
+// its episode.
 var statementKinds = []statementKind{
 	{"off", "REASON", 1, (*picture).readOff},
 	{"thresholds", usage(thresholdFields), 0, (*picture).readThresholds},

@@ -29,7 +29,10 @@ var transactionAttributes = []attribute{
 	{"pos", placeHelp, instance, place(func(d *drawn) (*string, *uint64) {
 		return &d.instance().BinlogFile, &d.instance().BinlogPos
 	})},
-	{"read", placeHelp, channel, place(func(d *drawn) (*string, *uint64) { return &d.channel().ReadFile, &d.channel().ReadPos })},
+	{"read", placeHelp, channel, place(func(d *drawn) (*string, *uint64) {
+		return &d.channel().ReadFile,
+			&d.channel().ReadPos
+	})},
 	{"applied", placeHelp, channel, place(func(d *drawn) (*string, *uint64) {
 		return &d.channel().ExecFile, &d.channel().ExecPos
 	})},

@@ -10,8 +10,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// codec reads a value into what a line is about, and shows the value that it has. A line is printed by showing what differs from what is
-// expected, and reading that back at once: so printing can't drift from parsing.
+// codec reads a value into what a line is about, and shows the value that it has. A line is printed by showing what
+// differs from what is expected, and reading that back at once: so printing can't drift from parsing.
 type codec[T any] struct {
 	read func(p *picture, to *T, value string) error
 	show func(p *picture, of *T) string // "" for none; of one that repeats, values joined by between
