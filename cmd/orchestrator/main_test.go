@@ -185,6 +185,48 @@ func TestThePlanSaysWhatAndWhyNot(t *testing.T) {
 	}
 }
 
+// A decision in the middle of a recovery rests on more than the servers; all of it can be written down.
+func TestADecisionIsReplayed(t *testing.T) {
+	const middle = `
+db1 down=timeout since=9s
+  db2 io=no
+  db3 io=no
+episode primary_failover db1 touched=db2+db3
+claim db1 locks=%s alive=db2+db3
+  peer b silent why="connection refused"
+`
+	for _, c := range []struct{ name, in, want string }{
+		{"a permit is refused", fmt.Sprintf(middle, "db2"), "Plan\n  Refused: not permitted: b does not answer " +
+			"(connection refused); and locks are held on 1 of the 2 replicas that were alive, which is no majority"},
+		{"and nothing is done at once", fmt.Sprintf(middle, "db2"), "\n      promote at db2:3306: "},
+		{"the locks are enough", fmt.Sprintf(middle, "db2+db3"), "\n    * promote at db2:3306: "},
+		{"and why", fmt.Sprintf(middle, "db2+db3"), "Plan\n  Permitted: locks are held on 2 of the 2 replicas"},
+		{"the episode is shown", fmt.Sprintf(middle, "db2"),
+			"Episodes\n  primary_failover/db1:3306: failover of the primary " +
+				"db1:3306, since 2026-01-01T00:00:10Z: committed\n"},
+		{"recoveries are off", "off \"work on the network\"" + killed,
+			"Refused: recoveries are switched off: work on the network"},
+		{"the policy of the snapshot", killed + "policy", "Refused: policy: recover_primary is false"},
+		{"a promotion a moment ago", killed + "policy recover_primary anti_flap=1h\n" +
+			"episode primary_failover db9 candidate=db1 promoted=10m closed=9m",
+			"Refused: anti-flapping: db1:3306 was promoted 10m0s ago"},
+		{"a request lifts that", killed + "policy anti_flap=1h\nrequest recover db1 by=ann",
+			"* stop_receiver at db2:3306"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, out, errs := program(t, c.in, "analyze", "--plan", "-")
+			if code != exitOK || errs != "" || !strings.Contains(out, c.want) {
+				t.Errorf("code %d: %s\n%s\nwant %q", code, errs, out, c.want)
+			}
+		})
+	}
+	never := file(t, "never.toml", "[[policy]]\nclusters = [\"db1*\"]\n")
+	_, out, _ := program(t, killed+"policy recover_primary", "analyze", "--plan", "--config", never, "-")
+	if !strings.Contains(out, "recover_primary is false") {
+		t.Errorf("the configuration must go before what was saved:\n%s", out)
+	}
+}
+
 func TestAnalyzeForPrograms(t *testing.T) {
 	code, out, errs := program(t, killed, "analyze", "--plan", "--output", "json", "-")
 	var got []struct {

@@ -64,6 +64,7 @@ type API struct {
 	summaries *shelf[string] // of clusters
 	trouble   *shelf[string] // findings, by cluster
 	servers   *shelf[topology.Key]
+	known     *shelf[string] // of clusters, besides their servers
 }
 
 // New makes the table and its document.
@@ -79,6 +80,7 @@ func New(n Nouns, o Options) (*API, error) {
 	}
 	a := &API{Nouns: n, options: o, life: rand.Text()[:10]}
 	a.summaries, a.trouble, a.servers = newShelf(strings.Compare), newShelf(strings.Compare), newShelf(topology.Key.Compare)
+	a.known = newShelf(strings.Compare)
 	for _, noun := range [][]route{
 		a.clusterRoutes(), a.instanceRoutes(), a.findingRoutes(), a.episodeRoutes(), a.hookRoutes(), a.recoveriesRoutes(),
 		a.declaredRoutes(), a.snapshotRoutes(), a.statusRoutes(), a.backendRoutes(), a.documentRoutes(),

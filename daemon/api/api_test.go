@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/httpd"
+	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/paper"
 )
@@ -323,20 +326,40 @@ func TestAServerIsFoundByItsOtherName(t *testing.T) {
 	}
 }
 
-// What `orchestrator snapshot` saves must be read back by the decoder of topology, whole.
+// What `orchestrator snapshot` saves must be read back whole, and gives the same decisions.
 func TestASnapshotIsReadBack(t *testing.T) {
 	g := newRig(t, paper.Drawn)
 	detached := &g.Fleet.Snapshot.Servers[2].Instance.Channels[0]
 	detached.Source = detached.Source.Detach()
 	saved := g.ask(t, "GET /api/v1/snapshot").Body.Bytes()
-	var again topology.Snapshot
-	if err := json.Unmarshal(saved, &again); err != nil {
+	again, err := drawing.Decode(saved)
+	if err != nil {
 		t.Fatal(err)
 	}
-	twice, err := json.Marshal(again)
-	if err != nil || string(twice)+"\n" != string(saved) {
-		t.Errorf("%v\nsaved %s\nagain %s", err, saved, twice)
+	var facts []plan.Facts
+	for _, v := range g.Fleet.Views() {
+		facts = append(facts, v.Situation.Facts)
 	}
+	if want := drawing.Save(facts); !reflect.DeepEqual(asAny(t, again), asAny(t, want)) ||
+		len(again.ByCluster) != 2 || len(again.ByCluster[0].Episodes) == 0 {
+		t.Errorf("saved %s\nread back as %+v\nwant %+v", saved, again, want)
+	}
+	one, err := drawing.Decode(g.ask(t, "GET /api/v1/snapshot?cluster=db1&format=drawing").Body.Bytes())
+	if err != nil || len(one.ByCluster) != 1 || len(one.ByCluster[0].Episodes) == 0 {
+		t.Errorf("drawn and read back: %+v, %v", one, err)
+	}
+}
+
+func asAny(t *testing.T, v any) (out any) {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func TestADefectIsAnsweredAndLogged(t *testing.T) {

@@ -1,85 +1,82 @@
 package api
 
 import (
+	"bytes"
 	"net/http"
-	"time"
+	"strings"
 
 	"orchestrator/daemon/drawing"
-	"orchestrator/daemon/topology"
+	"orchestrator/daemon/plan"
 )
 
 func (a *API) snapshotRoutes() []route {
-	snapshot := read[topology.Snapshot]("/api/v1/snapshot", "getSnapshot",
+	snapshot := read[drawing.Saved]("/api/v1/snapshot", "getSnapshot",
 		"The fleet, or one cluster, at this moment: what every decision rests on, to be saved and studied", a.snapshot, 404).
 		with(inCluster, parameter{name: "format", says: "json (the default) or drawing, which is text", oneOf: []string{"json", "drawing"}})
 	snapshot.text = true
 	return []route{snapshot}
 }
 
-// snapshot answers with a topology.Snapshot, or the drawing of one.
+// snapshot answers with a drawing.Saved, or that as text.
 func (a *API) snapshot(r *http.Request) (reply, error) {
 	drawn := r.URL.Query().Get("format") == "drawing"
 	if text := r.URL.Query().Get("cluster"); text != "" {
 		v, err := a.findCluster(text)
-		return at(v.Edition, func() any { return shown(v.Situation.Snapshot, drawn) }), err
+		return at(v.Edition, func() any { return shown(drawing.Save([]plan.Facts{v.Situation.Facts}), drawn) }), err
 	}
 	views := a.Fleet.Views()
 	if drawn {
-		return reply{make: func() (any, error) { return shown(whole(views), true), nil }}, nil
+		return reply{make: func() (any, error) { return shown(drawing.Save(facts(views)), true), nil }}, nil
 	}
-	edited, parts, err := a.shelve(views)
-	if err != nil {
-		return reply{}, err
-	}
-	moment, promoted := latest(views)
-	before, err := encode(moment)
-	if err != nil {
-		return reply{}, err
-	}
-	after, err := encode(promoted)
-	if err != nil {
-		return reply{}, err
-	}
-	end := "}"
-	if len(promoted) > 0 {
-		end = `,"promoted":` + string(items(after)) + end
-	}
-	return reply{edition: edition(edited, moment, end),
-		parts: inList(`{"at":`+string(items(before))+`,"servers":`, parts, end)}, nil
+	return a.wholeFleet(views)
 }
 
-// shown is a snapshot as JSON has it, or its drawing.
-func shown(of topology.Snapshot, drawn bool) any {
+// wholeFleet puts together what was encoded for the last answer and has not changed since.
+func (a *API) wholeFleet(views []View) (reply, error) {
+	serversEdited, servers, err := a.shelve(views)
+	if err != nil {
+		return reply{}, err
+	}
+	knownEdited, known, err := a.known.fill(func(put func(string, uint64, func() any)) {
+		for _, v := range views {
+			put(v.name(), v.Edition, func() any { return drawing.Save([]plan.Facts{v.Situation.Facts}).ByCluster })
+		}
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	head, err := besides(views)
+	if err != nil {
+		return reply{}, err
+	}
+	parts := inList(head+`,"servers":`, servers, `,"clusters":`)
+	return reply{edition: edition(serversEdited, knownEdited, head), parts: append(parts, inList("", known, "}")...)}, nil
+}
+
+// besides is the beginning of the whole fleet: its moment, and what is not of single servers and clusters.
+func besides(views []View) (string, error) {
+	of := facts(views)
+	for i := range of {
+		of[i].Snapshot.Servers = nil
+	}
+	saved := drawing.Save(of)
+	saved.Servers, saved.ByCluster = nil, nil
+	text, err := encode(saved)
+	return strings.Replace(strings.TrimSuffix(string(bytes.TrimSpace(text)), "}"), `,"servers":null`, "", 1), err
+}
+
+// shown is what was saved as JSON has it, or its drawing.
+func shown(s drawing.Saved, drawn bool) any {
 	if drawn {
-		return Text(drawing.Draw(of))
+		return Text(drawing.Print(s))
 	}
-	of.Servers = some(of.Servers)
-	return of
+	return s
 }
 
-// whole joins the clusters.
-func whole(views []View) topology.Snapshot {
-	var out topology.Snapshot
+func facts(views []View) []plan.Facts {
+	out := make([]plan.Facts, 0, len(views))
 	for _, v := range views {
-		out.Servers = append(out.Servers, v.Situation.Snapshot.Servers...)
+		out = append(out, v.Situation.Facts)
 	}
-	out.At, out.Promoted = latest(views)
-	out.Sort()
 	return out
-}
-
-// latest is what a snapshot of the fleet says besides its servers.
-func latest(views []View) (moment time.Time, promoted map[string]topology.Key) {
-	for _, v := range views {
-		if at := v.Situation.Snapshot.At; at.After(moment) {
-			moment = at
-		}
-		for cluster, k := range v.Situation.Snapshot.Promoted {
-			if promoted == nil {
-				promoted = map[string]topology.Key{}
-			}
-			promoted[cluster] = k
-		}
-	}
-	return moment, promoted
 }

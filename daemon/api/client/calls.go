@@ -8,6 +8,7 @@ import (
 
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -213,8 +214,8 @@ func (c *Client) SwitchRecoveries(ctx context.Context, on bool, by, reason strin
 	return out, err
 }
 
-// Snapshot returns the servers of a cluster, or with "" of the fleet, at this moment.
-func (c *Client) Snapshot(ctx context.Context, cluster string) (out topology.Snapshot, err error) {
+// Snapshot returns what the daemon knows of a cluster, or with "" of the fleet, at this moment.
+func (c *Client) Snapshot(ctx context.Context, cluster string) (out drawing.Saved, err error) {
 	err = c.read(ctx, path("snapshot")+query("cluster", cluster), &out)
 	return out, err
 }
