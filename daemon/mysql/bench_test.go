@@ -46,7 +46,8 @@ func spent() time.Duration {
 // BenchmarkKept is the memory of a server that is kept: its connection, and what is known of it.
 func BenchmarkKept(b *testing.B) {
 	l := lab.Test(b)
-	_, replicas, err := l.Cluster(b.Context(), lab.Spec{Flavor: lab.MariaDB, ExtraArgs: []string{"--max-connections=2000"}}, 1)
+	_, replicas, err := l.Cluster(b.Context(), lab.Spec{Flavor: lab.MariaDB,
+		ExtraArgs: []string{"--max-connections=2000"}}, 1)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -24,7 +24,8 @@ func advice(err error) string {
 	case server.Means(err, server.HostDenied):
 		return "; no account there may log in from this host: create one with CREATE USER, then GRANT"
 	case server.Means(err, server.HostBlocked):
-		return "; unblock this host there: FLUSH HOSTS, or TRUNCATE TABLE performance_schema.host_cache from MySQL 8.0 on"
+		return "; unblock this host there: FLUSH HOSTS, or TRUNCATE TABLE performance_schema.host_cache from MySQL " +
+			"8.0 on"
 	case server.Means(err, server.TLSRequired):
 		return "; configure TLS to servers"
 	case server.Means(err, server.LoginDenied):

@@ -43,14 +43,18 @@ func TestWhatIsNoServer(t *testing.T) {
 		says string
 	}{
 		{"ssh", listen(t, patient("SSH-2.0-OpenSSH_9.2\r\n")), topology.Alien, "SSH-2.0"},
-		{"a few letters, then the end", listen(t, func(c net.Conn) { fmt.Fprint(c, "no") }), topology.Alien, "not a MySQL or MariaDB"},
-		{"a greeting that breaks the driver", listen(t, patient("\x05\x00\x00\x00\x0a8.0\x00")), topology.Alien, "makes no sense"},
+		{"a few letters, then the end", listen(t, func(c net.Conn) { fmt.Fprint(c, "no") }), topology.Alien,
+			"not a MySQL or MariaDB"},
+		{"a greeting that breaks the driver", listen(t, patient("\x05\x00\x00\x00\x0a8.0\x00")), topology.Alien,
+			"makes no sense"},
 		{"silence, as a hung server or a web server", listen(t, patient("")), topology.Timeout, "no greeting"},
 		{"the end at once", closed, topology.Reset, ""},
 		{"nobody listens", topology.Key{Host: "127.0.42.2", Port: 1}, topology.Refused, "refused"},
 		{"no such host", topology.Key{Host: "nobody.invalid", Port: 3306}, topology.NoHost, "nobody.invalid"},
-		{"too many connections", listen(t, patient("\x18\x00\x00\x00\xff\x10\x04Too many connections..")), topology.TooMany, "1040"},
-		{"host blocked", listen(t, patient("\x18\x00\x00\x00\xff\x69\x04Host is blocked........")), topology.Denied, "FLUSH HOSTS"},
+		{"too many connections", listen(t, patient("\x18\x00\x00\x00\xff\x10\x04Too many connections..")),
+			topology.TooMany, "1040"},
+		{"host blocked", listen(t, patient("\x18\x00\x00\x00\xff\x69\x04Host is blocked........")), topology.Denied,
+			"FLUSH HOSTS"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

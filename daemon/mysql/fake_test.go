@@ -132,9 +132,11 @@ func replicaOf(t *testing.T, version string) *fake {
 	newWords := !maria && v.AtLeast(8, 0, 22) // columns of SHOW REPLICA STATUS
 	onlyNew := !maria && v.AtLeast(8, 4, 0)
 	status := map[string]string{
-		"Source_Host": "DB9", "Source_Port": "3307", "Source_User": "repl", "Source_UUID": source, "Source_Server_Id": "9",
-		"Replica_IO_Running": "Connecting", "Replica_SQL_Running": "Yes", "Last_IO_Errno": "2003", "Last_IO_Error": "can't connect", "Last_SQL_Errno": "0",
-		"Source_Log_File": "bin.000002", "Read_Source_Log_Pos": "400", "Relay_Source_Log_File": "bin.000002", "Exec_Source_Log_Pos": "300",
+		"Source_Host": "DB9", "Source_Port": "3307", "Source_User": "repl", "Source_UUID": source,
+		"Source_Server_Id": "9", "Replica_IO_Running": "Connecting", "Replica_SQL_Running": "Yes",
+		"Last_IO_Errno": "2003", "Last_IO_Error": "can't connect", "Last_SQL_Errno": "0",
+		"Source_Log_File": "bin.000002", "Read_Source_Log_Pos": "400",
+		"Relay_Source_Log_File": "bin.000002", "Exec_Source_Log_Pos": "300",
 		"Seconds_Behind_Source": null, "SQL_Delay": "7", "Replicate_Do_DB": "x", "Source_SSL_Allowed": "Yes",
 	}
 	executed, received := source+":1-5", source+":1-8"
@@ -143,7 +145,8 @@ func replicaOf(t *testing.T, version string) *fake {
 		status["Connection_name"], status["Using_Gtid"], status["Gtid_IO_Pos"] = "", "Slave_Pos", "0-9-8"
 		status["Slave_heartbeat_period"], status["Slave_received_heartbeats"] = "2.500", "12"
 	} else {
-		status["Channel_Name"], status["Auto_Position"], status["Retrieved_Gtid_Set"], status["Executed_Gtid_Set"] = "", "1", received, executed
+		status["Channel_Name"], status["Auto_Position"] = "", "1"
+		status["Retrieved_Gtid_Set"], status["Executed_Gtid_Set"] = received, executed
 	}
 	var columns, values []string
 	for name, value := range status {
@@ -164,13 +167,15 @@ func replicaOf(t *testing.T, version string) *fake {
 		case strings.HasPrefix(q, "SELECT VERSION()"):
 			return one("version", version, "account", "orc@%")
 		case strings.HasPrefix(q, "SHOW GLOBAL VARIABLES"):
-			rows := [][]string{{"server_id", "1"}, {"hostname", "box"}, {"report_host", "db1"}, {"port", "3306"}, {"datadir", "/d/"}, {"log_bin", "ON"},
+			rows := [][]string{{"server_id", "1"}, {"hostname", "box"}, {"report_host", "db1"}, {"port", "3306"},
+				{"datadir", "/d/"}, {"log_bin", "ON"},
 				{"binlog_format", "ROW"}, {"performance_schema", "ON"}}
 			if !maria {
 				rows = append(rows, []string{"server_uuid", uuid}, []string{"gtid_mode", "ON"})
 			}
 			if onlyNew {
-				rows = append(rows, []string{"log_replica_updates", "ON"}, []string{"rpl_semi_sync_replica_enabled", "ON"})
+				rows = append(rows, []string{"log_replica_updates", "ON"}, []string{"rpl_semi_sync_replica_enabled",
+					"ON"})
 			} else {
 				rows = append(rows, []string{"log_slave_updates", "ON"}, []string{"rpl_semi_sync_slave_enabled", "ON"})
 			}
@@ -183,23 +188,27 @@ func replicaOf(t *testing.T, version string) *fake {
 			return one("Server_Id", "2", "Host", "DB2", "Port", "3308", "Source_Id", "1")
 		case q == "SHOW MASTER STATUS" && !onlyNew, q == "SHOW BINARY LOG STATUS" && onlyNew:
 			return one("File", "own.000001", "Position", "123")
-		case q == "SHOW SLAVE STATUS" && !maria && !newWords, q == "SHOW REPLICA STATUS" && newWords, q == "SHOW ALL SLAVES STATUS" && maria:
+		case q == "SHOW SLAVE STATUS" && !maria && !newWords, q == "SHOW REPLICA STATUS" && newWords,
+			q == "SHOW ALL SLAVES STATUS" && maria:
 			return columns, [][]string{values}, 0
 		case strings.Contains(q, "gtid_purged") && !maria:
 			return one("purged", source+":1-2")
 		case strings.Contains(q, "performance_schema.processlist") && (maria || !v.AtLeast(8, 0, 22)):
 			return nil, nil, 1146
 		case strings.Contains(q, "gtid_slave_pos") && maria:
-			return one("read_only", "NO_LOCK", "slave_pos", "0-9-5", "binlog_pos", "0-9-5", "command", null, "state", null, "seconds", null, "info", null)
+			return one("read_only", "NO_LOCK", "slave_pos", "0-9-5", "binlog_pos", "0-9-5", "command", null, "state",
+				null, "seconds", null, "info", null)
 		case strings.Contains(q, "super_read_only") && !maria:
-			return one("read_only", "1", "super_read_only", "0", "executed", executed, "command", null, "state", null, "seconds", null, "info", null)
+			return one("read_only", "1", "super_read_only", "0", "executed", executed, "command", null, "state", null,
+				"seconds", null, "info", null)
 		}
 		return nil, nil, 1064
 	}}
 }
 
 func TestVersions(t *testing.T) {
-	for _, version := range []string{"5.7.44-log", "8.0.20", "8.0.21", "8.0.22", "8.0.23", "8.0.25", "8.0.26", "8.0.36-28", "8.4.3", "9.7.0",
+	for _, version := range []string{"5.7.44-log", "8.0.20", "8.0.21", "8.0.22", "8.0.23", "8.0.25", "8.0.26",
+		"8.0.36-28", "8.4.3", "9.7.0",
 		"10.5.2-MariaDB-log", "10.11.19-MariaDB", "5.5.5-11.4.2-MariaDB", "12.1.2-MariaDB"} {
 		t.Run(version, func(t *testing.T) {
 			f := replicaOf(t, version)
@@ -210,13 +219,15 @@ func TestVersions(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v; asked %q", err, f.taken())
 			}
-			if i.UUID == "" || i.ServerID != 1 || i.Hostname != "box" || i.ReportHost != "db1" || i.Port != 3306 || !i.ReadOnly || i.SuperReadOnly || !i.LogBin ||
+			if i.UUID == "" || i.ServerID != 1 || i.Hostname != "box" || i.ReportHost != "db1" || i.Port != 3306 ||
+				!i.ReadOnly || i.SuperReadOnly || !i.LogBin ||
 				!i.LogReplicaUpdates || i.BinlogFormat != "ROW" || !i.GTID || i.Executed.Empty() ||
 				!i.SemiSync.ReplicaEnabled || i.SemiSync.SourceEnabled || i.StartedAt.IsZero() {
 				t.Errorf("it says %+v", i)
 			}
 			if i.StartedAt == i.StartedAt.Round(0) {
-				t.Errorf("started at %v: by the wall clock only, and when that is set all servers seem to have started anew", i.StartedAt)
+				t.Errorf("started at %v: by the wall clock only, and when that is set all servers seem to have "+
+					"restarted", i.StartedAt)
 			}
 			if !slices.Equal(i.Registered, []topology.Key{{Host: "db2", Port: 3308}}) {
 				t.Errorf("registered %v", i.Registered)
@@ -225,8 +236,10 @@ func TestVersions(t *testing.T) {
 				t.Fatalf("channels %+v", i.Channels)
 			}
 			c := i.Channels[0]
-			if c.Source != (topology.Key{Host: "db9", Port: 3307}) || c.SourceID != 9 || c.User != "repl" || c.IO != topology.Connecting || c.SQL != topology.Running ||
-				c.IOErrno != 2003 || c.IOError == "" || c.ReadFile != "bin.000002" || c.ReadPos != 400 || c.ExecPos != 300 || c.Lag != nil || c.Delay != 7 ||
+			if c.Source != (topology.Key{Host: "db9", Port: 3307}) || c.SourceID != 9 || c.User != "repl" ||
+				c.IO != topology.Connecting || c.SQL != topology.Running ||
+				c.IOErrno != 2003 || c.IOError == "" || c.ReadFile != "bin.000002" || c.ReadPos != 400 ||
+				c.ExecPos != 300 || c.Lag != nil || c.Delay != 7 ||
 				!c.Filters || !c.SSL || !c.AutoPosition || c.Drained(i.Executed) {
 				t.Errorf("the channel says %+v", c)
 			}
@@ -255,7 +268,8 @@ func TestAnUnknownGrantIsNamed(t *testing.T) {
 	s := New(Options{User: "orc"})
 	defer func() { _ = s.Close() }()
 	_, failure, err := s.Probe(t.Context(), f.start(t))
-	if want := "GRANT REPLICATION CLIENT ON *.* TO 'orc'@'%'"; failure != topology.Denied || !strings.Contains(err.Error(), want) {
+	if want := "GRANT REPLICATION CLIENT ON *.* TO 'orc'@'%'"; failure != topology.Denied ||
+		!strings.Contains(err.Error(), want) {
 		t.Errorf("%s: %v, want %s", failure, err, want)
 	}
 }
@@ -266,7 +280,8 @@ func TestStallsAreNamed(t *testing.T) {
 		{"Waiting for semi-sync ACK from replica", "semi_sync"},
 		{"waiting for handler commit", "commit"},
 	} {
-		got, dumps := stall([]thread{{"Binlog Dump GTID", "", 0}, {"Query", "Waiting for commit lock", 99}, {"Query", c.state, 100}})
+		got, dumps := stall([]thread{{"Binlog Dump GTID", "", 0}, {"Query", "Waiting for commit lock", 99}, {"Query",
+			c.state, 100}})
 		if got == nil || got.Cause != c.cause || got.Count != 2 || got.Seconds != 100 || dumps != 1 {
 			t.Errorf("%s: %+v, %d dumps", c.state, got, dumps)
 		}

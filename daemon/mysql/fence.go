@@ -23,7 +23,8 @@ func (t *site) fence(ctx context.Context) error {
 		more, busy, err := t.disconnectClients(ctx)
 		killed = append(killed, more...)
 		if err != nil {
-			return fmt.Errorf("disconnect clients, so that SET GLOBAL read_only need not wait for them; disconnected %s: %w",
+			return fmt.Errorf("disconnect clients, so that SET GLOBAL read_only need not wait for them; disconnected "+
+				"%s: %w",
 				strings.Join(killed, ", "), err)
 		}
 		if !busy {
@@ -42,7 +43,8 @@ func (t *site) fence(ctx context.Context) error {
 			return err
 		}
 	}
-	return fmt.Errorf("SET GLOBAL read_only did not come through although clients were disconnected: %s", strings.Join(killed, ", "))
+	return fmt.Errorf("SET GLOBAL read_only did not come through although clients were disconnected: %s",
+		strings.Join(killed, ", "))
 }
 
 // disconnectClients ends the connections of clients, and says whether one that it may not end is busy.
@@ -68,7 +70,8 @@ func (t *site) disconnectClients(ctx context.Context) (killed []string, busy boo
 		case server.Means(err, server.NotOwner):
 			// MySQL shields accounts that have SYSTEM_USER from those that lack it.
 			busy = busy || r.Get("command") != "Sleep"
-			t.s.logger.Warn("fence could not disconnect a client: GRANT SYSTEM_USER would allow it", "at", t.key, "client", r.Get("user"), "id", id)
+			t.s.logger.Warn("fence could not disconnect a client: GRANT SYSTEM_USER would allow it", "at", t.key,
+				"client", r.Get("user"), "id", id)
 		default:
 			return killed, busy, err
 		}

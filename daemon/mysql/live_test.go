@@ -15,7 +15,8 @@ import (
 )
 
 func open(t testing.TB) *mysql.Servers {
-	s := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, ProbeTimeout: 5 * time.Second, ConnectTimeout: 5 * time.Second})
+	s := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, ProbeTimeout: 5 * time.Second,
+		ConnectTimeout: 5 * time.Second})
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
@@ -41,7 +42,8 @@ func do(t *testing.T, s *mysql.Servers, step plan.Step) {
 }
 
 // until asks until a server is as it should be.
-func until(t *testing.T, s *mysql.Servers, k topology.Key, claim string, good func(topology.Instance) bool) topology.Instance {
+func until(t *testing.T, s *mysql.Servers, k topology.Key, claim string,
+	good func(topology.Instance) bool) topology.Instance {
 	t.Helper()
 	var i topology.Instance
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -74,7 +76,8 @@ func TestRealServers(t *testing.T) {
 			t.Errorf("grants: %v %v", missing, err)
 		}
 		p := probe(t, s, primary.Key)
-		if p.Flavor != f || p.ReadOnly || !p.LogBin || !p.LogReplicaUpdates || !p.GTID || p.UUID == "" || len(p.Channels) != 0 || p.Port != primary.Key.Port ||
+		if p.Flavor != f || p.ReadOnly || !p.LogBin || !p.LogReplicaUpdates || !p.GTID || p.UUID == "" ||
+			len(p.Channels) != 0 || p.Port != primary.Key.Port ||
 			time.Since(p.StartedAt) > 5*time.Minute {
 			t.Errorf("the primary says %+v", p)
 		}
@@ -86,9 +89,13 @@ func TestRealServers(t *testing.T) {
 		if p.Executed.Empty() {
 			t.Error("the primary has executed nothing")
 		}
-		r := until(t, s, a.Key, "it has what the primary wrote", func(i topology.Instance) bool { return flows(i) && i.Executed.Contains(p.Executed) })
+		r := until(t, s, a.Key, "it has what the primary wrote", func(i topology.Instance) bool {
+			return flows(i) &&
+				i.Executed.Contains(p.Executed)
+		})
 		c := r.Channels[0]
-		if !r.ReadOnly || c.Source != primary.Key || !c.AutoPosition || !c.Received.Contains(p.Executed) || c.User != lab.ReplicationUser || c.Lag == nil || r.UUID == p.UUID {
+		if !r.ReadOnly || c.Source != primary.Key || !c.AutoPosition || !c.Received.Contains(p.Executed) ||
+			c.User != lab.ReplicationUser || c.Lag == nil || r.UUID == p.UUID {
 			t.Errorf("the replica says %+v", r)
 		}
 		from := plan.Expect{UUID: r.UUID, Source: primary.Key}
@@ -101,7 +108,8 @@ func TestRealServers(t *testing.T) {
 			"it has not got so far": {Executed: ahead(t, p)},
 		} {
 			var refused *mysql.ErrExpect
-			if err := s.Do(t.Context(), plan.Step{Kind: plan.Promote, At: a.Key, Expect: e}); !errors.As(err, &refused) {
+			if err := s.Do(t.Context(), plan.Step{Kind: plan.Promote, At: a.Key, Expect: e}); !errors.As(err,
+				&refused) {
 				t.Errorf("%s: %v, want ErrExpect", name, err)
 			}
 		}
@@ -123,10 +131,12 @@ func TestRealServers(t *testing.T) {
 		until(t, s, a.Key, "it has received and not applied", func(i topology.Instance) bool {
 			return i.Channels[0].Received.Contains(p.Executed) && !i.Channels[0].Drained(i.Executed)
 		})
-		if err := s.Do(t.Context(), plan.Step{Kind: plan.AwaitApplied, At: a.Key, Set: p.Executed}); !errors.Is(err, mysql.ErrNotYet) {
+		if err := s.Do(t.Context(), plan.Step{Kind: plan.AwaitApplied, At: a.Key, Set: p.Executed}); !errors.Is(err,
+			mysql.ErrNotYet) {
 			t.Errorf("await with the applier stopped: %v, want ErrNotYet", err)
 		}
-		if err := s.Do(t.Context(), plan.Step{Kind: plan.RestartReceiver, At: a.Key}); f == lab.MariaDB && !errors.Is(err, mysql.ErrNotYet) {
+		if err := s.Do(t.Context(), plan.Step{Kind: plan.RestartReceiver, At: a.Key}); f == lab.MariaDB &&
+			!errors.Is(err, mysql.ErrNotYet) {
 			t.Errorf("a restart would lose what was received: %v, want ErrNotYet", err)
 		}
 		do(t, s, plan.Step{Kind: plan.StartApplier, At: a.Key, Expect: from})
@@ -141,12 +151,14 @@ func TestRealServers(t *testing.T) {
 		short := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, ProbeTimeout: 300 * time.Millisecond})
 		defer func() { _ = short.Close() }()
 		start := time.Now()
-		if _, failure, err := short.Probe(t.Context(), primary.Key); failure != topology.Timeout || time.Since(start) > time.Second {
+		if _, failure, err := short.Probe(t.Context(), primary.Key); failure != topology.Timeout ||
+			time.Since(start) > time.Second {
 			t.Errorf("a hung server: %s after %v: %v", failure, time.Since(start), err)
 		}
 		do(t, s, plan.Step{Kind: plan.StopReceiver, At: a.Key, Expect: from})
 		do(t, s, plan.Step{Kind: plan.StopReceiver, At: b.Key, Expect: plan.Expect{Source: primary.Key}})
-		do(t, s, plan.Step{Kind: plan.Promote, At: a.Key, Expect: plan.Expect{UUID: r.UUID, Executed: p.Executed, NotFrom: primary.Key}})
+		do(t, s, plan.Step{Kind: plan.Promote, At: a.Key, Expect: plan.Expect{UUID: r.UUID, Executed: p.Executed,
+			NotFrom: primary.Key}})
 		if i := probe(t, s, a.Key); i.ReadOnly || len(i.Channels) != 0 {
 			t.Errorf("promoted: %+v", i)
 		}
@@ -154,7 +166,8 @@ func TestRealServers(t *testing.T) {
 		until(t, s, b.Key, "it follows the promoted one, with the credentials that it had", flows)
 		write(t, a, "3")
 		np := probe(t, s, a.Key)
-		until(t, s, b.Key, "it gets what the promoted one writes", func(i topology.Instance) bool { return i.Executed.Contains(np.Executed) })
+		until(t, s, b.Key, "it gets what the promoted one "+
+			"writes", func(i topology.Instance) bool { return i.Executed.Contains(np.Executed) })
 
 		// The old primary returns, with a client that holds the fence up.
 		if err := primary.Continue(); err != nil {

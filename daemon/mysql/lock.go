@@ -30,7 +30,8 @@ func (e *ErrLocked) Error() string {
 	if e.Term > 0 {
 		term = fmt.Sprintf(" in term %d", e.Term)
 	}
-	return fmt.Sprintf("connection %s there holds the lock 'orchestrator'%s: another daemon is at work at this server (%s); "+
+	return fmt.Sprintf("connection %s there holds the lock 'orchestrator'%s: another daemon is at work at this "+
+		"server (%s); "+
 		"nothing was changed", e.Holder, term, e.Why)
 }
 
@@ -48,13 +49,15 @@ func bits(term int64) (out []int) {
 // from left to right, and only one branch of an IF.
 func taking(term int64, seconds int) server.Statement {
 	if term <= 0 {
-		return server.Statement{Text: fmt.Sprintf("SELECT GET_LOCK('orchestrator', %d) AS got, CONNECTION_ID() AS id", seconds)}
+		return server.Statement{Text: fmt.Sprintf("SELECT GET_LOCK('orchestrator', %d) AS got, CONNECTION_ID() AS id",
+			seconds)}
 	}
 	var sum strings.Builder
 	for _, n := range bits(term) {
 		fmt.Fprintf(&sum, "GET_LOCK('orchestrator.term.%d', 1) + ", n)
 	}
-	return server.Statement{Text: fmt.Sprintf("SELECT IF(GET_LOCK('orchestrator', %d), %sGET_LOCK('orchestrator.term', 1) = %d, 0) AS got,"+
+	return server.Statement{Text: fmt.Sprintf("SELECT IF(GET_LOCK('orchestrator', %d), "+
+		"%sGET_LOCK('orchestrator.term', 1) = %d, 0) AS got,"+
 		" CONNECTION_ID() AS id", seconds, sum.String(), len(bits(term))+1)}
 }
 
@@ -176,7 +179,8 @@ func (s *Servers) watched(k topology.Key, id string) time.Duration {
 	return time.Since(s.others[k].since)
 }
 
-func (s *Servers) breakLock(ctx context.Context, c *server.Conn, k topology.Key, holder string, theirs, term int64) error {
+func (s *Servers) breakLock(ctx context.Context, c *server.Conn, k topology.Key, holder string,
+	theirs, term int64) error {
 	id, err := strconv.ParseInt(holder, 10, 64)
 	if err != nil {
 		return fmt.Errorf("read the connection id of the lock's holder: %w", err)

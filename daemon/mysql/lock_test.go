@@ -18,7 +18,8 @@ import (
 
 // inTerm is a daemon that leads in a term.
 func inTerm(t *testing.T, term int64) *mysql.Servers {
-	s := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, ConnectTimeout: 5 * time.Second, Term: func() int64 { return term },
+	s := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, ConnectTimeout: 5 * time.Second,
+		Term:     func() int64 { return term },
 		Patience: 300 * time.Millisecond})
 	t.Cleanup(func() { _ = s.Close() })
 	return s
@@ -55,7 +56,8 @@ func TestLocks(t *testing.T) {
 		// Whoever is not higher gives way.
 		for name, s := range map[string]*mysql.Servers{"alone": alone, "lower": inTerm(t, 4), "equal": inTerm(t, 5)} {
 			var locked *mysql.ErrLocked
-			if err := s.Do(t.Context(), step); !errors.As(err, &locked) || locked.Term != 5 || !strings.Contains(err.Error(), "in term 5") {
+			if err := s.Do(t.Context(), step); !errors.As(err, &locked) || locked.Term != 5 ||
+				!strings.Contains(err.Error(), "in term 5") {
 				t.Errorf("%s: %v, want ErrLocked of term 5", name, err)
 			}
 		}
@@ -63,10 +65,12 @@ func TestLocks(t *testing.T) {
 			t.Error("an equal term took a lock")
 		}
 
-		patient := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, Term: func() int64 { return 6 }, Patience: time.Minute})
+		patient := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, Term: func() int64 { return 6 },
+			Patience: time.Minute})
 		defer func() { _ = patient.Close() }()
 		var waits *mysql.ErrLocked
-		if err := patient.Do(t.Context(), step); !errors.As(err, &waits) || !strings.Contains(err.Error(), "is given 1m0s to end") || held(frozen) != 2 {
+		if err := patient.Do(t.Context(), step); !errors.As(err, &waits) || !strings.Contains(err.Error(),
+			"is given 1m0s to end") || held(frozen) != 2 {
 			t.Errorf("one that was replaced a moment ago: %v", err)
 		}
 
@@ -80,7 +84,8 @@ func TestLocks(t *testing.T) {
 			t.Errorf("the broken one still holds %v", got)
 		}
 		var locked *mysql.ErrLocked
-		if err := five.Do(t.Context(), step); err == nil || errors.As(err, &locked) || !strings.Contains(err.Error(), "is lost") {
+		if err := five.Do(t.Context(), step); err == nil || errors.As(err, &locked) || !strings.Contains(err.Error(),
+			"is lost") {
 			t.Errorf("a step for which the broken lock was held: %v", err)
 		}
 		if err := six.Do(t.Context(), step); err != nil {
@@ -94,7 +99,8 @@ func TestLocks(t *testing.T) {
 			t.Errorf("it forgot that its lock is lost: %v", err)
 		}
 		frozen.Release()
-		for name, s := range map[string]*mysql.Servers{"alone": alone, "lower": five, "higher": six, "a term of 41 bits": big} {
+		for name, s := range map[string]*mysql.Servers{"alone": alone, "lower": five, "higher": six,
+			"a term of 41 bits": big} {
 			if err := s.Do(t.Context(), step); err != nil {
 				t.Errorf("%s, after the release: %v", name, err)
 			}

@@ -138,7 +138,8 @@ func (t *site) expect(e plan.Expect) error {
 	}
 	if !e.Within.Empty() {
 		if more := t.received().Subtract(e.Within); !more.Empty() {
-			return &ErrExpect{"it has received more than its new source has", "at most " + e.Within.String(), more.String() + " besides"}
+			return &ErrExpect{"it has received more than its new source has", "at most " + e.Within.String(),
+				more.String() + " besides"}
 		}
 	}
 	for _, c := range t.Channels {

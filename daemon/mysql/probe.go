@@ -155,11 +155,12 @@ func semiSync(vars, status server.Row) topology.SemiSync {
 	s := topology.SemiSync{
 		SourceEnabled:  vars.On("rpl_semi_sync_source_enabled", "rpl_semi_sync_master_enabled"),
 		ReplicaEnabled: vars.On("rpl_semi_sync_replica_enabled", "rpl_semi_sync_slave_enabled"),
-		WaitCount:      int(vars.Uint("rpl_semi_sync_source_wait_for_replica_count", "rpl_semi_sync_master_wait_for_slave_count")),
-		TimeoutMillis:  vars.Uint("rpl_semi_sync_source_timeout", "rpl_semi_sync_master_timeout"),
-		SourceActive:   status.On("rpl_semi_sync_source_status", "rpl_semi_sync_master_status"),
-		ReplicaActive:  status.On("rpl_semi_sync_replica_status", "rpl_semi_sync_slave_status"),
-		Clients:        int(status.Uint("rpl_semi_sync_source_clients", "rpl_semi_sync_master_clients")),
+		WaitCount: int(vars.Uint("rpl_semi_sync_source_wait_for_replica_count",
+			"rpl_semi_sync_master_wait_for_slave_count")),
+		TimeoutMillis: vars.Uint("rpl_semi_sync_source_timeout", "rpl_semi_sync_master_timeout"),
+		SourceActive:  status.On("rpl_semi_sync_source_status", "rpl_semi_sync_master_status"),
+		ReplicaActive: status.On("rpl_semi_sync_replica_status", "rpl_semi_sync_slave_status"),
+		Clients:       int(status.Uint("rpl_semi_sync_source_clients", "rpl_semi_sync_master_clients")),
 	}
 	if s.SourceEnabled && s.WaitCount == 0 {
 		s.WaitCount = 1 // MariaDB waits for one, and has no variable for it

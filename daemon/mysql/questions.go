@@ -15,8 +15,10 @@ type questions struct {
 }
 
 var (
-	askVariables = server.Statement{Text: "SHOW GLOBAL VARIABLES WHERE VARIABLE_NAME IN (" + server.IdentityVariables + `,
- 'report_host', 'log_bin', 'log_slave_updates', 'log_replica_updates', 'binlog_format', 'gtid_mode', 'performance_schema',
+	askVariables = server.Statement{Text: "SHOW GLOBAL VARIABLES WHERE VARIABLE_NAME IN (" +
+		server.IdentityVariables + `,
+ 'report_host', 'log_bin', 'log_slave_updates', 'log_replica_updates', 'binlog_format', 'gtid_mode',
+ 'performance_schema',
  'rpl_semi_sync_master_enabled', 'rpl_semi_sync_source_enabled',
  'rpl_semi_sync_slave_enabled', 'rpl_semi_sync_replica_enabled',
  'rpl_semi_sync_master_wait_for_slave_count', 'rpl_semi_sync_source_wait_for_replica_count',
@@ -44,7 +46,8 @@ var (
 const (
 	pollMySQL = "SELECT @@GLOBAL.read_only AS read_only, @@GLOBAL.super_read_only AS super_read_only," +
 		" @@GLOBAL.gtid_executed AS executed"
-	pollMariaDB = "SELECT @@GLOBAL.read_only AS read_only, @@GLOBAL.gtid_slave_pos AS slave_pos, @@GLOBAL.gtid_binlog_pos AS binlog_pos"
+	pollMariaDB = "SELECT @@GLOBAL.read_only AS read_only, @@GLOBAL.gtid_slave_pos AS slave_pos, " +
+		"@@GLOBAL.gtid_binlog_pos AS binlog_pos"
 
 	// Thread states: a full disk, a wait for semi-sync acknowledgement, a commit that waits for a lock or for the
 	// storage. The binary log dump threads come along: another number of them means that replicas came or went.
@@ -70,10 +73,11 @@ const (
 )
 
 var ofMariaDB = questions{
-	poll:            server.Statement{Text: pollMariaDB},
-	pollWithThreads: server.Statement{Text: pollMariaDB + threadColumns + oldThreads + threadsOfInterest, Needs: process},
-	dumpClients:     server.Statement{Text: selectDumpClients + oldThreads + dumpThreads, Needs: process},
-	clients:         server.Statement{Text: selectClients, Needs: process},
+	poll: server.Statement{Text: pollMariaDB},
+	pollWithThreads: server.Statement{Text: pollMariaDB + threadColumns + oldThreads + threadsOfInterest,
+		Needs: process},
+	dumpClients: server.Statement{Text: selectDumpClients + oldThreads + dumpThreads, Needs: process},
+	clients:     server.Statement{Text: selectClients, Needs: process},
 }
 
 var ofMySQL = questions{
@@ -108,6 +112,7 @@ func questionsFor(d server.Dialect, performanceSchema bool) *questions {
 
 // required are the privileges that this package needs.
 func required(d server.Dialect) []string {
-	return d.Privileges(server.MayReadStatus, server.MayReadBinlog, server.MayListReplicas, server.MayAdminister, server.MayReplicate,
+	return d.Privileges(server.MayReadStatus, server.MayReadBinlog, server.MayListReplicas, server.MayAdminister,
+		server.MayReplicate,
 		server.MaySetReadOnly, server.MayKill, server.MaySeeThreads, server.MayReload)
 }

@@ -78,8 +78,9 @@ func New(o Options) *Servers {
 	if o.Term == nil {
 		o.Term = func() int64 { return 0 }
 	}
-	return &Servers{o: o, logger: o.Logger, account: server.Account{User: o.User, Password: o.Password}, servers: map[topology.Key]*kept{},
-		held: map[topology.Key]*hold{}, lost: map[topology.Key][]string{}, others: map[topology.Key]sighting{}}
+	return &Servers{o: o, logger: o.Logger, account: server.Account{User: o.User, Password: o.Password},
+		servers: map[topology.Key]*kept{},
+		held:    map[topology.Key]*hold{}, lost: map[topology.Key][]string{}, others: map[topology.Key]sighting{}}
 }
 
 var errClosed = errors.New("the daemon is stopping: its connections are closed")
@@ -99,7 +100,8 @@ func (s *Servers) server(k topology.Key) (*kept, error) {
 }
 
 func (s *Servers) connect(ctx context.Context, k topology.Key) (*server.Conn, error) {
-	return server.Dial(ctx, server.Address(k), server.Options{Account: s.credentials(), TLS: s.o.TLS, Timeout: s.o.ConnectTimeout})
+	return server.Dial(ctx, server.Address(k), server.Options{Account: s.credentials(), TLS: s.o.TLS,
+		Timeout: s.o.ConnectTimeout})
 }
 
 // SetCredentials is for those that log in from now on; connections that are open stay open.
@@ -178,7 +180,8 @@ func (s *Servers) Probe(ctx context.Context, k topology.Key) (topology.Instance,
 	select {
 	case v.turn <- struct{}{}:
 	case <-ctx.Done():
-		return topology.Instance{}, topology.Timeout, fmt.Errorf("probe %v: the probe before has not ended yet: %w", k, ctx.Err())
+		return topology.Instance{}, topology.Timeout, fmt.Errorf("probe %v: the probe before has not ended yet: %w", k,
+			ctx.Err())
 	}
 	defer func() { <-v.turn }()
 

@@ -112,7 +112,8 @@ func (t *site) restartReceivers(ctx context.Context, source topology.Key) error 
 
 func (t *site) restartReceiver(ctx context.Context, c topology.Channel) error {
 	if t.Dialect.MariaDB() && !c.Drained(t.replayed) {
-		return fmt.Errorf("%w: MariaDB throws received relay logs away when its receiver starts (received %v, applied %v)",
+		return fmt.Errorf("%w: MariaDB throws received relay logs away when its receiver starts (received %v, "+
+			"applied %v)",
 			ErrNotYet, c.Received, t.replayed)
 	}
 	if err := t.tell(ctx, server.StopReceiver, c.Name); err != nil {
@@ -124,7 +125,8 @@ func (t *site) restartReceiver(ctx context.Context, c topology.Channel) error {
 		}
 		for _, now := range t.Channels {
 			if now.Name == c.Name && !now.Drained(t.replayed) {
-				return fmt.Errorf("%w: the receiver stays stopped, for its start would throw away what came in last", ErrNotYet)
+				return fmt.Errorf("%w: the receiver stays stopped, for its start would throw away what came in last",
+					ErrNotYet)
 			}
 		}
 	}
@@ -180,7 +182,8 @@ func (t *site) endReplication(ctx context.Context, e plan.Expect) error {
 	for _, c := range t.Channels {
 		// Where the plan says what must be executed, the operator may have allowed to lose the rest.
 		if e.Executed.Empty() && !c.Drained(t.Executed) {
-			return fmt.Errorf("%w: received %v, executed %v; its receiver is stopped, and it was not promoted", ErrNotYet, c.Received, t.Executed)
+			return fmt.Errorf("%w: received %v, executed %v; its receiver is stopped, and it was not promoted",
+				ErrNotYet, c.Received, t.Executed)
 		}
 	}
 	if err := t.expect(e); err != nil {

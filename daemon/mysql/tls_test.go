@@ -20,7 +20,8 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	server, err := l.Start(t.Context(), lab.Spec{Flavor: lab.MariaDB, ExtraArgs: []string{"--ssl-cert=" + cert, "--ssl-key=" + key, "--require-secure-transport=1"}})
+	server, err := l.Start(t.Context(), lab.Spec{Flavor: lab.MariaDB, ExtraArgs: []string{"--ssl-cert=" + cert,
+		"--ssl-key=" + key, "--require-secure-transport=1"}})
 	if err != nil {
 		t.Fatal(err)
 	}

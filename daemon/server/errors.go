@@ -31,7 +31,7 @@ const (
 	ShuttingDown                    // it is going down
 	ConnectionEnded                 // it ended this connection: killed, or idle for too long
 	Interrupted                     // somebody ended this statement
-	Collision                       // another transaction was in the way: a deadlock, or a lock that was waited for too long
+	Collision                       // another transaction was in the way: a deadlock, or a lock held for too long
 	ReadOnly                        // it takes no writes
 	DiskFull
 	OutOfMemory
@@ -107,8 +107,14 @@ func MeansNumber(number int, m Meaning) bool {
 
 // failures say what the meanings tell of a server that is asked.
 var failures = map[Meaning]topology.Failure{
-	LoginDenied: topology.Denied, HostDenied: topology.Denied, HostBlocked: topology.Denied, PrivilegeMissing: topology.Denied,
-	TLSRequired: topology.TLSError, TooMany: topology.TooMany, ShuttingDown: topology.Shutdown, ConnectionEnded: topology.Reset,
+	LoginDenied:      topology.Denied,
+	HostDenied:       topology.Denied,
+	HostBlocked:      topology.Denied,
+	PrivilegeMissing: topology.Denied,
+	TLSRequired:      topology.TLSError,
+	TooMany:          topology.TooMany,
+	ShuttingDown:     topology.Shutdown,
+	ConnectionEnded:  topology.Reset,
 }
 
 // Failure classifies how asking failed, by type and number, never by text.
@@ -124,7 +130,8 @@ func Failure(err error) topology.Failure {
 	}
 	var resolve *net.DNSError
 	switch {
-	case isAny(err, ErrAlien, mysqldriver.ErrMalformPkt, mysqldriver.ErrPktSync, mysqldriver.ErrPktSyncMul, mysqldriver.ErrOldProtocol):
+	case isAny(err, ErrAlien, mysqldriver.ErrMalformPkt, mysqldriver.ErrPktSync, mysqldriver.ErrPktSyncMul,
+		mysqldriver.ErrOldProtocol):
 		return topology.Alien
 	case isTLS(err):
 		return topology.TLSError
@@ -141,7 +148,8 @@ func Failure(err error) topology.Failure {
 		return topology.Timeout
 	case Unreachable(err):
 		return topology.Timeout
-	case isAny(err, syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF, mysqldriver.ErrInvalidConn, driver.ErrBadConn,
+	case isAny(err, syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF, mysqldriver.ErrInvalidConn,
+		driver.ErrBadConn,
 		net.ErrClosed):
 		return topology.Reset
 	}
@@ -169,6 +177,7 @@ func isTLS(err error) bool {
 		name    x509.HostnameError
 		invalid x509.CertificateInvalidError
 	)
-	return errors.Is(err, mysqldriver.ErrNoTLS) || errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) ||
+	return errors.Is(err, mysqldriver.ErrNoTLS) || errors.As(err, &verify) || errors.As(err, &record) || errors.As(err,
+		&alert) ||
 		errors.As(err, &unknown) || errors.As(err, &name) || errors.As(err, &invalid)
 }

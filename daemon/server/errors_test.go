@@ -29,7 +29,8 @@ func TestFailureByNumber(t *testing.T) {
 		{reported(1053), topology.Shutdown}, {reported(3159), topology.TLSError}, {reported(1064), topology.Other},
 		{reported(4031), topology.Reset}, {reported(1927), topology.Reset},
 		{syscall.ECONNREFUSED, topology.Refused}, {syscall.ECONNRESET, topology.Reset}, {io.EOF, topology.Reset},
-		{syscall.EPIPE, topology.Reset}, {syscall.EHOSTUNREACH, topology.Timeout}, {syscall.ENETUNREACH, topology.Timeout},
+		{syscall.EPIPE, topology.Reset}, {syscall.EHOSTUNREACH, topology.Timeout}, {syscall.ENETUNREACH,
+			topology.Timeout},
 		{context.DeadlineExceeded, topology.Timeout}, {mysqldriver.ErrMalformPkt, topology.Alien},
 		{mysqldriver.ErrNoTLS, topology.TLSError}, {errors.New("?"), topology.Other}, {ErrTooMuch, topology.Other},
 	} {
@@ -56,7 +57,8 @@ func TestAnErrorMeansWhatItsNumberMeans(t *testing.T) {
 
 func TestMissingGrantIsWritten(t *testing.T) {
 	refused := func(n uint16, needs, account string) error {
-		return fmt.Errorf("probe: %w", &Refusal{Statement: Statement{"SHOW REPLICA STATUS", needs}, Account: account, Cause: reported(n)})
+		return fmt.Errorf("probe: %w", &Refusal{Statement: Statement{"SHOW REPLICA STATUS", needs}, Account: account,
+			Cause: reported(n)})
 	}
 	for _, c := range []struct {
 		err  error

@@ -56,8 +56,9 @@ func ReadChannels(rows []Row, d Dialect, p Positions) ([]topology.Channel, error
 // ReadChannel reads one of its rows.
 func ReadChannel(r Row, d Dialect, p Positions) (topology.Channel, error) {
 	c := topology.Channel{
-		Name:          r.Get("channel_name", "connection_name"),
-		Source:        topology.Key{Host: strings.ToLower(r.Get("source_host", "master_host")), Port: int(r.Uint("source_port", "master_port"))},
+		Name: r.Get("channel_name", "connection_name"),
+		Source: topology.Key{Host: strings.ToLower(r.Get("source_host", "master_host")),
+			Port: int(r.Uint("source_port", "master_port"))},
 		SourceUUID:    strings.ToLower(r.Get("source_uuid", "master_uuid")),
 		SourceID:      uint32(r.Uint("source_server_id", "master_server_id")),
 		IO:            topology.ParseThreadState(r.Get("replica_io_running", "slave_io_running")),

@@ -136,7 +136,8 @@ func (c *Conn) loginFailure(ctx context.Context, err error) error {
 	case late != nil && !c.wire.greeted.Load():
 		return fmt.Errorf("connected, but no greeting came (a server that hangs, or not MySQL or MariaDB): %w", late)
 	case !c.wire.heard.Load():
-		return fmt.Errorf("%w: the connection was closed without a word, as by a proxy that has no server to serve", c.Cause(ctx, err))
+		return fmt.Errorf("%w: the connection was closed without a word, as by a proxy that has no server to serve",
+			c.Cause(ctx, err))
 	}
 	return c.Cause(ctx, err)
 }

@@ -136,11 +136,13 @@ func TestRowsAreReadByNameInAnyCase(t *testing.T) {
 		t.Fatal(rows, err)
 	}
 	a, b := rows[0], rows[1]
-	if a.Get("master_host", "source_host") != "db1" || a.Get("seconds_behind") != "" || !a.On("auto") || a.Get("nothing") != "" ||
+	if a.Get("master_host", "source_host") != "db1" || a.Get("seconds_behind") != "" || !a.On("auto") ||
+		a.Get("nothing") != "" ||
 		a.Has("nothing") || !a.Has("EMPTY") {
 		t.Errorf("%+v", a)
 	}
-	if b.Int("SECONDS_BEHIND") != 17 || b.Uint("seconds_behind") != 17 || b.On("auto") || b.Int("source_host") != 0 || b.Get("empty") != "x" {
+	if b.Int("SECONDS_BEHIND") != 17 || b.Uint("seconds_behind") != 17 || b.On("auto") || b.Int("source_host") != 0 ||
+		b.Get("empty") != "x" {
 		t.Errorf("%+v", b)
 	}
 }
@@ -281,8 +283,12 @@ func TestAwaitEnd(t *testing.T) {
 }
 
 func TestReadChannels(t *testing.T) {
-	maria := Row{names: []string{"Connection_name", "Master_Host", "Master_Port", "Slave_IO_Running", "Using_Gtid", "Gtid_IO_Pos",
-		"Replicate_Do_DB", "Seconds_Behind_Master"}, cells: []string{"b", "DB1", "3306", "Yes", "Slave_Pos", "0-1-9", "", "4"}}
+	maria := Row{
+		names: []string{"Connection_name", "Master_Host", "Master_Port", "Slave_IO_Running", "Using_Gtid",
+			"Gtid_IO_Pos",
+			"Replicate_Do_DB", "Seconds_Behind_Master"},
+		cells: []string{"b", "DB1", "3306", "Yes", "Slave_Pos", "0-1-9", "", "4"},
+	}
 	other := Row{names: []string{"Connection_name", "Master_Host"}, cells: []string{"a", "db2"}}
 	internal := Row{names: []string{"Channel_Name", "Source_Host"}, cells: []string{"group_replication_applier", ""}}
 	p, err := ReadPositions(Row{names: []string{"slave_pos", "binlog_pos"}, cells: []string{"0-1-7", "0-1-8,1-2-3"}})
@@ -294,7 +300,8 @@ func TestReadChannels(t *testing.T) {
 		t.Fatalf("%+v, %v", all, err)
 	}
 	c := all[1]
-	if c.Source.String() != "db1:3306" || c.IO != topology.Running || !c.AutoPosition || c.Received.String() != "0-1-9" || c.Filters || *c.Lag != 4 {
+	if c.Source.String() != "db1:3306" || c.IO != topology.Running || !c.AutoPosition ||
+		c.Received.String() != "0-1-9" || c.Filters || *c.Lag != 4 {
 		t.Errorf("%+v", c)
 	}
 	maria.cells[5] = "nonsense"

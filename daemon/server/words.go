@@ -135,9 +135,11 @@ var vocabulary = []saying{
 	{changeSource, topology.MySQL, mysql8023, "CHANGE REPLICATION SOURCE TO % FOR CHANNEL ?", MayAdminister, wl14189},
 	{changeSource, topology.MariaDB, maria105, "CHANGE MASTER ? TO %", MayAdminister, mariaDocs},
 
-	{RefuseWrites, topology.MySQL, mysql57, "SET GLOBAL super_read_only = 1", MaySetReadOnly, manual57}, // sets read_only too
+	{RefuseWrites, topology.MySQL, mysql57, "SET GLOBAL super_read_only = 1", MaySetReadOnly,
+		manual57}, // sets read_only too
 	{RefuseWrites, topology.MariaDB, maria105, "SET GLOBAL read_only = 1", MaySetReadOnly, mariaDocs},
-	{TakeWrites, topology.MySQL, mysql57, "SET GLOBAL super_read_only = 0; SET GLOBAL read_only = 0", MaySetReadOnly, manual57},
+	{TakeWrites, topology.MySQL, mysql57, "SET GLOBAL super_read_only = 0; SET GLOBAL read_only = 0", MaySetReadOnly,
+		manual57},
 	{TakeWrites, topology.MariaDB, maria105, "SET GLOBAL read_only = 0", MaySetReadOnly, mariaDocs},
 	{Kill, topology.MySQL, mysql57, "KILL CONNECTION ?", MayKill, manual57},
 	{Kill, topology.MariaDB, maria105, "KILL CONNECTION ?", MayKill, mariaDocs},
@@ -158,7 +160,8 @@ var vocabulary = []saying{
 	{PublicKey, topology.MariaDB, maria105, "", 0, mariaDocs},
 	{RetryForLong, topology.MySQL, mysql57, "MASTER_CONNECT_RETRY = 1, MASTER_RETRY_COUNT = 86400", 0, manual57},
 	{RetryForLong, topology.MySQL, mysql8023, "SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 86400", 0, wl14189},
-	{RetryForLong, topology.MariaDB, maria105, "MASTER_CONNECT_RETRY = 1", 0, mariaDocs}, // the count is an option of the server
+	{RetryForLong, topology.MariaDB, maria105, "MASTER_CONNECT_RETRY = 1", 0,
+		mariaDocs}, // the count is an option of the server
 	{Heartbeat, topology.MySQL, mysql57, "MASTER_HEARTBEAT_PERIOD = 2", 0, manual57},
 	{Heartbeat, topology.MySQL, mysql8023, "SOURCE_HEARTBEAT_PERIOD = 2", 0, wl14189},
 	{Heartbeat, topology.MariaDB, maria105, "MASTER_HEARTBEAT_PERIOD = 2", 0, mariaDocs},

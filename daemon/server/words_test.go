@@ -21,44 +21,72 @@ func dialect(t *testing.T, version string) Dialect {
 var follow = []Word{SourceAddress, AutoPosition, RetryForLong, Heartbeat, PublicKey, SourceAccount}
 
 const (
-	followOld = "CHANGE MASTER TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_AUTO_POSITION = 1, MASTER_CONNECT_RETRY = 1, " +
+	followOld = "CHANGE MASTER TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_AUTO_POSITION = 1, MASTER_CONNECT_RETRY = " +
+		"1, " +
 		"MASTER_RETRY_COUNT = 86400, MASTER_HEARTBEAT_PERIOD = 2, MASTER_USER = ?, MASTER_PASSWORD = ? FOR CHANNEL ?"
-	followOldKey = "CHANGE MASTER TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_AUTO_POSITION = 1, MASTER_CONNECT_RETRY = 1, " +
-		"MASTER_RETRY_COUNT = 86400, MASTER_HEARTBEAT_PERIOD = 2, GET_MASTER_PUBLIC_KEY = 1, MASTER_USER = ?, MASTER_PASSWORD = ? " +
+	followOldKey = "CHANGE MASTER TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_AUTO_POSITION = 1, " +
+		"MASTER_CONNECT_RETRY = 1, " +
+		"MASTER_RETRY_COUNT = 86400, MASTER_HEARTBEAT_PERIOD = 2, GET_MASTER_PUBLIC_KEY = 1, MASTER_USER = ?, " +
+		"MASTER_PASSWORD = ? " +
 		"FOR CHANNEL ?"
-	followNew = "CHANGE REPLICATION SOURCE TO SOURCE_HOST = ?, SOURCE_PORT = ?, SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 1, " +
-		"SOURCE_RETRY_COUNT = 86400, SOURCE_HEARTBEAT_PERIOD = 2, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_USER = ?, SOURCE_PASSWORD = ? " +
+	followNew = "CHANGE REPLICATION SOURCE TO SOURCE_HOST = ?, SOURCE_PORT = ?, SOURCE_AUTO_POSITION = 1, " +
+		"SOURCE_CONNECT_RETRY = 1, " +
+		"SOURCE_RETRY_COUNT = 86400, SOURCE_HEARTBEAT_PERIOD = 2, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_USER = ?, " +
+		"SOURCE_PASSWORD = ? " +
 		"FOR CHANNEL ?"
-	followMaria = "CHANGE MASTER ? TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, " +
+	followMaria = "CHANGE MASTER ? TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_USE_GTID = slave_pos, " +
+		"MASTER_CONNECT_RETRY = 1, " +
 		"MASTER_HEARTBEAT_PERIOD = 2, MASTER_USER = ?, MASTER_PASSWORD = ?"
+)
+
+// words are those that came with one version.
+type words struct{ status, replicas, stop string }
+
+var (
+	slave   = words{"SHOW SLAVE STATUS", "SHOW SLAVE HOSTS", "STOP SLAVE FOR CHANNEL ?"}
+	replica = words{"SHOW REPLICA STATUS", "SHOW REPLICAS", "STOP REPLICA FOR CHANNEL ?"}
+	maria   = words{"SHOW ALL SLAVES STATUS", "SHOW SLAVE HOSTS", "STOP SLAVE ?"}
 )
 
 // Each line is a version just before or just after one of which the servers' release notes say that a word came or
 // went.
 func TestEachVersionIsToldItsWords(t *testing.T) {
-	for _, c := range []struct{ version, status, replicas, binlog, stop, change, admin string }{
-		{"5.7.44-log", "SHOW SLAVE STATUS", "SHOW SLAVE HOSTS", "SHOW MASTER STATUS", "STOP SLAVE FOR CHANNEL ?", followOld, "SUPER"},
-		{"8.0.3", "SHOW SLAVE STATUS", "SHOW SLAVE HOSTS", "SHOW MASTER STATUS", "STOP SLAVE FOR CHANNEL ?", followOld, "REPLICATION_SLAVE_ADMIN"},
-		{"8.0.4", "SHOW SLAVE STATUS", "SHOW SLAVE HOSTS", "SHOW MASTER STATUS", "STOP SLAVE FOR CHANNEL ?", followOldKey, "REPLICATION_SLAVE_ADMIN"},
-		{"8.0.21", "SHOW SLAVE STATUS", "SHOW SLAVE HOSTS", "SHOW MASTER STATUS", "STOP SLAVE FOR CHANNEL ?", followOldKey, "REPLICATION_SLAVE_ADMIN"},
-		{"8.0.22", "SHOW REPLICA STATUS", "SHOW REPLICAS", "SHOW MASTER STATUS", "STOP REPLICA FOR CHANNEL ?", followOldKey, "REPLICATION_SLAVE_ADMIN"},
-		{"8.0.23", "SHOW REPLICA STATUS", "SHOW REPLICAS", "SHOW MASTER STATUS", "STOP REPLICA FOR CHANNEL ?", followNew, "REPLICATION_SLAVE_ADMIN"},
-		{"8.0.25", "SHOW REPLICA STATUS", "SHOW REPLICAS", "SHOW MASTER STATUS", "STOP REPLICA FOR CHANNEL ?", followNew, "REPLICATION_SLAVE_ADMIN"},
-		{"8.0.26", "SHOW REPLICA STATUS", "SHOW REPLICAS", "SHOW MASTER STATUS", "STOP REPLICA FOR CHANNEL ?", followNew, "REPLICATION_SLAVE_ADMIN"},
-		{"8.0.36-28", "SHOW REPLICA STATUS", "SHOW REPLICAS", "SHOW MASTER STATUS", "STOP REPLICA FOR CHANNEL ?", followNew, "REPLICATION_SLAVE_ADMIN"},
-		{"8.1.0", "SHOW REPLICA STATUS", "SHOW REPLICAS", "SHOW MASTER STATUS", "STOP REPLICA FOR CHANNEL ?", followNew, "REPLICATION_SLAVE_ADMIN"},
-		{"8.2.0", "SHOW REPLICA STATUS", "SHOW REPLICAS", "SHOW BINARY LOG STATUS", "STOP REPLICA FOR CHANNEL ?", followNew, "REPLICATION_SLAVE_ADMIN"},
-		{"8.4.3", "SHOW REPLICA STATUS", "SHOW REPLICAS", "SHOW BINARY LOG STATUS", "STOP REPLICA FOR CHANNEL ?", followNew, "REPLICATION_SLAVE_ADMIN"},
-		{"9.7.4", "SHOW REPLICA STATUS", "SHOW REPLICAS", "SHOW BINARY LOG STATUS", "STOP REPLICA FOR CHANNEL ?", followNew, "REPLICATION_SLAVE_ADMIN"},
-		{"10.5.2-MariaDB", "SHOW ALL SLAVES STATUS", "SHOW SLAVE HOSTS", "SHOW MASTER STATUS", "STOP SLAVE ?", followMaria, "REPLICATION SLAVE ADMIN"},
-		{"10.11.19-MariaDB-0+deb12u1-log", "SHOW ALL SLAVES STATUS", "SHOW SLAVE HOSTS", "SHOW MASTER STATUS", "STOP SLAVE ?", followMaria, "REPLICATION SLAVE ADMIN"},
-		{"5.5.5-11.4.2-MariaDB-log", "SHOW ALL SLAVES STATUS", "SHOW SLAVE HOSTS", "SHOW MASTER STATUS", "STOP SLAVE ?", followMaria, "REPLICATION SLAVE ADMIN"},
-		{"12.0.1-MariaDB", "SHOW ALL SLAVES STATUS", "SHOW SLAVE HOSTS", "SHOW MASTER STATUS", "STOP SLAVE ?", followMaria, "REPLICATION SLAVE ADMIN"},
+	const (
+		oldLog, newLog    = "SHOW MASTER STATUS", "SHOW BINARY LOG STATUS"
+		super, admin, own = "SUPER", "REPLICATION_SLAVE_ADMIN", "REPLICATION SLAVE ADMIN"
+	)
+	for _, c := range []struct {
+		version               string
+		words                 words
+		binlog, change, admin string
+	}{
+		{"5.7.44-log", slave, oldLog, followOld, super},
+		{"8.0.3", slave, oldLog, followOld, admin},
+		{"8.0.4", slave, oldLog, followOldKey, admin},
+		{"8.0.21", slave, oldLog, followOldKey, admin},
+		{"8.0.22", replica, oldLog, followOldKey, admin},
+		{"8.0.23", replica, oldLog, followNew, admin},
+		{"8.0.25", replica, oldLog, followNew, admin},
+		{"8.0.26", replica, oldLog, followNew, admin},
+		{"8.0.36-28", replica, oldLog, followNew, admin},
+		{"8.1.0", replica, oldLog, followNew, admin},
+		{"8.2.0", replica, newLog, followNew, admin},
+		{"8.4.3", replica, newLog, followNew, admin},
+		{"9.7.4", replica, newLog, followNew, admin},
+		{"10.5.2-MariaDB", maria, oldLog, followMaria, own},
+		{"10.11.19-MariaDB-0+deb12u1-log", maria, oldLog, followMaria, own},
+		{"5.5.5-11.4.2-MariaDB-log", maria, oldLog, followMaria, own},
+		{"12.0.1-MariaDB", maria, oldLog, followMaria, own},
 	} {
 		d := dialect(t, c.version)
 		for _, said := range []struct{ got, want string }{
-			{d.Say(ReplicaStatus).Text, c.status}, {d.Say(Replicas).Text, c.replicas}, {d.Say(BinlogStatus).Text, c.binlog},
-			{d.Say(Stop).Text, c.stop}, {d.Change(follow...).Text, c.change}, {d.Say(Stop).Needs, c.admin}, {d.Change(SourceAddress).Needs, c.admin},
+			{d.Say(ReplicaStatus).Text, c.words.status},
+			{d.Say(Replicas).Text, c.words.replicas},
+			{d.Say(Stop).Text, c.words.stop},
+			{d.Say(BinlogStatus).Text, c.binlog},
+			{d.Change(follow...).Text, c.change},
+			{d.Say(Stop).Needs, c.admin},
+			{d.Change(SourceAddress).Needs, c.admin},
 		} {
 			if said.got != said.want {
 				t.Errorf("%s is told %q, want %q", c.version, said.got, said.want)
@@ -67,7 +95,6 @@ func TestEachVersionIsToldItsWords(t *testing.T) {
 	}
 }
 
-// onlyOld and onlyNew are what a server of one side of a boundary does not know.
 func TestNoVersionIsToldAWordThatItDoesNotKnow(t *testing.T) {
 	for _, c := range []struct{ version, unknown string }{
 		{"5.7.44", "REPLICA |REPLICAS|SOURCE|PUBLIC_KEY|BINARY LOG STATUS|_ADMIN"},
@@ -133,7 +160,8 @@ func TestTheChannelStandsWhereTheFlavourHasIt(t *testing.T) {
 	if got := my.SayAll(TakeWrites); len(got) != 2 || got[1].Text != "SET GLOBAL read_only = 0" || got[1].Needs == "" {
 		t.Errorf("%+v", got)
 	}
-	if got := maria.Privileges(MayReadStatus, MayAdminister, MayReadStatus); !slices.Equal(got, []string{"SLAVE MONITOR", "REPLICATION SLAVE ADMIN"}) {
+	if got := maria.Privileges(MayReadStatus, MayAdminister, MayReadStatus); !slices.Equal(got,
+		[]string{"SLAVE MONITOR", "REPLICATION SLAVE ADMIN"}) {
 		t.Errorf("%v", got)
 	}
 }
