@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/plural"
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
 
@@ -80,9 +81,18 @@ func (d *doctor) config(e *Exam, code, line, says string) {
 func (e *Exam) maria() bool { return e.Flavor == topology.MariaDB }
 
 // v returns the first of the variables that there is.
-func (e *Exam) v(names ...string) string { return row(e.Vars).get(names...) }
+func (e *Exam) v(names ...string) string {
+	for _, n := range names {
+		if v, ok := e.Vars[n]; ok {
+			return v
+		}
+	}
+	return ""
+}
 
-func (e *Exam) on(names ...string) bool { return row(e.Vars).on(names...) }
+func (e *Exam) on(names ...string) bool { return server.On(e.v(names...)) }
+
+func (e *Exam) dialect() server.Dialect { return server.Dialect{Flavor: e.Flavor, Version: e.Version} }
 
 func (e *Exam) number(names ...string) int64 {
 	n, _ := strconv.ParseFloat(e.v(names...), 64) // expire_logs_days has a fraction
@@ -185,19 +195,13 @@ func (d *doctor) applier(e *Exam) {
 		c.Statements = []string{"STOP ALL SLAVES", set, "START ALL SLAVES"}
 		c.Drain = true // starting the receiver discards what is not applied
 	} else {
-		words := speak(e.Flavor, e.Version)
 		c.Statements = []string{set}
 		for _, ch := range e.Channels {
-			c.Statements = append(c.Statements, ofChannel(words.stopApplier, ch.Name),
-				ofChannel(words.startApplier, ch.Name))
+			c.Statements = append(c.Statements, e.toChannel(server.StopApplier, ch), e.toChannel(server.StartApplier,
+				ch))
 		}
 	}
 	d.say(c)
-}
-
-// ofChannel writes a statement out that has one argument: the name of a channel.
-func ofChannel(q statement, channel string) string {
-	return strings.Replace(q.text, "?", quote(channel), 1)
 }
 
 func (d *doctor) gtid(e *Exam) {
@@ -259,32 +263,35 @@ func (d *doctor) durable(e *Exam) {
 }
 
 func (d *doctor) channel(e *Exam, c Channel) {
-	words := speak(e.Flavor, e.Version)
 	if t := c.Trouble(); t != "" {
 		say := Complaint{At: e.Key, Code: "replication", Says: fmt.Sprintf("it does not replicate from %v: %s",
-			c.Source, t), needs: words.start.needs}
+			c.Source, t), needs: e.dialect().Say(server.Start).Needs}
 		switch {
 		case c.SQLErrno != 0:
 			say.Do = fmt.Sprintf("fix the cause; then: orchestrator backend rejoin %v, which merges what differs",
 				e.Key)
-			say.Statements = []string{ofChannel(words.start, c.Name)}
-		case c.IOErrno == positionPurged:
+			say.Statements = []string{e.toChannel(server.Start, c)}
+		case server.MeansNumber(c.IOErrno, server.PositionPurged):
 			say.Do = "one of the two has changed: orchestrator backend rejoin MEMBER, for the one that does not " +
 				"serve; with --seed if that fails"
 		case c.IO == topology.Connecting:
 			say.Do = fmt.Sprintf("check %v, the network, and the account %q there", c.Source, c.User)
 		default:
-			say.Statements, say.Safe = []string{ofChannel(words.start, c.Name)}, true
+			say.Statements, say.Safe = []string{e.toChannel(server.Start, c)}, true
 			say.Drain = e.maria() && c.SQL == topology.Running
 		}
 		d.say(say)
 	}
 	if c.ConnectRetry > 10 || c.RetryCount > 0 && c.RetryCount < 3600 {
-		d.say(Complaint{At: e.Key, Code: "connect_retry", Safe: true, Drain: true, needs: words.retry.needs,
+		d.say(Complaint{At: e.Key, Code: "connect_retry", Safe: true, Drain: true,
+			needs: e.dialect().Change(server.RetryForLong).Needs,
 			Says: fmt.Sprintf("after %v was away, it reconnects only every %d s%s", c.Source, c.ConnectRetry,
 				givesUp(c)),
-			Statements: []string{ofChannel(e.restart(words.stop, words.stopReceiver), c.Name),
-				ofChannel(words.retry, c.Name), ofChannel(e.restart(words.start, words.startReceiver), c.Name)}})
+			Statements: []string{
+				e.toChannel(e.restart(server.Stop, server.StopReceiver), c),
+				e.dialect().Change(server.RetryForLong).ForChannel(c.Name).Text,
+				e.toChannel(e.restart(server.Start, server.StartReceiver), c),
+			}})
 	}
 	if !c.AutoPosition {
 		d.say(Complaint{At: e.Key, Code: "auto_position",
@@ -303,8 +310,13 @@ func (d *doctor) channel(e *Exam, c Channel) {
 	}
 }
 
+// toChannel writes a word about a channel out.
+func (e *Exam) toChannel(w server.Word, c Channel) string {
+	return e.dialect().Say(w).ForChannel(c.Name).Text
+}
+
 // restart returns the statements that are enough on MySQL, where a receiver can be changed while the applier runs.
-func (e *Exam) restart(whole, receiver statement) statement {
+func (e *Exam) restart(whole, receiver server.Word) server.Word {
 	if e.maria() {
 		return whole
 	}
@@ -319,19 +331,9 @@ func givesUp(c Channel) string {
 	return ""
 }
 
-// BackendGrants are the privileges of the account of the daemons: on its database, and on *.*, to see how the members
-// replicate.
-func BackendGrants(f topology.Flavor) (onDatabase, everywhere []string) {
-	onDatabase = []string{"SELECT", "INSERT", "UPDATE", "DELETE", "CREATE"}
-	if f == topology.MariaDB {
-		return onDatabase, []string{"SLAVE MONITOR"}
-	}
-	return onDatabase, []string{"REPLICATION CLIENT"}
-}
-
 func (d *doctor) lookGrant(e *Exam) []string {
 	_, everywhere := BackendGrants(e.Flavor)
-	return []string{grant(strings.Join(everywhere, ", "), d.Backend+"@%")}
+	return []string{server.Grant(strings.Join(everywhere, ", "), d.Backend+"@%")}
 }
 
 func (d *doctor) backendGrants(e *Exam) {
@@ -346,43 +348,18 @@ func (d *doctor) backendGrants(e *Exam) {
 	}
 	onDatabase, everywhere := BackendGrants(e.Flavor)
 	user := d.Backend + "@%"
-	if missing := lacking(e.Grants, onDatabase, d.Database); len(missing) > 0 {
+	if missing := server.MissingPrivileges(onDatabase, e.Grants, d.Database); len(missing) > 0 {
 		d.say(Complaint{At: e.Key, Code: "privileges",
 			Says: fmt.Sprintf("the account %s of the daemons lacks %s in the database", d.Backend,
 				strings.Join(missing, ", ")),
-			Statements: []string{fmt.Sprintf("GRANT %s ON %s.* TO %s", strings.Join(missing, ", "), d.Database,
-				quoteAccount(user))}})
+			Statements: []string{grantOn(missing, d.Database, user)}})
 	}
-	if missing := lacking(e.Grants, everywhere, ""); len(missing) > 0 {
+	if missing := server.MissingPrivileges(everywhere, e.Grants, ""); len(missing) > 0 {
 		d.say(Complaint{At: e.Key, Code: "privileges",
 			Says: fmt.Sprintf("the account %s of the daemons lacks %s: they can't see whether this member has "+
 				"applied everything", d.Backend, strings.Join(missing, ", ")),
-			Statements: []string{grant(strings.Join(missing, ", "), user)}})
+			Statements: []string{server.Grant(strings.Join(missing, ", "), user)}})
 	}
-}
-
-// lacking returns those privileges that no line grants, for a database or (if it is "") for *.*.
-func lacking(lines, want []string, database string) (out []string) {
-	has := map[string]bool{}
-	for _, line := range lines {
-		rest, ok := strings.CutPrefix(line, "GRANT ")
-		given, on, cut := strings.Cut(rest, " ON ")
-		on, _, _ = strings.Cut(on, " TO ")
-		on = strings.NewReplacer("`", "", `\`, "").Replace(on)
-		if !ok || !cut || on != "*.*" && (database == "" || !strings.EqualFold(on, database+".*")) {
-			continue
-		}
-		for p := range strings.SplitSeq(given, ",") {
-			has[strings.TrimSpace(strings.ToUpper(p))] = true
-		}
-	}
-	for _, p := range want {
-		if !has[p] && !has["ALL PRIVILEGES"] && !(p == "SLAVE MONITOR" && has["REPLICA MONITOR"]) &&
-			!(has["SUPER"] && p == "REPLICATION CLIENT") {
-			out = append(out, p)
-		}
-	}
-	return out
 }
 
 // together checks what two members must agree in, and how they replicate from each other.
@@ -441,13 +418,12 @@ func (d *doctor) together(a, b *Exam) {
 			d.say(say)
 		}
 		if e.ReadOnly && (mutual || other.ReadOnly) {
-			words := speak(e.Flavor, e.Version)
 			say := Complaint{At: e.Key, Code: "read_only", Says: "it is read-only: it can't serve, nor take over " +
 				"automatically", Config: []string{"read_only = OFF"},
 				Do: "when it has caught up: orchestrator backend rejoin " + e.Key.String() +
 					"; to make it the active one: orchestrator backend promote --to " + e.Key.String()}
-			for _, q := range words.writable {
-				say.Statements = append(say.Statements, q.text)
+			for _, q := range e.dialect().SayAll(server.TakeWrites) {
+				say.Statements = append(say.Statements, q.Text)
 			}
 			d.say(say)
 		}
@@ -489,7 +465,7 @@ func (d *doctor) accounts(e, other *Exam) {
 		if system || slices.Contains(e.Accounts, a) {
 			continue
 		}
-		says := fmt.Sprintf("it lacks the account %s, which %v has", quoteAccount(a), other.Key)
+		says := fmt.Sprintf("it lacks the account %s, which %v has", server.QuoteAccount(a), other.Key)
 		if c := other.From(e.Key); user == d.Backend {
 			says += ": no daemon can log in after a switch"
 		} else if c != nil && c.User == user {
@@ -500,7 +476,7 @@ func (d *doctor) accounts(e, other *Exam) {
 		d.say(Complaint{At: e.Key, Code: "accounts", Says: says,
 			Do: fmt.Sprintf("copy it with its password: at %v SHOW CREATE USER %s; SHOW GRANTS FOR %s; here SET "+
 				"SESSION sql_log_bin = 0, and then both",
-				other.Key, quoteAccount(a), quoteAccount(a))})
+				other.Key, server.QuoteAccount(a), server.QuoteAccount(a))})
 	}
 	if d.Backend != "" && !slices.ContainsFunc(e.Accounts,
 		func(a string) bool { return strings.HasPrefix(a, d.Backend+"@") }) &&

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
 
@@ -39,7 +40,7 @@ func (p *Pair) Examine(ctx context.Context) Facts {
 			}
 			err := s.use(ctx, s.o.StatementTimeout, func(ctx context.Context) error { return s.examine(ctx, e) })
 			if err != nil {
-				e.Member = Member{Key: s.key, Err: err.Error(), Failure: failure(err)}
+				e.Member = Member{Key: s.key, Err: err.Error(), Failure: server.Failure(err)}
 				return
 			}
 			e.Grants, err = s.grants(ctx)
@@ -65,7 +66,7 @@ func (s *site) examine(ctx context.Context, e *Exam) error {
 	}
 	e.Vars = map[string]string{}
 	for _, r := range rows {
-		e.Vars[strings.ToLower(r["variable_name"])] = r["value"]
+		e.Vars[strings.ToLower(r.Get("variable_name"))] = r.Get("value")
 	}
 	began := time.Now()
 	r, err := s.one(ctx, askClock)
@@ -73,7 +74,7 @@ func (s *site) examine(ctx context.Context, e *Exam) error {
 		return err
 	}
 	middle := began.Add(time.Since(began) / 2)
-	clock, err := time.Parse("2006-01-02 15:04:05.999999", r["clock"])
+	clock, err := time.Parse("2006-01-02 15:04:05.999999", r.Get("clock"))
 	if err != nil {
 		return fmt.Errorf("read the clock: %w", err)
 	}
@@ -81,13 +82,13 @@ func (s *site) examine(ctx context.Context, e *Exam) error {
 	e.Accounts = nil
 	rows, err = s.query(ctx, askUsers)
 	switch {
-	case number(err) == tableDenied || number(err) == databaseDenied:
+	case server.Means(err, server.PrivilegeMissing):
 		e.AccountsErr = err.Error()
 	case err != nil:
 		return err
 	}
 	for _, r := range rows {
-		e.Accounts = append(e.Accounts, r["user"]+"@"+r["host"])
+		e.Accounts = append(e.Accounts, r.Get("user")+"@"+r.Get("host"))
 	}
 	slices.Sort(e.Accounts)
 	return nil
@@ -100,22 +101,12 @@ func (s *site) grants(ctx context.Context) ([]string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.o.StatementTimeout)
 	defer cancel()
-	db, err := dial(s.key, s.o.Backend, s.o.TLS)
+	c, err := s.dial(ctx, s.o.Backend)
 	if err != nil {
 		return nil, err
 	}
-	defer db.Close()
-	rows, err := query(ctx, db, askGrants.text)
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, r := range rows {
-		for _, line := range r {
-			out = append(out, line)
-		}
-	}
-	return out, nil
+	defer c.Close()
+	return c.Grants(ctx)
 }
 
 // Fix runs the statements of the complaints that are safe to fix automatically, and returns those that it fixed. A
@@ -139,7 +130,7 @@ func (p *Pair) Fix(ctx context.Context, complaints []Complaint) (mended []Compla
 				break
 			}
 			p.o.Progress(fmt.Sprintf("%v: %s", c.At, text))
-			e = s.exec(ctx, statement{text, c.needs})
+			e = s.exec(ctx, server.Statement{Text: text, Needs: c.needs})
 		}
 		if e != nil {
 			err = errors.Join(err, fmt.Errorf("fix %s: %w", c.Code, e))

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 	"orchestrator/haproxy"
 )
@@ -62,10 +63,10 @@ func (r runtime) each(ctx context.Context, only topology.Key, do func(topology.K
 		if !only.IsZero() && k != only {
 			continue
 		}
-		addresses := []string{address(k)}
+		addresses := []string{server.Address(k)}
 		if ips, err := net.DefaultResolver.LookupHost(ctx, k.Host); err == nil { // HAProxy shows what it has resolved
 			for _, ip := range ips {
-				addresses = append(addresses, address(topology.Key{Host: ip, Port: k.Port}))
+				addresses = append(addresses, server.Address(topology.Key{Host: ip, Port: k.Port}))
 			}
 		}
 		for _, s := range servers {

@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
 )
@@ -49,14 +51,14 @@ listen database
 		t.Fatalf("%+v", s)
 	}
 	// A client of the old one must be gone afterwards.
-	client, err := dial(topology.Key{Host: front, Port: 3307}, Account{lab.BackendUser, lab.BackendPassword}, nil)
+	through := server.Options{Account: Account{User: lab.BackendUser, Password: lab.BackendPassword},
+		Database: lab.BackendDatabase, Timeout: 10 * time.Second}
+	client, err := server.Dial(t.Context(), front+":3307", through)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := query(t.Context(), client, "USE orchestrator"); err != nil {
-		t.Fatal(err)
-	}
+	askID := server.Statement{Text: "SELECT @@server_id AS id"}
 	for range 2 {
 		report, err := r.pair.Promote(t.Context(), r.b(), PromoteOptions{})
 		if err != nil {
@@ -66,10 +68,16 @@ listen database
 			t.Errorf("%s", proof)
 		}
 	}
-	_, _ = query(t.Context(), client, "SELECT 1") // the old connection was ended; the next is a new one
-	rows, err := query(t.Context(), client, "SELECT @@server_id AS id")
-	if err != nil || rows[0]["id"] != fmt.Sprint(r.servers[1].ServerID) {
-		t.Errorf("served by %v, %v", rows, err)
+	if _, err := client.Query(t.Context(), askID); err == nil {
+		t.Error("a client of the member of before is still connected")
+	}
+	again, err := server.Dial(t.Context(), front+":3307", through)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if r2, err := again.One(t.Context(), askID); err != nil || r2.Get("id") != fmt.Sprint(r.servers[1].ServerID) {
+		t.Errorf("served by %v, %v", r2, err)
 	}
 	for _, c := range Doctor(r.pair.Examine(t.Context())) {
 		if c.Code == "haproxy" {

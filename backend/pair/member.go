@@ -8,6 +8,7 @@ import (
 
 	"orchestrator/backend"
 	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
 
@@ -107,7 +108,7 @@ func (s *site) look(ctx context.Context) (m Member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		return Member{Key: s.key, ID: s.seen, Err: err.Error(), Failure: failure(err), Unreachable: since}
+		return Member{Key: s.key, ID: s.seen, Err: err.Error(), Failure: server.Failure(err), Unreachable: since}
 	}
 	s.seen = m.ID
 	return m
@@ -115,128 +116,77 @@ func (s *site) look(ctx context.Context) (m Member) {
 
 // ask reads everything that Choose rests on: three statements.
 func (s *site) ask(ctx context.Context) (Member, error) {
-	m := Member{Key: s.key, Up: true, ID: s.id, Flavor: s.flavor, Version: s.version, ServerID: s.server}
-	r, err := s.one(ctx, s.dialect.now)
+	m := Member{Key: s.key, Up: true, ID: s.id, Flavor: s.dialect.Flavor, Version: s.dialect.Version,
+		ServerID: s.serverID}
+	r, err := s.one(ctx, askNow(s.dialect))
 	if err != nil {
 		return m, err
 	}
-	m.ReadOnly = r.on("read_only") || r.on("super_read_only")
-	m.LogBin, m.Format = r.on("log_bin"), r["binlog_format"]
-	m.GTID = s.flavor == topology.MariaDB || r["gtid_mode"] == "ON"
-	var replicated gtid.Set
-	for _, f := range []struct {
-		name string
-		into *gtid.Set
-	}{{"executed", &m.Executed}, {"purged", &m.Purged}, {"slave_pos", &replicated}, {"binlog_pos", &m.Executed}} {
-		if text, ok := r[f.name]; ok {
-			if *f.into, err = gtid.Parse(text); err != nil {
-				return m, fmt.Errorf("read %s: %w", f.name, err)
-			}
-		}
+	m.ReadOnly = r.On("read_only") || r.On("super_read_only")
+	m.LogBin, m.Format = r.On("log_bin"), r.Get("binlog_format")
+	m.GTID = s.dialect.MariaDB() || r.Get("gtid_mode") == "ON"
+	positions, err := server.ReadPositions(r)
+	if err != nil {
+		return m, err
 	}
-	m.Executed = replicated.Union(m.Executed)
-	if state := r["binlog_state"]; state != "" {
+	m.Executed, m.Purged = positions.Executed, positions.Purged
+	if state := r.Get("binlog_state"); state != "" {
 		m.written = strings.Split(state, ",")
 	}
 	if err := s.askRecords(ctx, &m); err != nil {
 		return m, err
 	}
-	rows, err := s.query(ctx, s.dialect.channels)
+	rows, err := s.query(ctx, s.dialect.Say(server.ReplicaStatus))
 	switch {
-	case number(err) == privilegeDenied:
+	case server.Means(err, server.PrivilegeMissing):
 		m.Blind = err.Error()
 		return m, nil
 	case err != nil:
 		return m, err
 	}
+	m.Channels, err = readChannels(rows, s.dialect, positions)
+	return m, err
+}
+
+func readChannels(rows []server.Row, d server.Dialect, p server.Positions) (out []Channel, err error) {
 	for _, r := range rows {
-		if r.get("source_host", "master_host") == "" {
+		c, err := server.ReadChannel(r, d, p)
+		if err != nil {
+			return nil, err
+		}
+		if c.Source.Host == "" { // such as group replication's own
 			continue
 		}
-		c, err := channel(r, m, replicated)
-		if err != nil {
-			return m, err
-		}
-		m.Channels = append(m.Channels, c)
+		out = append(out, Channel{
+			Channel:      c,
+			ConnectRetry: r.Int("connect_retry"),
+			RetryCount:   r.Int("source_retry_count", "master_retry_count"),
+			State:        r.Get("replica_sql_running_state", "slave_sql_running_state"),
+		})
 	}
-	return m, nil
+	return out, nil
 }
 
 // askRecords reads the progress of the records. Missing tables are a valid answer.
 func (s *site) askRecords(ctx context.Context, m *Member) error {
-	q := statement{text: fmt.Sprintf(`SELECT
+	q := server.Statement{Text: fmt.Sprintf(`SELECT
 	(SELECT MAX(version) FROM %[1]s.record) AS newest,
 	(SELECT holder FROM %[1]s.lease WHERE name = ?) AS holder,
 	(SELECT term FROM %[1]s.lease WHERE name = ?) AS term,
-	(SELECT beat FROM %[1]s.lease WHERE name = ?) AS beat`, s.o.database()), needs: "SELECT ON " + s.o.database() + ".*"}
+	(SELECT beat FROM %[1]s.lease WHERE name = ?) AS beat`, s.o.database()),
+		Needs: "SELECT ON " + s.o.database() + ".*"}
 	r, err := s.one(ctx, q, LeaseName, LeaseName, LeaseName)
-	switch number(err) {
-	case noSuchTable, noSuchDatabase:
+	switch {
+	case server.Means(err, server.NoTable, server.NoDatabase):
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	m.Tables = true
-	m.Newest = r.int("newest")
-	m.Hold = backend.Hold{Holder: r["holder"], Term: r.int("term"), Beat: r.int("beat")}
+	m.Newest = r.Int("newest")
+	m.Hold = backend.Hold{Holder: r.Get("holder"), Term: r.Int("term"), Beat: r.Int("beat")}
 	return nil
 }
 
 // database is its name, quoted.
-func (o *Options) database() string { return "`" + strings.ReplaceAll(o.Database, "`", "``") + "`" }
-
-// channel reads a row of the replication status, in either vocabulary.
-func channel(r row, m Member, replicated gtid.Set) (Channel, error) {
-	c := Channel{
-		Channel: topology.Channel{
-			Name: r.get("channel_name", "connection_name"),
-			Source: topology.Key{Host: strings.ToLower(r.get("source_host", "master_host")),
-				Port: int(r.int("source_port", "master_port"))},
-			IO:       topology.ParseThreadState(r.get("replica_io_running", "slave_io_running")),
-			SQL:      topology.ParseThreadState(r.get("replica_sql_running", "slave_sql_running")),
-			IOErrno:  int(r.int("last_io_errno")),
-			IOError:  r["last_io_error"],
-			SQLErrno: int(r.int("last_sql_errno")),
-			SQLError: r["last_sql_error"],
-			ReadFile: r.get("source_log_file", "master_log_file"),
-			ReadPos:  uint64(r.int("read_source_log_pos", "read_master_log_pos")),
-			ExecFile: r.get("relay_source_log_file", "relay_master_log_file"),
-			ExecPos:  uint64(r.int("exec_source_log_pos", "exec_master_log_pos")),
-			Delay:    r.int("sql_delay"),
-			SSL:      r.on("source_ssl_allowed", "master_ssl_allowed"),
-			User:     r.get("source_user", "master_user"),
-		},
-		ConnectRetry: r.int("connect_retry"),
-		RetryCount:   r.int("source_retry_count", "master_retry_count"),
-		State:        r.get("replica_sql_running_state", "slave_sql_running_state"),
-	}
-	if lag := r.get("seconds_behind_source", "seconds_behind_master"); lag != "" {
-		n := r.int("seconds_behind_source", "seconds_behind_master")
-		c.Lag = &n
-	}
-	for name, value := range r {
-		if value != "" && strings.HasPrefix(name, "replicate_") {
-			c.Filters = true
-		}
-	}
-	received := r["retrieved_gtid_set"]
-	c.AutoPosition = r.on("auto_position")
-	if m.Flavor == topology.MariaDB {
-		received = r["gtid_io_pos"]
-		c.AutoPosition = r.on("using_gtid")
-	}
-	if !c.AutoPosition {
-		return c, nil
-	}
-	set, err := gtid.Parse(received)
-	if err != nil {
-		return c, fmt.Errorf("read what channel %q received: %w", c.Name, err)
-	}
-	if m.Flavor == topology.MariaDB {
-		c.Received = set.Union(replicated)
-	} else {
-		c.Received = set.Union(m.Executed)
-	}
-	return c, nil
-}
+func (o *Options) database() string { return server.QuoteName(o.Database) }

@@ -11,20 +11,18 @@ package pair
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
 
 // Account is a name and a password.
-type Account struct{ User, Password string }
+type Account = server.Account
 
 // Options of Open. Members are the two (or just one) as this machine reaches them directly.
 type Options struct {
@@ -103,13 +101,12 @@ func Open(o Options) (*Pair, error) {
 
 // Close ends the connections.
 func (p *Pair) Close() error {
-	var failed error
 	for _, s := range p.sites {
 		s.turn <- struct{}{}
-		failed = errors.Join(failed, s.hangUp())
+		s.hangUp()
 		<-s.turn
 	}
-	return failed
+	return nil
 }
 
 // Look asks the members at the same time, each within LookTimeout.
@@ -146,6 +143,3 @@ func pause(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
-
-// address is the form for a dialler.
-func address(k topology.Key) string { return net.JoinHostPort(k.Host, strconv.Itoa(k.Port)) }

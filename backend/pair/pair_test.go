@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"orchestrator/backend"
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
 )
@@ -72,8 +73,10 @@ func (r *rig) open(proxy Proxy) {
 		keys = append(keys, s.Key)
 	}
 	var err error
-	r.pair, err = Open(Options{Members: keys, Database: lab.BackendDatabase, Account: Account{admin, adminPassword},
-		Backend: Account{lab.BackendUser, lab.BackendPassword}, LookTimeout: 2 * time.Second, Proxy: proxy,
+	r.pair, err = Open(Options{Members: keys, Database: lab.BackendDatabase, Account: Account{User: admin,
+		Password: adminPassword},
+		Backend: Account{User: lab.BackendUser,
+			Password: lab.BackendPassword}, LookTimeout: 2 * time.Second, Proxy: proxy,
 		Progress: func(says string) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -107,7 +110,7 @@ func (r *rig) admin(s *lab.Server) {
 	}
 	statements := append([]string{"SET SESSION sql_log_bin = 0",
 		fmt.Sprintf("CREATE USER IF NOT EXISTS '%s'@'%%' IDENTIFIED BY '%s'", admin, adminPassword),
-		grant(strings.Join(everywhere, ", "), lab.BackendUser+"@%")},
+		server.Grant(strings.Join(everywhere, ", "), lab.BackendUser+"@%")},
 		AdminGrants(f, v, admin+"@%", lab.BackendDatabase)...)
 	for _, q := range append(statements, "SET SESSION sql_log_bin = 1") {
 		if err == nil {
@@ -179,10 +182,9 @@ func (r *rig) keys(at int, kind string) (out []string) {
 	return out
 }
 
-// words are the statements of a flavour, with the default channel.
-func (r *rig) words(at int, pick func(dialect) statement) string {
-	s := r.pair.sites[at]
-	return ofChannel(pick(s.dialect), "")
+// say is a word in the flavour's words, about the default channel.
+func (r *rig) say(at int, w server.Word) string {
+	return r.pair.sites[at].dialect.Say(w).ForChannel("").Text
 }
 
 func steps(r Report) string {
@@ -252,7 +254,7 @@ func TestVerifyMergesWhatDiffers(t *testing.T) {
 		r.put(0, "tag", "both") // an older version of what is written at the other below
 		r.await("both", func() bool { return len(r.keys(1, "tag")) == 1 })
 		for i := range r.servers {
-			r.exec(i, r.words(i, func(d dialect) statement { return d.stop }))
+			r.exec(i, r.say(i, server.Stop))
 		}
 		r.put(0, "tag", "only-a")
 		r.put(1, "tag", "only-b", "both")
@@ -285,7 +287,7 @@ func TestVerifyMergesWhatDiffers(t *testing.T) {
 			if got := strings.Join(r.keys(i, "tag"), " "); got != "both only-a only-b" {
 				t.Errorf("member %d has %s", i, got)
 			}
-			r.exec(i, r.words(i, func(d dialect) statement { return d.start }))
+			r.exec(i, r.say(i, server.Start))
 		}
 		// What comes late changes nothing.
 		r.await("replication", func() bool {

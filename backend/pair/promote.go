@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/plural"
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
 
@@ -146,7 +147,8 @@ func (p *Pair) planPromotion(s situation, o PromoteOptions) (steps []Step, next 
 	plain := s.to.ReadOnly && !s.mutual // a replica, not a member that is ready to serve
 
 	if s.from.Up && !s.from.ReadOnly && (channel != nil || s.mutual) {
-		steps = append(steps, other.say("refuse writes, so that nothing new arrives", other.dialect.readOnly...))
+		steps = append(steps, other.say("refuse writes, so that nothing new arrives",
+			other.dialect.SayAll(server.RefuseWrites)...))
 	}
 	if s.from.Up && channel != nil && !o.AllowLoss {
 		steps = append(steps, Step{At: t.key, Does: fmt.Sprintf("wait until everything that %v has written is applied",
@@ -154,10 +156,8 @@ func (p *Pair) planPromotion(s situation, o PromoteOptions) (steps []Step, next 
 			err := t.catchUp(ctx, other, o.DrainTimeout, p.o.Progress)
 			if err != nil && !s.from.ReadOnly {
 				// This had stopped the writers.
-				for _, q := range other.dialect.writable {
-					if e := other.exec(context.WithoutCancel(ctx), q); e != nil {
-						return errors.Join(err, fmt.Errorf("make %v writable again: %w", other.key, e))
-					}
+				if e := other.all(context.WithoutCancel(ctx), server.TakeWrites); e != nil {
+					return errors.Join(err, fmt.Errorf("make %v writable again: %w", other.key, e))
 				}
 				err = fmt.Errorf("%w; %v is writable again", err, other.key)
 			}
@@ -176,7 +176,7 @@ func (p *Pair) planPromotion(s situation, o PromoteOptions) (steps []Step, next 
 		}
 	}
 	if s.to.ReadOnly {
-		steps = append(steps, t.say("take writes", t.dialect.writable...))
+		steps = append(steps, t.say("take writes", t.dialect.SayAll(server.TakeWrites)...))
 	}
 	if !s.to.Tables {
 		steps = append(steps, Step{At: t.key, Does: "create empty tables; then the daemons use this member, and " +
@@ -188,7 +188,7 @@ func (p *Pair) planPromotion(s situation, o PromoteOptions) (steps []Step, next 
 		steps = append(steps, Step{At: other.key, Does: "wait until no daemon uses it any longer",
 			run: func(ctx context.Context) error { return p.awaitNoClients(ctx, other) }})
 		steps = append(steps, other.say("take writes again: it is ready to serve from now on",
-			other.dialect.writable...))
+			other.dialect.SayAll(server.TakeWrites)...))
 	}
 	switch {
 	case !s.from.Up:
@@ -203,10 +203,11 @@ func (p *Pair) planPromotion(s situation, o PromoteOptions) (steps []Step, next 
 // after the receiver has stopped, because a reset removes the relay logs.
 func (p *Pair) endReplication(t *site, c Channel, o PromoteOptions) Step {
 	return Step{At: t.key, Does: fmt.Sprintf("stop replication from %v, and remove its configuration", c.Source),
-		Statements: []string{ofChannel(t.dialect.stopReceiver, c.Name), ofChannel(t.dialect.stop, c.Name),
-			ofChannel(t.dialect.reset, c.Name)},
+		Statements: []string{t.dialect.Say(server.StopReceiver).ForChannel(c.Name).Text,
+			t.dialect.Say(server.Stop).ForChannel(c.Name).Text,
+			t.dialect.Say(server.Reset).ForChannel(c.Name).Text},
 		run: func(ctx context.Context) error {
-			if err := t.exec(ctx, t.dialect.stopReceiver, c.Name); err != nil {
+			if err := t.tell(ctx, server.StopReceiver, c.Name); err != nil {
 				return err
 			}
 			if !o.AllowLoss {
@@ -214,10 +215,10 @@ func (p *Pair) endReplication(t *site, c Channel, o PromoteOptions) Step {
 					return err
 				}
 			}
-			if err := t.exec(ctx, t.dialect.stop, c.Name); err != nil {
+			if err := t.tell(ctx, server.Stop, c.Name); err != nil {
 				return err
 			}
-			return t.exec(ctx, t.dialect.reset, c.Name)
+			return t.tell(ctx, server.Reset, c.Name)
 		}}
 }
 

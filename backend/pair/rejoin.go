@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"orchestrator/daemon/plural"
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
 
@@ -125,7 +127,8 @@ func (p *Pair) planRejoin(s situation, o RejoinOptions, r *Report) []Step {
 	mutual := o.Mutual || s.from.From(back.key) != nil
 	var steps []Step
 	if !s.to.ReadOnly {
-		steps = append(steps, back.say("refuse writes until it has caught up", back.dialect.readOnly...))
+		steps = append(steps, back.say("refuse writes until it has caught up",
+			back.dialect.SayAll(server.RefuseWrites)...))
 	}
 	if o.Seed {
 		steps = append(steps, Step{At: back.key,
@@ -147,7 +150,8 @@ func (p *Pair) planRejoin(s situation, o RejoinOptions, r *Report) []Step {
 			steps = append(steps, active.follow(back, o.Replication, false,
 				fmt.Sprintf("replicate from %v by GTID, too", back.key), p.o.Progress))
 		}
-		steps = append(steps, back.say("take writes: it is ready to serve from now on", back.dialect.writable...))
+		steps = append(steps, back.say("take writes: it is ready to serve from now on",
+			back.dialect.SayAll(server.TakeWrites)...))
 	}
 	steps = append(steps, Step{Does: "compare the members, and merge what only one of them has",
 		run: func(ctx context.Context) error {
@@ -183,7 +187,7 @@ func (p *Pair) catchUpAgain(ctx context.Context, s situation, o RejoinOptions) e
 	if broken.channel.SQLErrno != 0 && broken.channel.SQL != topology.Running {
 		return fmt.Errorf("%w; fix that, or use --seed to copy the records and skip what can't be applied", err)
 	}
-	if broken.channel.IOErrno == positionPurged && !o.Seed {
+	if server.MeansNumber(broken.channel.IOErrno, server.PositionPurged) && !o.Seed {
 		again := back.follow(active, o.Replication, false, "", p.o.Progress)
 		if s.to.Flavor == topology.MariaDB {
 			p.o.Progress(fmt.Sprintf("%v: start again where the two diverged", back.key))
@@ -192,7 +196,7 @@ func (p *Pair) catchUpAgain(ctx context.Context, s situation, o RejoinOptions) e
 			}
 			err = back.catchUp(ctx, active, o.DrainTimeout, p.o.Progress)
 		}
-		if errors.As(err, &broken) && broken.channel.IOErrno == positionPurged {
+		if errors.As(err, &broken) && server.MeansNumber(broken.channel.IOErrno, server.PositionPurged) {
 			return fmt.Errorf("%w; --seed copies the records, and starts from there", err)
 		}
 	}
@@ -202,12 +206,13 @@ func (p *Pair) catchUpAgain(ctx context.Context, s situation, o RejoinOptions) e
 // follow makes a member replicate from the other one, from what both have in common. What it has received before is
 // applied first: CHANGE discards it.
 func (s *site) follow(source *site, a Account, seeded bool, does string, progress func(string)) Step {
-	q := s.dialect.follow
+	q := s.dialect.Change(follow...)
 	if a.User != "" {
-		q = s.dialect.followAs
+		q = s.dialect.Change(append(slices.Clone(follow), server.SourceAccount)...)
 	}
-	step := Step{At: s.key, Does: does, Statements: []string{ofChannel(s.dialect.stop, ""), q.text,
-		ofChannel(s.dialect.start, "")}}
+	step := Step{At: s.key, Does: does, Statements: []string{
+		s.dialect.Say(server.Stop).ForChannel("").Text, q.Text, s.dialect.Say(server.Start).ForChannel("").Text,
+	}}
 	step.run = func(ctx context.Context) error {
 		m, err := s.see(ctx)
 		if err != nil {
@@ -228,12 +233,12 @@ func (s *site) follow(source *site, a Account, seeded bool, does string, progres
 				return err
 			}
 		}
-		if s.flavor == topology.MariaDB && !seeded { // the seed has set it, and the binary logs have nothing in common
+		if s.dialect.MariaDB() && !seeded { // the seed has set it, and the binary logs have nothing in common
 			position, err := common(m, other)
 			if err != nil {
 				return err
 			}
-			if err := s.exec(ctx, setPosition, position.String()); err != nil {
+			if err := s.exec(ctx, s.dialect.Say(server.SetReplayed), position.String()); err != nil {
 				return err
 			}
 		}
@@ -241,10 +246,10 @@ func (s *site) follow(source *site, a Account, seeded bool, does string, progres
 		if a.User != "" {
 			args = append(args, a.User, a.Password)
 		}
-		if err := s.exec(ctx, q, s.ofChannel(channel, args...)...); err != nil {
+		if err := s.exec(ctx, q, s.dialect.OnChannel(channel, args...)...); err != nil {
 			return err
 		}
-		return s.exec(ctx, s.dialect.start, channel)
+		return s.tell(ctx, server.Start, channel)
 	}
 	return step
 }
@@ -257,7 +262,7 @@ func (s *site) leave(ctx context.Context, c Channel, next topology.Key, progress
 			s.key, c.Source, c.SQLErrno, c.SQLError)
 	}
 	if c.IO != topology.Stopped {
-		if err := s.exec(ctx, s.dialect.stopReceiver, c.Name); err != nil {
+		if err := s.tell(ctx, server.StopReceiver, c.Name); err != nil {
 			return err
 		}
 	}
@@ -266,7 +271,7 @@ func (s *site) leave(ctx context.Context, c Channel, next topology.Key, progress
 			return err
 		}
 	}
-	return s.exec(ctx, s.dialect.stop, c.Name)
+	return s.tell(ctx, server.Stop, c.Name)
 }
 
 // seed copies the records, and marks what they contain as executed. It reads the position first, so that writes during
@@ -289,11 +294,11 @@ func (p *Pair) seed(ctx context.Context, s situation) (err error) {
 	if err != nil {
 		return err
 	}
-	if back.flavor == topology.MariaDB {
-		return back.exec(ctx, setPosition, from.Executed.String())
+	if back.dialect.MariaDB() {
+		return back.exec(ctx, back.dialect.Say(server.SetReplayed), from.Executed.String())
 	}
 	if missing := from.Executed.Subtract(m.Executed); !missing.Empty() {
-		return back.exec(ctx, setPurged, "+"+missing.String())
+		return back.exec(ctx, back.dialect.Say(server.SetExecuted), "+"+missing.String())
 	}
 	return nil
 }
@@ -313,16 +318,10 @@ func (p *Pair) copyRecords(ctx context.Context, back, active *site) (err error) 
 	if err != nil {
 		return err
 	}
-	for _, q := range back.dialect.writable {
-		if err := back.exec(ctx, q); err != nil {
-			return err
-		}
+	if err := back.all(ctx, server.TakeWrites); err != nil {
+		return err
 	}
-	defer func() {
-		for _, q := range back.dialect.readOnly {
-			err = errors.Join(err, back.exec(context.WithoutCancel(ctx), q))
-		}
-	}()
+	defer func() { err = errors.Join(err, back.all(context.WithoutCancel(ctx), server.RefuseWrites)) }()
 	target, err := p.store(back.key)
 	if err != nil {
 		return err

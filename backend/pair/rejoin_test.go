@@ -4,17 +4,18 @@ import (
 	"strings"
 	"testing"
 
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
 )
 
-var replicator = Account{lab.ReplicationUser, lab.ReplicationPassword}
+var replicator = Account{User: lab.ReplicationUser, Password: lab.ReplicationPassword}
 
 // lose makes the first member die with records that the second has not received.
 func (r *rig) lose(keys ...string) {
 	r.Helper()
 	r.pair.Look(r.Context())
-	r.exec(1, r.words(1, func(d dialect) statement { return d.stopReceiver }))
+	r.exec(1, r.say(1, server.StopReceiver))
 	r.put(0, "tag", keys...)
 	if err := r.servers[0].Kill(); err != nil {
 		r.Fatal(err)
@@ -110,6 +111,27 @@ func TestRejoinAFormerPrimary(t *testing.T) {
 	})
 }
 
+// oldestLog is the name of a member's first binary log.
+func (r *rig) oldestLog(at int) (name string) {
+	rows, err := r.servers[at].DB().QueryContext(r.Context(), "SHOW BINARY LOGS")
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer rows.Close()
+	names, err := rows.Columns()
+	if err != nil || !rows.Next() {
+		r.Fatal("no binary log", err)
+	}
+	into := []any{&name}
+	for range names[1:] {
+		into = append(into, new(any))
+	}
+	if err := rows.Scan(into...); err != nil {
+		r.Fatal(err)
+	}
+	return name
+}
+
 func TestRejoinANewServer(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		r := rigged(t, l, f, true, nil)
@@ -121,8 +143,7 @@ func TestRejoinANewServer(t *testing.T) {
 		// which MariaDB keeps until its dump thread has noticed that nobody listens
 		r.await("the old binary log is purged", func() bool {
 			r.exec(1, "FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY")
-			logs, err := query(t.Context(), r.servers[1].DB(), "SHOW BINARY LOGS")
-			return err == nil && logs[0]["log_name"] != "binlog.000001"
+			return r.oldestLog(1) != "binlog.000001"
 		})
 		fresh, err := l.Member(t.Context(), f, lab.Quick()...)
 		if err != nil {
@@ -171,7 +192,7 @@ func TestRejoinANewServerInTheOldPlace(t *testing.T) {
 			}
 		}
 		must(r.servers[0].Kill())
-		r.exec(1, stop, patient, r.words(1, func(d dialect) statement { return d.start }))
+		r.exec(1, stop, patient, r.say(1, server.Start))
 		r.await("the other one looks for it",
 			func() bool { return r.pair.Look(t.Context())[1].Channels[0].IO == topology.Connecting })
 		r.restart(0)

@@ -8,6 +8,7 @@ import (
 
 	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/plural"
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
 
@@ -56,10 +57,10 @@ func (p *Pair) walk(ctx context.Context, r *Report) error {
 }
 
 // say makes a step of statements that take no arguments.
-func (s *site) say(does string, qs ...statement) Step {
+func (s *site) say(does string, qs ...server.Statement) Step {
 	step := Step{At: s.key, Does: does}
 	for _, q := range qs {
-		step.Statements = append(step.Statements, q.text)
+		step.Statements = append(step.Statements, q.Text)
 	}
 	step.run = func(ctx context.Context) error {
 		for _, q := range qs {
@@ -110,7 +111,7 @@ func (s *site) drain(ctx context.Context, source topology.Key, within time.Durat
 					"applier; or discard what is not applied with --allow-loss", s.key, c.Source, c.SQLErrno,
 					c.SQLError)
 			case c.SQL != topology.Running && !started:
-				if err := s.exec(ctx, s.dialect.startApplier, c.Name); err != nil {
+				if err := s.tell(ctx, server.StartApplier, c.Name); err != nil {
 					return err
 				}
 				started = true

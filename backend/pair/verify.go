@@ -14,6 +14,7 @@ import (
 	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/plural"
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
 
@@ -87,18 +88,18 @@ func (s *site) sums(ctx context.Context) (map[bucket]sum, error) {
 	out := map[bucket]sum{}
 	err := s.use(ctx, s.o.StatementTimeout, func(ctx context.Context) error {
 		clear(out)
-		rows, err := s.query(ctx, statement{text: fmt.Sprintf(`SELECT
+		rows, err := s.query(ctx, server.Statement{Text: fmt.Sprintf(`SELECT
 	kind,
 	CRC32(record.key) %% %d AS bucket,
 	COUNT(*) AS records,
 	BIT_XOR(CAST(CONV(SUBSTRING(SHA2(CONCAT_WS('/', LENGTH(record.key), record.key, version, LENGTH(writer), writer, deleted, document), 256), 1, 16), 16, 10) AS UNSIGNED)) AS sums
 FROM %s.record
-GROUP BY kind, bucket`, buckets, s.o.database()), needs: "SELECT ON " + s.o.database() + ".*"})
+GROUP BY kind, bucket`, buckets, s.o.database()), Needs: "SELECT ON " + s.o.database() + ".*"})
 		if err != nil {
 			return err
 		}
 		for _, r := range rows {
-			out[bucket{r["kind"], r.int("bucket")}] = sum{r.int("records"), r["sums"]}
+			out[bucket{r.Get("kind"), r.Int("bucket")}] = sum{r.Int("records"), r.Get("sums")}
 		}
 		return nil
 	})
@@ -113,7 +114,7 @@ func (s *site) records(ctx context.Context, b bucket) (map[string]backend.Record
 	out := map[string]backend.Record{}
 	err := s.use(ctx, s.o.StatementTimeout, func(ctx context.Context) error {
 		clear(out)
-		rows, err := s.query(ctx, statement{text: fmt.Sprintf(`SELECT
+		rows, err := s.query(ctx, server.Statement{Text: fmt.Sprintf(`SELECT
 	record.key AS name,
 	version,
 	writer,
@@ -126,10 +127,10 @@ AND CRC32(record.key) %% %d = ?`, s.o.database(), buckets)}, b.kind, b.number)
 			return err
 		}
 		for _, r := range rows {
-			one := backend.Record{Kind: b.kind, Key: r["name"], Version: r.int("version"), Writer: r["writer"],
-				Deleted: r.on("deleted")}
-			if r["document"] != "" {
-				one.Document = json.RawMessage(r["document"])
+			one := backend.Record{Kind: b.kind, Key: r.Get("name"), Version: r.Int("version"), Writer: r.Get("writer"),
+				Deleted: r.On("deleted")}
+			if r.Get("document") != "" {
+				one.Document = json.RawMessage(r.Get("document"))
 			}
 			out[one.Key] = one
 		}
@@ -305,7 +306,8 @@ func (p *Pair) store(k topology.Key) (*sqlstore.Store, error) {
 	if account.User == "" {
 		account = p.o.Account
 	}
-	return sqlstore.OpenMySQL(sqlstore.MySQLOptions{Address: address(k), Database: p.o.Database, User: account.User,
+	return sqlstore.OpenMySQL(sqlstore.MySQLOptions{Address: server.Address(k), Database: p.o.Database,
+		User:     account.User,
 		Password: account.Password, TLS: p.o.TLS,
 		Timeout: p.o.StatementTimeout, Logger: p.o.Logger})
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
 )
@@ -20,7 +21,7 @@ func TestWatchAfterAFreeze(t *testing.T) {
 	}
 	known.Newest = r.clock
 	for i := range r.servers {
-		r.exec(i, r.words(i, func(d dialect) statement { return d.stop }))
+		r.exec(i, r.say(i, server.Stop))
 	}
 	r.put(1, "tag", "while frozen")
 	for _, c := range []struct {

@@ -34,7 +34,6 @@ type Conn struct {
 type driverConn interface {
 	driver.Conn
 	driver.ConnBeginTx
-	driver.ConnPrepareContext
 	driver.ExecerContext
 	driver.NamedValueChecker
 	driver.Pinger

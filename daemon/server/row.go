@@ -50,9 +50,12 @@ func (r Row) Int(names ...string) int64 {
 	return n
 }
 
+// On is Get as a switch.
+func (r Row) On(names ...string) bool { return On(r.Get(names...)) }
+
 // On says that a switch is on, whatever word stands for that: MariaDB 12 has more than one for read_only.
-func (r Row) On(names ...string) bool {
-	switch strings.ToUpper(r.Get(names...)) {
+func On(word string) bool {
+	switch strings.ToUpper(word) {
 	case "", "0", "OFF", "NO":
 		return false
 	}

@@ -50,7 +50,29 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 func (c *Conn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
 	c.wire.bound(ctx, c.budget.Bytes)
 	defer c.wire.release()
-	return c.driver.BeginTx(context.Background(), o)
+	tx, err := c.driver.BeginTx(context.Background(), o)
+	if err != nil {
+		return nil, err
+	}
+	return openTx{tx, c}, nil
+}
+
+// openTx ends by questions that have no context: only silence ends them early.
+type openTx struct {
+	driver.Tx
+	c *Conn
+}
+
+func (t openTx) Commit() error {
+	t.c.wire.bound(context.Background(), t.c.budget.Bytes)
+	defer t.c.wire.release()
+	return t.Tx.Commit()
+}
+
+func (t openTx) Rollback() error {
+	t.c.wire.bound(context.Background(), t.c.budget.Bytes)
+	defer t.c.wire.release()
+	return t.Tx.Rollback()
 }
 
 // Ping is for database/sql.
@@ -59,3 +81,18 @@ func (c *Conn) Ping(ctx context.Context) error {
 	defer c.wire.release()
 	return c.driver.Ping(context.Background())
 }
+
+// ResetSession is for database/sql: it tells whether an idle connection is still open.
+func (c *Conn) ResetSession(ctx context.Context) error { return c.driver.ResetSession(ctx) }
+
+// IsValid is for database/sql.
+func (c *Conn) IsValid() bool { return c.driver.IsValid() }
+
+// CheckNamedValue is for database/sql.
+func (c *Conn) CheckNamedValue(v *driver.NamedValue) error { return c.driver.CheckNamedValue(v) }
+
+// Prepare is for database/sql, which calls it only for values that no statement of ours has.
+func (c *Conn) Prepare(query string) (driver.Stmt, error) { return c.driver.Prepare(query) }
+
+// Begin is for database/sql, which calls BeginTx instead.
+func (c *Conn) Begin() (driver.Tx, error) { return c.BeginTx(context.Background(), driver.TxOptions{}) }

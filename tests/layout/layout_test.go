@@ -310,7 +310,7 @@ var serverTime = regexp.MustCompile(
 // Backends may have any clock: no statement of ours about records and leases asks for it. That of the doctor asks to
 // compare, and one about a server's own log is answered with the clock by which that is written.
 func TestNoStatementOfTheBackendUsesItsClock(t *testing.T) {
-	asks := map[string]bool{"backend/pair/dialect.go": true, "daemon/mysql/questions.go": true}
+	asks := map[string]bool{"backend/pair/questions.go": true, "daemon/mysql/questions.go": true}
 	seen := map[string]int{}
 	for _, s := range sources(t) {
 		if s.test || strings.HasPrefix(s.pkg, "tests/") {
