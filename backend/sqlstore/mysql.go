@@ -7,7 +7,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -16,9 +15,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
-
 	"orchestrator/backend"
+	"orchestrator/daemon/server"
+	"orchestrator/daemon/topology"
 )
 
 // MySQLOptions say where a MySQL or MariaDB server is, and what may be behind its address.
@@ -55,11 +54,10 @@ func OpenMySQL(o MySQLOptions) (*Store, error) {
 		o.Accept = func(context.Context, Identity, Identity) error { return nil }
 	}
 	name := "backend " + o.Address + "/" + o.Database
-	host, _, err := net.SplitHostPort(o.Address)
-	if err != nil || o.User == "" {
+	if _, _, err := net.SplitHostPort(o.Address); err != nil || o.User == "" {
 		return nil, fmt.Errorf("open %s: want an address as host:port, and a user", name)
 	}
-	m := &mysqlServer{options: o, host: host, turn: make(chan struct{}, 1), sessions: map[*session]bool{}}
+	m := &mysqlServer{options: o, turn: make(chan struct{}, 1), sessions: map[*session]bool{}}
 	pool := func(connections int) *sql.DB {
 		db := sql.OpenDB(m)
 		db.SetMaxOpenConns(connections)
@@ -71,72 +69,30 @@ func OpenMySQL(o MySQLOptions) (*Store, error) {
 	return &Store{name: name, read: pool(4), write: pool(1), hold: pool(1), lend: m.lend, mysql: m}, nil
 }
 
-// mysqlServer opens connections, and sees to it that all of them are to one server.
+// mysqlServer opens connections, and ensures that all of them are to one server.
 type mysqlServer struct {
 	options MySQLOptions
-	host    string
-	turn    chan struct{} // who puts something in decides about an identity
+	turn    chan struct{} // the goroutine whose element is in it decides about a server identity
 	dials   atomic.Int64
 
 	mu       sync.Mutex
 	identity Identity
-	epoch    int64 // rises with each change of the identity, and when the server has lost what it held; 0 is none yet
+	epoch    int64 // rises with each change of the identity, and when the server has lost records; 0: none yet
 	newest   int64 // the highest version that it is known to have held in this epoch
-	dialled  int64 // number of the dial that brought the identity
+	dialled  int64 // number of the dial that found the identity
 	sessions map[*session]bool
 }
 
 // session is one connection. database/sql gives it to one goroutine at a time.
 type session struct {
-	conn
-	wire     *wire
-	server   *mysqlServer
+	*server.Conn
+	of       *mysqlServer
 	identity Identity
 	epoch    int64
 }
 
-// conn is what the driver's connections are.
-type conn interface {
-	driver.Conn
-	driver.ConnBeginTx
-	driver.ConnPrepareContext
-	driver.ExecerContext
-	driver.NamedValueChecker
-	driver.Pinger
-	driver.QueryerContext
-	driver.SessionResetter
-	driver.Validator
-}
-
-// wire remembers how the connection below the driver failed, which the driver keeps to itself.
-type wire struct {
-	*net.TCPConn
-	heard   atomic.Bool
-	failure atomic.Pointer[error]
-}
-
-func (w *wire) Read(p []byte) (int, error) {
-	n, err := w.TCPConn.Read(p)
-	if n > 0 {
-		w.heard.Store(true)
-	}
-	return n, w.note(err)
-}
-
-func (w *wire) Write(p []byte) (int, error) {
-	n, err := w.TCPConn.Write(p)
-	return n, w.note(err)
-}
-
-func (w *wire) note(err error) error {
-	if err != nil {
-		w.failure.CompareAndSwap(nil, &err)
-	}
-	return err
-}
-
 // Driver is only for database/sql.
-func (m *mysqlServer) Driver() driver.Driver { return &mysql.MySQLDriver{} }
+func (m *mysqlServer) Driver() driver.Driver { return nil }
 
 // Connect opens a connection, and returns it only if its server is the one in use, or becomes the one in use.
 func (m *mysqlServer) Connect(ctx context.Context) (driver.Conn, error) {
@@ -145,60 +101,29 @@ func (m *mysqlServer) Connect(ctx context.Context) (driver.Conn, error) {
 	number, held := m.dials.Add(1), m.held()
 	s, err := m.dial(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
+		return nil, err
 	}
 	if err := m.admit(ctx, s, number, held); err != nil {
-		s.conn.Close()
+		s.Conn.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (m *mysqlServer) dial(ctx context.Context) (s *session, err error) {
-	s = &session{server: m}
-	c := mysql.NewConfig()
-	c.User, c.Passwd, c.Net, c.Addr, c.DBName = m.options.User, m.options.Password, "tcp", m.options.Address,
-		m.options.Database
-	c.InterpolateParams = true // no prepared statements: one round trip, and no state in a proxy or server
-	c.ReadTimeout, c.WriteTimeout = m.options.Timeout, m.options.Timeout
-	c.ConnectionAttributes = "program_name:orchestrator"
-	c.Logger = &mysql.NopLogger{}
-	if m.options.TLS != nil {
-		c.TLS = m.options.TLS.Clone()
-		if c.TLS.ServerName == "" {
-			c.TLS.ServerName = m.host
-		}
-	}
-	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		raw, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		s.wire = &wire{TCPConn: raw.(*net.TCPConn)}
-		return s.wire, nil
-	}
-	connector, err := mysql.NewConnector(c)
+func (m *mysqlServer) dial(ctx context.Context) (*session, error) {
+	o := m.options
+	c, err := server.Dial(ctx, o.Address, server.Options{
+		Account: server.Account{User: o.User, Password: o.Password}, Database: o.Database, TLS: o.TLS,
+		Timeout: o.Timeout, Silence: o.Timeout,
+		Budget: server.Budget{Bytes: server.NoLimit}, // there are as many records as were stored
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if p := recover(); p != nil { // the driver trusts the lengths in a greeting
-			s.wire.Close()
-			err = fmt.Errorf("the server there is not MySQL or MariaDB (%v)", p)
-		}
-	}()
-	opened, err := connector.Connect(ctx)
-	if err != nil {
-		if s.wire != nil && !s.wire.heard.Load() && ctx.Err() == nil {
-			return nil, fmt.Errorf("%w: the connection was closed without an answer, as by a proxy that serves "+
-				"no server", err)
-		}
-		return nil, s.cause(err)
-	}
-	s.conn = opened.(conn)
-	if s.identity, err = readIdentity(ctx, s.conn); err != nil {
-		s.conn.Close()
-		return nil, fmt.Errorf("identify the server: %w", s.cause(err))
+	s := &session{Conn: c, of: m}
+	if s.identity, err = readIdentity(ctx, c); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("identify the server: %w", err)
 	}
 	return s, nil
 }
@@ -214,7 +139,7 @@ func (m *mysqlServer) held() holding {
 
 // wrote records that the server holds a version.
 func (s *session) wrote(version int64) {
-	m := s.server
+	m := s.of
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if s.epoch == m.epoch {
@@ -253,8 +178,9 @@ func (m *mysqlServer) admit(ctx context.Context, s *session, number int64, held 
 	}
 	if !s.identity.Tables {
 		for _, statement := range mysqlTables {
-			if _, err := s.conn.ExecContext(ctx, statement, nil); err != nil {
-				return refused(s.identity, fmt.Errorf("it has no tables, and they can't be created: %w", s.cause(err)))
+			if _, err := s.ExecContext(ctx, statement, nil); err != nil {
+				return refused(s.identity, fmt.Errorf("it has no tables, and they can't be created: %w", s.Cause(ctx,
+					err)))
 			}
 		}
 		s.identity.Tables = true
@@ -263,7 +189,7 @@ func (m *mysqlServer) admit(ctx context.Context, s *session, number int64, held 
 	defer m.mu.Unlock()
 	if !same {
 		for old := range m.sessions {
-			old.wire.Close()
+			old.Break()
 		}
 		clear(m.sessions)
 		m.epoch++
@@ -296,9 +222,9 @@ func (r *refusal) Unwrap() error { return r.cause }
 func refused(f Identity, why error) error { return &refusal{f, why} }
 
 func (s *session) current() bool {
-	s.server.mu.Lock()
-	defer s.server.mu.Unlock()
-	return s.server.sessions[s]
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	return s.of.sessions[s]
 }
 
 // ResetSession is called before each use after the first.
@@ -306,32 +232,19 @@ func (s *session) ResetSession(ctx context.Context) error {
 	if !s.current() {
 		return driver.ErrBadConn
 	}
-	return s.conn.ResetSession(ctx)
+	return s.Conn.ResetSession(ctx)
 }
 
 // IsValid is called after each use.
-func (s *session) IsValid() bool { return s.current() && s.conn.IsValid() }
+func (s *session) IsValid() bool { return s.current() && s.Conn.IsValid() }
 
 // Close is called when the connection will not be used again. If it was already broken, that is not an error.
 func (s *session) Close() error {
-	s.server.mu.Lock()
-	delete(s.server.sessions, s)
-	s.server.mu.Unlock()
-	_ = s.conn.Close()
+	s.of.mu.Lock()
+	delete(s.of.sessions, s)
+	s.of.mu.Unlock()
+	s.Conn.Close()
 	return nil
-}
-
-// cause replaces the driver's "invalid connection" with what happened on the network.
-func (s *session) cause(err error) error {
-	var told *mysql.MySQLError
-	if s.wire == nil || errors.As(err, &told) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	if failure := s.wire.failure.Load(); failure != nil {
-		return *failure
-	}
-	return err
 }
 
 // How often a statement that collided with another is repeated, and how long it first waits.
@@ -387,7 +300,7 @@ func (m *mysqlServer) once(ctx context.Context, pool *sql.DB, do func(*sql.Conn,
 	if err = do(c, s.identity.dialect()); err == nil {
 		return s, nil
 	}
-	err = s.cause(err)
+	err = s.Cause(ctx, err)
 	if readOnly(err) || broken(err) || errors.Is(err, os.ErrDeadlineExceeded) {
 		// The next connection examines the server again.
 		_ = c.Raw(func(any) error { return driver.ErrBadConn })
@@ -406,72 +319,48 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func number(err error) uint16 {
-	var told *mysql.MySQLError
-	if errors.As(err, &told) {
-		return told.Number
-	}
-	return 0
-}
-
-// collided says whether another transaction was in the way: a deadlock, or a row that stayed locked for long.
-func collided(err error) bool { return number(err) == 1213 || number(err) == 1205 }
+// collided says whether another transaction was in the way.
+func collided(err error) bool { return server.Means(err, server.Collision) }
 
 // readOnly says whether the server has become read-only since the connection was opened.
-func readOnly(err error) bool { return number(err) == 1290 || number(err) == 1836 }
+func readOnly(err error) bool { return server.Means(err, server.ReadOnly) }
 
-// broken says whether the connection has ended, so that another may work: reset, killed (1317, 1927), timed out as
-// idle (4031), shut down (1053), or to a server that has become read-only.
+// broken says whether the connection has ended, so that another may work: reset, killed, timed out as idle, shut down,
+// or to a server that has become read-only.
 func broken(err error) bool {
-	switch number(err) {
-	case 0:
-	case 1053, 1317, 1927, 4031:
-		return true
-	default:
-		return readOnly(err)
+	if server.Number(err) != 0 {
+		return server.Means(err, server.ShuttingDown, server.Interrupted, server.ConnectionEnded, server.ReadOnly)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
 		return false
 	}
 	var network net.Error
-	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, io.EOF) ||
-		errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, net.ErrClosed) || errors.As(err, &network) || errors.Is(err, sql.ErrConnDone)
+	return server.Failure(err) == topology.Reset || errors.As(err, &network) || errors.Is(err, sql.ErrConnDone)
 }
 
 // unusable says whether the server answers, but can't be used as it is.
 func unusable(err error) bool {
-	switch number(err) {
-	case 1021, 1037, 1040, 1041, 1044, 1045, 1114, 1142, 1143, 1146, 1203, 1205, 1213, 1665:
-		return true
-	}
-	return false
+	return server.Means(err, server.DiskFull, server.OutOfMemory, server.TooMany, server.PrivilegeMissing,
+		server.LoginDenied, server.NoTable, server.Collision, server.UnsafeLevel)
 }
 
 // explainMySQL adds what to do to errors that operators see.
 func explainMySQL(err error) error {
-	do := ""
-	switch number(err) {
-	case 1044, 1142, 1143:
-		do = "give the account the grants in docs/backend.md"
-	case 1045, 1698:
-		do = "check the user and the password"
-	case 1049:
-		do = "create the database there, as in docs/backend.md"
-	case 1114, 1021:
-		do = "its disk is full"
-	case 1153:
-		do = "raise max_allowed_packet there"
-	case 1665:
-		do = "statements are replicated only with transaction_isolation = 'REPEATABLE-READ'"
-	case 3159:
-		do = "configure TLS to the backend"
-	}
-	switch {
-	case do != "":
-		return fmt.Errorf("%w: %s", err, do)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("no answer in time: %w", err)
+	for _, advice := range []struct {
+		about server.Meaning
+		do    string
+	}{
+		{server.PrivilegeMissing, "give the account the grants in docs/backend.md"},
+		{server.LoginDenied, "check the user and the password"},
+		{server.NoDatabase, "create the database there, as in docs/backend.md"},
+		{server.DiskFull, "its disk is full"},
+		{server.PacketTooLarge, "raise max_allowed_packet there"},
+		{server.UnsafeLevel, "statements are replicated only with transaction_isolation = 'REPEATABLE-READ'"},
+		{server.TLSRequired, "configure TLS to the backend"},
+	} {
+		if server.Means(err, advice.about) {
+			return fmt.Errorf("%w: %s", err, advice.do)
+		}
 	}
 	return err
 }

@@ -81,8 +81,8 @@ func (s *Store) put(ctx context.Context, records []backend.Record) error {
 			return err
 		}
 		return c.Raw(func(raw any) error {
-			if server, ok := raw.(*session); ok {
-				server.wrote(slices.MaxFunc(records, func(a, b backend.Record) int {
+			if session, ok := raw.(*session); ok {
+				session.wrote(slices.MaxFunc(records, func(a, b backend.Record) int {
 					return cmp.Compare(a.Version, b.Version)
 				}).Version)
 			}

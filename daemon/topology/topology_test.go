@@ -302,14 +302,3 @@ func TestVersionAsText(t *testing.T) {
 		t.Errorf("read as %v", v)
 	}
 }
-
-func TestMadeUUID(t *testing.T) {
-	one := topology.MadeUUID("1", "db1", "3306", "/data")
-	if len(one) != 36 || one != topology.MadeUUID("1", "db1", "3306", "/data") {
-		t.Errorf("not the same for the same server: %q", one)
-	}
-	if one == topology.MadeUUID("1", "db1", "3306", "/data2") ||
-		topology.MadeUUID("1", "2", "", "") == topology.MadeUUID("12", "", "", "") {
-		t.Error("two servers look like one")
-	}
-}
