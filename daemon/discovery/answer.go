@@ -87,7 +87,8 @@ func (f *Fleet) failed(s *server, asked time.Time, a answer) {
 		p.Error = a.err.Error()
 	}
 	if s.instance == nil && !s.seed && asked.Sub(p.FailingSince) > fleeting && len(f.refs[ref{key: s.key}]) == 0 {
-		f.log(slog.LevelInfo, "server not kept", "server", s.key, "why", "it never answered, and nothing replicates from it")
+		f.log(slog.LevelInfo, "server not kept", "server", s.key, "why",
+			"it never answered, and nothing replicates from it")
 		f.remove(s)
 		return
 	}
@@ -134,7 +135,8 @@ func (f *Fleet) answered(s *server, asked time.Time, said topology.Instance) *se
 		if was.Failure == topology.OK {
 			f.log(slog.LevelInfo, "server up", "server", s.key)
 		} else {
-			f.log(slog.LevelInfo, "server up again", "server", s.key, "after", was.Failure, "down_for", asked.Sub(was.FailingSince).Round(time.Millisecond))
+			f.log(slog.LevelInfo, "server up again", "server", s.key, "after", was.Failure, "down_for",
+				asked.Sub(was.FailingSince).Round(time.Millisecond))
 		}
 		select {
 		case s.revived <- struct{}{}:
@@ -157,14 +159,21 @@ func (f *Fleet) answered(s *server, asked time.Time, said topology.Instance) *se
 	f.testify(s)
 	for n, c := range i.Channels {
 		if n < len(s.sources) && s.sources[n] == f.canon(c.Source) { // else it is known by its UUID, under another name
-			f.add(c.Source, s.key.String())
+			f.meet(c.Source, s)
 		}
 	}
 	for _, k := range i.Registered {
-		f.add(k, s.key.String())
+		f.meet(k, s)
 	}
 	f.prefer(s)
 	return s
+}
+
+// meet adds a server that another one names, if it is not known.
+func (f *Fleet) meet(k topology.Key, by *server) {
+	if f.at(k) == nil {
+		f.add(k, by.key.String())
+	}
 }
 
 // since fills in how long each receiver has been as it is.

@@ -46,7 +46,8 @@ func difference(a, b state) change {
 func instanceDifference(a, b *topology.Instance) change {
 	switch {
 	case a.UUID != b.UUID || a.ServerID != b.ServerID || a.Version != b.Version || a.Flavor != b.Flavor,
-		a.Hostname != b.Hostname || a.ReportHost != b.ReportHost || a.Port != b.Port || a.BinlogFormat != b.BinlogFormat,
+		a.Hostname != b.Hostname || a.ReportHost != b.ReportHost || a.Port != b.Port ||
+			a.BinlogFormat != b.BinlogFormat,
 		a.ReadOnly != b.ReadOnly || a.SuperReadOnly != b.SuperReadOnly || a.LogBin != b.LogBin,
 		a.LogReplicaUpdates != b.LogReplicaUpdates || a.GTID != b.GTID || a.SemiSync != b.SemiSync,
 		cause(a.Stalled) != cause(b.Stalled) || len(a.Channels) != len(b.Channels), !near(a.StartedAt, b.StartedAt):
@@ -56,7 +57,8 @@ func instanceDifference(a, b *topology.Instance) change {
 	for i := range a.Channels {
 		out = max(out, channelDifference(&a.Channels[i], &b.Channels[i]))
 	}
-	if out == unchanged && (a.BinlogFile != b.BinlogFile || a.BinlogPos != b.BinlogPos || !a.Executed.Same(b.Executed) ||
+	if out == unchanged && (a.BinlogFile != b.BinlogFile || a.BinlogPos != b.BinlogPos ||
+		!a.Executed.Same(b.Executed) ||
 		!a.Purged.Same(b.Purged) || !a.BinlogWritten.Same(b.BinlogWritten) ||
 		!slices.Equal(a.Registered, b.Registered) || !equal(a.Stalled, b.Stalled)) {
 		return moved
@@ -80,7 +82,8 @@ func channelDifference(a, b *topology.Channel) change {
 
 // sameHeartbeats says that no receiver has counted a heartbeat between two answers that differ in nothing else.
 func sameHeartbeats(a, b *topology.Instance) bool {
-	return slices.EqualFunc(a.Channels, b.Channels, func(x, y topology.Channel) bool { return x.Heartbeats == y.Heartbeats })
+	return slices.EqualFunc(a.Channels, b.Channels,
+		func(x, y topology.Channel) bool { return x.Heartbeats == y.Heartbeats })
 }
 
 // cause tells a stall from none, and from one of another cause.

@@ -144,7 +144,8 @@ func (f *Fleet) nameGroup(group []*server) {
 			continue
 		}
 		if c := f.clusters[names[s.key]]; c != nil {
-			if _, ours := names[c.members[0].key]; !ours { // the name is that of another group: from now on the two are one
+			// the name is that of another group: from now on the two are one
+			if _, ours := names[c.members[0].key]; !ours {
 				f.stale(s)
 			}
 		}

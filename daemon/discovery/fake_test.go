@@ -34,8 +34,10 @@ type fakeServer struct {
 }
 
 func newFake() *fakeFleet {
-	return &fakeFleet{latency: time.Millisecond, servers: map[topology.Key]*fakeServer{}, addresses: map[topology.Key]topology.Key{},
-		asked: map[topology.Key][]time.Time{}, forgot: map[topology.Key]int{}, busy: map[topology.Key]bool{}, watching: map[topology.Key]int{}, watches: map[topology.Key]int{}}
+	return &fakeFleet{latency: time.Millisecond, servers: map[topology.Key]*fakeServer{},
+		addresses: map[topology.Key]topology.Key{},
+		asked:     map[topology.Key][]time.Time{}, forgot: map[topology.Key]int{}, busy: map[topology.Key]bool{},
+		watching: map[topology.Key]int{}, watches: map[topology.Key]int{}}
 }
 
 func key(text string) topology.Key {
@@ -50,7 +52,8 @@ func key(text string) topology.Key {
 func (p *fakeFleet) server(name, from string) *fakeServer {
 	k := key(name)
 	s := &fakeServer{closing: make(chan struct{})}
-	s.instance = topology.Instance{UUID: "uuid-" + name, ServerID: uint32(len(p.servers) + 1), Hostname: k.Host, Port: k.Port,
+	s.instance = topology.Instance{UUID: "uuid-" + name, ServerID: uint32(len(p.servers) + 1), Hostname: k.Host,
+		Port:   k.Port,
 		Flavor: topology.MySQL, StartedAt: time.Now().Add(-time.Hour)}
 	if from != "" {
 		s.instance.ReadOnly = true

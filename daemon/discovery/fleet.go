@@ -43,11 +43,12 @@ type Options struct {
 	Silence time.Duration
 	// Resolve says which of its names a server goes by: "given" (also ""; the one seen first, seeds before others),
 	// "hostname" (@@hostname) or "report_host"; the last two only where the server answers under that name too.
-	Resolve    string
-	Declared   func(*topology.Server)  // fills what people declared; nil: nothing
-	Edition    func() uint64           // changes whenever Declared would fill in something else; nil: it never would
-	Forgotten  func(topology.Key) bool // never added, and dropped at the next turn; nil: none
-	Turned     func()                  // called at each turn of Run, and by that proves that it doesn't hang; nil: nobody asks
+	Resolve   string
+	Declared  func(*topology.Server)  // fills what people declared; nil: nothing
+	Edition   func() uint64           // changes whenever Declared would fill in something else; nil: it never would
+	Forgotten func(topology.Key) bool // never added, and dropped at the next turn; nil: none
+	// called at each turn of Run, and by that proves that it doesn't hang; nil: nobody asks
+	Turned     func()
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -102,8 +103,9 @@ type Fleet struct {
 // server is what the fleet keeps of one server; everything in it belongs to Fleet.mu.
 type server struct {
 	key      topology.Key
-	order    int  // in which it was found
-	seed     bool // named by the configuration or by a person
+	hash     uint64 // of key: spreads servers over intervals
+	order    int    // in which it was found
+	seed     bool   // named by the configuration or by a person
 	restored bool
 	// trial marks a key that was made up from what a server says of itself: it counts only once it answers as that
 	// server.
@@ -168,10 +170,12 @@ func New(p Prober, o Options) *Fleet {
 	f := &Fleet{
 		prober: p, o: o,
 		wake: make(chan struct{}, 1), over: make(chan struct{}),
-		servers: map[topology.Key]*server{}, aliases: map[topology.Key]topology.Key{}, buried: map[topology.Key]topology.Key{},
-		close: map[topology.Key]int{}, closeOf: map[string][]topology.Key{},
+		servers: map[topology.Key]*server{}, aliases: map[topology.Key]topology.Key{},
+		buried: map[topology.Key]topology.Key{},
+		close:  map[topology.Key]int{}, closeOf: map[string][]topology.Key{},
 		replicas: map[topology.Key]map[*server]struct{}{}, refs: map[ref]map[*server]struct{}{},
-		byUUID: map[string]map[*server]struct{}{}, clones: map[[2]topology.Key]bool{}, tried: map[topology.Key]time.Time{},
+		byUUID: map[string]map[*server]struct{}{}, clones: map[[2]topology.Key]bool{},
+		tried:    map[topology.Key]time.Time{},
 		clusters: map[string]*cluster{}, unnamed: map[*server]struct{}{}, news: map[string]struct{}{},
 		subscriptions: map[*Subscription]struct{}{}, touched: map[*server]struct{}{},
 	}
@@ -278,7 +282,9 @@ func (f *Fleet) DiscoverNow(ctx context.Context, k topology.Key) (topology.Serve
 	s, added := f.discover(k)
 	f.unlock()
 	if s == nil {
-		return topology.Server{}, fmt.Errorf("discover %v: %w: it matches the ignore list or is forgotten; take it off there first", k, ErrRefused)
+		return topology.Server{},
+			fmt.Errorf("discover %v: %w: it matches the ignore list or is forgotten; take it off there first", k,
+				ErrRefused)
 	}
 	f.Look(ctx, k)
 	out, err := f.report(ctx, k, added)
@@ -364,7 +370,8 @@ func (f *Fleet) StayClose(cluster string, keys ...topology.Key) {
 
 // isClose says whether StayClose has named a server, by any of its names.
 func (f *Fleet) isClose(s *server) bool {
-	return f.close[s.key] > 0 || len(f.close) > 0 && slices.ContainsFunc(s.names, func(k topology.Key) bool { return f.close[k] > 0 })
+	return f.close[s.key] > 0 || len(f.close) > 0 &&
+		slices.ContainsFunc(s.names, func(k topology.Key) bool { return f.close[k] > 0 })
 }
 
 // Look probes these servers now, side by side, and waits for the answers, until ctx ends or Run has; before Run it
@@ -426,7 +433,8 @@ func (f *Fleet) unalias(name topology.Key) {
 
 // welcome says whether a server may be looked at.
 func (f *Fleet) welcome(k topology.Key) bool {
-	if k.Host == "" || k.Port == 0 || strings.HasPrefix(k.Host, "//") { // "//" marks a source that was detached on purpose
+	// "//" marks a source that was detached on purpose
+	if k.Host == "" || k.Port == 0 || strings.HasPrefix(k.Host, "//") {
 		return false
 	}
 	if f.forgotten(k) {
@@ -453,7 +461,7 @@ func (f *Fleet) add(k topology.Key, from string) *server {
 		return nil
 	}
 	f.found++
-	s := &server{key: k, order: f.found, index: -1, revived: make(chan struct{}, 1)}
+	s := &server{key: k, hash: hash(k), order: f.found, index: -1, revived: make(chan struct{}, 1)}
 	f.servers[k] = s
 	f.queue.put(s)
 	f.stale(s)

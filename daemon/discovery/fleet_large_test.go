@@ -202,7 +202,8 @@ func TestWhatIsLogged(t *testing.T) {
 			lines(`level=WARN msg="server down" server=db4:3306 failure=refused err="it fails"`)
 			p.do(func() { p.servers[key("db4")].fails = topology.OK })
 			time.Sleep(5 * time.Second)
-			if got := log.text(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `level=INFO msg="server up again" server=db4:3306 after=refused down_for=`) {
+			if got := log.text(); strings.Count(got, "\n") != 1 ||
+				!strings.Contains(got, `level=INFO msg="server up again" server=db4:3306 after=refused down_for=`) {
 				t.Errorf("logged %s", got)
 			}
 			log.reset()
@@ -239,16 +240,20 @@ func TestMetrics(t *testing.T) {
 					for _, l := range m.Label {
 						name += " " + l.GetValue()
 					}
-					got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+					got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() +
+						float64(m.GetHistogram().GetSampleCount())
 				}
 			}
-			for name, want := range map[string]float64{"servers up": 3, "servers failing": 1, "servers unknown": 1, "watches_closed_total": 1, "probes_total timeout": 0,
+			for name, want := range map[string]float64{"servers up": 3, "servers failing": 1, "servers unknown": 1,
+				"watches_closed_total": 1, "probes_total timeout": 0,
 				"poll_interval_seconds": 1, "overdue_seconds": 0} {
 				if v, ok := got[name]; !ok || v != want {
 					t.Errorf("%s is %v (there: %v), want %v", name, v, ok, want)
 				}
 			}
-			if got["probes_total ok"] < 10 || got["probes_total refused"] < 3 || got["probe_duration_seconds"] != got["probes_total ok"]+got["probes_total refused"] || got["probe_lateness_seconds"] < 5 {
+			if got["probes_total ok"] < 10 || got["probes_total refused"] < 3 ||
+				got["probe_duration_seconds"] != got["probes_total ok"]+got["probes_total refused"] ||
+				got["probe_lateness_seconds"] < 5 {
 				t.Errorf("%v", got)
 			}
 		})

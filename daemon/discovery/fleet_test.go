@@ -121,7 +121,8 @@ func TestFromAnyServerTheWholeTreeIsFound(t *testing.T) {
 					time.Sleep(time.Duration(2*n+2) * 2 * time.Millisecond)
 					s := f.Snapshot()
 					if len(s.Servers) != n || len(s.Clusters()) != 1 {
-						rt.Errorf("found %d of %d servers in clusters %v: %s", len(s.Servers), n, s.Clusters(), drawn(s))
+						rt.Errorf("found %d of %d servers in clusters %v: %s", len(s.Servers), n, s.Clusters(),
+							drawn(s))
 					}
 				})
 			})
@@ -221,7 +222,8 @@ func TestTheDeadAreAskedLess(t *testing.T) {
 					}
 					p.do(func() { p.servers[key(c.kill)].fails = topology.OK })
 					time.Sleep(21 * time.Second)
-					if s := f.Snapshot().Server(key(c.kill)); !s.Up() || s.Probe.Failures != 0 || !s.Probe.FailingSince.IsZero() {
+					if s := f.Snapshot().Server(key(c.kill)); !s.Up() || s.Probe.Failures != 0 ||
+						!s.Probe.FailingSince.IsZero() {
 						t.Errorf("it is back: %+v", s.Probe)
 					}
 				})
@@ -473,17 +475,25 @@ func TestOneServerUnderTwoNames(t *testing.T) {
 		change            func(p *fakeFleet, o *Options)
 	}{
 		{"the one seen first stays", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up", "vip:3306", keys("db1"), nil},
-		{"a seed goes before what was found", "db2<vip up, db3<vip up, db4<db2 up, vip up", "db1:3306", keys("db4", "vip"), nil},
-		{"by @@hostname", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up", "vip:3306", keys("vip"), func(_ *fakeFleet, o *Options) { o.Resolve = "hostname" }},
-		{"by @@hostname, both known", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up", "vip:3306", keys("vip", "db1"), func(_ *fakeFleet, o *Options) { o.Resolve = "hostname" }},
-		{"by report_host", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up", "vip:3306", keys("vip"), func(p *fakeFleet, o *Options) {
-			o.Resolve = "report_host"
-			p.servers[key("db1")].instance.ReportHost = "DB1"
-		}},
-		{"a clone with its own server_id is another server", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up, vip up", "", keys("db1", "vip"), clone(func(i *topology.Instance) { i.ServerID = 77 })},
-		{"one with another host name too", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up, vip up", "", keys("db1", "vip"), clone(func(i *topology.Instance) { i.Hostname = "db9" })},
-		{"one that started at another time too", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up, vip up", "", keys("db1", "vip"), clone(func(i *topology.Instance) { i.StartedAt = i.StartedAt.Add(time.Minute) })},
-		{"starting times are exact to a second", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up", "vip:3306", keys("db1", "vip"), clone(func(i *topology.Instance) { i.StartedAt = i.StartedAt.Add(time.Second) })},
+		{"a seed goes before what was found", "db2<vip up, db3<vip up, db4<db2 up, vip up", "db1:3306",
+			keys("db4", "vip"), nil},
+		{"by @@hostname", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up", "vip:3306", keys("vip"),
+			func(_ *fakeFleet, o *Options) { o.Resolve = "hostname" }},
+		{"by @@hostname, both known", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up", "vip:3306", keys("vip", "db1"),
+			func(_ *fakeFleet, o *Options) { o.Resolve = "hostname" }},
+		{"by report_host", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up", "vip:3306", keys("vip"),
+			func(p *fakeFleet, o *Options) {
+				o.Resolve = "report_host"
+				p.servers[key("db1")].instance.ReportHost = "DB1"
+			}},
+		{"a clone with its own server_id is another server", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up, vip up", "",
+			keys("db1", "vip"), clone(func(i *topology.Instance) { i.ServerID = 77 })},
+		{"one with another host name too", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up, vip up", "",
+			keys("db1", "vip"), clone(func(i *topology.Instance) { i.Hostname = "db9" })},
+		{"one that started at another time too", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up, vip up", "",
+			keys("db1", "vip"), clone(func(i *topology.Instance) { i.StartedAt = i.StartedAt.Add(time.Minute) })},
+		{"starting times are exact to a second", "db1 up, db2<db1 up, db3<db1 up, db4<db2 up", "vip:3306",
+			keys("db1", "vip"), clone(func(i *topology.Instance) { i.StartedAt = i.StartedAt.Add(time.Second) })},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -567,28 +577,29 @@ func TestForgottenServersStayForgotten(t *testing.T) {
 		p := tree()
 		p.addresses[key("vip")] = key("db3")
 		gone := map[topology.Key]bool{}
-		run(t, p, Options{Seeds: keys("db1", "vip"), Forgotten: func(k topology.Key) bool { return gone[k] }}, func(f *Fleet) {
-			time.Sleep(3 * time.Second)
-			expect(t, f, "db1 up, db2<db1 up, db4<db2 up, vip<db1 up")
-			f.mu.Lock()
-			gone[key("vip")] = true
-			f.unlock()
-			f.Forget(key("db3")) // by its other name
-			time.Sleep(3 * time.Second)
-			expect(t, f, "db1 up, db2<db1 up, db4<db2 up")
-			if p.count(p.forgot, "vip") != 1 {
-				t.Error("the prober keeps its connection")
-			}
-			if _, err := f.DiscoverNow(t.Context(), key("vip")); !errors.Is(err, ErrRefused) {
-				t.Errorf("DiscoverNow of a forgotten server: %v", err)
-			}
-			f.mu.Lock()
-			delete(gone, key("vip"))
-			gone[key("db4")] = true // by another daemon
-			f.unlock()
-			time.Sleep(3 * time.Second)
-			expect(t, f, "db1 up, db2<db1 up, db3<db1 up")
-		})
+		run(t, p, Options{Seeds: keys("db1", "vip"), Forgotten: func(k topology.Key) bool { return gone[k] }},
+			func(f *Fleet) {
+				time.Sleep(3 * time.Second)
+				expect(t, f, "db1 up, db2<db1 up, db4<db2 up, vip<db1 up")
+				f.mu.Lock()
+				gone[key("vip")] = true
+				f.unlock()
+				f.Forget(key("db3")) // by its other name
+				time.Sleep(3 * time.Second)
+				expect(t, f, "db1 up, db2<db1 up, db4<db2 up")
+				if p.count(p.forgot, "vip") != 1 {
+					t.Error("the prober keeps its connection")
+				}
+				if _, err := f.DiscoverNow(t.Context(), key("vip")); !errors.Is(err, ErrRefused) {
+					t.Errorf("DiscoverNow of a forgotten server: %v", err)
+				}
+				f.mu.Lock()
+				delete(gone, key("vip"))
+				gone[key("db4")] = true // by another daemon
+				f.unlock()
+				time.Sleep(3 * time.Second)
+				expect(t, f, "db1 up, db2<db1 up, db3<db1 up")
+			})
 	})
 }
 

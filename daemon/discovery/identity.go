@@ -28,7 +28,8 @@ func (f *Fleet) learn(s *server, before string) {
 	if uuid != "" {
 		put(f.byUUID, uuid, s)
 	}
-	if before != "" && len(s.names) > 0 { // another server answers at this address: nobody knows whose the other names are now
+	// another server answers at this address: nobody knows whose the other names are now
+	if before != "" && len(s.names) > 0 {
 		for _, n := range s.names {
 			f.release(s, n)
 		}
@@ -47,7 +48,7 @@ func (f *Fleet) unlearn(s *server) {
 // identify finds out whether a server that has just answered is one that is known under another key already, and
 // returns the one that is kept; nil for a trial that was somebody else.
 func (f *Fleet) identify(s *server) *server {
-	if s.instance.UUID != "" {
+	if s.instance.UUID != "" && len(f.byUUID[s.instance.UUID]) > 1 {
 		for _, o := range sortedServers(f.byUUID[s.instance.UUID]) {
 			if o == s || !o.up() {
 				continue
@@ -97,7 +98,8 @@ func (f *Fleet) cloned(a, b *server, why string, sure bool) {
 		return
 	}
 	f.clones[pair] = true
-	f.log(slog.LevelWarn, "two servers have one UUID; give one of them its own (remove auto.cnf from its data directory and restart it)",
+	f.log(slog.LevelWarn,
+		"two servers have one UUID; give one of them its own (remove auto.cnf from its data directory and restart it)",
 		"server", a.key, "other", b.key, "uuid", a.instance.UUID, "why", why)
 }
 
@@ -234,7 +236,8 @@ func (f *Fleet) testify(s *server) {
 		case t == nil || t.instance == nil || at == nil || at == s:
 		case at != t && at.key == c.Source && at.instance == nil && !at.seed:
 			f.merge(t, at)
-		case at.key != c.Source && at.up() && (at != t || c.SourceID != 0 && c.SourceID != at.instance.ServerID) && time.Now().After(f.tried[c.Source]):
+		case at.key != c.Source && at.up() && (at != t || c.SourceID != 0 && c.SourceID != at.instance.ServerID) &&
+			time.Now().After(f.tried[c.Source]):
 			f.tried[c.Source] = time.Now().Add(retry) // we and the replica may be led to different servers for good
 			f.release(at, c.Source)
 		}

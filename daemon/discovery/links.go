@@ -19,8 +19,8 @@ func (f *Fleet) link(s *server) {
 	if f.servers[s.key] != s || s.instance == nil {
 		return
 	}
-	var sources []topology.Key
-	var refs []ref
+	sources := make([]topology.Key, 0, len(s.instance.Channels))
+	refs := make([]ref, 0, 2*len(s.instance.Channels))
 	for _, c := range s.instance.Channels {
 		sources = append(sources, f.resolve(c))
 		refs = append(refs, ref{key: c.Source})
@@ -87,7 +87,8 @@ func (f *Fleet) resolve(c topology.Channel) topology.Key {
 	if c.SourceUUID == "" {
 		return k
 	}
-	if s := f.servers[k]; s != nil && s.instance != nil && (s.instance.UUID == c.SourceUUID || c.IO != topology.Running) {
+	if s := f.servers[k]; s != nil && s.instance != nil &&
+		(s.instance.UUID == c.SourceUUID || c.IO != topology.Running) {
 		return k
 	}
 	if len(f.byUUID[c.SourceUUID]) != 1 {

@@ -17,8 +17,10 @@ type metrics struct {
 
 // outcomes are the values of the label outcome.
 var outcomes = map[topology.Failure]string{
-	topology.OK: "ok", topology.Refused: "refused", topology.Reset: "reset", topology.Timeout: "timeout", topology.Shutdown: "shutdown",
-	topology.TooMany: "too_many_connections", topology.Denied: "access_denied", topology.TLSError: "tls", topology.Alien: "not_mysql",
+	topology.OK: "ok", topology.Refused: "refused", topology.Reset: "reset", topology.Timeout: "timeout",
+	topology.Shutdown: "shutdown",
+	topology.TooMany:  "too_many_connections", topology.Denied: "access_denied", topology.TLSError: "tls",
+	topology.Alien:  "not_mysql",
 	topology.NoHost: "no_such_host", topology.Other: "other",
 }
 
@@ -28,8 +30,11 @@ func newMetrics(reg prometheus.Registerer, f *Fleet) *metrics {
 			Help: "Probes of servers that ended, by outcome: ok, or how they failed."}, []string{"outcome"}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "orchestrator_discovery_probe_duration_seconds",
 			Help: "Time that probes of servers took.", Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 10)}),
-		lateness: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "orchestrator_discovery_probe_lateness_seconds",
-			Help: "How much later than scheduled polls began; more than milliseconds asks for more discovery.concurrency.", Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9)}),
+		lateness: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "orchestrator_discovery_probe_lateness_seconds",
+			Help: "How much later than scheduled polls began; " +
+				"more than milliseconds asks for more discovery.concurrency.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9)}),
 		closed: prometheus.NewCounter(prometheus.CounterOpts{Name: "orchestrator_discovery_watches_closed_total",
 			Help: "Watched connections that servers with replicas closed."}),
 	}
@@ -42,16 +47,19 @@ func newMetrics(reg prometheus.Registerer, f *Fleet) *metrics {
 	reg.MustRegister(m.probes, m.seconds, m.lateness, m.closed)
 	reg.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_discovery_poll_interval_seconds",
-			Help: "How often each server is to be asked (discovery.poll)."}, func() float64 { return f.o.Poll.Seconds() }),
+			Help: "How often each server is to be asked (discovery.poll)."},
+			func() float64 { return f.o.Poll.Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_discovery_overdue_seconds",
-			Help: "How long the server that has waited longest for its poll has waited for it; 0 when none waits."}, f.overdue))
+			Help: "How long the server that has waited longest for its poll has waited for it; 0 when none waits."},
+			f.overdue))
 	for state, is := range map[string]func(*server) bool{
 		"up":      (*server).up,
 		"failing": (*server).failing,
 		"unknown": func(s *server) bool { return !s.up() && !s.failing() },
 	} {
 		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_discovery_servers",
-			Help: "Servers known, by state: up, failing, unknown (not asked yet).", ConstLabels: prometheus.Labels{"state": state}},
+			Help:        "Servers known, by state: up, failing, unknown (not asked yet).",
+			ConstLabels: prometheus.Labels{"state": state}},
 			func() float64 { return f.count(is) }))
 	}
 	return m

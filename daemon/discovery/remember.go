@@ -32,7 +32,7 @@ func (f *Fleet) Restore(servers []topology.Server) {
 			if s = f.add(v.Key, ""); s == nil {
 				continue
 			}
-			s.due = time.Now().Add(phase(s.key, min(f.o.Poll, time.Second)))
+			s.due = time.Now().Add(s.phase(min(f.o.Poll, time.Second)))
 			f.queue.put(s)
 		}
 		if s.key != v.Key || s.instance != nil {
@@ -77,7 +77,8 @@ func (f *Fleet) Dirty() []topology.Server {
 		delete(f.touched, s)
 		v := storable(f.export(s))
 		if s.stored != nil {
-			if v.Instance != nil && s.stored.Instance != nil && near(v.Instance.StartedAt, s.stored.Instance.StartedAt) {
+			if v.Instance != nil && s.stored.Instance != nil &&
+				near(v.Instance.StartedAt, s.stored.Instance.StartedAt) {
 				v.Instance.StartedAt = s.stored.Instance.StartedAt
 			}
 			if reflect.DeepEqual(v, *s.stored) {

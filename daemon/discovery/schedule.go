@@ -55,7 +55,7 @@ func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
 		case failing < patience || f.isClose(s):
 		default: // a fifth of the time that it has been dead: each wait is longer than the one before by that much
 			wait = max(poll, min(f.o.MaxBackoff, failing/5))
-			wait -= phase(s.key, wait/10)
+			wait -= s.phase(wait / 10)
 		}
 	}
 	if failing < patience {
@@ -70,7 +70,7 @@ func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
 		}
 	}
 	if wait == poll && !s.failing() {
-		return onBeat(s.key, poll, now)
+		return onBeat(s.phase(poll), poll, now)
 	}
 	due := asked.Add(wait)
 	if soonest := now.Add(min(breath, wait)); due.Before(soonest) {
@@ -81,8 +81,8 @@ func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
 
 // onBeat is the server's next own moment in the rhythm of polls: the moments of a fleet are spread over the whole
 // interval, and stay.
-func onBeat(k topology.Key, poll time.Duration, now time.Time) time.Time {
-	behind := time.Duration((now.UnixNano() - int64(phase(k, poll))) % int64(poll))
+func onBeat(phase, poll time.Duration, now time.Time) time.Time {
+	behind := time.Duration((now.UnixNano() - int64(phase)) % int64(poll))
 	if behind < 0 {
 		behind += poll
 	}
@@ -94,13 +94,17 @@ func onBeat(k topology.Key, poll time.Duration, now time.Time) time.Time {
 }
 
 // phase spreads servers over an interval by their keys.
-func phase(k topology.Key, over time.Duration) time.Duration {
+func (s *server) phase(over time.Duration) time.Duration {
 	if over <= 0 {
 		return 0
 	}
+	return time.Duration(s.hash % uint64(over))
+}
+
+func hash(k topology.Key) uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(k.String())) // never fails
-	return time.Duration(h.Sum64() % uint64(over))
+	return h.Sum64()
 }
 
 // want makes a server due at once; when it is being asked, once more after that.

@@ -115,7 +115,8 @@ func (f *Fleet) canonical(s *server) *topology.Instance {
 	for n := range min(len(i.Channels), len(s.sources)) {
 		sourcesDiffer = sourcesDiffer || i.Channels[n].Source != s.sources[n]
 	}
-	othersDiffer := len(f.aliases) > 0 && slices.ContainsFunc(i.Registered, func(k topology.Key) bool { return f.canon(k) != k })
+	othersDiffer := len(f.aliases) > 0 && slices.ContainsFunc(i.Registered,
+		func(k topology.Key) bool { return f.canon(k) != k })
 	if !sourcesDiffer && !othersDiffer {
 		return i
 	}

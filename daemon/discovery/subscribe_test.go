@@ -34,7 +34,8 @@ func TestWhatSubscribersAreToldAtOnce(t *testing.T) {
 		{"semi-sync", true, true, func(i *topology.Instance) { i.SemiSync.SourceActive = true }},
 		{"the UUID", true, true, func(i *topology.Instance) { i.UUID = "new" }},
 		{"a restart between two polls", true, true, func(i *topology.Instance) { i.StartedAt = time.Now() }},
-		{"the starting time wanders by a second", false, false, func(i *topology.Instance) { i.StartedAt = i.StartedAt.Add(time.Second) }},
+		{"the starting time wanders by a second", false, false,
+			func(i *topology.Instance) { i.StartedAt = i.StartedAt.Add(time.Second) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -158,7 +159,8 @@ func TestReadersShareWhatTheyRead(t *testing.T) {
 		p := tree()
 		edition := uint64(1)
 		rule := topology.Neutral
-		o := Options{Seeds: keys("db1"), Declared: func(v *topology.Server) { v.Rule = rule }, Edition: func() uint64 { return edition }}
+		o := Options{Seeds: keys("db1"), Declared: func(v *topology.Server) { v.Rule = rule },
+			Edition: func() uint64 { return edition }}
 		run(t, p, o, func(f *Fleet) {
 			time.Sleep(1500 * time.Millisecond)
 			a := f.Cluster("db1:3306")
@@ -169,7 +171,8 @@ func TestReadersShareWhatTheyRead(t *testing.T) {
 			}
 			time.Sleep(2 * time.Second)
 			c := f.Cluster("db1:3306")
-			if c.Revision != a.Revision || c.Servers[0].Instance != a.Servers[0].Instance || c.Servers[0].Probe == a.Servers[0].Probe {
+			if c.Revision != a.Revision || c.Servers[0].Instance != a.Servers[0].Instance ||
+				c.Servers[0].Probe == a.Servers[0].Probe {
 				t.Errorf("after probes that found nothing new: revision %d and %d", c.Revision, a.Revision)
 			}
 			news := f.Subscribe()
@@ -179,7 +182,8 @@ func TestReadersShareWhatTheyRead(t *testing.T) {
 			f.unlock()
 			d := f.Cluster("db1:3306")
 			if d.Revision == c.Revision || d.Servers[0].Rule != topology.Prefer {
-				t.Errorf("something was declared: revision %d and %d, rule %q", c.Revision, d.Revision, d.Servers[0].Rule)
+				t.Errorf("something was declared: revision %d and %d, rule %q", c.Revision, d.Revision,
+					d.Servers[0].Rule)
 			}
 			if got := taken(news); got != "db1:3306" {
 				t.Errorf("something was declared, and told of is %q", got)
@@ -231,12 +235,14 @@ func TestAClusterThatEndsIsTold(t *testing.T) {
 			}
 			p.do(func() {
 				s := p.servers[key("other")]
-				s.instance.Channels = []topology.Channel{{Source: key("db1"), IO: topology.Running, SQL: topology.Running}}
+				s.instance.Channels = []topology.Channel{{Source: key("db1"), IO: topology.Running,
+					SQL: topology.Running}}
 				s.instance.ReadOnly = true
 			})
 			time.Sleep(2 * time.Second)
 			got := taken(news)
-			if s := f.Cluster("db1:3306"); got != "db1:3306 other:3306" || len(s.Servers) != 5 || len(f.Clusters()) != 1 {
+			if s := f.Cluster("db1:3306"); got != "db1:3306 other:3306" || len(s.Servers) != 5 ||
+				len(f.Clusters()) != 1 {
 				t.Errorf("told of %q; %s", got, drawn(s))
 			}
 			f.Forget(key("other"))
@@ -280,7 +286,8 @@ func TestNamesOfGroupsAreThoseOfTheFleet(t *testing.T) {
 						s := p.servers[key(name(i))]
 						switch rapid.IntRange(0, 3).Draw(rt, "what") {
 						case 0:
-							s.fails = map[topology.Failure]topology.Failure{topology.OK: topology.Refused, topology.Refused: topology.OK}[s.fails]
+							s.fails = map[topology.Failure]topology.Failure{topology.OK: topology.Refused,
+								topology.Refused: topology.OK}[s.fails]
 						case 1:
 							s.instance.Channels, s.instance.ReadOnly = nil, false
 						case 2:
@@ -330,7 +337,8 @@ func checkNames(t *rapid.T, f *Fleet, known map[string]topology.Snapshot) {
 	}
 	for cluster, s := range known {
 		if now := f.Cluster(cluster); drawn(now) != drawn(s) || now.Revision != s.Revision {
-			t.Errorf("a subscriber knows %s as %s, and it is %s (revisions %d, %d)", cluster, drawn(s), drawn(now), s.Revision, now.Revision)
+			t.Errorf("a subscriber knows %s as %s, and it is %s (revisions %d, %d)", cluster, drawn(s), drawn(now),
+				s.Revision, now.Revision)
 		}
 	}
 	var parts []string
@@ -343,6 +351,7 @@ func checkNames(t *rapid.T, f *Fleet, known map[string]topology.Snapshot) {
 		}
 	}
 	if len(parts) != len(whole.Servers) || len(whole.Servers) != len(f.servers) {
-		t.Errorf("%d servers in clusters, %d in the fleet, %d known: %s", len(parts), len(whole.Servers), len(f.servers), strings.Join(parts, " "))
+		t.Errorf("%d servers in clusters, %d in the fleet, %d known: %s", len(parts), len(whole.Servers),
+			len(f.servers), strings.Join(parts, " "))
 	}
 }

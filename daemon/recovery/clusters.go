@@ -14,25 +14,39 @@ import (
 // readyEvery is how often each cluster is asked whether it could lose its primary.
 const readyEvery = 15 * time.Second
 
-// clusters shows the clusters to Prometheus: what was judged last, and only while this daemon leads. One that has lost the lead would show
-// what it saw then for ever, beside what the leader sees.
+// clusters shows the clusters to Prometheus: what was judged last, and only while this daemon leads. One that has
+// lost the lead would show what it saw then for ever, beside what the leader sees.
 type clusters struct{ *Runner }
 
 var (
-	infoDesc = desc("orchestrator_cluster_info", "1; the labels name the cluster, its alias, and its present primary (empty: none).", "cluster", "alias", "primary")
+	infoDesc = desc("orchestrator_cluster_info",
+		"1; the labels name the cluster, its alias, and its present primary (empty: none).", "cluster", "alias",
+		"primary")
 
-	serversDesc  = desc("orchestrator_cluster_servers", "Servers of the cluster, by state: up, failing, unknown (not asked yet).", "cluster", "state")
-	findingsDesc = desc("orchestrator_cluster_findings", "Present findings, by cluster and code; downtimed is true for those that are expected.", "cluster", "code", "downtimed")
-	enabledDesc  = desc("orchestrator_cluster_recovery_enabled", "1 while a dead primary of the cluster would be replaced: by policy, and recoveries are on.", "cluster")
-	readyDesc    = desc("orchestrator_cluster_failover_ready", "1 while the primary could be replaced if it died now, else 0; asked every 15 seconds, the reasons are in the API.", "cluster")
-	openDesc     = desc("orchestrator_cluster_recovery_open", "1 while a recovery of the cluster is under way.", "cluster")
-	refusedDesc  = desc("orchestrator_cluster_recovery_refused", "1 while something is found in the cluster that is not acted on, or a recovery can't go on; the reasons are in the API.", "cluster")
-	closedDesc   = desc("orchestrator_cluster_recovery_closed_timestamp_seconds",
-		"When the last recovery of the cluster ended, by result (recovered, lossy, withdrawn); 0 when none has.", "cluster", "result")
+	serversDesc = desc("orchestrator_cluster_servers",
+		"Servers of the cluster, by state: up, failing, unknown (not asked yet).", "cluster", "state")
+	findingsDesc = desc("orchestrator_cluster_findings",
+		"Present findings, by cluster and code; downtimed is true for those that are expected.", "cluster", "code",
+		"downtimed")
+	enabledDesc = desc("orchestrator_cluster_recovery_enabled",
+		"1 while a dead primary of the cluster would be replaced: by policy, and recoveries are on.", "cluster")
+	readyDesc = desc("orchestrator_cluster_failover_ready",
+		"1 while the primary could be replaced if it died now, else 0; "+
+			"asked every 15 seconds, the reasons are in the API.", "cluster")
+	openDesc = desc("orchestrator_cluster_recovery_open", "1 while a recovery of the cluster is under way.",
+		"cluster")
+	refusedDesc = desc("orchestrator_cluster_recovery_refused",
+		"1 while something is found in the cluster that is not acted on, or a recovery can't go on; "+
+			"the reasons are in the API.", "cluster")
+	closedDesc = desc("orchestrator_cluster_recovery_closed_timestamp_seconds",
+		"When the last recovery of the cluster ended, by result (recovered, lossy, withdrawn); 0 when none has.",
+		"cluster", "result")
 
 	upDesc       = desc("orchestrator_server_up", "1 while the server answers, else 0.", "cluster", "server")
-	writableDesc = desc("orchestrator_server_writable", "1 while the server takes writes, else 0; none while it does not answer.", "cluster", "server")
-	lagDesc      = desc("orchestrator_server_lag_seconds", "How far the replica is behind its source, as it says itself; none while it can't tell.", "cluster", "server")
+	writableDesc = desc("orchestrator_server_writable",
+		"1 while the server takes writes, else 0; none while it does not answer.", "cluster", "server")
+	lagDesc = desc("orchestrator_server_lag_seconds",
+		"How far the replica is behind its source, as it says itself; none while it can't tell.", "cluster", "server")
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -41,7 +55,8 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe is for prometheus.Collector.
 func (c clusters) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{infoDesc, serversDesc, findingsDesc, enabledDesc, readyDesc, openDesc, refusedDesc, closedDesc,
+	for _, d := range []*prometheus.Desc{infoDesc, serversDesc, findingsDesc, enabledDesc, readyDesc, openDesc,
+		refusedDesc, closedDesc,
 		upDesc, writableDesc, lagDesc} {
 		ch <- d
 	}

@@ -32,7 +32,8 @@ func shown(t *testing.T, r *Runner, beginning string) []string {
 			for _, l := range m.Label {
 				labels = append(labels, l.GetValue())
 			}
-			out = append(out, fmt.Sprintf("%s %s = %v", name, strings.Join(labels, " "), m.GetGauge().GetValue()+m.GetCounter().GetValue()))
+			out = append(out, fmt.Sprintf("%s %s = %v", name, strings.Join(labels, " "),
+				m.GetGauge().GetValue()+m.GetCounter().GetValue()))
 		}
 	}
 	return out
@@ -76,10 +77,14 @@ db1
 		}
 		lead(t, r, func() {
 			await(t, r, "orchestrator_cluster_",
-				"info  db1:3306 db1:3306 = 1", "servers db1:3306 up = 2", "servers db1:3306 failing = 1", "servers db1:3306 unknown = 0",
-				"findings db1:3306 ReplicaDead false = 1", "recovery_enabled db1:3306 = 1", "failover_ready db1:3306 = 1", "recovery_open db1:3306 = 0",
-				"recovery_refused db1:3306 = 0", "recovery_closed_timestamp_seconds db1:3306 recovered = 0", "step_failures_total db1:3306 = 0")
-			await(t, r, "orchestrator_server_", "up db1:3306 db1:3306 = 1", "up db1:3306 db3:3306 = 0", "writable db1:3306 db1:3306 = 1",
+				"info  db1:3306 db1:3306 = 1", "servers db1:3306 up = 2", "servers db1:3306 failing = 1",
+				"servers db1:3306 unknown = 0",
+				"findings db1:3306 ReplicaDead false = 1", "recovery_enabled db1:3306 = 1",
+				"failover_ready db1:3306 = 1", "recovery_open db1:3306 = 0",
+				"recovery_refused db1:3306 = 0", "recovery_closed_timestamp_seconds db1:3306 recovered = 0",
+				"step_failures_total db1:3306 = 0")
+			await(t, r, "orchestrator_server_", "up db1:3306 db1:3306 = 1", "up db1:3306 db3:3306 = 0",
+				"writable db1:3306 db1:3306 = 1",
 				"writable db1:3306 db2:3306 = 0", "lag_seconds db1:3306 db2:3306 = 3")
 		})
 		if got := slices.Concat(shown(t, r, "orchestrator_cluster"), shown(t, r, "orchestrator_server")); len(got) > 0 {
@@ -94,8 +99,10 @@ func TestAFailoverIsShown(t *testing.T) {
 		p.broken[plan.Promote] = 2
 		r := runner(t, p, open(t))
 		lead(t, r, func() {
-			await(t, r, "orchestrator_cluster_", "step_failures_total db1:3306 = 2", "recovery_open db1:3306 = 0", "recovery_closed_timestamp_seconds db1:3306 withdrawn = 0")
-			await(t, r, "orchestrator_recovery_", "episodes_total primary_failover recovered = 1", "promotions_total  = 1", "steps_total promote failed = 2",
+			await(t, r, "orchestrator_cluster_", "step_failures_total db1:3306 = 2", "recovery_open db1:3306 = 0",
+				"recovery_closed_timestamp_seconds db1:3306 withdrawn = 0")
+			await(t, r, "orchestrator_recovery_", "episodes_total primary_failover recovered = 1",
+				"promotions_total  = 1", "steps_total promote failed = 2",
 				"steps_total repoint ok = 1")
 		})
 	})
@@ -106,7 +113,8 @@ func TestARefusalIsShown(t *testing.T) {
 		r := runner(t, draw(dead), open(t))
 		r.Off = func() string { return "it was switched off" }
 		lead(t, r, func() {
-			await(t, r, "orchestrator_cluster_", "recovery_refused db1:3306 = 1", "recovery_enabled db1:3306 = 0", "failover_ready db1:3306 = 0", "recovery_open db1:3306 = 0")
+			await(t, r, "orchestrator_cluster_", "recovery_refused db1:3306 = 1", "recovery_enabled db1:3306 = 0",
+				"failover_ready db1:3306 = 0", "recovery_open db1:3306 = 0")
 		})
 	})
 }

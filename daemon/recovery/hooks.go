@@ -33,8 +33,8 @@ func (r *Runner) owe() {
 	}
 }
 
-// keepTelling runs until ctx, which is that of the leadership, ends; it ends the hooks that run then, and waits for them: for the time that Hook.Do says,
-// and storePatience.
+// keepTelling runs until ctx, which is that of the leadership, ends; it ends the hooks that run then, and waits for
+// them: for the time that Hook.Do says, and storePatience.
 func (r *Runner) keepTelling(ctx context.Context, began time.Time) {
 	if r.Hooks == nil {
 		return
@@ -86,8 +86,9 @@ func (t *teller) turn(ctx context.Context) time.Duration {
 	return pause
 }
 
-// claim takes the attempts that are due, and those in which daemons died for good, and says when to look again. A hook hears of one moment of an episode
-// at a time. What it was told is read while no claim can end: an attempt that ended between the two would look as if its daemon had died in it, and be made once more.
+// claim takes the attempts that are due, and those in which daemons died for good, and says when to look again. A
+// hook hears of one moment of an episode at a time. What it was told is read while no claim can end: an attempt that
+// ended between the two would look as if its daemon had died in it, and be made once more.
 func (t *teller) claim(c hook.Case) (due []hook.Task, died []hook.Run, pause time.Duration) {
 	t.calling.Lock()
 	defer t.calling.Unlock()
@@ -147,15 +148,18 @@ func (r *Runner) HookRuns(episode string) []hook.Run {
 	return runs
 }
 
-// TryHook makes one attempt of a hook now, with a message that says that it is a trial; it ends it after within at the latest. Nothing of it is on record.
+// TryHook makes one attempt of a hook now, with a message that says that it is a trial; it ends it after within at
+// the latest. Nothing of it is on record.
 func (r *Runner) TryHook(ctx context.Context, h hook.Hook, m hook.Moment, within time.Duration) hook.Result {
 	own := h.Timeout
 	h.Timeout = min(own, within)
 	result := h.Do(ctx, hook.Trial(h.Name, m, r.Writer, time.Now()))
 	if result.Outcome == hook.TimedOut && within < own {
-		result.Says = fmt.Sprintf("stopped, because a test may take %v at most; in an emergency the hook has %v", within, own)
+		result.Says = fmt.Sprintf("stopped, because a test may take %v at most; in an emergency the hook has %v",
+			within, own)
 	}
-	r.Logger.Info("hook was tried", "hook", h.Name, "moment", m, "outcome", result.Outcome, "why", result.Says, "took", result.Took)
+	r.Logger.Info("hook was tried", "hook", h.Name, "moment", m, "outcome", result.Outcome, "why", result.Says, "took",
+		result.Took)
 	return result
 }
 
@@ -177,7 +181,8 @@ func (r *Runner) LastRun(name string) *hook.Run {
 // call makes an attempt. It is on record before it is made, so that a successor knows that it may have been.
 func (t *teller) call(ctx context.Context, e plan.Episode, task hook.Task) {
 	h := task.Hook
-	run := hook.Run{Hook: h.Name, Moment: task.Moment, Episode: e.ID, By: t.Writer, Attempt: task.Attempt, Started: time.Now()}
+	run := hook.Run{Hook: h.Name, Moment: task.Moment, Episode: e.ID, By: t.Writer, Attempt: task.Attempt,
+		Started: time.Now()}
 	if t.save(ctx, run); ctx.Err() != nil { // as if its daemon had died in it: the successor makes it
 		return
 	}
@@ -185,13 +190,15 @@ func (t *teller) call(ctx context.Context, e plan.Episode, task hook.Task) {
 	run.Ended, run.Outcome, run.Says = time.Now(), result.Outcome, result.Says
 	t.metrics.hooks.WithLabelValues(h.Name, string(run.Outcome)).Inc()
 	t.metrics.hookSeconds.WithLabelValues(h.Name).Observe(result.Took.Seconds())
-	log := t.Logger.With("hook", h.Name, "moment", task.Moment, "cluster", e.Cluster, "episode", e.ID, "attempt", task.Attempt, "took", result.Took)
+	log := t.Logger.With("hook", h.Name, "moment", task.Moment, "cluster", e.Cluster, "episode", e.ID, "attempt",
+		task.Attempt, "took", result.Took)
 	switch {
 	case run.Outcome == hook.OK:
 		log.Info("hook was told")
 	case h.GivenUp(run):
 		t.metrics.givenUp.WithLabelValues(h.Name).Inc()
-		log.Error("hook failed, and is not tried again", "outcome", run.Outcome, "why", run.Says, "output", result.Output)
+		log.Error("hook failed, and is not tried again", "outcome", run.Outcome, "why", run.Says, "output",
+			result.Output)
 	default:
 		log.Error("hook failed", "outcome", run.Outcome, "why", run.Says, "output", result.Output)
 	}
@@ -203,14 +210,16 @@ func (t *teller) call(ctx context.Context, e plan.Episode, task hook.Task) {
 func (t *teller) giveUp(ctx context.Context, e plan.Episode, run hook.Run) {
 	run.Ended, run.Outcome, run.Says = time.Now(), hook.Interrupted, "its daemon died in it"
 	t.metrics.givenUp.WithLabelValues(run.Hook).Inc()
-	t.Logger.Error("hook failed, and is not tried again", "hook", run.Hook, "moment", run.Moment, "cluster", e.Cluster, "episode", e.ID, "attempt", run.Attempt,
+	t.Logger.Error("hook failed, and is not tried again", "hook", run.Hook, "moment", run.Moment, "cluster", e.Cluster,
+		"episode", e.ID, "attempt", run.Attempt,
 		"outcome", run.Outcome, "why", run.Says, "daemon", run.By)
 	t.save(ctx, run)
 	t.release(e.ID, run.Hook)
 }
 
 func (t *teller) message(e plan.Episode, task hook.Task) hook.Message {
-	m := hook.Message{Hook: task.Hook.Name, Moment: task.Moment, Attempt: task.Attempt, Daemon: t.Writer, Cluster: e.Cluster, Alias: t.Alias(e.Cluster),
+	m := hook.Message{Hook: task.Hook.Name, Moment: task.Moment, Attempt: task.Attempt, Daemon: t.Writer,
+		Cluster: e.Cluster, Alias: t.Alias(e.Cluster),
 		Episode: e, Replicas: slices.Clone(e.Touched)}
 	if v := t.Fleet.Cluster(e.Cluster).Server(e.Candidate); v != nil && v.Instance != nil {
 		m.Position = v.Instance.Executed.String()
@@ -235,7 +244,8 @@ func (t *teller) save(ctx context.Context, run hook.Run) {
 	}
 }
 
-// parting bounds bookkeeping by storeTime, and by storePatience once ctx has ended: another daemon waits for the lead then.
+// parting bounds bookkeeping by storeTime, and by storePatience once ctx has ended: another daemon waits for the lead
+// then.
 func parting(ctx context.Context) (context.Context, context.CancelFunc) {
 	short, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	unheard := context.AfterFunc(ctx, func() {

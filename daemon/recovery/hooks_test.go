@@ -118,7 +118,11 @@ func TestARecoveryDoesNotWaitForAHook(t *testing.T) {
 		h, told := scribe(sleeps(300 * time.Second))
 		r := runner(t, draw(soon()), open(t))
 		r.Hooks = func() []hook.Hook { return []hook.Hook{h} }
-		leadUntil(t, r, func() bool { es := r.Episodes(""); return len(es) > 0 && !es[0].Closed.IsZero() && told() != "" })
+		leadUntil(t, r, func() bool {
+			es := r.Episodes("")
+			return len(es) > 0 && !es[0].Closed.IsZero() &&
+				told() != ""
+		})
 		runs := r.HookRuns(r.Episodes("")[0].ID)
 		if len(runs) != 1 || runs[0].Outcome != hook.Interrupted {
 			t.Errorf("the hook did not end with the leadership: %+v", runs)
@@ -126,7 +130,8 @@ func TestARecoveryDoesNotWaitForAHook(t *testing.T) {
 	})
 }
 
-// hung is a store that takes what hooks were told only when its caller has no more time, once told says that it has told.
+// hung is a store that takes what hooks were told only when its caller has no more time, once told says that it has
+// told.
 type hung struct {
 	backend.Store
 	told func() string
@@ -170,7 +175,11 @@ func TestASuccessorOwesTheRest(t *testing.T) {
 		hooks := func() []hook.Hook { return []hook.Hook{h} }
 		first := runner(t, p, store)
 		first.Hooks = hooks
-		leadUntil(t, first, func() bool { es := first.Episodes(""); return len(es) > 0 && !es[0].Closed.IsZero() && told() != "" })
+		leadUntil(t, first, func() bool {
+			es := first.Episodes("")
+			return len(es) > 0 && !es[0].Closed.IsZero() &&
+				told() != ""
+		})
 		second := runner(t, p, store)
 		second.Hooks, second.Writer = hooks, "successor"
 		leadUntil(t, second, func() bool { return strings.Contains(told(), "recovered") })
@@ -198,7 +207,8 @@ func TestASuccessorOwesTheRest(t *testing.T) {
 // journal is the store of one daemon of several: a file of its own, and a backend.
 func journal(t *testing.T, remote, local *sqlstore.Store) *sqlstore.Journal {
 	t.Helper()
-	j, err := sqlstore.OpenJournal(t.Context(), remote, local, sqlstore.JournalOptions{Facts: []string{StepKind}, Owed: Owed()})
+	j, err := sqlstore.OpenJournal(t.Context(), remote, local, sqlstore.JournalOptions{Facts: []string{StepKind},
+		Owed: Owed()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,14 +227,16 @@ func openAt(t *testing.T, path string) *sqlstore.Store {
 // away is a backend where nobody is.
 func away(t *testing.T) *sqlstore.Store {
 	t.Helper()
-	s, err := sqlstore.OpenMySQL(sqlstore.MySQLOptions{Address: "127.0.0.1:1", Database: "orchestrator", User: "orchestrator", Timeout: 200 * time.Millisecond})
+	s, err := sqlstore.OpenMySQL(sqlstore.MySQLOptions{Address: "127.0.0.1:1", Database: "orchestrator",
+		User: "orchestrator", Timeout: 200 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-// What hooks were told while the backend was away must get there: else the next leader, another daemon, tells all of it once more.
+// What hooks were told while the backend was away must get there: else the next leader, another daemon, tells all of
+// it once more.
 func TestWhatHooksWereToldWithoutABackendIsKnownToTheSuccessor(t *testing.T) {
 	dir, p := t.TempDir(), draw(soon())
 	file := filepath.Join(dir, "journal.db")
@@ -235,7 +247,8 @@ func TestWhatHooksWereToldWithoutABackendIsKnownToTheSuccessor(t *testing.T) {
 	first.Hooks = hooks
 	leadUntil(t, first, func() bool {
 		es := first.Episodes("")
-		return len(es) > 0 && len(first.HookRuns(es[0].ID)) == 3 && !slices.ContainsFunc(first.HookRuns(es[0].ID), func(run hook.Run) bool { return run.Ended.IsZero() })
+		return len(es) > 0 && len(first.HookRuns(es[0].ID)) == 3 &&
+			!slices.ContainsFunc(first.HookRuns(es[0].ID), func(run hook.Run) bool { return run.Ended.IsZero() })
 	})
 	without.Close()
 
@@ -270,7 +283,8 @@ func TestATrialSaysWhichTimeWasOver(t *testing.T) {
 		for within, want := range map[time.Duration]string{100 * time.Millisecond: "a test may take 100ms at most; in an emergency the hook has 300ms",
 			time.Minute: "it took longer than 300ms"} {
 			h.Timeout = 300 * time.Millisecond
-			if got := r.TryHook(t.Context(), h, hook.Promoted, within); got.Outcome != hook.TimedOut || !strings.Contains(got.Says, want) {
+			if got := r.TryHook(t.Context(), h, hook.Promoted, within); got.Outcome != hook.TimedOut ||
+				!strings.Contains(got.Says, want) {
 				t.Errorf("%+v, want %s", got, want)
 			}
 		}
@@ -332,7 +346,8 @@ func TestWhatBelongsToAnEpisodeIsForgottenWithIt(t *testing.T) {
 		store := open(t)
 		name := func(i int) string { return fmt.Sprintf("db%d", i) }
 		told := func(e plan.Episode) hook.Run {
-			return hook.Run{Hook: "h", Moment: hook.Opened, Episode: e.ID, Attempt: 1, Outcome: hook.OK, Started: e.Opened, Ended: e.Closed}
+			return hook.Run{Hook: "h", Moment: hook.Opened, Episode: e.ID, Attempt: 1, Outcome: hook.OK,
+				Started: e.Opened, Ended: e.Closed}
 		}
 		var oldest, newest plan.Episode
 		for i := range kept + 3 {
@@ -347,8 +362,10 @@ func TestWhatBelongsToAnEpisodeIsForgottenWithIt(t *testing.T) {
 		if err := r.Load(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if len(r.runs) != kept || len(r.steps) != kept || len(r.HookRuns(oldest.ID)) != 1 || r.LastRun("h").Episode != newest.ID {
-			t.Fatalf("it has the runs of %d episodes, and the steps of %d; the last run is %+v", len(r.runs), len(r.steps), r.LastRun("h"))
+		if len(r.runs) != kept || len(r.steps) != kept || len(r.HookRuns(oldest.ID)) != 1 ||
+			r.LastRun("h").Episode != newest.ID {
+			t.Fatalf("it has the runs of %d episodes, and the steps of %d; the last run is %+v", len(r.runs),
+				len(r.steps), r.LastRun("h"))
 		}
 		before := r.told(oldest.ID)
 		teller := &teller{Runner: r}
@@ -361,12 +378,14 @@ func TestWhatBelongsToAnEpisodeIsForgottenWithIt(t *testing.T) {
 		r.remember(plan.Episode{ID: "another", Cluster: newest.Cluster, Opened: time.Now()})
 		teller.save(t.Context(), late) // it ends when its episode is no longer kept
 		if len(r.runs) != kept-1 || len(r.steps) != kept-1 || len(r.HookRuns(oldest.ID)) > 0 {
-			t.Errorf("it has the runs of %d episodes, and the steps of %d; of the oldest %v", len(r.runs), len(r.steps), r.HookRuns(oldest.ID))
+			t.Errorf("it has the runs of %d episodes, and the steps of %d; of the oldest %v", len(r.runs),
+				len(r.steps), r.HookRuns(oldest.ID))
 		}
 	})
 }
 
-// An address would be moved to a dead server. Each episode is told by itself, so that the teller has to know of the others.
+// An address would be moved to a dead server. Each episode is told by itself, so that the teller has to know of the
+// others.
 func TestASuccessorTellsNobodyOfAPrimaryThatHasBeenReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, told := scribe(nil)
@@ -375,7 +394,8 @@ func TestASuccessorTellsNobodyOfAPrimaryThatHasBeenReplaced(t *testing.T) {
 		put(t, store, tenureKind, hook.TenureKey(h.Name, hook.Promoted), hook.Tenure{Since: time.Now().Add(-time.Hour)})
 		first := replaced(t, store, "db1", "db2", 2*time.Minute)
 		second := replaced(t, store, "db2", "db3", time.Minute)
-		died := hook.Run{Hook: h.Name, Moment: hook.Promoted, Episode: first.ID, By: "dead", Attempt: 1, Started: first.Promoted}
+		died := hook.Run{Hook: h.Name, Moment: hook.Promoted, Episode: first.ID, By: "dead", Attempt: 1,
+			Started: first.Promoted}
 		put(t, store, HookKind, hook.Key(first.ID, hook.Promoted, h.Name), died)
 		r := configured(t, draw(healthy), store, h)
 		var over time.Time
@@ -391,7 +411,8 @@ func TestASuccessorTellsNobodyOfAPrimaryThatHasBeenReplaced(t *testing.T) {
 	})
 }
 
-// begun is a store where an episode is a minute old, and a hook was begun that often to be told of its promotion, by daemons that died in it.
+// begun is a store where an episode is a minute old, and a hook was begun that often to be told of its promotion, by
+// daemons that died in it.
 func begun(t *testing.T, h hook.Hook, attempts int) (backend.Store, plan.Episode) {
 	t.Helper()
 	store := open(t)
@@ -399,7 +420,8 @@ func begun(t *testing.T, h hook.Hook, attempts int) (backend.Store, plan.Episode
 	for _, m := range h.On {
 		put(t, store, tenureKind, hook.TenureKey(h.Name, m), hook.Tenure{Since: e.Opened})
 	}
-	run := hook.Run{Hook: h.Name, Moment: hook.Promoted, Episode: e.ID, By: "dead", Attempt: attempts, Started: time.Now()}
+	run := hook.Run{Hook: h.Name, Moment: hook.Promoted, Episode: e.ID, By: "dead", Attempt: attempts,
+		Started: time.Now()}
 	put(t, store, HookKind, hook.Key(e.ID, run.Moment, h.Name), run)
 	return store, e
 }
@@ -416,7 +438,8 @@ func TestAHookInWhichDaemonsDieIsGivenUpByASuccessor(t *testing.T) {
 			if got := testutil.ToFloat64(r.metrics.givenUp.WithLabelValues("scribe")); got != want {
 				t.Errorf("daemon %d gave up %v moments, want %v", i, got, want)
 			}
-			if run := r.HookRuns(e.ID)[0]; run.Moment != hook.Promoted || run.Outcome != hook.Interrupted || run.By != "dead" || run.Says != "its daemon died in it" {
+			if run := r.HookRuns(e.ID)[0]; run.Moment != hook.Promoted || run.Outcome != hook.Interrupted ||
+				run.By != "dead" || run.Says != "its daemon died in it" {
 				t.Errorf("on record is %+v", run)
 			}
 		}
@@ -433,7 +456,8 @@ func TestALastAttemptIsNotGivenUpWhileItRuns(t *testing.T) {
 		store, e := begun(t, h, h.Attempts+2)
 		r := configured(t, draw(healthy), store, h)
 		leadUntil(t, r, func() bool { return len(ended(r, e.ID)) == 1 })
-		if got := testutil.ToFloat64(r.metrics.givenUp.WithLabelValues("scribe")); got != 0 || told() != "promoted 6 db1 db2" {
+		if got := testutil.ToFloat64(r.metrics.givenUp.WithLabelValues("scribe")); got != 0 ||
+			told() != "promoted 6 db1 db2" {
 			t.Errorf("given up %v times, and told %q", got, told())
 		}
 	})

@@ -36,7 +36,8 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 		r.Clock.Observe(rec.Version)
 		if e, err := backend.Decode[plan.Episode](rec); err == nil {
 			if rec.Writer != r.Writer {
-				e.DrainSince = time.Time{} // measured by the clock of another daemon; too long a wait loses nothing, too short a one may
+				// measured by the clock of another daemon; too long a wait loses nothing, too short a one may
+				e.DrainSince = time.Time{}
 			}
 			r.remember(e)
 		} else {
@@ -46,7 +47,8 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 	known := r.known()
 	for _, rec := range hs {
 		r.Clock.Observe(rec.Version)
-		if run, err := backend.Decode[hook.Run](rec); err == nil && known[run.Episode] && run.Newer(r.runs[run.Episode][rec.Key]) {
+		if run, err := backend.Decode[hook.Run](rec); err == nil && known[run.Episode] &&
+			run.Newer(r.runs[run.Episode][rec.Key]) {
 			r.keep(rec.Key, run)
 		}
 	}
@@ -60,7 +62,8 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 	return nil
 }
 
-// onRecord are the episodes, and then what hooks were told about them: a daemon that knew an episode, and not what was told about it, would tell it again.
+// onRecord are the episodes, and then what hooks were told about them: a daemon that knew an episode, and not what
+// was told about it, would tell it again.
 func (r *Runner) onRecord(ctx context.Context) (episodes, runs []backend.Record, err error) {
 	if episodes, err = r.Store.List(ctx, EpisodeKind); err != nil {
 		return nil, nil, fmt.Errorf("read the episodes on record: %w", err)
@@ -73,7 +76,8 @@ func (r *Runner) onRecord(ctx context.Context) (episodes, runs []backend.Record,
 	return episodes, runs, nil
 }
 
-// edition tells records from what they were. What they say would not: not all that is on record is kept, nor all of it as it is there.
+// edition tells records from what they were. What they say would not: not all that is on record is kept, nor all of
+// it as it is there.
 func edition(lists ...[]backend.Record) uint64 {
 	sum := fnv.New64a()
 	for _, records := range lists {
@@ -84,8 +88,8 @@ func edition(lists ...[]backend.Record) uint64 {
 	return sum.Sum64()
 }
 
-// Follow reads what another daemon has recorded, for those who ask this one; while Run runs it does nothing. The steps are read only when an episode has
-// changed, or what hooks were told.
+// Follow reads what another daemon has recorded, for those who ask this one; while Run runs it does nothing. The
+// steps are read only when an episode has changed, or what hooks were told.
 func (r *Runner) Follow(ctx context.Context) error {
 	r.mu.Lock()
 	leads, read := r.leads, r.read

@@ -32,26 +32,34 @@ func newMetrics(r *Runner) *metrics {
 	m := &metrics{
 		steps: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_recovery_steps_total",
 			Help: "Steps done at servers, by kind and outcome (ok, failed)."}, []string{"kind", "outcome"}),
-		stepSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "orchestrator_recovery_step_duration_seconds",
-			Help: "Time that steps took, by kind.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 9)}, []string{"kind"}),
+		stepSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "orchestrator_recovery_step_duration_seconds",
+			Help: "Time that steps took, by kind.", Buckets: prometheus.ExponentialBuckets(0.001, 3,
+				9)}, []string{"kind"}),
 		episodes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_recovery_episodes_total",
 			Help: "Episodes closed, by kind and result (recovered, lossy, withdrawn)."}, []string{"kind", "result"}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "orchestrator_recovery_duration_seconds",
-			Help: "Time from the opening of an episode to its end.", Buckets: prometheus.ExponentialBuckets(0.01, 3, 9)}),
+			Help: "Time from the opening of an episode to its end.", Buckets: prometheus.ExponentialBuckets(0.01, 3,
+				9)}),
 		promotions: prometheus.NewCounter(prometheus.CounterOpts{Name: "orchestrator_recovery_promotions_total",
 			Help: "Servers promoted to primary."}),
-		bookkeeping: prometheus.NewCounter(prometheus.CounterOpts{Name: "orchestrator_recovery_bookkeeping_failures_total",
+		bookkeeping: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "orchestrator_recovery_bookkeeping_failures_total",
 			Help: "Episodes or steps that could not be stored; the recovery went on."}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_cluster_step_failures_total",
 			Help: "Steps that failed at servers of the cluster; they are tried again."}, []string{"cluster"}),
 		hooks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_hook_runs_total",
-			Help: "Attempts to tell a hook about an episode, by outcome (ok, failed, timeout, interrupted)."}, []string{"hook", "outcome"}),
+			Help: "Attempts to tell a hook about an episode, by outcome (ok, failed, timeout, interrupted)."},
+			[]string{"hook", "outcome"}),
 		hookSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "orchestrator_hook_duration_seconds",
-			Help: "Time that these attempts took.", Buckets: prometheus.ExponentialBuckets(0.01, 3, 9)}, []string{"hook"}),
+			Help: "Time that these attempts took.", Buckets: prometheus.ExponentialBuckets(0.01, 3,
+				9)}, []string{"hook"}),
 		givenUp: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_hook_given_up_total",
-			Help: "Moments of episodes that a hook was not told, because its last attempt failed, too, or its daemon died in that."}, []string{"hook"}),
+			Help: "Moments of episodes that a hook was not told, because its last attempt failed, too, " +
+				"or its daemon died in that."}, []string{"hook"}),
 	}
-	for _, kind := range plan.StepKinds() { // what has never happened is shown as 0, so that the first time is seen to be one
+	// what has never happened is shown as 0, so that the first time is seen to be one
+	for _, kind := range plan.StepKinds() {
 		m.steps.WithLabelValues(string(kind), "ok")
 		m.steps.WithLabelValues(string(kind), "failed")
 		m.stepSeconds.WithLabelValues(string(kind))
@@ -62,7 +70,8 @@ func newMetrics(r *Runner) *metrics {
 		}
 	}
 	if r.Registerer != nil {
-		r.Registerer.MustRegister(m.steps, m.stepSeconds, m.episodes, m.seconds, m.promotions, m.bookkeeping, m.failures, m.hooks, m.hookSeconds, m.givenUp, clusters{r})
+		r.Registerer.MustRegister(m.steps, m.stepSeconds, m.episodes, m.seconds, m.promotions, m.bookkeeping,
+			m.failures, m.hooks, m.hookSeconds, m.givenUp, clusters{r})
 	}
 	return m
 }

@@ -12,9 +12,9 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// decide is plan.Next, and before the irreversible steps of a work the two questions whose answers are not in memory: may we, and is it
-// still true? In this order, because what another daemon did just before we had the locks is seen only afterwards. Each work is asked for
-// by itself: the refusal of one holds no other.
+// decide is plan.Next, and before the irreversible steps of a work the two questions whose answers are not in memory:
+// may we, and is it still true? In this order, because what another daemon did just before we had the locks is seen
+// only afterwards. Each work is asked for by itself: the refusal of one holds no other.
 func (r *Runner) decide(ctx context.Context, cluster string) plan.Decision {
 	s := r.situation(cluster)
 	d := plan.Next(s)
@@ -44,7 +44,8 @@ func (r *Runner) decide(ctx context.Context, cluster string) plan.Decision {
 	return d.Withhold(refused)
 }
 
-// keepClaims notes the claims of the last decision. They are part of the situation, which is another one when they differ.
+// keepClaims notes the claims of the last decision. They are part of the situation, which is another one when they
+// differ.
 func (r *Runner) keepClaims(cluster string, claims []plan.Claim) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -63,7 +64,8 @@ func (r *Runner) claim(ctx context.Context, s plan.Situation, e plan.Episode) pl
 	return r.Claim(ctx, s, e)
 }
 
-// transfer asks, for each promotion that is permitted, whether another daemon should do it, and notes that in the claim.
+// transfer asks, for each promotion that is permitted, whether another daemon should do it, and notes that in the
+// claim.
 func (r *Runner) transfer(ctx context.Context, s plan.Situation, d plan.Decision, claims []plan.Claim) {
 	for _, w := range d.Works {
 		i := slices.IndexFunc(claims, func(c plan.Claim) bool { return c.Work == w.ID() })
@@ -82,7 +84,8 @@ func (r *Runner) unasked(d plan.Decision, claims []plan.Claim) map[string]string
 	for _, w := range d.Works {
 		asked := slices.ContainsFunc(claims, func(c plan.Claim) bool { return c.Work == w.ID() })
 		if r.Claim != nil && w.Irreversible() && w.Episode != nil && !asked {
-			out[w.ID()] = fmt.Sprintf("it is not permitted yet: the failure of %v has come up while others were asked about", w.Failed)
+			out[w.ID()] = fmt.Sprintf(
+				"it is not permitted yet: %v failed while the others were asked about another server", w.Failed)
 		}
 	}
 	return out
@@ -94,8 +97,8 @@ type Locks interface {
 	Release()
 }
 
-// Gate answers Options.Claim where several daemons share a backend: it asks the others, and where their word is not enough takes the
-// locks of the replicas. Make it with NewGate.
+// Gate answers Options.Claim where several daemons share a backend: it asks the others, and where their word is not
+// enough takes the locks of the replicas. Make it with NewGate.
 type Gate struct {
 	standing func() plan.Standing
 	ask      func(ctx context.Context, failed topology.Key) []plan.Peer
@@ -106,14 +109,15 @@ type Gate struct {
 	granted map[string]plan.Claim // by episode, what was permitted last
 }
 
-// NewGate takes where this daemon stands, a way to ask the others (peer.Peers.Ask), and a way to take locks (mysql.Servers.Hold), which must
-// be let go when their context ends.
-func NewGate(standing func() plan.Standing, ask func(context.Context, topology.Key) []plan.Peer, hold func(context.Context, []topology.Key, int64) Locks) *Gate {
+// NewGate takes where this daemon stands, a way to ask the others (peer.Peers.Ask), and a way to take locks
+// (mysql.Servers.Hold), which must be let go when their context ends.
+func NewGate(standing func() plan.Standing, ask func(context.Context, topology.Key) []plan.Peer,
+	hold func(context.Context, []topology.Key, int64) Locks) *Gate {
 	return &Gate{standing: standing, ask: ask, hold: hold, held: map[string]Locks{}, granted: map[string]plan.Claim{}}
 }
 
-// Claim is for Options.Claim. Locks that it takes are held until ctx ends, if they are what the claim is permitted by. In one term, a
-// promotion and what follows it rest on one claim.
+// Claim is for Options.Claim. Locks that it takes are held until ctx ends, if they are what the claim is permitted
+// by. In one term, a promotion and what follows it rest on one claim.
 func (g *Gate) Claim(ctx context.Context, s plan.Situation, e plan.Episode) plan.Claim {
 	self := g.standing()
 	promoted := !e.Promoted.IsZero()

@@ -73,8 +73,9 @@ func (o *others) gate() *Gate {
 func (o *others) change(f func()) { o.mu.Lock(); defer o.mu.Unlock(); f() }
 
 var (
-	agreeing = []plan.Peer{{Name: "b", Answered: true, Standing: plan.Standing{ID: "b#1", Name: "b", Leader: "a#1", Term: 5, Face: "x"}}}
-	mute     = []plan.Peer{{Name: "b", Why: "connection refused"}}
+	agreeing = []plan.Peer{{Name: "b", Answered: true, Standing: plan.Standing{ID: "b#1", Name: "b", Leader: "a#1",
+		Term: 5, Face: "x"}}}
+	mute = []plan.Peer{{Name: "b", Why: "connection refused"}}
 )
 
 func TestPermittedByAgreementOrByLocks(t *testing.T) {
@@ -123,11 +124,14 @@ func TestRefusedUntilPermitted(t *testing.T) {
 			why  string
 			then func(*others)
 		}{
-			"no answer, no majority": {&others{peers: mute, lockable: []string{"db3"}}, "b does not answer (connection refused); and locks are held on 1 of the 2",
+			"no answer, no majority": {&others{peers: mute, lockable: []string{"db3"}},
+				"b does not answer (connection refused); and locks are held on 1 of the 2",
 				func(o *others) { o.peers = agreeing }},
-			"b reaches the primary": {&others{peers: []plan.Peer{{Name: "b", Answered: true, Reaches: true, Standing: agreeing[0].Standing}}, lockable: []string{"db2", "db3"}},
+			"b reaches the primary": {&others{peers: []plan.Peer{{Name: "b", Answered: true, Reaches: true,
+				Standing: agreeing[0].Standing}}, lockable: []string{"db2", "db3"}},
 				"b can reach db1:3306", func(o *others) { o.peers = agreeing }},
-			"the locks are lost": {&others{peers: mute, lockable: []string{"db2", "db3"}, broken: true}, "held on 0 of the 2", func(o *others) { o.broken = false }},
+			"the locks are lost": {&others{peers: mute, lockable: []string{"db2", "db3"}, broken: true},
+				"held on 0 of the 2", func(o *others) { o.broken = false }},
 		} {
 			p := draw(dead)
 			r := runner(t, p, open(t))
@@ -137,14 +141,16 @@ func TestRefusedUntilPermitted(t *testing.T) {
 			go func() { _ = r.Run(ctx) }()
 			var d plan.Decision
 			tries := 0
-			for end := time.Now().Add(5 * time.Second); tries < 3 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			for end := time.Now().Add(5 * time.Second); tries < 3 &&
+				time.Now().Before(end); time.Sleep(time.Millisecond) {
 				d = r.Judged("db1:3306").Decision()
 				c.o.change(func() { tries = c.o.asked })
 			}
 			if tries < 3 {
 				t.Fatalf("%s: it was not tried again", name)
 			}
-			for what, said := range map[string]string{"refused": strings.Join(d.Refused(), "; "), "wait": d.Wait(), "decide": r.Judged("db1:3306").Decision().Wait(), "blocked": r.Episodes("")[0].Blocked} {
+			for what, said := range map[string]string{"refused": strings.Join(d.Refused(), "; "), "wait": d.Wait(),
+				"decide": r.Judged("db1:3306").Decision().Wait(), "blocked": r.Episodes("")[0].Blocked} {
 				if !strings.HasPrefix(said, "not permitted: ") || !strings.Contains(said, c.why) {
 					t.Errorf("%s: %s says %q, want %q", name, what, said, c.why)
 				}
@@ -166,7 +172,8 @@ func TestRefusedUntilPermitted(t *testing.T) {
 					break
 				}
 			}
-			if e := r.Episodes("")[0]; e.Closed.IsZero() || e.Promoted.IsZero() || e.Blocked != "" || len(r.Judged("db1:3306").Decision().Refused()) > 0 {
+			if e := r.Episodes("")[0]; e.Closed.IsZero() || e.Promoted.IsZero() || e.Blocked != "" ||
+				len(r.Judged("db1:3306").Decision().Refused()) > 0 {
 				t.Errorf("%s: then: %+v", name, e)
 			}
 			cancel()
@@ -192,11 +199,13 @@ func TestItLooksAgainUnderTheLocks(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go func() { _ = r.Run(ctx) }()
-		for end := time.Now().Add(5 * time.Second); !strings.Contains(r.Judged("db1:3306").Decision().Wait(), "db3:3306 takes writes already") && time.Now().Before(end); {
+		for end := time.Now().Add(5 * time.Second); !strings.Contains(r.Judged("db1:3306").Decision().Wait(),
+			"db3:3306 takes writes already") && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 		}
 		cancel()
-		if d := r.Judged("db1:3306").Decision(); slices.Contains(p.done, "promote db2") || !strings.Contains(d.Wait(), "db3:3306 takes writes already") {
+		if d := r.Judged("db1:3306").Decision(); slices.Contains(p.done, "promote db2") ||
+			!strings.Contains(d.Wait(), "db3:3306 takes writes already") {
 			t.Errorf("done beside another primary: %v; %s", p.done, d.Wait())
 		}
 	})

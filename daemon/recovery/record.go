@@ -24,8 +24,8 @@ const (
 	tenureKind = "hook_since"
 )
 
-// Owed are the kinds that tell what has happened, and that a backend which was away is to get when it is back: without them a successor would think
-// that hooks were told nothing, and tell them all once more.
+// Owed are the kinds that tell what has happened, and that a backend which was away is to get when it is back:
+// without them a successor would think that hooks were told nothing, and tell them all once more.
 func Owed() []string { return []string{EpisodeKind, HookKind, tenureKind} }
 
 // ErrNoEpisode is returned for an id that is on no record.
@@ -76,8 +76,8 @@ func (r *Runner) differs(e plan.Episode) bool {
 	return true
 }
 
-// record stores the episodes of a decision before any of its steps is done. That they can't be stored stops nothing: memory carries this
-// daemon on, and a successor without the record finds the same fleet.
+// record stores the episodes of a decision before any of its steps is done. That they can't be stored stops nothing:
+// memory carries this daemon on, and a successor without the record finds the same fleet.
 func (r *Runner) record(ctx context.Context, d plan.Decision) {
 	var changed []plan.Episode
 	for _, e := range d.Episodes() {
@@ -104,7 +104,8 @@ func (r *Runner) record(ctx context.Context, d plan.Decision) {
 	stored := make(chan struct{})
 	r.writes.Go(func() {
 		defer close(stored)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime) // what was done was done, though the leadership has ended
+		// what was done was done, though the leadership has ended
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 		defer cancel()
 		if err := r.Store.Put(ctx, records...); err != nil {
 			r.metrics.bookkeeping.Inc()
@@ -116,7 +117,8 @@ func (r *Runner) record(ctx context.Context, d plan.Decision) {
 	select {
 	case <-stored:
 	case <-late.C: // a disk that is that slow must not keep writers waiting
-		r.Logger.Warn("an episode is being stored late; the recovery goes on", "episode", changed[0].ID, "after", storePatience)
+		r.Logger.Warn("an episode is being stored late; the recovery goes on", "episode", changed[0].ID, "after",
+			storePatience)
 	}
 }
 
@@ -166,9 +168,11 @@ func (r *Runner) done(cluster string, d plan.Done) {
 		return
 	}
 	if d.Error == "" {
-		r.Logger.Info("step", "cluster", cluster, "kind", d.Step.Kind, "at", d.Step.At, "took", d.Took, "why", d.Step.Why)
+		r.Logger.Info("step", "cluster", cluster, "kind", d.Step.Kind, "at", d.Step.At, "took", d.Took, "why",
+			d.Step.Why)
 	} else {
-		r.Logger.Error("step failed", "cluster", cluster, "kind", d.Step.Kind, "at", d.Step.At, "took", d.Took, "err", d.Error)
+		r.Logger.Error("step failed", "cluster", cluster, "kind", d.Step.Kind, "at", d.Step.At, "took", d.Took, "err",
+			d.Error)
 	}
 	r.metrics.step(cluster, d)
 	if d.Episode == "" {

@@ -1,8 +1,8 @@
 // Package recovery acts: it asks plan what to do about each cluster, does it, looks again, and asks again.
 //
-// It decides nothing, and keeps nothing that a successor would need: what is known comes from the fleet, what we are committed to
-// from the episodes on record. The one idea: a turn does all that can be done now; whoever takes the next turn, this daemon or
-// another one, asks the same question of the same fleet.
+// It decides nothing, and keeps nothing that a successor would need: what is known comes from the fleet, what we are
+// committed to from the episodes on record. The one idea: a turn does all that can be done now; whoever takes the
+// next turn, this daemon or another one, asks the same question of the same fleet.
 package recovery
 
 import (
@@ -55,16 +55,19 @@ type Options struct {
 	Edition    func() uint64 // changes with Policy and Thresholds; nil: they never change
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
-	// Claim is asked before irreversible steps of an episode for what this daemon can show for them: plan.Permit weighs
-	// it. Locks that it takes it may let go when ctx, that of the turn, ends. nil: this daemon is alone, and may. See Gate.
+	// Claim is asked before irreversible steps of an episode for what this daemon can show for them: plan.Permit
+	// weighs it. Locks that it takes it may let go when ctx, that of the turn, ends. nil: this daemon is alone, and
+	// may. See Gate.
 	Claim func(ctx context.Context, s plan.Situation, e plan.Episode) plan.Claim
-	// Yield is asked before a promotion, and says why another daemon is to lead and do it; "" when this one may. nil: there is no other. See Handover.
+	// Yield is asked before a promotion, and says why another daemon is to lead and do it; "" when this one may. nil:
+	// there is no other. See Handover.
 	Yield func(ctx context.Context, s plan.Situation, e plan.Episode) string
 	// Hooks are told about episodes, as the configuration has them now; nil: there are none.
 	Hooks func() []hook.Hook
 	// Turned is called at every turn of Run, and by that proves that it doesn't hang; nil: nobody asks.
 	Turned func()
-	// Tick is how often a cluster is judged though nothing changed, while time alone may change the verdict; 0 is a second.
+	// Tick is how often a cluster is judged though nothing changed, while time alone may change the verdict; 0 is a
+	// second.
 	Tick time.Duration
 }
 

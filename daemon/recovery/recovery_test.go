@@ -35,7 +35,8 @@ func runner(t testing.TB, p *paper, store backend.Store) *Runner {
 	return New(Options{
 		Fleet: p, Subscribe: p.subscribe, Operator: p, Store: store, Clock: backend.NewClock(time.Now), Writer: "test",
 		Policy: func(string) plan.Policy {
-			return plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, AllowUnfenced: true, DrainTimeout: time.Second}
+			return plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, AllowUnfenced: true,
+				DrainTimeout: time.Second}
 		},
 		Off: func() string { return "" }, Thresholds: func() analysis.Thresholds { return analysis.Defaults },
 		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Tick: 10 * time.Millisecond,
@@ -75,7 +76,8 @@ func TestFailover(t *testing.T) {
 				return
 			}
 			records, err := store.List(t.Context(), EpisodeKind)
-			if err != nil || len(records) != 1 || !strings.Contains(string(records[0].Document), `"candidate":"db2:3306"`) {
+			if err != nil || len(records) != 1 || !strings.Contains(string(records[0].Document),
+				`"candidate":"db2:3306"`) {
 				t.Errorf("db2 is promoted, and on record is %v (%v)", records, err)
 			}
 		}
@@ -115,7 +117,8 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-// The daemon that led had a clock that was an hour ahead; the one that comes after it acknowledges all the same, and waits by its own clock.
+// The daemon that led had a clock that was an hour ahead; the one that comes after it acknowledges all the same, and
+// waits by its own clock.
 func TestAfterADaemonWhoseClockWasAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, now := open(t), time.Now()
@@ -232,7 +235,8 @@ func (c counting) List(ctx context.Context, kind string) ([]backend.Record, erro
 	return c.Store.List(ctx, kind)
 }
 
-// Each follower asks each five seconds. A cluster has more episodes on record than are kept, and one of another daemon is not kept as it is there.
+// Each follower asks each five seconds. A cluster has more episodes on record than are kept, and one of another
+// daemon is not kept as it is there.
 func TestAFollowerReadsOnlyWhatHasChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, steps := open(t), 0
@@ -241,7 +245,8 @@ func TestAFollowerReadsOnlyWhatHasChanged(t *testing.T) {
 		var e plan.Episode
 		for i := range kept + 3 {
 			e = replaced(t, store, fmt.Sprintf("db%d", i), "db99", time.Duration(100-i)*time.Minute)
-			put(t, store, HookKind, hook.Key(e.ID, hook.Opened, "h"), hook.Run{Hook: "h", Moment: hook.Opened, Episode: e.ID, Attempt: 1, Started: e.Opened})
+			put(t, store, HookKind, hook.Key(e.ID, hook.Opened, "h"),
+				hook.Run{Hook: "h", Moment: hook.Opened, Episode: e.ID, Attempt: 1, Started: e.Opened})
 		}
 		e.DrainSince = e.Opened
 		put(t, store, EpisodeKind, e.ID, e)
@@ -254,7 +259,8 @@ func TestAFollowerReadsOnlyWhatHasChanged(t *testing.T) {
 			{"nothing has changed", func() {}, 0},
 			{"an episode has changed", func() { e.Outcome = "all is well"; put(t, store, EpisodeKind, e.ID, e) }, 1},
 			{"a hook was told", func() {
-				put(t, store, HookKind, hook.Key(e.ID, hook.Promoted, "h"), hook.Run{Hook: "h", Moment: hook.Promoted, Episode: e.ID, Attempt: 1, Started: e.Opened})
+				put(t, store, HookKind, hook.Key(e.ID, hook.Promoted, "h"),
+					hook.Run{Hook: "h", Moment: hook.Promoted, Episode: e.ID, Attempt: 1, Started: e.Opened})
 			}, 1},
 			{"an episode has begun", func() { replaced(t, store, "db100", "db101", 0) }, 1},
 			{"nothing has changed since", func() {}, 0},

@@ -12,7 +12,8 @@ import (
 	"orchestrator/daemon/plan"
 )
 
-// What a daemon knows at any moment of a failover can be saved, and gives the same decision elsewhere: as JSON, and as a drawing.
+// What a daemon knows at any moment of a failover can be saved, and gives the same decision elsewhere: as JSON, and
+// as a drawing.
 func TestASavedSituationGivesTheSameDecision(t *testing.T) {
 	for name, o := range map[string]*others{
 		"alone":       nil,

@@ -9,9 +9,9 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Judged is one cluster with all that follows from what is known of it. Whoever asks between two changes shares what was
-// worked out for the first, and must change nothing. What one answer is made of comes from one Judged, so that it can't
-// contradict itself.
+// Judged is one cluster with all that follows from what is known of it. Whoever asks between two changes shares what
+// was worked out for the first, and must change nothing. What one answer is made of comes from one Judged, so that it
+// can't contradict itself.
 type Judged struct {
 	// Situation is that of the last change; its Snapshot has the same content, and the latest times of probes.
 	plan.Situation
@@ -125,7 +125,8 @@ func restless(s plan.Situation) bool {
 	return len(s.Requests) > 0 ||
 		slices.ContainsFunc(s.Episodes, func(e plan.Episode) bool { return e.Closed.IsZero() }) ||
 		slices.ContainsFunc(s.Snapshot.Servers, func(v topology.Server) bool {
-			return !v.Up() || slices.ContainsFunc(v.Instance.Channels, func(c topology.Channel) bool { return c.IO == topology.Connecting })
+			return !v.Up() || slices.ContainsFunc(v.Instance.Channels,
+				func(c topology.Channel) bool { return c.IO == topology.Connecting })
 		})
 }
 

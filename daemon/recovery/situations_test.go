@@ -56,7 +56,8 @@ func TestAClusterIsJudgedOncePerChange(t *testing.T) {
 		if all := r.All(); len(all) != 2 || all[0].Cluster != "db1:3306" || all[0].Edition == all[1].Edition {
 			t.Errorf("%+v", all)
 		}
-		if j := r.Judged("nobody"); len(j.Snapshot.Servers) > 0 || j.Primary() != nil || j.Ready() || len(r.verdicts) != 2 {
+		if j := r.Judged("nobody"); len(j.Snapshot.Servers) > 0 || j.Primary() != nil || j.Ready() ||
+			len(r.verdicts) != 2 {
 			t.Errorf("%+v", j)
 		}
 	})
@@ -117,7 +118,8 @@ func TestOnlyTheClusterThatChangedIsLookedInto(t *testing.T) {
 	})
 }
 
-// What the others say of the servers that were changed is looked at before an episode is closed, so that the findings are right then.
+// What the others say of the servers that were changed is looked at before an episode is closed, so that the findings
+// are right then.
 func TestEverybodyIsLookedAtBeforeAnEpisodeIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := draw(dead)

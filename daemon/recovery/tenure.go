@@ -14,8 +14,8 @@ import (
 // storeAgain is after how many ticks tenures that could not be stored are tried again.
 const storeAgain = 10
 
-// enrol brings the tenures into line with the configuration; what has no tenure yet has it from now on. It says whether they are known: until then nobody
-// is told anything.
+// enrol brings the tenures into line with the configuration; what has no tenure yet has it from now on. It says
+// whether they are known: until then nobody is told anything.
 func (t *teller) enrol(ctx context.Context, hooks []hook.Hook, now time.Time) bool {
 	from := now
 	if t.tenures == nil {
@@ -39,8 +39,9 @@ func (t *teller) enrol(ctx context.Context, hooks []hook.Hook, now time.Time) bo
 	return true
 }
 
-// storeTenures stores what is not on record yet, beside the turns: no hook waits for a disk. It is tried until it is done, by a later leadership of this
-// daemon, too: for a successor who finds nothing, a hook has been there since that one's own leadership began, so that it hears nothing more of what is under way.
+// storeTenures stores what is not on record yet, beside the turns: no hook waits for a disk. It is tried until it is
+// done, by a later leadership of this daemon, too: for a successor who finds nothing, a hook has been there since
+// that one's own leadership began, so that it hears nothing more of what is under way.
 func (t *teller) storeTenures(ctx context.Context, now time.Time) {
 	t.mu.Lock()
 	records := slices.Collect(maps.Values(t.unstored))
@@ -54,7 +55,8 @@ func (t *teller) storeTenures(ctx context.Context, now time.Time) {
 		defer cancel()
 		if err := t.Store.Put(short, records...); err != nil {
 			t.metrics.bookkeeping.Inc()
-			t.Logger.Error("since when hooks are configured could not be stored; it is tried again", "records", len(records), "err", err)
+			t.Logger.Error("since when hooks are configured could not be stored; it is tried again", "records",
+				len(records), "err", err)
 			return
 		}
 		t.mu.Lock()
@@ -93,8 +95,8 @@ func (t *teller) readTenures(ctx context.Context) error {
 	return nil
 }
 
-// amended are the tenures that the configuration changes. Those of what was removed stay on record with the time at which that was seen: a daemon that has
-// not heard of it yet may lead next.
+// amended are the tenures that the configuration changes. Those of what was removed stay on record with the time at
+// which that was seen: a daemon that has not heard of it yet may lead next.
 func (t *teller) amended(hooks []hook.Hook, now time.Time) map[string]hook.Tenure {
 	changed, has := map[string]hook.Tenure{}, map[string]bool{}
 	for _, h := range hooks {
@@ -120,8 +122,8 @@ func (t *teller) amended(hooks []hook.Hook, now time.Time) map[string]hook.Tenur
 	return changed
 }
 
-// former is the tenure that an earlier version has written for all moments of a hook, under its name. It counts until they have tenures of their own: the
-// daemons may be upgraded in the middle of an episode.
+// former is the tenure that an earlier version has written for all moments of a hook, under its name. It counts until
+// they have tenures of their own: the daemons may be upgraded in the middle of an episode.
 func (t *teller) former(name string) hook.Tenure {
 	for key := range t.tenures {
 		if strings.HasPrefix(key, name+"/") {

@@ -23,8 +23,10 @@ db3
 func replaced(t *testing.T, store backend.Store, failed, candidate string, ago time.Duration) plan.Episode {
 	t.Helper()
 	opened := time.Now().Add(-ago)
-	e := plan.Episode{ID: failed + " fails", Kind: plan.PrimaryFailover, Cluster: "db3:3306", Failed: topology.Key{Host: failed, Port: 3306}, Opened: opened,
-		Candidate: topology.Key{Host: candidate, Port: 3306}, Promoted: opened.Add(time.Second), Closed: opened.Add(2 * time.Second)}
+	e := plan.Episode{ID: failed + " fails", Kind: plan.PrimaryFailover, Cluster: "db3:3306",
+		Failed: topology.Key{Host: failed, Port: 3306}, Opened: opened,
+		Candidate: topology.Key{Host: candidate,
+			Port: 3306}, Promoted: opened.Add(time.Second), Closed: opened.Add(2 * time.Second)}
 	put(t, store, EpisodeKind, e.ID, e)
 	return e
 }
@@ -85,11 +87,13 @@ func TestAHookThatComesBackHearsNothingOfItsAbsence(t *testing.T) {
 				key := hook.TenureKey("scribe", hook.Promoted)
 				for _, h := range []hook.Hook{gone, stays} {
 					for _, m := range h.On {
-						put(t, store, tenureKind, hook.TenureKey(h.Name, m), hook.Tenure{Since: time.Now().Add(-999 * time.Hour)})
+						put(t, store, tenureKind, hook.TenureKey(h.Name, m),
+							hook.Tenure{Since: time.Now().Add(-999 * time.Hour)})
 					}
 				}
 				if c.gone > 0 {
-					leadUntil(t, configured(t, draw(healthy), store), func() bool { return !tenures(t, store)[key].Gone.IsZero() })
+					leadUntil(t, configured(t, draw(healthy), store),
+						func() bool { return !tenures(t, store)[key].Gone.IsZero() })
 					was := tenures(t, store)[key]
 					was.Gone = was.Gone.Add(-c.gone)
 					put(t, store, tenureKind, key, was)
@@ -106,7 +110,8 @@ func TestAHookThatComesBackHearsNothingOfItsAbsence(t *testing.T) {
 	}
 }
 
-// A hook is added, the daemons are reloaded one after the other, and meanwhile the lead passes to one that does not know it yet, and back.
+// A hook is added, the daemons are reloaded one after the other, and meanwhile the lead passes to one that does not
+// know it yet, and back.
 func TestNothingIsLostOrToldTwiceWhileAHookIsRolledOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, p := open(t), draw(healthy)
@@ -119,11 +124,17 @@ func TestNothingIsLostOrToldTwiceWhileAHookIsRolledOut(t *testing.T) {
 			es := another.Episodes("")
 			return len(es) == 1 && !es[0].Closed.IsZero() && time.Since(es[0].Opened) > 0
 		})
-		leadUntil(t, reloaded, func() bool { es := reloaded.Episodes(""); return len(es) == 1 && len(ended(reloaded, es[0].ID)) == 3 })
+		leadUntil(t, reloaded, func() bool {
+			es := reloaded.Episodes("")
+			return len(es) == 1 &&
+				len(ended(reloaded, es[0].ID)) == 3
+		})
 		another.Hooks = reloaded.Hooks
 		replaced(t, store, "db7", "db8", 0) // that it has told of it shows that it owes nothing before
 		leadUntil(t, another, func() bool { return len(ended(another, "db7 fails")) == 3 })
-		if want := "opened 1 db1\npromoted 1 db1 db2\nrecovered 1 db1 db2\nopened 1 db7\npromoted 1 db7 db8\nrecovered 1 db7 db8"; told() != want {
+		want := "opened 1 db1\npromoted 1 db1 db2\nrecovered 1 db1 db2\n" +
+			"opened 1 db7\npromoted 1 db7 db8\nrecovered 1 db7 db8"
+		if told() != want {
 			t.Errorf("told\n%s\nwant\n%s", told(), want)
 		}
 	})
@@ -143,10 +154,12 @@ func TestAHookHearsOnOfAnEpisodeDuringWhichDaemonsAreUpgraded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := open(t)
 		h, told := scribe(nil)
-		put(t, store, tenureKind, "scribe", hook.Tenure{Since: time.Now().Add(-time.Hour)}) // as it was written for all moments
+		// as it was written for all moments
+		put(t, store, tenureKind, "scribe", hook.Tenure{Since: time.Now().Add(-time.Hour)})
 		e := replaced(t, store, "db1", "db2", time.Minute)
 		for _, m := range []hook.Moment{hook.Opened, hook.Promoted} {
-			run := hook.Run{Hook: "scribe", Moment: m, Episode: e.ID, Attempt: 1, Outcome: hook.OK, Started: e.Opened, Ended: e.Closed}
+			run := hook.Run{Hook: "scribe", Moment: m, Episode: e.ID, Attempt: 1, Outcome: hook.OK, Started: e.Opened,
+				Ended: e.Closed}
 			put(t, store, HookKind, hook.Key(e.ID, m, "scribe"), run)
 		}
 		r := configured(t, draw(healthy), store, h)
@@ -225,7 +238,8 @@ func TestATenureThatCouldNotBeStoredIsNotForgottenWithTheLeadership(t *testing.T
 func TestNoHookWaitsForTheRecordOfItsTenure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, told := scribe(nil)
-		r := configured(t, draw(soon()), fickle{open(t), func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}, h)
+		r := configured(t, draw(soon()),
+			fickle{open(t), func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}, h)
 		began := time.Now()
 		leadUntil(t, r, func() bool { return strings.Contains(told(), "opened") })
 		if took := time.Since(began); took > storeTime {

@@ -11,7 +11,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Turn does all that can be done about a cluster now: it acts, looks again and asks again, until there is nothing more to do.
+// Turn does all that can be done about a cluster now: it acts, looks again and asks again, until there is nothing
+// more to do.
 func (r *Runner) Turn(ctx context.Context, cluster string) {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
@@ -24,8 +25,8 @@ func (r *Runner) Turn(ctx context.Context, cluster string) {
 		d := r.decide(ctx, cluster)
 		steps := d.Steps()
 		if len(steps) == 0 && acted {
-			// What the others say of the servers that were changed is from before. Nothing is closed on that, and nobody is
-			// shown it until the next poll.
+			// What the others say of the servers that were changed is from before. Nothing is closed on that, and
+			// nobody is shown it until the next poll.
 			acted = false
 			r.lookAround(ctx, cluster)
 			continue
@@ -76,8 +77,8 @@ func (r *Runner) lookAround(ctx context.Context, cluster string) {
 	r.Fleet.Look(short, up...)
 }
 
-// lookAgain probes everybody who matters. The failed servers are given a moment only: a hung one would take the whole deadline to say
-// nothing once more.
+// lookAgain probes everybody who matters. The failed servers are given a moment only: a hung one would take the whole
+// deadline to say nothing once more.
 func (r *Runner) lookAgain(ctx context.Context, s plan.Situation, d plan.Decision) {
 	var failed, others []topology.Key
 	for _, w := range d.Works {
@@ -116,7 +117,8 @@ func (r *Runner) act(ctx context.Context, cluster string, d plan.Decision) int {
 				if err == nil {
 					err = r.Operator.Do(short, step)
 				}
-				r.done(cluster, plan.Done{Step: step, Episode: episode, Started: started, Took: time.Since(started), Error: text(err)})
+				r.done(cluster, plan.Done{Step: step, Episode: episode, Started: started, Took: time.Since(started),
+					Error: text(err)})
 				if err != nil {
 					failed.Add(1)
 				}

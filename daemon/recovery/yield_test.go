@@ -52,19 +52,21 @@ func TestWhoSeesLessGivesTheLeadershipAway(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				yields := 0
-				r.Yield = NewHandover(func() plan.Standing { return o.self }, sighted(c.reaches...), func(context.Context) error {
-					o.change(func() { yields++ })
-					if c.fails {
-						return errors.New("the lease is busy")
-					}
-					cancel()
-					return nil
-				}, slog.New(slog.DiscardHandler)).Yield
+				r.Yield = NewHandover(func() plan.Standing { return o.self }, sighted(c.reaches...),
+					func(context.Context) error {
+						o.change(func() { yields++ })
+						if c.fails {
+							return errors.New("the lease is busy")
+						}
+						cancel()
+						return nil
+					}, slog.New(slog.DiscardHandler)).Yield
 				ended := make(chan struct{})
 				go func() { defer close(ended); _ = r.Run(ctx) }()
 				left := c.yields > 0 && !c.fails
 				for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-					if es := r.Episodes(""); !left && len(es) > 0 && !es[0].Promoted.IsZero() || left && ctx.Err() != nil {
+					if es := r.Episodes(""); !left && len(es) > 0 && !es[0].Promoted.IsZero() || left &&
+						ctx.Err() != nil {
 						break
 					}
 				}
@@ -74,7 +76,8 @@ func TestWhoSeesLessGivesTheLeadershipAway(t *testing.T) {
 				promoted := slices.ContainsFunc(p.done, func(s string) bool { return strings.HasPrefix(s, "promote") })
 				p.mu.Unlock()
 				if promoted == left || yields != c.yields {
-					t.Errorf("promoted: %v, and the leadership was given away %d times, want %d", promoted, yields, c.yields)
+					t.Errorf("promoted: %v, and the leadership was given away %d times, want %d", promoted, yields,
+						c.yields)
 				}
 			})
 		})
@@ -86,7 +89,8 @@ func TestTheLeadershipIsGivenAwayOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &others{peers: agreeing}
 		o.gate()
-		h := NewHandover(func() plan.Standing { return o.self }, sighted("db2", "db3"), func(context.Context) error { return nil }, slog.New(slog.DiscardHandler))
+		h := NewHandover(func() plan.Standing { return o.self }, sighted("db2", "db3"),
+			func(context.Context) error { return nil }, slog.New(slog.DiscardHandler))
 		s := runner(t, draw(halfSeen), open(t)).Judged("db1:3306").Situation
 		e := plan.Episode{ID: "e", Failed: topology.Key{Host: "db1", Port: 3306}}
 		if why := h.Yield(t.Context(), s, e); !strings.Contains(why, "b reaches db3:3306") {
