@@ -185,7 +185,7 @@ func (v *Server) settle(now time.Time) {
 		}
 	}
 	for _, c := range v.channels {
-		if c.link != nil {
+		if c.link != nil && c.link.up() { // from one that has gone nothing comes any more
 			c.link.settle(now)
 			c.received = c.received.with(c.link.executed)
 		}
