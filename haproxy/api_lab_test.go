@@ -136,7 +136,7 @@ func TestRequestsFollowTheLeader(t *testing.T) {
 		if status, text := w.get("/health/leader", false); status != http.StatusOK || text != ds[1].address {
 			w.Errorf("%d %q", status, text)
 		}
-		ds[1].server.Close() // it dies: whoever lives answers, and no request fails
+		ds[1].server.Close() // it dies: any living daemon answers, and no request fails
 		w.reaches(ds[0], ds[2])
 		w.stays(ds[0])
 		// the daemon's own word

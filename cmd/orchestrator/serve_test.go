@@ -292,8 +292,8 @@ func (c *crowd) use(t *testing.T, tokens ...string) {
 	t.Fatal("nobody is answered any more")
 }
 
-// The new token becomes valid beside the old one, then the one in use, then the only one. Whoever sends one that is
-// valid is never refused meanwhile, and the daemon leads on.
+// The new token becomes valid beside the old one, then the one in use, then the only one. A client that sends a valid
+// one is never refused meanwhile, and the daemon keeps leading.
 func TestTheTokenIsChangedWithoutAGap(t *testing.T) {
 	const first, second = "the-first-token", "the-second-token"
 	listen, tokens := free(t), file(t, "token", first+"\n")
@@ -364,8 +364,8 @@ func TestTheTokenIsChangedWithoutAGap(t *testing.T) {
 	}
 }
 
-// A certificate that was renewed in its file is shown to whoever comes after the reload; the daemon leads on, and a
-// file that is wrong changes nothing.
+// After a reload, new clients see a certificate that was renewed in its file; the daemon keeps leading, and a wrong
+// file changes nothing.
 func TestTheCertificateIsRenewedByAReload(t *testing.T) {
 	listen := free(t)
 	host, _, err := net.SplitHostPort(listen)

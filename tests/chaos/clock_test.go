@@ -39,8 +39,8 @@ func (d *deployment) inTurn(name string) {
 }
 
 // The clocks of daemons are set by an hour, forward and back. Leading is no matter of clocks, what was written last
-// wins whoever wrote it, and of two failovers that follow each other, the first one led by a daemon whose clock is an
-// hour ahead, the second one by one whose clock is an hour behind, the second one counts.
+// wins, no matter who wrote it, and of two failovers that follow each other, the first one led by a daemon whose clock
+// is an hour ahead, the second one by one whose clock is an hour behind, the second one counts.
 func TestClocksAreSet(t *testing.T) {
 	onOne(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		shifted, err := lab.BuildToShift(t.Context(), t.TempDir())
@@ -88,7 +88,7 @@ func TestClocksAreSet(t *testing.T) {
 				t.Errorf("the leadership moved more than once: terms %v", seen)
 			}
 
-			// Whoever leads next knows of the first failover what the backend says. Its clock says that it is yet to
+			// The next leader knows of the first failover what the backend says. Its clock says that it is yet to
 			// come.
 			for _, o := range followers {
 				d.must(o.SetClock(d.ctx, -time.Hour))

@@ -15,8 +15,8 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// patient is a client of the backend through a HAProxy that has no timeout of its own: whoever is connected to a host
-// that falls silent waits for as long as HAProxy has it wait.
+// patient is a client of the backend through a HAProxy that has no timeout of its own: a client that is connected to a
+// host that falls silent waits for as long as HAProxy has it wait.
 type patient struct {
 	name  string
 	ended chan time.Time // when its session was over

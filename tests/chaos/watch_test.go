@@ -17,7 +17,8 @@ import (
 const (
 	// calm is the pause between two good signs up to which nothing was missing between them.
 	calm = 250 * time.Millisecond
-	// late is how long what was acknowledged may be under way to the passive member; whoever lacks it then is stale.
+	// late is how long acknowledged records may need to reach the passive member; a member that lacks them then is
+	// stale.
 	late = time.Second
 	// switching is how long daemons may be on two members while the service moves from one to the other.
 	switching = 5 * time.Second
@@ -32,7 +33,8 @@ var outcomes struct {
 }
 
 // watched is a deployment to which something is done, and what is seen meanwhile: by clients who declare records
-// through every daemon, by a client of the topology, by whoever asks who leads, and by the counters of the HAProxies.
+// through every daemon, by a client of the topology, by a client that asks who leads, and by the counters of the
+// HAProxies.
 type watched struct {
 	*deployment
 	name  string
@@ -279,7 +281,7 @@ var (
 )
 
 // acting are the stretches in which a daemon did what can't be taken back. What can be (a receiver stopped, or started
-// anew) any that leads does without asking the others, so on both sides of a split, too.
+// anew) any that leads does without asking the others, even on both sides of a split.
 func (w *watched) acting(o *lab.Daemon) (out []span) {
 	w.Helper()
 	for _, m := range stepLine.FindAllStringSubmatch(o.Log(), -1) {

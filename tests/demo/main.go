@@ -65,7 +65,7 @@ func (d demo) run(ctx context.Context) error {
 
 	d.say("Starting a %s primary with %d replicas, and the daemon. The primary acknowledges a row when a replica has "+
 		"received it (semi-synchronous\nreplication): without that, what it sent to nobody in its last moment would "+
-		"be lost with it, whoever is promoted.", d.flavor, replicas)
+		"be lost with it, whichever replica is promoted.", d.flavor, replicas)
 	setup, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	primary, _, err := l.Cluster(setup, lab.Spec{Flavor: d.flavor, Semisync: true}, replicas)

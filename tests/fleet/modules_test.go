@@ -257,7 +257,7 @@ func (m modules) certificates() {
 			TLS: &tls.Config{RootCAs: pool}, ProbeTimeout: 5 * time.Second})
 		defer servers.Close()
 		if _, got, err := servers.Probe(m.Context(), s.Key); got != want {
-			m.Errorf("whoever trusts that certificate sees %q, not %q: %v", got, want, err)
+			m.Errorf("a client that trusts that certificate sees %q, not %q: %v", got, want, err)
 		}
 	}
 	second, err := m.lab.Certificate(dir)

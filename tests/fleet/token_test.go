@@ -57,7 +57,7 @@ func (u *users) count(status int) {
 		u.refused.Add(1)
 	case status/100 == 2:
 		u.taken.Add(1)
-	default: // the daemon starts anew, or waits for the backend
+	default: // the daemon restarts, or waits for the backend
 		u.failed.Add(1)
 	}
 }
@@ -92,7 +92,8 @@ func (o *operator) change(ctx context.Context, web *http.Client, name, token str
 func (u *users) changed(ctx context.Context, t *testing.T, o *operator) {
 	t.Helper()
 	u.stop()
-	o.note("meanwhile %d changes were taken, %d refused as by a wrong token, %d not answered, as a daemon started anew",
+	o.note("meanwhile %d changes were accepted, %d refused as with a wrong token, %d not answered because a daemon "+
+		"restarted",
 		u.taken.Load(), u.refused.Load(), u.failed.Load())
 	if u.refused.Load() > 0 || u.taken.Load() < 100 {
 		t.Error("that is a gap")

@@ -178,7 +178,7 @@ func (n *Network) Close() error {
 	return errors.Join(failed, n.clear())
 }
 
-// clear removes what the network has in the kernel and on disk, by name, whoever made it.
+// clear removes what the network has in the kernel and on disk, by name, even if another process made it.
 func (n *Network) clear() error {
 	var failed error
 	roots, err := filepath.Glob(filepath.Join(n.dir, "*", "root"))

@@ -60,7 +60,7 @@ type Daemon struct {
 	shifts bool // its clock can be set
 }
 
-// Build makes the program anew and returns its path.
+// Build builds the program and returns its path.
 func Build(ctx context.Context, dir string) (string, error) { return build(ctx, dir) }
 
 // BuildToCrash makes one that can be told to kill itself before or after any statement by which a recovery changes a

@@ -30,7 +30,7 @@ type Writer struct {
 
 	mu     sync.Mutex
 	acks   []ack
-	wake   chan struct{} // closed at each ack, and made anew
+	wake   chan struct{} // closed at each ack, and replaced
 	failed error         // the last
 }
 

@@ -26,7 +26,7 @@ import (
 	"orchestrator/daemon/analysis"
 )
 
-var update = flag.Bool("update", false, "write the tables of docs/metrics.md anew")
+var update = flag.Bool("update", false, "rewrite the tables of docs/metrics.md")
 
 const files = "../../ansible/roles/monitoring/files"
 
@@ -152,7 +152,7 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 	t.Logf("%d alerts, %d runbooks", len(books), len(all)-1)
 }
 
-// Whoever gets an alert opens its page where the package has put it, or where the role was told that the pages are.
+// The page of an alert is where the package has put it, or where the role says.
 func TestTheRunbooksAreWhereTheRulesSay(t *testing.T) {
 	const installed = "/usr/share/doc/orchestrator/docs"
 	if text := read(t, "../../cmd/package/nfpm.yaml"); !strings.Contains(text, "{src: docs, dst: "+installed+
@@ -483,7 +483,7 @@ var told = map[analysis.Code]string{
 	"MultiSource": "",
 }
 
-// What a daemon finds and no alert is about is seen by whoever happens to look.
+// Only people who happen to look see a finding without an alert.
 func TestEveryCodeIsSeenByAnAlert(t *testing.T) {
 	seen := map[analysis.Code]string{}
 	for _, r := range rules(t) {

@@ -292,17 +292,17 @@ secret_file = "$CREDENTIALS_DIRECTORY/orchestrator_peers"
 		h.want("the process of a daemon that is well", h.property("MainPID")+" "+h.property("NRestarts"), pid+" 0")
 		began := time.Now()
 		h.do("kill", "-STOP", pid)
-		h.eventually("a daemon that stands still is started anew", 30*time.Second, func() bool {
+		h.eventually("a daemon that hangs is restarted", 30*time.Second, func() bool {
 			return h.property("NRestarts") == "1" && h.active() && h.property("MainPID") != pid
 		})
-		t.Logf("stopped, with WatchdogSec=3s: ended and started anew within %v",
+		t.Logf("stopped, with WatchdogSec=3s: killed and restarted within %v",
 			time.Since(began).Round(100*time.Millisecond))
 		h.leads()
 		if out := h.do("journalctl", "--no-pager", "-b", "-u", unit); !strings.Contains(out, "Watchdog timeout") {
 			t.Errorf("the journal has no word of the watchdog:\n%s", out)
 		}
 		h.do("kill", "-KILL", h.property("MainPID"))
-		h.eventually("a daemon that was killed is started anew", 30*time.Second,
+		h.eventually("a daemon that was killed is restarted", 30*time.Second,
 			func() bool { return h.property("NRestarts") == "2" && h.active() })
 		h.do("rm", "-r", "/etc/systemd/system/orchestrator.service.d")
 		h.do("systemctl", "daemon-reload")

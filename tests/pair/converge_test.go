@@ -207,7 +207,7 @@ func (s *schedule) event() {
 		w := s.writers[s.random.IntN(daemons)]
 		s.note("%s to %d", w.name, m)
 		s.point(w, m, true)
-	case 9: // a daemon starts anew
+	case 9: // a daemon restarts
 		w := s.writers[s.random.IntN(daemons)]
 		w.end()
 		must(t, w.journal.Close())

@@ -71,7 +71,7 @@ type stage struct {
 	host    string
 	names   map[string]part // by the name that the page uses
 	places  map[string]string
-	undo    []func() // what mend does first, see later
+	undo    []func() // what repair does first, see later
 }
 
 // part is something that can be broken.
@@ -148,7 +148,7 @@ func (s *stage) admin(m *lab.Server) {
 	s.must(m.Exec(s.ctx, append(statements, "SET SESSION sql_log_bin = 1")...))
 }
 
-// dba is the account of whoever looks after the servers.
+// dba is the account of the servers' administrator.
 var dba = []string{"CREATE USER dba IDENTIFIED BY 'admin'", "GRANT ALL ON *.* TO dba WITH GRANT OPTION"}
 
 // wrap gives the commands what stands in an operator's files.
@@ -554,8 +554,8 @@ func (s *stage) start(p part, args ...string) {
 	}
 }
 
-// mend brings back what a page has left broken, so that the next one begins with all well.
-func (s *stage) mend() {
+// repair restores what a page has left broken, so that the next one starts with everything healthy.
+func (s *stage) repair() {
 	s.Helper()
 	s.must(s.lab.Heal())
 	for _, all := range [][]*lab.Server{s.members, s.servers} {
@@ -671,7 +671,7 @@ func (s *stage) page(file string) (commands int) {
 		return 0
 	}
 	s.cast()
-	defer s.mend()
+	defer s.repair()
 	defer func() {
 		if s.Failed() {
 			for name, p := range s.names {

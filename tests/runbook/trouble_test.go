@@ -15,7 +15,7 @@ import (
 	"orchestrator/tests/lab"
 )
 
-// later has mend undo what a page has done, the last thing first.
+// later makes repair undo what a page has done, the last thing first.
 func (s *stage) later(undo func()) { s.undo = append(s.undo, undo) }
 
 // revoke takes a privilege from the account of the daemons, on that server alone.
