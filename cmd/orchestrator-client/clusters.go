@@ -10,6 +10,7 @@ import (
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/plan"
+	"orchestrator/daemon/plural"
 )
 
 func (p *program) clusterCommands() []*cobra.Command {
@@ -17,24 +18,28 @@ func (p *program) clusterCommands() []*cobra.Command {
 }
 
 func (p *program) clusters() *cobra.Command {
-	return &cobra.Command{Use: "clusters", Short: "List the clusters", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		all, err := p.client.Clusters(cmd.Context())
-		if err != nil {
-			return err
-		}
-		return p.print(all, func(w io.Writer) {
-			var rows [][]string
-			for _, c := range all {
-				rows = append(rows, []string{c.Name, c.Alias, text(c.Primary), fmt.Sprintf("%d/%d", c.Up, c.Servers), strings.Join(c.Codes, ","), c.Episode})
+	return &cobra.Command{Use: "clusters", Short: "List the clusters", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := p.client.Clusters(cmd.Context())
+			if err != nil {
+				return err
 			}
-			table(w, []string{"CLUSTER", "ALIAS", "PRIMARY", "UP", "FINDINGS", "OPEN EPISODE"}, rows)
-		})
-	}}
+			return p.print(all, func(w io.Writer) {
+				var rows [][]string
+				for _, c := range all {
+					rows = append(rows, []string{c.Name, c.Alias, text(c.Primary),
+						fmt.Sprintf("%d/%d", c.Up, c.Servers), strings.Join(c.Codes, ","), c.Episode})
+				}
+				table(w, []string{"CLUSTER", "ALIAS", "PRIMARY", "UP", "FINDINGS", "OPEN EPISODE"}, rows)
+			})
+		}}
 }
 
 func (p *program) topology() *cobra.Command {
-	return &cobra.Command{Use: "topology CLUSTER", Short: "Draw a cluster", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeCluster,
-		Long: "Draws a cluster: a server a line, replicas indented below their source. With --output json, all that is known of the cluster.",
+	return &cobra.Command{Use: "topology CLUSTER", Short: "Draw a cluster", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: p.completeCluster,
+		Long: "Draws a cluster: one server per line, replicas indented below their source. With --output json, " +
+			"everything that is known about the cluster.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := p.client.Cluster(cmd.Context(), args[0])
 			if err != nil {
@@ -46,7 +51,8 @@ func (p *program) topology() *cobra.Command {
 
 func (p *program) findings() *cobra.Command {
 	var check bool
-	cmd := &cobra.Command{Use: "findings [CLUSTER]", Short: "Say what is wrong, and by what evidence", Args: cobra.MaximumNArgs(1), ValidArgsFunction: p.completeCluster,
+	cmd := &cobra.Command{Use: "findings [CLUSTER]", Short: "Show what is wrong, and on what evidence",
+		Args: cobra.MaximumNArgs(1), ValidArgsFunction: p.completeCluster,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			all, err := p.client.Findings(cmd.Context(), first(args))
 			if err != nil {
@@ -91,10 +97,11 @@ func printFindings(w io.Writer, all []analysis.Finding) {
 func (p *program) plan() *cobra.Command {
 	var check bool
 	var dead string
-	cmd := &cobra.Command{Use: "plan CLUSTER", Aliases: []string{"why"}, Short: "Say what would be done, and why, and why not", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "plan CLUSTER", Aliases: []string{"why"},
+		Short: "Show what would be done, why, and why not", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeCluster,
-		Long: `Says what would be done about a cluster now, and what would be done if its primary died now: candidate by candidate, with
-the reasons for its place and everything that stands against it.`,
+		Long: `Shows what would be done about a cluster now, and what would be done if its primary died now: candidate by
+candidate, with the reasons for its rank and everything against it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := p.client.Plan(cmd.Context(), args[0], dead)
 			if err != nil {
@@ -109,8 +116,9 @@ the reasons for its place and everything that stands against it.`,
 			return nil
 		}}
 	cmd.Flags().BoolVar(&check, "check", false, "exit with 5 if a failover would be refused")
-	cmd.Flags().StringVar(&dead, "dead", "", "suppose that this `SERVER` died, and not the primary")
-	noError(cmd.RegisterFlagCompletionFunc("dead", func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+	cmd.Flags().StringVar(&dead, "dead", "", "plan as if this `SERVER` had died, instead of the primary")
+	noError(cmd.RegisterFlagCompletionFunc("dead", func(cmd *cobra.Command, _ []string, word string) ([]string,
+		cobra.ShellCompDirective) {
 		return p.completeServer(cmd, nil, word)
 	}))
 	return cmd
@@ -123,9 +131,10 @@ func printPlan(w io.Writer, c api.ClusterPlan) {
 	}
 	switch {
 	case !c.Policy.Named:
-		line(w, "policy: none names this cluster, so nothing is done by itself")
+		line(w, "policy: none names this cluster, so nothing is done automatically")
 	default:
-		line(w, "policy: primaries are replaced: %s; intermediate sources are replaced: %s", yes(c.Policy.RecoverPrimary), yes(c.Policy.RecoverIntermediate))
+		line(w, "policy: primaries are replaced: %s; intermediate sources are replaced: %s",
+			yes(c.Policy.RecoverPrimary), yes(c.Policy.RecoverIntermediate))
 	}
 	line(w, "")
 	line(w, "NOW")
@@ -152,7 +161,7 @@ func printPlan(w io.Writer, c api.ClusterPlan) {
 	case c.Ready:
 		line(w, "  it would be repaired")
 	default:
-		line(w, "  it would not be repaired by itself")
+		line(w, "  it would not be repaired automatically")
 	}
 	if d.Outcome() != "" {
 		line(w, "  %s", d.Outcome())
@@ -179,7 +188,8 @@ func printWork(w io.Writer, work plan.Work) {
 		if !c.Eligible {
 			word = "vetoed"
 		}
-		line(w, "  %v  %s, lacks %d transactions, %d received and not applied", c.Key, word, c.Behind, c.Unapplied)
+		line(w, "  %v  %s, lacks %s, %d received and not applied", c.Key, word, plural.Count(c.Behind, "transaction"),
+			c.Unapplied)
 		for _, v := range c.Vetoes {
 			line(w, "    against it: %s", v)
 		}
@@ -203,7 +213,8 @@ func describe(s plan.Step) string {
 }
 
 func (p *program) alias() *cobra.Command {
-	return &cobra.Command{Use: "alias CLUSTER [ALIAS]", Short: "Give a cluster a second name; without one, take it away", Args: cobra.RangeArgs(1, 2),
+	return &cobra.Command{Use: "alias CLUSTER [ALIAS]", Short: "Give a cluster a second name; without one, remove it",
+		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: p.completeCluster,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := first(args[1:])

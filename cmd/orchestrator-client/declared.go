@@ -18,9 +18,11 @@ func (p *program) declaredCommands() []*cobra.Command {
 }
 
 func (p *program) export() *cobra.Command {
-	return &cobra.Command{Use: "export", Short: "Print all that was declared, for a backup: always as JSON", Args: cobra.NoArgs,
-		Long: `Prints all that people have declared and that holds: downtimes, promotion rules, tags, aliases, what is forgotten, and that
-recoveries are switched off. It is sorted, so that two of them can be compared, and "import" declares it again.`,
+	return &cobra.Command{Use: "export", Short: "Print all declarations, for a backup: always as JSON",
+		Args: cobra.NoArgs,
+		Long: `Prints all current declarations: downtimes, promotion rules, tags, aliases, forgotten servers, and
+recoveries switched off. The output is sorted, so you can compare two of them. "import" makes the
+declarations again.`,
 		Example: `  orchestrator-client export > declared.json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := p.client.Declared(cmd.Context())
@@ -38,9 +40,10 @@ recoveries are switched off. It is sorted, so that two of them can be compared, 
 }
 
 func (p *program) importing() *cobra.Command {
-	return &cobra.Command{Use: "import FILE", Short: `Declare all that is in a file which "export" has written; - is standard input`, Args: cobra.ExactArgs(1),
-		Long: `Declares what is in the file, also of servers that are not known yet. What the file does not name stays as it is, recoveries are never switched on, and
-downtimes that have ended meanwhile are left out. It can be run again at any time.`,
+	return &cobra.Command{Use: "import FILE",
+		Short: `Make all declarations in a file of "export" again; - means standard input`, Args: cobra.ExactArgs(1),
+		Long: `Makes the declarations in the file, even for servers that are not known yet. Other declarations stay. It
+never switches recoveries on, and skips downtimes that have expired. You can run it again at any time.`,
 		Example: `  orchestrator-client import declared.json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := readDeclared(cmd.InOrStdin(), args[0])
@@ -52,7 +55,7 @@ downtimes that have ended meanwhile are left out. It can be run again at any tim
 				return err
 			}
 			return p.print(r, func(w io.Writer) {
-				line(w, "%d declared, %d were so already, %d downtimes have ended meanwhile", r.Changed, r.Same, r.Over)
+				line(w, "%d declared, %d unchanged, %d downtimes expired meanwhile", r.Changed, r.Same, r.Over)
 			})
 		}}
 }
@@ -65,22 +68,22 @@ func readDeclared(stdin io.Reader, file string) (d api.Declared, err error) {
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return d, fmt.Errorf("read what was declared: %w", err)
+			return d, fmt.Errorf("read the declarations: %w", err)
 		}
 		defer f.Close()
 		in = f
 	}
 	data, err := io.ReadAll(io.LimitReader(in, maxDeclared))
 	if err != nil {
-		return d, fmt.Errorf("read what was declared: %w", err)
+		return d, fmt.Errorf("read the declarations: %w", err)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&d); err != nil {
-		return d, fmt.Errorf("read what was declared: %s: %w", file, err)
+		return d, fmt.Errorf("read the declarations: %s: %w", file, err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return d, fmt.Errorf("read what was declared: %s holds more than one JSON value", file)
+		return d, fmt.Errorf("read the declarations: %s contains more than one JSON value", file)
 	}
 	return d, nil
 }

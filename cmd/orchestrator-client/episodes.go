@@ -15,7 +15,8 @@ func (p *program) episodeCommands() []*cobra.Command {
 
 func (p *program) episodes() *cobra.Command {
 	var open bool
-	cmd := &cobra.Command{Use: "episodes [CLUSTER]", Short: "List the incidents, newest first", Args: cobra.MaximumNArgs(1), ValidArgsFunction: p.completeCluster,
+	cmd := &cobra.Command{Use: "episodes [CLUSTER]", Short: "List the episodes, newest first",
+		Args: cobra.MaximumNArgs(1), ValidArgsFunction: p.completeCluster,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			only := ""
 			if open {
@@ -32,9 +33,11 @@ func (p *program) episodes() *cobra.Command {
 					if e.Blocked != "" {
 						says = "blocked: " + e.Blocked
 					}
-					rows = append(rows, []string{e.ID, stamp(e.Opened), stamp(e.Closed), string(e.Stage), string(e.Code), text(e.Failed), text(e.Candidate), says})
+					rows = append(rows, []string{e.ID, stamp(e.Opened), stamp(e.Closed), string(e.Stage),
+						string(e.Code), text(e.Failed), text(e.Candidate), says})
 				}
-				table(w, []string{"EPISODE", "OPENED", "CLOSED", "STAGE", "FINDING", "FAILED", "CANDIDATE", "SAYS"}, rows)
+				table(w, []string{"EPISODE", "OPENED", "CLOSED", "STAGE", "FINDING", "FAILED", "CANDIDATE", "SAYS"},
+					rows)
 			})
 		}}
 	cmd.Flags().BoolVar(&open, "open", false, "only those that are open")
@@ -42,7 +45,8 @@ func (p *program) episodes() *cobra.Command {
 }
 
 func (p *program) episode() *cobra.Command {
-	return &cobra.Command{Use: "episode ID", Short: "Show an incident, with every step that was tried", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeEpisode,
+	return &cobra.Command{Use: "episode ID", Short: "Show an episode, with every step that was tried",
+		Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeEpisode,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e, err := p.client.Episode(cmd.Context(), args[0])
 			if err != nil {
@@ -57,8 +61,10 @@ func printEpisode(w io.Writer, e api.Episode) {
 	if a := e.Acknowledged; a != nil {
 		acknowledged = fmt.Sprintf("%s, %s: %s", stamp(a.At), a.By, a.Comment)
 	}
-	facts(w, "episode", e.ID, "cluster", e.Cluster, "kind", string(e.Kind), "failed", text(e.Failed), "finding", string(e.Code), "stage", string(e.Stage),
-		"opened", stamp(e.Opened), "promoted", stamp(e.Promoted), "closed", stamp(e.Closed), "candidate", text(e.Candidate), "why", e.Why,
+	facts(w, "episode", e.ID, "cluster", e.Cluster, "kind", string(e.Kind), "failed", text(e.Failed), "finding",
+		string(e.Code), "stage", string(e.Stage),
+		"opened", stamp(e.Opened), "promoted", stamp(e.Promoted), "closed", stamp(e.Closed), "candidate",
+		text(e.Candidate), "why", e.Why,
 		"blocked", e.Blocked, "outcome", e.Outcome, "fenced", stamp(e.Fenced), "acknowledged", acknowledged)
 	list(w, "evidence:", e.Evidence)
 	for _, l := range e.Lost {
@@ -70,12 +76,14 @@ func printEpisode(w io.Writer, e api.Episode) {
 		if s.Error != "" {
 			outcome = s.Error
 		}
-		rows = append(rows, []string{s.Started.UTC().Format("15:04:05.000"), fmt.Sprintf("%.1f ms", 1000*s.Took), describe(s.Step), s.Why, outcome})
+		rows = append(rows, []string{s.Started.UTC().Format("15:04:05.000"), fmt.Sprintf("%.1f ms", 1000*s.Took),
+			describe(s.Step), s.Why, outcome})
 	}
 	below(w, []string{"STARTED", "TOOK", "STEP", "WHY", "OUTCOME"}, rows)
 	rows = nil
 	for _, run := range e.Hooks {
-		rows = append(rows, []string{run.Started.UTC().Format("15:04:05.000"), run.Hook, string(run.Moment), fmt.Sprint(run.Attempt), wentHow(run)})
+		rows = append(rows, []string{run.Started.UTC().Format("15:04:05.000"), run.Hook, string(run.Moment),
+			fmt.Sprint(run.Attempt), wentHow(run)})
 	}
 	below(w, []string{"STARTED", "HOOK", "MOMENT", "ATTEMPT", "OUTCOME"}, rows)
 }
@@ -90,10 +98,13 @@ func below(w io.Writer, head []string, rows [][]string) {
 
 func (p *program) acknowledge() *cobra.Command {
 	var by, comment string
-	cmd := &cobra.Command{Use: "acknowledge ID", Short: "Take note of an incident: the next promotion is free, the old primary is not fenced any more", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeEpisode,
-		Long: `Takes note of an incident. It then does not hold up the next promotion (anti-flapping), and asks for nothing more: an old primary that comes back
-writable is not made read-only, and replicas that were out of reach are not moved under the new one. So see first that the old primary is off for
-good, or read-only and stays so when it is started again ("episode ID" says "fenced" once it was found read-only).`,
+	cmd := &cobra.Command{Use: "acknowledge ID", Short: "Acknowledge an episode: it no longer delays the next " +
+		"promotion, and its old primary is no longer fenced", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: p.completeEpisode,
+		Long: `Acknowledges an episode. It then no longer delays the next promotion (anti-flapping), and nothing more is
+done for it: an old primary that comes back writable is not made read-only, and replicas that could not be
+reached are not moved under the new one. So first make sure that the old primary is off for good, or is
+read-only and stays read-only after a restart ("episode ID" says "fenced" when it was found read-only).`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if by == "" {
 				by = p.who()
@@ -104,7 +115,7 @@ good, or read-only and stays so when it is started again ("episode ID" says "fen
 			}
 			return p.print(e, func(w io.Writer) { line(w, "%s is acknowledged", e.ID) })
 		}}
-	cmd.Flags().StringVar(&by, "by", "", "`WHO` takes note (default: you)")
+	cmd.Flags().StringVar(&by, "by", "", "`WHO` acknowledges (default: you)")
 	cmd.Flags().StringVar(&comment, "comment", "", "what was found, or done")
 	noError(cmd.MarkFlagRequired("comment"))
 	return cmd

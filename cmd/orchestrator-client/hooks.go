@@ -14,7 +14,8 @@ import (
 )
 
 func (p *program) hookCommands() []*cobra.Command {
-	list := &cobra.Command{Use: "hooks", Short: "List the hooks of the daemon that answers, and what each was told last", Args: cobra.NoArgs,
+	list := &cobra.Command{Use: "hooks", Short: "List the hooks of the daemon that answers, and the last " +
+		"notification of each", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := p.client.Hooks(cmd.Context())
 			if err != nil {
@@ -36,7 +37,8 @@ func printHooks(w io.Writer, all []api.Hook) {
 		for _, m := range h.On {
 			on = append(on, string(m))
 		}
-		row := []string{h.Name, strings.Join(h.Clusters, " "), strings.Join(on, " "), cmp.Or(h.Program, h.Host), "", "", "nothing yet"}
+		row := []string{h.Name, strings.Join(h.Clusters, " "), strings.Join(on, " "), cmp.Or(h.Program, h.Host), "", "",
+			"nothing yet"}
 		if l := h.Last; l != nil {
 			row[4], row[5], row[6] = stamp(l.Started), l.Episode+" "+string(l.Moment), wentHow(*l)
 		}
@@ -59,14 +61,17 @@ func wentHow(r hook.Run) string {
 func (p *program) tryHook() *cobra.Command {
 	var by string
 	var yes bool
-	cmd := &cobra.Command{Use: "try HOOK [MOMENT]", Short: "Have the daemon that leads run a hook now, as a trial", Args: cobra.RangeArgs(1, 2),
-		Long: `Has the daemon that leads, or the only one that --api names, run a hook now, in the service's own sandbox, and shows what came of it.
+	cmd := &cobra.Command{Use: "try HOOK [MOMENT]", Short: "Make the leader run a hook now, as a trial",
+		Args: cobra.RangeArgs(1, 2),
+		Long: `Makes the leader, or the only daemon in --api, run a hook now, in the sandbox of the service, and shows
+the result.
 
-It is really run. What it is told is about an episode that there never was, of db1.example, whose replica db2.example took its place, and
-says so: "test": true in the message, ORC_TEST=true in the environment of a command. A script that does not look at that does what it does
-in an emergency; so this asks for --yes. It is ended after 25 s, or after its own timeout when that is less, and when you end this (Ctrl-C).
+The hook really runs. It receives an invented episode, in which db2.example replaced its primary
+db1.example, with "test": true in the message and ORC_TEST=true in the environment of a command. A script
+that does not check for that does what it does in an emergency, so you must give --yes. The hook is killed
+after 25 s, or after its own timeout if that is shorter, and when you stop this command (Ctrl-C).
 
-MOMENT is the first at which the hook is told something, unless you name one: ` + strings.Join(moments(), ", ") + ".",
+MOMENT is the first at which the hook is told something, unless you name one:` + strings.Join(moments(), ", ") + ".",
 		ValidArgsFunction: p.completeHook}
 	cmd.Flags().BoolVar(&yes, "yes", false, "really run it")
 	p.signed(cmd, &by)
@@ -82,7 +87,8 @@ MOMENT is the first at which the hook is told something, unless you name one: ` 
 			}
 		}
 		if !yes {
-			return misuse("this really runs %s, which is told that it is a trial (ORC_TEST=true, \"test\": true); say --yes when it heeds that, or does no harm", runs)
+			return misuse("this really runs %s, which is told that it is a trial (ORC_TEST=true, \"test\": true); "+
+				"say --yes when it heeds that, or does no harm", runs)
 		}
 		if len(args) > 1 {
 			m = hook.Moment(args[1])
@@ -92,7 +98,8 @@ MOMENT is the first at which the hook is told something, unless you name one: ` 
 			return err
 		}
 		err = p.print(t, func(w io.Writer) {
-			facts(w, "hook", t.Hook, "moment", string(t.Moment), "daemon", t.Daemon, "took", fmt.Sprintf("%.1f ms", 1000*t.Took), "outcome", string(t.Outcome), "why", t.Says)
+			facts(w, "hook", t.Hook, "moment", string(t.Moment), "daemon", t.Daemon, "took",
+				fmt.Sprintf("%.1f ms", 1000*t.Took), "outcome", string(t.Outcome), "why", t.Says)
 			if t.Output != "" {
 				line(w, "\n%s", t.Output)
 			}

@@ -15,7 +15,8 @@ import (
 )
 
 func (p *program) instanceCommands() []*cobra.Command {
-	return []*cobra.Command{p.instances(), p.instance(), p.discover(), p.forget(), p.downtime(), p.tag(), p.untag(), p.rule()}
+	return []*cobra.Command{p.instances(), p.instance(), p.discover(), p.forget(), p.downtime(), p.tag(), p.untag(),
+		p.rule()}
 }
 
 func text(k topology.Key) string {
@@ -26,7 +27,8 @@ func text(k topology.Key) string {
 }
 
 func (p *program) instances() *cobra.Command {
-	return &cobra.Command{Use: "instances [CLUSTER]", Short: "List the servers", Args: cobra.MaximumNArgs(1), ValidArgsFunction: p.completeCluster,
+	return &cobra.Command{Use: "instances [CLUSTER]", Short: "List the servers", Args: cobra.MaximumNArgs(1),
+		ValidArgsFunction: p.completeCluster,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			all, err := p.client.Instances(cmd.Context(), first(args))
 			if err != nil {
@@ -35,9 +37,11 @@ func (p *program) instances() *cobra.Command {
 			return p.print(all, func(w io.Writer) {
 				var rows [][]string
 				for _, v := range all {
-					rows = append(rows, []string{v.Key.String(), state(v), version(v), writes(v), sources(v), threads(v), lag(v), v.Cluster, string(v.Rule)})
+					rows = append(rows, []string{v.Key.String(), state(v), version(v), writes(v), sources(v),
+						threads(v), lag(v), v.Cluster, string(v.Rule)})
 				}
-				table(w, []string{"SERVER", "STATE", "VERSION", "WRITES", "SOURCE", "IO/SQL", "LAG", "CLUSTER", "RULE"}, rows)
+				table(w, []string{"SERVER", "STATE", "VERSION", "WRITES", "SOURCE", "IO/SQL", "LAG", "CLUSTER", "RULE"},
+					rows)
 			})
 		}}
 }
@@ -99,7 +103,8 @@ func each(v topology.Server, f func(topology.Channel) string) string {
 }
 
 func (p *program) instance() *cobra.Command {
-	return &cobra.Command{Use: "instance SERVER", Short: "Show all that is known of a server", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeServer,
+	return &cobra.Command{Use: "instance SERVER", Short: "Show everything that is known about a server",
+		Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeServer,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := p.client.Instance(cmd.Context(), args[0])
 			if err != nil {
@@ -121,18 +126,21 @@ func printServer(w io.Writer, v topology.Server) {
 	if d := v.Downtime; d != nil {
 		downtime = fmt.Sprintf("until %s, %s: %s", stamp(d.Until), d.Owner, d.Reason)
 	}
-	facts(w, "server", v.Key.String(), "also known as", strings.Join(names, ", "), "cluster", v.Cluster, "state", state(v), "error", v.Probe.Error,
-		"failing since", stamp(v.Probe.FailingSince), "answered", stamp(v.Probe.Answered), "promotion rule", string(v.Rule), "downtime", downtime,
+	facts(w, "server", v.Key.String(), "also known as", strings.Join(names, ", "), "cluster", v.Cluster, "state",
+		state(v), "error", v.Probe.Error,
+		"failing since", stamp(v.Probe.FailingSince), "answered", stamp(v.Probe.Answered), "promotion rule",
+		string(v.Rule), "downtime", downtime,
 		"tags", strings.Join(tags, ", "))
 	i := v.Instance
 	if i == nil {
 		return
 	}
-	facts(w, "version", version(v), "uuid", i.UUID, "takes writes", writes(v), "gtid", yes(i.GTID), "executed", i.Executed.String(), "binary log", i.BinlogFile)
+	facts(w, "version", version(v), "uuid", i.UUID, "takes writes", writes(v), "gtid", yes(i.GTID), "executed",
+		i.Executed.String(), "binary log", i.BinlogFile)
 	for _, c := range i.Channels {
 		line(w, "")
-		facts(w, "channel", c.Name, "source", c.Source.String(), "io, sql", fmt.Sprintf("%s, %s", c.IO, c.SQL), "io error", c.IOError, "sql error", c.SQLError,
-			"received", c.Received.String())
+		facts(w, "channel", c.Name, "source", c.Source.String(), "io, sql", fmt.Sprintf("%s, %s", c.IO, c.SQL),
+			"io error", c.IOError, "sql error", c.SQLError, "received", c.Received.String())
 		if c.Lag != nil {
 			facts(w, "lag", fmt.Sprintf("%d s", *c.Lag))
 		}
@@ -140,7 +148,8 @@ func printServer(w io.Writer, v topology.Server) {
 }
 
 func (p *program) discover() *cobra.Command {
-	return &cobra.Command{Use: "discover SERVER", Short: "Have a server asked now, and watched with all it replicates with from now on", Args: cobra.ExactArgs(1),
+	return &cobra.Command{Use: "discover SERVER", Short: "Poll a server now, and watch it and all servers that it " +
+		"replicates with", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := p.client.Discover(cmd.Context(), args[0])
 			if err != nil {
@@ -151,7 +160,8 @@ func (p *program) discover() *cobra.Command {
 }
 
 func (p *program) forget() *cobra.Command {
-	return &cobra.Command{Use: "forget SERVER", Short: "End the watching of a server, until it is discovered by hand again", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeServer,
+	return &cobra.Command{Use: "forget SERVER", Short: "Stop watching a server, until somebody discovers it again",
+		Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeServer,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := p.client.Forget(cmd.Context(), args[0]); err != nil {
 				return err
@@ -163,7 +173,8 @@ func (p *program) forget() *cobra.Command {
 func (p *program) downtime() *cobra.Command {
 	var d api.DowntimeRequest
 	var until string
-	begin := &cobra.Command{Use: "begin SERVER", Short: "Watch a server, and do not repair it, until a time", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeServer,
+	begin := &cobra.Command{Use: "begin SERVER", Short: "Watch a server, but do not repair it, until a time",
+		Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeServer,
 		Example: `  orchestrator-client downtime begin db2 --reason "new disk" --for 2h`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if until != "" {
@@ -185,12 +196,13 @@ func (p *program) downtime() *cobra.Command {
 			return p.print(out, func(w io.Writer) { line(w, "%s is in downtime until %s", args[0], stamp(out.Until)) })
 		}}
 	f := begin.Flags()
-	f.StringVar(&d.Owner, "owner", "", "`WHO` wants it (default: you)")
+	f.StringVar(&d.Owner, "owner", "", "`WHO` asks for it (default: you)")
 	f.StringVar(&d.Reason, "reason", "", "why")
 	f.StringVar(&d.Duration, "for", "", "for how `LONG`, as 30m or 2h")
 	f.StringVar(&until, "until", "", "until this `TIME`, as 2006-01-02T15:04:05Z")
 	noError(begin.MarkFlagRequired("reason"))
-	end := &cobra.Command{Use: "end SERVER", Short: "Repair a server again", Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeServer,
+	end := &cobra.Command{Use: "end SERVER", Short: "Repair a server again", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: p.completeServer,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := p.client.EndDowntime(cmd.Context(), args[0]); err != nil {
 				return err
@@ -201,7 +213,8 @@ func (p *program) downtime() *cobra.Command {
 }
 
 func (p *program) tag() *cobra.Command {
-	return &cobra.Command{Use: "tag SERVER NAME[=VALUE]", Short: "Give a server a tag", Args: cobra.ExactArgs(2), ValidArgsFunction: p.completeServer,
+	return &cobra.Command{Use: "tag SERVER NAME[=VALUE]", Short: "Give a server a tag", Args: cobra.ExactArgs(2),
+		ValidArgsFunction: p.completeServer,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, value, _ := strings.Cut(args[1], "=")
 			if name == "" {
@@ -215,7 +228,8 @@ func (p *program) tag() *cobra.Command {
 }
 
 func (p *program) untag() *cobra.Command {
-	return &cobra.Command{Use: "untag SERVER NAME", Short: "Take a tag away", Args: cobra.ExactArgs(2), ValidArgsFunction: p.completeServer,
+	return &cobra.Command{Use: "untag SERVER NAME", Short: "Remove a tag", Args: cobra.ExactArgs(2),
+		ValidArgsFunction: p.completeServer,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := p.client.RemoveTag(cmd.Context(), args[0], args[1]); err != nil {
 				return err
@@ -225,10 +239,12 @@ func (p *program) untag() *cobra.Command {
 }
 
 func (p *program) rule() *cobra.Command {
-	set := &cobra.Command{Use: "set SERVER prefer|neutral|prefer_not|must_not", Short: "Say how much a server is wanted as a primary", Args: cobra.ExactArgs(2),
+	set := &cobra.Command{Use: "set SERVER prefer|neutral|prefer_not|must_not",
+		Short: "Set whether a server should become the primary", Args: cobra.ExactArgs(2),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 1 {
-				return []string{string(topology.Prefer), string(topology.Neutral), string(topology.PreferNot), string(topology.MustNot)}, cobra.ShellCompDirectiveNoFileComp
+				return []string{string(topology.Prefer), string(topology.Neutral), string(topology.PreferNot),
+					string(topology.MustNot)}, cobra.ShellCompDirectiveNoFileComp
 			}
 			return p.completeServer(cmd, args, word)
 		},
@@ -241,8 +257,8 @@ func (p *program) rule() *cobra.Command {
 	return group("rule", "Say which servers are wanted as primaries", set)
 }
 
-// group is a command that only holds others. Alone, or with a word that is none of them, it is misused; cobra would print
-// help and be content.
+// group is a command that only holds others. Alone, or with a word that is none of them, it is misused; cobra would
+// print help and be content.
 func group(name, short string, commands ...*cobra.Command) *cobra.Command {
 	var names []string
 	for _, c := range commands {

@@ -1,7 +1,8 @@
 // Command orchestrator-client asks running daemons, and tells them what people declare.
 //
-// It knows nothing of replication and keeps nothing: it parses a command line, makes one call of daemon/api/client, and prints.
-// The one idea: every command prints one value, either as JSON exactly as the API has it, or as text for people.
+// It knows nothing of replication and keeps nothing: it parses a command line, makes one call of daemon/api/client, and
+// prints. The one idea: every command prints one value, either as JSON exactly as the API has it, or as text for
+// people.
 package main
 
 import (
@@ -114,21 +115,22 @@ type program struct {
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "orchestrator-client",
-		Short: "Ask orchestrator's daemons, and tell them what you declare",
-		Long: `orchestrator-client speaks to running daemons over their HTTP API.
+		Short: "Ask orchestrator's daemons, and send them declarations",
+		Long: `orchestrator-client asks running daemons through their HTTP API.
 
-ORCHESTRATOR_API lists the daemons, separated by commas or blanks: http://host:port, or host:port for
-short (default http://127.0.0.1:3000). Reads are answered by the first daemon that can; changes go to the leader, or
-where none is found, to any.
+ORCHESTRATOR_API lists the daemons, separated by commas or spaces: http://host:port, or host:port for
+short (default http://127.0.0.1:3000). The first daemon that can answer a read answers it. Changes go to
+the leader, or to any daemon if no leader is found.
 
-If the daemons ask for a token, ORCHESTRATOR_TOKEN_FILE or --token-file names a file whose first line is it, or
-ORCHESTRATOR_TOKEN is it. It is never taken from the command line, which everybody can see.
+If the daemons need a token, ORCHESTRATOR_TOKEN_FILE or --token-file names a file whose first line is the
+token, or ORCHESTRATOR_TOKEN has it. The client never takes a token from the command line, which everybody
+can see.
 
-If they serve HTTPS with a certificate that the system doesn't trust, ORCHESTRATOR_CA_FILE or --ca-file names a PEM file
-with its authority.
+If they serve HTTPS with a certificate that the system does not trust, ORCHESTRATOR_CA_FILE or --ca-file
+names a PEM file with its authority.
 
-A cluster is given by its name, its alias or the address of any member; a server by host:port (port 3306
-when there is none).
+Name a cluster by its name, its alias or the address of any member; name a server by host:port (default
+port 3306).
 
 ` + exitCodes,
 		SilenceErrors: true, SilenceUsage: true, Version: release.This().Of("orchestrator-client"),
@@ -136,12 +138,15 @@ when there is none).
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	f := root.PersistentFlags()
-	f.StringVar(&p.endpoints, "api", "", "`URLs` of the daemons, in place of ORCHESTRATOR_API")
-	f.StringVar(&p.tokenFile, "token-file", "", "a `FILE` whose first line is the token, in place of ORCHESTRATOR_TOKEN_FILE")
-	f.StringVar(&p.caFile, "ca-file", "", "a PEM `FILE` with the authorities of their certificates, in place of ORCHESTRATOR_CA_FILE")
+	f.StringVar(&p.endpoints, "api", "", "`URLs` of the daemons, instead of ORCHESTRATOR_API")
+	f.StringVar(&p.tokenFile, "token-file", "", "`FILE` whose first line is the token, instead of "+
+		"ORCHESTRATOR_TOKEN_FILE")
+	f.StringVar(&p.caFile, "ca-file", "", "PEM `FILE` with the authorities of their certificates, instead of "+
+		"ORCHESTRATOR_CA_FILE")
 	f.DurationVar(&p.timeout, "timeout", 5*time.Second, "how long one daemon may take to answer")
 	f.StringVarP(&p.output, "output", "o", "text", "text or json")
-	noError(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
+	noError(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"},
+		cobra.ShellCompDirectiveNoFileComp)))
 	root.AddCommand(p.clusterCommands()...)
 	root.AddCommand(p.instanceCommands()...)
 	root.AddCommand(p.episodeCommands()...)
@@ -155,7 +160,8 @@ when there is none).
 
 // begin runs when the command line was understood, before any command.
 func (p *program) begin(cmd *cobra.Command) error {
-	if err := cmd.ValidateRequiredFlags(); err != nil { // cobra would ask later, when it can't be told from a failure any more
+	// cobra would ask later, when it can't be told from a failure any more
+	if err := cmd.ValidateRequiredFlags(); err != nil {
 		return misuse("%v", err)
 	}
 	if p.output != "text" && p.output != "json" {
@@ -182,7 +188,8 @@ func (p *program) connect() error {
 		return misuse("%v", err)
 	}
 	endpoints := client.Split(cmp.Or(p.endpoints, p.env.get("ORCHESTRATOR_API"), "http://127.0.0.1:3000"))
-	if p.client, err = client.New(client.Options{Endpoints: endpoints, Token: token, Timeout: p.timeout, HTTP: web}); err != nil {
+	if p.client, err = client.New(client.Options{Endpoints: endpoints, Token: token, Timeout: p.timeout,
+		HTTP: web}); err != nil {
 		return misuse("%v", err)
 	}
 	return nil
@@ -200,7 +207,7 @@ func (p *program) web() (*http.Client, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read the authorities: %s holds no certificate in PEM form", file)
+		return nil, fmt.Errorf("read the authorities: %s contains no PEM certificate", file)
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}

@@ -126,7 +126,8 @@ func TestCommands(t *testing.T) {
 		{"recoveries on --by bob", 0, "recoveries true bob ", "recoveries are on"},
 		{"recoveries maybe", 2, "", "want on or off or status"},
 		{"episode db1-3306-2", 0, "", "failed: exit status 1"},
-		{"hooks", 0, "", "pager  *         opened fenced  /usr/local/bin/page  2026-01-01T00:00:10Z  db1-3306-2 opened  failed: exit status 1"},
+		{"hooks", 0, "", "pager  *         opened fenced  /usr/local/bin/page  2026-01-01T00:00:10Z  db1-3306-2 " +
+			"opened  failed: exit status 1"},
 		{"hook try pager", 2, "", "this really runs /usr/local/bin/page"},
 		{"hook try unlisted", 2, "", "this really runs hook unlisted"},
 		{"hook try pager --yes", 0, "try pager opened within 25s", "paged ann"},
@@ -143,14 +144,16 @@ func TestCommands(t *testing.T) {
 		{"backend status", 0, "", "kind  sqlite"},
 		{"backend proofs", 0, "", "tag db1:3306 dc: version 5 by d1 | not there"},
 		{"backend work", 4, "", "nobody has asked"},
-		{"backend promote --to b2 --by bob", 0, "promote b2:3306 within 1m0s (bob)", " 1. b2:3306: let HAProxy serve it (done in 3 ms)"},
+		{"backend promote --to b2 --by bob", 0, "promote b2:3306 within 1m0s (bob)",
+			" 1. b2:3306: let HAProxy serve it (done in 3 ms)"},
 		{"backend promote --to b2 --force", 1, "", "it lives"},
 		{"backend promote", 2, "", `"to" not set`},
 		{"backend promote --to a/b", 2, "", "want host"},
 		{"backend promote --to b2 --drain-timeout soon", 1, "", "no duration"},
-		{"backend rejoin b1 --seed --drain-timeout 30s", 1, "rejoin b1:3306 seed=true within 30s (ann)", "it lacks 3 transactions"},
+		{"backend rejoin b1 --seed --drain-timeout 30s", 1, "rejoin b1:3306 seed=true within 30s (ann)",
+			"it lacks 3 transactions"},
 		{"backend verify", 5, "verify (ann)", "1 of 7 records differ"},
-		{"backend verify --repair", 0, "verify (ann)", "1 records differed, and were merged"},
+		{"backend verify --repair", 0, "verify (ann)", "1 record differed, and was merged"},
 		{"backend doctor", 0, "doctor (ann)", "Nothing is wrong with the pair"},
 		{"backend", 2, "", "want status or proofs"},
 		{"version", 0, "", "orchestrator-client"},
@@ -188,9 +191,12 @@ func TestCommands(t *testing.T) {
 
 // Whatever is asked for as JSON is one JSON value, and nothing else.
 func TestJSON(t *testing.T) {
-	for _, args := range []string{"clusters", "topology db1", "instances", "instance db2", "findings", "plan db1", "episodes", "episode db1-3306-2", "recoveries status", "status",
-		"hooks", "hook try pager --yes", "leader", "snapshot", "snapshot --format drawing", "version", "forget db2", "tag db2 a=b", "acknowledge db1-3306-2 --comment x", "alias db2 main", "discover db2",
-		"backend status", "backend proofs", "backend promote --to b2", "backend verify --repair", "backend doctor", "step-down --reason x"} {
+	for _, args := range []string{"clusters", "topology db1", "instances", "instance db2", "findings", "plan db1",
+		"episodes", "episode db1-3306-2", "recoveries status", "status",
+		"hooks", "hook try pager --yes", "leader", "snapshot", "snapshot --format drawing", "version", "forget db2",
+		"tag db2 a=b", "acknowledge db1-3306-2 --comment x", "alias db2 main", "discover db2",
+		"backend status", "backend proofs", "backend promote --to b2", "backend verify --repair", "backend doctor",
+		"step-down --reason x"} {
 		d := newDesk(t, "")
 		code, out, errs := d.run(t, append(strings.Fields(args), "-o", "json")...)
 		if code != 0 || !json.Valid([]byte(out)) || errs != "" {
@@ -242,12 +248,14 @@ func TestTheTokenComesFromAFileOrTheEnvironment(t *testing.T) {
 		{"ORCHESTRATOR_TOKEN", "wrong", []string{"--token-file", file}, 0},
 		{"ORCHESTRATOR_TOKEN_FILE", os.DevNull, nil, 2},
 		{"ORCHESTRATOR_TOKEN_FILE", write("blank", "\n \n"), nil, 2},
-		{"ORCHESTRATOR_TOKEN_FILE", write("new", "\nsesame\nabracadabra\n"), nil, 0}, // the first is sent, and what else is valid is not
+		// the first is sent, and what else is valid is not
+		{"ORCHESTRATOR_TOKEN_FILE", write("new", "\nsesame\nabracadabra\n"), nil, 0},
 		{"ORCHESTRATOR_TOKEN_FILE", write("old", "abracadabra\nsesame\n"), nil, 1},
 	} {
 		d := newDesk(t, "sesame")
 		d.env[c.name] = c.value
-		if code, out, errs := d.run(t, append([]string{"clusters"}, c.args...)...); code != c.code || strings.Contains(out+errs, "sesame") {
+		if code, out, errs := d.run(t, append([]string{"clusters"}, c.args...)...); code != c.code ||
+			strings.Contains(out+errs, "sesame") {
 			t.Errorf("%s=%s %v: exit %d, want %d: %s%s", c.name, c.value, c.args, code, c.code, out, errs)
 		}
 	}
@@ -263,12 +271,14 @@ func TestWhatWasDeclaredIsExportedAndImported(t *testing.T) {
 	if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, errs := d.run(t, "import", file); code != 0 || out != "0 declared, 2 were so already, 0 downtimes have ended meanwhile\n" || len(d.Changes) != 0 {
+	if code, out, errs := d.run(t, "import", file); code != 0 ||
+		out != "0 declared, 2 unchanged, 0 downtimes expired meanwhile\n" || len(d.Changes) != 0 {
 		t.Errorf("importing what is there: exit %d: %s%s; the daemon was told %q", code, out, errs, d.Changes)
 	}
 	var many api.Declared // more than fit into one request
 	for i := range 250 {
-		many.Tags = append(many.Tags, api.DeclaredTag{Server: topology.Key{Host: "web2", Port: 3307}, Name: fmt.Sprintf("t%d", i), Value: "x"})
+		many.Tags = append(many.Tags, api.DeclaredTag{Server: topology.Key{Host: "web2", Port: 3307},
+			Name: fmt.Sprintf("t%d", i), Value: "x"})
 	}
 	data, err := json.Marshal(many)
 	if err != nil {
@@ -277,7 +287,8 @@ func TestWhatWasDeclaredIsExportedAndImported(t *testing.T) {
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, errs := d.run(t, "import", file); code != 0 || !strings.HasPrefix(out, "250 declared, ") || len(d.Changes) != 250 {
+	if code, out, errs := d.run(t, "import", file); code != 0 || !strings.HasPrefix(out, "250 declared, ") ||
+		len(d.Changes) != 250 {
 		t.Errorf("importing 250 tags: exit %d: %s%s; the daemon was told %d things", code, out, errs, len(d.Changes))
 	}
 	for text, says := range map[string]string{`{"tgas":[]}`: "tgas", `{} {}`: "more than one", `{`: "unexpected EOF"} {
@@ -296,7 +307,8 @@ func TestTheAuthorityOfDaemonsIsGivenAsAFile(t *testing.T) {
 	s.StartTLS()
 	defer s.Close()
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -357,7 +369,8 @@ func TestTheDocumentIsComplete(t *testing.T) {
 		}
 	}
 	for code := range 6 {
-		if !strings.Contains(exitCodes, fmt.Sprintf("\n  %d  ", code)) || !strings.Contains(string(data), fmt.Sprintf("| %d |", code)) {
+		if !strings.Contains(exitCodes, fmt.Sprintf("\n  %d  ", code)) ||
+			!strings.Contains(string(data), fmt.Sprintf("| %d |", code)) {
 			t.Errorf("exit code %d is not documented", code)
 		}
 	}

@@ -14,25 +14,28 @@ import (
 )
 
 func (p *program) programCommands() []*cobra.Command {
-	version := &cobra.Command{Use: "version", Short: "Print what this program was built of", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-		v := release.This()
-		return p.print(v, func(w io.Writer) { line(w, "%s", v.Of("orchestrator-client")) })
-	}}
-	man := &cobra.Command{Use: "man DIR", Short: "Write the manual pages into a directory", Hidden: true, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		if err := os.MkdirAll(args[0], 0o755); err != nil {
-			return fmt.Errorf("write the manual pages: %w", err)
-		}
-		built := release.This()
-		header := &doc.GenManHeader{Title: "ORCHESTRATOR-CLIENT", Section: "1", Source: "orchestrator " + built.Version}
-		if !built.At.IsZero() { // the same source makes the same pages
-			header.Date = &built.At
-		}
-		cmd.Root().DisableAutoGenTag = true
-		if err := doc.GenManTree(cmd.Root(), header, args[0]); err != nil {
-			return fmt.Errorf("write the manual pages: %w", err)
-		}
-		return nil
-	}}
+	version := &cobra.Command{Use: "version", Short: "Print version, commit, Go version and platform of this program",
+		Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+			v := release.This()
+			return p.print(v, func(w io.Writer) { line(w, "%s", v.Of("orchestrator-client")) })
+		}}
+	man := &cobra.Command{Use: "man DIR", Short: "Write the manual pages into a directory", Hidden: true,
+		Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return fmt.Errorf("write the manual pages: %w", err)
+			}
+			built := release.This()
+			header := &doc.GenManHeader{Title: "ORCHESTRATOR-CLIENT", Section: "1", Source: "orchestrator " +
+				built.Version}
+			if !built.At.IsZero() { // the same source makes the same pages
+				header.Date = &built.At
+			}
+			cmd.Root().DisableAutoGenTag = true
+			if err := doc.GenManTree(cmd.Root(), header, args[0]); err != nil {
+				return fmt.Errorf("write the manual pages: %w", err)
+			}
+			return nil
+		}}
 	return []*cobra.Command{version, man}
 }
 

@@ -153,8 +153,8 @@ func TestBackendAtNight(t *testing.T) {
 		// Members differ.
 		n.exec(1, "SET SESSION sql_log_bin = 0", insert("tag", "orders", 1700000001000000),
 			"SET SESSION sql_log_bin = 1")
-		n.as(exitFailure, "1 of 4 records differ", "verify")
-		n.as(exitOK, "1 records differed, and were merged", "verify", "--repair")
+		n.as(exitFailure, "1 of 4 records differs", "verify")
+		n.as(exitOK, "1 record differed, and was merged", "verify", "--repair")
 
 		// Replication breaks: only one member has a table.
 		n.exec(1, "SET SESSION sql_log_bin = 0", "CREATE TABLE orchestrator.scratch (id INT PRIMARY KEY)",

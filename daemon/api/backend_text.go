@@ -3,24 +3,30 @@ package api
 import (
 	"fmt"
 	"strings"
+
+	"orchestrator/daemon/plural"
 )
 
-// mostShown bounds what a person is shown of differences; JSON has all.
+// mostShown bounds the differences in the text; JSON has all.
 const mostShown = 20
 
 // String is for people.
 func (v BackendComparison) String() string {
 	var b strings.Builder
 	if len(v.Arrived) > 0 {
-		fmt.Fprintf(&b, "%d records were on their way, and have arrived:\n%s", len(v.Arrived), differences(v.Arrived))
+		fmt.Fprintf(&b, "%s arrived by replication meanwhile:\n%s", plural.Count(len(v.Arrived), "record"),
+			differences(v.Arrived))
 	}
 	if len(v.Merged) > 0 {
-		fmt.Fprintf(&b, "%d records differed, and were merged:\n%s", len(v.Merged), differences(v.Merged))
+		fmt.Fprintf(&b, "%s differed, and %s merged:\n%s", plural.Count(len(v.Merged), "record"),
+			plural.Of(len(v.Merged), "was", "were"), differences(v.Merged))
 	}
 	if v.Equal {
-		fmt.Fprintf(&b, "Both members hold the same %d records, of %d kinds.\n", v.Records, len(v.Kinds))
+		fmt.Fprintf(&b, "Both members hold the same %s, of %s.\n", plural.Count(v.Records, "record"),
+			plural.Count(len(v.Kinds), "kind"))
 	} else {
-		fmt.Fprintf(&b, "%d of %d records differ:\n%s", len(v.Differences), v.Records, differences(v.Differences))
+		fmt.Fprintf(&b, "%d of %s %s:\n%s", len(v.Differences), plural.Count(v.Records, "record"),
+			plural.Of(len(v.Differences), "differs", "differ"), differences(v.Differences))
 	}
 	if v.Note != "" {
 		fmt.Fprintf(&b, "%s.\n", v.Note)
@@ -28,7 +34,7 @@ func (v BackendComparison) String() string {
 	return b.String()
 }
 
-// differences has a line for each, as the one member and the other held it.
+// differences returns one line for each, as the two members held it.
 func differences(all []BackendDifference) string {
 	var b strings.Builder
 	for i, d := range all {
@@ -56,7 +62,7 @@ func (d BackendDoctor) String() string {
 		fmt.Fprintf(&b, "%s: %s: %s\n", where, c.Code, c.Says)
 	}
 	if len(d.Mended) > 0 {
-		b.WriteString("Mended:\n")
+		b.WriteString("Fixed:\n")
 		for _, c := range d.Mended {
 			fmt.Fprintf(&b, "  %v: %s: %s\n", c.At, c.Code, strings.Join(c.Statements, "; "))
 			for _, line := range c.Config {

@@ -265,7 +265,7 @@ func TestAFleet(t *testing.T) {
 	o.holds(ctx, declared)
 	o.do(ctx, "daemon1", "orchestrator-client untag 10.79.0.17:3306 dc && orchestrator-client rule set "+
 		"10.79.0.17:3306 neutral")
-	if out := o.play(ctx, "restore", "-e", "file="+backup); !strings.Contains(out, "2 declared, 3 were so already") {
+	if out := o.play(ctx, "restore", "-e", "file="+backup); !strings.Contains(out, "2 declared, 3 unchanged") {
 		t.Errorf("restore.yml says:\n%s", out)
 	}
 	o.holds(ctx, declared)
