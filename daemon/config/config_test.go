@@ -44,7 +44,8 @@ func TestTheDocumentedBlocksAreTheDefault(t *testing.T) {
 		t.Fatal(problems)
 	}
 	told := defaultHook()
-	told.Name, told.On = "pager", []hook.Moment{hook.Opened, hook.Blocked, hook.Promoted, hook.Recovered, hook.Withdrawn}
+	told.Name, told.On = "pager", []hook.Moment{hook.Opened, hook.Blocked, hook.Promoted, hook.Recovered,
+		hook.Withdrawn}
 	if len(got.Hooks) != 1 || !reflect.DeepEqual(got.Hooks[0], told) {
 		t.Errorf("orchestrator.toml says %+v, and the default is %+v", got.Hooks, told)
 	}
@@ -111,18 +112,22 @@ func write(t *testing.T, name, text string, mode os.FileMode) string {
 
 // hookBlock is one with a command, and a line more.
 func hookBlock(name, more string) string {
-	return fmt.Sprintf("[[hook]]\nname = %q\non = [\"opened\"]\ncommand = [\"/bin/true\"]\n%s", name, strings.TrimLeft(more+"\n", "\n"))
+	return fmt.Sprintf("[[hook]]\nname = %q\non = [\"opened\"]\ncommand = [\"/bin/true\"]\n%s", name,
+		strings.TrimLeft(more+"\n", "\n"))
 }
 
 func TestHooks(t *testing.T) {
 	url := write(t, "url", "https://chat.example/T0/s3cret\n", 0o600)
 	token := write(t, "token", "t0ken\n", 0o600)
-	c := parsed(t, hookBlock("all", "")+"[[hook]]\nname = \"shop\"\non = [\"promoted\"]\nclusters = [\"shop-*\"]\nurl_file = \""+url+"\"\ntoken_file = \""+token+"\"\ntimeout = \"5s\"\nattempts = 7")
+	c := parsed(t, hookBlock("all", "")+"[[hook]]\nname = \"shop\"\non = [\"promoted\"]\nclusters = "+
+		"[\"shop-*\"]\nurl_file = \""+url+"\"\ntoken_file = \""+token+"\"\ntimeout = \"5s\"\nattempts = 7")
 	got := c.HookList()
-	if len(got) != 2 || !got[0].Of("db1:3306", "") || !slices.Equal(got[0].Command, []string{"/bin/true"}) || got[0].Timeout != 30*time.Second || got[0].Attempts != 3 {
+	if len(got) != 2 || !got[0].Of("db1:3306", "") || !slices.Equal(got[0].Command, []string{"/bin/true"}) ||
+		got[0].Timeout != 30*time.Second || got[0].Attempts != 3 {
 		t.Errorf("%+v", got)
 	}
-	if h := got[1]; h.Of("db1:3306", "") || !h.Of("db1:3306", "shop-eu") || h.URL != "https://chat.example/T0/s3cret" || h.Token != "t0ken" || h.Timeout != 5*time.Second || h.Attempts != 7 {
+	if h := got[1]; h.Of("db1:3306", "") || !h.Of("db1:3306", "shop-eu") || h.URL != "https://chat.example/T0/s3cret" ||
+		h.Token != "t0ken" || h.Timeout != 5*time.Second || h.Attempts != 7 {
 		t.Errorf("%+v", h)
 	}
 	if text := fmt.Sprintf("%v %+v", c, c.Hooks); strings.Contains(text, "s3cret") || strings.Contains(text, "t0ken") {
@@ -132,7 +137,8 @@ func TestHooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	next, _ := parse("o.toml", []byte(c.String()))
-	if re, no := c.Changes(next); !slices.Equal(re, []string{"hook"}) || len(no) > 0 || c.Reloaded(next).HookList()[1].Token != "an0ther" {
+	if re, no := c.Changes(next); !slices.Equal(re, []string{"hook"}) || len(no) > 0 ||
+		c.Reloaded(next).HookList()[1].Token != "an0ther" {
 		t.Errorf("a new token: %v %v", re, no)
 	}
 }
@@ -169,107 +175,157 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	cases := []struct{ name, toml, want string }{
 		{"nothing is fine", ``, ``},
 		{"a misspelt key", "[discovery]\npol = \"2s\"", `2: discovery.pol: unknown key; did you mean "poll"?`},
-		{"a key in another case", "[servers]\nProbe-Timeout = \"2s\"", `2: servers.Probe-Timeout: unknown key; did you mean "probe_timeout"?`},
+		{"a key in another case", "[servers]\nProbe-Timeout = \"2s\"",
+			`2: servers.Probe-Timeout: unknown key; did you mean "probe_timeout"?`},
 		{"a misspelt table", "[discovry]\n", `1: discovry: unknown key; did you mean "discovery"?`},
-		{"a key of another table", "[servers]\npoll = \"2s\"", `2: servers.poll: unknown key; it belongs below [discovery]`},
+		{"a key of another table", "[servers]\npoll = \"2s\"",
+			`2: servers.poll: unknown key; it belongs below [discovery]`},
 		{"a key without a table", "seeds = []", `1: seeds: unknown key; it belongs below [discovery]`},
 		{"a key out of nowhere", "[log]\nbanana = 1", `2: log.banana: unknown key; the keys here are level, format`},
 		{"a password in the file", "[servers]\npassword = \"hunter2\"",
 			`2: servers.password: unknown key; secrets do not belong in this file: put it into a file of its own, and set password_file to the path`},
-		{"a number without unit", "[discovery]\npoll = 5", `2: discovery.poll: must be a duration in quotes, with its unit, such as "5s"; got 5`},
-		{"a duration without unit", "[discovery]\npoll = \"5\"", `2: discovery.poll: "5" is not a duration; write a number and its unit (ms, s, m, h), such as "5s"`},
-		{"zero poll", "[discovery]\npoll = \"0s\"", `2: discovery.poll: "0s" is out of range; it must be from 50ms to 1h`},
+		{"a number without unit", "[discovery]\npoll = 5",
+			`2: discovery.poll: must be a duration in quotes, with its unit, such as "5s"; got 5`},
+		{"a duration without unit", "[discovery]\npoll = \"5\"",
+			`2: discovery.poll: "5" is not a duration; write a number and its unit (ms, s, m, h), such as "5s"`},
+		{"zero poll", "[discovery]\npoll = \"0s\"",
+			`2: discovery.poll: "0s" is out of range; it must be from 50ms to 1h`},
 		{"negative", "[analysis]\nlag = \"-1s\"", `2: analysis.lag: "-1s" is out of range; it must be from 1s to 24h`},
-		{"too few", "[discovery]\nconcurrency = 0", `2: discovery.concurrency: 0 is out of range; it must be from 1 to 10000`},
-		{"a fraction", "[discovery]\nconcurrency = 1.5", `2: discovery.concurrency: must be a whole number, without quotes; got 1.5`},
-		{"a wrong word", "[log]\nformat = \"jsn\"", `2: log.format: "jsn" is not allowed; it must be "text" or "json"; did you mean "json"?`},
-		{"the only word", "[backend]\nkind = \"oracle\"", `2: backend.kind: "oracle" is not allowed; it must be "sqlite" or "mysql"`},
-		{"text for a list", "[discovery]\nseeds = \"db1\"", `2: discovery.seeds: must be a list such as ["a", "b"]; got a text`},
-		{"a truth in quotes", "[[policy]]\nclusters = [\"*\"]\nrecover_primary = \"yes\"", `3: policy[0].recover_primary: must be true or false, without quotes; got a text`},
-		{"a table that isn't", "servers = 1", `1: servers: is a table: write [servers] on a line of its own, and its keys below; got 1`},
-		{"a policy in single brackets", "[policy]\nclusters = [\"*\"]", `1: policy: must be blocks that begin with [[policy]]; got a table`},
+		{"too few", "[discovery]\nconcurrency = 0",
+			`2: discovery.concurrency: 0 is out of range; it must be from 1 to 10000`},
+		{"a fraction", "[discovery]\nconcurrency = 1.5",
+			`2: discovery.concurrency: must be a whole number, without quotes; got 1.5`},
+		{"a wrong word", "[log]\nformat = \"jsn\"",
+			`2: log.format: "jsn" is not allowed; it must be "text" or "json"; did you mean "json"?`},
+		{"the only word", "[backend]\nkind = \"oracle\"",
+			`2: backend.kind: "oracle" is not allowed; it must be "sqlite" or "mysql"`},
+		{"text for a list", "[discovery]\nseeds = \"db1\"",
+			`2: discovery.seeds: must be a list such as ["a", "b"]; got a text`},
+		{"a truth in quotes", "[[policy]]\nclusters = [\"*\"]\nrecover_primary = \"yes\"",
+			`3: policy[0].recover_primary: must be true or false, without quotes; got a text`},
+		{"a table that isn't", "servers = 1",
+			`1: servers: is a table: write [servers] on a line of its own, and its keys below; got 1`},
+		{"a policy in single brackets", "[policy]\nclusters = [\"*\"]",
+			`1: policy: must be blocks that begin with [[policy]]; got a table`},
 		{"seeds", "[discovery]\nseeds = [\n  \"db1\", # fine\n  \"db1:99999\",\n  \"DB1:3306\",\n  7, \"\",\n]",
 			"4: discovery.seeds[1]: address \"db1:99999\": port must be a number from 1 to 65535\n" +
 				"5: discovery.seeds[2]: db1:3306 is listed twice\n" +
 				"6: discovery.seeds[3]: must be a text in quotes; got 7\n" +
 				"6: discovery.seeds[4]: is empty"},
-		{"a bad expression", "[discovery]\nignore = [\"a(\"]", "2: discovery.ignore[0]: error parsing regexp: missing closing ): `a(`"},
-		{"ports", "[http]\nlisten = \"127.0.0.1:70000\"", `2: http.listen: "127.0.0.1:70000": port must be a number from 0 to 65535`},
-		{"no port", "[http]\nlisten = \"localhost\"", `2: http.listen: "localhost" is not an address to listen on; it must be "host:port", such as "127.0.0.1:3000"`},
+		{"a bad expression", "[discovery]\nignore = [\"a(\"]", "2: discovery.ignore[0]: error parsing regexp: " +
+			"missing closing ): `a(`"},
+		{"ports", "[http]\nlisten = \"127.0.0.1:70000\"",
+			`2: http.listen: "127.0.0.1:70000": port must be a number from 0 to 65535`},
+		{"no port", "[http]\nlisten = \"localhost\"",
+			`2: http.listen: "localhost" is not an address to listen on; it must be "host:port", such as "127.0.0.1:3000"`},
 		{"the world is let in", "[http]\nlisten = \":3000\"",
 			`2: http.listen: ":3000" can be reached from other machines, and no token is required: set http.token_file, or listen on 127.0.0.1`},
 		{"the world with a token", "[http]\nlisten = \":3000\"\ntoken_file = \"closed\"", ``},
-		{"a token for reads without a token", "[http]\ntoken_for_reads = true", `2: http.token_for_reads: needs http.token_file, the file with the token`},
+		{"a token for reads without a token", "[http]\ntoken_for_reads = true",
+			`2: http.token_for_reads: needs http.token_file, the file with the token`},
 		{"a token for reads", "[http]\ntoken_for_reads = true\ntoken_file = \"closed\"", ``},
-		{"a certificate alone", "[http]\ntls_cert = \"closed\"", `2: http.tls_cert: needs http.tls_key, the key of the certificate`},
+		{"a certificate alone", "[http]\ntls_cert = \"closed\"",
+			`2: http.tls_cert: needs http.tls_key, the key of the certificate`},
 		{"no certificate", "[http]\ntls_cert = \"closed\"\ntls_key = \"closed\"",
 			`2: http.tls_cert: DIR/closed and DIR/closed are not a certificate and its key: tls: failed to find any PEM data in certificate input`},
 		{"no authority", "[servers]\ntls = \"closed\"",
 			`2: servers.tls: read authorities: DIR/closed contains no certificate in PEM format; it must be "off", "verify", or the path of a PEM file with authorities`},
 		{"a misspelt word for TLS", "[servers]\ntls = \"verfy\"",
 			`2: servers.tls: read authorities: stat DIR/verfy: no such file or directory; it must be "off", "verify", or the path of a PEM file with authorities`},
-		{"a password for everybody", "[servers]\npassword_file = \"open\"", `2: servers.password_file: DIR/open can be read by every account (mode 0644): chmod o= DIR/open`},
+		{"a password for everybody", "[servers]\npassword_file = \"open\"",
+			`2: servers.password_file: DIR/open can be read by every account (mode 0644): chmod o= DIR/open`},
 		{"a password for the group", "[servers]\npassword_file = \"closed\"", ``},
 		{"no password", "[servers]\npassword_file = \"empty\"", `2: servers.password_file: DIR/empty is empty`},
-		{"blanks for a password", "[servers]\npassword_file = \"blank\"", `2: servers.password_file: DIR/blank contains only white space`},
-		{"blanks for a token", "[http]\ntoken_file = \"blank\"", `2: http.token_file: DIR/blank contains only white space`},
-		{"blanks for a secret", "[peers]\nsecret_file = \"blank\"", `2: peers.secret_file: DIR/blank contains only white space`},
-		{"no password file", "[servers]\npassword_file = \"gone\"", `2: servers.password_file: stat DIR/gone: no such file or directory`},
+		{"blanks for a password", "[servers]\npassword_file = \"blank\"",
+			`2: servers.password_file: DIR/blank contains only white space`},
+		{"blanks for a token", "[http]\ntoken_file = \"blank\"",
+			`2: http.token_file: DIR/blank contains only white space`},
+		{"blanks for a secret", "[peers]\nsecret_file = \"blank\"",
+			`2: peers.secret_file: DIR/blank contains only white space`},
+		{"no password file", "[servers]\npassword_file = \"gone\"",
+			`2: servers.password_file: stat DIR/gone: no such file or directory`},
 		{"a directory", "[servers]\npassword_file = \".\"", `2: servers.password_file: DIR is not a regular file`},
-		{"a device", "[servers]\npassword_file = \"/dev/zero\"", `2: servers.password_file: /dev/zero is not a regular file`},
-		{"no user", "[servers]\nuser = \"\"", `2: servers.user: is empty; set it to the account on the managed servers`},
-		{"no path", "[backend]\npath = \"\"", `2: backend.path: is empty; set it to the file in which the daemon keeps its records`},
+		{"a device", "[servers]\npassword_file = \"/dev/zero\"",
+			`2: servers.password_file: /dev/zero is not a regular file`},
+		{"no user", "[servers]\nuser = \"\"",
+			`2: servers.user: is empty; set it to the account on the managed servers`},
+		{"no path", "[backend]\npath = \"\"",
+			`2: backend.path: is empty; set it to the file in which the daemon keeps its records`},
 		{"connecting longer than probing", "[servers]\nconnect_timeout = \"1500ms\"",
 			`2: servers.connect_timeout: 1.5s is longer than servers.probe_timeout (1s), which includes it`},
 		{"probing longer than death", "[servers]\nprobe_timeout = \"3s\"",
 			`2: servers.probe_timeout: servers.probe_timeout (3s) must be shorter than analysis.silence (2.5s): one slow answer would look like a dead server`},
 		{"death before probing", "[analysis]\nsilence = \"1s\"",
 			`2: analysis.silence: servers.probe_timeout (1s) must be shorter than analysis.silence (1s): one slow answer would look like a dead server`},
-		{"backing off to less than the poll", "[discovery]\npoll = \"1m\"", `1: discovery.max_backoff: 10s is shorter than discovery.poll (1m0s)`},
-		{"a lease without room", "[lease]\nttl = \"3900ms\"", `1: lease.tick: 1s is more than a quarter of lease.ttl (3.9s): one late beat could lose the leadership`},
+		{"backing off to less than the poll", "[discovery]\npoll = \"1m\"",
+			`1: discovery.max_backoff: 10s is shorter than discovery.poll (1m0s)`},
+		{"a lease without room", "[lease]\nttl = \"3900ms\"",
+			`1: lease.tick: 1s is more than a quarter of lease.ttl (3.9s): one late beat could lose the leadership`},
 		{"a policy for nobody", "[[policy]]\n", `1: policy[0].clusters: names no cluster; use ["*"] for every cluster`},
 		{"patterns", "[[policy]]\nclusters = [\"~a(\", \"[\", \"\"]",
-			"2: policy[0].clusters: \"[\" is not a valid pattern: * matches anything, ? one character, [a-z] one of several; write \\ before a character that is meant as it is\n" +
+			"2: policy[0].clusters: \"[\" is not a valid pattern: * matches anything, ? one character, [a-z] one of " +
+				"several; write \\ before a character that is meant as it is\n" +
 				"2: policy[0].clusters: \"~a(\": error parsing regexp: missing closing ): `a(`\n" +
 				"2: policy[0].clusters: contains an empty name"},
 		{"a policy that is never reached", "[[policy]]\nclusters = [\"*\"]\n\n[[policy]]\nclusters = [\"a\"]",
 			`4: policy[1]: is never used: the first policy names every cluster ("*"), and the first that names a cluster applies; put that one last`},
-		{"a hook that does nothing", "[[hook]]\nname = \"a\"\non = [\"opened\"]", `1: hook[0]: does nothing; set command, url or url_file`},
+		{"a hook that does nothing", "[[hook]]\nname = \"a\"\non = [\"opened\"]",
+			`1: hook[0]: does nothing; set command, url or url_file`},
 		{"a hook without a moment", "[[hook]]\nname = \"a\"\ncommand = [\"/bin/true\"]",
 			`1: hook[0].on: names no moment; set it to ["promoted"], for example, or to all: ["opened", "blocked", "promoted", "recovered", "withdrawn", "fenced"]`},
 		{"a moment that there isn't", "[[hook]]\nname = \"a\"\ncommand = [\"/bin/true\"]\non = [\"promote\"]",
 			`4: hook[0].on[0]: "promote" is not allowed; it must be "opened", "blocked", "promoted", "recovered", "withdrawn" or "fenced"; did you mean "promoted"?`},
-		{"hooks of one name", hookBlock("a", "") + hookBlock("a", ""), `6: hook[1].name: "a" is the name of two hooks; each needs its own, because deliveries are recorded by name`},
+		{"hooks of one name", hookBlock("a", "") + hookBlock("a", ""),
+			`6: hook[1].name: "a" is the name of two hooks; each needs its own, because deliveries are recorded by name`},
 		{"a hook without a name", hookBlock("", ""),
 			`2: hook[0].name: "" is not a valid name: use up to 64 letters, digits and _ . -, beginning with a letter or digit; logs, metrics and the API use it`},
-		{"a hook of nobody's clusters", hookBlock("a", `clusters = []`), `5: hook[0].clusters: names no cluster; use ["*"] for every cluster`},
-		{"a hook in two ways", hookBlock("a", `url = "http://h/"`), `1: hook[0]: has command and url; set only one of them, and add another hook for the other`},
+		{"a hook of nobody's clusters", hookBlock("a", `clusters = []`),
+			`5: hook[0].clusters: names no cluster; use ["*"] for every cluster`},
+		{"a hook in two ways", hookBlock("a", `url = "http://h/"`),
+			`1: hook[0]: has command and url; set only one of them, and add another hook for the other`},
 		{"a program by its name", strings.Replace(hookBlock("a", ""), "/bin/true", "true", 1),
 			`4: hook[0].command: "true" is not an absolute path: the program comes first, then its arguments, each in quotes; for a line of shell: ["/bin/sh", "-c", "…"]`},
-		{"no program", strings.Replace(hookBlock("a", ""), "/bin/true", "/bin/gone", 1), `4: hook[0].command: stat /bin/gone: no such file or directory`},
-		{"a program that is none", strings.Replace(hookBlock("a", ""), "/bin/true", "/etc/passwd", 1), `4: hook[0].command: /etc/passwd is not executable: chmod +x /etc/passwd`},
-		{"what the old tool replaces", strings.Replace(hookBlock("a", ""), `"/bin/true"`, `"/bin/echo", "{failedHost} {other}"`, 1),
+		{"no program", strings.Replace(hookBlock("a", ""), "/bin/true", "/bin/gone", 1),
+			`4: hook[0].command: stat /bin/gone: no such file or directory`},
+		{"a program that is none", strings.Replace(hookBlock("a", ""), "/bin/true", "/etc/passwd", 1),
+			`4: hook[0].command: /etc/passwd is not executable: chmod +x /etc/passwd`},
+		{"what the old tool replaces", strings.Replace(hookBlock("a", ""), `"/bin/true"`,
+			`"/bin/echo", "{failedHost} {other}"`, 1),
 			`4: hook[0].command: {failedHost} is not replaced here, because its value comes from servers and must not be run as code; use the environment variable $ORC_FAILED_HOST`},
-		{"a variable of a shell", strings.Replace(hookBlock("a", ""), `"/bin/true"`, `"/bin/sh", "-c", "moment=1; command=x; echo ${command} ${failedHost} {moment} {FAILEDHOST}"`, 1), ``},
+		{"a variable of a shell", strings.Replace(hookBlock("a", ""), `"/bin/true"`,
+			`"/bin/sh", "-c", "moment=1; command=x; echo ${command} ${failedHost} {moment} {FAILEDHOST}"`, 1), ``},
 		{"both", strings.Replace(hookBlock("a", ""), `"/bin/true"`, `"/bin/sh", "-c", "${command}{failedPort}"`, 1),
 			`4: hook[0].command: {failedPort} is not replaced here, because its value comes from servers and must not be run as code; use the environment variable $ORC_FAILED_PORT`},
-		{"a token for a command", hookBlock("a", `token_file = "closed"`), `5: hook[0].token_file: is only sent to a url; a command that needs a token can take the name of a file as an argument`},
-		{"a URL that is none", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"pager\"", `4: hook[0].url: is not an address; it must be "https://host/path"`},
-		{"a secret URL that was mistyped", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"htps://chat/s3cret\"", `4: hook[0].url: is not an address; it must be "https://host/path"`},
+		{"a token for a command", hookBlock("a", `token_file = "closed"`),
+			`5: hook[0].token_file: is only sent to a url; a command that needs a token can take the name of a file as an argument`},
+		{"a URL that is none", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"pager\"",
+			`4: hook[0].url: is not an address; it must be "https://host/path"`},
+		{"a secret URL that was mistyped", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"htps://chat/s3cret\"",
+			`4: hook[0].url: is not an address; it must be "https://host/path"`},
 		{"a URL with a password", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://a:b@h/\"",
 			`4: hook[0].url: contains a password: put the token into a file, and set token_file; it is sent as Authorization: Bearer`},
-		{"a secret URL that is none", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl_file = \"closed\"", `4: hook[0].url_file: the content of DIR/closed is not an address; it must be "https://host/path"`},
-		{"a port that there isn't", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://h:65536/s3cret\"", `4: hook[0].url: has port 65536; it must be from 1 to 65535`},
-		{"port 0", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://h:0/\"", `4: hook[0].url: has port 0; it must be from 1 to 65535`},
-		{"a port of no host", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://:80/\"", `4: hook[0].url: is not an address; it must be "https://host/path"`},
-		{"a secret URL for everybody", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl_file = \"open\"", `4: hook[0].url_file: DIR/open can be read by every account (mode 0644): chmod o= DIR/open`},
-		{"an attempt that takes no time", hookBlock("a", `timeout = "0s"`), `5: hook[0].timeout: "0s" is out of range; it must be from 100ms to 1h`},
+		{"a secret URL that is none", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl_file = \"closed\"",
+			`4: hook[0].url_file: the content of DIR/closed is not an address; it must be "https://host/path"`},
+		{"a port that there isn't", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://h:65536/s3cret\"",
+			`4: hook[0].url: has port 65536; it must be from 1 to 65535`},
+		{"port 0", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://h:0/\"",
+			`4: hook[0].url: has port 0; it must be from 1 to 65535`},
+		{"a port of no host", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl = \"http://:80/\"",
+			`4: hook[0].url: is not an address; it must be "https://host/path"`},
+		{"a secret URL for everybody", "[[hook]]\nname = \"a\"\non = [\"opened\"]\nurl_file = \"open\"",
+			`4: hook[0].url_file: DIR/open can be read by every account (mode 0644): chmod o= DIR/open`},
+		{"an attempt that takes no time", hookBlock("a", `timeout = "0s"`),
+			`5: hook[0].timeout: "0s" is out of range; it must be from 100ms to 1h`},
 		{"not TOML", "[http]\nlisten = 127.0.0.1:3000", `2: http.listen: is not TOML: `},
-		{"a key twice", "[log]\nlevel = \"info\"\nlevel = \"info\"", `3: log.level: is not TOML: Key 'log.level' has already been defined.`},
-		{"brackets and nothing else", "a = " + strings.Repeat("[", 1<<19), `0: is not a configuration: values are nested deeper than any key needs`},
+		{"a key twice", "[log]\nlevel = \"info\"\nlevel = \"info\"",
+			`3: log.level: is not TOML: Key 'log.level' has already been defined.`},
+		{"brackets and nothing else", "a = " + strings.Repeat("[", 1<<19),
+			`0: is not a configuration: values are nested deeper than any key needs`},
 		{"several", "[servers]\nuser = 1\nprobe_timeot = \"1s\"\n[discovery]\npoll = \"-1s\"\n[lease]\nttl = true",
-			"2: servers.user: must be a text in quotes; got 1\n3: servers.probe_timeot: unknown key; did you mean \"probe_timeout\"?\n" +
-				"5: discovery.poll: \"-1s\" is out of range; it must be from 50ms to 1h\n7: lease.ttl: must be a duration in quotes, with its unit, such as \"5s\"; got true"},
+			"2: servers.user: must be a text in quotes; got 1\n3: servers.probe_timeot: unknown key; did you mean " +
+				"\"probe_timeout\"?\n" +
+				"5: discovery.poll: \"-1s\" is out of range; it must be from 50ms to 1h\n7: lease.ttl: must be a " +
+				"duration in quotes, with its unit, such as \"5s\"; got true"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -299,7 +355,8 @@ func TestAllProblemsAtOnce(t *testing.T) {
 func TestAProblemIsReadable(t *testing.T) {
 	file := write(t, "o.toml", "[discovery]\npoll = \"0s\"\npol = 1\n", 0o644)
 	_, err := Load(file)
-	want := file + `:2: discovery.poll: "0s" is out of range; it must be from 50ms to 1h` + "\n" + file + `:3: discovery.pol: unknown key; did you mean "poll"?`
+	want := file + `:2: discovery.poll: "0s" is out of range; it must be from 50ms to 1h` + "\n" + file +
+		`:3: discovery.pol: unknown key; did you mean "poll"?`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
@@ -312,7 +369,8 @@ func TestAProblemIsReadable(t *testing.T) {
 func TestNoFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "none.toml")
 	_, err := Load(file)
-	want := fmt.Sprintf("read configuration: stat %s: no such file or directory; to start with the defaults: orchestrator config defaults > %s", file, file)
+	want := fmt.Sprintf("read configuration: stat %s: no such file or directory; to start with the defaults: "+
+		"orchestrator config defaults > %s", file, file)
 	if err == nil || err.Error() != want || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -385,7 +443,8 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := log.String() + string(js) + c.String() + fmt.Sprintf("%v %+v %#v %s %q %d %x", c, c.Servers, c.Servers, c.Servers.Password, c.Servers.Password, c.Servers.Password, c.Servers)
+	shown := log.String() + string(js) + c.String() + fmt.Sprintf("%v %+v %#v %s %q %d %x", c, c.Servers, c.Servers,
+		c.Servers.Password, c.Servers.Password, c.Servers.Password, c.Servers)
 	for _, bad := range []string{"hunter", fmt.Sprintf("%x", "hunter")} {
 		if strings.Contains(shown, bad) {
 			t.Errorf("%s is in %s", bad, shown)
@@ -434,10 +493,12 @@ func TestTheFirstPolicyThatNamesTheClusterCounts(t *testing.T) {
 
 func TestReload(t *testing.T) {
 	old := parsed(t, full)
-	next := parsed(t, strings.NewReplacer("127.0.0.2:0", "127.0.0.3:0", `"root"`, `"admin"`, `"db1", `, "", "^backup-", "^dump-", "[[policy]]\nclusters = [\"test-*\"]", "").Replace(full))
+	next := parsed(t, strings.NewReplacer("127.0.0.2:0", "127.0.0.3:0", `"root"`, `"admin"`, `"db1", `, "", "^backup-",
+		"^dump-", "[[policy]]\nclusters = [\"test-*\"]", "").Replace(full))
 	next.Servers.Password, next.Log.Level = "new", "debug"
 	re, no := old.Changes(next)
-	if want := []string{"servers.user", "servers.password", "discovery.seeds", "log.level", "policy"}; !slices.Equal(re, want) {
+	if want := []string{"servers.user", "servers.password", "discovery.seeds", "log.level", "policy"}; !slices.Equal(re,
+		want) {
 		t.Errorf("taken over: %v, want %v", re, want)
 	}
 	if want := []string{"http.listen", "discovery.ignore"}; !slices.Equal(no, want) {
@@ -502,8 +563,10 @@ k = "\"[#"
 [twice.sub]
 k = 2
 `)
-	want := map[string]int{"a.b": 2, "quoted": 5, "quoted.list": 6, "quoted.list[0]": 7, "quoted.list[1]": 7, "quoted.list[2]": 8,
-		"quoted.list[3]": 9, "quoted.list[4]": 10, "quoted.after": 12, "twice": 14, "twice[0]": 14, "twice[0].k": 15, "twice[1]": 16, "twice[1].k": 17,
+	want := map[string]int{"a.b": 2, "quoted": 5, "quoted.list": 6, "quoted.list[0]": 7, "quoted.list[1]": 7,
+		"quoted.list[2]": 8,
+		"quoted.list[3]": 9, "quoted.list[4]": 10, "quoted.after": 12, "twice": 14, "twice[0]": 14, "twice[0].k": 15,
+		"twice[1]": 16, "twice[1].k": 17,
 		"twice.sub": 18, "twice.sub.k": 19}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
@@ -518,7 +581,8 @@ func FuzzConfig(f *testing.F) {
 	f.Add("[[policy]]\nclusters = [\"[\", \"~(\"]\n[[policy]]")
 	f.Add("a.b.\"c\" = { d = [1, \"\"\"\n\"\"\"] }\r\n[http]\nlisten = 1979-05-27")
 	f.Add("policy = [{clusters = [\"*\"]}, 1]")
-	f.Add("[[hook]]\nname = \"a\"\non = [\"opened\"]\ncommand = [\"/bin/echo\", \"{failedHost}\\u0000\"]\n[[hook]]\nname = \"b\"\non = [\"fenced\"]\nurl = \"http://h/?a=b\"")
+	f.Add("[[hook]]\nname = \"a\"\non = [\"opened\"]\ncommand = [\"/bin/echo\", " +
+		"\"{failedHost}\\u0000\"]\n[[hook]]\nname = \"b\"\non = [\"fenced\"]\nurl = \"http://h/?a=b\"")
 	f.Add("[servers]\ntls=\"\\u0000\"\nPassword_File='x'")
 	f.Fuzz(func(t *testing.T, text string) {
 		problems := problemsOf("o.toml", text)
@@ -554,7 +618,8 @@ func TestACredentialIsFoundInTheDirectoryOfTheService(t *testing.T) {
 	}
 	t.Setenv("CREDENTIALS_DIRECTORY", "")
 	_, problems := parse("o.toml", []byte(text))
-	if len(problems) != 1 || !strings.Contains(problems.Error(), "servers.password_file: $CREDENTIALS_DIRECTORY is not set") {
+	if len(problems) != 1 || !strings.Contains(problems.Error(), "servers.password_file: $CREDENTIALS_DIRECTORY is "+
+		"not set") {
 		t.Errorf("without a directory: %v", problems)
 	}
 	t.Setenv("HOME", filepath.Dir(file))
@@ -566,18 +631,21 @@ func TestACredentialIsFoundInTheDirectoryOfTheService(t *testing.T) {
 
 // Who notes that a script is gone must not be what leaves the servers alone.
 func TestAHookWithoutItsProgramStopsNoDaemon(t *testing.T) {
-	for program, says := range map[string]string{"/bin/gone": "no such file", "/etc/passwd": "chmod +x", "/etc": "is not a file"} {
+	for program, says := range map[string]string{"/bin/gone": "no such file", "/etc/passwd": "chmod +x",
+		"/etc": "is not a file"} {
 		file := write(t, "o.toml", strings.Replace(hookBlock("pager", ""), "/bin/true", program, 1), 0o644)
 		c, err := Load(file)
 		if err != nil || len(c.Hooks) != 1 {
 			t.Fatalf("%s: a daemon does not start: %v", program, err)
 		}
-		if _, err := Vet(file); err == nil || !strings.Contains(err.Error(), ":4: hook[0].command: ") || !strings.Contains(err.Error(), says) {
+		if _, err := Vet(file); err == nil || !strings.Contains(err.Error(), ":4: hook[0].command: ") ||
+			!strings.Contains(err.Error(), says) {
 			t.Errorf("%s: who asks is told %v", program, err)
 		}
 		var log strings.Builder
 		c.LogFailingHooks(slog.New(slog.NewTextHandler(&log, nil)))
-		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "hook=pager") || !strings.Contains(log.String(), says) {
+		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "hook=pager") ||
+			!strings.Contains(log.String(), says) {
 			t.Errorf("%s: the log says %q", program, log.String())
 		}
 	}
@@ -593,7 +661,8 @@ func TestNewAuthoritiesInTheSameFileWaitForARestart(t *testing.T) {
 	authorities := write(t, "ca.pem", certificate(t, time.Hour), 0o644)
 	secret := write(t, "secret", strings.Repeat("s", 32), 0o600)
 	read := func() Config {
-		return parsed(t, fmt.Sprintf("[servers]\ntls = %q\n[backend]\nkind = \"mysql\"\naddress = \"127.0.0.1:1\"\ntls = %q\n[peers]\nca = %q\ndaemons = [\"https://o2:3000\"]\nsecret_file = %q",
+		return parsed(t, fmt.Sprintf("[servers]\ntls = %q\n[backend]\nkind = \"mysql\"\naddress = "+
+			"\"127.0.0.1:1\"\ntls = %q\n[peers]\nca = %q\ndaemons = [\"https://o2:3000\"]\nsecret_file = %q",
 			authorities, authorities, authorities, secret))
 	}
 	before := read()
@@ -606,7 +675,8 @@ func TestNewAuthoritiesInTheSameFileWaitForARestart(t *testing.T) {
 	next := read()
 	for range 2 { // it is said until the restart
 		re, no := before.Changes(next)
-		if want := []string{"servers.authorities", "backend.authorities", "peers.authorities"}; len(re) > 0 || !slices.Equal(no, want) {
+		if want := []string{"servers.authorities", "backend.authorities", "peers.authorities"}; len(re) > 0 ||
+			!slices.Equal(no, want) {
 			t.Errorf("taken over %v, waiting for a restart %v; want %v", re, no, want)
 		}
 		before = before.Reloaded(next)
@@ -619,18 +689,24 @@ func TestWhatAnEditorLeavesInTheFilesOfAHook(t *testing.T) {
 		{"https://h/s3cret", "t0ken", ""},
 		{"\n \n  https://h/s3cret \t\r\n\n", "\n\n t0ken \r\n", ""},
 		{"\ufeffhttps://h/s3cret\n", "\ufefft0ken\n", ""},
-		{"https://h/s3cret\nhttps://h/another", "t0ken", "URL has 2 lines that are not empty; it must have one, the URL"},
+		{"https://h/s3cret\nhttps://h/another", "t0ken", "URL has 2 lines that are not empty; it must have one, " +
+			"the URL"},
 		{"\ufeff\n", "t0ken", "URL contains only white space"},
 		{"https://h:70000/s3cret", "t0ken", "the content of URL has port 70000; it must be from 1 to 65535"},
-		{"https://h/s3cret", "t0k\x1ben", "the first line of TOKEN contains a control character, which is not possible in a header"},
-		{"https://h/s3cret", "t0k\x00en", "the first line of TOKEN contains a control character, which is not possible in a header"},
+		{"https://h/s3cret", "t0k\x1ben", "the first line of TOKEN contains a control character, which is not " +
+			"possible in a header"},
+		{"https://h/s3cret", "t0k\x00en", "the first line of TOKEN contains a control character, which is not " +
+			"possible in a header"},
 	} {
 		url, token := write(t, "url", c.url, 0o600), write(t, "token", c.token, 0o600)
 		got, problems := parse("o.toml", fmt.Appendf(nil, block, url, token))
 		switch {
-		case c.says == "" && (len(problems) > 0 || got.Hooks[0].Target != "https://h/s3cret" || got.Hooks[0].Token != "t0ken"):
-			t.Errorf("%q, %q: %v; it is %q, %q", c.url, c.token, problems, string(got.Hooks[0].Target), string(got.Hooks[0].Token))
-		case c.says != "" && (len(problems) != 1 || strings.NewReplacer(url, "URL", token, "TOKEN").Replace(problems[0].Says) != c.says):
+		case c.says == "" && (len(problems) > 0 || got.Hooks[0].Target != "https://h/s3cret" ||
+			got.Hooks[0].Token != "t0ken"):
+			t.Errorf("%q, %q: %v; it is %q, %q", c.url, c.token, problems, string(got.Hooks[0].Target),
+				string(got.Hooks[0].Token))
+		case c.says != "" && (len(problems) != 1 || strings.NewReplacer(url, "URL", token,
+			"TOKEN").Replace(problems[0].Says) != c.says):
 			t.Errorf("%q, %q: got %v, want %s", c.url, c.token, problems, c.says)
 		}
 	}

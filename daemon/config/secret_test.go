@@ -56,8 +56,10 @@ func TestACertificateAndItsKey(t *testing.T) {
 }
 
 func TestOfAWebAddressTheHostIsShown(t *testing.T) {
-	for address, want := range map[WebAddress]string{"": "", "https://chat.example": "https://chat.example", "http://h:8080/": "http://h:8080/",
-		"https://chat.example/T0/s3cret": "https://chat.example/***", "https://h?token=s3cret": "https://h/***", "https://h#s3cret": "https://h/***",
+	for address, want := range map[WebAddress]string{"": "", "https://chat.example": "https://chat.example",
+		"http://h:8080/":                 "http://h:8080/",
+		"https://chat.example/T0/s3cret": "https://chat.example/***", "https://h?token=s3cret": "https://h/***",
+		"https://h#s3cret":      "https://h/***",
 		"https://ann:s3cret@h/": "https://h/***", "s3cret": "***", "https://h/%zz-s3cret": "***"} {
 		if got := address.String(); got != want {
 			t.Errorf("got %s, want %s", got, want)
@@ -67,7 +69,8 @@ func TestOfAWebAddressTheHostIsShown(t *testing.T) {
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("hooks", "all", c.Hooks, "url", c.Hooks[0].URL)
 	shown := c.String() + log.String() + fmt.Sprintf("%+v %#v %x", c.Hooks, c.Hooks, c.Hooks[0].URL)
-	if strings.Contains(shown, "s3cret") || strings.Contains(shown, fmt.Sprintf("%x", "s3cret")) || !strings.Contains(c.String(), `url = "https://chat.example/***"`) {
+	if strings.Contains(shown, "s3cret") || strings.Contains(shown, fmt.Sprintf("%x", "s3cret")) ||
+		!strings.Contains(c.String(), `url = "https://chat.example/***"`) {
 		t.Errorf("this is shown:\n%s", shown)
 	}
 	if h := c.HookList(); h[0].URL != "https://chat.example/T0/s3cret" {

@@ -36,7 +36,8 @@ func checkName(what, name string) error {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_.-", r))
 	}
 	if name == "" || len(name) > 64 || name[0] == '.' || name[0] == '-' || strings.ContainsFunc(name, bad) {
-		return invalid("%s %.80q: it must be 1 to 64 letters, digits, '_', '.' or '-', and begin with none of the last two",
+		return invalid("%s %.80q: it must be 1 to 64 letters, digits, '_', '.' or '-', and begin with none of the "+
+			"last two",
 			what, name)
 	}
 	return nil

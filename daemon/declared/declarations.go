@@ -1,6 +1,6 @@
 // Package declared keeps what people have declared about servers and clusters: downtime, promotion rules, tags,
-// aliases, discovered and forgotten servers, and whether recoveries are switched off. It decides nothing by that, and knows nothing of
-// what servers report.
+// aliases, discovered and forgotten servers, and whether recoveries are switched off. It decides nothing by that, and
+// knows nothing of what servers report.
 //
 // The one idea: writes go through to the store, and return when the store has them; reads come from memory, and never
 // wait. What is not known never counts as "nothing was declared" where that would let something act.
@@ -87,7 +87,8 @@ func (ds *Declarations) alone(ctx context.Context, do func() error) error {
 func (ds *Declarations) read(ctx context.Context) (content, error) {
 	c := newContent()
 	var wrong []error
-	for _, kind := range []string{kindDowntime, kindRule, kindTag, kindDiscovered, kindForgotten, kindAlias, kindSetting} {
+	for _, kind := range []string{kindDowntime, kindRule, kindTag, kindDiscovered, kindForgotten, kindAlias,
+		kindSetting} {
 		records, err := ds.store.List(ctx, kind)
 		if err != nil {
 			return c, err

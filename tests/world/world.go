@@ -1,8 +1,8 @@
-// Package world is a fleet on paper that obeys, loses and half-obeys: servers die, hang, return and are cut off; steps are done,
-// lost, or done by half. It plays the part of both the servers and the network for the simulation.
+// Package world is a fleet on paper that obeys, loses and half-obeys: servers die, hang, return and are cut off; steps
+// are done, lost, or done by half. It plays the part of both the servers and the network for the simulation.
 //
-// It is no model of MySQL: only of what decisions rest on, which is who has which transactions, who is connected to whom, and who takes
-// writes. Time is counted in ticks by the caller; the same seed gives the same world.
+// It is no model of MySQL: only of what decisions rest on, which is who has which transactions, who is connected to
+// whom, and who takes writes. Time is counted in ticks by the caller; the same seed gives the same world.
 package world
 
 import (
@@ -17,7 +17,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Set counts, by the number of the server that wrote them, the transactions that a server has: always 1 to n, as replication is in order.
+// Set counts, by the number of the server that wrote them, the transactions that a server has: always 1 to n, as
+// replication is in order.
 type Set [8]int
 
 // Has says whether every transaction of o is in s.
@@ -96,8 +97,8 @@ func (w *World) Now() time.Time { return epoch.Add(time.Duration(w.Tick) * Step)
 // New makes a primary (number 0) with replicas, some of them below others.
 func New(seed uint64) *World { return grow(seed, 4) }
 
-// NewTree makes one in which most replicas have others below them or above them; there is always an intermediate source, and a direct
-// replica besides.
+// NewTree makes one in which most replicas have others below them or above them; there is always an intermediate
+// source, and a direct replica besides.
 func NewTree(seed uint64) *World { return grow(seed, 1) }
 
 // grow makes a world of which one server in so many, from the third on, is below another replica.
@@ -198,7 +199,8 @@ func (w *World) acknowledge() {
 	}
 }
 
-// connect settles whether the IO thread of v has a connection. One to a hung or cut-off source stays, as TCP does, until it is made anew.
+// connect settles whether the IO thread of v has a connection. One to a hung or cut-off source stays, as TCP does,
+// until it is made anew.
 func (w *World) connect(v *Server) {
 	if v.Health != Alive || !v.IO || v.Source < 0 || v.Detached {
 		v.Connected = false
