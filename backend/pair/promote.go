@@ -51,7 +51,7 @@ func (p *Pair) Promote(ctx context.Context, to topology.Key, o PromoteOptions) (
 		}
 	}
 	if err == nil && !o.DryRun {
-		err = p.prove(ctx, s, &r)
+		err = p.verifyPromotion(ctx, s, &r)
 	}
 	if err != nil {
 		return r, fmt.Errorf("promote %v: %w", to, err)
@@ -111,10 +111,10 @@ func (s situation) mayPromote(o PromoteOptions) error {
 				"and daemons may use it. Try again in some seconds, or stop that server; --force continues all "+
 				"the same", s.other.key, from.Err, to.Key)
 		}
-		for _, server := range s.proxy {
-			if server.Key == s.other.key && server.Up && server.Sessions > 0 {
+		for _, v := range s.proxy {
+			if v.Key == s.other.key && v.Up && v.Sessions > 0 {
 				return fmt.Errorf("%v is out of reach from here (%s), but HAProxy serves it, with %s: --force "+
-					"continues all the same", s.other.key, from.Err, plural.Count(server.Sessions, "session"))
+					"continues all the same", s.other.key, from.Err, plural.Count(v.Sessions, "session"))
 			}
 		}
 		return nil
@@ -324,8 +324,8 @@ func (p *Pair) clients(ctx context.Context, s *site) (n int, err error) {
 	return n, nil
 }
 
-// prove verifies the result.
-func (p *Pair) prove(ctx context.Context, s situation, r *Report) error {
+// verifyPromotion looks at the result.
+func (p *Pair) verifyPromotion(ctx context.Context, s situation, r *Report) error {
 	m, err := s.target.see(ctx)
 	if err != nil {
 		return err
@@ -339,11 +339,11 @@ func (p *Pair) prove(ctx context.Context, s situation, r *Report) error {
 		if err != nil {
 			return fmt.Errorf("ask HAProxy which member it serves: %w", err)
 		}
-		for _, server := range servers {
-			r.Proof = append(r.Proof, fmt.Sprintf("HAProxy: %v is %s, %s", server.Key, server.State,
-				plural.Count(server.Sessions, "session")))
-			if server.Up != (server.Key == m.Key) {
-				return fmt.Errorf("HAProxy has %v as %s", server.Key, server.State)
+		for _, v := range servers {
+			r.Proof = append(r.Proof, fmt.Sprintf("HAProxy: %v is %s, %s", v.Key, v.State,
+				plural.Count(v.Sessions, "session")))
+			if v.Up != (v.Key == m.Key) {
+				return fmt.Errorf("HAProxy has %v as %s", v.Key, v.State)
 			}
 		}
 	}

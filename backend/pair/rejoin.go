@@ -78,8 +78,8 @@ func (s situation) mayRejoin(o RejoinOptions) error {
 		return fmt.Errorf("the active one, %v, has no tables: in a new pair, start a daemon first; if the data of "+
 			"both are lost: orchestrator backend promote --to %v --force", active.Key, active.Key)
 	}
-	for _, server := range s.proxy {
-		if server.Key == back.Key && server.Up {
+	for _, v := range s.proxy {
+		if v.Key == back.Key && v.Up {
 			return fmt.Errorf("HAProxy serves %v: it is the active one; first move the service: orchestrator backend "+
 				"promote --to %v", back.Key, active.Key)
 		}

@@ -27,9 +27,9 @@ func (p *Pair) Status(ctx context.Context) Status {
 		if s.Proxy, err = p.o.Proxy.Servers(ctx); err != nil {
 			s.ProxyErr = err.Error()
 		}
-		for _, server := range s.Proxy {
-			if server.Up {
-				k.Previous = server.Key
+		for _, v := range s.Proxy {
+			if v.Up {
+				k.Previous = v.Key
 			}
 		}
 	}
