@@ -61,10 +61,10 @@ type API struct {
 	routes   []route
 	document []byte
 
-	summaries *shelf[string] // of clusters
-	trouble   *shelf[string] // findings, by cluster
-	servers   *shelf[topology.Key]
-	known     *shelf[string] // of clusters, besides their servers
+	summaries *shelf[string, uint64] // of clusters
+	trouble   *shelf[string, uint64] // findings, by cluster
+	servers   *shelf[topology.Key, serverStamp]
+	known     *shelf[string, uint64] // of clusters, besides their servers
 }
 
 // New makes the table and its document.
@@ -79,8 +79,9 @@ func New(n Nouns, o Options) (*API, error) {
 		o.Now = time.Now
 	}
 	a := &API{Nouns: n, options: o, life: rand.Text()[:10]}
-	a.summaries, a.trouble, a.servers = newShelf(strings.Compare), newShelf(strings.Compare), newShelf(topology.Key.Compare)
-	a.known = newShelf(strings.Compare)
+	a.summaries, a.trouble = newShelf[string, uint64](strings.Compare), newShelf[string, uint64](strings.Compare)
+	a.servers = newShelf[topology.Key, serverStamp](topology.Key.Compare)
+	a.known = newShelf[string, uint64](strings.Compare)
 	for _, noun := range [][]route{
 		a.clusterRoutes(), a.instanceRoutes(), a.findingRoutes(), a.episodeRoutes(), a.hookRoutes(), a.recoveriesRoutes(),
 		a.declaredRoutes(), a.snapshotRoutes(), a.statusRoutes(), a.backendRoutes(), a.documentRoutes(),

@@ -129,11 +129,7 @@ type Alias struct {
 }
 
 func (a *API) clusters(*http.Request) (reply, error) {
-	edited, parts, err := a.summaries.fill(func(put func(string, uint64, func() any)) {
-		for _, v := range a.Fleet.Views() {
-			put(v.name(), v.Edition, func() any { return v.summary() })
-		}
-	})
+	edited, parts, err := shelve(a.summaries, a.Fleet.Views(), func(v View) any { return v.summary() })
 	return reply{edition: edition(edited), parts: inList("", parts, "")}, err
 }
 

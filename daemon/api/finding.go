@@ -26,11 +26,7 @@ func (a *API) findings(r *http.Request) (reply, error) {
 		v, err := a.findCluster(text)
 		return at(v.Edition, func() []analysis.Finding { return sorted(v.Situation.Findings) }), err
 	}
-	edited, parts, err := a.trouble.fill(func(put func(string, uint64, func() any)) {
-		for _, v := range a.Fleet.Views() {
-			put(v.name(), v.Edition, func() any { return sorted(v.Situation.Findings) })
-		}
-	})
+	edited, parts, err := shelve(a.trouble, a.Fleet.Views(), func(v View) any { return sorted(v.Situation.Findings) })
 	if err != nil {
 		return reply{}, err
 	}

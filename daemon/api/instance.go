@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -65,20 +66,49 @@ func (a *API) instances(r *http.Request) (reply, error) {
 		v, err := a.findCluster(text)
 		return at(v.Edition, func() []topology.Server { return some(v.Situation.Snapshot.Servers) }), err
 	}
-	edited, parts, err := a.shelve(a.Fleet.Views())
+	edited, parts, err := a.shelveServers(a.Fleet.Views())
 	return reply{edition: edition(edited), parts: inList("", parts, "")}, err
 }
 
-// shelve has all servers encoded.
-func (a *API) shelve(views []View) (uint64, []httpd.Part, error) {
-	return a.servers.fill(func(put func(topology.Key, uint64, func() any)) {
+// shelveServers has all servers encoded.
+func (a *API) shelveServers(views []View) (uint64, []httpd.Part, error) {
+	age := uint64(a.options.Now().UnixNano() / int64(probesAge))
+	return a.servers.fill(func(put func(string, uint64, contents[topology.Key, serverStamp])) {
 		for _, v := range views {
 			servers := v.Situation.Snapshot.Servers
-			for i := range servers {
-				put(servers[i].Key, v.Edition, func() any { return &servers[i] })
-			}
+			put(v.name(), v.Edition<<8+age&0xff, func(add func(topology.Key, serverStamp, func() any)) {
+				for i := range servers {
+					add(servers[i].Key, stampOf(&servers[i]), func() any { return &servers[i] })
+				}
+			})
 		}
 	})
+}
+
+// probesAge is about how old the times of probes may be in a list of the fleet. Each server is probed every few seconds: if all the times
+// were the latest, the whole fleet would be encoded for each answer.
+const probesAge = 10 * time.Second
+
+// serverStamp is what must stay as it is for a server not to be encoded again.
+type serverStamp struct {
+	cluster  string
+	instance *topology.Instance // never changed, only replaced
+	probe    topology.Probe     // its times are rounded
+	rule     topology.Rule
+	downtime topology.Downtime
+	others   string // names and tags
+}
+
+func stampOf(s *topology.Server) serverStamp {
+	stamp := serverStamp{cluster: s.Cluster, instance: s.Instance, probe: s.Probe, rule: s.Rule}
+	stamp.probe.Asked, stamp.probe.Answered = s.Probe.Asked.Truncate(probesAge), s.Probe.Answered.Truncate(probesAge)
+	if s.Downtime != nil {
+		stamp.downtime = *s.Downtime
+	}
+	if len(s.Names)+len(s.Tags) > 0 {
+		stamp.others = fmt.Sprint(s.Names, s.Tags)
+	}
+	return stamp
 }
 
 func (a *API) instance(r *http.Request) (reply, error) {

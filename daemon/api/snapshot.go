@@ -33,14 +33,12 @@ func (a *API) snapshot(r *http.Request) (reply, error) {
 
 // wholeFleet puts together what was encoded for the last answer and has not changed since.
 func (a *API) wholeFleet(views []View) (reply, error) {
-	serversEdited, servers, err := a.shelve(views)
+	serversEdited, servers, err := a.shelveServers(views)
 	if err != nil {
 		return reply{}, err
 	}
-	knownEdited, known, err := a.known.fill(func(put func(string, uint64, func() any)) {
-		for _, v := range views {
-			put(v.name(), v.Edition, func() any { return drawing.Save([]plan.Facts{v.Situation.Facts}).ByCluster })
-		}
+	knownEdited, known, err := shelve(a.known, views, func(v View) any {
+		return drawing.Save([]plan.Facts{v.Situation.Facts}).ByCluster
 	})
 	if err != nil {
 		return reply{}, err
@@ -50,7 +48,8 @@ func (a *API) wholeFleet(views []View) (reply, error) {
 		return reply{}, err
 	}
 	parts := inList(head+`,"servers":`, servers, `,"clusters":`)
-	return reply{edition: edition(serversEdited, knownEdited, head), parts: append(parts, inList("", known, "}")...)}, nil
+	_, rest, _ := strings.Cut(head, ",") // the moment is always another one
+	return reply{edition: edition(serversEdited, knownEdited, rest), parts: append(parts, inList("", known, "}")...)}, nil
 }
 
 // besides is the beginning of the whole fleet: its moment, and what is not of single servers and clusters.

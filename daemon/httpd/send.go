@@ -79,18 +79,18 @@ func takesGzip(r *http.Request) bool {
 // Part is a piece of an answer that can be kept and sent again. It is never changed.
 type Part struct {
 	raw []byte
-	// deflated is raw as blocks of a deflate stream that end on a byte and refer to nothing outside, so that parts can be joined.
-	deflated []byte
+	// deflated is raw as blocks of a deflate stream that end on a byte and refer to nothing outside, so that parts can be joined. nil: the
+	// part is too small to be compressed.
+	deflated func() []byte
 }
 
-// NewPart compresses a piece.
-func NewPart(raw []byte) Part { return Part{raw, deflate(raw)} }
+// NewPart is a piece that is compressed once, when a client first takes that.
+func NewPart(raw []byte) Part {
+	return Part{raw, sync.OnceValue(func() []byte { return deflate(raw) })}
+}
 
 // Literal is a piece that is too small to be compressed, like the commas between others.
 func Literal(text string) Part { return Part{raw: []byte(text)} }
-
-// Is says that the piece is made of raw.
-func (p Part) Is(raw []byte) bool { return p.raw != nil && bytes.Equal(p.raw, raw) }
 
 // Len is how many bytes the piece has before it is compressed.
 func (p Part) Len() int { return len(p.raw) }
@@ -164,7 +164,7 @@ func sendGzip(w http.ResponseWriter, parts []Part, whole int) {
 	for _, p := range parts {
 		sum = crc32.Update(sum, crc32.IEEETable, p.raw)
 		if p.deflated != nil {
-			to.write(p.deflated)
+			to.write(p.deflated())
 		} else {
 			to.buffer = stored(to.buffer, p.raw)
 		}
