@@ -111,6 +111,7 @@ func TestReceivedRowsAreAppliedFirst(t *testing.T) {
 		}
 		f.must(w.AwaitRows(f.ctx, 300))
 		f.must(f.primary.Kill())
+		f.replayed()
 		_, primary := f.promoted()
 		w.Stop()
 		f.settled(primary)
