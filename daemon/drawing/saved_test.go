@@ -233,6 +233,10 @@ func FuzzDecode(f *testing.F) {
 		if err != nil || len(back.Servers) != len(s.Servers) {
 			t.Fatalf("%q is drawn as\n%s\n%v", data, text, err)
 		}
+		text = Print(back) // servers of no cluster have one now
+		if back, err = Parse(text); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
 		if again := Print(back); again != text {
 			t.Fatalf("drawn\n%s\nand again\n%s", text, again)
 		}
