@@ -9,7 +9,8 @@ import (
 )
 
 // replayed waits for an open episode, saves what the daemon knows in its middle, and asks the desk: it must decide what
-// the daemon decides, from JSON and from a drawing. Neither stands still, so they are asked until they were at one point.
+// the daemon decides, from JSON and from a drawing. Neither stands still, so they are asked until they were at one
+// point.
 func (f *fleet) replayed() {
 	f.Helper()
 	cluster := f.primary.Key.String()
