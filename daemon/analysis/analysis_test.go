@@ -467,6 +467,20 @@ db1
 db1
   db5
   db2 exec=db1:1-120`, ``},
+		{"what a source that was asked before may have got since is not errant", `
+db1
+  db2 answered=2s
+    db3 answered=1s exec=db1:1-100+99999999-9999-9999-9999-999999999999:1-7`, ``},
+		{"it is when the source was asked later, or did not receive", `
+db1
+  db2 answered=1s
+    db3 answered=2s exec=db1:1-100+99999999-9999-9999-9999-999999999999:1-7
+  db4 io=no answered=2s
+    db5 answered=1s exec=db1:1-100+99999999-9999-9999-9999-999999999999:1-7`, `db3 ErrantGTID, db4 ReplicaStopped, db5 ErrantGTID`},
+		{"what a replica wrote itself is errant whenever it was asked", `
+db1
+  db2 answered=2s
+    db3 answered=1s exec=db1:1-100+db3:1-7`, `db3 ErrantGTID`},
 		{"what an ancestor wrote is not errant below its replicas", `
 db1
   db5
@@ -475,13 +489,13 @@ db1
 		{"somebody who is no ancestor wrote it", `
 db1
   db5
-  db2 exec=db1:1-100+db9:1-7
+  db2 exec=db1:1-100+99999999-9999-9999-9999-999999999999:1-7
 db9`, `db2 ErrantGTID`},
 		{"its source has only received it so far", `
-db1 exec=db1:1-100+db9:1-7
+db1 exec=db1:1-100+99999999-9999-9999-9999-999999999999:1-7
   db5
-  db2 exec=db1:1-100 recv=db1:1-100+db9:1-7
-    db3 exec=db1:1-100+db9:1-7
+  db2 exec=db1:1-100 recv=db1:1-100+99999999-9999-9999-9999-999999999999:1-7
+    db3 exec=db1:1-100+99999999-9999-9999-9999-999999999999:1-7
 db9`, ``},
 		{"its source was never seen", `
 db1 never
@@ -493,7 +507,7 @@ db1 source=db2 rw
 		{"from outside of the fleet anything may come", `
 db1 source=far ro
   db5
-  db2 exec=db1:1-100+db9:1-7
+  db2 exec=db1:1-100+99999999-9999-9999-9999-999999999999:1-7
 db9`, ``},
 		{"but not what it wrote itself", `
 db1 source=far ro

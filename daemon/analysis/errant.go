@@ -34,7 +34,7 @@ func (v *view) errant() string {
 		return v.errantMaria(have)
 	}
 	left := v.Instance.Executed.Subtract(have)
-	outside := false // somebody above receives from servers that we don't know, whose writes are unknown to us by name
+	outside := v.askedFirst() // or somebody above receives from servers that we don't know, whose writes are unknown to us by name
 	for _, s := range above {
 		if s.Instance == nil || len(v.f.sourcesOf(s)) < len(s.Instance.Channels) {
 			outside = true
@@ -47,6 +47,14 @@ func (v *view) errant() string {
 		left = left.From(v.Instance.UUID)
 	}
 	return left.String()
+}
+
+// askedFirst says that a source was asked before this server and was receiving then: it may have got since what it seems
+// to lack. Only what this server wrote itself it can't have got.
+func (v *view) askedFirst() bool {
+	return slices.ContainsFunc(v.sources, func(s *topology.Server) bool {
+		return s.Receiving() && s.Probe.Answered.Before(v.Probe.Answered)
+	})
 }
 
 // errantMaria looks for local writes: MariaDB names the last writer of each domain, and nobody but the replica writes

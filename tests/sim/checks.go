@@ -51,6 +51,19 @@ func (r *run) check(w plan.Work, step plan.Step) {
 	}
 }
 
+// one holds that a decision has a step of one work at a server at most.
+func (r *run) one(d plan.Decision) {
+	seen := map[topology.Key]plan.Work{}
+	for _, w := range d.Works {
+		for _, s := range w.Steps {
+			if o, twice := seen[s.At]; twice {
+				r.hurt("one step at a server", "%s of %v and %s of %v both act at %v", o.Kind, o.Failed, w.Kind, w.Failed, s.At)
+			}
+			seen[s.At] = w
+		}
+	}
+}
+
 // below says that v follows failed, directly or through others.
 func (r *run) below(v, failed *world.Server) bool {
 	for range r.Servers {

@@ -128,6 +128,7 @@ func (r *run) turn() {
 			r.ProbeAll()
 			d = plan.Next(r.situation())
 		}
+		r.one(d)
 		r.store(d)
 		if len(d.Refused()) > 0 {
 			r.Stats.Refused++
