@@ -470,6 +470,7 @@ func TestRun(t *testing.T) {
 		}
 		network["http://a"] = a.Handler()
 		time.Sleep(b.o.Tick)
+		synctest.Wait()
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
