@@ -198,7 +198,7 @@ func (d *Daemon) wire(c config.Config) error {
 		Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
 		Edition:    func() uint64 { return d.book.Edition() + d.reloads.Load() },
 		Hooks:      func() []hook.Hook { return d.config.Load().HookList() },
-		Claim:      guard.claim, Yield: guard.transfer,
+		Claim:      guard.claim, Transfer: guard.transfer,
 		Turned: func() { d.pulse.turned("recovery") }, Logger: log, Registerer: registry,
 	})
 	if err := d.recovery.Load(ctx); err != nil {

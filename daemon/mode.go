@@ -51,7 +51,7 @@ type store interface {
 type guard struct {
 	term     func() int64                                                     // mysql.Options.Term
 	claim    func(context.Context, plan.Situation, plan.Episode) plan.Claim   // recovery.Options.Claim
-	transfer func(context.Context, plan.Situation, plan.Episode) (why string) // recovery.Options.Yield
+	transfer func(context.Context, plan.Situation, plan.Episode) (why string) // recovery.Options.Transfer
 	highest  int64                                                            // lead.Options.Highest
 	remember func(term int64) error                                           // lead.Options.Remember
 	gone     func(id string) bool                                             // lead.Options.Gone

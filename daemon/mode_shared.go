@@ -118,11 +118,11 @@ func (m *sharedMode) join(ctx context.Context) error {
 }
 
 // peerStatus is what this daemon knows of the leadership; peer adds who it is.
-func (m *sharedMode) peerStatus() plan.Standing {
+func (m *sharedMode) peerStatus() plan.PeerStatus {
 	l := m.leadership()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return plan.Standing{Leading: l.Leading, Leader: l.Holder, Term: l.Term, Face: m.identity}
+	return plan.PeerStatus{Leading: l.Leading, Leader: l.Holder, Term: l.Term, Identity: m.identity}
 }
 
 func (m *sharedMode) store() store { return m.journal }
@@ -131,7 +131,7 @@ func (m *sharedMode) guard() guard {
 	return guard{
 		term:     m.term,
 		claim:    recovery.NewGate(m.peers.Status, m.peers.Ask, m.hold).Claim,
-		transfer: recovery.NewHandover(m.peers.Status, m.peers.Ask, m.transfer, m.log).Yield,
+		transfer: recovery.NewTransfer(m.peers.Status, m.peers.Ask, m.transfer, m.log).Ask,
 		highest:  m.journal.Highest(),
 		remember: func(term int64) error { m.journal.Remember(term); return nil },
 		gone:     m.peers.Gone,
@@ -236,8 +236,8 @@ func (m *sharedMode) disagree() []string {
 		case !p.Answered:
 		case self.Leading && p.Leading:
 			says = append(says, fmt.Sprintf("%s leads too, in term %d; this daemon leads in term %d", p.Name, p.Term, self.Term))
-		case self.Face != "" && p.Face != "" && self.Face != p.Face:
-			says = append(says, fmt.Sprintf("%s uses the backend %s; this daemon uses %s", p.Name, p.Face, self.Face))
+		case self.Identity != "" && p.Identity != "" && self.Identity != p.Identity:
+			says = append(says, fmt.Sprintf("%s uses the backend %s; this daemon uses %s", p.Name, p.Identity, self.Identity))
 		}
 	}
 	slices.Sort(says)

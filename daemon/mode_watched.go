@@ -112,11 +112,11 @@ func (m *watchedMode) known(ctx context.Context) pair.Known {
 func (m *watchedMode) leadersMember(ctx context.Context) topology.Key {
 	self := m.peers.Status()
 	members := m.watch.State().Members
-	uses := func(leader plan.Standing) topology.Key {
+	uses := func(leader plan.PeerStatus) topology.Key {
 		if leader.ID == self.ID {
 			return topology.Key{}
 		}
-		return pair.Behind(members, leader.Face)
+		return pair.Behind(members, leader.Identity)
 	}
 	used := uses(plan.Ruler(self, m.peers.Last()))
 	if slices.ContainsFunc(members, func(m pair.Member) bool { return m.Key == used && !m.Up }) {

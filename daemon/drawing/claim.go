@@ -15,7 +15,7 @@ var claimFields = slices.Concat([]field[plan.Claim]{
 	{"locks", "HOST+HOST", keys(func(c *plan.Claim) *[]topology.Key { return &c.Locks.Held })},
 	{"alive", "HOST+HOST", keys(func(c *plan.Claim) *[]topology.Key { return &c.Locks.Alive })},
 	{"transfer", "REASON", words(func(c *plan.Claim) *string { return &c.Transfer })},
-}, standingFields(func(c *plan.Claim) *plan.Standing { return &c.Self }))
+}, statusFields(func(c *plan.Claim) *plan.PeerStatus { return &c.Self }))
 
 // peerFields say what another daemon answered.
 var peerFields = slices.Concat([]field[plan.Peer]{
@@ -24,16 +24,16 @@ var peerFields = slices.Concat([]field[plan.Peer]{
 		if err := yes(v, &silent); err != nil || !silent {
 			return err
 		}
-		o.Answered, o.Standing = false, plan.Standing{}
+		o.Answered, o.PeerStatus = false, plan.PeerStatus{}
 		return nil
 	}, show: func(_ *picture, o *plan.Peer) string { return yesNo(!o.Answered) }}},
 	{"why", "REASON", words(func(o *plan.Peer) *string { return &o.Why })},
 	{"refused", yesOrNo, truth(func(o *plan.Peer) *bool { return &o.Refused })},
 	{"reaches", yesOrNo, truth(func(o *plan.Peer) *bool { return &o.Reaches })},
-}, standingFields(func(o *plan.Peer) *plan.Standing { return &o.Standing }))
+}, statusFields(func(o *plan.Peer) *plan.PeerStatus { return &o.PeerStatus }))
 
-// standingFields say where a daemon stands among the others.
-func standingFields[T any](at func(*T) *plan.Standing) []field[T] {
+// statusFields say where a daemon stands among the others.
+func statusFields[T any](at func(*T) *plan.PeerStatus) []field[T] {
 	return []field[T]{
 		{"name", "NAME", words(func(t *T) *string { return &at(t).Name })},
 		{"id", "ID", words(func(t *T) *string { return &at(t).ID })},
@@ -44,8 +44,8 @@ func standingFields[T any](at func(*T) *plan.Standing) []field[T] {
 		})},
 		{"leader", "ID", words(func(t *T) *string { return &at(t).Leader })},
 		{"term", "5", number(63, func(t *T) *int64 { return &at(t).Term })},
-		{"identity", "UUID", words(func(t *T) *string { return &at(t).Face })},
-		{"farewell", "NAME", list(func(t *T) *[]string { return &at(t).Farewells })},
+		{"identity", "UUID", words(func(t *T) *string { return &at(t).Identity })},
+		{"farewell", "NAME", list(func(t *T) *[]string { return &at(t).Left })},
 		{"excused", "NAME", list(func(t *T) *[]string { return &at(t).Excused })},
 	}
 }
@@ -77,7 +77,7 @@ func (p *picture) readClaim(st statement) error {
 // expectClaim is that of a daemon called a, which leads in its first term, for the newest episode of a server.
 func expectClaim(cluster Cluster, failed topology.Key) plan.Claim {
 	c := plan.Claim{Failed: failed,
-		Self: plan.Standing{ID: "a#1", Name: "a", Leading: true, Leader: "a#1", Term: 1, Face: "backend"}}
+		Self: plan.PeerStatus{ID: "a#1", Name: "a", Leading: true, Leader: "a#1", Term: 1, Identity: "backend"}}
 	for _, e := range cluster.Episodes {
 		if e.Failed == failed {
 			c.Work, c.Promoted = e.ID, !e.Promoted.IsZero()
@@ -90,8 +90,8 @@ func expectClaim(cluster Cluster, failed topology.Key) plan.Claim {
 // expectPeer is one that answers, and agrees with the claim.
 func expectPeer(c plan.Claim, name string) plan.Peer {
 	return plan.Peer{Name: name, Answered: true,
-		Standing: plan.Standing{ID: name + "#1", Name: name, Leader: c.Self.Leader, Term: c.Self.Term,
-			Face: c.Self.Face}}
+		PeerStatus: plan.PeerStatus{ID: name + "#1", Name: name, Leader: c.Self.Leader, Term: c.Self.Term,
+			Identity: c.Self.Identity}}
 }
 
 func (p *picture) writeClaim(cluster Cluster, actual plan.Claim) (words []string, peers [][]string) {

@@ -153,7 +153,7 @@ func TestDocs(t *testing.T) {
 		"thresholds": analysis.Thresholds{}, "cluster": Cluster{}, "policy": plan.Policy{}, "request": plan.Request{},
 		"episode": plan.Episode{}, "lost": plan.Lost{}, "acknowledgement": plan.Acknowledgement{},
 		"claim": plan.Claim{},
-		"locks": plan.Locks{}, "peer": plan.Peer{}, "status": plan.Standing{},
+		"locks": plan.Locks{}, "peer": plan.Peer{}, "status": plan.PeerStatus{},
 	} {
 		properties := schema.Properties
 		if name != "" {

@@ -211,9 +211,9 @@ func anySaved(t *rapid.T) Saved {
 		}
 		return out
 	}
-	standing := func(name string) plan.Standing {
-		return plan.Standing{ID: word("id"), Name: name, Leading: some("leading"), Leader: word("leader"),
-			Term: rapid.Int64Range(0, 9).Draw(t, "term"), Face: word("identity"), Farewells: texts("farewells"),
+	standing := func(name string) plan.PeerStatus {
+		return plan.PeerStatus{ID: word("id"), Name: name, Leading: some("leading"), Leader: word("leader"),
+			Term: rapid.Int64Range(0, 9).Draw(t, "term"), Identity: word("identity"), Left: texts("farewells"),
 			Excused: texts("excused")}
 	}
 	s.Off = word("off")
@@ -284,7 +284,7 @@ func anySaved(t *rapid.T) Saved {
 			for range rapid.IntRange(0, 2).Draw(t, "peers") {
 				claim.Peers = append(claim.Peers, plan.Peer{Name: word("peer"), Answered: some("answered"),
 					Why:     word("why"),
-					Refused: some("refused"), Reaches: some("reaches"), Standing: standing(word("name"))})
+					Refused: some("refused"), Reaches: some("reaches"), PeerStatus: standing(word("name"))})
 			}
 			c.Claims = append(c.Claims, claim)
 		}

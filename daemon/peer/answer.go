@@ -30,7 +30,7 @@ const (
 
 // answer is the answer to a question about a server, and about the daemon.
 type answer struct {
-	plan.Standing
+	plan.PeerStatus
 	About   topology.Key `json:"about,omitzero"`
 	Reaches bool         `json:"reaches,omitempty"`
 }
@@ -54,16 +54,16 @@ func decodeAnswer(body []byte) (answer, error) {
 	if err := json.Unmarshal(body, &a); err != nil {
 		return answer{}, fmt.Errorf("read its answer: %w", err)
 	}
-	for what, name := range map[string]string{"id": a.ID, "name": a.Standing.Name} {
+	for what, name := range map[string]string{"id": a.ID, "name": a.PeerStatus.Name} {
 		if name == "" || !proper(name) {
 			return answer{}, fmt.Errorf("read its answer: %.80q is not a valid %s", name, what)
 		}
 	}
-	if a.Term < 0 || !proper(a.Leader) || !proper(a.Face) || len(a.Farewells) > mostNames ||
+	if a.Term < 0 || !proper(a.Leader) || !proper(a.Identity) || len(a.Left) > mostNames ||
 		len(a.Excused) > mostNames {
 		return answer{}, fmt.Errorf("read its answer: it is not valid (term %d)", a.Term)
 	}
-	for _, name := range append(a.Farewells, a.Excused...) {
+	for _, name := range append(a.Left, a.Excused...) {
 		if !proper(name) {
 			return answer{}, fmt.Errorf("read its answer: %.80q is not a valid name", name)
 		}
@@ -151,6 +151,6 @@ func (p *Peers) tell(r *http.Request, _ []byte) (any, error) {
 		defer cancel()
 		a.About, a.Reaches = k, p.o.Reach(ctx, k)
 	}
-	a.Standing = p.Status() // last: as it is now
+	a.PeerStatus = p.Status() // last: as it is now
 	return a, nil
 }

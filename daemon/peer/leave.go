@@ -184,7 +184,7 @@ func (p *Peers) recordLeave(r *http.Request, body []byte) (any, error) {
 // identify finds the daemon of the configuration that sends a notice. It answers questions while it leaves.
 func (p *Peers) identify(ctx context.Context, n notice) (string, error) {
 	for i, a := range p.Ask(ctx, topology.Key{}) {
-		if a.Answered && a.ID == n.ID && a.Standing.Name == n.Name {
+		if a.Answered && a.ID == n.ID && a.PeerStatus.Name == n.Name {
 			return p.o.Daemons[i], nil
 		}
 	}

@@ -47,7 +47,7 @@ type Options struct {
 	// Tick is how often Run asks all; 0 is one second.
 	Tick time.Duration
 	// Status is Leading, Leader, Term and the backend, as this daemon knows them now; the rest is known here.
-	Status func() plan.Standing
+	Status func() plan.PeerStatus
 	// Reach asks a server now, and says whether it answered, or failed in a way that shows that it is alive.
 	Reach  func(ctx context.Context, k topology.Key) bool
 	Store  backend.Store // keeps the notices of graceful leaves
@@ -148,15 +148,15 @@ func Open(ctx context.Context, o Options) *Peers {
 func (p *Peers) key(leaver string) string { return p.o.Name + "/" + leaver }
 
 // Status is the status of this daemon: what the others are told, and what plan.Permit weighs.
-func (p *Peers) Status() plan.Standing {
+func (p *Peers) Status() plan.PeerStatus {
 	s := p.o.Status()
 	s.ID, s.Name = p.o.ID, p.o.Name
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for name := range p.left {
-		s.Farewells = append(s.Farewells, name)
+		s.Left = append(s.Left, name)
 	}
-	slices.Sort(s.Farewells)
+	slices.Sort(s.Left)
 	for _, u := range p.excused {
 		s.Excused = append(s.Excused, short(u))
 	}
@@ -214,7 +214,7 @@ func (p *Peers) logChanges(before, now []plan.Peer) {
 		}
 		switch {
 		case changed && a.Answered:
-			p.o.Logger.Info("another daemon answers", "daemon", a.Name, "name", a.Standing.Name)
+			p.o.Logger.Info("another daemon answers", "daemon", a.Name, "name", a.PeerStatus.Name)
 		case changed:
 			p.o.Logger.Warn("another daemon does not answer", "daemon", a.Name, "why", a.Why)
 		}
@@ -271,7 +271,7 @@ func (p *Peers) Ask(ctx context.Context, about topology.Key) []plan.Peer {
 	for i, base := range p.o.Daemons {
 		for _, l := range p.left {
 			if !out[i].Answered && l.URL == base {
-				out[i].Standing.Name = l.Name
+				out[i].PeerStatus.Name = l.Name
 			}
 		}
 	}
@@ -282,10 +282,10 @@ func (p *Peers) Ask(ctx context.Context, about topology.Key) []plan.Peer {
 func refuseTwice(a *plan.Peer, seen map[string]string) {
 	if other, twice := seen[a.ID]; twice {
 		*a = plan.Peer{Name: a.Name, Why: fmt.Sprintf("it is %s: correct peers.daemons", other)}
-	} else if other, twice := seen[a.Standing.Name]; twice {
-		*a = plan.Peer{Name: a.Name, Why: fmt.Sprintf("it has the same name as %s, %q", other, a.Standing.Name)}
+	} else if other, twice := seen[a.PeerStatus.Name]; twice {
+		*a = plan.Peer{Name: a.Name, Why: fmt.Sprintf("it has the same name as %s, %q", other, a.PeerStatus.Name)}
 	} else {
-		seen[a.ID], seen[a.Standing.Name] = "the same as "+a.Name, a.Name
+		seen[a.ID], seen[a.PeerStatus.Name] = "the same as "+a.Name, a.Name
 	}
 }
 
@@ -302,7 +302,7 @@ func (p *Peers) ask(ctx context.Context, base string, about topology.Key) plan.P
 			err = fmt.Errorf("it was asked about %v, and answers about %v", about, a.About)
 		}
 		if err == nil {
-			out.Answered, out.Standing, out.Reaches = true, a.Standing, a.Reaches
+			out.Answered, out.PeerStatus, out.Reaches = true, a.PeerStatus, a.Reaches
 		}
 	}
 	if err != nil {

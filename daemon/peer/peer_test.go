@@ -39,7 +39,7 @@ type node struct {
 	handler  http.Handler // of the process; nil while none runs
 	life     int
 	ahead    time.Duration // its wall clock
-	standing plan.Standing
+	standing plan.PeerStatus
 	reach    func(context.Context, topology.Key) bool
 	secret   string
 	wire     bytes.Buffer // all that came in
@@ -64,7 +64,7 @@ func nodes(t *testing.T, count int) []*node {
 	for i := range count {
 		n := &node{t: t, name: string(rune('a' + i)), secret: shared,
 			reach: func(context.Context, topology.Key) bool { return false }}
-		n.standing = plan.Standing{Leader: "a#1", Term: 5, Face: "x", Leading: i == 0}
+		n.standing = plan.PeerStatus{Leader: "a#1", Term: 5, Identity: "x", Leading: i == 0}
 		n.server = httptest.NewServer(n)
 		t.Cleanup(n.server.Close)
 		n.url = n.server.URL
@@ -88,7 +88,7 @@ func (n *node) start() {
 	n.Peers = Open(n.t.Context(), Options{ID: fmt.Sprintf("%s#%d", n.name, n.life), Name: n.name, Daemons: n.others,
 		Secret: n.secret, Store: n.store,
 		Clock:  backend.NewClock(func() time.Time { return time.Now().Add(n.ahead) }),
-		Status: func() plan.Standing { n.mu.Lock(); defer n.mu.Unlock(); return n.standing },
+		Status: func() plan.PeerStatus { n.mu.Lock(); defer n.mu.Unlock(); return n.standing },
 		Reach:  func(ctx context.Context, k topology.Key) bool { return n.reach(ctx, k) }})
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -110,17 +110,17 @@ func TestAsk(t *testing.T) {
 	ns := nodes(t, 3)
 	a, b, c := ns[0], ns[1], ns[2]
 	b.reach = func(_ context.Context, k topology.Key) bool { return k == db1 }
-	c.standing = plan.Standing{Leading: true, Leader: "c#1", Term: 7, Face: "y"}
+	c.standing = plan.PeerStatus{Leading: true, Leader: "c#1", Term: 7, Identity: "y"}
 	start := time.Now()
 	got := a.Ask(t.Context(), db1)
 	if took := time.Since(start); took > time.Second {
 		t.Errorf("it took %v", took)
 	}
 	want := []plan.Peer{
-		{Name: short(b.url), Answered: true, Reaches: true, Standing: plan.Standing{ID: "b#1", Name: "b", Leader: "a#1",
-			Term: 5, Face: "x"}},
-		{Name: short(c.url), Answered: true, Standing: plan.Standing{ID: "c#1", Name: "c", Leading: true, Leader: "c#1",
-			Term: 7, Face: "y"}},
+		{Name: short(b.url), Answered: true, Reaches: true, PeerStatus: plan.PeerStatus{ID: "b#1", Name: "b", Leader: "a#1",
+			Term: 5, Identity: "x"}},
+		{Name: short(c.url), Answered: true, PeerStatus: plan.PeerStatus{ID: "c#1", Name: "c", Leading: true, Leader: "c#1",
+			Term: 7, Identity: "y"}},
 	}
 	for i := range want {
 		if fmt.Sprint(got[i]) != fmt.Sprint(want[i]) {
@@ -297,7 +297,7 @@ func TestLeaving(t *testing.T) {
 	c.stop()
 	for _, n := range []*node{a, b} {
 		n.start() // what is on record survives
-		if s := n.Status(); !slices.Equal(s.Farewells, []string{"c"}) || len(s.Excused) != 0 {
+		if s := n.Status(); !slices.Equal(s.Left, []string{"c"}) || len(s.Excused) != 0 {
 			t.Errorf("%s: %+v", n.name, s)
 		}
 	}
@@ -313,10 +313,10 @@ func TestLeaving(t *testing.T) {
 	if s := c.Status(); !slices.Equal(s.Excused, []string{short(b.url)}) {
 		t.Errorf("excused by %v, want b", s.Excused)
 	}
-	c.standing = plan.Standing{Leading: true, Leader: "c#2", Term: 9, Face: "x"}
+	c.standing = plan.PeerStatus{Leading: true, Leader: "c#2", Term: 9, Identity: "x"}
 	locks := plan.Locks{Held: []topology.Key{db1}, Alive: []topology.Key{db1}}
 	if ok, why := plan.Permit(plan.Claim{Self: c.Status(), Peers: c.Ask(t.Context(), db1), Locks: locks}); ok ||
-		!strings.Contains(why, "may count as stopped") {
+		!strings.Contains(why, "may still list this daemon as stopped") {
 		t.Errorf("permitted: %v %s", ok, why)
 	}
 	c.start() // and so does the one after
@@ -326,7 +326,7 @@ func TestLeaving(t *testing.T) {
 	b.start()
 	c.Turn(t.Context())
 	for _, n := range ns {
-		if s := n.Status(); len(s.Farewells)+len(s.Excused) != 0 {
+		if s := n.Status(); len(s.Left)+len(s.Excused) != 0 {
 			t.Errorf("after the return of c, %s: %+v", n.name, s)
 		}
 	}
@@ -368,7 +368,7 @@ func TestLeavingAfterAClockThatWasAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range []*node{a, b} {
-		if s := n.Status(); !slices.Equal(s.Farewells, []string{"c"}) {
+		if s := n.Status(); !slices.Equal(s.Left, []string{"c"}) {
 			t.Errorf("%s: %+v", n.name, s)
 		}
 	}
@@ -381,8 +381,8 @@ func TestNobodyLeavesWhereSomebodyIsSilent(t *testing.T) {
 	if err := c.Leave(t.Context()); err == nil || !strings.Contains(err.Error(), "does not answer") {
 		t.Errorf("%v", err)
 	}
-	if s := a.Status(); len(s.Farewells) != 0 {
-		t.Errorf("on record: %v", s.Farewells)
+	if s := a.Status(); len(s.Left) != 0 {
+		t.Errorf("on record: %v", s.Left)
 	}
 	c.start()
 	if s := c.Status(); len(s.Excused) != 0 {
@@ -417,8 +417,8 @@ func TestALeaveThatIsNotStoredIsNone(t *testing.T) {
 	if err := b.Leave(t.Context()); err == nil || !strings.Contains(err.Error(), "the disk is full") {
 		t.Errorf("%v", err)
 	}
-	if s := a.Status(); len(s.Farewells) != 0 {
-		t.Errorf("on record: %v", s.Farewells)
+	if s := a.Status(); len(s.Left) != 0 {
+		t.Errorf("on record: %v", s.Left)
 	}
 	b.stop()
 	if err := a.Leave(t.Context()); err == nil {
@@ -448,7 +448,7 @@ func TestRun(t *testing.T) {
 			p := Open(t.Context(), Options{
 				ID: name + "#1", Name: name, Daemons: []string{"http://" + other}, Secret: shared,
 				Store: &storetest.Memory{}, Clock: backend.NewClock(time.Now),
-				Status: func() plan.Standing { return plan.Standing{Leader: "a#1", Term: 5, Leading: name == "a"} },
+				Status: func() plan.PeerStatus { return plan.PeerStatus{Leader: "a#1", Term: 5, Leading: name == "a"} },
 			})
 			p.client.Transport = network
 			network["http://"+name] = p.Handler()
@@ -506,7 +506,7 @@ func FuzzAnswer(f *testing.F) {
 		if b, err := decodeAnswer(again); err != nil || fmt.Sprint(a) != fmt.Sprint(b) {
 			t.Errorf("%s read again is %+v, %v", again, b, err)
 		}
-		if a.ID == "" || a.Standing.Name == "" || a.Term < 0 {
+		if a.ID == "" || a.PeerStatus.Name == "" || a.Term < 0 {
 			t.Errorf("accepted: %+v", a)
 		}
 	})
@@ -523,7 +523,7 @@ func FuzzQuestion(f *testing.F) {
 	f.Add("GET", pathStatus+"?about=%00", []byte{}, true)
 	p := Open(f.Context(), Options{ID: "a#1", Name: "a", Secret: shared, Store: &storetest.Memory{},
 		Clock:  backend.NewClock(time.Now),
-		Status: func() plan.Standing { return plan.Standing{} },
+		Status: func() plan.PeerStatus { return plan.PeerStatus{} },
 		Reach:  func(context.Context, topology.Key) bool { return true }})
 	h := p.Handler()
 	f.Fuzz(func(t *testing.T, method, target string, body []byte, knows bool) {
@@ -554,8 +554,8 @@ func FuzzQuestion(f *testing.F) {
 		if w.Code >= 500 {
 			t.Errorf("%s %s %q: %d %s", method, target, body, w.Code, w.Body)
 		}
-		if s := p.Status(); len(s.Farewells) > 0 {
-			t.Errorf("a farewell of nobody is on record: %v", s.Farewells)
+		if s := p.Status(); len(s.Left) > 0 {
+			t.Errorf("a farewell of nobody is on record: %v", s.Left)
 		}
 	})
 }

@@ -5,61 +5,17 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"orchestrator/daemon/topology"
 )
 
-// Standing is where a daemon stands among the others, as it knows it now.
-type Standing struct {
-	ID   string `json:"id"`   // of the process: a daemon that was started anew is another one
-	Name string `json:"name"` // of the daemon: the same at each start, and unlike all others'
-	// Leading is its own leadership, which it would notice to have ended; Leader is the ID of whom it knows to hold the lease, itself or another.
-	Leading bool   `json:"leading"`
-	Leader  string `json:"leader,omitempty"`
-	Term    int64  `json:"term"`
-	Face    string `json:"face,omitempty"` // of the backend that it uses; "" when it has none
-	// Farewells are the names of the daemons that stopped in order, as this one has on record.
-	Farewells []string `json:"farewells,omitempty"`
-	// Excused are the daemons of the configuration that may still have the farewell of this one's former life on record: to them it counts as stopped.
-	Excused []string `json:"excused,omitempty"`
-}
-
-// Ruler is the leader whose backend all daemons are to use. After a split several lead, each on a backend of its own: then it is the one of the highest
-// term, or of the highest ID among those, so that all say the same. Zero when nobody leads.
-func Ruler(self Standing, peers []Peer) (ruler Standing) {
-	all := []Standing{self}
-	for _, p := range peers {
-		if p.Answered {
-			all = append(all, p.Standing)
-		}
-	}
-	for _, s := range all {
-		if s.Leading && (!ruler.Leading || cmp.Or(cmp.Compare(s.Term, ruler.Term), cmp.Compare(s.ID, ruler.ID)) > 0) {
-			ruler = s
-		}
-	}
-	return ruler
-}
-
-// Peer is another daemon of the configuration, and its word, given just now.
-type Peer struct {
-	Name     string `json:"name"` // by which the configuration knows it
-	Answered bool   `json:"answered"`
-	Why      string `json:"why,omitempty"`     // why it did not, in words
-	Refused  bool   `json:"refused,omitempty"` // its machine answered, and refused the connection: it does not run
-	// Standing is what it answered; of one that is silent only the Name, where a farewell of it is on record here.
-	Standing `json:"status,omitzero"`
-	Reaches  bool `json:"reaches,omitempty"` // it can reach the server that failed, or gets an answer that proves life
-}
-
-// Locks are the servers whose advisory lock this daemon holds, out of those that count.
+// Locks are the servers whose advisory lock this daemon holds, out of the voters.
 type Locks struct {
 	Held  []topology.Key `json:"held,omitempty"`
 	Alive []topology.Key `json:"alive,omitempty"`
 }
 
-// majority counts each server once, and only those that count; missing names the others.
+// majority counts each voter once; missing names those without a lock.
 func (l Locks) majority() (held, alive int, missing string) {
 	counted := map[topology.Key]bool{}
 	var without []string
@@ -77,28 +33,28 @@ func (l Locks) majority() (held, alive int, missing string) {
 	return held, len(counted), strings.Join(without, ", ")
 }
 
-// Claim is what a daemon that wants to do an irreversible step shows for it.
+// Claim is what a daemon has to show for an irreversible step.
 type Claim struct {
 	// Work is the ID of the work that the step belongs to.
 	Work   string       `json:"work,omitempty"`
 	Failed topology.Key `json:"failed"`
-	// Promoted says that another took the place of the failed server already: that it can be reached again is no reason to leave the
-	// replicas half moved.
-	Promoted bool     `json:"promoted,omitempty"`
-	Self     Standing `json:"self"`
-	Peers    []Peer   `json:"peers,omitempty"` // all that the configuration names
-	Locks    Locks    `json:"locks,omitzero"`
-	// Transfer says why another daemon should lead and promote, after all was permitted; "" when none should. See Yield.
+	// Promoted says that another server has replaced the failed one already: that the failed one can be reached again is then no reason to
+	// leave the replicas half moved.
+	Promoted bool       `json:"promoted,omitempty"`
+	Self     PeerStatus `json:"self"`
+	Peers    []Peer     `json:"peers,omitempty"` // all that the configuration names
+	Locks    Locks      `json:"locks,omitzero"`
+	// Transfer says why another daemon should lead and promote, after all was permitted; "" when none should. See Transfer.
 	Transfer string `json:"transfer,omitempty"`
 }
 
 // Permit says whether an irreversible step may be done, and why, or why not: either every daemon that the configuration names agrees, or
 // the locks held cover a majority of the replicas that were alive before. Two sides of a split can't both have that:
 //
-//   - Agreement needs an answer of everybody, so two sides that can't talk to each other both lack it. One that stopped in order is excused, while
-//     every daemon that answers has its farewell on record; started again, it may do nothing while anybody is silent before all have forgotten the farewell.
-//   - Two majorities of the same servers share one, and a lock has one holder.
-//   - Whoever leads in a higher term has replaced this one, and among equals (a split backend) the higher id goes first.
+//   - Agreement needs an answer of every daemon, so two sides that can't talk to each other both lack it. A daemon that left gracefully is excused
+//     while every daemon that answers has that on record. After its restart it does nothing while another is silent, until none lists it as left.
+//   - Two majorities of the same servers share one server, and a lock has one holder.
+//   - A daemon that leads in a higher term has replaced this one; among equals (a split backend) the higher ID goes first.
 func Permit(c Claim) (bool, string) {
 	if !c.Self.Leading {
 		return false, "this daemon does not lead"
@@ -121,15 +77,17 @@ func Permit(c Claim) (bool, string) {
 	case len(c.Peers) == 0:
 		return true, "no other daemon is configured"
 	case silent && len(c.Self.Excused) > 0:
-		return false, fmt.Sprintf("to %s this daemon may count as stopped, because its former life said farewell there: it may act alone only when that is taken back"+
-			" (a daemon that is gone for good must be removed from peers.daemons)", strings.Join(c.Self.Excused, ", "))
+		return false, fmt.Sprintf("%s may still list this daemon as stopped, because it left gracefully before its restart. "+
+			"This daemon acts alone once that is cleared (remove a daemon that is gone for good from peers.daemons)",
+			strings.Join(c.Self.Excused, ", "))
 	case len(against) == 0:
 		return true, "every daemon agrees"
 	}
 	said := strings.Join(against, "; ")
 	held, alive, missing := c.Locks.majority()
 	if 2*held <= alive {
-		return false, fmt.Sprintf("%s; and locks are held on %d of the %d replicas that were alive, which is no majority (not on: %s)", said, held, alive, cmp.Or(missing, "there are none"))
+		return false, fmt.Sprintf("%s; and locks are held on %d of the %d replicas that were alive, which is no majority (not on: %s)",
+			said, held, alive, cmp.Or(missing, "there are none"))
 	}
 	return true, fmt.Sprintf("locks are held on %d of the %d replicas that were alive, although %s", held, alive, said)
 }
@@ -181,16 +139,16 @@ func Agreed(c Claim) bool {
 	return without == with
 }
 
-// outranks says that s leads, and goes first. What somebody only heard of another leader is no order, for that one may be gone; it keeps the daemons
-// from agreement all the same.
-func (s Standing) outranks(self Standing) bool {
+// outranks says that s leads, and goes first. That a daemon has only heard of another leader does not rank it, because that one may be gone; the
+// daemons do not agree then all the same.
+func (s PeerStatus) outranks(self PeerStatus) bool {
 	if s.Term != self.Term {
 		return s.Leading && s.Term > self.Term
 	}
 	return s.Leading && s.ID > self.ID
 }
 
-// objection is why the word of a peer is not enough for agreement; "" when it is.
+// objection is why the answer of a peer is not enough for agreement; "" when it is.
 func (c Claim) objection(p Peer) string {
 	switch {
 	case !p.Answered && Excused(c, p):
@@ -202,54 +160,27 @@ func (c Claim) objection(p Peer) string {
 	case p.Leading:
 		return fmt.Sprintf("%s leads as well, in term %d", p.Name, p.Term)
 	case p.Term > c.Self.Term || p.Term == c.Self.Term && p.Leader != c.Self.ID:
-		// One that knows a lower term only has not heard of the new one yet; it does not lead, and the backend is the same.
+		// One that knows only a lower term has not heard of the new one yet; it does not lead, and the backend is the same.
 		return fmt.Sprintf("%s knows %s as the leader of term %d", p.Name, cmp.Or(p.Leader, "nobody"), p.Term)
-	case c.Self.Face == "" || p.Face != c.Self.Face:
-		return fmt.Sprintf("%s uses another backend server (%s) than this daemon (%s)", p.Name, cmp.Or(p.Face, "none"), cmp.Or(c.Self.Face, "none"))
-	case slices.Contains(p.Farewells, c.Self.Name):
-		return p.Name + " still has a farewell of this daemon on record"
+	case c.Self.Identity == "" || p.Identity != c.Self.Identity:
+		return fmt.Sprintf("%s uses another backend server (%s) than this daemon (%s)",
+			p.Name, cmp.Or(p.Identity, "none"), cmp.Or(c.Self.Identity, "none"))
+	case slices.Contains(p.Left, c.Self.Name):
+		return p.Name + " still lists this daemon as stopped"
 	}
 	return ""
 }
 
-// Excused says that a silent peer stopped in order: its farewell is on record here, and with everybody who answers. Whoever is silent besides
-// objects by that, or is excused in the same way.
+// Excused says that a silent peer left gracefully: that is on record here, and with every daemon that answers. Another that is silent objects by
+// that, or is excused in the same way.
 func Excused(c Claim, p Peer) bool {
-	if p.Standing.Name == "" || !slices.Contains(c.Self.Farewells, p.Standing.Name) {
+	if p.PeerStatus.Name == "" || !slices.Contains(c.Self.Left, p.PeerStatus.Name) {
 		return false
 	}
 	for _, o := range c.Peers {
-		if o.Answered && !slices.Contains(o.Farewells, p.Standing.Name) {
+		if o.Answered && !slices.Contains(o.Left, p.PeerStatus.Name) {
 			return false
 		}
 	}
 	return true
-}
-
-// deadBefore is how long before the incident a replica must have been proved dead so as not to count.
-const deadBefore = time.Minute
-
-// Electorate are the replicas of the failed server that were alive before the incident: a majority of them is what Permit counts locks on. All
-// sides of a split must come to the same, so silence is no reason to leave one out (it may be this daemon that was cut off from it long
-// before): only a process that was proved not to run a minute before the incident began, and what people declared to be in downtime.
-func Electorate(s Situation, e Episode) []topology.Key {
-	began := e.Opened
-	if v := s.Snapshot.Server(e.Failed); v != nil && !v.Probe.FailingSince.IsZero() && (began.IsZero() || v.Probe.FailingSince.Before(began)) {
-		began = v.Probe.FailingSince
-	}
-	var out []topology.Key
-	for _, v := range s.Snapshot.Servers {
-		touched := v.Key == e.Candidate || e.touched(v.Key) || slices.Contains(e.Abandoned, v.Key)
-		if v.Key == e.Failed || v.ChannelFrom(e.Failed) == nil && !touched {
-			continue
-		}
-		if d := v.Downtime; d != nil && d.Until.After(s.Snapshot.At) {
-			continue
-		}
-		if p := v.Probe; proved(p.Failure) && !p.FailingSince.IsZero() && p.FailingSince.Before(began.Add(-deadBefore)) {
-			continue
-		}
-		out = append(out, v.Key)
-	}
-	return out
 }

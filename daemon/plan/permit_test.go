@@ -19,21 +19,21 @@ import (
 //	gone         it does not answer, and its farewell is on record here
 //	+words       ok, changed: reaches, leads=TERM, knows=LEADER/TERM, face=FACE, forgot (the farewells), kept (our own farewell)
 func claim(peers string, held, alive int) plan.Claim {
-	c := plan.Claim{Failed: key("db1"), Self: plan.Standing{ID: "a#1", Name: "a", Leading: true, Leader: "a#1", Term: 5, Face: "x"}}
+	c := plan.Claim{Failed: key("db1"), Self: plan.PeerStatus{ID: "a#1", Name: "a", Leading: true, Leader: "a#1", Term: 5, Identity: "x"}}
 	var gone []string
 	for _, part := range strings.Split(peers, ",") {
 		name, state, found := strings.Cut(strings.TrimSpace(part), " ")
 		if !found {
 			continue
 		}
-		p := plan.Peer{Name: name, Answered: true, Standing: plan.Standing{ID: name + "#1", Name: name, Leader: "a#1", Term: 5, Face: "x"}}
+		p := plan.Peer{Name: name, Answered: true, PeerStatus: plan.PeerStatus{ID: name + "#1", Name: name, Leader: "a#1", Term: 5, Identity: "x"}}
 		for _, word := range strings.Fields(state) {
 			what, value, _ := strings.Cut(word, "=")
 			switch what {
 			case "silent":
-				p.Answered, p.Standing = false, plan.Standing{}
+				p.Answered, p.PeerStatus = false, plan.PeerStatus{}
 			case "gone":
-				p.Answered, p.Standing = false, plan.Standing{Name: name}
+				p.Answered, p.PeerStatus = false, plan.PeerStatus{Name: name}
 				gone = append(gone, name)
 			case "reaches":
 				p.Reaches = true
@@ -45,17 +45,17 @@ func claim(peers string, held, alive int) plan.Claim {
 				p.Leader = leader
 				fmt.Sscan(term, &p.Term)
 			case "face":
-				p.Face = value
+				p.Identity = value
 			case "kept":
-				p.Farewells = []string{"a"}
+				p.Left = []string{"a"}
 			}
 		}
 		c.Peers = append(c.Peers, p)
 	}
-	c.Self.Farewells = gone
+	c.Self.Left = gone
 	for i := range c.Peers {
 		if c.Peers[i].Answered && !strings.Contains(peers, "forgot") {
-			c.Peers[i].Farewells = append(c.Peers[i].Farewells, gone...)
+			c.Peers[i].Left = append(c.Peers[i].Left, gone...)
 		}
 	}
 	for i := range alive {
@@ -90,7 +90,7 @@ func TestPermit(t *testing.T) {
 		{"one has not heard of the new leader yet", "b knows=z#1/4", 0, 3, "every daemon agrees"},
 		{"another backend", "b face=y", 0, 3, "no: b uses another backend server (y) than this daemon (x)"},
 		{"no backend", "b face=", 0, 3, "no: b uses another backend server (none)"},
-		{"one counts this daemon as stopped", "b kept", 0, 3, "no: b still has a farewell of this daemon on record"},
+		{"one counts this daemon as stopped", "b kept", 0, 3, "no: b still lists this daemon as stopped"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			want, no := strings.CutPrefix(c.want, "no: ")
@@ -133,7 +133,7 @@ func TestElectorate(t *testing.T) {
 	} {
 		s := situation(c.drawing)
 		var got []string
-		for _, k := range plan.Electorate(s, plan.Episode{Failed: key("db1"), Opened: s.Snapshot.At, Candidate: key("db2"), Touched: []topology.Key{key("db3")}}) {
+		for _, k := range plan.Voters(s, plan.Episode{Failed: key("db1"), Opened: s.Snapshot.At, Candidate: key("db2"), Touched: []topology.Key{key("db3")}}) {
 			got = append(got, k.Host)
 		}
 		if strings.Join(got, " ") != c.want {
@@ -150,17 +150,17 @@ func TestNeverTwoSides(t *testing.T) {
 		parts := rapid.IntRange(1, 3).Draw(t, "parts")
 		side := func(what string) int { return rapid.IntRange(1, parts).Draw(t, what) }
 		type daemon struct {
-			plan.Standing
+			plan.PeerStatus
 			side    int
 			running bool
 		}
 		var ds []daemon
 		for i := range daemons {
 			name := string(rune('a' + i))
-			d := daemon{Standing: plan.Standing{Name: name, ID: name + fmt.Sprint("#", rapid.IntRange(1, 3).Draw(t, "life of "+name))}, side: side(name), running: true}
+			d := daemon{PeerStatus: plan.PeerStatus{Name: name, ID: name + fmt.Sprint("#", rapid.IntRange(1, 3).Draw(t, "life of "+name))}, side: side(name), running: true}
 			d.Leading = rapid.Bool().Draw(t, name+" leads")
 			d.Term = rapid.Int64Range(1, 3).Draw(t, "term of "+name)
-			d.Face = rapid.SampledFrom([]string{"x", "y", ""}).Draw(t, "face of "+name)
+			d.Identity = rapid.SampledFrom([]string{"x", "y", ""}).Draw(t, "face of "+name)
 			d.Leader = "z#1"
 			ds = append(ds, d)
 		}
@@ -172,7 +172,7 @@ func TestNeverTwoSides(t *testing.T) {
 				d.Leader, d.Term = ds[l].ID, ds[l].Term
 			}
 		}
-		// Farewells: a daemon that stopped had everybody's word that its farewell is on record. Started anew, it takes it back from those whom it reaches.
+		// Left: a daemon that stopped had everybody's word that its farewell is on record. Started anew, it takes it back from those whom it reaches.
 		for i := range ds {
 			fate := rapid.SampledFrom([]string{"never stopped", "stopped", "stopped and started"}).Draw(t, "fate of "+ds[i].Name)
 			if fate == "never stopped" {
@@ -183,7 +183,7 @@ func TestNeverTwoSides(t *testing.T) {
 				if i == j || ds[i].running && ds[i].side == ds[j].side {
 					continue
 				}
-				ds[j].Farewells = append(ds[j].Farewells, ds[i].Name)
+				ds[j].Left = append(ds[j].Left, ds[i].Name)
 				if ds[i].running {
 					ds[i].Excused = append(ds[i].Excused, ds[j].Name)
 				}
@@ -213,7 +213,7 @@ func TestNeverTwoSides(t *testing.T) {
 			if !d.running {
 				continue
 			}
-			c := plan.Claim{Failed: key("db1"), Self: d.Standing, Locks: plan.Locks{Alive: alive}}
+			c := plan.Claim{Failed: key("db1"), Self: d.PeerStatus, Locks: plan.Locks{Alive: alive}}
 			for r, h := range holder {
 				if h == i {
 					c.Locks.Held = append(c.Locks.Held, alive[r])
@@ -223,9 +223,9 @@ func TestNeverTwoSides(t *testing.T) {
 				if i == j {
 					continue
 				}
-				p := plan.Peer{Name: o.Name, Answered: o.running && o.side == d.side, Standing: o.Standing}
+				p := plan.Peer{Name: o.Name, Answered: o.running && o.side == d.side, PeerStatus: o.PeerStatus}
 				if !p.Answered {
-					p.Standing = plan.Standing{Name: o.Name}
+					p.PeerStatus = plan.PeerStatus{Name: o.Name}
 				}
 				c.Peers = append(c.Peers, p)
 			}
@@ -252,24 +252,24 @@ func numbers(n int) []int {
 }
 
 func TestRuler(t *testing.T) {
-	leads := func(id string, term int64) plan.Standing {
-		return plan.Standing{ID: id, Leading: true, Term: term, Face: "of " + id}
+	leads := func(id string, term int64) plan.PeerStatus {
+		return plan.PeerStatus{ID: id, Leading: true, Term: term, Identity: "of " + id}
 	}
-	heard := func(s plan.Standing) plan.Peer { return plan.Peer{Answered: true, Standing: s} }
+	heard := func(s plan.PeerStatus) plan.Peer { return plan.Peer{Answered: true, PeerStatus: s} }
 	for _, c := range []struct {
 		name  string
-		self  plan.Standing
+		self  plan.PeerStatus
 		peers []plan.Peer
 		want  string
 	}{
-		{"nobody leads", plan.Standing{ID: "a"}, []plan.Peer{heard(plan.Standing{ID: "b"})}, ""},
-		{"I do", leads("a", 3), []plan.Peer{heard(plan.Standing{ID: "b", Term: 3})}, "a"},
-		{"another does", plan.Standing{ID: "a"}, []plan.Peer{heard(leads("b", 3))}, "b"},
+		{"nobody leads", plan.PeerStatus{ID: "a"}, []plan.Peer{heard(plan.PeerStatus{ID: "b"})}, ""},
+		{"I do", leads("a", 3), []plan.Peer{heard(plan.PeerStatus{ID: "b", Term: 3})}, "a"},
+		{"another does", plan.PeerStatus{ID: "a"}, []plan.Peer{heard(leads("b", 3))}, "b"},
 		{"two lead, and I am of before", leads("z", 2), []plan.Peer{heard(leads("b", 3))}, "b"},
 		{"two lead, and the other is of before", leads("a", 4), []plan.Peer{heard(leads("b", 3))}, "a"},
 		{"a tie", leads("a", 3), []plan.Peer{heard(leads("b", 3))}, "b"},
-		{"the same tie, seen from a third", plan.Standing{ID: "c"}, []plan.Peer{heard(leads("b", 3)), heard(leads("a", 3))}, "b"},
-		{"who is silent doesn't rule", leads("a", 3), []plan.Peer{{Standing: leads("b", 9)}}, "a"},
+		{"the same tie, seen from a third", plan.PeerStatus{ID: "c"}, []plan.Peer{heard(leads("b", 3)), heard(leads("a", 3))}, "b"},
+		{"who is silent doesn't rule", leads("a", 3), []plan.Peer{{PeerStatus: leads("b", 9)}}, "a"},
 	} {
 		if got := plan.Ruler(c.self, c.peers); got.ID != c.want {
 			t.Errorf("%s: %q rules; want %q", c.name, got.ID, c.want)

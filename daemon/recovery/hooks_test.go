@@ -145,7 +145,7 @@ func (h hung) Put(ctx context.Context, records ...backend.Record) error {
 	return h.Store.Put(ctx, records...)
 }
 
-// Another daemon that is to lead waits until this one has ended.
+// Another daemon that should lead waits until this one has ended.
 func TestAHandOverHardlyWaitsForAHookAndItsRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, told := scribe(sleeps(300 * time.Second))

@@ -59,7 +59,7 @@ func (r *Runner) keepClaims(cluster string, claims []plan.Claim) {
 // claim is what this daemon can show for the irreversible steps of an episode.
 func (r *Runner) claim(ctx context.Context, s plan.Situation, e plan.Episode) plan.Claim {
 	if r.Claim == nil {
-		return plan.Claim{Work: e.ID, Failed: e.Failed, Self: plan.Standing{Leading: true}} // alone
+		return plan.Claim{Work: e.ID, Failed: e.Failed, Self: plan.PeerStatus{Leading: true}} // alone
 	}
 	return r.Claim(ctx, s, e)
 }
@@ -69,11 +69,11 @@ func (r *Runner) claim(ctx context.Context, s plan.Situation, e plan.Episode) pl
 func (r *Runner) transfer(ctx context.Context, s plan.Situation, d plan.Decision, claims []plan.Claim) {
 	for _, w := range d.Works {
 		i := slices.IndexFunc(claims, func(c plan.Claim) bool { return c.Work == w.ID() })
-		if r.Yield == nil || !w.Promotes() || i < 0 {
+		if r.Transfer == nil || !w.Promotes() || i < 0 {
 			continue
 		}
 		if ok, _ := plan.Permit(claims[i]); ok {
-			claims[i].Transfer = r.Yield(ctx, s, *w.Episode)
+			claims[i].Transfer = r.Transfer(ctx, s, *w.Episode)
 		}
 	}
 }
@@ -100,7 +100,7 @@ type Locks interface {
 // Gate answers Options.Claim where several daemons share a backend: it asks the others, and where their word is not
 // enough takes the locks of the replicas. Make it with NewGate.
 type Gate struct {
-	standing func() plan.Standing
+	standing func() plan.PeerStatus
 	ask      func(ctx context.Context, failed topology.Key) []plan.Peer
 	hold     func(ctx context.Context, keys []topology.Key, term int64) Locks
 
@@ -111,7 +111,7 @@ type Gate struct {
 
 // NewGate takes where this daemon stands, a way to ask the others (peer.Peers.Ask), and a way to take locks
 // (mysql.Servers.Hold), which must be let go when their context ends.
-func NewGate(standing func() plan.Standing, ask func(context.Context, topology.Key) []plan.Peer,
+func NewGate(standing func() plan.PeerStatus, ask func(context.Context, topology.Key) []plan.Peer,
 	hold func(context.Context, []topology.Key, int64) Locks) *Gate {
 	return &Gate{standing: standing, ask: ask, hold: hold, held: map[string]Locks{}, granted: map[string]plan.Claim{}}
 }
@@ -130,7 +130,7 @@ func (g *Gate) Claim(ctx context.Context, s plan.Situation, e plan.Episode) plan
 	c := plan.Claim{Work: e.ID, Failed: e.Failed, Promoted: promoted, Self: self, Peers: g.ask(ctx, e.Failed)}
 	var locks Locks
 	if !plan.Agreed(c) {
-		c.Locks.Alive = plan.Electorate(s, e)
+		c.Locks.Alive = plan.Voters(s, e)
 		locks = g.take(ctx, e.ID, c.Locks.Alive, self.Term)
 		c.Locks.Held = locks.Keys(ctx)
 		now := g.standing() // it took its time

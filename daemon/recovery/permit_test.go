@@ -16,7 +16,7 @@ import (
 // others is what a gate asks, and what it locks.
 type others struct {
 	mu       sync.Mutex
-	self     plan.Standing
+	self     plan.PeerStatus
 	peers    []plan.Peer
 	lockable []string
 	broken   bool // locks are lost as soon as they are held
@@ -47,8 +47,8 @@ func (l *locks) Release() {
 
 func (o *others) gate() *Gate {
 	o.holding = map[*locks]bool{}
-	o.self = plan.Standing{ID: "a#1", Name: "a", Leading: true, Leader: "a#1", Term: 5, Face: "x"}
-	return NewGate(func() plan.Standing { o.mu.Lock(); defer o.mu.Unlock(); return o.self },
+	o.self = plan.PeerStatus{ID: "a#1", Name: "a", Leading: true, Leader: "a#1", Term: 5, Identity: "x"}
+	return NewGate(func() plan.PeerStatus { o.mu.Lock(); defer o.mu.Unlock(); return o.self },
 		func(context.Context, topology.Key) []plan.Peer {
 			o.mu.Lock()
 			defer o.mu.Unlock()
@@ -73,8 +73,8 @@ func (o *others) gate() *Gate {
 func (o *others) change(f func()) { o.mu.Lock(); defer o.mu.Unlock(); f() }
 
 var (
-	agreeing = []plan.Peer{{Name: "b", Answered: true, Standing: plan.Standing{ID: "b#1", Name: "b", Leader: "a#1",
-		Term: 5, Face: "x"}}}
+	agreeing = []plan.Peer{{Name: "b", Answered: true, PeerStatus: plan.PeerStatus{ID: "b#1", Name: "b", Leader: "a#1",
+		Term: 5, Identity: "x"}}}
 	mute = []plan.Peer{{Name: "b", Why: "connection refused"}}
 )
 
@@ -128,7 +128,7 @@ func TestRefusedUntilPermitted(t *testing.T) {
 				"b does not answer (connection refused); and locks are held on 1 of the 2",
 				func(o *others) { o.peers = agreeing }},
 			"b reaches the primary": {&others{peers: []plan.Peer{{Name: "b", Answered: true, Reaches: true,
-				Standing: agreeing[0].Standing}}, lockable: []string{"db2", "db3"}},
+				PeerStatus: agreeing[0].PeerStatus}}, lockable: []string{"db2", "db3"}},
 				"b can reach db1:3306", func(o *others) { o.peers = agreeing }},
 			"the locks are lost": {&others{peers: mute, lockable: []string{"db2", "db3"}, broken: true},
 				"held on 0 of the 2", func(o *others) { o.broken = false }},

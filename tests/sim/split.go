@@ -184,12 +184,12 @@ func (p *pair) stop(d *half, why string) {
 	p.unlock(d)
 }
 
-func (p *pair) standing(d *half) plan.Standing {
+func (p *pair) standing(d *half) plan.PeerStatus {
 	face := "x"
 	if p.Tick >= p.splitAt && d.n == -2 && !p.one {
 		face = "y"
 	}
-	return plan.Standing{ID: d.id, Name: d.id[:1], Leading: d.leads, Leader: d.row.Holder, Term: d.row.Term, Face: face}
+	return plan.PeerStatus{ID: d.id, Name: d.id[:1], Leading: d.leads, Leader: d.row.Holder, Term: d.row.Term, Identity: face}
 }
 
 func (p *pair) other(d *half) *half {
@@ -231,13 +231,13 @@ func (p *pair) permit(d *half, s plan.Situation, e plan.Episode, locks bool) (bo
 	o := p.other(d)
 	peer := plan.Peer{Name: o.id[:1]}
 	if !p.apart && o.frozen == 0 || p.Tick < p.splitAt {
-		peer.Answered, peer.Standing = true, p.standing(o)
+		peer.Answered, peer.PeerStatus = true, p.standing(o)
 		failed := p.Find(e.Failed)
 		peer.Reaches = failed.Health == world.Alive && p.Reaches(o.n, failed.N)
 	}
 	c := plan.Claim{Failed: e.Failed, Promoted: e.Stage == plan.Promoted, Self: p.standing(d), Peers: []plan.Peer{peer}}
 	if locks {
-		c.Locks.Alive = plan.Electorate(s, e)
+		c.Locks.Alive = plan.Voters(s, e)
 		for _, k := range c.Locks.Alive {
 			if p.lock(d, p.Find(k).N) {
 				c.Locks.Held = append(c.Locks.Held, k)

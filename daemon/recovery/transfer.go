@@ -9,11 +9,11 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Handover answers Options.Yield where several daemons share a backend: when a replica is silent to this one, it asks
+// Transfer answers Options.Transfer where several daemons share a backend: when a replica is silent to this one, it asks
 // the others whether they see more, and gives the leadership away if one does, once in an episode. What it decides by
-// is plan.Yield. Make it with NewHandover.
-type Handover struct {
-	standing func() plan.Standing
+// is plan.Transfer. Make it with NewTransfer.
+type Transfer struct {
+	standing func() plan.PeerStatus
 	ask      func(ctx context.Context, about topology.Key) []plan.Peer
 	yield    func(ctx context.Context) error
 	logger   *slog.Logger
@@ -23,15 +23,15 @@ type Handover struct {
 	given map[string]bool
 }
 
-// NewHandover takes where this daemon stands, a way to ask the others (peer.Peers.Ask), and a way to give the
+// NewTransfer takes where this daemon stands, a way to ask the others (peer.Peers.Ask), and a way to give the
 // leadership away that does not wait for the end of who asks (lead.Lease.Yield).
-func NewHandover(standing func() plan.Standing, ask func(context.Context, topology.Key) []plan.Peer,
-	yield func(context.Context) error, logger *slog.Logger) *Handover {
-	return &Handover{standing: standing, ask: ask, yield: yield, logger: logger, given: map[string]bool{}}
+func NewTransfer(standing func() plan.PeerStatus, ask func(context.Context, topology.Key) []plan.Peer,
+	yield func(context.Context) error, logger *slog.Logger) *Transfer {
+	return &Transfer{standing: standing, ask: ask, yield: yield, logger: logger, given: map[string]bool{}}
 }
 
-// Yield is for Options.Yield.
-func (h *Handover) Yield(ctx context.Context, s plan.Situation, e plan.Episode) string {
+// Ask is for Options.Transfer.
+func (h *Transfer) Ask(ctx context.Context, s plan.Situation, e plan.Episode) string {
 	seen, silent := plan.Sight(s, e)
 	h.mu.Lock()
 	given := h.given[e.ID]
@@ -53,7 +53,7 @@ func (h *Handover) Yield(ctx context.Context, s plan.Situation, e plan.Episode) 
 		}
 	}
 	all.Wait()
-	why := plan.Yield(h.standing(), seen, silent, answers)
+	why := plan.Transfer(h.standing(), seen, silent, answers)
 	if why == "" {
 		return ""
 	}

@@ -9,7 +9,7 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-func TestYield(t *testing.T) {
+func TestTransfer(t *testing.T) {
 	for _, c := range []struct {
 		name, seen, silent string
 		b, c               string // what each of the others reaches, after a state: leads, other (backend), nobody (answers)
@@ -35,15 +35,15 @@ func TestYield(t *testing.T) {
 			answers := map[topology.Key][]plan.Peer{}
 			for _, k := range keys(c.seen + " " + c.silent) {
 				for name, words := range map[string]string{"b": c.b, "c": c.c} {
-					p := plan.Peer{Name: name, Answered: !strings.Contains(words, "nobody"), Standing: plan.Standing{Face: "x", Leading: strings.Contains(words, "leads")}}
+					p := plan.Peer{Name: name, Answered: !strings.Contains(words, "nobody"), PeerStatus: plan.PeerStatus{Identity: "x", Leading: strings.Contains(words, "leads")}}
 					if strings.Contains(words, "other") {
-						p.Face = "y"
+						p.Identity = "y"
 					}
 					p.Reaches = strings.Contains(words, k.Host)
 					answers[k] = append(answers[k], p)
 				}
 			}
-			got := plan.Yield(plan.Standing{Face: "x", Leading: true}, keys(c.seen), keys(c.silent), answers)
+			got := plan.Transfer(plan.PeerStatus{Identity: "x", Leading: true}, keys(c.seen), keys(c.silent), answers)
 			if !strings.HasPrefix(got, c.want) || (got == "") != (c.want == "") {
 				t.Errorf("got %q, want %q", got, c.want)
 			}

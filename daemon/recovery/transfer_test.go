@@ -52,7 +52,7 @@ func TestWhoSeesLessGivesTheLeadershipAway(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				yields := 0
-				r.Yield = NewHandover(func() plan.Standing { return o.self }, sighted(c.reaches...),
+				r.Transfer = NewTransfer(func() plan.PeerStatus { return o.self }, sighted(c.reaches...),
 					func(context.Context) error {
 						o.change(func() { yields++ })
 						if c.fails {
@@ -60,7 +60,7 @@ func TestWhoSeesLessGivesTheLeadershipAway(t *testing.T) {
 						}
 						cancel()
 						return nil
-					}, slog.New(slog.DiscardHandler)).Yield
+					}, slog.New(slog.DiscardHandler)).Ask
 				ended := make(chan struct{})
 				go func() { defer close(ended); _ = r.Run(ctx) }()
 				left := c.yields > 0 && !c.fails
@@ -89,14 +89,14 @@ func TestTheLeadershipIsGivenAwayOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &others{peers: agreeing}
 		o.gate()
-		h := NewHandover(func() plan.Standing { return o.self }, sighted("db2", "db3"),
+		h := NewTransfer(func() plan.PeerStatus { return o.self }, sighted("db2", "db3"),
 			func(context.Context) error { return nil }, slog.New(slog.DiscardHandler))
 		s := runner(t, draw(halfSeen), open(t)).Judged("db1:3306").Situation
 		e := plan.Episode{ID: "e", Failed: topology.Key{Host: "db1", Port: 3306}}
-		if why := h.Yield(t.Context(), s, e); !strings.Contains(why, "b reaches db3:3306") {
+		if why := h.Ask(t.Context(), s, e); !strings.Contains(why, "b reaches db3:3306") {
 			t.Errorf("it keeps it: %q", why)
 		}
-		if why := h.Yield(t.Context(), s, e); why != "" {
+		if why := h.Ask(t.Context(), s, e); why != "" {
 			t.Errorf("it gives it away again: %s", why)
 		}
 	})
