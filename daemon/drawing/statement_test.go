@@ -1,6 +1,7 @@
 package drawing
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -299,6 +300,36 @@ func TestReservedWords(t *testing.T) {
 	for _, k := range statementKinds {
 		if !slices.Contains(reserved, k.word) {
 			t.Errorf("a server of the name %s would be printed as a statement", k.word)
+		}
+	}
+}
+
+// A field that plan adds must get a word here too, or a drawing would lose it.
+func TestStatementsHaveAllFields(t *testing.T) {
+	other := map[string]string{ // what JSON has is in the arguments, in lines of its own, or under another name
+		"kind": "", "cluster": "", "failed": "", "server": "", "self": "", "peers": "", "locks": "", "status": "",
+		"failed_uuid": "uuid", "witnesses": "touched", "answered": "silent", "farewells": "farewell", "face": "identity",
+	}
+	for _, c := range []struct {
+		of   any
+		have []string
+	}{
+		{analysis.Thresholds{}, names(thresholdFields)},
+		{plan.Policy{}, names(policyFields)},
+		{plan.Request{}, names(requestFields)},
+		{plan.Episode{}, names(episodeFields)},
+		{plan.Claim{}, names(claimFields)},
+		{plan.Peer{}, append(names(peerFields), "name")},
+		{plan.Standing{}, names(claimFields)},
+	} {
+		for _, field := range jsonFields(reflect.TypeOf(c.of)) {
+			word, named := other[field]
+			if !named {
+				word = field
+			}
+			if word != "" && !slices.Contains(c.have, word) {
+				t.Errorf("%T: no word for %q", c.of, field)
+			}
 		}
 	}
 }
