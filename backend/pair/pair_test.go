@@ -470,7 +470,7 @@ func TestPromoteAMemberWithoutTables(t *testing.T) {
 		if err := r.servers[1].Kill(); err != nil {
 			t.Fatal(err)
 		}
-		word(PromoteOptions{}, fmt.Sprintf("whether %v has is not known", r.b()))
+		word(PromoteOptions{}, fmt.Sprintf("it is not known whether %v has", r.b()))
 		if _, err := r.pair.Promote(t.Context(), r.a(), PromoteOptions{Force: true, DryRun: true}); err != nil ||
 			r.pair.Look(t.Context())[0].Tables {
 			t.Errorf("a dry run: %v", err)
