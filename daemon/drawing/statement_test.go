@@ -320,7 +320,7 @@ func TestStatementsHaveAllFields(t *testing.T) {
 		{plan.Episode{}, names(episodeFields)},
 		{plan.Claim{}, names(claimFields)},
 		{plan.Peer{}, append(names(peerFields), "name")},
-		{plan.Standing{}, names(claimFields)},
+		{plan.PeerStatus{}, names(claimFields)},
 	} {
 		for _, field := range jsonFields(reflect.TypeOf(c.of)) {
 			word, named := other[field]
