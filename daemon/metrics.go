@@ -16,28 +16,35 @@ const (
 // measure registers what concerns the whole daemon; the parts register what is theirs.
 func (d *Daemon) measure(c config.Config, r prometheus.Registerer) error {
 	d.unstored = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_store_failures_total",
-		Help: "Background uses of the store that failed, by operation (keep, refresh, purge); they are made again."}, []string{"operation"})
+		Help: "Background uses of the store that failed, by operation (keep, refresh, purge); they are made again."},
+		[]string{"operation"})
 	for _, operation := range []string{keeping, refreshing, purging} {
 		d.unstored.WithLabelValues(operation)
 	}
-	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "orchestrator_info", Help: "1; the labels tell the version, and the kind of the backend.",
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "orchestrator_info",
+		Help:        "1; the labels tell the version, and the kind of the backend.",
 		ConstLabels: prometheus.Labels{"version": d.options.Version, "backend": c.Backend.Kind}})
 	info.Set(1)
-	members := prometheus.NewGauge(prometheus.GaugeOpts{Name: "orchestrator_backend_members", Help: "Members of the backend that the configuration names."})
+	members := prometheus.NewGauge(prometheus.GaugeOpts{Name: "orchestrator_backend_members",
+		Help: "Members of the backend that the configuration names."})
 	members.Set(float64(len(c.Backend.Members)))
 	off := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_recoveries_off",
-		Help: "1 while recoveries are switched off everywhere, or this daemon does not know whether they are; else 0."}, func() float64 {
-		if d.book.RecoveriesOff() != "" {
-			return 1
-		}
-		return 0
-	})
+		Help: "1 while recoveries are switched off everywhere, or this daemon does not know whether they are; else 0."},
+		func() float64 {
+			if d.book.RecoveriesOff() != "" {
+				return 1
+			}
+			return 0
+		})
 	d.expiry = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orchestrator_certificate_expiry_timestamp_seconds",
-		Help: "When the first certificate ends of each file that this daemon uses, by use (http, servers, backend, peers), and of HAProxy's where this daemon may read it (haproxy)."}, []string{"use"})
+		Help: "When the first certificate ends of each file that this daemon uses, by use (http, servers, backend, " +
+			"peers), and of HAProxy's where this daemon may read it (haproxy)."}, []string{"use"})
 	r.MustRegister(d.unstored, info, members, off, expiries{d.expiry, c.HAProxy.HTTPCert})
 	if file := c.HAProxy.HTTPCert; file != "" {
-		if _, err := config.FirstEndOf(file); err != nil { // with its key in it, it may well be none of this account's business
-			d.options.Logger.Warn("nobody is told when HAProxy's certificate ends (haproxy.http_cert): let the daemon read it, or watch it otherwise", "err", err)
+		// with its key in it, it may well be none of this account's business
+		if _, err := config.FirstEndOf(file); err != nil {
+			d.options.Logger.Warn("nobody is told when HAProxy's certificate ends (haproxy.http_cert): let the "+
+				"daemon read it, or watch it otherwise", "err", err)
 		}
 	}
 	for use, file := range c.Certificates() {
@@ -55,8 +62,8 @@ const (
 	haproxyUse = "haproxy" // of the one by which HAProxy serves the API
 )
 
-// expiries are the ends of certificates. What this daemon has read stays as it is until it reads that again; HAProxy's is renewed without
-// this daemon, and looked at whenever somebody asks.
+// expiries are the ends of certificates. What this daemon has read stays as it is until it reads that again; HAProxy's
+// is renewed without this daemon, and looked at whenever somebody asks.
 type expiries struct {
 	*prometheus.GaugeVec
 	haproxy string

@@ -35,7 +35,8 @@ func TestTheFirstEndOfACertificateIsShown(t *testing.T) {
 	}
 	c := config.Default()
 	c.HTTP.TLSCert = file(certificate(t, late))
-	c.Peers.CA = file(certificate(t, late), "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n", certificate(t, soon))
+	c.Peers.CA = file(certificate(t, late), "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n",
+		certificate(t, soon))
 	c.Servers.TLS = "verify"
 	reg := prometheus.NewRegistry()
 	store, err := sqlstore.OpenSQLite(filepath.Join(t.TempDir(), "test.db"))
@@ -84,7 +85,8 @@ func TestTheEndOfHAProxysCertificateIsShownWhileItCanBeRead(t *testing.T) {
 		want       map[string]float64
 	}{
 		{"before it can be read", "", map[string]float64{}},
-		{"with its key", "-----BEGIN PRIVATE KEY-----\nbm9uZQ==\n-----END PRIVATE KEY-----\n" + certificate(t, soon), map[string]float64{"haproxy": float64(soon.Unix())}},
+		{"with its key", "-----BEGIN PRIVATE KEY-----\nbm9uZQ==\n-----END PRIVATE KEY-----\n" + certificate(t, soon),
+			map[string]float64{"haproxy": float64(soon.Unix())}},
 		{"renewed", certificate(t, late), map[string]float64{"haproxy": float64(late.Unix())}},
 		{"out of sight", "", map[string]float64{}},
 	} {

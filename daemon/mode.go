@@ -16,8 +16,9 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// mode is how this daemon keeps its records and shares its work with other daemons. openMode chooses it once; everything that
-// depends on it is a method here, so that nobody else asks which mode it is. A mode is a file, and a line of openMode.
+// mode is how this daemon keeps its records and shares its work with other daemons. openMode chooses it once;
+// everything that depends on it is a method here, so that nobody else asks which mode it is. A mode is a file, and a
+// line of openMode.
 //
 // What a mode opens is in the list of opened things when openMode returns, also when it fails.
 type mode interface {
@@ -25,8 +26,8 @@ type mode interface {
 	store() store
 	// guard keeps daemons that share the fleet from acting at the same time.
 	guard() guard
-	// loops are what runs always, and what runs while this daemon leads. Each runs until its context ends; the error of one that
-	// ends before that ends the daemon.
+	// loops are what runs always, and what runs while this daemon leads. Each runs until its context ends; the error of
+	// one that ends before that ends the daemon.
 	loops() (always, leading []loop)
 	// mounts are what other daemons ask this one.
 	mounts() []httpd.Mount
@@ -47,7 +48,8 @@ type store interface {
 	Lease(name string) backend.Lease
 }
 
-// guard is what a mode puts between a decision and an irreversible step. The zero guard is that of a daemon that is alone.
+// guard is what a mode puts between a decision and an irreversible step. The zero guard is that of a daemon that is
+// alone.
 type guard struct {
 	term     func() int64                                                     // mysql.Options.Term
 	claim    func(context.Context, plan.Situation, plan.Episode) plan.Claim   // recovery.Options.Claim
@@ -78,8 +80,8 @@ type host struct {
 	turned     func(loop string)
 }
 
-// openMode opens what the configuration asks for. A backend that is shared may be down: then the daemon looks and judges by what it
-// remembers, and does not act.
+// openMode opens what the configuration asks for. A backend that is shared may be down: then the daemon looks and
+// judges by what it remembers, and does not act.
 func openMode(ctx context.Context, h host) (mode, error) {
 	b := h.config.Backend
 	switch {

@@ -57,13 +57,15 @@ func (m *aloneMode) BackendProofs(context.Context) ([]api.BackendProof, error) {
 type noPair struct{}
 
 func (noPair) refuse(what string) (api.BackendWork, error) {
-	return api.BackendWork{}, fmt.Errorf("%s: %w: this deployment has no backend pair (backend.members does not name two servers)",
+	return api.BackendWork{}, fmt.Errorf("%s: %w: this deployment has no backend pair (backend.members does not "+
+		"name two servers)",
 		what, api.ErrConflict)
 }
 
 func (noPair) BackendWork() *api.BackendWork { return nil }
 
-func (p noPair) BackendPromote(_ context.Context, r api.BackendPromoteRequest, _ time.Duration) (api.BackendWork, error) {
+func (p noPair) BackendPromote(_ context.Context, r api.BackendPromoteRequest, _ time.Duration) (api.BackendWork,
+	error) {
 	return p.refuse(fmt.Sprintf("promote %v", r.To))
 }
 

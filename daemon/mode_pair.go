@@ -11,9 +11,9 @@ import (
 	"orchestrator/haproxy"
 )
 
-// pairMode is the shared mode with two members: besides watching them it compares what they hold, merges what differs, and does what
-// operators ask for by the API. It does one thing at a time, on connections of its own by the admin account, so that a long comparison
-// never looks like a silent member.
+// pairMode is the shared mode with two members: besides watching them it compares what they hold, merges what differs,
+// and does what operators ask for by the API. It does one thing at a time, on connections of its own by the admin
+// account, so that a long comparison never looks like a silent member.
 type pairMode struct {
 	watchedMode
 	admin    *pair.Pair
@@ -28,7 +28,8 @@ type pairMode struct {
 const proxyTime = 500 * time.Millisecond
 
 func openPair(ctx context.Context, h host) (mode, error) {
-	m := &pairMode{watchedMode: watchedMode{sharedMode: sharedMode{host: h}}, turn: make(chan struct{}, 1), verifier: newVerifier(), work: newWork()}
+	m := &pairMode{watchedMode: watchedMode{sharedMode: sharedMode{host: h}}, turn: make(chan struct{}, 1),
+		verifier: newVerifier(), work: newWork()}
 	m.verifySoon = m.verifier.soon
 	if err := m.openAdmin(); err != nil {
 		return nil, err
@@ -95,24 +96,28 @@ func (m *pairMode) BackendWork() *api.BackendWork { return m.work.last() }
 // workTime is how long promoting and rejoining may take besides waiting for replication.
 const workTime = 2 * time.Minute
 
-func (m *pairMode) BackendPromote(ctx context.Context, r api.BackendPromoteRequest, within time.Duration) (api.BackendWork, error) {
+func (m *pairMode) BackendPromote(ctx context.Context, r api.BackendPromoteRequest,
+	within time.Duration) (api.BackendWork, error) {
 	o := pair.PromoteOptions{DryRun: r.DryRun, DrainTimeout: within, Force: r.Force, AllowLoss: r.AllowLoss}
-	return m.do(ctx, fmt.Sprintf("promote %v", r.To), r.By, within+workTime, func(ctx context.Context, w *api.BackendWork) error {
-		report, err := m.admin.Promote(ctx, r.To, o)
-		said := Reported(report)
-		w.Report = &said
-		return err
-	})
+	return m.do(ctx, fmt.Sprintf("promote %v", r.To), r.By, within+workTime,
+		func(ctx context.Context, w *api.BackendWork) error {
+			report, err := m.admin.Promote(ctx, r.To, o)
+			said := Reported(report)
+			w.Report = &said
+			return err
+		})
 }
 
-func (m *pairMode) BackendRejoin(ctx context.Context, r api.BackendRejoinRequest, within time.Duration) (api.BackendWork, error) {
+func (m *pairMode) BackendRejoin(ctx context.Context, r api.BackendRejoinRequest,
+	within time.Duration) (api.BackendWork, error) {
 	o := pair.RejoinOptions{DryRun: r.DryRun, DrainTimeout: within, Mutual: r.Mutual, Seed: r.Seed}
-	return m.do(ctx, fmt.Sprintf("rejoin %v", r.Member), r.By, within+workTime, func(ctx context.Context, w *api.BackendWork) error {
-		report, err := m.admin.Rejoin(ctx, r.Member, o)
-		said := Reported(report)
-		w.Report = &said
-		return err
-	})
+	return m.do(ctx, fmt.Sprintf("rejoin %v", r.Member), r.By, within+workTime,
+		func(ctx context.Context, w *api.BackendWork) error {
+			report, err := m.admin.Rejoin(ctx, r.Member, o)
+			said := Reported(report)
+			w.Report = &said
+			return err
+		})
 }
 
 func (m *pairMode) BackendVerify(ctx context.Context, repair bool, by string) (api.BackendWork, error) {
@@ -155,7 +160,8 @@ func (m *pairMode) BackendDoctor(ctx context.Context, fix bool, by string) (api.
 }
 
 // do lets one do something at the pair, and waits for it for a while. The work goes on when the request has ended.
-func (m *pairMode) do(ctx context.Context, what, by string, most time.Duration, do func(context.Context, *api.BackendWork) error) (api.BackendWork, error) {
+func (m *pairMode) do(ctx context.Context, what, by string, most time.Duration,
+	do func(context.Context, *api.BackendWork) error) (api.BackendWork, error) {
 	if other := m.leader(ctx); other != "" {
 		return api.BackendWork{}, fmt.Errorf("%s: %w: %s leads: ask that daemon", what, api.ErrConflict, other)
 	}
@@ -164,7 +170,8 @@ func (m *pairMode) do(ctx context.Context, what, by string, most time.Duration, 
 	select {
 	case m.turn <- struct{}{}:
 	case <-wait.C:
-		return api.BackendWork{}, fmt.Errorf("%s: %w: the pair is busy: %s; try again when that has ended", what, api.ErrConflict, m.work.busy())
+		return api.BackendWork{}, fmt.Errorf("%s: %w: the pair is busy: %s; try again when that has ended", what,
+			api.ErrConflict, m.work.busy())
 	case <-ctx.Done():
 		return api.BackendWork{}, ctx.Err()
 	}

@@ -21,7 +21,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// sharedMode is one of several daemons that share one MySQL or MariaDB server, of which nothing is configured but its address.
+// sharedMode is one of several daemons that share one MySQL or MariaDB server, of which nothing is configured but its
+// address.
 type sharedMode struct {
 	noPair
 	host
@@ -39,8 +40,8 @@ type sharedMode struct {
 	refused  int
 }
 
-// contactEvery is how often the backend is asked for its server identity. The next statement notices a switch anyway; this bounds how
-// long an idle daemon keeps from another server what the one before had.
+// contactEvery is how often the backend is asked for its server identity. The next statement notices a switch anyway;
+// this bounds how long an idle daemon keeps from another server what the one before had.
 const contactEvery = 500 * time.Millisecond
 
 func openShared(ctx context.Context, h host) (mode, error) {
@@ -159,8 +160,8 @@ func (m *sharedMode) leave(ctx context.Context) error { return m.peers.Leave(ctx
 
 func (m *sharedMode) reload(c config.Config) { m.peers.SetSecret(string(c.Peers.Secret)) }
 
-// keepContact asks the backend for its server identity again and again. Another server gets the journal although nobody writes or
-// reads, and what was declared is read from it.
+// keepContact asks the backend for its server identity again and again. Another server gets the journal although nobody
+// writes or reads, and what was declared is read from it.
 func (m *sharedMode) keepContact(ctx context.Context) error {
 	tick := time.NewTicker(contactEvery)
 	defer tick.Stop()
@@ -206,7 +207,8 @@ func (m *sharedMode) contact(ctx context.Context) {
 	switch {
 	case ctx.Err() != nil:
 	case err != nil && (!down || before != ""):
-		m.log.Error("the backend is unavailable: this daemon goes on watching, and acts only while its lease is confirmed", "err", err)
+		m.log.Error("the backend is unavailable: this daemon goes on watching, and acts only while its lease is "+
+			"confirmed", "err", err)
 	case err == nil && identity != before:
 		m.log.Warn("the backend is in use", "server", identity, "before", before)
 		m.refresh(ctx)
@@ -235,9 +237,11 @@ func (m *sharedMode) disagree() []string {
 		switch {
 		case !p.Answered:
 		case self.Leading && p.Leading:
-			says = append(says, fmt.Sprintf("%s leads too, in term %d; this daemon leads in term %d", p.Name, p.Term, self.Term))
+			says = append(says, fmt.Sprintf("%s leads too, in term %d; this daemon leads in term %d", p.Name, p.Term,
+				self.Term))
 		case self.Identity != "" && p.Identity != "" && self.Identity != p.Identity:
-			says = append(says, fmt.Sprintf("%s uses the backend %s; this daemon uses %s", p.Name, p.Identity, self.Identity))
+			says = append(says, fmt.Sprintf("%s uses the backend %s; this daemon uses %s", p.Name, p.Identity,
+				self.Identity))
 		}
 	}
 	slices.Sort(says)
@@ -298,7 +302,8 @@ func (m *sharedMode) register() {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
 	counter := func(name, help string, n *int) prometheus.Collector {
-		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return m.counted(n) })
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help},
+			func() float64 { return m.counted(n) })
 	}
 	m.registry.MustRegister(
 		m.journal,
@@ -312,7 +317,8 @@ func (m *sharedMode) register() {
 		counter("orchestrator_backend_switches_total",
 			"How often this daemon has found another server behind the backend's address.", &m.switches),
 		counter("orchestrator_backend_refused_total",
-			"Connections of this daemon to a backend server that it refused to use, because the server is stale, must not serve, "+
+			"Connections of this daemon to a backend server that it refused to use, because the server is stale, "+
+				"must not serve, "+
 				"or is not a configured member. A read-only server is refused too, and not counted.", &m.refused),
 		gauge("orchestrator_peers_silent", "Other daemons of the configuration that did not answer last.",
 			func() float64 { return float64(len(m.silent())) }),
@@ -338,8 +344,8 @@ func flag(yes bool) float64 {
 	return 0
 }
 
-// stalePatience is how long a backend whose members are not known is refused because it is stale. If no better one has come by then,
-// it is all that is left; what the daemons hold in their journals is merged into it.
+// stalePatience is how long a backend whose members are not known is refused because it is stale. If no better one has
+// come by then, it is all that is left; what the daemons hold in their journals is merged into it.
 const stalePatience = time.Minute
 
 // staleness remembers since when only stale servers were offered.

@@ -17,9 +17,9 @@ import (
 	"orchestrator/haproxy"
 )
 
-// watchedMode is the shared mode where the configuration names the members of the backend. This daemon looks at each of them directly,
-// uses only the one that must serve, and tells HAProxy which one that is. It is all there is for a single member, and the ground that
-// pairMode stands on.
+// watchedMode is the shared mode where the configuration names the members of the backend. This daemon looks at each of
+// them directly, uses only the one that must serve, and tells HAProxy which one that is. It is all there is for a
+// single member, and the ground that pairMode stands on.
 type watchedMode struct {
 	sharedMode
 	members *pair.Pair
@@ -68,7 +68,8 @@ func (m *watchedMode) membersOptions() (pair.Options, error) {
 	c := m.config.Backend
 	security, err := c.TLSConfig()
 	account := pair.Account{User: c.User, Password: string(c.Password)}
-	return pair.Options{Members: c.Members, Database: c.Database, Account: account, Backend: account, TLS: security, Logger: m.log}, err
+	return pair.Options{Members: c.Members, Database: c.Database, Account: account, Backend: account, TLS: security,
+		Logger: m.log}, err
 }
 
 // listen opens the port for HAProxy's agent checks.
@@ -99,7 +100,8 @@ func (m *watchedMode) fit(member string) (bool, string) {
 // known is what this daemon knows of the backend besides what it sees; it is asked before each look.
 func (m *watchedMode) known(ctx context.Context) pair.Known {
 	m.turned("looking at the members of the backend")
-	for _, member := range m.watch.State().Members { // what this daemon finds out next must win against all that is there
+	// what this daemon finds out next must win against all that is there
+	for _, member := range m.watch.State().Members {
 		m.clock.Observe(member.Newest)
 	}
 	k := pair.Known{Term: m.journal.Highest(), Newest: m.journal.Newest(), Leader: m.leaderUses(ctx)}
@@ -120,7 +122,8 @@ func (m *watchedMode) leadersMember(ctx context.Context) topology.Key {
 	}
 	used := uses(plan.Ruler(self, m.peers.Last()))
 	if slices.ContainsFunc(members, func(m pair.Member) bool { return m.Key == used && !m.Up }) {
-		// The leader may have lost it too, and go elsewhere: this daemon must not wait for it any longer than the leader does.
+		// The leader may have lost it too, and go elsewhere: this daemon must not wait for it any longer than the
+		// leader does.
 		if leader := plan.Ruler(self, m.peers.Ask(ctx, topology.Key{})); leader.Leading {
 			return uses(leader)
 		}
@@ -145,7 +148,8 @@ func (m *watchedMode) deployment() analysis.Deployment {
 	return d
 }
 
-// troubled says why a member could not take over; "" when it could, or is a replica that only has to be opened for writing.
+// troubled says why a member could not take over; "" when it could, or is a replica that only has to be opened for
+// writing.
 func (m *watchedMode) troubled(member pair.Member) string {
 	if member.Up && member.ReadOnly && len(member.Channels) > 0 {
 		for _, c := range member.Channels {
@@ -170,8 +174,9 @@ func (m *watchedMode) Backend(ctx context.Context) api.Backend {
 }
 
 func backendMember(m pair.Member, choice pair.Choice) api.BackendMember {
-	out := api.BackendMember{Key: m.Key, Up: m.Up, Error: m.Err, Identity: m.ID, Unfit: choice.Unfit[m.Key], ReadOnly: m.ReadOnly,
-		Format: m.Format, Term: m.Hold.Term}
+	out := api.BackendMember{Key: m.Key, Up: m.Up, Error: m.Err, Identity: m.ID, Unfit: choice.Unfit[m.Key],
+		ReadOnly: m.ReadOnly,
+		Format:   m.Format, Term: m.Hold.Term}
 	if m.Newest > 0 {
 		out.Newest = time.UnixMicro(m.Newest).UTC()
 	}

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// opened lists what New has opened, by name. It is closed in reverse order: whatever uses another thing was opened after it.
+// opened lists what New has opened, by name. It is closed in reverse order: whatever uses another thing was opened
+// after it.
 type opened struct {
 	log    *slog.Logger
 	things []openThing
@@ -19,7 +20,8 @@ type openThing struct {
 	close func() error
 }
 
-// add is called right after something was opened, before the next thing is: what is not in the list stays open when New fails.
+// add is called right after something was opened, before the next thing is: what is not in the list stays open when New
+// fails.
 func (o *opened) add(name string, close func() error) {
 	o.things = append(o.things, openThing{name, close})
 }

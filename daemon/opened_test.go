@@ -41,7 +41,8 @@ func TestWhatIsOpenedIsClosedInReverseOrderWhateverFails(t *testing.T) {
 	if err == nil || err.Error() != "close port: it is stuck" {
 		t.Errorf("the error is %v", err)
 	}
-	for _, line := range []string{`msg=closed what=loop`, `msg="close failed" what=port err="it is stuck"`, `msg=closed what=file`} {
+	for _, line := range []string{`msg=closed what=loop`, `msg="close failed" what=port err="it is stuck"`,
+		`msg=closed what=file`} {
 		if !strings.Contains(log.String(), line) {
 			t.Errorf("the log lacks %s:\n%s", line, log.String())
 		}
@@ -51,7 +52,8 @@ func TestWhatIsOpenedIsClosedInReverseOrderWhateverFails(t *testing.T) {
 	}
 }
 
-// A daemon that can't begin must leave nothing behind: its successor, in the same process or another, needs the same ports and files.
+// A daemon that can't begin must leave nothing behind: its successor, in the same process or another, needs the same
+// ports and files.
 func TestNothingStaysOpenWhenNewFails(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.79.3:0")
 	if err != nil {
@@ -91,24 +93,30 @@ func TestNothingStaysOpenWhenNewFails(t *testing.T) {
 		mode  func(*config.Config)
 		fails func(*config.Config)
 		is    error // nil: no particular one
-		// closed is what New closes before it fails, in this order. Most of it holds no file or port before Run, so that nothing else tells.
+		// closed is what New closes before it fails, in this order. Most of it holds no file or port before Run, so
+		// that nothing else tells.
 		closed []string
 	}{
 		{"a certificate is gone", alone, func(c *config.Config) { c.Servers.TLS = "/nowhere" }, nil,
 			nil},
 		{"the file cannot be opened", alone, func(c *config.Config) { c.Backend.Path = "/nowhere/o.db" }, ErrBackend,
 			nil},
-		{"the file of one of several cannot be opened", pair, func(c *config.Config) { c.Backend.Path = "/nowhere/o.db" }, ErrBackend,
+		{"the file of one of several cannot be opened", pair,
+			func(c *config.Config) { c.Backend.Path = "/nowhere/o.db" }, ErrBackend,
 			[]string{members, admin}},
 		{"the backend has no address", shared, func(c *config.Config) { c.Backend.Address = "nowhere" }, ErrBackend,
 			[]string{file}},
-		{"the backend of members has no address", pair, func(c *config.Config) { c.Backend.Address = "nowhere" }, ErrBackend,
+		{"the backend of members has no address", pair, func(c *config.Config) { c.Backend.Address = "nowhere" },
+			ErrBackend,
 			[]string{file, members, admin}},
-		{"the members are one", pair, func(c *config.Config) { c.Backend.Members[1] = c.Backend.Members[0] }, ErrBackend,
+		{"the members are one", pair, func(c *config.Config) { c.Backend.Members[1] = c.Backend.Members[0] },
+			ErrBackend,
 			nil},
-		{"the port for agent checks is taken", watched, func(c *config.Config) { c.HAProxy.Agent = taken.Addr().String() }, ErrListen,
+		{"the port for agent checks is taken", watched,
+			func(c *config.Config) { c.HAProxy.Agent = taken.Addr().String() }, ErrListen,
 			[]string{journal, backend, file, members}},
-		{"the port for agent checks is taken, with a pair", pair, func(c *config.Config) { c.HAProxy.Agent = taken.Addr().String() }, ErrListen,
+		{"the port for agent checks is taken, with a pair", pair,
+			func(c *config.Config) { c.HAProxy.Agent = taken.Addr().String() }, ErrListen,
 			[]string{journal, backend, file, members, admin}},
 		{"the port of the API is taken, alone", alone, listenFails, ErrListen,
 			[]string{servers, file}},
@@ -118,7 +126,10 @@ func TestNothingStaysOpenWhenNewFails(t *testing.T) {
 			[]string{servers, agent, journal, backend, file, members}},
 		{"the port of the API is taken, with a pair", pair, listenFails, ErrListen,
 			[]string{servers, work, agent, journal, backend, file, members, admin}},
-		{"the key of the API is none", pair, func(c *config.Config) { c.HTTP.TLSCert, c.HTTP.Certificate = text, "none" }, ErrListen,
+		{"the key of the API is none", pair, func(c *config.Config) {
+			c.HTTP.TLSCert, c.HTTP.Certificate = text,
+				"none"
+		}, ErrListen,
 			[]string{port, servers, work, agent, journal, backend, file, members, admin}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -14,10 +14,12 @@ func Compared(v pair.Verification) api.BackendComparison { return as[api.Backend
 func Reported(r pair.Report) api.BackendReport { return as[api.BackendReport](r) }
 
 func Examined(fixed, found []pair.Complaint) api.BackendDoctor {
-	return api.BackendDoctor{Mended: as[[]api.BackendComplaint](fixed), Complaints: append([]api.BackendComplaint{}, as[[]api.BackendComplaint](found)...)}
+	return api.BackendDoctor{Mended: as[[]api.BackendComplaint](fixed),
+		Complaints: append([]api.BackendComplaint{}, as[[]api.BackendComplaint](found)...)}
 }
 
-// as gives what package pair tells in the words of the API: the JSON is the same, which a test holds, so that this can't fail.
+// as gives what package pair tells in the words of the API: the JSON is the same, which a test holds, so that this
+// can't fail.
 func as[Out any](v any) (out Out) {
 	text, err := json.Marshal(v)
 	if err == nil {

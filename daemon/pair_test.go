@@ -127,7 +127,8 @@ func TestWhatDiffersIsKnownAlsoWhenItCanNotBeMerged(t *testing.T) {
 		{"then they are merged", pair.Verification{Equal: true, Merged: two}, nil, 0, true},
 	} {
 		c.compared(now, o, step.v, step.err)
-		if proved := c.last == now && c.next == (occasion{}); len(c.differ()) != step.differ || proved != step.proved || c.ready != now.Add(verifyAgain) {
+		if proved := c.last == now && c.next == (occasion{}); len(c.differ()) != step.differ || proved != step.proved ||
+			c.ready != now.Add(verifyAgain) {
 			t.Errorf("%s: %q differ, proved %v (%+v)", step.what, c.differ(), proved, c.schedule)
 		}
 	}
@@ -171,15 +172,23 @@ func TestWalked(t *testing.T) {
 func TestWithoutAPairEachCommandSaysSo(t *testing.T) {
 	ctx := t.Context()
 	b1 := topology.Key{Host: "b1", Port: 3306}
-	for name, m := range map[string]api.Backends{"alone": &aloneMode{}, "shared": &sharedMode{}, "watched": &watchedMode{}} {
+	for name, m := range map[string]api.Backends{"alone": &aloneMode{}, "shared": &sharedMode{},
+		"watched": &watchedMode{}} {
 		for command, do := range map[string]func() (api.BackendWork, error){
-			"promote": func() (api.BackendWork, error) { return m.BackendPromote(ctx, api.BackendPromoteRequest{To: b1}, 0) },
-			"rejoin":  func() (api.BackendWork, error) { return m.BackendRejoin(ctx, api.BackendRejoinRequest{Member: b1}, 0) },
+			"promote": func() (api.BackendWork, error) {
+				return m.BackendPromote(ctx, api.BackendPromoteRequest{To: b1},
+					0)
+			},
+			"rejoin": func() (api.BackendWork, error) {
+				return m.BackendRejoin(ctx,
+					api.BackendRejoinRequest{Member: b1}, 0)
+			},
 			"compare": func() (api.BackendWork, error) { return m.BackendVerify(ctx, true, "ann") },
 			"examine": func() (api.BackendWork, error) { return m.BackendDoctor(ctx, true, "ann") },
 		} {
 			_, err := do()
-			if !errors.Is(err, api.ErrConflict) || !strings.HasPrefix(err.Error(), command) || !strings.Contains(err.Error(), "this deployment has no backend pair") {
+			if !errors.Is(err, api.ErrConflict) || !strings.HasPrefix(err.Error(), command) ||
+				!strings.Contains(err.Error(), "this deployment has no backend pair") {
 				t.Errorf("%s, %s: %v", name, command, err)
 			}
 		}

@@ -14,8 +14,8 @@ import (
 	"orchestrator/daemon/api"
 )
 
-// comparisonKind is the kind of the records that tell how the members of the backend compared. The word is that of earlier versions,
-// which read these records too.
+// comparisonKind is the kind of the records that tell how the members of the backend compared. The word is that of
+// earlier versions, which read these records too.
 const comparisonKind = "proof"
 
 const (
@@ -93,8 +93,8 @@ func (v *verifier) dueNow(every time.Duration) occasion {
 	return v.due(time.Now(), every)
 }
 
-// compared takes down what a comparison found. One whose merging failed is repeated soon, and what it found is known. One that failed
-// before it found anything leaves what the last one found.
+// compared takes down what a comparison found. One whose merging failed is repeated soon, and what it found is known.
+// One that failed before it found anything leaves what the last one found.
 func (v *verifier) compared(at time.Time, o occasion, found pair.Verification, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -135,10 +135,12 @@ func (v *verifier) metrics() []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_backend_differing",
-			Help: "Records in which the members of the backend differed when this daemon, leading, compared and merged them last."},
+			Help: "Records in which the members of the backend differed when this daemon, leading, compared and " +
+				"merged them last."},
 			locked(func() float64 { return float64(len(v.found)) })),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_backend_proved_timestamp_seconds",
-			Help: "When this daemon, leading, compared the members of the backend last, in Unix time; 0 when it has not."},
+			Help: "When this daemon, leading, compared the members of the backend last, in Unix time; 0 when it has " +
+				"not."},
 			locked(func() float64 {
 				if v.last.IsZero() {
 					return 0
@@ -191,7 +193,8 @@ func (m *pairMode) verify(ctx context.Context, o occasion) {
 	m.verifier.compared(at, o, v, err)
 	switch {
 	case err != nil && len(v.Differences) > 0:
-		m.log.Warn("the members of the backend differ, and merging them failed", "occasion", o.why, "differ", len(v.Differences), "err", err)
+		m.log.Warn("the members of the backend differ, and merging them failed", "occasion", o.why, "differ",
+			len(v.Differences), "err", err)
 		return
 	case err != nil:
 		m.log.Warn("comparing the members of the backend failed", "occasion", o.why, "err", err)
@@ -206,9 +209,11 @@ func (m *pairMode) verify(ctx context.Context, o occasion) {
 	}
 }
 
-// worthKeeping says that something differed besides the records of comparisons, each of which is written after comparing.
+// worthKeeping says that something differed besides the records of comparisons, each of which is written after
+// comparing.
 func worthKeeping(v pair.Verification) bool {
-	return slices.ContainsFunc(slices.Concat(v.Arrived, v.Merged, v.Differences), func(d pair.Difference) bool { return d.Kind != comparisonKind })
+	return slices.ContainsFunc(slices.Concat(v.Arrived, v.Merged, v.Differences),
+		func(d pair.Difference) bool { return d.Kind != comparisonKind })
 }
 
 // keepComparison stores the last comparison, and for a month those that found something.
@@ -218,7 +223,8 @@ func (m *sharedMode) keepComparison(ctx context.Context, at time.Time, why strin
 		keys = append(keys, at.UTC().Format("20060102T150405Z"))
 	}
 	p := api.BackendProof{At: at.UTC(), By: m.id, Why: why, Comparison: Compared(v)}
-	for _, list := range []*[]api.BackendDifference{&p.Comparison.Differences, &p.Comparison.Merged, &p.Comparison.Arrived} {
+	for _, list := range []*[]api.BackendDifference{&p.Comparison.Differences, &p.Comparison.Merged,
+		&p.Comparison.Arrived} {
 		p.More += max(0, len(*list)-comparisonShown)
 		*list = (*list)[:min(comparisonShown, len(*list))]
 	}

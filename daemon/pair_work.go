@@ -10,7 +10,8 @@ import (
 	"orchestrator/daemon/api"
 )
 
-// workWaits is how long a request waits for the work that it has begun; after that it is answered with how far the work is.
+// workWaits is how long a request waits for the work that it has begun; after that it is answered with how far the work
+// is.
 const workWaits = 25 * time.Second
 
 // work is what operators have asked this daemon to do at the backend: what is under way, or was last.
@@ -36,7 +37,8 @@ func (w *work) close() error {
 }
 
 // run begins to do something, and returns how it ended, or how far it is when ctx ends or it takes long.
-func (w *work) run(ctx context.Context, what, by string, most time.Duration, do func(context.Context, *api.BackendWork) error) (api.BackendWork, error) {
+func (w *work) run(ctx context.Context, what, by string, most time.Duration,
+	do func(context.Context, *api.BackendWork) error) (api.BackendWork, error) {
 	now := &api.BackendWork{What: what, By: by, Began: time.Now().UTC()}
 	w.mu.Lock()
 	w.now = now

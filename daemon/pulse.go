@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// pulse knows when each main loop last turned. A loop that waits for a backend or a server turns all the same, since each of its waits has a
-// bound; one that hangs in a lock or for ever in a call does not.
+// pulse knows when each main loop last turned. A loop that waits for a backend or a server turns all the same, since
+// each of its waits has a bound; one that hangs in a lock or for ever in a call does not.
 type pulse struct {
 	mu   sync.Mutex
 	last map[string]time.Time
 }
 
-// turnTime is how long a turn may take besides what the lease takes: longer than the longest bounded wait in any loop, which is that of the lease
-// for a step under way to end.
+// turnTime is how long a turn may take besides what the lease takes: longer than the longest bounded wait in any loop,
+// which is that of the lease for a step under way to end.
 const turnTime = 20 * time.Second
 
 func (p *pulse) turned(loop string) {

@@ -42,5 +42,6 @@ func (v views) Around(k topology.Key) (api.View, bool) {
 
 // Aliased leaves out what was declared of clusters that are no more.
 func (v views) Aliased(alias string) []string {
-	return slices.DeleteFunc(v.book.Clusters(alias), func(cluster string) bool { return len(v.fleet.Cluster(cluster).Servers) == 0 })
+	return slices.DeleteFunc(v.book.Clusters(alias),
+		func(cluster string) bool { return len(v.fleet.Cluster(cluster).Servers) == 0 })
 }
