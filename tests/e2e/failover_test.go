@@ -33,6 +33,34 @@ func TestKilledPrimary(t *testing.T) {
 	})
 }
 
+// What is found right after a failover is what is left to say of it, also where servers are asked seldom: that the
+// failed primary is dead.
+func TestFindingsAreRightAfterAFailover(t *testing.T) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+		f := startWith(t, l, lab.Spec{Flavor: flavor}, 3, lab.DaemonSpec{Binary: binary, Poll: 8 * time.Second})
+		f.must(f.primary.Kill())
+		_, primary := f.promoted()
+		closed := time.Now()
+		var others []string
+		f.await("nothing is found but the failed primary", func() bool {
+			found, err := f.api.Findings(f.ctx, "")
+			f.must(err)
+			others = nil
+			for _, x := range found {
+				if x.At != f.primary.Key {
+					others = append(others, x.Says)
+				}
+			}
+			if len(others) > 0 && time.Since(closed) > 3*time.Second {
+				f.Fatalf("%v after the failover there is found %q", time.Since(closed), others)
+			}
+			return len(others) == 0
+		})
+		t.Logf("right after %v", time.Since(closed))
+		f.settled(primary)
+	})
+}
+
 func TestTerminatedPrimary(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)

@@ -34,6 +34,8 @@ type DaemonSpec struct {
 	CrashAt int
 	// TTL of the lease, for daemons that share a backend; 0 is the default.
 	TTL time.Duration
+	// Poll is how often servers are asked; 0 is the default.
+	Poll time.Duration
 	// Clock says that Binary is one of BuildToShift.
 	Clock bool
 }
@@ -122,6 +124,10 @@ func (d *Daemon) configure(spec DaemonSpec) error {
 	if config == "" {
 		config = everything
 	}
+	poll := ""
+	if spec.Poll > 0 {
+		poll = fmt.Sprintf("poll = %q\n", spec.Poll)
+	}
 	text := fmt.Sprintf(`[http]
 listen = "%s:%d"
 [servers]
@@ -130,7 +136,7 @@ password_file = "password"
 %s
 [discovery]
 seeds = [%s]
-%s`, d.host, d.port, User, cmp.Or(spec.Backend, "[backend]\npath = \"orchestrator.db\""), strings.Join(seeds, ", "), config)
+%s%s`, d.host, d.port, User, cmp.Or(spec.Backend, "[backend]\npath = \"orchestrator.db\""), strings.Join(seeds, ", "), poll, config)
 	if err := os.WriteFile(filepath.Join(d.dir, "password"), []byte(Password+"\n"), 0o600); err != nil {
 		return err
 	}
