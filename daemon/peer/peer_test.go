@@ -433,17 +433,18 @@ func TestALeaveThatIsNotStoredIsNone(t *testing.T) {
 
 // direct is a network on which every address is a handler in this process, so that a test in a bubble waits for no
 // socket.
-type direct map[string]http.Handler
+type direct struct{ handlers sync.Map } // http.Handler by base URL
 
-func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+func (d *direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	h, _ := d.handlers.Load("http://" + r.URL.Host)
 	w := httptest.NewRecorder()
-	d["http://"+r.URL.Host].ServeHTTP(w, r)
+	h.(http.Handler).ServeHTTP(w, r)
 	return w.Result(), nil
 }
 
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := direct{}
+		network := &direct{}
 		open := func(name, other string) *Peers {
 			p := Open(t.Context(), Options{
 				ID: name + "#1", Name: name, Daemons: []string{"http://" + other}, Secret: shared,
@@ -451,7 +452,7 @@ func TestRun(t *testing.T) {
 				Status: func() plan.PeerStatus { return plan.PeerStatus{Leader: "a#1", Term: 5, Leading: name == "a"} },
 			})
 			p.client.Transport = network
-			network["http://"+name] = p.Handler()
+			network.handlers.Store("http://"+name, p.Handler())
 			return p
 		}
 		a, b := open("a", "b"), open("b", "a")
@@ -462,13 +463,13 @@ func TestRun(t *testing.T) {
 		if last := b.Last(); len(last) != 1 || !last[0].Answered || !last[0].Leading {
 			t.Errorf("after the first turn: %+v", last)
 		}
-		network["http://a"] = http.NotFoundHandler()
+		network.handlers.Store("http://a", http.NotFoundHandler())
 		time.Sleep(b.o.Tick)
 		synctest.Wait()
 		if last := b.Last(); len(last) != 1 || last[0].Answered {
 			t.Errorf("after a tick: %+v", last)
 		}
-		network["http://a"] = a.Handler()
+		network.handlers.Store("http://a", a.Handler())
 		time.Sleep(b.o.Tick)
 		synctest.Wait()
 		cancel()
