@@ -194,7 +194,7 @@ func (d *Daemon) wire(c config.Config) error {
 	})
 	d.recovery = recovery.New(recovery.Options{
 		Fleet: d.fleet, Subscribe: func() recovery.Subscription { return d.fleet.Subscribe() }, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
-		Policy: d.Policy, Off: d.book.RecoveriesOff, Alias: d.book.Alias,
+		Policy: d.Policy, Requests: d.book.Planned, Off: d.book.RecoveriesOff, Alias: d.book.Alias,
 		Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
 		Edition:    func() uint64 { return d.book.Edition() + d.reloads.Load() },
 		Hooks:      func() []hook.Hook { return d.config.Load().HookList() },
@@ -369,7 +369,9 @@ func (d *Daemon) keep(ctx context.Context) {
 func (d *Daemon) purge(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	for kind, kept := range map[string]time.Duration{recovery.StepKind: stepsKept, recovery.HookKind: stepsKept, comparisonKind: comparisonKept} {
+	for kind, kept := range map[string]time.Duration{
+		recovery.StepKind: stepsKept, recovery.HookKind: stepsKept, comparisonKind: comparisonKept, declared.RequestKind: stepsKept,
+	} {
 		if err := d.store.Purge(ctx, kind, time.Now().Add(-kept).UnixMicro(), true); err != nil && ctx.Err() == nil {
 			d.unstored.WithLabelValues(purging).Inc()
 			d.options.Logger.Error("old records could not be removed", "kind", kind, "err", err)

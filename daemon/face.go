@@ -24,7 +24,7 @@ type face struct{ *Daemon }
 func (d *Daemon) nouns() api.Nouns {
 	f := &face{d}
 	return api.Nouns{
-		Fleet: views{d}, Discovery: f, Deployment: d.mode, Declarations: f, Recoveries: f, Episodes: f, Hooks: f, Daemon: f,
+		Fleet: views{d}, Discovery: f, Deployment: d.mode, Declarations: f, Requests: d.book, Recoveries: f, Episodes: f, Hooks: f, Daemon: f,
 		Backend: d.mode,
 	}
 }

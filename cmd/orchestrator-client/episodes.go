@@ -61,8 +61,12 @@ func printEpisode(w io.Writer, e api.Episode) {
 	if a := e.Acknowledged; a != nil {
 		acknowledged = fmt.Sprintf("%s, %s: %s", stamp(a.At), a.By, a.Comment)
 	}
+	requested := ""
+	if q := e.Request; q != nil {
+		requested = fmt.Sprintf("%s, %s: %s", stamp(q.At), q.By, q.Reason)
+	}
 	facts(w, "episode", e.ID, "cluster", e.Cluster, "kind", string(e.Kind), "failed", text(e.Failed), "finding",
-		string(e.Code), "stage", string(e.Stage),
+		string(e.Code), "requested", requested, "stage", string(e.Stage),
 		"opened", stamp(e.Opened), "promoted", stamp(e.Promoted), "closed", stamp(e.Closed), "candidate",
 		text(e.Candidate), "why", e.Why,
 		"blocked", e.Blocked, "outcome", e.Outcome, "fenced", stamp(e.Fenced), "acknowledged", acknowledged)

@@ -150,6 +150,7 @@ port 3306).
 	root.AddCommand(p.clusterCommands()...)
 	root.AddCommand(p.instanceCommands()...)
 	root.AddCommand(p.episodeCommands()...)
+	root.AddCommand(p.requestCommands()...)
 	root.AddCommand(p.hookCommands()...)
 	root.AddCommand(p.daemonCommands()...)
 	root.AddCommand(p.backendCommands()...)

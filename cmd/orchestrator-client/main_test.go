@@ -128,6 +128,12 @@ func TestCommands(t *testing.T) {
 		{"episode db1-3306-2", 0, "", "failed: exit status 1"},
 		{"hooks", 0, "", "pager  *         opened fenced  /usr/local/bin/page  2026-01-01T00:00:10Z  db1-3306-2 " +
 			"opened  failed: exit status 1"},
+		{"recover shop --reason dead", 1, "", "has not failed: it answers"},
+		{"recover db1 --reason dead", 1, "", "is under way: see episode db1-3306-2"},
+		{"recover db1", 2, "", `"reason" not set`},
+		{"recover db1 --server a/b --reason dead", 2, "", "want host or host:port"},
+		{"requests", 0, "", "OUTCOME"},
+		{"withdraw recover-1", 4, "", "no request"},
 		{"hook try pager", 2, "", "this really runs /usr/local/bin/page"},
 		{"hook try unlisted", 2, "", "this really runs hook unlisted"},
 		{"hook try pager --yes", 0, "try pager opened within 25s", "paged ann"},
@@ -186,6 +192,51 @@ func TestCommands(t *testing.T) {
 				t.Error("an escape sequence of a server reached the terminal")
 			}
 		})
+	}
+}
+
+func TestAFailoverIsRequested(t *testing.T) {
+	for _, c := range []struct{ args, told, says string }{
+		{"recover db1 --reason dead --dry-run", "", "the failover of db1:3306 would be requested; then:"},
+		{"recover db1 --reason dead", "request recover db1:3306 ann dead", "the daemon that leads does this:"},
+		{"recover db1 --server db1 --by bob --reason dead", "request recover db1:3306 bob dead", "promote at db2:3306"},
+	} {
+		d := newDesk(t, "")
+		d.Episodes.All = nil
+		code, out, errs := d.run(t, strings.Fields(c.args)...)
+		if told := strings.Join(d.Changes, "; "); code != 0 || told != c.told || !strings.Contains(out, c.says) {
+			t.Errorf("%s: exit %d, told %q: %s%s", c.args, code, told, out, errs)
+		}
+	}
+}
+
+// --wait ends when something has come of the request, and says what; or with 5 when nothing can any more.
+func TestARequestIsAwaited(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		then func(*paper.Daemon)
+		code int
+		says string
+	}{
+		{"done", func(d *paper.Daemon) {
+			q := d.Requests.All[0].Request
+			d.Episodes.All = []plan.Episode{{ID: "db1-3306-3", Cluster: "db1:3306", Request: &q,
+				Closed: q.At, Outcome: "db2:3306 was promoted"}}
+		}, 0, "episode db1-3306-3: db2:3306 was promoted"},
+		{"withdrawn", func(d *paper.Daemon) { d.Requests.All = nil }, 5, "nothing came of it"},
+	} {
+		d := newDesk(t, "")
+		d.Episodes.All = nil
+		asked := 0
+		d.Requests.Asked = func() {
+			if asked++; asked == 3 {
+				c.then(d.Daemon)
+			}
+		}
+		code, out, errs := d.run(t, "recover", "db1", "--reason", "dead", "--wait")
+		if code != c.code || !strings.Contains(out+errs, c.says) {
+			t.Errorf("%s: exit %d: %s%s", c.name, code, out, errs)
+		}
 	}
 }
 

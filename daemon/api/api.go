@@ -27,6 +27,7 @@ type Nouns struct {
 	Discovery    Discovery
 	Deployment   Deployment
 	Declarations Declarations
+	Requests     Requests
 	Recoveries   Switch
 	Episodes     Episodes
 	Hooks        Hooks
@@ -83,7 +84,8 @@ func New(n Nouns, o Options) (*API, error) {
 	a.servers = newShelf[topology.Key, serverStamp](topology.Key.Compare)
 	a.known = newShelf[string, uint64](strings.Compare)
 	for _, noun := range [][]route{
-		a.clusterRoutes(), a.instanceRoutes(), a.findingRoutes(), a.episodeRoutes(), a.hookRoutes(), a.recoveriesRoutes(),
+		a.clusterRoutes(), a.instanceRoutes(), a.findingRoutes(), a.episodeRoutes(), a.requestRoutes(), a.hookRoutes(),
+		a.recoveriesRoutes(),
 		a.declaredRoutes(), a.snapshotRoutes(), a.statusRoutes(), a.backendRoutes(), a.documentRoutes(),
 	} {
 		a.routes = append(a.routes, noun...)

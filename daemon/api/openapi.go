@@ -32,7 +32,7 @@ var pathParameters = map[string]string{
 	"cluster": "name of a cluster, its alias, or the address of any member",
 	"key":     "address of a server: host or host:port (IPv6 as [address]:port)",
 	"name":    "name of a tag: 1 to 64 letters, digits, dots, dashes and underscores",
-	"id":      "id of an episode",
+	"id":      "id of an episode, or of a request",
 }
 
 // describe makes the OpenAPI document from the table of routes.
@@ -141,6 +141,7 @@ var enumerated = map[reflect.Type][]any{
 	reflect.TypeFor[topology.Flavor]():      {topology.MySQL, topology.MariaDB},
 	reflect.TypeFor[topology.ThreadState](): {topology.Running, topology.Stopped, topology.Connecting},
 	reflect.TypeFor[plan.Kind]():            {plan.PrimaryFailover, plan.IntermediateFailover, plan.Aftercare},
+	reflect.TypeFor[plan.RequestKind]():     values(plan.RequestKinds()),
 	reflect.TypeFor[hook.Moment]():          values(hook.Moments()),
 	reflect.TypeFor[hook.Outcome]():         values(hook.Outcomes()),
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/declared"
 	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/plan"
@@ -118,6 +119,9 @@ func TestRealAnswersAreAsDocumented(t *testing.T) {
 		`POST /api/v1/backend/rejoin {"member":"10.0.0.1:3306","by":"a","drain_timeout":"30s"}`, `POST /api/v1/backend/rejoin {"member":":3306:","by":"a"}`,
 		`POST /api/v1/backend/verify {"by":"a","repair":true}`, `POST /api/v1/backend/verify {}`, `POST /api/v1/backend/doctor {"by":"a","fix":true}`, `POST /api/v1/backend/doctor {"by":1}`,
 		`POST /api/v1/step-down {"by":"a","reason":"b"}`, `POST /api/v1/step-down {"by":"a"}`,
+		`POST /api/v1/clusters/db1/recover {"by":"a","reason":"b"}`, `POST /api/v1/clusters/db1/recover {"by":"a"}`,
+		`POST /api/v1/clusters/web1:3307/recover {"by":"a","reason":"b"}`, "GET /api/v1/requests", "DELETE /api/v1/requests/recover-1",
+		"DELETE /api/v1/requests/none",
 		"GET /api/v1/hooks", `POST /api/v1/hooks/pager/trial {"by":"a","moment":"promoted"}`, `POST /api/v1/hooks/pager/trial {"by":"a","moment":"noon"}`,
 		`POST /api/v1/hooks/pagr/trial {"by":"a","moment":"promoted"}`, `POST /api/v1/hooks/pager/trial {}`,
 		"GET /api/v1/status", "GET /health/live", "GET /health/ready",
@@ -210,6 +214,8 @@ func fill(g rig) {
 	e := &g.Episodes.All[0]
 	e.Lost = []plan.Lost{{Key: v.Key, Why: "it lacks"}}
 	e.Touched, e.Abandoned, e.Candidate = []topology.Key{v.Key}, []topology.Key{v.Key}, v.Key
+	g.Requests.All = []declared.Request{{Cluster: "db1:3306", Until: drawing.At,
+		Request: plan.Request{ID: "recover-1", Kind: plan.Recover, Server: v.Key, By: "ann", Reason: "dead", At: drawing.At}}}
 	e.Acknowledged = &plan.Acknowledgement{By: "ann", Comment: "seen", At: drawing.At}
 }
 

@@ -29,6 +29,7 @@ type content struct {
 	discovered map[topology.Key]bool
 	forgotten  map[topology.Key]bool // goes before discovered: a record of that may be from before
 	aliases    map[string]string
+	requests   map[string]Request // by ID
 	recoveries recoveries
 }
 
@@ -40,6 +41,7 @@ func newContent() content {
 		discovered: map[topology.Key]bool{},
 		forgotten:  map[topology.Key]bool{},
 		aliases:    map[string]string{},
+		requests:   map[string]Request{},
 	}
 }
 
@@ -65,6 +67,9 @@ type (
 func (c *content) apply(r backend.Record) (err error) {
 	if r.Kind == kindAlias {
 		return enter(c.aliases, r.Key, r, func(d alias) string { return d.Alias })
+	}
+	if r.Kind == RequestKind {
+		return enter(c.requests, r.Key, r, func(d Request) Request { return d })
 	}
 	if r.Kind == kindSetting {
 		if r.Key == settingRecoveries {

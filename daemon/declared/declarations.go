@@ -26,8 +26,8 @@ type Declarations struct {
 
 	mu      sync.RWMutex
 	content content
-	edition uint64    // rises with each change of content, and when a downtime ends
-	ends    time.Time // when the next downtime ends; zero: none does
+	edition uint64    // rises with each change of content, and when a downtime or a request ends
+	ends    time.Time // when the next downtime or request ends; zero: none does
 	reason  string    // why content cannot be relied on; "" when it can
 }
 
@@ -88,7 +88,7 @@ func (ds *Declarations) read(ctx context.Context) (content, error) {
 	c := newContent()
 	var wrong []error
 	for _, kind := range []string{kindDowntime, kindRule, kindTag, kindDiscovered, kindForgotten, kindAlias,
-		kindSetting} {
+		RequestKind, kindSetting} {
 		records, err := ds.store.List(ctx, kind)
 		if err != nil {
 			return c, err
@@ -133,14 +133,21 @@ func (ds *Declarations) put(ctx context.Context, kind, key string, document any)
 func (ds *Declarations) changed() {
 	ds.edition++
 	ds.ends = time.Time{}
-	for _, d := range ds.content.downtimes {
-		if d.Until.After(time.Now()) && (ds.ends.IsZero() || d.Until.Before(ds.ends)) {
-			ds.ends = d.Until
+	now := time.Now()
+	end := func(at time.Time) {
+		if at.After(now) && (ds.ends.IsZero() || at.Before(ds.ends)) {
+			ds.ends = at
 		}
+	}
+	for _, d := range ds.content.downtimes {
+		end(d.Until)
+	}
+	for _, r := range ds.content.requests {
+		end(r.Until)
 	}
 }
 
-// Edition stays the same while nothing is declared and no downtime ends.
+// Edition stays the same while nothing is declared and nothing that was ends.
 func (ds *Declarations) Edition() uint64 {
 	ds.mu.RLock()
 	edition, ends := ds.edition, ds.ends

@@ -49,10 +49,11 @@ type Options struct {
 	Clock      *backend.Clock
 	Writer     string // id of this daemon
 	Policy     func(cluster string) plan.Policy
-	Off        func() string               // why recoveries are switched off everywhere; "" when on
-	Alias      func(cluster string) string // its second name, for the metrics; nil: none has one
+	Requests   func(cluster string) []plan.Request // of operators, that stand; nil: there are none
+	Off        func() string                       // why recoveries are switched off everywhere; "" when on
+	Alias      func(cluster string) string         // its second name, for the metrics; nil: none has one
 	Thresholds func() analysis.Thresholds
-	Edition    func() uint64 // changes with Policy and Thresholds; nil: they never change
+	Edition    func() uint64 // changes with Policy, Requests and Thresholds; nil: they never change
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	// Claim is asked before irreversible steps of an episode for what this daemon can show for them: plan.Permit

@@ -105,8 +105,22 @@ func (r *Runner) situation(cluster string) plan.Situation {
 func (r *Runner) situate(
 	cluster string, snapshot topology.Snapshot, episodes []plan.Episode, claims []plan.Claim, off string,
 ) plan.Situation {
-	return plan.Situate(plan.Facts{Cluster: cluster, Snapshot: snapshot, Policy: r.Policy(cluster),
-		Thresholds: r.Thresholds(), Episodes: episodes, Claims: claims, Off: off})
+	return plan.Situate(plan.Facts{
+		Cluster: cluster, Snapshot: snapshot, Policy: r.Policy(cluster), Thresholds: r.Thresholds(), Episodes: episodes,
+		Requests: r.requests(cluster, episodes), Claims: claims, Off: off,
+	})
+}
+
+// requests are those that nothing has come of yet. One whose episode has ended is done.
+func (r *Runner) requests(cluster string, episodes []plan.Episode) []plan.Request {
+	if r.Requests == nil {
+		return nil
+	}
+	return slices.DeleteFunc(r.Requests(cluster), func(q plan.Request) bool {
+		return slices.ContainsFunc(episodes, func(e plan.Episode) bool {
+			return e.Request != nil && e.Request.ID == q.ID && !e.Closed.IsZero()
+		})
+	})
 }
 
 func newVerdict(b basis, s plan.Situation) *verdict {

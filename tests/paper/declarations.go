@@ -2,9 +2,12 @@ package paper
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/declared"
+	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
 
@@ -54,4 +57,33 @@ func (s *Switch) SwitchRecoveries(_ context.Context, on bool, by, reason string)
 		s.Off = reason + " (" + by + ")"
 	}
 	return s.did("recoveries %v %s %s", on, by, reason)
+}
+
+// Requests are what operators asked for. Nothing comes of them.
+type Requests struct {
+	*Record
+	All   []declared.Request
+	Asked func() // runs each time that all are asked for; nil: nothing happens
+}
+
+func (r *Requests) Requests(cluster string) []declared.Request {
+	if cluster == "" && r.Asked != nil {
+		r.Asked()
+	}
+	return slices.DeleteFunc(slices.Clone(r.All), func(one declared.Request) bool {
+		return cluster != "" && one.Cluster != cluster
+	})
+}
+
+func (r *Requests) AddRequest(_ context.Context, cluster string, q plan.Request) (declared.Request, error) {
+	one := declared.Request{Request: q, Cluster: cluster, Until: q.At.Add(declared.RequestTime)}
+	if err := r.did("request %s %v %s %s", q.Kind, q.Server, q.By, q.Reason); err != nil {
+		return one, err
+	}
+	r.All = append(r.All, one)
+	return one, nil
+}
+
+func (r *Requests) WithdrawRequest(_ context.Context, id string) error {
+	return r.did("withdraw %s", id)
 }

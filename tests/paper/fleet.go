@@ -31,6 +31,7 @@ func (f *Fleet) Situation(cluster string) plan.Situation {
 	return plan.Situate(plan.Facts{
 		Cluster: cluster, Snapshot: of, Policy: f.policy(cluster), Thresholds: analysis.Defaults,
 		Off: f.daemon.Recoveries.Off, Episodes: f.daemon.Episodes.Episodes(cluster),
+		Requests: f.daemon.planned(cluster),
 	})
 }
 
@@ -123,3 +124,11 @@ func (f *Fleet) Forget(_ context.Context, k topology.Key) error { return f.did("
 type Deployment struct{ Wrong []analysis.Finding }
 
 func (d *Deployment) Findings() []analysis.Finding { return d.Wrong }
+
+func (d *Daemon) planned(cluster string) []plan.Request {
+	var out []plan.Request
+	for _, r := range d.Requests.Requests(cluster) {
+		out = append(out, r.Request)
+	}
+	return out
+}

@@ -33,6 +33,7 @@ type Daemon struct {
 	Fleet        *Fleet
 	Deployment   *Deployment
 	Declarations *Declarations
+	Requests     *Requests
 	Recoveries   *Switch
 	Episodes     *Episodes
 	Hooks        *Hooks
@@ -47,6 +48,7 @@ func New(drawn string) *Daemon {
 		Record:       r,
 		Deployment:   &Deployment{},
 		Declarations: &Declarations{Record: r},
+		Requests:     &Requests{Record: r},
 		Recoveries:   &Switch{Record: r},
 		Episodes:     &Episodes{Record: r, All: incidents(), Tried: tried()},
 		Hooks:        &Hooks{Record: r},
@@ -68,7 +70,8 @@ func leading() api.Status {
 func (d *Daemon) Nouns() api.Nouns {
 	return api.Nouns{
 		Fleet: d.Fleet, Discovery: d.Fleet, Deployment: d.Deployment, Declarations: d.Declarations,
-		Recoveries: d.Recoveries, Episodes: d.Episodes, Hooks: d.Hooks, Daemon: d.Self, Backend: d.Backend,
+		Requests: d.Requests, Recoveries: d.Recoveries, Episodes: d.Episodes, Hooks: d.Hooks,
+		Daemon: d.Self, Backend: d.Backend,
 	}
 }
 

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"time"
 
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/drawing"
+	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 )
@@ -134,6 +137,51 @@ func (c *Client) Instance(ctx context.Context, key string) (out topology.Server,
 	err = c.read(ctx, path("instances", key), &out)
 	return out, err
 }
+
+// Recover requests a failover in a cluster. It is refused where it would not be done.
+func (c *Client) Recover(ctx context.Context, cluster string, r api.RecoverRequest) (out api.Requested, err error) {
+	err = c.change(ctx, http.MethodPost, path("clusters", cluster, "recover"), r, &out)
+	return out, err
+}
+
+// Requests lists the requests of the last hour in a cluster, or with "" in all.
+func (c *Client) Requests(ctx context.Context, cluster string) (out []api.Request, err error) {
+	err = c.read(ctx, path("requests")+query("cluster", cluster), &out)
+	return out, err
+}
+
+// Withdraw ends a request.
+func (c *Client) Withdraw(ctx context.Context, id string) error {
+	return c.change(ctx, http.MethodDelete, path("requests", id), nil, nil)
+}
+
+// AwaitRequest asks the daemon that took the last change, again and again, until something has come of a request. It returns the request
+// as it is then, or NotFound when it was withdrawn, or stands no more and nothing came of it.
+func (c *Client) AwaitRequest(ctx context.Context, id string) (api.Request, error) {
+	var all []api.Request
+	var seen held
+	for {
+		changed, err := c.again(ctx, path("requests"), &seen, &all)
+		if err != nil {
+			return api.Request{}, err
+		}
+		i := slices.IndexFunc(all, func(r api.Request) bool { return r.ID == id })
+		switch {
+		case changed && i < 0:
+			return api.Request{}, &Refused{seen.endpoint, httpd.NewProblem(http.StatusNotFound, "request %s is over, and nothing came of it", id)}
+		case changed && all[i].Outcome != "":
+			return all[i], nil
+		}
+		select {
+		case <-time.After(awaitEvery):
+		case <-ctx.Done():
+			return api.Request{}, ctx.Err()
+		}
+	}
+}
+
+// awaitEvery is how often something is asked that is waited for.
+const awaitEvery = 200 * time.Millisecond
 
 // Hooks are those of the configuration of the daemon that answers.
 func (c *Client) Hooks(ctx context.Context) (out []api.Hook, err error) {

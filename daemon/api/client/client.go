@@ -160,9 +160,7 @@ func (c *Client) read(ctx context.Context, path string, out any) error {
 		asked++
 		pending++
 		go func() {
-			w := word{endpoint: e}
-			w.media, w.data, w.err = c.fetch(ctx, e, http.MethodGet, path, nil)
-			words <- w
+			words <- c.fetch(ctx, e, http.MethodGet, path, nil)
 		}()
 	}
 	ask()
@@ -302,22 +300,42 @@ func (c *Client) once(ctx context.Context, path string, in, out any) error {
 
 // word is what an endpoint answered.
 type word struct {
-	endpoint, media string
-	data            []byte
-	err             error
+	endpoint, media, tag string
+	data                 []byte
+	err                  error
+}
+
+// held is an answer that the caller has: who gave it, and its tag.
+type held struct{ endpoint, tag string }
+
+// again reads what is read over and over. It says whether the answer is another one than the caller has; then it is in out, and in h.
+func (c *Client) again(ctx context.Context, path string, h *held, out any) (bool, error) {
+	if h.endpoint == "" {
+		h.endpoint = c.order()[0]
+	}
+	w := c.fetch(ctx, h.endpoint, http.MethodGet, path, nil, "If-None-Match", h.tag)
+	if w.err != nil || w.tag == h.tag && h.tag != "" {
+		return false, w.err
+	}
+	h.tag = w.tag
+	return true, w.decode(out)
 }
 
 // one sends one request to one endpoint, and decodes the answer.
 func (c *Client) one(ctx context.Context, endpoint, method, path string, body []byte, out any) error {
-	w := word{endpoint: endpoint}
-	if w.media, w.data, w.err = c.fetch(ctx, endpoint, method, path, body); w.err != nil {
+	w := c.fetch(ctx, endpoint, method, path, body)
+	if w.err != nil {
 		return w.err
 	}
 	return w.decode(out)
 }
 
-// fetch sends one request to one endpoint. An answer that is no success is an error.
-func (c *Client) fetch(ctx context.Context, endpoint, method, path string, body []byte) (string, []byte, error) {
+// fetch sends one request to one endpoint. Headers are names and values in turn; those without a value are left out. net/http asks for gzip,
+// and unpacks it.
+func (c *Client) fetch(ctx context.Context, endpoint, method, path string, body []byte, headers ...string) word {
+	failed := func(format string, args ...any) word {
+		return word{endpoint: endpoint, err: fmt.Errorf(format, args...)}
+	}
 	timeout := c.timeout
 	if method == http.MethodPost {
 		timeout = max(timeout, 35*time.Second)
@@ -326,38 +344,49 @@ func (c *Client) fetch(ctx context.Context, endpoint, method, path string, body 
 	defer done()
 	req, err := http.NewRequestWithContext(ctx, method, endpoint+path, bytes.NewReader(body))
 	if err != nil {
-		return "", nil, fmt.Errorf("ask %s: %w", endpoint, err)
+		return failed("ask %s: %w", endpoint, err)
 	}
 	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		headers = append(headers, "Content-Type", "application/json")
 	}
 	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+		headers = append(headers, "Authorization", "Bearer "+c.token)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i+1] != "" {
+			req.Header.Set(headers[i], headers[i+1])
+		}
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		if u := new(url.Error); errors.As(err, &u) {
-			err = u.Err // the method and the URL are known to whoever reads this
+			err = u.Err // whoever reads this knows the method and the URL
 		}
-		return "", nil, fmt.Errorf("%s: %w", endpoint, err)
+		return failed("%s: %w", endpoint, err)
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return "", nil, fmt.Errorf("%s: read the answer: %w", endpoint, err)
+		return failed("%s: read the answer: %w", endpoint, err)
 	case len(data) > maxAnswer:
-		return "", nil, fmt.Errorf("%s: the answer is larger than %d bytes", endpoint, maxAnswer)
+		return failed("%s: the answer is larger than %d bytes", endpoint, maxAnswer)
 	}
-	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
-	if res.StatusCode >= 300 {
-		r := &Refused{Endpoint: endpoint}
-		if media != "application/problem+json" || json.Unmarshal(data, &r.Problem) != nil || r.Status == 0 {
-			return "", nil, fmt.Errorf("%s: answered %s, and not as orchestrator does; is the address that of a daemon?", endpoint, res.Status)
-		}
-		return "", nil, r
+	w := word{endpoint: endpoint, tag: res.Header.Get("ETag"), data: data}
+	w.media, _, _ = mime.ParseMediaType(res.Header.Get("Content-Type"))
+	if res.StatusCode >= 300 && res.StatusCode != http.StatusNotModified {
+		w.err = w.refusal(res.Status)
 	}
-	return media, data, nil
+	return w
+}
+
+// refusal is the error of an answer that is no success.
+func (w word) refusal(status string) error {
+	r := &Refused{Endpoint: w.endpoint}
+	if w.media != "application/problem+json" || json.Unmarshal(w.data, &r.Problem) != nil || r.Status == 0 {
+		return fmt.Errorf("%s: answered %s, and not as orchestrator does; is the address that of a daemon?", w.endpoint, status)
+	}
+	return r
 }
 
 func (w word) decode(out any) error {
