@@ -280,7 +280,8 @@ func TestATrialSaysWhichTimeWasOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _ := scribe(sleeps(300 * time.Second))
 		r := runner(t, draw(dead), open(t))
-		for within, want := range map[time.Duration]string{100 * time.Millisecond: "a test may take 100ms at most; in an emergency the hook has 300ms",
+		for within, want := range map[time.Duration]string{100 * time.Millisecond: "a test may take 100ms at most; " +
+			"in an emergency the hook has 300ms",
 			time.Minute: "it took longer than 300ms"} {
 			h.Timeout = 300 * time.Millisecond
 			if got := r.TryHook(t.Context(), h, hook.Promoted, within); got.Outcome != hook.TimedOut ||

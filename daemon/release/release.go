@@ -1,7 +1,8 @@
-// Package release says what a program was built of: its version, the commit, the compiler, the platform. It is no place for what a program does.
+// Package release says what a program was built from: its version, the commit, the compiler, the platform. It knows
+// nothing about what the program does.
 //
-// The one idea: the Go tool writes into every binary what it was built of, so nothing is kept up by hand; who builds a package says it himself, since
-// a version has a name then, and the source may come without its history.
+// The one idea: the Go tool writes into every binary what it was built from, so nothing is maintained by hand. Only
+// the builder of a package sets it, because then a version has a name, and the source may come without its history.
 package release
 
 import (
@@ -11,7 +12,8 @@ import (
 	"time"
 )
 
-// Set by the linker, as in -ldflags "-X orchestrator/daemon/release.version=1.2.3"; empty: what the Go tool wrote. The time is in the form of RFC 3339.
+// Set by the linker, as in -ldflags "-X orchestrator/daemon/release.version=1.2.3"; empty: what the Go tool wrote. The
+// time is in the form of RFC 3339.
 var version, commit, at string
 
 // Release is what the running program was built of.
@@ -26,7 +28,8 @@ type Release struct {
 
 // This is the release of this program.
 func This() Release {
-	r := Release{Version: cmp.Or(version, "(devel)"), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	r := Release{Version: cmp.Or(version, "(devel)"), Go: runtime.Version(), Platform: runtime.GOOS + "/" +
+		runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return r

@@ -1,8 +1,8 @@
-// Package secret knows how a secret is written down that can be changed without a gap: a line each of those that are valid, the one in use first.
-// It is no place for what a secret opens.
+// Package secret reads files with secrets that can be changed without an interruption: each line is a valid secret,
+// and the first one is in use. It knows nothing about what a secret protects.
 //
-// The one idea: who uses one takes the first line, who is asked to believe one takes any. So the new one is made known as the second line
-// everywhere, then it becomes the first, then it stands alone, and at no moment is somebody refused who has the one or the other.
+// The one idea: a sender uses the first line, and a receiver accepts any line. So the new secret first becomes the
+// second line everywhere, then the first, then the only one. At no time is a sender refused that has one of the two.
 package secret
 
 import (

@@ -5,6 +5,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -21,14 +22,11 @@ const (
 // written are the kinds of files that people write, by how their names end.
 var written = []string{".go", ".md", ".toml", ".yml", ".yaml", ".py", ".j2", "Makefile", ".ci/run", ".sh"}
 
-// notYet are the places whose lines may still be wider. This list only ever gets shorter.
+// notYet are the directories, and files, whose lines may still be wider. This list only ever gets shorter.
 var notYet = []string{
-	"daemon/", "cmd/orchestrator-client/", "orchestrator.toml", "tests/sim/", "tests/world/",
-	"tests/swarm/",
+	"daemon", "daemon/api", "daemon/api/client", "daemon/config", "daemon/drawing", "daemon/httpd", "daemon/plan",
+	"tests/sim", "tests/world",
 }
-
-// already are the places within those whose lines are not wider.
-var already = []string{"daemon/analysis/", "daemon/drawing/", "daemon/gtid/", "daemon/plural/", "daemon/topology/"}
 
 // tables are files whose lines are rows: series and the alerts that they should cause.
 var tables = []string{"tests/monitoring/rules.test.yml"}
@@ -75,7 +73,7 @@ func TestNoLineIsTooWide(t *testing.T) {
 		}
 		name = filepath.ToSlash(name)
 		if !slices.ContainsFunc(written, func(end string) bool { return strings.HasSuffix(name, end) }) ||
-			slices.ContainsFunc(notYet, func(place string) bool { return strings.HasPrefix(name, place) }) ||
+			slices.Contains(notYet, name) || slices.Contains(notYet, path.Dir(name)) ||
 			slices.Contains(tables, name) {
 			return nil
 		}

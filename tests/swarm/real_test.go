@@ -106,7 +106,8 @@ func TestTheSwarmAnswersLikeRealServers(t *testing.T) {
 			t.Helper()
 			for _, n := range servers {
 				a, b := "", "-"
-				for end := time.Now().Add(8 * time.Second); a != b && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+				for end := time.Now().Add(8 * time.Second); a != b &&
+					time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 					a, b = real.view(t, n), sim.view(t, n)
 				}
 				if a != b {

@@ -77,7 +77,8 @@ func (c *channel) connect() {
 		s.after(s.spec.NetTimeout, func() {
 			if c.tries == try {
 				c.attempt(s.spec.Retry)
-				c.errno, c.problem = errLost, c.problemOf("Lost connection to server at 'reading initial communication packet'")
+				c.errno, c.problem = errLost, c.problemOf("Lost connection to server at 'reading initial "+
+					"communication packet'")
 			}
 		})
 	default:
@@ -95,7 +96,8 @@ func (c *channel) join(source *Server) {
 	if c.at.Flavor == topology.MariaDB {
 		if pos := c.at.slavePos; !source.serves(pos) {
 			c.io, c.errno = stopped, errFatalRead
-			c.problem = fmt.Sprintf("Got fatal error 1236 from master: connecting slave requested to start from GTID %v, "+
+			c.problem = fmt.Sprintf("Got fatal error 1236 from master: connecting slave requested to start from "+
+				"GTID %v, "+
 				"which is not in the master's binlog", pos)
 			return
 		}

@@ -119,7 +119,8 @@ func clients(s *session) []map[string]string {
 	var out []map[string]string
 	for id, o := range s.server.sessions {
 		if o != s {
-			out = append(out, map[string]string{"id": strconv.FormatUint(id, 10), "user": User, "host": "127.0.0.1:40000",
+			out = append(out, map[string]string{"id": strconv.FormatUint(id, 10), "user": User,
+				"host":    "127.0.0.1:40000",
 				"command": "Sleep", "state": "", "time": "0", "info": null})
 		}
 	}

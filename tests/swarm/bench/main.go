@@ -61,7 +61,8 @@ func main() {
 	flag.BoolVar(&s.quick, "quick", false, "short times and few runs, and only what -servers names")
 	flag.StringVar(&s.parts, "parts", "steady,api,one,many,silent", "what is measured, with commas between")
 	flag.StringVar(&s.binary, "binary", "bin/orchestrator", "the daemon's program")
-	flag.StringVar(&s.profile, "pprof", "", "a directory for profiles of the daemon, which then is built into this program")
+	flag.StringVar(&s.profile, "pprof", "", "a directory for profiles of the daemon, which then is built into this "+
+		"program")
 	flag.DurationVar(&s.steady, "steady", 30*time.Second, "how long a steady fleet is measured")
 	flag.DurationVar(&s.settle, "settle", 10*time.Second, "how long the fleet is left alone before")
 	flag.IntVar(&s.runs, "runs", 7, "how often a single primary is killed")

@@ -255,7 +255,8 @@ func (b *bench) strike(ctx context.Context, n int, silent bool) ([]swarm.Outcome
 		left := slices.IndexFunc(out, func(o swarm.Outcome) bool { return !o.Done })
 		if late := time.Since(began) > repairedWithin; left < 0 || late {
 			if late {
-				say("not repaired within %s: the cluster of %v, %+v", repairedWithin, b.fleet.seeds[clusters[left]], out[left])
+				say("not repaired within %s: the cluster of %v, %+v", repairedWithin, b.fleet.seeds[clusters[left]],
+					out[left])
 			}
 			if err := b.fleet.bringBack(clusters); err != nil {
 				return nil, err

@@ -87,7 +87,8 @@ func measures() []measure {
 			if len(r.api[i]) == 0 {
 				return "–"
 			}
-			return fmt.Sprintf("%.1f / %.1f", milliseconds(quantile(r.api[i], 0.5)), milliseconds(quantile(r.api[i], 0.99)))
+			return fmt.Sprintf("%.1f / %.1f", milliseconds(quantile(r.api[i], 0.5)),
+				milliseconds(quantile(r.api[i], 0.99)))
 		}})
 	}
 	for _, f := range []struct {
