@@ -34,7 +34,8 @@ func (v *view) errant() string {
 		return v.errantMaria(have)
 	}
 	left := v.Instance.Executed.Subtract(have)
-	outside := v.askedFirst() // or somebody above receives from servers that we don't know, whose writes are unknown to us by name
+	// or somebody above receives from servers that we don't know, whose writes are unknown to us by name
+	outside := v.askedFirst()
 	for _, s := range above {
 		if s.Instance == nil || len(v.f.sourcesOf(s)) < len(s.Instance.Channels) {
 			outside = true
@@ -49,8 +50,8 @@ func (v *view) errant() string {
 	return left.String()
 }
 
-// askedFirst says that a source was asked before this server and was receiving then: it may have got since what it seems
-// to lack. Only what this server wrote itself it can't have got.
+// askedFirst says that a source was asked before this server and was receiving then: it may have got since what it
+// seems to lack. Only what this server wrote itself it can't have got.
 func (v *view) askedFirst() bool {
 	return slices.ContainsFunc(v.sources, func(s *topology.Server) bool {
 		return s.Receiving() && s.Probe.Answered.Before(v.Probe.Answered)

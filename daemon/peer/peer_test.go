@@ -117,10 +117,12 @@ func TestAsk(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	want := []plan.Peer{
-		{Name: short(b.url), Answered: true, Reaches: true, PeerStatus: plan.PeerStatus{ID: "b#1", Name: "b", Leader: "a#1",
-			Term: 5, Identity: "x"}},
-		{Name: short(c.url), Answered: true, PeerStatus: plan.PeerStatus{ID: "c#1", Name: "c", Leading: true, Leader: "c#1",
-			Term: 7, Identity: "y"}},
+		{Name: short(b.url), Answered: true, Reaches: true, PeerStatus: plan.PeerStatus{ID: "b#1", Name: "b",
+			Leader: "a#1",
+			Term:   5, Identity: "x"}},
+		{Name: short(c.url), Answered: true, PeerStatus: plan.PeerStatus{ID: "c#1", Name: "c", Leading: true,
+			Leader: "c#1",
+			Term:   7, Identity: "y"}},
 	}
 	for i := range want {
 		if fmt.Sprint(got[i]) != fmt.Sprint(want[i]) {

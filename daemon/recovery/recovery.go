@@ -60,8 +60,8 @@ type Options struct {
 	// weighs it. Locks that it takes it may let go when ctx, that of the turn, ends. nil: this daemon is alone, and
 	// may. See Gate.
 	Claim func(ctx context.Context, s plan.Situation, e plan.Episode) plan.Claim
-	// Transfer is asked before a promotion, and says why another daemon should lead and do it; "" when this one may. nil:
-	// there is no other. See Transfer.
+	// Transfer is asked before a promotion, and says why another daemon should lead and do it; "" when this one may.
+	// nil: there is no other. See Transfer.
 	Transfer func(ctx context.Context, s plan.Situation, e plan.Episode) string
 	// Hooks are told about episodes, as the configuration has them now; nil: there are none.
 	Hooks func() []hook.Hook

@@ -9,9 +9,9 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Transfer answers Options.Transfer where several daemons share a backend: when a replica is silent to this one, it asks
-// the others whether they see more, and gives the leadership away if one does, once in an episode. What it decides by
-// is plan.Transfer. Make it with NewTransfer.
+// Transfer answers Options.Transfer where several daemons share a backend: when a replica is silent to this one, it
+// asks the others whether they see more, and gives the leadership away if one does, once in an episode. What it decides
+// by is plan.Transfer. Make it with NewTransfer.
 type Transfer struct {
 	standing func() plan.PeerStatus
 	ask      func(ctx context.Context, about topology.Key) []plan.Peer
