@@ -1,8 +1,8 @@
-// Package daemon is the whole program as a value: New wires the parts, Run lets them work until its context ends. It is the only wiring
-// there is, and the only place that knows the configuration.
+// Package daemon is the whole program as a value: New wires the parts, Run lets them work until its context ends. It is
+// the only wiring there is, and the only place that knows the configuration.
 //
-// Nothing is decided here. The one idea: what leads runs within the context that the lease hands out, what looks and answers runs
-// always, and the two meet in memory only.
+// Nothing is decided here. The one idea: what leads runs within the context that the lease hands out, what looks and
+// answers runs always, and the two meet in memory only.
 package daemon
 
 import (
@@ -74,12 +74,13 @@ type Daemon struct {
 }
 
 const (
-	// keepEvery is how often what changed of the fleet is written. Soon, because a daemon that starts anew beside a dead primary learns of the
-	// replicas from nowhere else; nothing is written when nothing changed.
+	// keepEvery is how often what changed of the fleet is written. Soon, because a daemon that starts anew beside a
+	// dead primary learns of the replicas from nowhere else; nothing is written when nothing changed.
 	keepEvery = 200 * time.Millisecond
 	// refreshEvery is how often what people declared elsewhere is read.
 	refreshEvery = 5 * time.Second
-	// purgeEvery is how often steps, and what hooks were told, older than stepsKept are removed; the episodes that they belong to stay.
+	// purgeEvery is how often steps, and what hooks were told, older than stepsKept are removed; the episodes that they
+	// belong to stay.
 	purgeEvery = time.Hour
 	stepsKept  = 30 * 24 * time.Hour
 	// instanceKind is the kind of the records that remember servers.
@@ -93,7 +94,8 @@ func New(c config.Config, o Options) (*Daemon, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Daemon{options: o, id: identity(), started: time.Now(), clock: backend.NewClock(time.Now), opened: opened{log: o.Logger}}
+	d := &Daemon{options: o, id: identity(), started: time.Now(), clock: backend.NewClock(time.Now),
+		opened: opened{log: o.Logger}}
 	d.config.Store(&c)
 	if err := d.wire(c); err != nil {
 		return nil, errors.Join(err, d.opened.close())
@@ -102,7 +104,8 @@ func New(c config.Config, o Options) (*Daemon, error) {
 	return d, nil
 }
 
-// listen opens the port of the API, with TLS where a certificate is configured: whichever is in force when a client comes.
+// listen opens the port of the API, with TLS where a certificate is configured: whichever is in force when a client
+// comes.
 func (d *Daemon) listen(c config.Config) error {
 	l, err := net.Listen("tcp", c.HTTP.Listen)
 	if err != nil {
@@ -156,7 +159,8 @@ func hostname() string {
 func (d *Daemon) wire(c config.Config) error {
 	log := d.options.Logger
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := d.measure(c, registry); err != nil {
 		return err
 	}
@@ -181,7 +185,8 @@ func (d *Daemon) wire(c config.Config) error {
 	d.opened.add("connections to servers", d.servers.Close)
 	d.fleet = discovery.New(d.servers, discovery.Options{
 		Seeds: c.Discovery.Seeds, Poll: c.Discovery.Poll, MaxBackoff: c.Discovery.MaxBackoff,
-		Concurrency: c.Discovery.Concurrency, Ignore: c.Discovery.Ignore, Silence: c.Analysis.Silence, Resolve: c.Servers.Resolve,
+		Concurrency: c.Discovery.Concurrency, Ignore: c.Discovery.Ignore, Silence: c.Analysis.Silence,
+		Resolve:  c.Servers.Resolve,
 		Declared: d.book.Mark, Edition: d.book.Edition, Forgotten: d.book.Forgotten,
 		Turned: func() { d.pulse.turned("discovery") }, Logger: log, Registerer: registry,
 	})
@@ -189,11 +194,13 @@ func (d *Daemon) wire(c config.Config) error {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
 	d.lead = lead.New(d.store.Lease("leader"), lead.Options{
-		ID: d.id, TTL: c.Lease.TTL, Tick: c.Lease.Tick, Highest: guard.highest, Remember: guard.remember, Gone: guard.gone,
+		ID: d.id, TTL: c.Lease.TTL, Tick: c.Lease.Tick, Highest: guard.highest, Remember: guard.remember,
+		Gone:   guard.gone,
 		Turned: func() { d.pulse.turned("the lease") }, Logger: log, Registerer: registry,
 	})
 	d.recovery = recovery.New(recovery.Options{
-		Fleet: d.fleet, Subscribe: func() recovery.Subscription { return d.fleet.Subscribe() }, Operator: d.servers, Store: d.store, Clock: d.clock, Writer: d.id,
+		Fleet: d.fleet, Subscribe: func() recovery.Subscription { return d.fleet.Subscribe() }, Operator: d.servers,
+		Store: d.store, Clock: d.clock, Writer: d.id,
 		Policy: d.Policy, Requests: d.book.Planned, Off: d.book.RecoveriesOff, Alias: d.book.Alias,
 		Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
 		Edition:    func() uint64 { return d.book.Edition() + d.reloads.Load() },
@@ -246,9 +253,11 @@ func (d *Daemon) reach(ctx context.Context, k topology.Key) bool {
 
 // mount makes the one handler of all that is served.
 func (d *Daemon) mount(c config.Config, registry *prometheus.Registry) (*httpd.Root, error) {
-	o := httpd.Options{Token: string(c.HTTP.Token), TokenForReads: c.HTTP.TokenForReads, Logger: d.options.Logger, Registerer: registry}
+	o := httpd.Options{Token: string(c.HTTP.Token), TokenForReads: c.HTTP.TokenForReads, Logger: d.options.Logger,
+		Registerer: registry}
 	v1, err := api.New(d.nouns(), api.Options{
-		NeedsToken: o.NeedsToken, Logger: d.options.Logger, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+		NeedsToken: o.NeedsToken, Logger: d.options.Logger, Metrics: promhttp.HandlerFor(registry,
+			promhttp.HandlerOpts{}),
 	})
 	if err != nil {
 		return nil, err
@@ -280,9 +289,11 @@ func (d *Daemon) restore(ctx context.Context) error {
 // Address is where the API answers.
 func (d *Daemon) Address() net.Addr { return d.listener.Addr() }
 
-// Run works until ctx ends, then ends in order: the leadership and what hangs on it first, then the API, last what looks at servers.
+// Run works until ctx ends, then ends in order: the leadership and what hangs on it first, then the API, last what
+// looks at servers.
 func (d *Daemon) Run(ctx context.Context) error {
-	d.options.Logger.Info("orchestrator runs", "version", d.options.Version, "id", d.id, "api", d.listener.Addr().String())
+	d.options.Logger.Info("orchestrator runs", "version", d.options.Version, "id", d.id, "api",
+		d.listener.Addr().String())
 	for _, loop := range []string{"discovery", "the lease"} { // one that never turns at all is stuck, too
 		d.pulse.turned(loop)
 	}
@@ -314,7 +325,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	err := d.lead.Run(ctx, func(leading context.Context) { d.act(leading, whileLeading) })
 	stop(err)
 	if err := d.mode.leave(looking); err != nil { // the others check who says so: while the API is served
-		d.options.Logger.Warn("this daemon could not leave gracefully: the others need the locks of a majority to act", "err", err)
+		d.options.Logger.Warn("this daemon could not leave gracefully: the others need the locks of a majority to act",
+			"err", err)
 	}
 	unserve()
 	<-served
@@ -370,7 +382,8 @@ func (d *Daemon) purge(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	for kind, kept := range map[string]time.Duration{
-		recovery.StepKind: stepsKept, recovery.HookKind: stepsKept, comparisonKind: comparisonKept, declared.RequestKind: stepsKept,
+		recovery.StepKind: stepsKept, recovery.HookKind: stepsKept, comparisonKind: comparisonKept,
+		declared.RequestKind: stepsKept,
 	} {
 		if err := d.store.Purge(ctx, kind, time.Now().Add(-kept).UnixMicro(), true); err != nil && ctx.Err() == nil {
 			d.unstored.WithLabelValues(purging).Inc()
@@ -420,7 +433,8 @@ func (d *Daemon) remember(ctx context.Context) {
 	defer cancel()
 	if err := d.store.Put(ctx, records...); err != nil {
 		d.unstored.WithLabelValues(keeping).Inc()
-		d.options.Logger.Error("facts could not be stored; they will be found again", "servers", len(records), "err", err)
+		d.options.Logger.Error("facts could not be stored; they will be found again", "servers", len(records), "err",
+			err)
 	}
 }
 
