@@ -24,7 +24,8 @@ type face struct{ *Daemon }
 func (d *Daemon) nouns() api.Nouns {
 	f := &face{d}
 	return api.Nouns{
-		Fleet: views{d}, Discovery: f, Deployment: d.mode, Declarations: f, Requests: d.book, Recoveries: f, Episodes: f, Hooks: f, Daemon: f,
+		Fleet: views{d}, Discovery: f, Deployment: d.mode, Declarations: f, Requests: d.book, Recoveries: f,
+		Episodes: f, Hooks: f, Daemon: f,
 		Backend: d.mode,
 	}
 }
@@ -50,7 +51,8 @@ func (f *face) Acknowledge(ctx context.Context, id, by, comment string) error {
 func (f *face) Hooks() []api.Hook {
 	var out []api.Hook
 	for _, h := range f.config.Load().Hooks {
-		one := api.Hook{Name: h.Name, Clusters: h.Clusters, On: h.On, Timeout: h.Timeout.Seconds(), Attempts: h.Attempts, Last: f.recovery.LastRun(h.Name)}
+		one := api.Hook{Name: h.Name, Clusters: h.Clusters, On: h.On, Timeout: h.Timeout.Seconds(),
+			Attempts: h.Attempts, Last: f.recovery.LastRun(h.Name)}
 		if len(h.Command) > 0 {
 			one.Program = h.Command[0]
 		} else if u, err := url.Parse(string(h.Target)); err == nil {
@@ -70,7 +72,8 @@ func (f *face) TryHook(ctx context.Context, name string, m hook.Moment, within t
 		return api.HookTrial{}, fmt.Errorf("%w: hook %s", api.ErrNotFound, name)
 	}
 	r := f.recovery.TryHook(ctx, hooks[i], m, within)
-	return api.HookTrial{Daemon: f.id, Hook: name, Moment: m, Outcome: r.Outcome, Says: r.Says, Output: r.Output, Took: r.Took.Seconds()}, nil
+	return api.HookTrial{Daemon: f.id, Hook: name, Moment: m, Outcome: r.Outcome, Says: r.Says, Output: r.Output,
+		Took: r.Took.Seconds()}, nil
 }
 
 func (f *face) Discover(ctx context.Context, k topology.Key) (topology.Server, error) {
@@ -126,7 +129,8 @@ func (f *face) Declared(ctx context.Context) (api.Declared, error) {
 	downtimes, rules, tags, aliases := f.book.Downtimes(), f.book.Rules(), f.book.Tags(), f.book.Aliases()
 	for _, k := range slices.SortedFunc(maps.Keys(downtimes), topology.Key.Compare) {
 		t := downtimes[k]
-		d.Downtimes = append(d.Downtimes, api.DeclaredDowntime{Server: k, Owner: t.Owner, Reason: t.Reason, Until: t.Until})
+		d.Downtimes = append(d.Downtimes, api.DeclaredDowntime{Server: k, Owner: t.Owner, Reason: t.Reason,
+			Until: t.Until})
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(rules), topology.Key.Compare) {
 		d.Rules = append(d.Rules, api.DeclaredRule{Server: k, Rule: rules[k]})
@@ -152,7 +156,8 @@ func (f *face) SwitchRecoveries(ctx context.Context, on bool, by, reason string)
 
 func (f *face) Status() api.Status {
 	l := f.lead.Status()
-	s := api.Status{Daemon: f.id, Version: f.options.Version, Started: f.started, Leading: l.Leading, Leader: l.Holder, Term: l.Term,
+	s := api.Status{Daemon: f.id, Version: f.options.Version, Started: f.started, Leading: l.Leading, Leader: l.Holder,
+		Term:          l.Term,
 		RecoveriesOff: f.book.RecoveriesOff()}
 	if waits := f.waits.Load(); waits != nil {
 		s.NeedsRestart = *waits
@@ -166,7 +171,8 @@ func (f *face) Status() api.Status {
 
 func (f *face) StepDown(ctx context.Context, by, reason string) error {
 	if l := f.lead.Status(); !l.Leading {
-		return fmt.Errorf("step down: %w: this daemon does not lead; %s does", api.ErrConflict, cmp.Or(l.Holder, "nobody, as far as it knows,"))
+		return fmt.Errorf("step down: %w: this daemon does not lead; %s does", api.ErrConflict,
+			cmp.Or(l.Holder, "nobody, as far as it knows,"))
 	}
 	f.options.Logger.Info("asked to step down", "by", by, "reason", reason)
 	return f.lead.StepDown(ctx)
