@@ -23,7 +23,8 @@ func TestARequestIsKnownToAllUntilItIsWithdrawnOrOld(t *testing.T) {
 			return ds
 		}
 		one, other := daemon("d1"), daemon("d2")
-		ask := plan.Request{ID: "r1", Kind: plan.Recover, Server: topology.Key{Host: "db1", Port: 3306}, By: "ann", Reason: "it is dead"}
+		ask := plan.Request{ID: "r1", Kind: plan.Recover, Server: topology.Key{Host: "db1", Port: 3306}, By: "ann",
+			Reason: "it is dead"}
 		if _, err := one.AddRequest(t.Context(), "db1:3306", ask); err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +37,8 @@ func TestARequestIsKnownToAllUntilItIsWithdrawnOrOld(t *testing.T) {
 		if err := other.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := other.Planned("db1:3306"); len(got) != 1 || got[0].By != "ann" || got[0].At.IsZero() || other.Edition() == before {
+		if got := other.Planned("db1:3306"); len(got) != 1 || got[0].By != "ann" || got[0].At.IsZero() ||
+			other.Edition() == before {
 			t.Errorf("the other daemon knows %+v, edition %d", got, other.Edition())
 		}
 		if err := other.WithdrawRequest(t.Context(), "r1"); err != nil || len(other.Requests("")) != 1 {
