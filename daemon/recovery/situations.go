@@ -27,6 +27,7 @@ type verdict struct {
 	at       time.Time
 	edition  uint64
 	restless bool
+	until    time.Time // when time alone changes the verdict although the cluster is at rest; zero: never
 	plan.Situation
 	primary   topology.Key         // zero: the cluster has none
 	decision  func() plan.Decision // whatever the claims permit
@@ -54,7 +55,7 @@ func (r *Runner) Judged(cluster string) Judged {
 	r.mu.Unlock()
 	snapshot := r.Fleet.Cluster(cluster)
 	b.revision = snapshot.Revision
-	if v == nil || v.basis != b || v.restless && time.Since(v.at) > momentary {
+	if v == nil || v.basis != b || v.outdated() {
 		v = newVerdict(b, r.situate(cluster, snapshot, episodes, claims, off))
 		r.mu.Lock()
 		r.edition++
@@ -124,7 +125,7 @@ func (r *Runner) requests(cluster string, episodes []plan.Episode) []plan.Reques
 }
 
 func newVerdict(b basis, s plan.Situation) *verdict {
-	v := &verdict{basis: b, at: time.Now(), restless: restless(s), Situation: s}
+	v := &verdict{basis: b, at: time.Now(), restless: restless(s), until: flapping(s), Situation: s}
 	if p := s.Snapshot.Primary(); p != nil {
 		v.primary = p.Key
 	}
@@ -132,6 +133,23 @@ func newVerdict(b basis, s plan.Situation) *verdict {
 	v.permitted = sync.OnceValue(func() plan.Decision { return v.decision().Withhold(plan.Refusals(s.Claims)) })
 	v.readiness = sync.OnceValue(func() plan.Previewed { return plan.IfDies(s, v.primary) })
 	return v
+}
+
+// outdated says that time alone may have changed what follows from the situation.
+func (v *verdict) outdated() bool {
+	return v.restless && time.Since(v.at) > momentary || !v.until.IsZero() && !time.Now().Before(v.until)
+}
+
+// flapping is when the policy allows another failover again; zero when nothing stands in its way. Until then the cluster
+// is not ready for one.
+func flapping(s plan.Situation) time.Time {
+	var until time.Time
+	for _, p := range s.Promotions {
+		if end := p.At.Add(s.Policy.AntiFlap); end.After(s.Snapshot.At) && end.After(until) {
+			until = end
+		}
+	}
+	return until
 }
 
 // restless says that what follows from a situation may change although nothing does but the time.

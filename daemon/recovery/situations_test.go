@@ -75,6 +75,37 @@ func TestWhereTimeMattersAVerdictIsSharedForAMoment(t *testing.T) {
 	})
 }
 
+func TestAClusterIsReadyAgainWhenThePolicyAllowsAnotherFailover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := draw(twoClusters)
+		p.snapshot.At = time.Now()
+		r := runner(t, p, open(t))
+		policy := r.Policy
+		r.Policy = func(cluster string) plan.Policy {
+			p := policy(cluster)
+			p.AntiFlap = time.Hour
+			return p
+		}
+		r.mu.Lock()
+		r.remember(plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Cluster: "db1:3306",
+			Failed:    topology.Key{Host: "db9", Port: 3306},
+			Candidate: topology.Key{Host: "db1", Port: 3306}, Stage: plan.Ended, Promoted: time.Now(), Closed: time.Now()})
+		r.mu.Unlock()
+		ready := func(want bool) {
+			t.Helper()
+			p.snapshot.At = time.Now() // nothing else changes
+			if preview, _ := r.Judged("db1:3306").Readiness(); preview.Ready() != want {
+				t.Errorf("ready is %v, want %v", preview.Ready(), want)
+			}
+		}
+		ready(false)
+		time.Sleep(time.Hour - time.Second)
+		ready(false)
+		time.Sleep(time.Second)
+		ready(true)
+	})
+}
+
 func TestOnlyTheClusterThatChangedIsLookedInto(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := draw(twoClusters)
