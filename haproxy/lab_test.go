@@ -449,7 +449,7 @@ func TestRuntimeSocket(t *testing.T) {
 			w.Error("a name with a line end was taken")
 		}
 		w.must(w.h.Kill())
-		if _, err := r.Version(w.Context()); err == nil || !strings.Contains(err.Error(), "does HAProxy run") {
+		if _, err := r.Version(w.Context()); err == nil || !strings.Contains(err.Error(), "check that HAProxy runs") {
 			w.Errorf("got %v", err)
 		}
 	})

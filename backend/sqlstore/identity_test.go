@@ -138,7 +138,7 @@ func TestFacts(t *testing.T) {
 				t.Errorf("Identity = %s, server_uuid is %s", id, uuid)
 			}
 		}
-		if why := Stale(f, 4, 0); !strings.Contains(why, "term 4 was there already") {
+		if why := Stale(f, 4, 0); !strings.Contains(why, "already had term 4") {
 			t.Errorf("a lower term: %q", why)
 		}
 		if why := Stale(f, 3, 12345+2_500_000); !strings.Contains(why, "lacks the last 2.5s") {
