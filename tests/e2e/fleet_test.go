@@ -41,6 +41,13 @@ func start(t *testing.T, l *lab.Lab, spec lab.Spec, n int) *fleet {
 
 func startWith(t *testing.T, l *lab.Lab, spec lab.Spec, n int, daemon lab.DaemonSpec) *fleet {
 	t.Helper()
+	daemon.Config = policy + daemon.Config
+	return startAs(t, l, spec, n, daemon)
+}
+
+// startAs is startWith, with the configuration as it is.
+func startAs(t *testing.T, l *lab.Lab, spec lab.Spec, n int, daemon lab.DaemonSpec) *fleet {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bound)
 	t.Cleanup(cancel)
 	f := &fleet{T: t, ctx: ctx, lab: l}
@@ -50,7 +57,7 @@ func startWith(t *testing.T, l *lab.Lab, spec lab.Spec, n int, daemon lab.Daemon
 		seed = f.replicas[0].Key
 	}
 	var err error
-	daemon.Seeds, daemon.Config = []topology.Key{seed}, policy+daemon.Config
+	daemon.Seeds = []topology.Key{seed}
 	f.api, err = l.StartDaemon(ctx, daemon)
 	f.must(err)
 	t.Cleanup(func() {
