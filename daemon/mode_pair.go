@@ -84,9 +84,7 @@ func (m *pairMode) Backend(ctx context.Context) api.Backend {
 		if err != nil {
 			b.ProxyError = err.Error()
 		}
-		for _, s := range servers {
-			b.Proxy = append(b.Proxy, api.BackendProxy(s))
-		}
+		b.Proxy = servers
 	}
 	return b
 }
@@ -101,9 +99,8 @@ func (m *pairMode) BackendPromote(ctx context.Context, r api.BackendPromoteReque
 	o := pair.PromoteOptions{DryRun: r.DryRun, DrainTimeout: within, Force: r.Force, AllowLoss: r.AllowLoss}
 	return m.do(ctx, fmt.Sprintf("promote %v", r.To), r.By, within+workTime,
 		func(ctx context.Context, w *api.BackendWork) error {
-			report, err := m.admin.Promote(ctx, r.To, o)
-			said := Reported(report)
-			w.Report = &said
+			done, err := m.admin.Promote(ctx, r.To, o)
+			w.Report = &done
 			return err
 		})
 }
@@ -113,9 +110,8 @@ func (m *pairMode) BackendRejoin(ctx context.Context, r api.BackendRejoinRequest
 	o := pair.RejoinOptions{DryRun: r.DryRun, DrainTimeout: within, Mutual: r.Mutual, Seed: r.Seed}
 	return m.do(ctx, fmt.Sprintf("rejoin %v", r.Member), r.By, within+workTime,
 		func(ctx context.Context, w *api.BackendWork) error {
-			report, err := m.admin.Rejoin(ctx, r.Member, o)
-			said := Reported(report)
-			w.Report = &said
+			done, err := m.admin.Rejoin(ctx, r.Member, o)
+			w.Report = &done
 			return err
 		})
 }
@@ -131,8 +127,7 @@ func (m *pairMode) BackendVerify(ctx context.Context, repair bool, by string) (a
 		if err != nil {
 			return err
 		}
-		said := Compared(v)
-		w.Comparison = &said
+		w.Comparison = &v
 		if !repair {
 			return nil
 		}
@@ -146,16 +141,9 @@ func (m *pairMode) BackendDoctor(ctx context.Context, fix bool, by string) (api.
 		what += ", and fix what is safe"
 	}
 	return m.do(ctx, what, by, verifyTime, func(ctx context.Context, w *api.BackendWork) error {
-		found := pair.Doctor(m.admin.Examine(ctx))
-		var fixed []pair.Complaint
-		var failed error
-		if fix {
-			fixed, failed = m.admin.Fix(ctx, found)
-			found = pair.Doctor(m.admin.Examine(ctx))
-		}
-		said := Examined(fixed, found)
-		w.Doctor = &said
-		return failed
+		found, err := m.admin.Doctor(ctx, fix)
+		w.Doctor = &found
+		return err
 	})
 }
 

@@ -1,84 +1,16 @@
 package daemon
 
 import (
-	"encoding/json"
 	"errors"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"orchestrator/backend/pair"
+	"orchestrator/backend/report"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/topology"
 )
-
-// What the pair tells and what the API has are the same JSON: nothing is left out, and nothing is made up.
-func TestThePairIsToldWhole(t *testing.T) {
-	v := pair.Verification{}
-	fill(reflect.ValueOf(&v).Elem())
-	r := pair.Report{}
-	fill(reflect.ValueOf(&r).Elem())
-	c := pair.Complaint{}
-	fill(reflect.ValueOf(&c).Elem())
-	same(t, v, Compared(v))
-	same(t, r, Reported(r))
-	same(t, []pair.Complaint{c}, Examined(nil, []pair.Complaint{c}).Complaints)
-	for _, w := range []api.BackendWork{{}, {Report: &api.BackendReport{}}} {
-		if text, err := json.Marshal(w); err != nil || !json.Valid(text) {
-			t.Errorf("%+v: %v", w, err)
-		}
-	}
-}
-
-func same(t *testing.T, told, answered any) {
-	t.Helper()
-	a, err := json.Marshal(told)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := json.Marshal(answered)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var x, y any
-	_, _ = json.Unmarshal(a, &x), json.Unmarshal(b, &y)
-	if !reflect.DeepEqual(x, y) {
-		t.Errorf("%T tells\n%s\nand %T has\n%s", told, a, answered, b)
-	}
-}
-
-// fill puts something into every field.
-func fill(v reflect.Value) {
-	if v.CanSet() && v.Type() == reflect.TypeFor[topology.Key]() {
-		v.Set(reflect.ValueOf(topology.Key{Host: "b1", Port: 3306}))
-		return
-	}
-	switch v.Kind() {
-	case reflect.Struct:
-		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() {
-				fill(v.Field(i))
-			}
-		}
-	case reflect.Pointer:
-		v.Set(reflect.New(v.Type().Elem()))
-		fill(v.Elem())
-	case reflect.Slice:
-		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
-		fill(v.Index(0))
-	case reflect.Array:
-		for i := range v.Len() {
-			fill(v.Index(i))
-		}
-	case reflect.String:
-		v.SetString("x")
-	case reflect.Bool:
-		v.SetBool(true)
-	case reflect.Int, reflect.Int64:
-		v.SetInt(7)
-	}
-}
 
 func TestWhenTheMembersAreCompared(t *testing.T) {
 	now := time.Now()
@@ -158,11 +90,11 @@ func TestAStaleBackendIsAllThatIsLeftAfterAWhile(t *testing.T) {
 }
 
 func TestWalked(t *testing.T) {
-	r := &api.BackendReport{Steps: []api.BackendStep{{Does: "stop", Done: true}, {Does: "start"}}}
+	r := &report.Report{Steps: []report.Step{{Does: "stop", Done: true}, {Does: "start"}}}
 	for _, c := range []struct {
-		report *api.BackendReport
+		report *report.Report
 		want   string
-	}{{nil, ""}, {&api.BackendReport{}, "nothing was changed"}, {r, "done before that: stop;"}} {
+	}{{nil, ""}, {&report.Report{}, "nothing was changed"}, {r, "done before that: stop;"}} {
 		if got := done(c.report); !strings.Contains(got, c.want) || c.report == nil && got != "" {
 			t.Errorf("%q; want %q", got, c.want)
 		}

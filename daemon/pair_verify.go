@@ -11,6 +11,7 @@ import (
 
 	"orchestrator/backend"
 	"orchestrator/backend/pair"
+	"orchestrator/backend/report"
 	"orchestrator/daemon/api"
 )
 
@@ -222,8 +223,8 @@ func (m *sharedMode) keepComparison(ctx context.Context, at time.Time, why strin
 	if worthKeeping(v) {
 		keys = append(keys, at.UTC().Format("20060102T150405Z"))
 	}
-	p := api.BackendProof{At: at.UTC(), By: m.id, Why: why, Comparison: Compared(v)}
-	for _, list := range []*[]api.BackendDifference{&p.Comparison.Differences, &p.Comparison.Merged,
+	p := api.BackendProof{At: at.UTC(), By: m.id, Why: why, Comparison: v}
+	for _, list := range []*[]report.Difference{&p.Comparison.Differences, &p.Comparison.Merged,
 		&p.Comparison.Arrived} {
 		p.More += max(0, len(*list)-comparisonShown)
 		*list = (*list)[:min(comparisonShown, len(*list))]

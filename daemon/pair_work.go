@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"orchestrator/backend/report"
 	"orchestrator/daemon/api"
 )
 
@@ -100,7 +101,7 @@ func (w *work) busy() string {
 }
 
 // done says what had been done when something failed.
-func done(r *api.BackendReport) string {
+func done(r *report.Report) string {
 	if r == nil {
 		return ""
 	}

@@ -22,23 +22,6 @@ type Facts struct {
 	ProxyErr string
 }
 
-// Complaint is one thing that makes a pair fail, or will.
-type Complaint struct {
-	At   topology.Key `json:"at,omitzero"` // zero: the pair as a whole
-	Code string       `json:"code"`
-	Says string       `json:"says"` // what is wrong, and what comes of it
-	// Statements fix it on the running server; Config is the line for my.cnf that makes the fix permanent.
-	Statements []string `json:"statements,omitempty"`
-	Config     []string `json:"config,omitempty"`
-	Do         string   `json:"do,omitempty"` // where no statement does it
-	// Safe: the statements never do harm, and --fix runs them.
-	Safe bool `json:"safe"`
-	// Drain: what was received must be applied first.
-	Drain bool `json:"drain,omitempty"`
-
-	needs string
-}
-
 // Doctor reports everything about the members and the proxy that makes a pair fail. It is pure.
 func Doctor(f Facts) []Complaint {
 	d := &doctor{Facts: f}
@@ -69,7 +52,7 @@ func (d *doctor) say(c Complaint) { d.complaints = append(d.complaints, c) }
 func (d *doctor) set(e *Exam, code, name, value, says, needs string) {
 	d.say(Complaint{At: e.Key, Code: code, Says: says,
 		Statements: []string{fmt.Sprintf("SET GLOBAL %s = %s", name, value)},
-		Config:     []string{name + " = " + strings.Trim(value, "'")}, Safe: true, needs: needs})
+		Config:     []string{name + " = " + strings.Trim(value, "'")}, Safe: true, Needs: needs})
 }
 
 // config reports a setting that needs a restart.
@@ -185,7 +168,7 @@ func (d *doctor) applier(e *Exam) {
 		value = "0"
 	}
 	c := Complaint{At: e.Key, Code: "parallel_workers", Safe: true, Config: []string{name + " = " + value},
-		needs: e.privilege("REPLICATION SLAVE ADMIN"),
+		Needs: e.privilege("REPLICATION SLAVE ADMIN"),
 		Says: fmt.Sprintf("%s is %d: appliers that wait for each other's commits and for clients' row locks can "+
 			"deadlock for ever; then STOP REPLICA hangs, too", name, workers)}
 	set := fmt.Sprintf("SET GLOBAL %s = %s", name, value)
@@ -265,7 +248,7 @@ func (d *doctor) durable(e *Exam) {
 func (d *doctor) channel(e *Exam, c Channel) {
 	if t := c.Trouble(); t != "" {
 		say := Complaint{At: e.Key, Code: "replication", Says: fmt.Sprintf("it does not replicate from %v: %s",
-			c.Source, t), needs: e.dialect().Say(server.Start).Needs}
+			c.Source, t), Needs: e.dialect().Say(server.Start).Needs}
 		switch {
 		case c.SQLErrno != 0:
 			say.Do = fmt.Sprintf("fix the cause; then: orchestrator backend rejoin %v, which merges what differs",
@@ -284,7 +267,7 @@ func (d *doctor) channel(e *Exam, c Channel) {
 	}
 	if c.ConnectRetry > 10 || c.RetryCount > 0 && c.RetryCount < 3600 {
 		d.say(Complaint{At: e.Key, Code: "connect_retry", Safe: true, Drain: true,
-			needs: e.dialect().Change(server.RetryForLong).Needs,
+			Needs: e.dialect().Change(server.RetryForLong).Needs,
 			Says: fmt.Sprintf("after %v was away, it reconnects only every %d s%s", c.Source, c.ConnectRetry,
 				givesUp(c)),
 			Statements: []string{

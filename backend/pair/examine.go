@@ -130,7 +130,7 @@ func (p *Pair) Fix(ctx context.Context, complaints []Complaint) (mended []Compla
 				break
 			}
 			p.o.Progress(fmt.Sprintf("%v: %s", c.At, text))
-			e = s.exec(ctx, server.Statement{Text: text, Needs: c.needs})
+			e = s.exec(ctx, server.Statement{Text: text, Needs: c.Needs})
 		}
 		if e != nil {
 			err = errors.Join(err, fmt.Errorf("fix %s: %w", c.Code, e))

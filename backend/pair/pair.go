@@ -55,15 +55,6 @@ type Proxy interface {
 	ShutSessions(ctx context.Context, member topology.Key) error
 }
 
-// ProxyServer is a server as the proxy sees it.
-type ProxyServer struct {
-	Key      topology.Key `json:"key"`
-	Name     string       `json:"name"`
-	Up       bool         `json:"up"`    // new connections may go there
-	State    string       `json:"state"` // in the proxy's words: "UP", "DOWN", "MAINT", "DOWN (agent)"
-	Sessions int          `json:"sessions"`
-}
-
 // Pair is the two members, each with one permanent connection. Safe for concurrent use.
 type Pair struct {
 	o     Options

@@ -152,7 +152,7 @@ func (p *Pair) planPromotion(s situation, o PromoteOptions) (steps []Step, next 
 	}
 	if s.from.Up && channel != nil && !o.AllowLoss {
 		steps = append(steps, Step{At: t.key, Does: fmt.Sprintf("wait until everything that %v has written is applied",
-			other.key), run: func(ctx context.Context) error {
+			other.key), Run: func(ctx context.Context) error {
 			err := t.catchUp(ctx, other, o.DrainTimeout, p.o.Progress)
 			if err != nil && !s.from.ReadOnly {
 				// This had stopped the writers.
@@ -166,7 +166,7 @@ func (p *Pair) planPromotion(s situation, o PromoteOptions) (steps []Step, next 
 	}
 	if channel != nil && !s.from.Up && !o.AllowLoss {
 		steps = append(steps, Step{At: t.key, Does: "wait until everything that was received is applied",
-			run: func(ctx context.Context) error {
+			Run: func(ctx context.Context) error {
 				return t.drain(ctx, other.key, o.DrainTimeout, p.o.Progress)
 			}})
 	}
@@ -181,12 +181,12 @@ func (p *Pair) planPromotion(s situation, o PromoteOptions) (steps []Step, next 
 	if !s.to.Tables {
 		steps = append(steps, Step{At: t.key, Does: "create empty tables; then the daemons use this member, and " +
 			"write their journals into it",
-			run: func(ctx context.Context) error { return p.makeTables(ctx, t) }})
+			Run: func(ctx context.Context) error { return p.makeTables(ctx, t) }})
 	}
 	steps = append(steps, p.pointProxy(s)...)
 	if s.mutual {
 		steps = append(steps, Step{At: other.key, Does: "wait until no daemon uses it any longer",
-			run: func(ctx context.Context) error { return p.awaitNoClients(ctx, other) }})
+			Run: func(ctx context.Context) error { return p.awaitNoClients(ctx, other) }})
 		steps = append(steps, other.say("take writes again: it is ready to serve from now on",
 			other.dialect.SayAll(server.TakeWrites)...))
 	}
@@ -206,7 +206,7 @@ func (p *Pair) endReplication(t *site, c Channel, o PromoteOptions) Step {
 		Statements: []string{t.dialect.Say(server.StopReceiver).ForChannel(c.Name).Text,
 			t.dialect.Say(server.Stop).ForChannel(c.Name).Text,
 			t.dialect.Say(server.Reset).ForChannel(c.Name).Text},
-		run: func(ctx context.Context) error {
+		Run: func(ctx context.Context) error {
 			if err := t.tell(ctx, server.StopReceiver, c.Name); err != nil {
 				return err
 			}
@@ -242,7 +242,7 @@ func (p *Pair) pointProxy(s situation) []Step {
 		Does: fmt.Sprintf("HAProxy: serve %v, and no longer %v", to, from),
 		Statements: []string{"set server " + name(s.proxy, from) + " state maint", "set server " + name(s.proxy, to) +
 			" state ready", "shutdown sessions server " + name(s.proxy, from)},
-		run: func(ctx context.Context) error {
+		Run: func(ctx context.Context) error {
 			if err := p.o.Proxy.Maintain(ctx, from); err != nil {
 				return err
 			}
@@ -253,7 +253,7 @@ func (p *Pair) pointProxy(s situation) []Step {
 		},
 	}, {
 		Does: fmt.Sprintf("HAProxy: wait until its checks let %v be served", to),
-		run:  func(ctx context.Context) error { return p.awaitServed(ctx, to) },
+		Run:  func(ctx context.Context) error { return p.awaitServed(ctx, to) },
 	}}
 }
 

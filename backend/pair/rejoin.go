@@ -133,14 +133,14 @@ func (p *Pair) planRejoin(s situation, o RejoinOptions, r *Report) []Step {
 	if o.Seed {
 		steps = append(steps, Step{At: back.key,
 			Does: fmt.Sprintf("copy the records of %v, and take over its executed GTIDs", active.key),
-			run:  func(ctx context.Context) error { return p.seed(ctx, s) }})
+			Run:  func(ctx context.Context) error { return p.seed(ctx, s) }})
 	}
 	if c := s.to.From(active.key); c == nil || !c.Running() || !c.AutoPosition || o.Seed {
 		steps = append(steps, back.follow(active, o.Replication, o.Seed, fmt.Sprintf("replicate from %v by GTID",
 			active.key), p.o.Progress))
 	}
 	steps = append(steps, Step{At: back.key, Does: fmt.Sprintf("wait until it has caught up with %v", active.key),
-		run: func(ctx context.Context) error {
+		Run: func(ctx context.Context) error {
 			return p.catchUpAgain(ctx, s, o)
 		}})
 	if mutual {
@@ -154,7 +154,7 @@ func (p *Pair) planRejoin(s situation, o RejoinOptions, r *Report) []Step {
 			back.dialect.SayAll(server.TakeWrites)...))
 	}
 	steps = append(steps, Step{Does: "compare the members, and merge what only one of them has",
-		run: func(ctx context.Context) error {
+		Run: func(ctx context.Context) error {
 			p.awaitConnected(ctx)
 			v, err := p.Verify(ctx, true)
 			r.Verification = &v
@@ -191,7 +191,7 @@ func (p *Pair) catchUpAgain(ctx context.Context, s situation, o RejoinOptions) e
 		again := back.follow(active, o.Replication, false, "", p.o.Progress)
 		if s.to.Flavor == topology.MariaDB {
 			p.o.Progress(fmt.Sprintf("%v: start again where the two diverged", back.key))
-			if e := again.run(ctx); e != nil {
+			if e := again.Run(ctx); e != nil {
 				return errors.Join(err, e)
 			}
 			err = back.catchUp(ctx, active, o.DrainTimeout, p.o.Progress)
@@ -213,7 +213,7 @@ func (s *site) follow(source *site, a Account, seeded bool, does string, progres
 	step := Step{At: s.key, Does: does, Statements: []string{
 		s.dialect.Say(server.Stop).ForChannel("").Text, q.Text, s.dialect.Say(server.Start).ForChannel("").Text,
 	}}
-	step.run = func(ctx context.Context) error {
+	step.Run = func(ctx context.Context) error {
 		m, err := s.see(ctx)
 		if err != nil {
 			return err

@@ -12,42 +12,13 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Step is one step of a move of the service. Each may be repeated: what is done already is skipped.
-type Step struct {
-	At         topology.Key `json:"at,omitzero"` // zero: the proxy, or both members
-	Does       string       `json:"does"`
-	Statements []string     `json:"statements,omitempty"`
-	Done       bool         `json:"done"`
-	Took       string       `json:"took,omitempty"`
-
-	run func(ctx context.Context) error
-}
-
-func (s Step) String() string {
-	where := ""
-	if !s.At.IsZero() {
-		where = s.At.String() + ": "
-	}
-	return where + s.Does
-}
-
-// Report is what Promote and Rejoin have done, or would do.
-type Report struct {
-	DryRun bool     `json:"dry_run,omitempty"`
-	Steps  []Step   `json:"steps"`
-	Proof  []string `json:"proof,omitempty"` // what was seen afterwards
-	// Verification is the comparison of the members at the end, if both answer.
-	Verification *Verification `json:"verification,omitempty"`
-	Next         []string      `json:"next,omitempty"` // what is left for somebody to do
-}
-
 // walk does the steps, one after the other.
 func (p *Pair) walk(ctx context.Context, r *Report) error {
 	for i := range r.Steps {
 		s := &r.Steps[i]
 		p.o.Progress(s.String())
 		began := time.Now()
-		if err := s.run(ctx); err != nil {
+		if err := s.Run(ctx); err != nil {
 			return fmt.Errorf("step %d of %d, %v: %w", i+1, len(r.Steps), s, err)
 		}
 		s.Done, s.Took = true, time.Since(began).Round(time.Millisecond).String()
@@ -62,7 +33,7 @@ func (s *site) say(does string, qs ...server.Statement) Step {
 	for _, q := range qs {
 		step.Statements = append(step.Statements, q.Text)
 	}
-	step.run = func(ctx context.Context) error {
+	step.Run = func(ctx context.Context) error {
 		for _, q := range qs {
 			if err := s.exec(ctx, q); err != nil {
 				return err

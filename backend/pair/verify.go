@@ -21,55 +21,6 @@ import (
 // How long Verify waits for what is still being replicated.
 const settleWithin = 10 * time.Second
 
-// Verification is the result of comparing the two members.
-type Verification struct {
-	Equal   bool  `json:"equal"`
-	Records int64 `json:"records"` // the most that a member has
-	// Kinds are the records by kind, with the number of buckets whose checksums differed at first, including what was
-	// still being replicated.
-	Kinds []Kind `json:"kinds"`
-	// Differences are those that remain when every write has reached both.
-	Differences []Difference `json:"differences,omitempty"`
-	Arrived     []Difference `json:"arrived,omitempty"` // those that were on their way, and have come
-	Merged      []Difference `json:"merged,omitempty"`  // those that stayed, and were merged
-	Note        string       `json:"note,omitempty"`    // what the comparison can't say
-}
-
-// Kind is one kind of records on both members.
-type Kind struct {
-	Kind    string   `json:"kind"`
-	Records [2]int64 `json:"records"` // in the order of the members
-	Differ  int      `json:"differ"`  // buckets
-}
-
-// Difference is one record that differs, in the order of the members; nil means that a member does not have it.
-type Difference struct {
-	Kind string   `json:"kind"`
-	Key  string   `json:"key"`
-	Held [2]*Held `json:"held"`
-	// Conflict: the same version of the same writer with different content. No write of ours causes that.
-	Conflict bool `json:"conflict,omitempty"`
-
-	records [2]*backend.Record
-}
-
-// Held is how a member holds a record.
-type Held struct {
-	Version int64  `json:"version"`
-	Writer  string `json:"writer"`
-	Deleted bool   `json:"deleted,omitempty"`
-}
-
-func (h *Held) String() string {
-	switch {
-	case h == nil:
-		return "not there"
-	case h.Deleted:
-		return fmt.Sprintf("deleted in version %d by %s", h.Version, h.Writer)
-	}
-	return fmt.Sprintf("version %d by %s", h.Version, h.Writer)
-}
-
 // buckets is in how many parts a kind is compared: a differing part is read completely.
 const buckets = 16
 
@@ -201,10 +152,10 @@ func differences(kind string, held [2]map[string]backend.Record) []Difference {
 		d := Difference{Kind: kind, Key: key}
 		for i := range held {
 			if r, ok := held[i][key]; ok {
-				d.records[i], d.Held[i] = &r, &Held{r.Version, r.Writer, r.Deleted}
+				d.Stored[i], d.Held[i] = &r, &Held{Version: r.Version, Writer: r.Writer, Deleted: r.Deleted}
 			}
 		}
-		if a, b := d.records[0], d.records[1]; a != nil && b != nil && a.Version == b.Version && a.Writer == b.Writer {
+		if a, b := d.Stored[0], d.Stored[1]; a != nil && b != nil && a.Version == b.Version && a.Writer == b.Writer {
 			if a.Deleted == b.Deleted && string(a.Document) == string(b.Document) {
 				continue
 			}
@@ -213,38 +164,6 @@ func differences(kind string, held [2]map[string]backend.Record) []Difference {
 		out = append(out, d)
 	}
 	return out
-}
-
-// of says whether it is about the same record.
-func (d Difference) of(o Difference) bool { return d.Kind == o.Kind && d.Key == o.Key }
-
-// same says whether it is still the same difference.
-func (d Difference) same(o Difference) bool {
-	if !d.of(o) {
-		return false
-	}
-	for i := range d.Held {
-		if (d.Held[i] == nil) != (o.Held[i] == nil) || d.Held[i] != nil && *d.Held[i] != *o.Held[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// winner is what both must hold. For a conflict, it is what the first one has, with a version that wins over both.
-func (d Difference) winner() backend.Record {
-	a, b := d.records[0], d.records[1]
-	switch {
-	case a == nil:
-		return *b
-	case b == nil || a.Wins(*b):
-		return *a
-	case d.Conflict:
-		r := *a
-		r.Version++
-		return r
-	}
-	return *b
 }
 
 // Verify compares the members. It waits for records that are still being replicated. With repair, it writes the winner
@@ -259,7 +178,7 @@ func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
 	p.o.Progress("merging " + plural.Count(len(found), "record"))
 	winners := make([]backend.Record, len(found))
 	for i, d := range found {
-		winners[i] = d.winner()
+		winners[i] = d.Winner()
 	}
 	written := 0
 	for _, m := range p.Look(ctx) {
@@ -279,7 +198,7 @@ func (p *Pair) Verify(ctx context.Context, repair bool) (Verification, error) {
 		return v, err
 	}
 	v.Arrived = arrived
-	v.Merged = slices.DeleteFunc(found, func(d Difference) bool { return slices.ContainsFunc(v.Differences, d.of) })
+	v.Merged = slices.DeleteFunc(found, func(d Difference) bool { return slices.ContainsFunc(v.Differences, d.Of) })
 	p.o.Logger.Info("backend members merged", "merged", len(v.Merged), "left", len(v.Differences))
 	return v, nil
 }
@@ -333,10 +252,10 @@ func (p *Pair) settled(ctx context.Context) (v Verification, err error) {
 		return after, err
 	}
 	after.Differences = slices.DeleteFunc(after.Differences, func(d Difference) bool {
-		return !slices.ContainsFunc(before.Differences, d.same)
+		return !slices.ContainsFunc(before.Differences, d.Same)
 	})
 	after.Arrived = slices.DeleteFunc(before.Differences,
-		func(d Difference) bool { return slices.ContainsFunc(after.Differences, d.of) })
+		func(d Difference) bool { return slices.ContainsFunc(after.Differences, d.Of) })
 	after.Equal, after.Note = len(after.Differences) == 0, note
 	return after, nil
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"orchestrator/backend/pair"
-	"orchestrator/daemon"
 	"orchestrator/daemon/config"
 	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
@@ -160,19 +159,11 @@ and the line for my.cnf that makes the fix permanent. The exit code is 1 while t
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return b.run(cmd, func(ctx context.Context, p *pair.Pair) (any, string, error) {
-				found := pair.Doctor(p.Examine(ctx))
-				var fixed []pair.Complaint
-				var failed error
-				if fix {
-					fixed, failed = p.Fix(ctx, found)
-					found = pair.Doctor(p.Examine(ctx))
+				found, failed := p.Doctor(ctx, fix)
+				if n := len(found.Complaints); n > 0 {
+					failed = errors.Join(failed, fmt.Errorf("%s about the backend", plural.Count(n, "complaint")))
 				}
-				if len(found) > 0 {
-					failed = errors.Join(failed, fmt.Errorf("%s about the backend",
-						plural.Count(len(found), "complaint")))
-				}
-				examined := daemon.Examined(fixed, found)
-				return examined, examined.String(), failed
+				return found, found.String(), failed
 			})
 		},
 	}
@@ -200,7 +191,7 @@ code is 1 while they differ.`,
 					err = fmt.Errorf("%s %s; to merge: orchestrator backend verify --repair",
 						plural.Count(len(v.Differences), "record"), plural.Of(len(v.Differences), "differs", "differ"))
 				}
-				return v, daemon.Compared(v).String(), err
+				return v, v.String(), err
 			})
 		},
 	}
@@ -228,7 +219,7 @@ writable. It verifies the result. You can run it again at any time.`,
 			}
 			return b.run(cmd, func(ctx context.Context, p *pair.Pair) (any, string, error) {
 				r, err := p.Promote(ctx, k, o)
-				return r, daemon.Reported(r).String(), err
+				return r, r.String(), err
 			})
 		},
 	}
@@ -273,7 +264,7 @@ Use --seed only for a server that holds nothing but this backend.`,
 			}
 			return b.run(cmd, func(ctx context.Context, p *pair.Pair) (any, string, error) {
 				r, err := p.Rejoin(ctx, k, o)
-				return r, daemon.Reported(r).String(), err
+				return r, r.String(), err
 			})
 		},
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"orchestrator/backend/pair"
-	"orchestrator/daemon"
 	"orchestrator/daemon/plural"
 )
 
@@ -118,7 +117,7 @@ func statusText(s pair.Status) string {
 		fmt.Fprintf(&b, "The members were not compared: %s\n", s.CompareErr)
 	}
 	if s.Compared != nil {
-		b.WriteString(daemon.Compared(*s.Compared).String())
+		b.WriteString(s.Compared.String())
 	}
 	return b.String()
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"orchestrator/backend/report"
 	"orchestrator/daemon/topology"
 )
 
@@ -36,16 +37,16 @@ type Backends interface {
 
 // Backend is where records are kept.
 type Backend struct {
-	Kind        string          `json:"kind" doc:"sqlite or mysql"`
-	Identity    string          `json:"identity,omitempty" doc:"the server in use, by its identity; absent when there is none at the moment"`
-	Unavailable string          `json:"unavailable,omitempty" doc:"why it can't be used now"`
-	Serves      topology.Key    `json:"serves,omitzero" doc:"the member that is to serve; absent when none is fit"`
-	Why         string          `json:"why,omitempty" doc:"why that one, or why none"`
-	Seen        time.Time       `json:"seen,omitzero" doc:"when the members were looked at"`
-	Members     []BackendMember `json:"members" doc:"of the pair, as the configuration names them"`
-	Proxy       []BackendProxy  `json:"haproxy,omitempty" doc:"the members as the HAProxy of this machine sees them, asked now"`
-	ProxyError  string          `json:"haproxy_error,omitempty" doc:"why HAProxy could not be asked"`
-	Proof       *BackendProof   `json:"proof,omitempty" doc:"the last comparison of the members that the daemons have made"`
+	Kind        string               `json:"kind" doc:"sqlite or mysql"`
+	Identity    string               `json:"identity,omitempty" doc:"the server in use, by its identity; absent when there is none at the moment"`
+	Unavailable string               `json:"unavailable,omitempty" doc:"why it can't be used now"`
+	Serves      topology.Key         `json:"serves,omitzero" doc:"the member that is to serve; absent when none is fit"`
+	Why         string               `json:"why,omitempty" doc:"why that one, or why none"`
+	Seen        time.Time            `json:"seen,omitzero" doc:"when the members were looked at"`
+	Members     []BackendMember      `json:"members" doc:"of the pair, as the configuration names them"`
+	Proxy       []report.ProxyServer `json:"haproxy,omitempty" doc:"the members as the HAProxy of this machine sees them, asked now"`
+	ProxyError  string               `json:"haproxy_error,omitempty" doc:"why HAProxy could not be asked"`
+	Proof       *BackendProof        `json:"proof,omitempty" doc:"the last comparison of the members that the daemons have made"`
 }
 
 // BackendMember is a server of the pair.
@@ -62,104 +63,26 @@ type BackendMember struct {
 	Replicate []string     `json:"replicates,omitempty" doc:"from whom, and what is wrong with that"`
 }
 
-// BackendProxy is a member as the HAProxy of this daemon's machine sees it.
-type BackendProxy struct {
-	Key      topology.Key `json:"key"`
-	Name     string       `json:"name" doc:"in HAProxy"`
-	Up       bool         `json:"up" doc:"new connections may go there"`
-	State    string       `json:"state" doc:"in HAProxy's words"`
-	Sessions int          `json:"sessions"`
-}
-
 // BackendProof is a comparison of the members that the daemons have made.
 type BackendProof struct {
 	At         time.Time         `json:"at"`
 	By         string            `json:"by" doc:"id of the daemon that compared"`
 	Why        string            `json:"why" doc:"what gave rise to it: a switch, a split, the time"`
-	Comparison BackendComparison `json:"comparison"`
+	Comparison report.Comparison `json:"comparison"`
 	More       int               `json:"more,omitempty" doc:"how many differences are left out here"`
-}
-
-// BackendComparison is what comparing the members told.
-type BackendComparison struct {
-	Equal       bool                `json:"equal"`
-	Records     int64               `json:"records" doc:"the most that a member has"`
-	Kinds       []BackendKind       `json:"kinds"`
-	Differences []BackendDifference `json:"differences,omitempty" doc:"those that stay when everything that was written has come to both"`
-	Arrived     []BackendDifference `json:"arrived,omitempty" doc:"those that were on their way from one to the other, and have come"`
-	Merged      []BackendDifference `json:"merged,omitempty" doc:"those that stayed, and were merged"`
-	Note        string              `json:"note,omitempty" doc:"what the comparison can't say"`
-}
-
-// BackendKind is one kind of records.
-type BackendKind struct {
-	Kind    string  `json:"kind"`
-	Records []int64 `json:"records" doc:"in the order of the members"`
-	Differ  int     `json:"differ" doc:"parts, of 16, whose checksums differed at first"`
-}
-
-// BackendDifference is a record that the members hold in two ways.
-type BackendDifference struct {
-	Kind     string         `json:"kind"`
-	Key      string         `json:"key"`
-	Held     []*BackendHeld `json:"held" doc:"in the order of the members; null is: not at all"`
-	Conflict bool           `json:"conflict,omitempty" doc:"the same version of the same writer, and yet another content"`
-}
-
-// BackendHeld is how a member holds a record.
-type BackendHeld struct {
-	Version int64  `json:"version" doc:"a time in microseconds"`
-	Writer  string `json:"writer"`
-	Deleted bool   `json:"deleted,omitempty"`
 }
 
 // BackendWork is something that the backend is made to do.
 type BackendWork struct {
-	What       string             `json:"what"`
-	By         string             `json:"by"`
-	Began      time.Time          `json:"began"`
-	Ended      time.Time          `json:"ended,omitzero" doc:"absent while it is under way"`
-	Says       string             `json:"says,omitempty" doc:"how far it is"`
-	Error      string             `json:"error,omitempty"`
-	Report     *BackendReport     `json:"report,omitempty" doc:"of promote and rejoin"`
-	Comparison *BackendComparison `json:"comparison,omitempty" doc:"of verify"`
-	Doctor     *BackendDoctor     `json:"doctor,omitempty" doc:"of doctor"`
-}
-
-// BackendReport is what promote and rejoin have done, or would do.
-type BackendReport struct {
-	DryRun       bool               `json:"dry_run,omitempty"`
-	Steps        []BackendStep      `json:"steps"`
-	Proof        []string           `json:"proof,omitempty" doc:"what was seen afterwards"`
-	Verification *BackendComparison `json:"verification,omitempty"`
-	Next         []string           `json:"next,omitempty" doc:"what is left for somebody to do"`
-}
-
-// BackendStep is one thing of it.
-type BackendStep struct {
-	At         topology.Key `json:"at,omitzero" doc:"absent: the proxy, or both members"`
-	Does       string       `json:"does"`
-	Statements []string     `json:"statements,omitempty"`
-	Done       bool         `json:"done"`
-	Took       string       `json:"took,omitempty"`
-}
-
-// BackendDoctor is what is wrong with the pair.
-type BackendDoctor struct {
-	Mended     []BackendComplaint `json:"mended,omitempty"`
-	Complaints []BackendComplaint `json:"complaints"`
-}
-
-// BackendComplaint is one thing that makes a pair fail.
-type BackendComplaint struct {
-	At         topology.Key `json:"at,omitzero" doc:"absent: the pair as a whole"`
-	Code       string       `json:"code"`
-	Says       string       `json:"says" doc:"what is wrong, and what comes of it"`
-	Statements []string     `json:"statements,omitempty" doc:"that mend it while the server runs"`
-	Config     []string     `json:"config,omitempty" doc:"what its my.cnf must say, so that it stays so"`
-	Do         string       `json:"do,omitempty" doc:"where no statement does it"`
-	Safe       bool         `json:"safe" doc:"the statements do no harm whatever goes on"`
-	Drain      bool         `json:"drain,omitempty" doc:"what was received must be applied before"`
+	What       string              `json:"what"`
+	By         string              `json:"by"`
+	Began      time.Time           `json:"began"`
+	Ended      time.Time           `json:"ended,omitzero" doc:"absent while it is under way"`
+	Says       string              `json:"says,omitempty" doc:"how far it is"`
+	Error      string              `json:"error,omitempty"`
+	Report     *report.Report      `json:"report,omitempty" doc:"of promote and rejoin"`
+	Comparison *report.Comparison  `json:"comparison,omitempty" doc:"of verify"`
+	Doctor     *report.Examination `json:"doctor,omitempty" doc:"of doctor"`
 }
 
 // BackendPromoteRequest moves the service.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"orchestrator/backend/report"
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/topology"
@@ -43,7 +44,7 @@ func TestThePairIsCaredForByTheAPI(t *testing.T) {
 		}
 		b, err := leader.Backend(d.ctx)
 		d.must(err)
-		if i := slices.IndexFunc(b.Proxy, func(s api.BackendProxy) bool { return s.Up }); i < 0 ||
+		if i := slices.IndexFunc(b.Proxy, func(s report.ProxyServer) bool { return s.Up }); i < 0 ||
 			b.Proxy[i].Key != passive.Key {
 			t.Errorf("HAProxy serves %+v (%s)", b.Proxy, b.ProxyError)
 		}

@@ -29,7 +29,8 @@ var ranks = map[string]int{
 	"daemon/analysis": 2, "daemon/server": 2, // it speaks of keys, flavours and channels in the words of topology
 	"daemon/plan":    3,
 	"daemon/drawing": 4, "backend": 4, "daemon/mysql": 4, "daemon/hook": 4,
-	"backend/sqlstore": 5, "backend/storetest": 5, "daemon/discovery": 5, "daemon/lead": 5, "daemon/declared": 5,
+	"backend/report": 5, "backend/sqlstore": 5, "backend/storetest": 5, "daemon/discovery": 5, "daemon/lead": 5,
+	"daemon/declared": 5,
 	"daemon/recovery": 5, "daemon/peer": 5, "daemon/httpd": 5, "daemon/janitor": 5,
 	"daemon/api": 6, "daemon/api/client": 6, "daemon/api/classic": 6, "daemon/web": 6,
 	"backend/raftstore": 6, "backend/pair": 6,

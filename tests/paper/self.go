@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"orchestrator/backend/report"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/topology"
@@ -45,15 +46,15 @@ func Pair() api.Backend {
 	compared := Compared(true)
 	return api.Backend{Kind: "mysql", Identity: "a", Serves: k, Why: "it serves",
 		Members: []api.BackendMember{{Key: k, Up: true, Identity: "a", Format: "STATEMENT", Term: 1}},
-		Proxy:   []api.BackendProxy{{Key: k, Name: "a", Up: true, State: "UP", Sessions: 3}},
+		Proxy:   []report.ProxyServer{{Key: k, Name: "a", Up: true, State: "UP", Sessions: 3}},
 		Proof:   &api.BackendProof{At: drawing.At, By: "d1", Comparison: compared}}
 }
 
 // Compared are members that differed in one record.
-func Compared(merged bool) api.BackendComparison {
-	held := []*api.BackendHeld{{Version: 5, Writer: "d1"}, nil}
-	ds := []api.BackendDifference{{Kind: "tag", Key: "db1:3306 dc", Held: held}}
-	c := api.BackendComparison{Records: 7, Kinds: []api.BackendKind{{Kind: "tag", Records: []int64{7, 6}, Differ: 1}}}
+func Compared(merged bool) report.Comparison {
+	held := [2]*report.Held{{Version: 5, Writer: "d1"}, nil}
+	ds := []report.Difference{{Kind: "tag", Key: "db1:3306 dc", Held: held}}
+	c := report.Comparison{Records: 7, Kinds: []report.Kind{{Kind: "tag", Records: [2]int64{7, 6}, Differ: 1}}}
 	if merged {
 		c.Equal, c.Merged = true, ds
 	} else {
@@ -87,8 +88,8 @@ func (b *Backend) BackendPromote(
 		return api.BackendWork{}, fmt.Errorf("%w: it lives", api.ErrConflict)
 	}
 	c := Compared(true)
-	return b.began(fmt.Sprintf("promote %v within %v", r.To, within), r.By, api.BackendWork{Report: &api.BackendReport{
-		Steps: []api.BackendStep{{At: r.To, Does: "let HAProxy serve it", Done: true, Took: "3 ms",
+	return b.began(fmt.Sprintf("promote %v within %v", r.To, within), r.By, api.BackendWork{Report: &report.Report{
+		Steps: []report.Step{{At: r.To, Does: "let HAProxy serve it", Done: true, Took: "3 ms",
 			Statements: []string{"SET GLOBAL read_only = 0"}}},
 		Proof: []string{"it takes writes"}, Verification: &c}})
 }
@@ -106,5 +107,5 @@ func (b *Backend) BackendVerify(_ context.Context, repair bool, by string) (api.
 }
 
 func (b *Backend) BackendDoctor(_ context.Context, fix bool, by string) (api.BackendWork, error) {
-	return b.began("doctor", by, api.BackendWork{Doctor: &api.BackendDoctor{Complaints: []api.BackendComplaint{}}})
+	return b.began("doctor", by, api.BackendWork{Doctor: &report.Examination{Complaints: []report.Complaint{}}})
 }

@@ -1,4 +1,4 @@
-package api
+package report
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 const mostShown = 20
 
 // String is for people.
-func (v BackendComparison) String() string {
+func (v Comparison) String() string {
 	var b strings.Builder
 	if len(v.Arrived) > 0 {
 		fmt.Fprintf(&b, "%s arrived by replication meanwhile:\n%s", plural.Count(len(v.Arrived), "record"),
@@ -35,7 +35,7 @@ func (v BackendComparison) String() string {
 }
 
 // differences returns one line for each, as the two members held it.
-func differences(all []BackendDifference) string {
+func differences(all []Difference) string {
 	var b strings.Builder
 	for i, d := range all {
 		if i == mostShown {
@@ -52,9 +52,9 @@ func differences(all []BackendDifference) string {
 }
 
 // String is for people.
-func (d BackendDoctor) String() string {
+func (d Examination) String() string {
 	var b strings.Builder
-	tell := func(c BackendComplaint) {
+	tell := func(c Complaint) {
 		where := "the pair"
 		if !c.At.IsZero() {
 			where = c.At.String()
@@ -94,7 +94,7 @@ func (d BackendDoctor) String() string {
 }
 
 // String is for people.
-func (r BackendReport) String() string {
+func (r Report) String() string {
 	var b strings.Builder
 	if r.DryRun {
 		b.WriteString("Would do:\n")
@@ -129,21 +129,4 @@ func (r BackendReport) String() string {
 		fmt.Fprintf(&b, "Next: %s\n", n)
 	}
 	return b.String()
-}
-
-func (s BackendStep) String() string {
-	if s.At.IsZero() {
-		return s.Does
-	}
-	return s.At.String() + ": " + s.Does
-}
-
-func (h *BackendHeld) String() string {
-	switch {
-	case h == nil:
-		return "not there"
-	case h.Deleted:
-		return fmt.Sprintf("deleted in version %d by %s", h.Version, h.Writer)
-	}
-	return fmt.Sprintf("version %d by %s", h.Version, h.Writer)
 }
