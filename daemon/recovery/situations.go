@@ -140,8 +140,8 @@ func (v *verdict) outdated() bool {
 	return v.restless && time.Since(v.at) > momentary || !v.until.IsZero() && !time.Now().Before(v.until)
 }
 
-// flapping is when the policy allows another failover again; zero when nothing stands in its way. Until then the cluster
-// is not ready for one.
+// flapping is when the policy allows another failover again; zero when nothing stands in its way. Until then the
+// cluster is not ready for one.
 func flapping(s plan.Situation) time.Time {
 	var until time.Time
 	for _, p := range s.Promotions {

@@ -89,7 +89,8 @@ func TestAClusterIsReadyAgainWhenThePolicyAllowsAnotherFailover(t *testing.T) {
 		r.mu.Lock()
 		r.remember(plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Cluster: "db1:3306",
 			Failed:    topology.Key{Host: "db9", Port: 3306},
-			Candidate: topology.Key{Host: "db1", Port: 3306}, Stage: plan.Ended, Promoted: time.Now(), Closed: time.Now()})
+			Candidate: topology.Key{Host: "db1", Port: 3306}, Stage: plan.Ended,
+			Promoted: time.Now(), Closed: time.Now()})
 		r.mu.Unlock()
 		ready := func(want bool) {
 			t.Helper()
