@@ -30,7 +30,8 @@ var probeAttributes = []attribute{
 	{"started", "3h", instance, moment(func(d *drawn) *time.Time { return &d.instance().StartedAt })},
 }
 
-const failureNames = "refused|reset|timeout|shutdown|too_many_connections|access_denied|tls|not_mysql|no_such_host|other"
+const failureNames = "refused|reset|timeout|shutdown|too_many_connections|access_denied|tls|" +
+	"not_mysql|no_such_host|other"
 
 var failureTexts = map[topology.Failure]string{
 	topology.Refused:  "connection refused",

@@ -16,8 +16,8 @@ import (
 )
 
 func TestDecode(t *testing.T) {
-	s, err := Decode([]byte("\xef\xbb\xbf  " +
-		"{\"at\":\"2026-01-01T00:00:10Z\",\"servers\":[{\"key\":\"db2\",\"probe\":{}},{\"key\":\"DB1:3306\",\"probe\":{}}]}\n"))
+	s, err := Decode([]byte("\xef\xbb\xbf  " + `{"at":"2026-01-01T00:00:10Z",` +
+		`"servers":[{"key":"db2","probe":{}},{"key":"DB1:3306","probe":{}}]}` + "\n"))
 	if err != nil || len(s.Servers) != 2 || s.Servers[0].Key != (topology.Key{Host: "db1", Port: 3306}) {
 		t.Errorf("unsorted servers: %+v, %v", s, err)
 	}
@@ -62,10 +62,11 @@ func TestDecodeRefuses(t *testing.T) {
 		instance(`,"executed":"0-1-5"`):                   "a mysql server with GTIDs of the other flavour",
 		instance(`,"flavor":"mariadb","executed":"aaaaaaaa-1111-1111-1111-111111111111:1"`): "a mariadb server with " +
 			"GTIDs of the other flavour",
-		instance(`,"registered":[""]`):                                   "registered: one of them is empty",
-		instance(`,"stalled":{"cause":"x"}`):                             `cause "x": want disk_full`,
-		instance(`,"channels":[{"io":"yes","sql":"yes"}]`):               `a channel has no "source"`,
-		instance(`,"channels":[{"source":"a","io":"Yes","sql":"yes"}]`):  `io "Yes" and sql "yes": want yes, no or connecting`,
+		instance(`,"registered":[""]`):                     "registered: one of them is empty",
+		instance(`,"stalled":{"cause":"x"}`):               `cause "x": want disk_full`,
+		instance(`,"channels":[{"io":"yes","sql":"yes"}]`): `a channel has no "source"`,
+		instance(`,"channels":[{"source":"a","io":"Yes","sql":"yes"}]`): `io "Yes" and sql "yes": ` +
+			"want yes, no or connecting",
 		instance(`,"log_bin":"yes"`):                                     "want true or false",
 		instance(`,"semi_sync":[]`):                                      "want an object",
 		instance(`,"server_id":-1`):                                      "want a number (uint32)",

@@ -92,24 +92,27 @@ func TestStatementSays(t *testing.T) {
 
 func TestStatementRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"off":                          "line 1: off needs more: off REASON",
-		"off a b":                      `line 1: off: want one reason: off "work on the network"`,
-		"off a\noff b":                 "line 2: off: it was already said",
-		"thresholds\nthresholds":       "line 2: thresholds: they were already said",
-		"thresholds lag=long":          `lag=long: "long" is no time`,
-		"db1\npolicy\npolicy":          "line 3: policy: that of cluster db1:3306 was already said",
-		"policy":                       "it belongs to no cluster: write it below the servers of one, or say of=CLUSTER",
-		"db1\npolicy recover":          `"recover" is not known here; want named, recover_primary, recover_intermediate, drain_timeout=10s`,
-		"db1\npolicy max_lag":          `"max_lag" needs a value: max_lag=30s`,
-		"db1\npolicy named=maybe":      `named=maybe: "maybe" is not known here (want named=yes|no)`,
-		"db1\npolicy named named":      "named was already said",
-		"db1\nrequest recover":         "line 2: request needs more: request KIND SERVER",
-		"db1\nrequest rest db1":        `"rest" is no kind of request; want one of [recover`,
-		"db1\nrequest recover !":       "want host or host:port",
-		"db1\nrequest recover db1 id=": "id= is empty",
-		"db1\nrequest recover db1 id=a\nrequest recover db1 id=a":         `line 3: request: "a" was already said`,
-		"db1\nrequest recover db1 who=ann":                                `"who=ann" is not known here; want id=ID, by=NAME`,
-		"request recover db1":                                             "it belongs to no cluster",
+		"off":                    "line 1: off needs more: off REASON",
+		"off a b":                `line 1: off: want one reason: off "work on the network"`,
+		"off a\noff b":           "line 2: off: it was already said",
+		"thresholds\nthresholds": "line 2: thresholds: they were already said",
+		"thresholds lag=long":    `lag=long: "long" is no time`,
+
+		"db1\npolicy\npolicy":     "line 3: policy: that of cluster db1:3306 was already said",
+		"policy":                  "it belongs to no cluster: write it below the servers of one, or say of=CLUSTER",
+		"db1\npolicy recover":     `"recover" is not known here; want named, recover_primary, recover_intermediate, drain_timeout=10s`,
+		"db1\npolicy max_lag":     `"max_lag" needs a value: max_lag=30s`,
+		"db1\npolicy named=maybe": `named=maybe: "maybe" is not known here (want named=yes|no)`,
+		"db1\npolicy named named": "named was already said",
+
+		"db1\nrequest recover":                                    "line 2: request needs more: request KIND SERVER",
+		"db1\nrequest rest db1":                                   `"rest" is no kind of request; want one of [recover`,
+		"db1\nrequest recover !":                                  "want host or host:port",
+		"db1\nrequest recover db1 id=":                            "id= is empty",
+		"db1\nrequest recover db1 id=a\nrequest recover db1 id=a": `line 3: request: "a" was already said`,
+		"db1\nrequest recover db1 who=ann":                        `"who=ann" is not known here; want id=ID, by=NAME`,
+		"request recover db1":                                     "it belongs to no cluster",
+
 		"db1\nepisode failover db1":                                       `"failover" is no kind of episode; want one of [primary_failover intermediate_failover`,
 		"db1\nepisode primary_failover !":                                 "want host or host:port",
 		"episode primary_failover db1":                                    "it belongs to no cluster",
@@ -121,6 +124,7 @@ func TestStatementRefuses(t *testing.T) {
 		"db1\nepisode primary_failover db1 promoted=1s":                   "it has no candidate",
 		"db1\nepisode primary_failover db1 request=r":                     `request=r: no line tells of this request`,
 		"db1\nepisode primary_failover db1\nepisode primary_failover db1": `line 3: episode: "primary_failover/db1:3306" was already said`,
+
 		"claim db1":                               "it belongs to no cluster",
 		"db1\nclaim !":                            "want host or host:port",
 		"db1\nclaim db1 term=-1":                  "is no such number",
@@ -308,7 +312,8 @@ func TestReservedWords(t *testing.T) {
 func TestStatementsHaveAllFields(t *testing.T) {
 	other := map[string]string{ // what JSON has is in the arguments, in lines of its own, or under another name
 		"kind": "", "cluster": "", "failed": "", "server": "", "self": "", "peers": "", "locks": "", "status": "",
-		"failed_uuid": "uuid", "witnesses": "touched", "answered": "silent", "farewells": "farewell", "face": "identity",
+		"failed_uuid": "uuid", "witnesses": "touched", "answered": "silent", "farewells": "farewell",
+		"face": "identity",
 	}
 	for _, c := range []struct {
 		of   any
