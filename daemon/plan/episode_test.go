@@ -26,7 +26,8 @@ func under(text string, episodes ...plan.Episode) plan.Situation {
 func TestContinuation(t *testing.T) {
 	at := drawing.MustParse("db1").At
 	witnesses := []topology.Key{key("db2"), key("db3")}
-	begun := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Committed, Touched: witnesses, Opened: at}
+	begun := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Committed,
+		Touched: witnesses, Opened: at}
 	chosen, moving, over := begun, begun, begun
 	chosen.Stage, chosen.Candidate = plan.Chosen, key("db2")
 	moving.Stage, moving.Candidate, moving.Promoted = plan.Promoted, key("db2"), at
@@ -34,12 +35,16 @@ func TestContinuation(t *testing.T) {
 	over.Stage, over.Closed = plan.Ended, at
 	acknowledged := over
 	acknowledged.Acknowledged = &plan.Acknowledgement{By: "ann"}
-	higher := plan.Episode{ID: "i", Kind: plan.IntermediateFailover, Failed: key("db2"), Stage: plan.Committed, Touched: []topology.Key{key("db3")}, Opened: at}
+	higher := plan.Episode{ID: "i", Kind: plan.IntermediateFailover, Failed: key("db2"), Stage: plan.Committed,
+		Touched: []topology.Key{key("db3")}, Opened: at}
 	unfinished := over
 	unfinished.Unfinished = true
-	undone := plan.Episode{ID: "u", Kind: plan.PrimaryFailover, Failed: key("db1"), Closed: at, Left: []topology.Key{key("db2")}}
-	restarting := plan.Episode{ID: "r", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected, Challenged: at, Touched: witnesses}
-	suspected := plan.Episode{ID: "s", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected, Challenged: at.Add(-time.Second)}
+	undone := plan.Episode{ID: "u", Kind: plan.PrimaryFailover, Failed: key("db1"), Closed: at,
+		Left: []topology.Key{key("db2")}}
+	restarting := plan.Episode{ID: "r", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected,
+		Challenged: at, Touched: witnesses}
+	suspected := plan.Episode{ID: "s", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected,
+		Challenged: at.Add(-time.Second)}
 
 	for _, c := range []struct {
 		name, drawing string
@@ -287,8 +292,10 @@ db1 down of=c
 db2 down of=c
 db3 of=c rw exec=db1:1-100`
 	at := drawing.MustParse(drawn).At
-	first := plan.Episode{ID: "e1", Kind: plan.PrimaryFailover, Failed: key("db1"), Candidate: key("db2"), Stage: plan.Ended, Promoted: at.Add(time.Hour), Closed: at.Add(time.Hour)}
-	second := plan.Episode{ID: "e2", Kind: plan.PrimaryFailover, Failed: key("db2"), Candidate: key("db3"), Stage: plan.Chosen, Touched: []topology.Key{key("db3")}}
+	first := plan.Episode{ID: "e1", Kind: plan.PrimaryFailover, Failed: key("db1"), Candidate: key("db2"),
+		Stage: plan.Ended, Promoted: at.Add(time.Hour), Closed: at.Add(time.Hour)}
+	second := plan.Episode{ID: "e2", Kind: plan.PrimaryFailover, Failed: key("db2"), Candidate: key("db3"),
+		Stage: plan.Chosen, Touched: []topology.Key{key("db3")}}
 	d := plan.Next(under(drawn, second, first))
 	if len(d.Steps()) > 0 {
 		t.Errorf("steps %v", d.Steps())
@@ -307,7 +314,8 @@ db1 down=timeout since=2s
   db2
   db3`
 	at := drawing.MustParse(drawn).At
-	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected, Challenged: at.Add(time.Hour)}
+	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected,
+		Challenged: at.Add(time.Hour)}
 	if d := plan.Next(under(drawn, e)); len(d.Steps()) != 2 || d.Steps()[0].Kind != plan.RestartReceiver {
 		t.Errorf("got %v, wait %q", d.Steps(), d.Wait())
 	}
@@ -318,14 +326,17 @@ func TestDrainThatNeverEndsIsAnAlarm(t *testing.T) {
 db1 down of=c
   db2 io=no recv=1-120 exec=1-110
   db3 io=no recv=1-120 exec=1-105`
-	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen, Candidate: key("db2"), Touched: []topology.Key{key("db2"), key("db3")}}
+	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen,
+		Candidate: key("db2"), Touched: []topology.Key{key("db2"), key("db3")}}
 	s := under(drawn, e)
 	s.Episodes[0].DrainSince = s.Snapshot.At.Add(-time.Minute)
-	if d := plan.Next(s); d.Steps()[0].Kind != plan.AwaitApplied || !strings.Contains(d.Works[0].Episode.Blocked, "10 transactions are left") {
+	if d := plan.Next(s); d.Steps()[0].Kind != plan.AwaitApplied ||
+		!strings.Contains(d.Works[0].Episode.Blocked, "10 transactions are left") {
 		t.Errorf("got %v, blocked %q: it must go on waiting, and say so", d.Steps(), d.Works[0].Episode.Blocked)
 	}
 	s.Policy.AllowReceivedLoss = true
-	if d := plan.Next(s); d.Steps()[0].Kind != plan.Promote || !strings.Contains(d.Works[0].Bound, "10 received transactions are dropped") {
+	if d := plan.Next(s); d.Steps()[0].Kind != plan.Promote ||
+		!strings.Contains(d.Works[0].Bound, "10 received transactions are dropped") {
 		t.Errorf("got %v, bound %q: the policy allows the loss", d.Steps(), d.Works[0].Bound)
 	}
 	s = under(strings.Replace(drawn, "exec=1-105", "exec=1-120", 1), e)
@@ -336,7 +347,8 @@ db1 down of=c
 
 func TestOnPaper(t *testing.T) {
 	s := drawing.MustParse("db1\n  db2")
-	for _, step := range []plan.Step{{Kind: plan.Fence, At: key("db1")}, {Kind: plan.Detach, At: key("db2")}, {Kind: plan.Detach, At: key("db2")}, {Kind: plan.Promote, At: key("nobody")}} {
+	for _, step := range []plan.Step{{Kind: plan.Fence, At: key("db1")}, {Kind: plan.Detach, At: key("db2")},
+		{Kind: plan.Detach, At: key("db2")}, {Kind: plan.Promote, At: key("nobody")}} {
 		plan.Pretend(&s, step)
 	}
 	if v := s.Server(key("db1")).Instance; !v.ReadOnly || !v.SuperReadOnly {
@@ -357,7 +369,8 @@ func TestReadiness(t *testing.T) {
 db1
   db2 nologupdates
   db3 prefer`)
-	if p := plan.IfDies(s, key("db1")); !p.Ready() || p.Main().Promoted() != key("db3") || p.After.Server(key("db3")).Instance.ReadOnly {
+	if p := plan.IfDies(s, key("db1")); !p.Ready() || p.Main().Promoted() != key("db3") ||
+		p.After.Server(key("db3")).Instance.ReadOnly {
 		t.Errorf("got %+v", p)
 	}
 	s.Policy = plan.Policy{}
@@ -368,7 +381,8 @@ db1
 	if got := plan.Rank(s, key("db1")); got[0].Key != key("db3") || got[1].Eligible {
 		t.Errorf("ranking %+v", got)
 	}
-	if slices.ContainsFunc([]plan.StepKind{plan.StopReceiver, plan.RestartReceiver, plan.AwaitApplied, plan.Fence}, plan.StepKind.Irreversible) || !plan.Promote.Irreversible() {
+	if slices.ContainsFunc([]plan.StepKind{plan.StopReceiver, plan.RestartReceiver, plan.AwaitApplied, plan.Fence},
+		plan.StepKind.Irreversible) || !plan.Promote.Irreversible() {
 		t.Error("what can be taken back is not irreversible")
 	}
 }

@@ -11,8 +11,9 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// load is a cluster whose primary takes a write each millisecond. Replicas receive 30 ms late at most and apply 30 ms late at most. The servers
-// are asked once a second, each at a moment of its own: so no two positions are of the same moment.
+// load is a cluster whose primary takes a write each millisecond. Replicas receive at most 30 ms late and apply at most
+// 30 ms late. The servers are probed once a second, each at a different moment, so no two positions are of the same
+// moment.
 type load struct {
 	*rand.Rand
 	at   time.Time
@@ -100,7 +101,8 @@ func TestReadinessUnderLoadDoesNotDependOnTheMomentsOfAsking(t *testing.T) {
 				}
 			}
 			if ready < 60 || intermediate < 60 {
-				t.Errorf("%s, %s: ready in %d of 60 asks, and for an intermediate source in %d: %s", name, flavour, ready, intermediate, why)
+				t.Errorf("%s, %s: ready in %d of 60 asks, and for an intermediate source in %d: %s",
+					name, flavour, ready, intermediate, why)
 			}
 		}
 	}

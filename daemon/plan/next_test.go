@@ -14,7 +14,8 @@ import (
 )
 
 // allowing is a policy that lets everything be recovered.
-var allowing = plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second, AllowUnfenced: true}
+var allowing = plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second,
+	AllowUnfenced: true}
 
 func situation(text string) plan.Situation {
 	f := plan.Facts{Snapshot: drawing.MustParse(text), Policy: allowing, Thresholds: analysis.Defaults}
@@ -241,7 +242,8 @@ refused: downtime: db1:3306 is in downtime until`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, want := told(plan.Preview(situation(c.drawing))), strings.TrimSpace(c.want)
-			if open := strings.HasSuffix(want, "(") || strings.HasSuffix(want, "until") || strings.HasSuffix(want, ":"); got != want && !(open && strings.HasPrefix(got, want)) {
+			if open := strings.HasSuffix(want, "(") || strings.HasSuffix(want, "until") ||
+				strings.HasSuffix(want, ":"); got != want && !(open && strings.HasPrefix(got, want)) {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
 		})
@@ -250,7 +252,8 @@ refused: downtime: db1:3306 is in downtime until`},
 
 // promoted is an episode that made host the primary.
 func promoted(host string, at time.Time) plan.Episode {
-	return plan.Episode{ID: "old", Kind: plan.PrimaryFailover, Failed: key("db0"), Candidate: key(host), Stage: plan.Ended, Promoted: at, Closed: at}
+	return plan.Episode{ID: "old", Kind: plan.PrimaryFailover, Failed: key("db0"), Candidate: key(host),
+		Stage: plan.Ended, Promoted: at, Closed: at}
 }
 
 func TestGate(t *testing.T) {
@@ -263,7 +266,8 @@ db1 down
 		change func(*plan.Facts)
 		want   string
 	}{
-		{"no policy", func(s *plan.Facts) { s.Policy = plan.Policy{} }, "policy: no policy of the configuration names cluster db1:3306"},
+		{"no policy", func(s *plan.Facts) { s.Policy = plan.Policy{} },
+			"policy: no policy of the configuration names cluster db1:3306"},
 		{"policy", func(s *plan.Facts) { s.Policy.RecoverPrimary = false }, "policy: recover_primary is false"},
 		{"off", func(s *plan.Facts) { s.Off = "by ann: release" }, "recoveries are switched off: by ann: release"},
 		{"anti-flapping", func(s *plan.Facts) {
@@ -279,11 +283,13 @@ db1 down
 			s.Snapshot = drawing.MustParse("db1 down=timeout since=9s\n  db2 io=connecting ioerr=2003")
 		}, "allow_unfenced is false"},
 		{"a source outside the fleet", func(s *plan.Facts) {
-			s.Snapshot.Servers[0].Instance.Channels = []topology.Channel{{Source: topology.Key{Host: "far", Port: 3306}}}
+			s.Snapshot.Servers[0].Instance.Channels = []topology.Channel{
+				{Source: topology.Key{Host: "far", Port: 3306}}}
 		}, "db1:3306 itself replicates from far:3306, which is outside the fleet"},
 		{"intermediate", func(s *plan.Facts) {
 			s.Policy.RecoverIntermediate = false
-			s.Snapshot = drawing.MustParse("db1\n  db2 down\n    db3 io=connecting ioerr=2003\n    db4 io=connecting ioerr=2003")
+			s.Snapshot = drawing.MustParse(
+				"db1\n  db2 down\n    db3 io=connecting ioerr=2003\n    db4 io=connecting ioerr=2003")
 		}, "policy: recover_intermediate is false"},
 		{"lag", func(s *plan.Facts) {
 			s.Policy.MaxLag = time.Second

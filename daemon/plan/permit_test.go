@@ -12,21 +12,25 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// claim reads "names: state, …" as the claim of daemon a, leading in term 5 on backend x, with locks on held of alive replicas.
+// claim reads "names: state, …" as the claim of daemon a, leading in term 5 on backend x, with locks on held of alive
+// replicas.
 //
 //	ok           it answers, and agrees
 //	silent       it does not answer
 //	gone         it does not answer, and its farewell is on record here
-//	+words       ok, changed: reaches, leads=TERM, knows=LEADER/TERM, face=FACE, forgot (the farewells), kept (our own farewell)
+//	+words       ok, changed: reaches, leads=TERM, knows=LEADER/TERM, face=FACE, forgot (the farewells),
+//	             kept (our own farewell)
 func claim(peers string, held, alive int) plan.Claim {
-	c := plan.Claim{Failed: key("db1"), Self: plan.PeerStatus{ID: "a#1", Name: "a", Leading: true, Leader: "a#1", Term: 5, Identity: "x"}}
+	c := plan.Claim{Failed: key("db1"), Self: plan.PeerStatus{ID: "a#1", Name: "a", Leading: true, Leader: "a#1",
+		Term: 5, Identity: "x"}}
 	var gone []string
 	for _, part := range strings.Split(peers, ",") {
 		name, state, found := strings.Cut(strings.TrimSpace(part), " ")
 		if !found {
 			continue
 		}
-		p := plan.Peer{Name: name, Answered: true, PeerStatus: plan.PeerStatus{ID: name + "#1", Name: name, Leader: "a#1", Term: 5, Identity: "x"}}
+		p := plan.Peer{Name: name, Answered: true,
+			PeerStatus: plan.PeerStatus{ID: name + "#1", Name: name, Leader: "a#1", Term: 5, Identity: "x"}}
 		for _, word := range strings.Fields(state) {
 			what, value, _ := strings.Cut(word, "=")
 			switch what {
@@ -75,8 +79,10 @@ func TestPermit(t *testing.T) {
 		{"all agree", "b ok, c ok", 0, 3, "every daemon agrees"},
 		{"one reaches the primary", "b reaches", 3, 3, "no: b can reach db1:3306"},
 		{"one is silent", "b silent, c ok", 0, 3, "no: b does not answer; and locks are held on 0 of the 3"},
-		{"one is silent, most replicas are locked", "b silent", 2, 3, "locks are held on 2 of the 3 replicas that were alive, although b does not answer"},
-		{"one is silent, half of the replicas are locked", "b silent", 2, 4, "no: b does not answer; and locks are held on 2 of the 4"},
+		{"one is silent, most replicas are locked", "b silent", 2, 3,
+			"locks are held on 2 of the 3 replicas that were alive, although b does not answer"},
+		{"one is silent, half of the replicas are locked", "b silent", 2, 4,
+			"no: b does not answer; and locks are held on 2 of the 4"},
 		{"one is silent, and there was no replica to lock", "b silent", 0, 0, "no: b does not answer"},
 		{"one said farewell to all", "b gone, c ok", 0, 3, "every daemon agrees"},
 		{"all others said farewell", "b gone, c gone", 0, 3, "every daemon agrees"},
@@ -94,7 +100,8 @@ func TestPermit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			want, no := strings.CutPrefix(c.want, "no: ")
-			if got, why := plan.Permit(claim(c.peers, c.held, c.alive)); got == no || !strings.HasPrefix(why, want) && !strings.Contains(why, want) {
+			if got, why := plan.Permit(claim(c.peers, c.held, c.alive)); got == no ||
+				!strings.HasPrefix(why, want) && !strings.Contains(why, want) {
 				t.Errorf("got %v (%s), want %v (%s)", got, why, !no, want)
 			}
 		})
@@ -102,8 +109,12 @@ func TestPermit(t *testing.T) {
 	for name, change := range map[string]func(*plan.Claim){
 		"who does not lead may nothing":                   func(c *plan.Claim) { c.Self.Leading = false },
 		"a majority is no right while one counts as gone": func(c *plan.Claim) { c.Self.Excused = []string{"b"} },
-		"a lock twice is one":                             func(c *plan.Claim) { c.Locks.Held = []topology.Key{key("r0"), key("r0")} },
-		"a lock on another server is none":                func(c *plan.Claim) { c.Locks.Held = []topology.Key{key("r0"), key("db9")} },
+		"a lock twice is one": func(c *plan.Claim) {
+			c.Locks.Held = []topology.Key{key("r0"), key("r0")}
+		},
+		"a lock on another server is none": func(c *plan.Claim) {
+			c.Locks.Held = []topology.Key{key("r0"), key("db9")}
+		},
 	} {
 		c := claim("b silent", 2, 3)
 		change(&c)
@@ -125,15 +136,19 @@ func TestPermit(t *testing.T) {
 
 func TestElectorate(t *testing.T) {
 	for _, c := range []struct{ name, drawing, want string }{
-		{"direct replicas, reachable or silent", "db1 down\n  db2 io=connecting ioerr=2003\n    db4\n  db3 down=timeout since=2h", "db2 db3"},
-		{"one that was dead long before does not count", "db1 down\n  db2 io=connecting ioerr=2003\n  db3 down since=2h", "db2"},
+		{"direct replicas, reachable or silent",
+			"db1 down\n  db2 io=connecting ioerr=2003\n    db4\n  db3 down=timeout since=2h", "db2 db3"},
+		{"one that was dead long before does not count",
+			"db1 down\n  db2 io=connecting ioerr=2003\n  db3 down since=2h", "db2"},
 		{"one that died in the incident counts", "db1 down\n  db2 io=connecting ioerr=2003\n  db3 down", "db2 db3"},
 		{"in downtime", "db1 down\n  db2 io=connecting ioerr=2003\n  db3 downtime=1h io=connecting ioerr=2003", "db2"},
-		{"the candidate and those that were moved count on", "db1 down of=c\ndb2 of=c rw exec=db1:1-100\n  db3\n  db5", "db2 db3"},
+		{"the candidate and those that were moved count on", "db1 down of=c\ndb2 of=c rw exec=db1:1-100\n  db3\n  db5",
+			"db2 db3"},
 	} {
 		s := situation(c.drawing)
 		var got []string
-		for _, k := range plan.Voters(s, plan.Episode{Failed: key("db1"), Opened: s.Snapshot.At, Candidate: key("db2"), Touched: []topology.Key{key("db3")}}) {
+		for _, k := range plan.Voters(s, plan.Episode{Failed: key("db1"), Opened: s.Snapshot.At, Candidate: key("db2"),
+			Touched: []topology.Key{key("db3")}}) {
 			got = append(got, k.Host)
 		}
 		if strings.Join(got, " ") != c.want {
@@ -142,7 +157,8 @@ func TestElectorate(t *testing.T) {
 	}
 }
 
-// However the daemons and the replicas are split, whoever leads where, and whoever said farewell before: at most one side is permitted.
+// However the daemons and the replicas are split, and whichever daemons lead or left before, at most one side is
+// permitted.
 func TestNeverTwoSides(t *testing.T) {
 	one := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -157,7 +173,8 @@ func TestNeverTwoSides(t *testing.T) {
 		var ds []daemon
 		for i := range daemons {
 			name := string(rune('a' + i))
-			d := daemon{PeerStatus: plan.PeerStatus{Name: name, ID: name + fmt.Sprint("#", rapid.IntRange(1, 3).Draw(t, "life of "+name))}, side: side(name), running: true}
+			id := fmt.Sprint(name, "#", rapid.IntRange(1, 3).Draw(t, "life of "+name))
+			d := daemon{PeerStatus: plan.PeerStatus{Name: name, ID: id}, side: side(name), running: true}
 			d.Leading = rapid.Bool().Draw(t, name+" leads")
 			d.Term = rapid.Int64Range(1, 3).Draw(t, "term of "+name)
 			d.Identity = rapid.SampledFrom([]string{"x", "y", ""}).Draw(t, "face of "+name)
@@ -172,9 +189,11 @@ func TestNeverTwoSides(t *testing.T) {
 				d.Leader, d.Term = ds[l].ID, ds[l].Term
 			}
 		}
-		// Left: a daemon that stopped had everybody's word that its farewell is on record. Started anew, it takes it back from those whom it reaches.
+		// Left: when a daemon stopped, every daemon confirmed that its farewell is on record. After a restart, those
+		// that it reaches clear the record.
 		for i := range ds {
-			fate := rapid.SampledFrom([]string{"never stopped", "stopped", "stopped and started"}).Draw(t, "fate of "+ds[i].Name)
+			fates := rapid.SampledFrom([]string{"never stopped", "stopped", "stopped and started"})
+			fate := fates.Draw(t, "fate of "+ds[i].Name)
 			if fate == "never stopped" {
 				continue
 			}
@@ -268,7 +287,8 @@ func TestRuler(t *testing.T) {
 		{"two lead, and I am of before", leads("z", 2), []plan.Peer{heard(leads("b", 3))}, "b"},
 		{"two lead, and the other is of before", leads("a", 4), []plan.Peer{heard(leads("b", 3))}, "a"},
 		{"a tie", leads("a", 3), []plan.Peer{heard(leads("b", 3))}, "b"},
-		{"the same tie, seen from a third", plan.PeerStatus{ID: "c"}, []plan.Peer{heard(leads("b", 3)), heard(leads("a", 3))}, "b"},
+		{"the same tie, seen from a third", plan.PeerStatus{ID: "c"},
+			[]plan.Peer{heard(leads("b", 3)), heard(leads("a", 3))}, "b"},
 		{"who is silent doesn't rule", leads("a", 3), []plan.Peer{{PeerStatus: leads("b", 9)}}, "a"},
 	} {
 		if got := plan.Ruler(c.self, c.peers); got.ID != c.want {

@@ -55,15 +55,17 @@ func TestKinds(t *testing.T) {
 	if k := plan.Kinds(); k[0] != plan.PrimaryFailover || len(k) != 3 || len(plan.EpisodeKinds()) != 2 {
 		t.Errorf("kinds %v, with episodes %v", k, plan.EpisodeKinds())
 	}
-	if plan.Kind("regroup").Promotes() || plan.Kind("move_up").Says() != "move up" || plan.Aftercare.Says() != "aftercare" {
+	if plan.Kind("regroup").Promotes() || plan.Kind("move_up").Says() != "move up" ||
+		plan.Aftercare.Says() != "aftercare" {
 		t.Error("a kind that is not known promotes, or has no words")
 	}
 }
 
 func TestEpisodesAreChecked(t *testing.T) {
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	good := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Cluster: "c", Failed: key("db1"), Opened: at, Stage: plan.Ended,
-		Candidate: key("db2"), Promoted: at, Closed: at, Outcome: "db2 replaces db1", Fenced: at, Lost: []plan.Lost{{Key: key("db3"), Why: "it lacks"}}}
+	good := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Cluster: "c", Failed: key("db1"), Opened: at,
+		Stage: plan.Ended, Candidate: key("db2"), Promoted: at, Closed: at, Outcome: "db2 replaces db1", Fenced: at,
+		Lost: []plan.Lost{{Key: key("db3"), Why: "it lacks"}}}
 	if err := good.Check(); err != nil {
 		t.Error(err)
 	}
@@ -75,11 +77,17 @@ func TestEpisodesAreChecked(t *testing.T) {
 		"it has no candidate":                             func(e *plan.Episode) { e.Candidate = topology.Key{} },
 		"promotes no server":                              func(e *plan.Episode) { e.Kind = plan.IntermediateFailover },
 		"the promotion and the stage disagree":            func(e *plan.Episode) { e.Stage = plan.Committed },
-		"it has ended and is open":                        func(e *plan.Episode) { e.Closed, e.Outcome = time.Time{}, "" },
-		"it must have an outcome":                         func(e *plan.Episode) { e.Outcome = "" },
-		"it is closed and blocked":                        func(e *plan.Episode) { e.Blocked = "a lock" },
-		"nothing was promoted":                            func(e *plan.Episode) { e.Promoted, e.Stage = time.Time{}, plan.Chosen },
-		"receivers are left stopped only":                 func(e *plan.Episode) { e.Left = []topology.Key{key("db3")} },
+		"it has ended and is open": func(e *plan.Episode) {
+			e.Closed, e.Outcome = time.Time{}, ""
+		},
+		"it must have an outcome":  func(e *plan.Episode) { e.Outcome = "" },
+		"it is closed and blocked": func(e *plan.Episode) { e.Blocked = "a lock" },
+		"nothing was promoted": func(e *plan.Episode) {
+			e.Promoted, e.Stage = time.Time{}, plan.Chosen
+		},
+		"receivers are left stopped only": func(e *plan.Episode) {
+			e.Left = []topology.Key{key("db3")}
+		},
 	} {
 		e := good
 		if change(&e); e.Check() == nil || !strings.Contains(e.Check().Error(), want) {
@@ -90,8 +98,9 @@ func TestEpisodesAreChecked(t *testing.T) {
 
 func TestWhatIsAwaited(t *testing.T) {
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	e := plan.Episode{Kind: plan.PrimaryFailover, Failed: key("db1"), Promoted: at, Closed: at, Abandoned: []topology.Key{key("db2")},
-		Lost: []plan.Lost{{Key: key("db3")}}}
+	e := plan.Episode{Kind: plan.PrimaryFailover, Failed: key("db1"), Promoted: at, Closed: at,
+		Abandoned: []topology.Key{key("db2")},
+		Lost:      []plan.Lost{{Key: key("db3")}}}
 	if got := e.Awaited(); !slices.Equal(got, []topology.Key{key("db1"), key("db2"), key("db3")}) {
 		t.Errorf("awaited %v", got)
 	}

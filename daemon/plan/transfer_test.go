@@ -12,8 +12,9 @@ import (
 func TestTransfer(t *testing.T) {
 	for _, c := range []struct {
 		name, seen, silent string
-		b, c               string // what each of the others reaches, after a state: leads, other (backend), nobody (answers)
-		want               string
+		// b and c are what each of the others reaches, after a state: leads, other (backend), nobody (answers).
+		b, c string
+		want string
 	}{
 		{"nothing is silent", "db2 db3", "", "db2 db3", "db2 db3", ""},
 		{"dead for all", "db2", "db3", "db2", "db2", ""},
@@ -35,7 +36,8 @@ func TestTransfer(t *testing.T) {
 			answers := map[topology.Key][]plan.Peer{}
 			for _, k := range keys(c.seen + " " + c.silent) {
 				for name, words := range map[string]string{"b": c.b, "c": c.c} {
-					p := plan.Peer{Name: name, Answered: !strings.Contains(words, "nobody"), PeerStatus: plan.PeerStatus{Identity: "x", Leading: strings.Contains(words, "leads")}}
+					p := plan.Peer{Name: name, Answered: !strings.Contains(words, "nobody"),
+						PeerStatus: plan.PeerStatus{Identity: "x", Leading: strings.Contains(words, "leads")}}
 					if strings.Contains(words, "other") {
 						p.Identity = "y"
 					}

@@ -13,7 +13,8 @@ db1 of=c
   db3 io=no
 db2 of=c rw exec=db1:1-100`
 	at := situation("db1").Snapshot.At
-	open := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Promoted, Candidate: key("db2"), Promoted: at}
+	open := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Promoted,
+		Candidate: key("db2"), Promoted: at}
 	ended := open
 	ended.Stage, ended.Closed, ended.Outcome = plan.Ended, at, "db2 replaces db1"
 	leads := plan.PeerStatus{ID: "a#1", Name: "a", Leading: true, Term: 5}
@@ -23,14 +24,17 @@ db2 of=c rw exec=db1:1-100`
 		claim         plan.Claim
 		want, blocked string
 	}{
-		{"permitted", open, plan.Claim{Work: "e", Self: leads}, "primary_failover db1: fence db1; repoint db3 db2;", ""},
+		{"permitted", open, plan.Claim{Work: "e", Self: leads},
+			"primary_failover db1: fence db1; repoint db3 db2;", ""},
 		{"not permitted", open, plan.Claim{Work: "e"},
-			"primary_failover db1: fence db1; refused: not permitted: this daemon does not lead", "not permitted: this daemon does not lead"},
+			"primary_failover db1: fence db1; refused: not permitted: this daemon does not lead",
+			"not permitted: this daemon does not lead"},
 		{"another daemon should do it", open, plan.Claim{Work: "e", Self: leads, Transfer: "b should lead"},
 			"primary_failover db1: fence db1; refused: not permitted: b should lead", "not permitted: b should lead"},
 		{"another work's", open, plan.Claim{Work: "f"}, "primary_failover db1: fence db1; repoint db3 db2;", ""},
 		{"an episode that has ended is not blocked", ended, plan.Claim{Work: "e"},
-			"aftercare db1: fence db1; outcome: db2 replaces db1 refused: not permitted: this daemon does not lead", ""},
+			"aftercare db1: fence db1; outcome: db2 replaces db1 " +
+				"refused: not permitted: this daemon does not lead", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := under(moving, c.episode)

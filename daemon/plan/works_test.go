@@ -76,11 +76,12 @@ lost: db2 out of reach (refused); it is moved under db5:3306 when it comes back`
 
 func TestWhatGoesFirst(t *testing.T) {
 	at := situation("db1").Snapshot.At
-	intermediate := plan.Episode{ID: "i", Kind: plan.IntermediateFailover, Failed: key("db2"), Stage: plan.Committed, Opened: at,
-		Candidate: key("db1"), Touched: []topology.Key{key("db3")}}
-	second := plan.Episode{ID: "j", Kind: plan.IntermediateFailover, Failed: key("db4"), Stage: plan.Committed, Opened: at,
-		Touched: []topology.Key{key("db5")}}
-	ended := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db9"), Candidate: key("db1"), Stage: plan.Ended, Promoted: at, Closed: at,
+	intermediate := plan.Episode{ID: "i", Kind: plan.IntermediateFailover, Failed: key("db2"), Stage: plan.Committed,
+		Opened: at, Candidate: key("db1"), Touched: []topology.Key{key("db3")}}
+	second := plan.Episode{ID: "j", Kind: plan.IntermediateFailover, Failed: key("db4"), Stage: plan.Committed,
+		Opened: at, Touched: []topology.Key{key("db5")}}
+	ended := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db9"), Candidate: key("db1"),
+		Stage: plan.Ended, Promoted: at, Closed: at,
 		Outcome: "db1 replaces db9"}
 	for _, c := range []struct {
 		name, drawing string
@@ -106,8 +107,8 @@ intermediate_failover db4: repoint db5 db1;`},
 db1 down of=c
   db2 io=no
   db3 io=no
-db9 of=c exec=db9:1-50`, []plan.Episode{{ID: "p", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Committed, Opened: at,
-			Touched: []topology.Key{key("db2"), key("db3")}, Abandoned: []topology.Key{key("db9")}}, ended}, `
+db9 of=c exec=db9:1-50`, []plan.Episode{{ID: "p", Kind: plan.PrimaryFailover, Failed: key("db1"),
+			Stage: plan.Committed, Opened: at, Touched: []topology.Key{key("db2"), key("db3")}, Abandoned: []topology.Key{key("db9")}}, ended}, `
 primary_failover db1: wait: a former primary that takes writes is fenced first
 aftercare db9: fence db9; outcome: db1 replaces db9`},
 		{"what both need goes to the failover of the primary, and the other says so", `
@@ -138,10 +139,11 @@ intermediate_failover db9: repoint db3 db1;`},
 // Each of these was found by the simulation of deaths close together.
 func TestTheNewPrimaryDiesTooSoon(t *testing.T) {
 	at := situation("db1").Snapshot.At
-	begun := plan.Episode{ID: "p", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen, Candidate: key("db2"), Opened: at,
-		Touched: []topology.Key{key("db2"), key("db4")}}
-	ended := plan.Episode{ID: "p", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Ended, Candidate: key("db2"), Opened: at,
-		Promoted: at, Closed: at, Outcome: "db2 fell silent", Unfinished: true}
+	begun := plan.Episode{ID: "p", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen,
+		Candidate: key("db2"), Opened: at, Touched: []topology.Key{key("db2"), key("db4")}}
+	ended := plan.Episode{ID: "p", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Ended,
+		Candidate: key("db2"), Opened: at, Promoted: at, Closed: at,
+		Outcome: "db2 fell silent", Unfinished: true}
 	for _, c := range []struct {
 		name, drawing string
 		episode       plan.Episode
@@ -189,7 +191,8 @@ db1 down downtime=1h
 	ask := func(drawing string, change func(*plan.Facts)) plan.Situation {
 		s := situation(drawing)
 		s.Policy = plan.Policy{AntiFlap: time.Hour}
-		s.Requests = []plan.Request{{ID: "r1", Kind: plan.Recover, Server: key("db1"), By: "ann", Reason: "the night is short", At: s.Snapshot.At}}
+		s.Requests = []plan.Request{{ID: "r1", Kind: plan.Recover, Server: key("db1"), By: "ann",
+			Reason: "the night is short", At: s.Snapshot.At}}
 		s.Episodes = []plan.Episode{promoted("db1", s.Snapshot.At.Add(-time.Minute))}
 		if change != nil {
 			change(&s.Facts)
@@ -206,24 +209,33 @@ db1 down downtime=1h
 	}{
 		{"a dead primary is replaced against policy, anti-flapping and downtime", dead, nil,
 			"primary_failover db1: stop_receiver db2; stop_receiver db3;"},
-		{"nobody asks", dead, func(f *plan.Facts) { f.Requests = nil }, "primary_failover db1: refused: policy: no policy of the configuration names " +
-			"cluster db1:3306; downtime: db1:3306 is in downtime until 2026-01-01T01:00:10Z (somebody: work); anti-flapping: db1:3306 was promoted " +
-			"1m0s ago, and the policy demands 1h0m0s between promotions (acknowledge that episode to allow another)"},
+		{"nobody asks", dead, func(f *plan.Facts) { f.Requests = nil },
+			"primary_failover db1: refused: policy: no policy of the configuration names cluster db1:3306; " +
+				"downtime: db1:3306 is in downtime until 2026-01-01T01:00:10Z (somebody: work); " +
+				"anti-flapping: db1:3306 was promoted 1m0s ago, and the policy demands 1h0m0s between promotions " +
+				"(acknowledge that episode to allow another)"},
 		{"the switch for all recoveries stays", dead, func(f *plan.Facts) { f.Off = "by bob: release" },
 			"primary_failover db1: refused: recoveries are switched off: by bob: release"},
 		{"vetoes stay", "db1 down\n  db2 io=connecting ioerr=2003 must_not", nil,
-			"primary_failover db1: refused: no replica of db1:3306 can be promoted; db2:3306: its promotion rule is must_not"},
+			"primary_failover db1: refused: no replica of db1:3306 can be promoted; " +
+				"db2:3306: its promotion rule is must_not"},
 		{"what is silent and can't be fenced stays", "db1 down=timeout since=9s\n  db2 io=connecting ioerr=2003", nil,
-			"primary_failover db1: refused: policy: db1:3306 is silent, not proved dead, and can't be fenced; allow_unfenced is false"},
-		{"no witness", "db1 down\n  db2 down", nil, "primary_failover db1: refused: no witness: db1:3306 and all its replicas are out of reach, " +
-			"so it may be our own network that is down"},
-		{"it has not failed", "db1\n  db2", nil, "primary_failover db1: refused: request r1: db1:3306 has not failed: it answers"},
-		{"an intermediate source", "db1\n  db2 down\n    db3 io=connecting ioerr=2003\n    db4 io=connecting ioerr=2003", server("db2"),
+			"primary_failover db1: refused: policy: db1:3306 is silent, not proved dead, and can't be fenced; " +
+				"allow_unfenced is false"},
+		{"no witness", "db1 down\n  db2 down", nil,
+			"primary_failover db1: refused: no witness: db1:3306 and all its replicas are out of reach, " +
+				"so it may be our own network that is down"},
+		{"it has not failed", "db1\n  db2", nil,
+			"primary_failover db1: refused: request r1: db1:3306 has not failed: it answers"},
+		{"an intermediate source",
+			"db1\n  db2 down\n    db3 io=connecting ioerr=2003\n    db4 io=connecting ioerr=2003", server("db2"),
 			"intermediate_failover db2: repoint db3 db1; repoint db4 db1;"},
-		{"a server without replicas", "db1\n  db2 down\n  db3", server("db2"), "intermediate_failover db2: refused: request r1: db2:3306 is not " +
-			"proved to have failed, or has no replica that could be moved: db2:3306, a replica in cluster db1:3306, does not answer: connection " +
-			"refused, for 5 s, 5 times in a row."},
-		{"another cluster's", "db1\n  db2", server("db7"), "intermediate_failover db7: refused: request r1: db7:3306 is not a server of cluster db1:3306"},
+		{"a server without replicas", "db1\n  db2 down\n  db3", server("db2"),
+			"intermediate_failover db2: refused: request r1: db2:3306 is not proved to have failed, " +
+				"or has no replica that could be moved: db2:3306, a replica in cluster db1:3306, " +
+				"does not answer: connection refused, for 5 s, 5 times in a row."},
+		{"another cluster's", "db1\n  db2", server("db7"),
+			"intermediate_failover db7: refused: request r1: db7:3306 is not a server of cluster db1:3306"},
 		{"of a kind that a later version knows", "db1\n  db2", func(f *plan.Facts) { f.Requests[0].Kind = "move" },
 			`primary_failover db1: refused: request r1: this daemon does not know requests of kind "move"`},
 	} {
@@ -254,7 +266,9 @@ db1 down downtime=1h
 	}
 	e = *p.Works[0].Episode
 	s.Snapshot, s.Episodes = p.After, []plan.Episode{e}
-	if d := plan.Next(plan.Situate(s.Facts)); slices.ContainsFunc(d.Works, func(w plan.Work) bool { return w.Request != nil }) {
+	if d := plan.Next(plan.Situate(s.Facts)); slices.ContainsFunc(d.Works, func(w plan.Work) bool {
+		return w.Request != nil
+	}) {
 		t.Errorf("a request that was done is planned again: %s", works(d))
 	}
 }
