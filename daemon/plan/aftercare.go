@@ -7,15 +7,15 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// aftercare does what an ended failover still needs. The server that was promoted last is the rightful primary: any other that failed, or
-// was a candidate, and that comes back writable is fenced, and asked until it is. A replica that was out of reach is moved when it is
-// back, and a receiver that was left stopped is started.
+// aftercare does what an ended failover still needs. The server that was promoted last is the rightful primary. Any
+// other server that failed, or was a candidate, is fenced when it comes back writable, and the fence is repeated until
+// it holds. A replica that was out of reach is moved when it is back. A receiver that was left stopped is started.
 type aftercare struct {
 	*view
 	e Episode
 }
 
-// aftercares are those of all episodes: what belongs to one that is still open, a fence of a candidate that it gave up, is done too.
+// aftercares are those of all episodes. An open episode has one too: it fences a candidate that the episode gave up.
 func aftercares(v *view) []work {
 	var out []work
 	for _, e := range v.Episodes {
@@ -64,7 +64,8 @@ func (a *aftercare) startLeft(w *Work) {
 		case s.ChannelFrom(a.e.Failed) != nil && !s.MultiSource() && s.ChannelFrom(a.e.Failed).Halted():
 			a.e.Left = append(a.e.Left, k)
 			w.Steps = append(w.Steps, a.start(s, a.e.Failed,
-				fmt.Sprintf("it was stopped when %v seemed dead, and out of reach when the others were started again", a.e.Failed)))
+				fmt.Sprintf("it was stopped when %v seemed dead, and out of reach when the others were started again",
+					a.e.Failed)))
 		}
 	}
 }
@@ -88,17 +89,19 @@ func (a *aftercare) fenceFormer(w *Work) {
 	}
 }
 
-// bringHome moves replicas that were out of reach during the failover, and are back now, under the primary. Not while the primary of the
-// cluster is being replaced: then it is not known yet where they belong.
+// bringHome moves replicas that were out of reach during the failover, and are back now, under the primary. It does
+// nothing while the primary of the cluster is being replaced, because the right source is not known yet.
 func (a *aftercare) bringHome(w *Work) {
 	primary := a.up(a.last.Candidate)
-	if primary == nil || len(primary.Instance.Channels) > 0 || a.e.Failed == primary.Key || a.last.Acknowledged != nil ||
+	if primary == nil || len(primary.Instance.Channels) > 0 || a.e.Failed == primary.Key ||
+		a.last.Acknowledged != nil ||
 		a.Off != "" || !a.Policy.RecoverPrimary && a.e.Request == nil || len(a.open(PrimaryFailover)) > 0 {
 		return
 	}
 	for i := range a.Snapshot.Servers {
 		r := &a.Snapshot.Servers[i]
-		if !r.Up() || r.Key == primary.Key || a.taken[r.Key] != nil || r.ChannelFrom(a.e.Failed) == nil && !a.e.Unfinished ||
+		if !r.Up() || r.Key == primary.Key || a.taken[r.Key] != nil ||
+			r.ChannelFrom(a.e.Failed) == nil && !a.e.Unfinished ||
 			slices.ContainsFunc(w.Steps, func(s Step) bool { return s.At == r.Key }) {
 			continue
 		}

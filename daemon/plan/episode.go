@@ -9,8 +9,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Episode is the record of a work, from the first verdict until the cluster is whole again. Every daemon knows it by the same ID.
-// Check holds it against the invariants that stand on the fields.
+// Episode is the record of a work, from the first verdict until the cluster is whole again. Every daemon knows it by
+// the same ID. Check verifies the invariants that stand on the fields.
 type Episode struct {
 	ID   string `json:"id"`   // never changes, and is never used again
 	Kind Kind   `json:"kind"` // never changes; not Aftercare
@@ -25,38 +25,38 @@ type Episode struct {
 	Request *Request `json:"request,omitempty"`
 	// Stage says how far the commitment goes; it only rises.
 	Stage Stage `json:"stage"`
-	// Touched are the servers whose replication this work has changed, or may have: a receiver of one of them that stands still
-	// was stopped by us, and we start it again. Each is in here before its first step is done. It only grows, except when the
-	// work is committed: then it is set to the replicas that can be reached.
+	// Touched are the servers whose replication this work has changed, or may have changed. If the receiver of one of
+	// them stands still, we stopped it, and we start it again. Each server is in here before its first step is done.
+	// The list only grows, except when the work is committed: then it is set to the replicas that can be reached.
 	Touched []topology.Key `json:"witnesses,omitempty"`
-	// Candidate is the server that we are committed to promote, and so set from Chosen on; of an IntermediateFailover the
-	// server that takes the replicas. It is on record before it is touched.
+	// Candidate is the server that we are committed to promote, so it is set from Chosen on. For an
+	// IntermediateFailover it is the server that takes the replicas. It is on record before it is touched.
 	Candidate topology.Key `json:"candidate,omitzero"`
 	Why       string       `json:"why,omitempty"` // why that candidate
 	// Donor is the server that the candidate was made to follow, to fetch what it lacked. Set before the step.
 	Donor topology.Key `json:"donor,omitzero"`
 	// DrainSince is when the candidate began to apply what it had received, by the clock of the daemon that wrote it.
 	DrainSince time.Time `json:"drain_since,omitzero"`
-	// Promoted is when the candidate was seen to take writes; only of kinds that promote. Never before an earlier promotion of
-	// the cluster, whatever clocks say: the latest one names the rightful primary.
+	// Promoted is when the candidate was seen to take writes; only for kinds that promote. It is never before an
+	// earlier promotion of the cluster, whatever clocks say: the latest one names the rightful primary.
 	Promoted time.Time `json:"promoted,omitzero"`
 	Lost     []Lost    `json:"lost,omitempty"` // each server once
 	// Closed is set once, together with Outcome (in words); Blocked is "" from then on.
 	Closed  time.Time `json:"closed,omitzero"`
 	Outcome string    `json:"outcome,omitempty"`
-	// Fenced is when the failed primary, back again, was last seen made read-only by us or following another server. Only after
-	// Promoted; until then a finished episode keeps asking it.
+	// Fenced is when the failed primary, back again, was last seen made read-only by us or following another server.
+	// Only after Promoted. Until then a finished episode keeps probing it.
 	Fenced       time.Time        `json:"fenced,omitzero"`
 	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"`
 	// Challenged is when receivers were last restarted so that the replicas find out whether their source lives.
 	Challenged time.Time `json:"challenged,omitzero"`
 	// Abandoned were candidates once, and fell silent; should one come back writable after a promotion, it is fenced.
 	Abandoned []topology.Key `json:"abandoned,omitempty"`
-	// Left are replicas whose receivers could not be started again, because they were out of reach. They are when they are back.
-	// Only of an episode that closed without a promotion.
+	// Left are replicas whose receivers could not be started again, because they were out of reach. They are started
+	// when they are back. Only for an episode that closed without a promotion.
 	Left []topology.Key `json:"left,omitempty"`
-	// Unfinished says that the new primary fell silent before all replicas were moved, or that a replica is being moved after the
-	// end. What was done by half is then known as ours. Only after Promoted.
+	// Unfinished says that the new primary became silent before all replicas were moved, or that a replica is being
+	// moved after the end. A half-done move is then known as ours. Only after Promoted.
 	Unfinished bool `json:"unfinished,omitempty"`
 	// Blocked is the present reason for not going on; "" while it goes on.
 	Blocked string `json:"blocked,omitempty"`
@@ -98,17 +98,21 @@ func (e Episode) Check() error {
 	}
 	promoted, closed := !e.Promoted.IsZero(), !e.Closed.IsZero()
 	for _, err := range []error{
-		broken(e.ID == "" || e.Cluster == "" || e.Failed.IsZero() || e.Opened.IsZero(), "it lacks its ID, cluster, failed server or time"),
+		broken(e.ID == "" || e.Cluster == "" || e.Failed.IsZero() || e.Opened.IsZero(),
+			"it lacks its ID, cluster, failed server or time"),
 		broken(e.Kind.row() == nil || e.Kind == Aftercare, fmt.Sprintf("no episode is of kind %q", e.Kind)),
 		broken(!slices.Contains(stages, e.Stage), "there is no such stage"),
 		broken((e.Stage == Chosen || promoted) && e.Candidate.IsZero(), "it has no candidate"),
 		broken(promoted && !e.Kind.Promotes(), fmt.Sprintf("a work of kind %s promotes no server", e.Kind)),
-		broken(promoted != (e.Stage == Promoted || e.Stage == Ended), "the time of the promotion and the stage disagree"),
+		broken(promoted != (e.Stage == Promoted || e.Stage == Ended),
+			"the time of the promotion and the stage disagree"),
 		broken(e.Stage == Ended && !closed, "it has ended and is open"),
 		broken(closed != (e.Outcome != ""), "it must have an outcome when it is closed, and only then"),
 		broken(closed && e.Blocked != "", "it is closed and blocked"),
-		broken(!promoted && (!e.Fenced.IsZero() || e.Unfinished), "nothing was promoted, and it tells what came after that"),
-		broken(len(e.Left) > 0 && (promoted || !closed), "receivers are left stopped only by an episode that closed without a promotion"),
+		broken(!promoted && (!e.Fenced.IsZero() || e.Unfinished),
+			"nothing was promoted, and it tells what came after that"),
+		broken(len(e.Left) > 0 && (promoted || !closed),
+			"receivers are left stopped only by an episode that closed without a promotion"),
 	} {
 		if err != nil {
 			return err
@@ -122,7 +126,8 @@ func (e Episode) Withdrawn() bool {
 	return e.Kind.Promotes() && !e.Closed.IsZero() && e.Promoted.IsZero()
 }
 
-// counts says that the episode promoted a server, and that nobody has acknowledged it: what it left undone is still done.
+// counts says that the episode promoted a server, and that nobody has acknowledged it. What it left undone is still
+// done.
 func (e Episode) counts() bool {
 	return e.Kind.Promotes() && !e.Promoted.IsZero() && e.Acknowledged == nil
 }
@@ -167,8 +172,8 @@ func (e *Episode) abandon(k topology.Key) {
 	}
 }
 
-// PromotedLast is the server that the last finished or ongoing promotion of these episodes gave their cluster; zero when there is none that
-// still counts.
+// PromotedLast is the server that the last finished or ongoing promotion of these episodes gave their cluster. It is
+// zero when no promotion still counts.
 func PromotedLast(episodes []Episode) topology.Key {
 	if last := lastPromoted(episodes); last != nil && last.counts() {
 		return last.Candidate

@@ -58,7 +58,8 @@ func (v *view) antiFlap() string {
 	}
 	when := fmt.Sprintf("%s ago", v.Snapshot.At.Sub(last.At).Round(time.Second))
 	if last.At.After(v.Snapshot.At) {
-		when = fmt.Sprintf("at %s, which is yet to come by the clock of this daemon", last.At.UTC().Format(time.RFC3339))
+		when = fmt.Sprintf("at %s, which is yet to come by the clock of this daemon",
+			last.At.UTC().Format(time.RFC3339))
 	}
 	return fmt.Sprintf("anti-flapping: %v was promoted %s, and the policy demands %s between promotions "+
 		"(acknowledge that episode to allow another)", last.To, when, v.Policy.AntiFlap)
@@ -68,7 +69,8 @@ func (v *view) antiFlap() string {
 func (v *view) unsafe(e Episode, failed *topology.Server) []string {
 	var no []string
 	if !v.Policy.AllowUnfenced && !proved(failed.Probe.Failure) {
-		no = append(no, fmt.Sprintf("policy: %v is silent, not proved dead, and can't be fenced; allow_unfenced is false", e.Failed))
+		no = append(no, fmt.Sprintf(
+			"policy: %v is silent, not proved dead, and can't be fenced; allow_unfenced is false", e.Failed))
 	}
 	if failed.Instance != nil {
 		for _, c := range failed.Instance.Channels {
@@ -80,7 +82,8 @@ func (v *view) unsafe(e Episode, failed *topology.Server) []string {
 	}
 	for _, r := range v.followers[e.Failed] {
 		if !r.ChannelFrom(e.Failed).AutoPosition && !r.MultiSource() {
-			no = append(no, fmt.Sprintf("%v does not replicate by GTID: without it, what it has received can't be known for certain", r.Key))
+			no = append(no, fmt.Sprintf(
+				"%v does not replicate by GTID: without it, what it has received can't be known for certain", r.Key))
 		}
 	}
 	return no

@@ -72,7 +72,8 @@ func (i *intermediateFailover) next() Work {
 	i.e.Blocked = ""
 	for j := range i.Snapshot.Servers {
 		r := &i.Snapshot.Servers[j]
-		if c := r.ChannelFrom(i.e.Failed); !r.Up() || r.Key == i.e.Failed || r.Key == above.Key || c != nil && c.IO == topology.Running {
+		if c := r.ChannelFrom(i.e.Failed); !r.Up() || r.Key == i.e.Failed || r.Key == above.Key ||
+			c != nil && c.IO == topology.Running {
 			continue // it receives: its source lives after all
 		}
 		i.take(&w, i.move(r, above, i.e), r)
@@ -88,7 +89,8 @@ func (i *intermediateFailover) next() Work {
 	return i.over()
 }
 
-// take takes up how r is moved. A replica that has more than the server above is left where it is: when its source comes back, it goes on.
+// take records how r is moved. A replica that has more than the server above stays where it is: it continues when its
+// source comes back.
 func (i *intermediateFailover) take(w *Work, m moved, r *topology.Server) {
 	switch {
 	case m.step != nil && m.step.Kind == Repoint:
@@ -115,7 +117,8 @@ func (i *intermediateFailover) answers() Work {
 	return i.close(i.e, fmt.Sprintf("%v answers again", i.e.Failed))
 }
 
-// over ends the work when nothing is left to move. A failover of the primary may have taken replicas from it: so it says whom they follow.
+// over ends the work when nothing is left to move. A failover of the primary may have taken replicas from it, so the
+// outcome says which server they follow.
 func (i *intermediateFailover) over() Work {
 	for _, r := range i.replicas[i.e.Failed] {
 		if !r.Up() {
@@ -142,7 +145,7 @@ func (i *intermediateFailover) over() Work {
 	return i.close(i.e, withLost(outcome, i.e))
 }
 
-// stuck says why no replica can be moved, so that nothing is begun. What is on record as lost already is not said again.
+// stuck says why no replica can be moved, so that no work begins. It does not repeat what is on record as lost.
 func (i *intermediateFailover) stuck() Work {
 	var w Work
 	for _, l := range i.e.Lost {
@@ -154,10 +157,12 @@ func (i *intermediateFailover) stuck() Work {
 	return w
 }
 
-// above is the nearest server up the tree from k that is up and can serve replicas; else the primary. nil when that can't either.
+// above is the nearest server up the tree from k that is up and can serve replicas; otherwise the primary. It is nil
+// when the primary can't serve them either.
 func (v *view) above(k topology.Key) *topology.Server {
 	serves := func(s *topology.Server) bool {
-		return s != nil && s.Key != k && s.Up() && s.Instance.LogBin && (len(s.Instance.Channels) == 0 || s.Instance.LogReplicaUpdates)
+		return s != nil && s.Key != k && s.Up() && s.Instance.LogBin &&
+			(len(s.Instance.Channels) == 0 || s.Instance.LogReplicaUpdates)
 	}
 	at := v.servers[k]
 	for range v.Snapshot.Servers {

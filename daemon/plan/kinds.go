@@ -14,8 +14,9 @@ type Kind string
 const (
 	PrimaryFailover      Kind = "primary_failover"
 	IntermediateFailover Kind = "intermediate_failover"
-	// Aftercare is what an ended failover still needs: a former primary that comes back is fenced, a replica that comes back is
-	// moved, a receiver that was left stopped is started. It has no episode of its own: its episode is the ended one.
+	// Aftercare is what an ended failover still needs. A former primary that comes back is fenced, a replica that comes
+	// back is moved, a receiver that was left stopped is started. It has no episode of its own: its episode is the
+	// ended one.
 	Aftercare Kind = "aftercare"
 )
 
@@ -29,18 +30,20 @@ type kind struct {
 	because string
 }
 
-// kinds is the table of precedence. What stands higher goes first, and takes the servers that it claims from those below. What was
-// pre-empted waits, says for what, and is resumed, or closes when there is nothing left to do.
+// kinds is the table of precedence. A higher row goes first, and takes the servers that it claims from the rows below.
+// A work that was pre-empted waits, and says for what. Then it is resumed, or closes when nothing is left to do.
 var kinds = []kind{
 	{PrimaryFailover, "failover of the primary", true,
-		"nobody can write to the cluster until it is over, and what its replicas have received must not change meanwhile"},
+		"nobody can write to the cluster until it is over, " +
+			"and what its replicas have received must not change meanwhile"},
 	{IntermediateFailover, "failover of the intermediate source", false,
 		"the replicas below get no new data until it is over"},
 	{Aftercare, "aftercare", false,
 		"it sets right what an earlier failure has left, and nothing waits for it"},
 }
 
-// makers are, beside it, what makes the works of each kind: open ones first, then those that findings and requests call for.
+// makers are the functions that make the works of each kind: open works first, then those that findings and requests
+// call for.
 var makers = map[Kind]func(*view) []work{
 	PrimaryFailover:      primaryFailovers,
 	IntermediateFailover: intermediateFailovers,

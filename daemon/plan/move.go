@@ -41,7 +41,8 @@ func (p *primaryFailover) regroup() Work {
 	}
 	for _, r := range p.replicas[e.Failed] {
 		if !r.Up() {
-			e.lose(r.Key, fmt.Sprintf("out of reach (%s); it is moved under %v when it comes back", r.Probe.Failure, primary.Key))
+			e.lose(r.Key, fmt.Sprintf("out of reach (%s); it is moved under %v when it comes back",
+				r.Probe.Failure, primary.Key))
 		}
 	}
 	return p.close(*e, withLost(fmt.Sprintf("%v replaces %v", e.Candidate, e.Failed), *e))
@@ -55,7 +56,8 @@ func withLost(outcome string, e Episode) string {
 	return outcome
 }
 
-// moved says how a replica gets from the failed server to its new source: one of these, or nothing when there is nothing to do.
+// moved says how a replica gets from the failed server to its new source. At most one field is set; none when there is
+// nothing to do.
 type moved struct {
 	step *Step
 	lost string // why it can't be kept; a step may detach it
@@ -69,10 +71,13 @@ func (v *view) move(r, source *topology.Server, e Episode) moved {
 	case c == nil:
 		return moved{}
 	case r.MultiSource():
-		return moved{lost: fmt.Sprintf("it has several sources, and those are never changed automatically; its channel from %v must be moved by hand",
+		return moved{lost: fmt.Sprintf(
+			"it has several sources, and those are never changed automatically; "+
+				"its channel from %v must be moved by hand",
 			e.Failed)}
 	case !c.AutoPosition:
-		return moved{lost: "it does not replicate by GTID, so its place in another source's binary log is not known for certain"}
+		return moved{lost: "it does not replicate by GTID, " +
+			"so its place in another source's binary log is not known for certain"}
 	}
 	limit := within(r, source)
 	if extra := r.Received().Subtract(limit); !extra.Empty() {
@@ -83,15 +88,18 @@ func (v *view) move(r, source *topology.Server, e Episode) moved {
 		return moved{step: detach(r, *c, e.Failed, why), lost: why}
 	}
 	if newer(source.Instance, r.Instance) {
-		why := fmt.Sprintf("it runs %v and can't follow %v, which runs %v", r.Instance.Version, source.Key, source.Instance.Version)
+		why := fmt.Sprintf("it runs %v and can't follow %v, which runs %v",
+			r.Instance.Version, source.Key, source.Instance.Version)
 		return moved{step: detach(r, *c, e.Failed, why), lost: why}
 	}
-	return moved{step: &Step{Kind: Repoint, At: r.Key, Source: source.Key, Expect: Expect{UUID: r.Instance.UUID, Within: limit},
-		Why: fmt.Sprintf("its source %v has failed; %v has all that it received", e.Failed, source.Key)}}
+	return moved{step: &Step{Kind: Repoint, At: r.Key, Source: source.Key,
+		Expect: Expect{UUID: r.Instance.UUID, Within: limit},
+		Why:    fmt.Sprintf("its source %v has failed; %v has all that it received", e.Failed, source.Key)}}
 }
 
-// toMove is the channel of r that must be moved: the one from the failed server; or one that we have given another source already, and not
-// started, because the daemon was killed between the two. nil when there is nothing to move.
+// toMove is the channel of r that must be moved. It is the one from the failed server, or one that we pointed at
+// another source but did not start, because the daemon was killed between the two. It is nil when there is nothing to
+// move.
 func (v *view) toMove(r, source *topology.Server, e Episode) *topology.Channel {
 	if c := r.ChannelFrom(e.Failed); c != nil {
 		return c
@@ -100,20 +108,21 @@ func (v *view) toMove(r, source *topology.Server, e Episode) *topology.Channel {
 	if c == nil || !c.Halted() || !e.touched(r.Key) {
 		return nil
 	}
-	if c.Source == source.Key || c.Source == e.Candidate || c.Source == e.Donor || slices.Contains(e.Abandoned, c.Source) {
+	if c.Source == source.Key || c.Source == e.Candidate || c.Source == e.Donor ||
+		slices.Contains(e.Abandoned, c.Source) {
 		return c
 	}
 	return nil
 }
 
-// within is what r may have received at most if it follows source: the source's transactions, and those that r wrote itself (a MySQL replica
-// that carries errant transactions can follow all the same).
+// within is the most that r may have received if it follows source: the source's transactions, and those that r wrote
+// itself. (A MySQL replica with errant transactions can still follow.)
 func within(r, source *topology.Server) gtid.Set {
 	return source.Instance.Executed.Union(r.Received().From(r.Instance.UUID))
 }
 
-// detach is nil for a server that receives nothing any more and still has to apply what it received: to change its source now would throw
-// that away.
+// detach is nil for a server that receives nothing any more and still has to apply what it received. To change its
+// source now would discard that.
 func detach(r *topology.Server, c topology.Channel, failed topology.Key, why string) *Step {
 	if c.IO == topology.Stopped && !c.Drained(r.Instance.Executed) {
 		return nil

@@ -35,8 +35,8 @@ func (w Work) empty() bool {
 	return w.Episode == nil && len(w.Steps)+len(w.Refused) == 0 && w.Wait == ""
 }
 
-// reserve takes from a work the steps at servers that works before it claim, or have steps at, and then takes its own servers. A fence waits
-// for no claim: a second server that takes writes is worse than all that it could disturb.
+// reserve removes from a work the steps at servers that earlier works claim or act on, and then claims the work's own
+// servers. A fence waits for no claim: a second server that takes writes is worse than all that it could disturb.
 func (v *view) reserve(w *Work, claims []topology.Key) {
 	var steps []Step
 	for _, s := range w.Steps {
@@ -45,7 +45,8 @@ func (v *view) reserve(w *Work, claims []topology.Key) {
 		case by == nil, s.Kind == Fence && !by.acts(s.At):
 			steps = append(steps, s)
 		case s.Kind != Fence:
-			w.Wait = fmt.Sprintf("%v is needed by the %s of %v, which goes first: %s", s.At, by.Kind.Says(), by.Failed, by.Kind.row().because)
+			w.Wait = fmt.Sprintf("%v is needed by the %s of %v, which goes first: %s",
+				s.At, by.Kind.Says(), by.Failed, by.Kind.row().because)
 		}
 	}
 	if len(steps) < len(w.Steps) {
@@ -87,12 +88,15 @@ func (v *view) take(k topology.Key, w *Work) {
 func (d *Decision) requested(v *view) {
 	for i := range v.Requests {
 		r := &v.Requests[i]
-		if slices.ContainsFunc(v.Episodes, func(e Episode) bool { return e.Request != nil && e.Request.ID == r.ID && !e.Closed.IsZero() }) {
+		if slices.ContainsFunc(v.Episodes, func(e Episode) bool {
+			return e.Request != nil && e.Request.ID == r.ID && !e.Closed.IsZero()
+		}) {
 			continue // it was done
 		}
 		at := slices.IndexFunc(d.Works, func(w Work) bool { return w.Failed == r.Server && w.Kind != Aftercare })
 		if at < 0 {
-			d.Works = append(d.Works, Work{Kind: v.kindOf(r.Server), Failed: r.Server, Refused: []string{v.uncalled(*r)}})
+			d.Works = append(d.Works, Work{Kind: v.kindOf(r.Server), Failed: r.Server,
+				Refused: []string{v.uncalled(*r)}})
 			at = len(d.Works) - 1
 		}
 		d.Works[at].Request = r
@@ -117,13 +121,15 @@ func (v *view) uncalled(r Request) string {
 	case s.Up():
 		return fmt.Sprintf("request %s: %v has not failed: it answers", r.ID, r.Server)
 	case len(v.findings[r.Server]) > 0:
-		return fmt.Sprintf("request %s: %v is not proved to have failed, or has no replica that could be moved: %s", r.ID, r.Server,
+		return fmt.Sprintf("request %s: %v is not proved to have failed, or has no replica that could be moved: %s",
+			r.ID, r.Server,
 			v.findings[r.Server][0].Says)
 	}
 	return fmt.Sprintf("request %s: nothing is found at %v that calls for a failover", r.ID, r.Server)
 }
 
-// fenceFirst holds promotions back while another server must still be fenced: a former primary that has just come back takes writes until then.
+// fenceFirst holds promotions back while another server must still be fenced. A former primary that has just come back
+// takes writes until then.
 func (d *Decision) fenceFirst() {
 	if !slices.ContainsFunc(d.Steps(), func(s Step) bool { return s.Kind == Fence }) {
 		return

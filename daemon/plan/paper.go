@@ -32,8 +32,8 @@ func Died(s topology.Snapshot, dead topology.Key) topology.Snapshot {
 	return out
 }
 
-// settled is the situation with the positions that the servers would tell if all were asked at once: each has got all that can have reached it
-// since it was asked.
+// settled is the situation with the positions that all servers would report at the same moment. Each server has
+// everything that can have reached it since its probe.
 func settled(s Situation) Situation {
 	v := newView(s)
 	snapshot := s.Snapshot

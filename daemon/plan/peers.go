@@ -2,13 +2,13 @@ package plan
 
 import "cmp"
 
-// PeerStatus is the state of a daemon among the others, as it knows it now. The JSON names are those of the messages between daemons, which
-// daemons of different versions exchange.
+// PeerStatus is the state of a daemon as it knows it now. The JSON names are those of the messages between daemons, and
+// daemons of different versions exchange these.
 type PeerStatus struct {
 	ID   string `json:"id"`   // of the process: a daemon that was restarted has another one
 	Name string `json:"name"` // of the daemon: the same after each restart, and different from all others'
-	// Leading is its own leadership, which ends when it can't confirm it. Leader is the ID of the daemon that holds the lease, as far as this
-	// one knows.
+	// Leading is its own leadership, which ends when it can't confirm it. Leader is the ID of the daemon that holds the
+	// lease, as far as this daemon knows.
 	Leading bool   `json:"leading"`
 	Leader  string `json:"leader,omitempty"`
 	Term    int64  `json:"term"`
@@ -20,8 +20,9 @@ type PeerStatus struct {
 	Excused []string `json:"excused,omitempty"`
 }
 
-// Ruler is the leader whose backend all daemons should use. After a split several lead, each on a backend of its own: then it is the one of the
-// highest term, or of the highest ID among those, so that all come to the same. Zero when no daemon leads.
+// Ruler is the leader whose backend all daemons should use. After a split several daemons lead, each on its own
+// backend. Then the ruler is the one with the highest term, and among equals the highest ID, so that all daemons choose
+// the same one. It is zero when no daemon leads.
 func Ruler(self PeerStatus, peers []Peer) (ruler PeerStatus) {
 	all := []PeerStatus{self}
 	for _, p := range peers {
@@ -45,5 +46,6 @@ type Peer struct {
 	Refused  bool   `json:"refused,omitempty"` // its machine answered, and refused the connection: it does not run
 	// PeerStatus is what it answered; of one that is silent only the Name, where it is on record as having left.
 	PeerStatus `json:"status,omitzero"`
-	Reaches    bool `json:"reaches,omitempty"` // it can reach the server that failed, or gets an answer that proves life
+	// Reaches says that it can reach the server that failed, or gets an answer that proves that the server is alive.
+	Reaches bool `json:"reaches,omitempty"`
 }

@@ -38,23 +38,27 @@ type Claim struct {
 	// Work is the ID of the work that the step belongs to.
 	Work   string       `json:"work,omitempty"`
 	Failed topology.Key `json:"failed"`
-	// Promoted says that another server has replaced the failed one already: that the failed one can be reached again is then no reason to
-	// leave the replicas half moved.
+	// Promoted says that another server has already replaced the failed one. If the failed one can be reached again,
+	// that is then no reason to leave half of the replicas unmoved.
 	Promoted bool       `json:"promoted,omitempty"`
 	Self     PeerStatus `json:"self"`
 	Peers    []Peer     `json:"peers,omitempty"` // all that the configuration names
 	Locks    Locks      `json:"locks,omitzero"`
-	// Transfer says why another daemon should lead and promote, after all was permitted; "" when none should. See Transfer.
+	// Transfer says why another daemon should lead and promote, after everything was permitted. It is "" when none
+	// should. See Transfer.
 	Transfer string `json:"transfer,omitempty"`
 }
 
-// Permit says whether an irreversible step may be done, and why, or why not: either every daemon that the configuration names agrees, or
-// the locks held cover a majority of the replicas that were alive before. Two sides of a split can't both have that:
+// Permit says whether an irreversible step may be done, and why or why not. Either every daemon that the configuration
+// names agrees, or the held locks cover a majority of the replicas that were alive before. Two sides of a split can't
+// both have that:
 //
-//   - Agreement needs an answer of every daemon, so two sides that can't talk to each other both lack it. A daemon that left gracefully is excused
-//     while every daemon that answers has that on record. After its restart it does nothing while another is silent, until none lists it as left.
+//   - Agreement needs an answer from every daemon, so two sides that can't communicate both lack it. A daemon that
+//     left gracefully is excused while every daemon that answers has that on record. After its restart it does
+//     nothing while another daemon is silent, until no daemon lists it as left.
 //   - Two majorities of the same servers share one server, and a lock has one holder.
-//   - A daemon that leads in a higher term has replaced this one; among equals (a split backend) the higher ID goes first.
+//   - A daemon that leads in a higher term has replaced this one. Among equals (a split backend) the higher ID goes
+//     first.
 func Permit(c Claim) (bool, string) {
 	if !c.Self.Leading {
 		return false, "this daemon does not lead"
@@ -77,8 +81,10 @@ func Permit(c Claim) (bool, string) {
 	case len(c.Peers) == 0:
 		return true, "no other daemon is configured"
 	case silent && len(c.Self.Excused) > 0:
-		return false, fmt.Sprintf("%s may still list this daemon as stopped, because it left gracefully before its restart. "+
-			"This daemon acts alone once that is cleared (remove a daemon that is gone for good from peers.daemons)",
+		return false, fmt.Sprintf(
+			"%s may still list this daemon as stopped, because it left gracefully before its restart. "+
+				"This daemon acts alone once that is cleared "+
+				"(remove a daemon that is gone for good from peers.daemons)",
 			strings.Join(c.Self.Excused, ", "))
 	case len(against) == 0:
 		return true, "every daemon agrees"
@@ -86,7 +92,8 @@ func Permit(c Claim) (bool, string) {
 	said := strings.Join(against, "; ")
 	held, alive, missing := c.Locks.majority()
 	if 2*held <= alive {
-		return false, fmt.Sprintf("%s; and locks are held on %d of the %d replicas that were alive, which is no majority (not on: %s)",
+		return false, fmt.Sprintf(
+			"%s; and locks are held on %d of the %d replicas that were alive, which is no majority (not on: %s)",
 			said, held, alive, cmp.Or(missing, "there are none"))
 	}
 	return true, fmt.Sprintf("locks are held on %d of the %d replicas that were alive, although %s", held, alive, said)
@@ -108,7 +115,8 @@ func Refusals(claims []Claim) map[string]string {
 // Decide is Next, less what the claims of the situation don't permit.
 func Decide(s Situation) Decision { return Next(s).Withhold(Refusals(s.Claims)) }
 
-// Withhold takes from works the steps that can't be taken back, and says why in their place. All other steps are done all the same.
+// Withhold replaces the irreversible steps of works that are not permitted with the reason. All other steps are still
+// done.
 func (d Decision) Withhold(refused map[string]string) Decision {
 	works := slices.Clone(d.Works)
 	for i := range works {
@@ -139,8 +147,8 @@ func Agreed(c Claim) bool {
 	return without == with
 }
 
-// outranks says that s leads, and goes first. That a daemon has only heard of another leader does not rank it, because that one may be gone; the
-// daemons do not agree then all the same.
+// outranks says that s leads, and goes first. A daemon that has only heard of another leader does not outrank, because
+// that leader may be gone. Even so, the daemons do not agree.
 func (s PeerStatus) outranks(self PeerStatus) bool {
 	if s.Term != self.Term {
 		return s.Leading && s.Term > self.Term
@@ -160,7 +168,8 @@ func (c Claim) objection(p Peer) string {
 	case p.Leading:
 		return fmt.Sprintf("%s leads as well, in term %d", p.Name, p.Term)
 	case p.Term > c.Self.Term || p.Term == c.Self.Term && p.Leader != c.Self.ID:
-		// One that knows only a lower term has not heard of the new one yet; it does not lead, and the backend is the same.
+		// A daemon that knows only a lower term has not heard of the new one yet. It does not lead, and the backend is
+		// the same.
 		return fmt.Sprintf("%s knows %s as the leader of term %d", p.Name, cmp.Or(p.Leader, "nobody"), p.Term)
 	case c.Self.Identity == "" || p.Identity != c.Self.Identity:
 		return fmt.Sprintf("%s uses another backend server (%s) than this daemon (%s)",
@@ -171,8 +180,8 @@ func (c Claim) objection(p Peer) string {
 	return ""
 }
 
-// Excused says that a silent peer left gracefully: that is on record here, and with every daemon that answers. Another that is silent objects by
-// that, or is excused in the same way.
+// Excused says that a silent peer left gracefully, and that this daemon and every daemon that answers have that on
+// record. Another silent peer objects by its silence, unless it is excused in the same way.
 func Excused(c Claim, p Peer) bool {
 	if p.PeerStatus.Name == "" || !slices.Contains(c.Self.Left, p.PeerStatus.Name) {
 		return false

@@ -7,14 +7,15 @@ type Policy struct {
 	Named               bool `json:"named"` // some policy of the configuration names the cluster
 	RecoverPrimary      bool `json:"recover_primary"`
 	RecoverIntermediate bool `json:"recover_intermediate"`
-	// DrainTimeout is how long relay logs may take to be applied before the failover is called blocked. It goes on waiting then,
-	// unless AllowReceivedLoss.
+	// DrainTimeout is how long relay logs may take to be applied before the failover is reported as blocked. The
+	// failover then keeps waiting, unless AllowReceivedLoss is set.
 	DrainTimeout time.Duration `json:"drain_timeout"`
 	// MaxLag vetoes candidates whose applier is further behind; 0 is no veto.
 	MaxLag time.Duration `json:"max_lag"`
 	// AllowReceivedLoss lets a promotion drop transactions that a replica received and can't apply in time.
 	AllowReceivedLoss bool `json:"allow_received_loss"`
-	// AllowUnfenced lets a promotion go on when the old primary can neither be fenced nor is proved dead (silence only).
+	// AllowUnfenced lets a promotion continue when the old primary can't be fenced and is not proved dead (silence
+	// only).
 	AllowUnfenced bool `json:"allow_unfenced"`
 	AllowErrant   bool `json:"allow_errant"` // candidates with errant transactions
 	// AntiFlap is how long after a finished promotion the next automatic one is refused.

@@ -13,15 +13,16 @@ import (
 type Previewed struct {
 	// Dead is the server that the preview supposes to have died; zero when it starts from what is.
 	Dead topology.Key `json:"dead,omitzero"`
-	// Works are in order of precedence. Each has the candidates as they were ranked first, all its steps, and the episode, refusals
-	// and wait of its end.
+	// Works are in order of precedence. Each has the candidates as first ranked, all its steps, and the episode,
+	// refusals and wait at its end.
 	Works []Work `json:"works,omitempty"`
 	// Steps are those of all works, in the order in which they would be done.
 	Steps []Step            `json:"steps,omitempty"`
 	After topology.Snapshot `json:"-"` // the cluster as it would be then
 }
 
-// Main is the work about the server that is supposed to have died; the foremost where none is. Zero when nothing would be done.
+// Main is the work about the server that is supposed to have died, or the first work where there is none. It is zero
+// when nothing would be done.
 func (p Previewed) Main() Work {
 	for _, w := range p.Works {
 		if w.Failed == p.Dead {
@@ -87,8 +88,8 @@ func play(s Situation) Previewed {
 	return p
 }
 
-// IfDies previews what would be done if a server died now, as a killed process does: it refuses connections, and every replica of it
-// notices. This is the question of failover readiness.
+// IfDies previews what would be done if a server died now in the way a killed process does: it refuses connections, and
+// each of its replicas notices. This answers whether the cluster is ready for a failover.
 func IfDies(s Situation, dead topology.Key) Previewed {
 	s = settled(s)
 	p := play(s.With(Died(s.Snapshot, dead)))

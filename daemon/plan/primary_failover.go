@@ -19,8 +19,9 @@ var (
 	suspect     = []analysis.Code{analysis.UnreachablePrimary, analysis.UnreachablePrimaryWithLaggingReplicas}
 )
 
-// primaryFailover replaces a dead primary by one of its replicas: it lets the replicas find out that it is dead, stops their receivers, has
-// the best one apply what it received, opens it for writes, and moves the others under it.
+// primaryFailover replaces a dead primary with one of its replicas. It lets the replicas find out that the primary is
+// dead, stops their receivers, and has the best one apply what it received. Then it opens that one for writes and moves
+// the others under it.
 type primaryFailover struct {
 	*view
 	e Episode
@@ -43,8 +44,8 @@ func primaryFailovers(v *view) []work {
 			p.e, p.verdict = v.beginOrphaned(f), f.Code
 		case f.Code == analysis.DeadPrimaryAndReplicas:
 			p.e = v.begin(PrimaryFailover, f)
-			p.refused = []string{fmt.Sprintf(
-				"no witness: %v and all its replicas are out of reach, so it may be our own network that is down", f.At)}
+			p.refused = []string{fmt.Sprintf("no witness: %v and all its replicas are out of reach, "+
+				"so it may be our own network that is down", f.At)}
 		default:
 			continue
 		}
@@ -66,7 +67,8 @@ func (v *view) begin(kind Kind, f analysis.Finding) Episode {
 			e.FailedUUID = s.Instance.UUID
 		}
 	}
-	id := fmt.Sprintf("%s-%d-%d", strings.NewReplacer(":", "_", "%", "_").Replace(f.At.Host), f.At.Port, since.UnixMilli())
+	id := fmt.Sprintf("%s-%d-%d", strings.NewReplacer(":", "_", "%", "_").Replace(f.At.Host), f.At.Port,
+		since.UnixMilli())
 	e.ID = id
 	for n := 2; v.stored(e) != nil; n++ { // the same failure has had an episode that ended too early
 		e.ID = fmt.Sprintf("%s-%d", id, n)
@@ -74,8 +76,9 @@ func (v *view) begin(kind Kind, f analysis.Finding) Episode {
 	return e
 }
 
-// orphaned says that k died after it was promoted and before any server that lives followed it: its replicas-to-be still point to the one before, and
-// can't witness. That it refuses connections must do, and another of them is promoted.
+// orphaned says that k died after it was promoted and before any server that lives followed it. Its future replicas
+// still point to the previous primary and can't be witnesses. That k refuses connections must be enough, and another of
+// them is promoted.
 func (v *view) orphaned(k topology.Key) bool {
 	return v.last != nil && v.last.Candidate == k && v.last.Acknowledged == nil &&
 		proved(v.servers[k].Probe.Failure) && len(v.followers[v.last.Failed]) > 0
@@ -102,7 +105,8 @@ func (p *primaryFailover) next() Work {
 
 func (p *primaryFailover) failed() topology.Key { return p.e.Failed }
 
-// claims are, until another server takes writes, all that could, and all that follow the failed one; then those that are still to be moved.
+// claims are all servers that could take writes and all that follow the failed one, until another server takes writes.
+// After that they are the servers that still have to be moved.
 func (p *primaryFailover) claims() []topology.Key {
 	if p.e.Stage == Suspected || !p.e.Closed.IsZero() {
 		return nil
@@ -117,9 +121,10 @@ func (p *primaryFailover) claims() []topology.Key {
 	return out
 }
 
-// suspected makes the replicas of a silent primary find out for themselves whether it lives: a receiver that is restarted has to connect.
-// All are asked at once: to stop a receiver can take seconds (MariaDB with semi-sync notifies the source), and to a living source they are
-// back in milliseconds. They are asked again only much later.
+// suspected makes the replicas of a silent primary find out for themselves whether it lives: a receiver that is
+// restarted has to connect. All receivers are restarted at once, because a stop can take seconds (MariaDB with
+// semi-sync notifies the source). If the source lives, they are back in milliseconds. They are restarted again only
+// much later.
 func (p *primaryFailover) suspected() Work {
 	failed := p.servers[p.e.Failed]
 	if failed == nil || failed.Up() {
@@ -165,7 +170,8 @@ func (p *primaryFailover) challenge(silent time.Duration) Work {
 				"its receiver was stopped for a restart, and the daemon that did that did not come to start it"))
 		case c.IO != topology.Running:
 		case r.Instance.Flavor == topology.MariaDB && !c.Drained(r.Instance.Executed):
-			waiting = append(waiting, fmt.Sprintf("%v must apply what it received first: a restart of its receiver would throw relay logs away", r.Key))
+			waiting = append(waiting, fmt.Sprintf(
+				"%v must apply what it received first: a restart of its receiver would throw relay logs away", r.Key))
 		default:
 			receiving = append(receiving, r)
 		}
@@ -178,8 +184,10 @@ func (p *primaryFailover) challenge(silent time.Duration) Work {
 		return p.waits("%s", strings.Join(waiting, "; "))
 	case len(receiving) == 0:
 		return p.waits("no replica of %v can tell whether it lives", p.e.Failed)
-	case !p.e.Challenged.IsZero() && since >= 0 && since < challengeAgain: // negative: by a daemon whose clock was ahead
-		return Work{Episode: &p.e, Wait: fmt.Sprintf("%v reconnected to %v %s ago, so %v is alive, and only this daemon can't reach it",
+	case !p.e.Challenged.IsZero() && since >= 0 && since < challengeAgain:
+		// since is negative when the clock of the daemon that restarted the receivers was ahead.
+		return Work{Episode: &p.e, Wait: fmt.Sprintf(
+			"%v reconnected to %v %s ago, so %v is alive, and only this daemon can't reach it",
 			receiving[0].Key, p.e.Failed, since.Round(time.Millisecond), p.e.Failed)}
 	}
 	p.e.Challenged = p.Snapshot.At
@@ -188,14 +196,15 @@ func (p *primaryFailover) challenge(silent time.Duration) Work {
 		p.e.touch(r.Key)
 		w.Steps = append(w.Steps, Step{Kind: RestartReceiver, At: r.Key, From: p.e.Failed,
 			Expect: Expect{UUID: r.Instance.UUID, Source: p.e.Failed},
-			Why: fmt.Sprintf("%v does not answer us (%s for %s) and %v seems still connected: it has to connect again, and so finds out whether its source lives",
+			Why: fmt.Sprintf("%v does not answer us (%s for %s) and %v seems still connected: "+
+				"it has to connect again, and so finds out whether its source lives",
 				p.e.Failed, p.servers[p.e.Failed].Probe.Failure, silent.Round(time.Millisecond), r.Key)})
 	}
 	return w
 }
 
-// commit weighs everything that can forbid the failover; if nothing does, the receivers are stopped. From then on what each replica has
-// received is final, and a semi-synchronous primary gets no acknowledgement any more.
+// commit checks everything that can forbid the failover. If nothing does, it stops the receivers. From then on what
+// each replica has received is final, and a semi-synchronous primary gets no more acknowledgements.
 func (p *primaryFailover) commit() Work {
 	no := p.gate(p.e)
 	c := p.choice(p.e)
@@ -227,17 +236,19 @@ func (p *primaryFailover) goOn() Work {
 		return p.regroup()
 	}
 	if p.e.Stage == Promoted && p.up(p.e.Candidate) == nil {
-		// It was opened for writes once and is silent now. To promote a second server beside it would split the cluster; once it is
-		// found dead in its own right, that is the next episode.
+		// The candidate was opened for writes once and is silent now. To promote a second server beside it would split
+		// the cluster. If it is found dead itself, that is the next episode.
 		p.e.Unfinished = true
-		return p.close(p.e, fmt.Sprintf("%v was promoted, and fell silent before the other replicas were moved", p.e.Candidate))
+		return p.close(p.e, fmt.Sprintf(
+			"%v was promoted, and fell silent before the other replicas were moved", p.e.Candidate))
 	}
 	if p.up(p.e.Failed) != nil && p.e.Stage != Promoted {
 		return p.undo()
 	}
 	w := Work{Candidates: c.ranking, Bound: c.bound}
 	if alive := p.stop(&w); alive {
-		return p.undo() // it lives after all: the daemon that committed to this was away, and this replica found it again
+		// The daemon that committed to this was away, and this replica has reconnected: the failed server is alive.
+		return p.undo()
 	}
 	w.Episode = &p.e
 	if len(w.Steps) > 0 {
@@ -249,7 +260,8 @@ func (p *primaryFailover) goOn() Work {
 		return w
 	}
 	if p.e.Stage == Promoted && p.e.Candidate != c.chosen.Key {
-		p.e.Blocked = fmt.Sprintf("%v was promoted, and takes no writes now; another server must not be promoted beside it", p.e.Candidate)
+		p.e.Blocked = fmt.Sprintf(
+			"%v was promoted, and takes no writes now; another server must not be promoted beside it", p.e.Candidate)
 		w.Refused, w.Wait = []string{p.e.Blocked}, p.e.Blocked
 		return w
 	}
@@ -265,7 +277,8 @@ func (p *primaryFailover) goOn() Work {
 	return w
 }
 
-// stop has every replica stop its receiver. It says that one of them receives again from the failed server, which therefore lives.
+// stop has every replica stop its receiver. It returns true when one of them receives again from the failed server,
+// which is therefore alive.
 func (p *primaryFailover) stop(w *Work) (alive bool) {
 	for _, r := range p.followers[p.e.Failed] {
 		c := r.ChannelFrom(p.e.Failed)
@@ -278,7 +291,8 @@ func (p *primaryFailover) stop(w *Work) (alive bool) {
 		p.e.touch(r.Key) // it may have come back meanwhile
 		w.Steps = append(w.Steps, Step{Kind: StopReceiver, At: r.Key, From: p.e.Failed,
 			Expect: Expect{UUID: r.Instance.UUID, Source: p.e.Failed},
-			Why:    fmt.Sprintf("from now on no server receives from %v, so what each replica has is final", p.e.Failed)})
+			Why: fmt.Sprintf(
+				"from now on no server receives from %v, so what each replica has is final", p.e.Failed)})
 	}
 	return false
 }
@@ -293,11 +307,13 @@ func (p *primaryFailover) leftItsSource(candidate topology.Key) bool {
 func (p *primaryFailover) undo() Work {
 	e := &p.e
 	if p.down(e.Candidate) {
-		e.Blocked = fmt.Sprintf("%v answers again, and %v, which may have been opened for writes already, does not: both may take writes",
+		e.Blocked = fmt.Sprintf(
+			"%v answers again, and %v, which may have been opened for writes already, does not: both may take writes",
 			e.Failed, e.Candidate)
 		return Work{Episode: e, Wait: e.Blocked, Refused: []string{e.Blocked}}
 	}
-	w := Work{Episode: e, Wait: fmt.Sprintf("%v answers again before another server was promoted: the replicas go back to it", e.Failed)}
+	w := Work{Episode: e,
+		Wait: fmt.Sprintf("%v answers again before another server was promoted: the replicas go back to it", e.Failed)}
 	for i := range p.Snapshot.Servers { // also a candidate that fetches from another what it lacks
 		r := &p.Snapshot.Servers[i]
 		if c := r.Channel(); r.Up() && c != nil && c.Halted() && e.touched(r.Key) {
@@ -317,7 +333,8 @@ func (p *primaryFailover) undo() Work {
 
 // start makes the step that starts the receiver of r again.
 func (v *view) start(r *topology.Server, source topology.Key, why string) Step {
-	return Step{Kind: StartReceiver, At: r.Key, From: source, Expect: Expect{UUID: r.Instance.UUID, Source: source}, Why: why}
+	return Step{Kind: StartReceiver, At: r.Key, From: source, Expect: Expect{UUID: r.Instance.UUID, Source: source},
+		Why: why}
 }
 
 // close ends an episode that is on record; one that never began leaves nothing.

@@ -35,8 +35,8 @@ func (p *primaryFailover) promote(w *Work, c choice) {
 	w.Steps = append(w.Steps, Step{Kind: Promote, At: cand.Key, Why: p.e.Why, Expect: expect})
 }
 
-// drained has the candidate apply what it received. It says that the promotion may go on: never before all is applied, unless the policy
-// allows the loss of the rest after a time, which then is no longer needed.
+// drained has the candidate apply what it received. It returns true when the promotion may continue: never before all
+// is applied, unless the policy allows the loss of the rest after a time. The rest is then no longer needed.
 func (p *primaryFailover) drained(w *Work, cand *topology.Server, c *choice) bool {
 	if p.e.DrainSince.IsZero() {
 		p.e.DrainSince = p.Snapshot.At
@@ -44,13 +44,16 @@ func (p *primaryFailover) drained(w *Work, cand *topology.Server, c *choice) boo
 	left := cand.Instance.Executed.Missing(c.need)
 	late := p.Snapshot.At.Sub(p.e.DrainSince) > p.Policy.DrainTimeout
 	if late && p.Policy.AllowReceivedLoss {
-		w.Bound = fmt.Sprintf("%s dropped, as the policy allows after %s", are(left, "received transaction"), p.Policy.DrainTimeout)
+		w.Bound = fmt.Sprintf("%s dropped, as the policy allows after %s", are(left, "received transaction"),
+			p.Policy.DrainTimeout)
 		c.need = cand.Instance.Executed
 		return true
 	}
 	w.Wait = fmt.Sprintf("%v applies the last %s that it received", cand.Key, count(left, "transaction"))
 	if late {
-		p.e.Blocked = fmt.Sprintf("%v has not applied what it received within %s: %s left; it is promoted as soon as it has (allow_received_loss is false)",
+		p.e.Blocked = fmt.Sprintf(
+			"%v has not applied what it received within %s: %s left; "+
+				"it is promoted as soon as it has (allow_received_loss is false)",
 			cand.Key, p.Policy.DrainTimeout, are(left, "transaction"))
 		w.Refused = append(w.Refused, p.e.Blocked)
 	}
@@ -58,22 +61,25 @@ func (p *primaryFailover) drained(w *Work, cand *topology.Server, c *choice) boo
 	return false
 }
 
-// notYet says why a candidate that has everything is not promoted now; blocked means that time alone does not change it.
+// notYet says why a candidate that has everything is not promoted now. blocked means that time alone does not change
+// it.
 func (p *primaryFailover) notYet(c choice, cand *topology.Server) (why string, blocked bool) {
 	if silent := p.silence(p.e.Failed); silent < p.Thresholds.Silence {
 		return fmt.Sprintf("%v has been silent for %s; another server is promoted after %s",
 			p.e.Failed, silent.Round(time.Millisecond), p.Thresholds.Silence), false
 	}
 	if other := p.openedBeside(); other != nil {
-		return fmt.Sprintf("%v takes writes already, opened by somebody else, and lacks %s that others of its cluster have: to promote %v beside it would split the cluster",
+		return fmt.Sprintf(
+			"%v takes writes already, opened by somebody else, and lacks %s that others of its cluster have: "+
+				"to promote %v beside it would split the cluster",
 			other.Key, count(other.Instance.Executed.Missing(c.need), "transaction"), cand.Key), true
 	}
 	why = p.movedAway()
 	return why, why != ""
 }
 
-// openedBeside is a server of the cluster that takes writes, and was not opened by us: by another daemon, on the other side of a split, or
-// by hand.
+// openedBeside is a server of the cluster that takes writes, and that we did not open. Another daemon on the other side
+// of a split opened it, or a person did.
 func (p *primaryFailover) openedBeside() *topology.Server {
 	for i := range p.Snapshot.Servers {
 		s := &p.Snapshot.Servers[i]
@@ -84,8 +90,8 @@ func (p *primaryFailover) openedBeside() *topology.Server {
 	return nil
 }
 
-// movedAway says that a replica which this episode began with follows a server that is out of reach, and that we did not make it follow:
-// somebody else, on the other side of a split, promoted that one.
+// movedAway says that a replica which this episode began with follows a server that is out of reach, although we did
+// not make it follow. Then somebody on the other side of a split has promoted that server.
 func (p *primaryFailover) movedAway() string {
 	for i := range p.Snapshot.Servers {
 		s := &p.Snapshot.Servers[i]
@@ -93,10 +99,13 @@ func (p *primaryFailover) movedAway() string {
 			continue
 		}
 		k := s.Channel().Source.Attached()
-		if k == p.e.Failed || k == p.e.Donor || slices.Contains(p.e.Abandoned, k) || p.up(k) != nil || p.unmoved(s, p.e.Failed) {
+		if k == p.e.Failed || k == p.e.Donor || slices.Contains(p.e.Abandoned, k) || p.up(k) != nil ||
+			p.unmoved(s, p.e.Failed) {
 			continue
 		}
-		return fmt.Sprintf("%v follows %v, which is out of reach, and this daemon did not move it there: another daemon, which reaches %v, may have promoted it",
+		return fmt.Sprintf(
+			"%v follows %v, which is out of reach, and this daemon did not move it there: "+
+				"another daemon, which reaches %v, may have promoted it",
 			s.Key, k, k)
 	}
 	return ""
@@ -132,10 +141,12 @@ func (p *primaryFailover) catchUp(w *Work, c choice, cand *topology.Server) {
 		p.e.touch(cand.Key)
 		w.Steps = append(w.Steps, Step{Kind: Repoint, At: cand.Key, Source: donor.Key,
 			Expect: Expect{UUID: cand.Instance.UUID, Within: within(cand, donor)},
-			Why:    fmt.Sprintf("%v has %s that %v lacks; it gets them before it is promoted", donor.Key, missing, cand.Key)})
+			Why: fmt.Sprintf("%v has %s that %v lacks; it gets them before it is promoted",
+				donor.Key, missing, cand.Key)})
 	default:
-		w.Steps = append(w.Steps, Step{Kind: AwaitApplied, At: cand.Key, Set: c.need, Expect: Expect{UUID: cand.Instance.UUID},
-			Why: fmt.Sprintf("it fetches %s from %v", missing, donor.Key)})
+		w.Steps = append(w.Steps, Step{Kind: AwaitApplied, At: cand.Key, Set: c.need,
+			Expect: Expect{UUID: cand.Instance.UUID},
+			Why:    fmt.Sprintf("it fetches %s from %v", missing, donor.Key)})
 		w.Wait = fmt.Sprintf("%v fetches from %v what it lacks", cand.Key, donor.Key)
 	}
 }
@@ -144,15 +155,17 @@ func (p *primaryFailover) catchUp(w *Work, c choice, cand *topology.Server) {
 func (v *view) donor(c choice, cand *topology.Server) *topology.Server {
 	for i := range v.Snapshot.Servers {
 		s := &v.Snapshot.Servers[i]
-		if s.Key != cand.Key && slices.Contains(c.donors, s.Key) && s.Received().Contains(c.need) && !newer(s.Instance, cand.Instance) {
+		if s.Key != cand.Key && slices.Contains(c.donors, s.Key) && s.Received().Contains(c.need) &&
+			!newer(s.Instance, cand.Instance) {
 			return s
 		}
 	}
 	return nil
 }
 
-// promotedAt is the time of a promotion that happens now: never before the one before it, although that was done by a daemon whose clock was
-// ahead. By these times it is known who is the rightful primary, and all others are fenced.
+// promotedAt is the time of a promotion that happens now. It is never before the previous promotion, even if the clock
+// of the daemon that did that one was ahead. These times decide which server is the rightful primary, and all others
+// are fenced.
 func (v *view) promotedAt() time.Time {
 	// Round drops the monotonic reading, which others who read the record do not have.
 	if v.last == nil || v.Snapshot.At.Round(0).After(v.last.Promoted.Round(0)) {

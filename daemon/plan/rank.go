@@ -33,7 +33,8 @@ type choice struct {
 	bound   string           // what may be lost
 }
 
-// Rank is the ranking of those who could replace the failed primary, each with its reasons; the first is the one that Next would choose.
+// Rank is the ranking of the servers that could replace the failed primary, each with its reasons. Next would choose
+// the first.
 func Rank(s Situation, failed topology.Key) []Candidate {
 	v := newView(s)
 	e := Episode{Kind: PrimaryFailover, Failed: failed}
@@ -45,13 +46,14 @@ func Rank(s Situation, failed topology.Key) []Candidate {
 	return v.choice(e).ranking
 }
 
-// pool are the servers that could replace the failed one: its direct replicas, reachable or not, those that this episode has already taken
-// away from it, and those that an earlier failover was still to move under it.
+// pool are the servers that could replace the failed one. They are its direct replicas, reachable or not, those that
+// this episode has already moved away from it, and those that an earlier failover still had to move under it.
 func (v *view) pool(e Episode) []*topology.Server {
 	var out []*topology.Server
 	for i := range v.Snapshot.Servers {
 		s := &v.Snapshot.Servers[i]
-		if s.Key != e.Failed && (s.ChannelFrom(e.Failed) != nil || s.Key == e.Candidate || e.touched(s.Key) || v.unmoved(s, e.Failed)) {
+		if s.Key != e.Failed && (s.ChannelFrom(e.Failed) != nil || s.Key == e.Candidate || e.touched(s.Key) ||
+			v.unmoved(s, e.Failed)) {
 			out = append(out, s)
 		}
 	}
@@ -76,7 +78,8 @@ func (v *view) choice(e Episode) choice {
 	}
 	for i := range v.Snapshot.Servers {
 		s := &v.Snapshot.Servers[i]
-		if writable(s) && s.Key != e.Failed && (s.Key == e.Candidate || !c.need.Empty() && s.Instance.Executed.Contains(c.need)) {
+		if writable(s) && s.Key != e.Failed &&
+			(s.Key == e.Candidate || !c.need.Empty() && s.Instance.Executed.Contains(c.need)) {
 			c.adopted = s
 			break
 		}
@@ -92,8 +95,9 @@ func (v *view) choice(e Episode) choice {
 	return c
 }
 
-// below are the servers that can be reached and have something from the failed one: the pool, and all that follow one of these, directly or
-// through others. Where a server between has died, those that followed it may have more than any direct replica.
+// below are the servers that can be reached and have something from the failed one: the pool, and all that follow a
+// server of the pool, directly or through others. Where an intermediate source has died, its replicas may have more
+// than any direct replica.
 func (v *view) below(e Episode, pool []*topology.Server) []*topology.Server {
 	seen := map[topology.Key]bool{e.Failed: true}
 	var out []*topology.Server
@@ -111,8 +115,9 @@ func (v *view) below(e Episode, pool []*topology.Server) []*topology.Server {
 	return out
 }
 
-// passedOn is what the server has from the failed one: not what it wrote itself, nor what a server between the two wrote. A server between
-// that may have been opened for writes as a candidate is no longer between: what it wrote then counts.
+// passedOn is what the server has from the failed one. It excludes what the server wrote itself and what a server
+// between the two wrote. A server between that may have been opened for writes as a candidate is no longer between, so
+// what it wrote then counts.
 func (v *view) passedOn(s *topology.Server, e Episode) gtid.Set {
 	have := v.shared(s)
 	have = have.Subtract(have.From(s.Instance.UUID))
@@ -151,7 +156,8 @@ func (v *view) declared(s *topology.Server) (vetoes []string) {
 		vetoes = append(vetoes, "its promotion rule is must_not")
 	}
 	if d := s.Downtime; v.downtime(s) {
-		vetoes = append(vetoes, fmt.Sprintf("it is in downtime until %s (%s: %s)", d.Until.UTC().Format(time.RFC3339), d.Owner, d.Reason))
+		vetoes = append(vetoes, fmt.Sprintf("it is in downtime until %s (%s: %s)",
+			d.Until.UTC().Format(time.RFC3339), d.Owner, d.Reason))
 	}
 	return vetoes
 }
@@ -228,8 +234,9 @@ func (v *view) refuseNewer(ranking []Candidate) {
 			a, b := v.servers[ranking[i].Key], v.servers[o.Key]
 			if o.Eligible && newer(a.Instance, b.Instance) {
 				ranking[i].Eligible = false
-				ranking[i].Vetoes = append(ranking[i].Vetoes, fmt.Sprintf("it runs %v, and %v, which runs %v, could not follow it",
-					a.Instance.Version, o.Key, b.Instance.Version))
+				ranking[i].Vetoes = append(ranking[i].Vetoes,
+					fmt.Sprintf("it runs %v, and %v, which runs %v, could not follow it",
+						a.Instance.Version, o.Key, b.Instance.Version))
 				break
 			}
 		}
@@ -268,7 +275,8 @@ func (v *view) begun(c Candidate, e Episode) bool {
 	return c.Key == e.Candidate && s != nil && len(s.Instance.Channels) == 0
 }
 
-// keep leaves the candidate that the episode is committed to at the top, unless it still has to apply what another one has applied.
+// keep leaves the candidate that the episode is committed to at the top, unless it still has to apply what another has
+// applied.
 func keep(ranking []Candidate, e Episode) {
 	at := slices.IndexFunc(ranking, func(c Candidate) bool { return c.Key == e.Candidate && c.Eligible })
 	if at <= 0 || ranking[at].Unapplied > 0 && ranking[0].Unapplied == 0 && ranking[0].Behind == 0 {
@@ -326,9 +334,11 @@ func (v *view) bound(c *choice, e Episode, pool []*topology.Server) {
 	said := []string{"no transaction that a reachable replica received is lost"}
 	if failed := v.servers[e.Failed]; failed != nil && failed.Instance != nil {
 		if n := c.need.Missing(failed.Instance.Executed); n > 0 && c.need.Count() > 0 {
-			said = append(said, fmt.Sprintf("%v was seen to have %s that no reachable replica received", e.Failed, count(n, "transaction")))
+			said = append(said, fmt.Sprintf("%v was seen to have %s that no reachable replica received",
+				e.Failed, count(n, "transaction")))
 		}
-		said = append(said, fmt.Sprintf("what %v committed in its last moments and sent to no server can't be known", e.Failed))
+		said = append(said, fmt.Sprintf("what %v committed in its last moments and sent to no server can't be known",
+			e.Failed))
 	}
 	silent := 0
 	for _, s := range pool {

@@ -17,13 +17,13 @@ type Facts struct {
 	Requests   []Request           `json:"requests,omitempty"` // of operators, about this cluster, that have not ended
 	// Off says why recoveries are switched off everywhere; "" when they are on. What can't be known is off.
 	Off string `json:"off,omitempty"`
-	// Claims are what was put before Permit last, for each work that needed it: what the other daemons and the locks answered. Next
-	// doesn't read them.
+	// Claims are what Permit was last called with, for each work that needed it: the answers of the other daemons and
+	// the locks. Next doesn't read them.
 	Claims []Claim `json:"claims,omitempty"`
 }
 
-// Situation is all that a decision rests on: the facts, and what follows from them. Only Situate makes one, so that the two always agree.
-// To change one, change its facts and call Situate again.
+// Situation is all that a decision depends on: the facts, and what follows from them. Only Situate makes one, so that
+// the two always agree. To change one, change its facts and call Situate again.
 type Situation struct {
 	Facts
 	// Findings are what Analyze says of Snapshot.
@@ -39,8 +39,8 @@ type Promotion struct {
 	To   topology.Key `json:"to"`
 }
 
-// Request is what an operator asked for, from when it was declared until it is done or withdrawn. It is planned as findings are: a daemon
-// that takes over finds it on record and goes on with it.
+// Request is what an operator asked for, from its declaration until it is done or withdrawn. It is planned like a
+// finding: a daemon that takes over finds it on record and continues it.
 type Request struct {
 	ID   string      `json:"id"` // unique for ever; the work's episode carries it
 	Kind RequestKind `json:"kind"`
@@ -54,9 +54,10 @@ type Request struct {
 // RequestKind is what can be asked for.
 type RequestKind string
 
-// Recover asks that the failover of a failed server, a primary or an intermediate source, be done now, although the policy does not do it by
-// itself. It lifts the policy's recover_primary and recover_intermediate, anti-flapping, and downtime. All else stays: the verdict,
-// witnesses, the permit, vetoes, the loss bound, and the switch for all recoveries.
+// Recover requests that the failover of a failed server, a primary or an intermediate source, is done now, although the
+// policy does not do it automatically. It overrides the policy's recover_primary and recover_intermediate,
+// anti-flapping, and downtime. Everything else stays in force: the verdict, witnesses, the permit, vetoes, the loss
+// bound, and the switch for all recoveries.
 const Recover RequestKind = "recover"
 
 // RequestKinds are all kinds.

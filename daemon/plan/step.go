@@ -21,7 +21,8 @@ type Step struct {
 	Why    string `json:"why"`
 }
 
-// Expect is what must hold at the server, checked on the connection that acts, under its advisory lock. What is zero is not checked.
+// Expect is what must hold at the server. It is checked on the connection that acts, under its advisory lock. A zero
+// field is not checked.
 type Expect struct {
 	UUID     string       `json:"uuid,omitempty"`    // the same server still stands behind the key
 	Executed gtid.Set     `json:"executed,omitzero"` // it has executed at least this
@@ -34,9 +35,10 @@ type Expect struct {
 type StepKind string
 
 const (
-	RestartReceiver StepKind = "restart_receiver" // stop and start the IO thread, so that the replica finds out whether its source lives
-	StopReceiver    StepKind = "stop_receiver"    // the IO thread; what was received stays, and goes on being applied
-	StartReceiver   StepKind = "start_receiver"   // takes StopReceiver back
+	// RestartReceiver stops and starts the IO thread, so that the replica finds out whether its source is alive.
+	RestartReceiver StepKind = "restart_receiver"
+	StopReceiver    StepKind = "stop_receiver"  // the IO thread; what was received stays, and goes on being applied
+	StartReceiver   StepKind = "start_receiver" // takes StopReceiver back
 	StartApplier    StepKind = "start_applier"
 	AwaitApplied    StepKind = "await_applied" // wait, a second at most, until Set is executed
 	Promote         StepKind = "promote"       // stop and forget replication, open for writes
@@ -107,13 +109,15 @@ func StepKinds() []StepKind {
 	return out
 }
 
-// Irreversible says that Permit must be asked, and every server be probed again, before it. A kind that is not known counts as that.
+// Irreversible says that Permit must be called, and every server probed again, before the step. An unknown kind is
+// irreversible.
 func (k StepKind) Irreversible() bool {
 	row := k.row()
 	return row == nil || row.irreversible
 }
 
-// Check returns an error when the step can't be done because it is of no known kind, or lacks something. It is called before every step.
+// Check returns an error when the step can't be done, because its kind is unknown or a field is missing. It is called
+// before every step.
 func (s Step) Check() error {
 	row := s.Kind.row()
 	if row == nil {
@@ -131,5 +135,6 @@ func (s Step) Says() string {
 	if row == nil {
 		return fmt.Sprintf("%s at %v", s.Kind, s.At)
 	}
-	return strings.NewReplacer("{at}", s.At.String(), "{from}", s.From.String(), "{source}", s.Source.String()).Replace(row.says)
+	names := strings.NewReplacer("{at}", s.At.String(), "{from}", s.From.String(), "{source}", s.Source.String())
+	return names.Replace(row.says)
 }

@@ -19,9 +19,10 @@ func Sight(s Situation, e Episode) (seen, silent []topology.Key) {
 	return seen, silent
 }
 
-// Transfer says why another daemon should lead; "" when none should. A replica that is silent only to the leader may have received what no other
-// server has, so a daemon that reaches it should choose the candidate: one that reaches every replica that this one reaches, and one more. So the
-// leadership never goes in circles: each time it goes to a daemon that reaches more. Answers are what the others said about each replica.
+// Transfer says why another daemon should lead; "" when none should. A replica that is silent only to the leader may
+// have received what no other server has, so a daemon that reaches it should choose the candidate. That daemon must
+// reach every replica that this one reaches, and one more, so the leadership never goes in circles. Answers are what
+// the other daemons reported about each replica.
 func Transfer(self PeerStatus, seen, silent []topology.Key, answers map[topology.Key][]Peer) string {
 	reaches := func(name string, k topology.Key) bool {
 		for _, p := range answers[k] {
@@ -38,8 +39,8 @@ func Transfer(self PeerStatus, seen, silent []topology.Key, answers map[topology
 				all = all && reaches(p.Name, k)
 			}
 			if all {
-				return fmt.Sprintf("%s reaches %v, which is silent to this daemon and may have received more, and all that this daemon reaches: "+
-					"that daemon should lead", p.Name, missing)
+				return fmt.Sprintf("%s reaches %v, which is silent to this daemon and may have received more, "+
+					"and all that this daemon reaches: that daemon should lead", p.Name, missing)
 			}
 		}
 	}

@@ -12,9 +12,10 @@ import (
 // view is a situation as a decision reads it: who is who, who follows whom, what each has. It is made once a decision.
 type view struct {
 	Situation
-	servers   map[topology.Key]*topology.Server
-	replicas  map[topology.Key][]*topology.Server // direct ones, by source, in the order of the snapshot; reachable or not
-	followers map[topology.Key][]*topology.Server // those of them that can be reached
+	servers map[topology.Key]*topology.Server
+	// replicas are the direct replicas by source, in the order of the snapshot, reachable or not.
+	replicas  map[topology.Key][]*topology.Server
+	followers map[topology.Key][]*topology.Server // the replicas that can be reached
 	findings  map[topology.Key][]*analysis.Finding
 	primary   *topology.Server // nil in an empty cluster
 	// last is the episode of the latest promotion, of this decision too; nil when there was none.
@@ -40,7 +41,9 @@ func newView(s Situation) *view {
 			continue
 		}
 		for j, c := range r.Instance.Channels {
-			if slices.ContainsFunc(r.Instance.Channels[:j], func(o topology.Channel) bool { return o.Source == c.Source }) {
+			if slices.ContainsFunc(r.Instance.Channels[:j], func(o topology.Channel) bool {
+				return o.Source == c.Source
+			}) {
 				continue
 			}
 			v.replicas[c.Source] = append(v.replicas[c.Source], r)
@@ -84,7 +87,8 @@ func (v *view) stored(e Episode) *Episode {
 	return nil
 }
 
-// put has the works after this one see an episode as it is now: the server that it finds promoted is the last one already.
+// put makes the works after this one see an episode as it is now. A server that the episode has promoted then counts as
+// the last one promoted.
 func (v *view) put(e Episode) {
 	v.Episodes = replace(v.Episodes, e)
 	v.last = lastPromoted(v.Episodes)
@@ -125,12 +129,13 @@ func writable(s *topology.Server) bool {
 // travel is how long a transaction may be under way between servers that are well.
 const travel = 50 * time.Millisecond
 
-// received is all that the server has, applied or not, and all that can have reached it since it was asked.
+// received is all that the server has, applied or not, and all that can have reached it since it was probed.
 //
-// The positions of two servers are read at two moments. What one has, and another seems to lack, may have reached that one since it was
-// asked. So it lacks it for certain only when it was asked later (by more than a transaction travels), or when it can't have got it since: no
-// receiver of it was connected, and it takes no writes itself. At a promotion all receivers have been stopped, so there this is exact. Whatever asks what a server lacks
-// asks here, and nothing else allows for it.
+// The positions of two servers are read at two moments. A transaction that one has and another seems to lack may have
+// reached the other since its probe. So it lacks the transaction for certain in two cases only. Either it was probed
+// later, by more than the time a transaction travels. Or it can't have got it since: no receiver of it was connected,
+// and it takes no writes itself. At a promotion all receivers have been stopped, so there this is exact. All code that
+// checks what a server lacks calls this function, and nothing else makes this allowance.
 func (v *view) received(s *topology.Server) gtid.Set {
 	if v.level == nil {
 		v.level = v.levelled()
@@ -157,7 +162,8 @@ func (v *view) levelled() map[topology.Key]gtid.Set {
 		switch {
 		case s.Receiving():
 			have = have.Union(arriving.after(at.Add(-travel)))
-		case writable(s) && s.Instance.Flavor == topology.MariaDB: // its positions do not tell which transactions it wrote itself
+		case writable(s) && s.Instance.Flavor == topology.MariaDB:
+			// Its positions do not show which transactions it wrote itself.
 			have = have.Union(late.after(at))
 		case writable(s):
 			have = have.Union(late.after(at).From(s.Instance.UUID))
@@ -182,7 +188,7 @@ func (u *union) after(at time.Time) gtid.Set {
 	return u.set
 }
 
-// shared is what others can have got from where the server got it: all that it has, without what it wrote itself beside its source.
+// shared is what others can have got from the source of the server: all that it has, without what it wrote itself.
 func (v *view) shared(s *topology.Server) gtid.Set {
 	have := s.Received()
 	switch {

@@ -10,12 +10,14 @@ import (
 // deadBefore is how long before the incident a replica must have been proved dead so that it does not count.
 const deadBefore = time.Minute
 
-// Voters are the replicas of the failed server that were alive before the incident: Permit demands locks on a majority of them. All sides of a
-// split must come to the same voters, so silence is no reason to leave one out: it may be this daemon that was cut off from it, long before. Left
-// out are only a process that was proved dead a minute before the incident began, and servers in downtime.
+// Voters are the replicas of the failed server that were alive before the incident: Permit demands locks on a majority
+// of them. All sides of a split must find the same voters, so silence is no reason to leave one out: this daemon may
+// have been cut off from it long before. Only two kinds are left out: a process that was proved dead a minute before
+// the incident began, and a server in downtime.
 func Voters(s Situation, e Episode) []topology.Key {
 	began := e.Opened
-	if v := s.Snapshot.Server(e.Failed); v != nil && !v.Probe.FailingSince.IsZero() && (began.IsZero() || v.Probe.FailingSince.Before(began)) {
+	if v := s.Snapshot.Server(e.Failed); v != nil && !v.Probe.FailingSince.IsZero() &&
+		(began.IsZero() || v.Probe.FailingSince.Before(began)) {
 		began = v.Probe.FailingSince
 	}
 	var out []topology.Key
@@ -27,7 +29,8 @@ func Voters(s Situation, e Episode) []topology.Key {
 		if d := v.Downtime; d != nil && d.Until.After(s.Snapshot.At) {
 			continue
 		}
-		if p := v.Probe; proved(p.Failure) && !p.FailingSince.IsZero() && p.FailingSince.Before(began.Add(-deadBefore)) {
+		if p := v.Probe; proved(p.Failure) && !p.FailingSince.IsZero() &&
+			p.FailingSince.Before(began.Add(-deadBefore)) {
 			continue
 		}
 		out = append(out, v.Key)

@@ -8,7 +8,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Decision is the answer of Next: what to do now, work by work, in order of precedence. A server has a step of one work at most.
+// Decision is the result of Next: what to do now, work by work, in order of precedence. At most one work has a step at
+// a server.
 type Decision struct {
 	Works []Work `json:"works,omitempty"`
 }
