@@ -14,7 +14,8 @@ func (r *run) check(w plan.Work, step plan.Step) {
 		for _, v := range r.Servers {
 			if v.Source == failed.N && v.Connected && v.Health == world.Alive && failed.Health == world.Alive &&
 				r.Reaches(v.N, failed.N) && r.Reaches(-1, v.N) {
-				r.hurt("never dead while a reachable replica receives", "%v declared dead, %v receives from it", e.Failed, v.Key)
+				r.hurt("never dead while a reachable replica receives", "%v declared dead, %v receives from it",
+					e.Failed, v.Key)
 			}
 		}
 	}
@@ -36,7 +37,8 @@ func (r *run) check(w plan.Work, step plan.Step) {
 		reachable := v.Health == world.Alive && r.Reaches(-1, v.N)
 		all = all && reachable
 		if reachable && r.below(v, failed) && !cand.Executed.Has(v.Received) {
-			r.hurt("never less advanced, nothing received is lost", "%v is promoted with %v, %v received %v", cand.Key, cand.Executed, v.Key, v.Received)
+			r.hurt("never less advanced, nothing received is lost", "%v is promoted with %v, %v received %v",
+				cand.Key, cand.Executed, v.Key, v.Received)
 		}
 		if reachable && !v.ReadOnly && v.Source < 0 {
 			r.hurt("never two writable", "%v is promoted beside %v", cand.Key, v.Key)
@@ -47,7 +49,8 @@ func (r *run) check(w plan.Work, step plan.Step) {
 	}
 	acked := r.Acked[failed.N]
 	if all && r.SemiSync && cand.Executed[failed.N] < acked {
-		r.hurt("with semi-sync nothing acknowledged is lost", "%v is promoted with %d of %d", cand.Key, cand.Executed[failed.N], acked)
+		r.hurt("with semi-sync nothing acknowledged is lost", "%v is promoted with %d of %d",
+			cand.Key, cand.Executed[failed.N], acked)
 	}
 }
 
@@ -57,7 +60,8 @@ func (r *run) one(d plan.Decision) {
 	for _, w := range d.Works {
 		for _, s := range w.Steps {
 			if o, twice := seen[s.At]; twice {
-				r.hurt("one step at a server", "%s of %v and %s of %v both act at %v", o.Kind, o.Failed, w.Kind, w.Failed, s.At)
+				r.hurt("one step at a server", "%s of %v and %s of %v both act at %v",
+					o.Kind, o.Failed, w.Kind, w.Failed, s.At)
 			}
 			seen[s.At] = w
 		}
@@ -113,7 +117,8 @@ func (r *run) finally() {
 	}
 	for _, e := range r.episodes {
 		if e.Closed.IsZero() {
-			r.hurt("every recovery completes", "episode %s of %v is still open at stage %s: %s", e.ID, e.Failed, e.Stage, e.Blocked)
+			r.hurt("every recovery completes", "episode %s of %v is still open at stage %s: %s",
+				e.ID, e.Failed, e.Stage, e.Blocked)
 		}
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"orchestrator/tests/world"
 )
 
-// Several servers die close together, and stay dead: the primary, an intermediate source, and now and then others, in any order. The daemon
-// has its own troubles: steps are lost or done by half, and it is killed. In the end the cluster has a primary again, if a direct replica
-// that can be promoted lives.
+// Several servers die close together, and stay dead: the primary, an intermediate source, and sometimes others, in any
+// order. The daemon fails too: steps are lost or half done, and it is killed. In the end the cluster has a primary
+// again, if a direct replica that can be promoted lives.
 
 const (
 	together  = 10  // ticks within which they die: half a second
@@ -42,7 +42,8 @@ func RunDeaths(seed uint64) (Stats, *Violation) {
 	return r.Stats, r.found
 }
 
-// casualties are the servers that die, and after how many ticks: always the primary, nearly always an intermediate source, at times others.
+// casualties are the servers that die, and after how many ticks: always the primary, nearly always an intermediate
+// source, sometimes others.
 func (r *run) casualties() map[int]int {
 	dies := map[int]int{0: r.Rand.IntN(together + 1)}
 	for _, v := range r.Servers[1:] {
@@ -75,8 +76,8 @@ func (r *run) survivors(dead map[int]int) {
 	r.Stats.Survivable++
 	primary := r.primary()
 	if primary == nil {
-		r.hurt("where a direct replica lives, a primary is promoted", "there is none: %s; refused: %v; findings: %v", r.open(),
-			plan.Next(r.situation()).Refused(), codes(r.situation()))
+		r.hurt("where a direct replica lives, a primary is promoted", "there is none: %s; refused: %v; findings: %v",
+			r.open(), plan.Next(r.situation()).Refused(), codes(r.situation()))
 		return
 	}
 	if open := r.open(); open != "" {
@@ -88,13 +89,14 @@ func (r *run) survivors(dead map[int]int) {
 			continue
 		}
 		if v.Source < 0 || !v.IO || !r.below(v, primary) || !v.Connected {
-			r.hurt("every living replica ends below the new primary, or is reported as lost", "%v does not follow %v", v.Key, primary.Key)
+			r.hurt("every living replica ends below the new primary, or is reported as lost", "%v does not follow %v",
+				v.Key, primary.Key)
 		}
 	}
 }
 
-// candidates are the direct replicas that live and can be promoted. There is none where a server that has no binary log of what it replicates
-// has received more, so that it can't give it: the policy does not allow to lose that.
+// candidates are the direct replicas that live and can be promoted. There is none where a server that has no binary log
+// of what it replicates has received more: it can't pass that on, and the policy does not allow its loss.
 func (r *run) candidates(dead map[int]int) int {
 	var living []*world.Server
 	for _, v := range r.Servers[1:] {
@@ -104,7 +106,9 @@ func (r *run) candidates(dead map[int]int) int {
 	}
 	n := 0
 	for _, v := range living {
-		stuck := slices.ContainsFunc(living, func(o *world.Server) bool { return !o.LogUpdates && !v.Received.Has(o.Received) })
+		stuck := slices.ContainsFunc(living, func(o *world.Server) bool {
+			return !o.LogUpdates && !v.Received.Has(o.Received)
+		})
 		if r.direct[v.N] && v.Rule != topology.MustNot && v.LogUpdates && !stuck {
 			n++
 		}
@@ -139,7 +143,7 @@ func (r *run) open() string {
 	text := ""
 	for _, e := range r.episodes {
 		if e.Closed.IsZero() {
-			text += string(e.Kind) + " of " + e.Failed.String() + " at stage " + string(e.Stage) + ": " + e.Blocked + "; "
+			text += fmt.Sprintf("%s of %v at stage %s: %s; ", e.Kind, e.Failed, e.Stage, e.Blocked)
 		}
 	}
 	return text
@@ -156,4 +160,5 @@ func (r *run) lost() map[topology.Key]bool {
 }
 
 // permissive is a policy that lets everything be recovered.
-var permissive = plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second, AllowUnfenced: true}
+var permissive = plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second,
+	AllowUnfenced: true}

@@ -68,7 +68,7 @@ func (r *run) fault() {
 	}
 }
 
-// heal brings everything back; servers start with what their configuration says, so that a former primary comes back writable.
+// heal brings everything back. Servers start with their configured settings, so a former primary comes back writable.
 func (r *run) heal() {
 	r.Say("everything is healed")
 	clear(r.Cut)

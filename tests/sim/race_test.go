@@ -2,5 +2,6 @@
 
 package sim
 
-// racing tells that the race detector is on, under which a world takes ten times as long; there is one goroutine a world, and nothing shared.
+// racing says that the race detector is on. A world then takes ten times as long. Each world has one goroutine, and
+// they share nothing.
 const racing = true

@@ -1,7 +1,8 @@
-// Package sim lets random worlds try what must never happen. A run is a cluster on paper, a schedule of faults, and the daemon's own
-// judgement and planning in a loop that loses steps, does them by half, and dies at any moment; the same seed gives the same run.
+// Package sim lets random worlds try what must never happen. A run is a cluster on paper, a schedule of faults, and the
+// daemon's own analysis and planning in a loop that loses steps, half does them, and dies at any moment. The same seed
+// gives the same run.
 //
-// The properties, and beside each the break of the code that was seen to be caught by it, stand in the table of sim_test.go.
+// The properties are in the table of sim_test.go. Beside each is the break of the code that it was seen to catch.
 package sim
 
 import (
@@ -117,7 +118,8 @@ func (r *run) hurt(property, format string, args ...any) {
 }
 
 func (r *run) situation() plan.Situation {
-	return plan.Situate(plan.Facts{Cluster: "c", Snapshot: r.Snapshot(), Policy: permissive, Thresholds: analysis.Defaults, Episodes: r.episodes})
+	return plan.Situate(plan.Facts{Cluster: "c", Snapshot: r.Snapshot(), Policy: permissive,
+		Thresholds: analysis.Defaults, Episodes: r.episodes})
 }
 
 // turn is that of recovery.Runner: act, look again, ask again.

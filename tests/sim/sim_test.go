@@ -17,18 +17,21 @@ var (
 //
 //	never dead while a reachable replica receives    plan: commit on UnreachablePrimary
 //	never less advanced, nothing received is lost    plan: promote without the catch-up; promote without the drain
-//	with semi-sync nothing acknowledged is lost      plan: the same; analysis and plan: a server promoted by half forgotten as a candidate
-//	never two writable                               plan: go on although the primary answers again; go on before the receivers have stopped;
-//	                                                 forget who was promoted last
-//	never two writable for longer than it takes to   plan: no fence in the aftercare; a promotion by an earlier daemon not adopted
-//	  fence
+//	with semi-sync nothing acknowledged is lost      plan: the same; analysis and plan: a half-promoted server
+//	                                                 forgotten as a candidate
+//	never two writable                               plan: continue although the primary answers again; continue
+//	                                                 before the receivers have stopped; forget who was promoted last
+//	never two writable for longer than it takes to   plan: no fence in the aftercare; a promotion by an earlier
+//	  fence                                          daemon not adopted
 //	never against a must_not                         plan: no veto for it
 //	never a server that nobody can follow            plan: no veto for log_replica_updates=0
 //	in the end one server is writable                the world: servers that were cut off never come back
-//	in the end every replica receives, or is         plan: undo without starting receivers; replicas out of reach at an undo forgotten
-//	  reported as lost
-//	every recovery completes                         plan: an intermediate that answers again does not end its episode (found before it was fixed, seed 5650)
-//	a turn ends                                      plan: a promotion by an earlier daemon not adopted; a detach that is asked for again and again
+//	in the end every replica receives, or is         plan: undo without starting receivers; replicas out of reach
+//	  reported as lost                               at an undo forgotten
+//	every recovery completes                         plan: an intermediate that answers again does not end its
+//	                                                 episode (found before it was fixed, seed 5650)
+//	a turn ends                                      plan: a promotion by an earlier daemon not adopted; a detach
+//	                                                 that is requested again and again
 func TestWorlds(t *testing.T) {
 	if *seed != 0 {
 		stats, v := Run(*seed)

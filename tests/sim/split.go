@@ -11,8 +11,9 @@ import (
 	"orchestrator/tests/world"
 )
 
-// Two daemons share a backend of two members. Then everything is split in two, at random: each daemon reaches some servers, one of the members, and
-// the other daemon or not; and the primary dies, hangs, or is on one side only. Each judges and plans as it does alone, with a memory of its own.
+// Two daemons share a backend of two members. Then everything is split in two, at random: each daemon reaches some
+// servers, one of the members, and perhaps the other daemon. The primary dies, hangs, or is on one side only. Each
+// daemon analyses and plans as it does alone, with its own memory.
 
 const (
 	leaseTTL  = 20 // ticks without movement until a lease is taken
@@ -57,12 +58,14 @@ type half struct {
 type SplitStats struct{ Promotions, ByAgreement, ByLocks, Refused, TwoLeaders, Frozen int }
 
 func (s SplitStats) plus(o SplitStats) SplitStats {
-	return SplitStats{s.Promotions + o.Promotions, s.ByAgreement + o.ByAgreement, s.ByLocks + o.ByLocks, s.Refused + o.Refused, s.TwoLeaders + o.TwoLeaders, s.Frozen + o.Frozen}
+	return SplitStats{s.Promotions + o.Promotions, s.ByAgreement + o.ByAgreement, s.ByLocks + o.ByLocks,
+		s.Refused + o.Refused, s.TwoLeaders + o.TwoLeaders, s.Frozen + o.Frozen}
 }
 
 // RunSplit plays one world, and returns the first property that was hurt, or nil.
 func RunSplit(seed uint64) (SplitStats, *Violation) {
-	p := &pair{World: world.New(seed), seed: seed, side: map[int]int{}, locks: map[int]*half{}, lockedAt: map[int]int{}, promoted: map[string]string{}}
+	p := &pair{World: world.New(seed), seed: seed, side: map[int]int{}, locks: map[int]*half{}, lockedAt: map[int]int{},
+		promoted: map[string]string{}}
 	p.daemons = []*half{{n: -1, id: "a#1"}, {n: -2, id: "b#1"}}
 	p.splitAt = p.Tick + 10 + p.Rand.IntN(30)
 	faultAt, two := p.splitAt+p.Rand.IntN(40), false
@@ -102,7 +105,8 @@ func RunSplit(seed uint64) (SplitStats, *Violation) {
 	}
 	s.Promotions = len(p.promoted)
 	if len(p.promoted) > 1 {
-		return s, &Violation{Property: "never two promotions in one split", Seed: seed, Says: fmt.Sprint(p.promoted), Log: p.World.Log}
+		return s, &Violation{Property: "never two promotions in one split", Seed: seed, Says: fmt.Sprint(p.promoted),
+			Log: p.World.Log}
 	}
 	return s, nil
 }
@@ -160,7 +164,8 @@ func (p *pair) lease(d *half) {
 		p.stop(d, "it has not confirmed its lease in time")
 	}
 	if d.leads {
-		if h := (backend.Hold{Holder: d.id, Term: d.highest, Beat: d.beat + 1}); h.Wins(p.rows[m]) || p.rows[m].Holder == d.id {
+		if h := (backend.Hold{Holder: d.id, Term: d.highest, Beat: d.beat + 1}); h.Wins(p.rows[m]) ||
+			p.rows[m].Holder == d.id {
 			d.beat++
 			d.row, d.seen, d.confirmed, p.rows[m] = h, p.Tick, p.Tick, h
 		} else {
@@ -189,7 +194,8 @@ func (p *pair) standing(d *half) plan.PeerStatus {
 	if p.Tick >= p.splitAt && d.n == -2 && !p.one {
 		face = "y"
 	}
-	return plan.PeerStatus{ID: d.id, Name: d.id[:1], Leading: d.leads, Leader: d.row.Holder, Term: d.row.Term, Identity: face}
+	return plan.PeerStatus{ID: d.id, Name: d.id[:1], Leading: d.leads, Leader: d.row.Holder, Term: d.row.Term,
+		Identity: face}
 }
 
 func (p *pair) other(d *half) *half {
@@ -222,8 +228,8 @@ func (p *pair) unlock(d *half) {
 }
 
 func (p *pair) situation(d *half) plan.Situation {
-	return plan.Situate(plan.Facts{Cluster: "c", Snapshot: p.Snapshot(), Thresholds: analysis.Defaults, Episodes: d.episodes,
-		Policy: permissive})
+	return plan.Situate(plan.Facts{Cluster: "c", Snapshot: p.Snapshot(), Thresholds: analysis.Defaults,
+		Episodes: d.episodes, Policy: permissive})
 }
 
 // permit is recovery.Gate.

@@ -7,8 +7,8 @@ import (
 
 var splits = flag.Int("splits", 2000, "how many random splits to try")
 
-// The breaks of the code that this was seen to catch: plan: a majority of half; a replica that was moved by somebody else read as free. The lock: one of a lower
-// term broken at once.
+// The breaks of the code that this was seen to catch. In plan: a majority of half; a replica that somebody else moved
+// read as free. In the lock: a lock of a lower term broken at once.
 func TestSplits(t *testing.T) {
 	n := *splits
 	if testing.Short() {

@@ -104,15 +104,16 @@ func NewTree(seed uint64) *World { return grow(seed, 1) }
 // grow makes a world of which one server in so many, from the third on, is below another replica.
 func grow(seed uint64, tier int) *World {
 	r := rand.New(rand.NewPCG(seed, 1))
-	w := &World{Rand: r, Cut: map[[2]int]bool{}, Daemon: -1, probes: map[int][]topology.Server{}, SemiSync: r.IntN(2) == 0}
+	w := &World{Rand: r, Cut: map[[2]int]bool{}, Daemon: -1, probes: map[int][]topology.Server{},
+		SemiSync: r.IntN(2) == 0}
 	maria := r.IntN(2) == 0
 	n := 2 + r.IntN(5)
 	if tier == 1 {
 		n = 4 + r.IntN(4)
 	}
 	for i := range n {
-		v := &Server{N: i, Key: topology.Key{Host: fmt.Sprintf("db%d", i+1), Port: 3306}, Source: 0, IO: true, SQL: true, Connected: true, ReadOnly: true,
-			LogUpdates: r.IntN(12) > 0, Maria: maria}
+		v := &Server{N: i, Key: topology.Key{Host: fmt.Sprintf("db%d", i+1), Port: 3306}, Source: 0, IO: true,
+			SQL: true, Connected: true, ReadOnly: true, LogUpdates: r.IntN(12) > 0, Maria: maria}
 		switch {
 		case i == 0:
 			v.Source, v.IO, v.SQL, v.Connected, v.ReadOnly, v.LogUpdates = -1, false, false, false, false, true
@@ -266,16 +267,17 @@ func gtids(s Set) gtid.Set {
 }
 
 func (w *World) instance(v *Server) *topology.Instance {
-	i := &topology.Instance{UUID: uuid(v.N), ServerID: uint32(v.N + 1), Flavor: topology.MySQL, Version: topology.Version{Major: 8, Minor: 4},
-		ReadOnly: v.ReadOnly, SuperReadOnly: v.ReadOnly, LogBin: true, LogReplicaUpdates: v.LogUpdates, GTID: true, Executed: gtids(v.Executed)}
+	i := &topology.Instance{UUID: uuid(v.N), ServerID: uint32(v.N + 1), Flavor: topology.MySQL,
+		Version: topology.Version{Major: 8, Minor: 4}, ReadOnly: v.ReadOnly, SuperReadOnly: v.ReadOnly,
+		LogBin: true, LogReplicaUpdates: v.LogUpdates, GTID: true, Executed: gtids(v.Executed)}
 	if v.Maria {
 		i.Flavor, i.Version = topology.MariaDB, topology.Version{Major: 10, Minor: 11}
 	}
 	if v.Source < 0 {
 		return i
 	}
-	c := topology.Channel{Source: w.Servers[v.Source].Key, SourceUUID: uuid(v.Source), AutoPosition: true, Received: gtids(v.Received), SQLErrno: v.SQLErrno,
-		IO: topology.Stopped, SQL: topology.Stopped}
+	c := topology.Channel{Source: w.Servers[v.Source].Key, SourceUUID: uuid(v.Source), AutoPosition: true,
+		Received: gtids(v.Received), SQLErrno: v.SQLErrno, IO: topology.Stopped, SQL: topology.Stopped}
 	if v.Detached {
 		c.Source.Host, c.SourceUUID = "//"+c.Source.Host, ""
 	}
@@ -376,7 +378,8 @@ func (w *World) parts(v *Server, step plan.Step) []func() {
 			func() { v.ReadOnly, v.Opened = false, true },
 		}
 	case plan.Repoint:
-		return []func(){stop, func() { v.Source, v.Detached, v.Received = w.Find(step.Source).N, false, v.Executed }, start}
+		repoint := func() { v.Source, v.Detached, v.Received = w.Find(step.Source).N, false, v.Executed }
+		return []func(){stop, repoint, start}
 	case plan.Fence:
 		return []func(){func() { v.ReadOnly, v.Opened = true, false }}
 	case plan.Detach:
