@@ -24,8 +24,7 @@ var written = []string{".go", ".md", ".toml", ".yml", ".yaml", ".py", ".j2", "Ma
 
 // notYet are the directories, and files, whose lines may still be wider. This list only ever gets shorter.
 var notYet = []string{
-	"daemon/api", "daemon/api/client", "daemon/config", "daemon/drawing", "daemon/httpd", "daemon/plan",
-	"tests/sim", "tests/world",
+	"daemon/api", "daemon/api/client", "daemon/config", "daemon/httpd",
 }
 
 // tables are files whose lines are rows: series and the alerts that they should cause.
