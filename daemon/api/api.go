@@ -1,9 +1,9 @@
-// Package api answers people and programs over HTTP, under /api/v1: what the fleet looks like, what is wrong, what would be done and
-// why not, and the few things that people declare.
+// Package api answers people and programs over HTTP, under /api/v1: what the fleet looks like, what is wrong, what
+// would be done and why not, and the few things that people declare.
 //
-// It decides nothing and keeps no facts: a handler parses, asks one thing of one noun, and writes. Each noun has a file: its routes, the
-// small interface that they need, its handlers. The one idea: there is one table of routes, typed by the handlers themselves, and both
-// what is mounted and the OpenAPI document are made from it, so that the two can't differ.
+// It decides nothing and keeps no facts: a handler parses, calls one method of one noun, and writes. Each noun has a
+// file: its routes, the small interface that they need, its handlers. The one idea: there is one table of routes, typed
+// by the handlers themselves. What is mounted and the OpenAPI document are both made from it, so they can't differ.
 package api
 
 import (
@@ -20,8 +20,8 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// Nouns are what the handlers ask. All reads are from memory and fast, unless they take a context. A change returns only when it is
-// stored; any daemon may make it, not only the leader.
+// Nouns are what the handlers call. All reads are from memory and fast, unless they take a context. A change returns
+// only when it is stored. Any daemon may make a change, not only the leader.
 type Nouns struct {
 	Fleet        Fleet
 	Discovery    Discovery
@@ -35,8 +35,8 @@ type Nouns struct {
 	Backend      Backends
 }
 
-// Errors that a noun returns, wrapped, where the caller and not the daemon is at fault. Any other error of a change means that it
-// could not be stored.
+// Errors that a noun returns, wrapped, where the caller and not the daemon is at fault. Any other error of a change
+// means that it could not be stored.
 var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("conflict")
@@ -136,8 +136,8 @@ func (a *API) take(w http.ResponseWriter, r *http.Request, rt *route) {
 	}
 }
 
-// write sends a reply. It is made and encoded whole before the first byte is sent: what can't be encoded must not end as half an answer
-// with status 200.
+// write sends a reply. The reply is encoded as a whole before the first byte is sent: what can't be encoded must not
+// end as half an answer with status 200.
 func (a *API) write(w http.ResponseWriter, r *http.Request, reply reply) error {
 	if reply.edition != "" && httpd.Unchanged(w, r, a.life+"-"+reply.edition) {
 		return nil

@@ -25,8 +25,10 @@ func TestReads(t *testing.T) {
 		status  int
 		want    []string
 	}{
-		{"GET /api/v1/clusters", 200, []string{`"name":"db1:3306"`, `"codes":["DeadPrimary"]`, `"episode":"db1-3306-2"`, `"name":"web1:3307"`}},
-		{"GET /api/v1/clusters/db1:3306", 200, []string{`"primary":"db1:3306"`, `"drawing":"`, `"drain_timeout_seconds":10`, `"ready":true`, `"candidate":"db2:3306"`}},
+		{"GET /api/v1/clusters", 200, []string{`"name":"db1:3306"`, `"codes":["DeadPrimary"]`, `"episode":"db1-3306-2"`,
+			`"name":"web1:3307"`}},
+		{"GET /api/v1/clusters/db1:3306", 200, []string{`"primary":"db1:3306"`, `"drawing":"`,
+			`"drain_timeout_seconds":10`, `"ready":true`, `"candidate":"db2:3306"`}},
 		{"GET /api/v1/clusters/db3", 200, []string{`"name":"db1:3306"`}},
 		{"GET /api/v1/clusters/DB3%3A3306", 200, []string{`"name":"db1:3306"`}},
 		{"GET /api/v1/clusters/shop", 200, []string{`"name":"web1:3307"`, `"alias":"shop"`}},
@@ -39,7 +41,8 @@ func TestReads(t *testing.T) {
 		{"GET /api/v1/clusters/db1/drawing", 200, []string{"db1", "db2", "db3"}},
 		{"GET /api/v1/clusters/db1/findings", 200, []string{`"code":"DeadPrimary"`, `"evidence":[`}},
 		{"GET /api/v1/clusters/web1:3307/findings", 200, []string{`[]`}},
-		{"GET /api/v1/clusters/db1/plan", 200, []string{`"now":{`, `"stop_receiver"`, `"if_dead":{`, `"candidates":[`, `"reasons":[`}},
+		{"GET /api/v1/clusters/db1/plan", 200, []string{`"now":{`, `"stop_receiver"`, `"if_dead":{`, `"candidates":[`,
+			`"reasons":[`}},
 		{"GET /api/v1/clusters/web1:3307/plan?dead=web2:3307", 200, []string{`"dead":"web2:3307"`}},
 		{"GET /api/v1/clusters/web1:3307/plan?dead=db1", 404, []string{"no server"}},
 		{"GET /api/v1/clusters/web1:3307/plan?ded=web2", 400, []string{`did you mean \"dead\"?`}},
@@ -59,7 +62,8 @@ func TestReads(t *testing.T) {
 		{"GET /api/v1/episodes?open=maybe", 400, []string{"true, false"}},
 		{"GET /api/v1/episodes?cluster=old:3306", 200, []string{`"id":"old-3306-1"`}},
 		{"GET /api/v1/episodes?cluster=nobody", 404, []string{"no cluster"}},
-		{"GET /api/v1/episodes/db1-3306-2", 200, []string{`"steps":[{"kind":"stop_receiver"`, `"took_seconds":0.0015`, `"error":"lost `}},
+		{"GET /api/v1/episodes/db1-3306-2", 200, []string{`"steps":[{"kind":"stop_receiver"`, `"took_seconds":0.0015`,
+			`"error":"lost `}},
 		{"GET /api/v1/episodes/db1-3306-3", 404, []string{`near are db1-3306-2`}},
 		{"GET /api/v1/recoveries", 200, []string{`{"on":true}`}},
 		{"GET /api/v1/snapshot", 200, []string{`"at":"2026-01-01T00:00:10Z"`, `"servers":[`}},
@@ -142,7 +146,8 @@ func TestChanges(t *testing.T) {
 		{`PUT /api/v1/instances/db2/tags/dc {"value":"west"}`, 200, "tag db2:3306 dc=west", `{"value":"west"}`},
 		{`PUT /api/v1/instances/db2/tags/d%2Fc {"value":"west"}`, 400, "", `letters, digits`},
 		{`PUT /api/v1/instances/db2/tags/dc {"value":"` + strings.Repeat("x", 1025) + `"}`, 400, "", `at most 1024`},
-		{`PUT /api/v1/instances/db2/tags/dc {"value":"` + strings.Repeat("x", api.MaxBody) + `"}`, 413, "", `larger than 1048576 bytes`},
+		{`PUT /api/v1/instances/db2/tags/dc {"value":"` + strings.Repeat("x", api.MaxBody) + `"}`, 413, "",
+			`larger than 1048576 bytes`},
 		{`DELETE /api/v1/instances/db2/tags/dc`, 204, "untag db2:3306 dc", ``},
 		{`PUT /api/v1/instances/db2/promotion-rule {"rule":"must_not"}`, 200, "rule db2:3306 must_not", ``},
 		{`PUT /api/v1/instances/db2/promotion-rule {"rule":"mustnot"}`, 400, "", `did you mean \"must_not\"?`},
@@ -192,8 +197,10 @@ func TestAChangeThatIsNotStoredIsNotAcknowledged(t *testing.T) {
 		g := newRig(t, paper.Drawn)
 		g.Fails = c.err
 		for _, request := range []string{
-			`DELETE /api/v1/instances/db2/downtime`, `DELETE /api/v1/instances/db2`, `PUT /api/v1/instances/db2/tags/dc {"value":"west"}`,
-			`PUT /api/v1/instances/db2/promotion-rule {"rule":"prefer"}`, `PUT /api/v1/clusters/db1/alias {"alias":"main"}`,
+			`DELETE /api/v1/instances/db2/downtime`, `DELETE /api/v1/instances/db2`,
+			`PUT /api/v1/instances/db2/tags/dc {"value":"west"}`,
+			`PUT /api/v1/instances/db2/promotion-rule {"rule":"prefer"}`,
+			`PUT /api/v1/clusters/db1/alias {"alias":"main"}`,
 			`PUT /api/v1/recoveries {"on":true,"by":"ann"}`, `PUT /api/v1/instances/db2/downtime {"owner":"a","reason":"b","duration":"1h"}`,
 		} {
 			expect(t, g.ask(t, request), c.status)
@@ -220,7 +227,8 @@ func TestAForeignPageCannotChangeAnything(t *testing.T) {
 		}
 	}
 	g := newRig(t, paper.Drawn)
-	if w := g.ask(t, "GET /api/v1/clusters", "Sec-Fetch-Site: cross-site"); w.Code != 200 || w.Header().Get("Access-Control-Allow-Origin") != "" {
+	if w := g.ask(t, "GET /api/v1/clusters", "Sec-Fetch-Site: cross-site"); w.Code != 200 ||
+		w.Header().Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("a read: %d %v", w.Code, w.Header())
 	}
 }
@@ -228,10 +236,12 @@ func TestAForeignPageCannotChangeAnything(t *testing.T) {
 func TestABodyMustBeJSON(t *testing.T) {
 	for _, media := range []string{"text/plain", "application/x-www-form-urlencoded", "", "json;;"} {
 		g := newRig(t, paper.Drawn)
-		expect(t, g.ask(t, `PUT /api/v1/recoveries {"on":true,"by":"ann"}`, "Content-Type: "+media), 415, "Content-Type: application/json")
+		expect(t, g.ask(t, `PUT /api/v1/recoveries {"on":true,"by":"ann"}`, "Content-Type: "+media), 415,
+			"Content-Type: application/json")
 	}
 	g := newRig(t, paper.Drawn)
-	expect(t, g.ask(t, `PUT /api/v1/recoveries {"on":true,"by":"ann"}`, "Content-Type: application/json; charset=utf-8"), 200)
+	expect(t, g.ask(t, `PUT /api/v1/recoveries {"on":true,"by":"ann"}`,
+		"Content-Type: application/json; charset=utf-8"), 200)
 }
 
 func TestTheToken(t *testing.T) {
@@ -245,7 +255,8 @@ func TestTheToken(t *testing.T) {
 		{"DELETE /api/v1/instances/db2", "Authorization: Bearer wrong", false, 401},
 		{"DELETE /api/v1/instances/db2", "Authorization: Bearer ", false, 401},
 		{"DELETE /api/v1/instances/db2", "Authorization: Bearer " + secret, false, 204},
-		{"DELETE /api/v1/instances/db2", "Authorization: Basic YW5uOnMzY3IzdC10MGszbg==", false, 204}, // ann:s3cr3t-t0k3n
+		// ann:s3cr3t-t0k3n
+		{"DELETE /api/v1/instances/db2", "Authorization: Basic YW5uOnMzY3IzdC10MGszbg==", false, 204},
 		{"GET /api/v1/clusters", "", false, 200},
 		{"GET /api/v1/clusters", "", true, 401},
 		{"GET /metrics", "", true, 401},
@@ -282,7 +293,9 @@ func TestTheTokenIsChanged(t *testing.T) {
 		{"", 401, 401},
 	} {
 		g.SetToken(c.text)
-		for token, want := range map[string]int{first: c.first, second: c.then, "": 401, first + "\n" + second + "\n": 401} {
+		for token, want := range map[string]int{
+			first: c.first, second: c.then, "": 401, first + "\n" + second + "\n": 401,
+		} {
 			r := httptest.NewRequest("DELETE", "/api/v1/instances/db2", nil)
 			r.SetBasicAuth("ann", token) // which can have several lines, unlike a bearer token
 			w := httptest.NewRecorder()
@@ -290,7 +303,8 @@ func TestTheTokenIsChanged(t *testing.T) {
 			if w.Code != want {
 				t.Errorf("with the token file %q, token %q: status %d, want %d", c.text, token, w.Code, want)
 			}
-			if said := g.log.String() + w.Body.String(); strings.Contains(said, first) || strings.Contains(said, second) {
+			if said := g.log.String() + w.Body.String(); strings.Contains(said, first) ||
+				strings.Contains(said, second) {
 				t.Error("a token shows in the log or in the answer")
 			}
 		}

@@ -12,13 +12,22 @@ import (
 func (a *API) backendRoutes() []route {
 	work := []int{409, 503}
 	return []route{
-		get("/api/v1/backend", "getBackend", "Where this daemon keeps its records, how the servers behind it are, as it saw them last, and how they compared", a.backend),
-		get("/api/v1/backend/proofs", "listBackendProofs", "The comparisons of the members of the last month that found something, the newest first: what differed, and what was merged", a.backendProofs, 503),
-		get("/api/v1/backend/work", "getBackendWork", "What the backend is being made to do, or was last", a.backendWork, 404),
-		change(http.MethodPost, "/api/v1/backend/promote", "promoteBackend", "Make a member of the backend the one that serves", a.backendPromote, work...),
-		change(http.MethodPost, "/api/v1/backend/rejoin", "rejoinBackend", "Make a member that comes back follow the active one", a.backendRejoin, work...),
-		change(http.MethodPost, "/api/v1/backend/verify", "verifyBackend", "Compare what the members hold, and merge it if that is wanted", a.backendVerify, work...),
-		change(http.MethodPost, "/api/v1/backend/doctor", "examineBackend", "Find what makes the pair fail, and mend what is safe if that is wanted", a.backendDoctor, work...),
+		get("/api/v1/backend", "getBackend",
+			"Where this daemon keeps its records, how the servers behind it are, as it saw them last, "+
+				"and how they compared", a.backend),
+		get("/api/v1/backend/proofs", "listBackendProofs",
+			"The comparisons of the members of the last month that found something, the newest first: "+
+				"what differed, and what was merged", a.backendProofs, 503),
+		get("/api/v1/backend/work", "getBackendWork", "What the backend is being made to do, or was last",
+			a.backendWork, 404),
+		change(http.MethodPost, "/api/v1/backend/promote", "promoteBackend",
+			"Make a member of the backend the one that serves", a.backendPromote, work...),
+		change(http.MethodPost, "/api/v1/backend/rejoin", "rejoinBackend",
+			"Make a member that comes back follow the active one", a.backendRejoin, work...),
+		change(http.MethodPost, "/api/v1/backend/verify", "verifyBackend",
+			"Compare what the members hold, and merge it if that is wanted", a.backendVerify, work...),
+		change(http.MethodPost, "/api/v1/backend/doctor", "examineBackend",
+			"Find what makes the pair fail, and mend what is safe if that is wanted", a.backendDoctor, work...),
 	}
 }
 
@@ -27,8 +36,8 @@ type Backends interface {
 	Backend(ctx context.Context) Backend
 	BackendProofs(ctx context.Context) ([]BackendProof, error)
 	BackendWork() *BackendWork // nil: none yet
-	// These wait for a while, and return what is under way when it takes longer. ErrConflict: other work is under way, or the pair
-	// forbids it.
+	// These wait for a while. When the work takes longer, they return it as it is then, still under way. ErrConflict:
+	// other work is under way, or the pair forbids it.
 	BackendPromote(ctx context.Context, r BackendPromoteRequest, within time.Duration) (BackendWork, error)
 	BackendRejoin(ctx context.Context, r BackendRejoinRequest, within time.Duration) (BackendWork, error)
 	BackendVerify(ctx context.Context, repair bool, by string) (BackendWork, error)
@@ -134,7 +143,8 @@ func (a *API) backendProofs(r *http.Request) ([]BackendProof, error) {
 func (a *API) backendWork(*http.Request) (BackendWork, error) {
 	w := a.Backend.BackendWork()
 	if w == nil {
-		return BackendWork{}, refuse(http.StatusNotFound, "nobody has asked this daemon to work on its backend since it was started")
+		return BackendWork{}, refuse(http.StatusNotFound,
+			"nobody has asked this daemon to work on its backend since it was started")
 	}
 	return *w, nil
 }

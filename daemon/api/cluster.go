@@ -15,22 +15,29 @@ import (
 func (a *API) clusterRoutes() []route {
 	const one = "/api/v1/clusters/{cluster}"
 	return []route{
-		read[[]ClusterSummary]("/api/v1/clusters", "listClusters", "The clusters, in brief, sorted by name", a.clusters),
+		read[[]ClusterSummary]("/api/v1/clusters", "listClusters", "The clusters, in brief, sorted by name",
+			a.clusters),
 		read[Cluster](one, "getCluster",
-			"One cluster: its servers, its findings, its policy, and whether it is ready for a failover", a.cluster, 404),
+			"One cluster: its servers, its findings, its policy, and whether it is ready for a failover",
+			a.cluster, 404),
 		read[Text](one+"/drawing", "drawCluster", "One cluster, drawn as text", a.clusterDrawing, 404),
-		read[[]analysis.Finding](one+"/findings", "listClusterFindings", "What is wrong in one cluster", a.clusterFindings, 404),
+		read[[]analysis.Finding](one+"/findings", "listClusterFindings", "What is wrong in one cluster",
+			a.clusterFindings, 404),
 		get(one+"/plan", "planCluster",
-			"What would be done now, and what if a server died now: candidate by candidate, with the reasons", a.clusterPlan, 404).
+			"What would be done now, and what if a server died now: candidate by candidate, with the reasons",
+			a.clusterPlan, 404).
 			with(parameter{name: "dead", says: "the server that is supposed to die; the primary when it is not given"}),
-		change(http.MethodPut, one+"/alias", "setClusterAlias", "Give a cluster a second name, or with an empty one take it away",
+		change(http.MethodPut, one+"/alias", "setClusterAlias",
+			"Give a cluster a second name, or with an empty one take it away",
 			a.setAlias, 404, 409, 503),
 	}
 }
 
-// Fleet is the clusters as this daemon sees and judges them. No call searches the fleet, besides Views, which returns all of it.
+// Fleet is the clusters as this daemon sees and judges them. No call searches the fleet, except Views, which returns
+// all of it.
 //
-// A handler takes one view (or all, once) and answers from that alone: a second one may be of a later moment and contradict the first.
+// A handler takes one view (or all, once) and answers from that alone: a second one may be of a later moment and
+// contradict the first.
 type Fleet interface {
 	Views() []View                           // of all clusters, sorted by name
 	View(cluster string) (View, bool)        // by name
@@ -40,7 +47,8 @@ type Fleet interface {
 
 // View is one cluster at one moment, and what follows from it. Nothing in it is ever changed.
 type View struct {
-	// Edition is one number for this view: another view with the same edition says the same. Views of different clusters differ in it.
+	// Edition is one number for this view: another view with the same edition has the same content. Views of different
+	// clusters have different editions.
 	Edition   uint64
 	Alias     string // "" when it has none
 	Situation plan.Situation
@@ -162,8 +170,8 @@ func (a *API) cluster(r *http.Request) (reply, error) {
 	}
 	return at(v.Edition, func() Cluster {
 		s := v.Situation
-		return Cluster{ClusterSummary: v.summary(), Members: s.Snapshot.Servers, Findings: some(s.Findings), Policy: policyOf(s.Policy),
-			Readiness: v.readiness(), Drawing: drawing.Sketch(s.Snapshot)}
+		return Cluster{ClusterSummary: v.summary(), Members: s.Snapshot.Servers, Findings: some(s.Findings),
+			Policy: policyOf(s.Policy), Readiness: v.readiness(), Drawing: drawing.Sketch(s.Snapshot)}
 	}), nil
 }
 
@@ -197,7 +205,8 @@ func (a *API) clusterPlan(r *http.Request) (ClusterPlan, error) {
 		return ClusterPlan{}, err
 	}
 	s := v.Situation
-	out := ClusterPlan{Cluster: v.name(), Policy: policyOf(s.Policy), RecoveriesOff: s.Off, Findings: some(s.Findings), Now: v.Decide()}
+	out := ClusterPlan{Cluster: v.name(), Policy: policyOf(s.Policy), RecoveriesOff: s.Off, Findings: some(s.Findings),
+		Now: v.Decide()}
 	var p plan.Previewed
 	var has bool
 	if text := r.URL.Query().Get("dead"); text == "" {
@@ -225,14 +234,15 @@ func (a *API) setAlias(r *http.Request, in Alias) (Alias, error) {
 			return Alias{}, err
 		}
 		if other, err := a.findCluster(in.Alias); err == nil && other.name() != v.name() {
-			return Alias{}, refuse(http.StatusConflict, "%q already means cluster %s; choose another alias", in.Alias, other.name())
+			return Alias{}, refuse(http.StatusConflict, "%q already means cluster %s; choose another alias",
+				in.Alias, other.name())
 		}
 	}
 	return in, a.Declarations.SetAlias(r.Context(), v.name(), in.Alias)
 }
 
-// findCluster finds the cluster that text names: by its name, its alias, or the address of any member. Names come first, so
-// that an alias can never hide a cluster.
+// findCluster finds the cluster that text names: by its name, its alias, or the address of any member. Names come
+// first, so an alias can never hide a cluster.
 func (a *API) findCluster(text string) (View, error) {
 	if v, ok := a.Fleet.View(text); ok {
 		return v, nil
@@ -255,7 +265,8 @@ func (a *API) findCluster(text string) (View, error) {
 		}
 	}
 	if strings.ContainsAny(text, "/\\ \t?#\"'<>") {
-		return View{}, refuse(http.StatusBadRequest, "%q is no name of a cluster, no alias and no address (host:port)", clip(text))
+		return View{}, refuse(http.StatusBadRequest, "%q is no name of a cluster, no alias and no address (host:port)",
+			clip(text))
 	}
 	return View{}, missing("cluster", text, a.names())
 }
@@ -287,10 +298,12 @@ func addresses(views ...View) []string {
 // plainName keeps declared names to what goes into a path, a label and a shell without quoting.
 func plainName(what, name string) error {
 	ok := len(name) > 0 && len(name) <= 64 && !strings.ContainsFunc(name, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_')
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			r == '.' || r == '-' || r == '_')
 	})
 	if !ok {
-		return refuse(http.StatusBadRequest, "%s %q: use 1 to 64 letters, digits, dots, dashes and underscores", what, clip(name))
+		return refuse(http.StatusBadRequest, "%s %q: use 1 to 64 letters, digits, dots, dashes and underscores",
+			what, clip(name))
 	}
 	return nil
 }

@@ -12,8 +12,11 @@ import (
 
 func (a *API) declaredRoutes() []route {
 	return []route{
-		get("/api/v1/declared", "getDeclared", "All that people have declared, and that holds: for a backup", a.declared, 503),
-		change(http.MethodPut, "/api/v1/declared", "declare", "Declare all of this, also of servers that are not known yet; what is not named stays as it is", a.declare, 503),
+		get("/api/v1/declared", "getDeclared", "All that people have declared, and that holds: for a backup",
+			a.declared, 503),
+		change(http.MethodPut, "/api/v1/declared", "declare",
+			"Declare all of this, also of servers that are not known yet; what is not named stays as it is",
+			a.declare, 503),
 	}
 }
 
@@ -81,11 +84,13 @@ type DeclareResult struct {
 
 func (a *API) declared(r *http.Request) (Declared, error) {
 	d, err := a.Declarations.Declared(r.Context())
-	d.Downtimes, d.Rules, d.Tags, d.Aliases, d.Forgotten = some(d.Downtimes), some(d.Rules), some(d.Tags), some(d.Aliases), some(d.Forgotten)
+	d.Downtimes, d.Rules, d.Tags = some(d.Downtimes), some(d.Rules), some(d.Tags)
+	d.Aliases, d.Forgotten = some(d.Aliases), some(d.Forgotten)
 	return d, err
 }
 
-// declare stores one thing after the other. One that fails ends it: what was stored before stays, and sending all of it again does no harm.
+// declare stores the declarations one by one, and stops at the first that fails. Those before it stay stored. To send
+// all of them again does no harm.
 func (a *API) declare(r *http.Request, in Declared) (DeclareResult, error) {
 	var out DeclareResult
 	if err := in.check(); err != nil {
@@ -111,23 +116,27 @@ func (a *API) declare(r *http.Request, in Declared) (DeclareResult, error) {
 		}
 		d.Until = d.Until.UTC()
 		if err := put(d, func(ctx context.Context) error {
-			return a.Declarations.SetDowntime(ctx, d.Server, topology.Downtime{Owner: d.Owner, Reason: d.Reason, Until: d.Until})
+			return a.Declarations.SetDowntime(ctx, d.Server,
+				topology.Downtime{Owner: d.Owner, Reason: d.Reason, Until: d.Until})
 		}); err != nil {
 			return out, err
 		}
 	}
 	for _, d := range in.Rules {
-		if err := put(d, func(ctx context.Context) error { return a.Declarations.SetRule(ctx, d.Server, d.Rule) }); err != nil {
+		err := put(d, func(ctx context.Context) error { return a.Declarations.SetRule(ctx, d.Server, d.Rule) })
+		if err != nil {
 			return out, err
 		}
 	}
 	for _, d := range in.Tags {
-		if err := put(d, func(ctx context.Context) error { return a.Declarations.SetTag(ctx, d.Server, d.Name, d.Value) }); err != nil {
+		err := put(d, func(ctx context.Context) error { return a.Declarations.SetTag(ctx, d.Server, d.Name, d.Value) })
+		if err != nil {
 			return out, err
 		}
 	}
 	for _, d := range in.Aliases {
-		if err := put(d, func(ctx context.Context) error { return a.Declarations.SetAlias(ctx, d.Cluster, d.Alias) }); err != nil {
+		err := put(d, func(ctx context.Context) error { return a.Declarations.SetAlias(ctx, d.Cluster, d.Alias) })
+		if err != nil {
 			return out, err
 		}
 	}
@@ -163,7 +172,8 @@ func (d Declared) check() error {
 			return err
 		}
 		if len(one.Value) > 1024 {
-			return refuse(http.StatusBadRequest, `the tag %q of %v has %d bytes; at most 1024 are kept`, one.Name, one.Server, len(one.Value))
+			return refuse(http.StatusBadRequest, `the tag %q of %v has %d bytes; at most 1024 are kept`,
+				one.Name, one.Server, len(one.Value))
 		}
 	}
 	for _, one := range d.Aliases {

@@ -14,10 +14,14 @@ import (
 func (a *API) episodeRoutes() []route {
 	return []route{
 		get("/api/v1/episodes", "listEpisodes", "The incidents, newest first", a.episodes, 404).with(inCluster,
-			parameter{name: "open", says: "only those that are open, or only those that are closed", oneOf: []string{"true", "false"}}),
-		get("/api/v1/episodes/{id}", "getEpisode", "One incident, with every step that was tried, oldest first, and what hooks were told", a.episode, 404),
+			parameter{name: "open", says: "only those that are open, or only those that are closed",
+				oneOf: []string{"true", "false"}}),
+		get("/api/v1/episodes/{id}", "getEpisode",
+			"One incident, with every step that was tried, oldest first, and what hooks were told", a.episode, 404),
 		change(http.MethodPost, "/api/v1/episodes/{id}/acknowledgement", "acknowledgeEpisode",
-			"Take note of an incident: it does not hold up the next promotion, and its old primary is no longer made read-only when it comes back writable", a.acknowledge, 404, 409, 503),
+			"Take note of an incident: it does not hold up the next promotion, "+
+				"and its old primary is no longer made read-only when it comes back writable",
+			a.acknowledge, 404, 409, 503),
 	}
 }
 

@@ -11,7 +11,8 @@ import (
 
 func (a *API) findingRoutes() []route {
 	return []route{
-		read[[]analysis.Finding]("/api/v1/findings", "listFindings", "What is wrong, in the fleet or in one cluster", a.findings, 404).
+		read[[]analysis.Finding]("/api/v1/findings", "listFindings", "What is wrong, in the fleet or in one cluster",
+			a.findings, 404).
 			with(inCluster),
 	}
 }

@@ -14,7 +14,8 @@ import (
 	"orchestrator/tests/paper"
 )
 
-// sound holds for every answer, whatever was asked: never a 5xx of ours, and an error is a problem that says what was wrong.
+// sound holds for every answer to every request: never a 5xx of ours, and an error is a problem that says what was
+// wrong.
 func sound(t *testing.T, g rig, w *httptest.ResponseRecorder) {
 	t.Helper()
 	if w.Code >= 500 && w.Code != http.StatusBadGateway {
@@ -36,8 +37,10 @@ func sound(t *testing.T, g rig, w *httptest.ResponseRecorder) {
 }
 
 func FuzzPath(f *testing.F) {
-	for _, s := range []string{"/api/v1/clusters/db1", "/api/v1/instances/[::1]:3306", "/api/v1/instances/db2/tags/%2e%2e", "/api/v1/../..//x", "/api/v1/clusters/%00?dead=%ff",
-		"/api/v1/clusters/db1/plan?dead=[", "/api/v1/episodes?open=1&open=2", "/health/ready;x", "/api/v1/clusters/?%", "/api/v1/instances/db2%0d%0aX: y"} {
+	for _, s := range []string{"/api/v1/clusters/db1", "/api/v1/instances/[::1]:3306",
+		"/api/v1/instances/db2/tags/%2e%2e", "/api/v1/../..//x", "/api/v1/clusters/%00?dead=%ff",
+		"/api/v1/clusters/db1/plan?dead=[", "/api/v1/episodes?open=1&open=2", "/health/ready;x", "/api/v1/clusters/?%",
+		"/api/v1/instances/db2%0d%0aX: y"} {
 		f.Add("GET", s)
 		f.Add("DELETE", s)
 	}
@@ -57,8 +60,10 @@ func FuzzPath(f *testing.F) {
 }
 
 func FuzzBody(f *testing.F) {
-	for _, s := range []string{`{"owner":"ann","reason":"disk","duration":"2h"}`, `{"until":"2026-01-01T00:00:00Z"}`, `{"on":true,"by":"ann"}`, `{"alias":"x"}`, `{"rule":"prefer"}`,
-		`{"value":"west"}`, `{"by":"a","comment":"b"}`, `{"by":null}`, `[]`, `{"a":{"a":{}}}`, "{\"by\":\"\xff\"}", `{"duration":"9223372036s","owner":"a","reason":"b"}`, `{"on":1e999}`} {
+	for _, s := range []string{`{"owner":"ann","reason":"disk","duration":"2h"}`, `{"until":"2026-01-01T00:00:00Z"}`,
+		`{"on":true,"by":"ann"}`, `{"alias":"x"}`, `{"rule":"prefer"}`,
+		`{"value":"west"}`, `{"by":"a","comment":"b"}`, `{"by":null}`, `[]`, `{"a":{"a":{}}}`, "{\"by\":\"\xff\"}",
+		`{"duration":"9223372036s","owner":"a","reason":"b"}`, `{"on":1e999}`} {
 		f.Add([]byte(s))
 	}
 	g := newRig(f, paper.Drawn)

@@ -11,8 +11,11 @@ import (
 
 func (a *API) hookRoutes() []route {
 	return []route{
-		get("/api/v1/hooks", "listHooks", "The hooks of this daemon's configuration, and what each was told last", a.hooks),
-		change(http.MethodPost, "/api/v1/hooks/{name}/trial", "tryHook", "Have this daemon run a hook now, and tell it that this is a trial; it says how that went. It is ended after 25 s, or its own timeout, and when you go away", a.tryHook, 404),
+		get("/api/v1/hooks", "listHooks", "The hooks of this daemon's configuration, and what each was told last",
+			a.hooks),
+		change(http.MethodPost, "/api/v1/hooks/{name}/trial", "tryHook",
+			"Have this daemon run a hook now, and tell it that this is a trial; it says how that went. "+
+				"It is ended after 25 s, or its own timeout, and when you go away", a.tryHook, 404),
 	}
 }
 
@@ -55,7 +58,8 @@ type HookTrial struct {
 	Took    float64      `json:"took_seconds"`
 }
 
-// trialTime bounds a trial, whose caller waits. The summary of the route says it, and so do docs/ and the client's help.
+// trialTime bounds a trial, whose caller waits. The summary of the route states it, and so do docs/ and the client's
+// help.
 const trialTime = 25 * time.Second
 
 func (a *API) hooks(*http.Request) ([]Hook, error) { return some(a.Hooks.Hooks()), nil }
@@ -65,7 +69,8 @@ func (a *API) tryHook(r *http.Request, in HookTrialRequest) (HookTrial, error) {
 		return HookTrial{}, err
 	}
 	if !slices.Contains(hook.Moments(), in.Moment) {
-		return HookTrial{}, refuse(http.StatusBadRequest, "field \"moment\": %q is none; there are %v", clip(string(in.Moment)), hook.Moments())
+		return HookTrial{}, refuse(http.StatusBadRequest, "field \"moment\": %q is none; there are %v",
+			clip(string(in.Moment)), hook.Moments())
 	}
 	name := r.PathValue("name")
 	var names []string

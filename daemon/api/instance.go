@@ -14,15 +14,20 @@ import (
 func (a *API) instanceRoutes() []route {
 	const one = "/api/v1/instances/{key}"
 	return []route{
-		read[[]topology.Server]("/api/v1/instances", "listInstances", "All servers, sorted by address", a.instances, 404).with(inCluster),
+		read[[]topology.Server]("/api/v1/instances", "listInstances", "All servers, sorted by address",
+			a.instances, 404).with(inCluster),
 		read[topology.Server](one, "getInstance", "All that is known of one server", a.instance, 404),
-		change(http.MethodPost, one, "discoverInstance", "Ask a server now, and watch it and what it replicates with from now on", a.discover, 502, 503),
-		change(http.MethodDelete, one, "forgetInstance", "Stop watching a server, until it is discovered by hand again", a.forget, 404, 503),
-		change(http.MethodPut, one+"/downtime", "beginDowntime", "Watch a server, and do not repair it, until a time", a.beginDowntime, 404, 503),
+		change(http.MethodPost, one, "discoverInstance",
+			"Ask a server now, and watch it and what it replicates with from now on", a.discover, 502, 503),
+		change(http.MethodDelete, one, "forgetInstance", "Stop watching a server, until it is discovered by hand again",
+			a.forget, 404, 503),
+		change(http.MethodPut, one+"/downtime", "beginDowntime", "Watch a server, and do not repair it, until a time",
+			a.beginDowntime, 404, 503),
 		change(http.MethodDelete, one+"/downtime", "endDowntime", "Repair a server again", a.endDowntime, 404, 503),
 		change(http.MethodPut, one+"/tags/{name}", "setTag", "Give a server a tag", a.setTag, 404, 503),
 		change(http.MethodDelete, one+"/tags/{name}", "removeTag", "Take a tag away", a.removeTag, 404, 503),
-		change(http.MethodPut, one+"/promotion-rule", "setPromotionRule", "Say how much a server is wanted as a primary", a.setRule, 404, 503),
+		change(http.MethodPut, one+"/promotion-rule", "setPromotionRule",
+			"Say how much a server is wanted as a primary", a.setRule, 404, 503),
 	}
 }
 
@@ -85,8 +90,8 @@ func (a *API) shelveServers(views []View) (uint64, []httpd.Part, error) {
 	})
 }
 
-// probesAge is about how old the times of probes may be in a list of the fleet. Each server is probed every few seconds: if all the times
-// were the latest, the whole fleet would be encoded for each answer.
+// probesAge is about how old the times of probes may be in a list of the fleet. Each server is probed every few
+// seconds: if all the times were the latest, the whole fleet would be encoded for each answer.
 const probesAge = 10 * time.Second
 
 // serverStamp is what must stay as it is for a server not to be encoded again.
@@ -186,15 +191,19 @@ func (a *API) beginDowntime(r *http.Request, in DowntimeRequest) (topology.Downt
 	case in.Duration != "":
 		long, err := time.ParseDuration(in.Duration)
 		if err != nil {
-			return d, refuse(http.StatusBadRequest, `field "duration": %q is no duration; write 30m or 2h`, clip(in.Duration))
+			return d, refuse(http.StatusBadRequest, `field "duration": %q is no duration; write 30m or 2h`,
+				clip(in.Duration))
 		}
 		d.Until = now.Add(long).UTC().Truncate(time.Second)
 	}
 	if !d.Until.After(now) {
-		return d, refuse(http.StatusBadRequest, "the downtime would be over at %s, before it begins", d.Until.Format(time.RFC3339))
+		return d, refuse(http.StatusBadRequest, "the downtime would be over at %s, before it begins",
+			d.Until.Format(time.RFC3339))
 	}
 	if d.Until.Sub(now) > maxDowntime {
-		return d, refuse(http.StatusBadRequest, "the downtime would last until %s; more than a year is surely a mistake (to stop watching a server for good, forget it)", d.Until.Format(time.RFC3339))
+		return d, refuse(http.StatusBadRequest,
+			"the downtime would last until %s; more than a year is surely a mistake "+
+				"(to stop watching a server for good, forget it)", d.Until.Format(time.RFC3339))
 	}
 	return d, a.Declarations.SetDowntime(r.Context(), k, d)
 }
@@ -234,7 +243,8 @@ func (a *API) removeTag(r *http.Request, _ Nothing) (Nothing, error) {
 	return Nothing{}, a.Declarations.RemoveTag(r.Context(), k, name)
 }
 
-var rules = []string{string(topology.Prefer), string(topology.Neutral), string(topology.PreferNot), string(topology.MustNot)}
+var rules = []string{string(topology.Prefer), string(topology.Neutral), string(topology.PreferNot),
+	string(topology.MustNot)}
 
 func (a *API) setRule(r *http.Request, in PromotionRule) (PromotionRule, error) {
 	k, err := a.key(r)

@@ -19,7 +19,8 @@ func TestTheMetricsPassPromtool(t *testing.T) {
 		t.Fatalf("promtool is missing (%v): install the package prometheus", err)
 	}
 	g := newRig(t, paper.Drawn)
-	for _, request := range []string{"GET /api/v1/clusters", "GET /nowhere", "GET /api/v1/clusters/x'y\"z", "DELETE /api/v1/instances/db2"} {
+	for _, request := range []string{"GET /api/v1/clusters", "GET /nowhere", "GET /api/v1/clusters/x'y\"z",
+		"DELETE /api/v1/instances/db2"} {
 		g.ask(t, request)
 	}
 	ctx, done := context.WithTimeout(t.Context(), 20*time.Second)
@@ -46,7 +47,8 @@ func TestLabelsAreBounded(t *testing.T) {
 		return n
 	}
 	send := func(word string) {
-		for _, request := range []string{"GET /" + word, "GET /api/v1/clusters/" + word, "GET /api/v1/instances/" + word, "BREW /api/v1/" + word, word + " /api/v1/clusters"} {
+		for _, request := range []string{"GET /" + word, "GET /api/v1/clusters/" + word,
+			"GET /api/v1/instances/" + word, "BREW /api/v1/" + word, word + " /api/v1/clusters"} {
 			g.ask(t, request)
 		}
 	}
@@ -65,7 +67,8 @@ func TestASecondRegistrationIsRefused(t *testing.T) {
 	if _, err := httpd.New(httpd.Options{Registerer: reg}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := httpd.New(httpd.Options{Registerer: reg}); err == nil || !strings.Contains(err.Error(), "register the metrics of the API") {
+	if _, err := httpd.New(httpd.Options{Registerer: reg}); err == nil ||
+		!strings.Contains(err.Error(), "register the metrics of the API") {
 		t.Errorf("got %v", err)
 	}
 }

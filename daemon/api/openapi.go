@@ -54,8 +54,10 @@ func (a *API) describe() ([]byte, error) {
 	}
 	return json.Marshal(object{
 		"openapi": "3.1.0",
-		"info": object{"title": "orchestrator", "version": "1", "license": object{"name": "Apache-2.0", "identifier": "Apache-2.0"},
-			"description": "GET reads; POST, PUT and DELETE change, and any daemon takes a change. Errors are application/problem+json."},
+		"info": object{"title": "orchestrator", "version": "1",
+			"license": object{"name": "Apache-2.0", "identifier": "Apache-2.0"},
+			"description": "GET reads; POST, PUT and DELETE change, and any daemon takes a change. " +
+				"Errors are application/problem+json."},
 		"paths": paths,
 		"components": object{"schemas": s.components, "securitySchemes": object{
 			"bearer": object{"type": "http", "scheme": "bearer"}, "basic": object{"type": "http", "scheme": "basic"}}},
@@ -68,7 +70,8 @@ func (a *API) operation(rt *route, s *schemas) object {
 		if pathParameters[m[1]] == "" {
 			s.err = fmt.Errorf("path parameter %q of %s is not described", m[1], rt.Path)
 		}
-		parameters = append(parameters, object{"name": m[1], "in": "path", "required": true, "description": pathParameters[m[1]], "schema": object{"type": "string"}})
+		parameters = append(parameters, object{"name": m[1], "in": "path", "required": true,
+			"description": pathParameters[m[1]], "schema": object{"type": "string"}})
 	}
 	for _, q := range rt.query {
 		schema := object{"type": "string"}
@@ -82,7 +85,8 @@ func (a *API) operation(rt *route, s *schemas) object {
 		out["parameters"] = parameters
 	}
 	if rt.in != reflect.TypeFor[Nothing]() {
-		out["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": s.strict(rt.in)}}}
+		out["requestBody"] = object{"required": true,
+			"content": object{"application/json": object{"schema": s.strict(rt.in)}}}
 	}
 	if a.options.NeedsToken(rt.access()) {
 		out["security"] = []object{{"bearer": []string{}}, {"basic": []string{}}}
@@ -107,8 +111,9 @@ func (a *API) responses(rt *route, s *schemas) object {
 		out = object{"204": object{"description": "done"}}
 	}
 	for _, code := range rt.statuses(a.options.NeedsToken(rt.access())) {
+		problem := object{"schema": object{"$ref": "#/components/schemas/Problem"}}
 		out[strconv.Itoa(code)] = object{"description": http.StatusText(code),
-			"content": object{"application/problem+json": object{"schema": object{"$ref": "#/components/schemas/Problem"}}}}
+			"content": object{"application/problem+json": problem}}
 	}
 	return out
 }
@@ -117,7 +122,8 @@ func (a *API) responses(rt *route, s *schemas) object {
 func (rt *route) statuses(token bool) []int {
 	out := append([]int{http.StatusBadRequest, http.StatusInternalServerError}, rt.codes...)
 	if rt.changes() {
-		out = append(out, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusGatewayTimeout)
+		out = append(out, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
+			http.StatusGatewayTimeout)
 	}
 	if token {
 		out = append(out, http.StatusUnauthorized)
@@ -254,7 +260,7 @@ func (s *schemas) fields(t reflect.Type, properties object, required *[]string) 
 	}
 }
 
-// strict is the schema of a body, where a field that does not exist is refused, and one that may be left out is not required.
+// strict is the schema of a body. A field that does not exist is refused, and one that may be left out is not required.
 func (s *schemas) strict(t reflect.Type) object {
 	ref := s.of(t)
 	schema := s.components[t.Name()].(object)

@@ -86,12 +86,14 @@ func TestEveryRouteIsInTheDocument(t *testing.T) {
 			t.Errorf("%s: path parameters %v", rt.Pattern(), named)
 		}
 		// The document says so, and the mux answers to it.
-		path := strings.NewReplacer("{cluster}", "db1", "{key}", "db2", "{name}", "dc", "{id}", "db1-3306-2").Replace(rt.Path)
+		path := strings.NewReplacer("{cluster}", "db1", "{key}", "db2", "{name}", "dc", "{id}", "db1-3306-2").
+			Replace(rt.Path)
 		if pattern := g.pattern(rt.Method, path); pattern != rt.Pattern() {
 			t.Errorf("%s goes to %q", rt.Pattern(), pattern)
 		}
 	}
-	references := regexp.MustCompile(`"#/components/schemas/(\w+)"`).FindAllStringSubmatch(g.ask(t, "GET /api/v1/openapi.json").Body.String(), -1)
+	document := g.ask(t, "GET /api/v1/openapi.json").Body.String()
+	references := regexp.MustCompile(`"#/components/schemas/(\w+)"`).FindAllStringSubmatch(document, -1)
 	for _, r := range references {
 		if d.Components.Schemas[r[1]] == nil {
 			t.Errorf("schema %s is referred to, and missing", r[1])
@@ -99,25 +101,35 @@ func TestEveryRouteIsInTheDocument(t *testing.T) {
 	}
 }
 
-// The answers of every route, good and bad, are as the document says: the status is documented, the media type is, and the body
-// has the shape, with no field that the document does not know.
+// The answers of every route, good and bad, are as the document says: the status and the media type are documented, and
+// the body has the shape, with no field that the document does not name.
 func TestRealAnswersAreAsDocumented(t *testing.T) {
 	requests := []string{
-		"GET /api/v1/clusters", "GET /api/v1/clusters/db1", "GET /api/v1/clusters/none", "GET /api/v1/clusters/db1/drawing", "GET /api/v1/clusters/none/drawing",
-		"GET /api/v1/clusters/db1/findings", "GET /api/v1/clusters/db1/plan", "GET /api/v1/clusters/web1:3307/plan", "GET /api/v1/clusters/db1/plan?dead=db3",
-		"GET /api/v1/clusters/db1/plan?x=y", `PUT /api/v1/clusters/db1/alias {"alias":"main"}`, `PUT /api/v1/clusters/db1/alias {"alias":"web1"}`,
-		"GET /api/v1/instances", "GET /api/v1/instances?cluster=none", "GET /api/v1/instances/db2", "GET /api/v1/instances/db9", "POST /api/v1/instances/db2",
-		"POST /api/v1/instances/db9", "DELETE /api/v1/instances/db2", "DELETE /api/v1/instances/db9",
-		`PUT /api/v1/instances/db2/downtime {"owner":"a","reason":"b","duration":"1h"}`, `PUT /api/v1/instances/db2/downtime {}`, "DELETE /api/v1/instances/db2/downtime",
-		`PUT /api/v1/instances/db2/tags/dc {"value":"west"}`, `DELETE /api/v1/instances/db2/tags/dc`, `PUT /api/v1/instances/db2/promotion-rule {"rule":"prefer"}`,
-		"GET /api/v1/findings", "GET /api/v1/episodes", "GET /api/v1/episodes/db1-3306-2", "GET /api/v1/episodes/none",
-		`POST /api/v1/episodes/db1-3306-2/acknowledgement {"by":"a","comment":"b"}`, "GET /api/v1/recoveries", `PUT /api/v1/recoveries {"on":false,"by":"a","reason":"b"}`,
-		`PUT /api/v1/recoveries {"on":1}`, "GET /api/v1/declared",
-		`PUT /api/v1/declared {"tags":[{"server":"db2:3306","name":"dc","value":"west"}],"recoveries_off":{"by":"a","reason":"b"}}`, `PUT /api/v1/declared {"tags":[{}]}`,
-		"GET /api/v1/snapshot", "GET /api/v1/snapshot?format=drawing", "GET /api/v1/backend", "GET /api/v1/backend/proofs", "GET /api/v1/backend/work",
-		`POST /api/v1/backend/promote {"to":"10.0.0.1:3306","by":"a"}`, `POST /api/v1/backend/promote {"by":"a"}`, `POST /api/v1/backend/promote {"to":"10.0.0.1:3306","by":"a","drain_timeout":"soon"}`,
-		`POST /api/v1/backend/rejoin {"member":"10.0.0.1:3306","by":"a","drain_timeout":"30s"}`, `POST /api/v1/backend/rejoin {"member":":3306:","by":"a"}`,
-		`POST /api/v1/backend/verify {"by":"a","repair":true}`, `POST /api/v1/backend/verify {}`, `POST /api/v1/backend/doctor {"by":"a","fix":true}`, `POST /api/v1/backend/doctor {"by":1}`,
+		"GET /api/v1/clusters", "GET /api/v1/clusters/db1", "GET /api/v1/clusters/none",
+		"GET /api/v1/clusters/db1/drawing", "GET /api/v1/clusters/none/drawing", "GET /api/v1/clusters/db1/findings",
+		"GET /api/v1/clusters/db1/plan", "GET /api/v1/clusters/web1:3307/plan",
+		"GET /api/v1/clusters/db1/plan?dead=db3", "GET /api/v1/clusters/db1/plan?x=y",
+		`PUT /api/v1/clusters/db1/alias {"alias":"main"}`, `PUT /api/v1/clusters/db1/alias {"alias":"web1"}`,
+		"GET /api/v1/instances", "GET /api/v1/instances?cluster=none", "GET /api/v1/instances/db2",
+		"GET /api/v1/instances/db9", "POST /api/v1/instances/db2", "POST /api/v1/instances/db9",
+		"DELETE /api/v1/instances/db2", "DELETE /api/v1/instances/db9",
+		`PUT /api/v1/instances/db2/downtime {"owner":"a","reason":"b","duration":"1h"}`,
+		`PUT /api/v1/instances/db2/downtime {}`, "DELETE /api/v1/instances/db2/downtime",
+		`PUT /api/v1/instances/db2/tags/dc {"value":"west"}`, `DELETE /api/v1/instances/db2/tags/dc`,
+		`PUT /api/v1/instances/db2/promotion-rule {"rule":"prefer"}`, "GET /api/v1/findings", "GET /api/v1/episodes",
+		"GET /api/v1/episodes/db1-3306-2", "GET /api/v1/episodes/none",
+		`POST /api/v1/episodes/db1-3306-2/acknowledgement {"by":"a","comment":"b"}`, "GET /api/v1/recoveries",
+		`PUT /api/v1/recoveries {"on":false,"by":"a","reason":"b"}`, `PUT /api/v1/recoveries {"on":1}`,
+		"GET /api/v1/declared",
+		`PUT /api/v1/declared {"tags":[{"server":"db2:3306","name":"dc","value":"west"}],"recoveries_off":{"by":"a","reason":"b"}}`,
+		`PUT /api/v1/declared {"tags":[{}]}`, "GET /api/v1/snapshot", "GET /api/v1/snapshot?format=drawing",
+		"GET /api/v1/backend", "GET /api/v1/backend/proofs", "GET /api/v1/backend/work",
+		`POST /api/v1/backend/promote {"to":"10.0.0.1:3306","by":"a"}`, `POST /api/v1/backend/promote {"by":"a"}`,
+		`POST /api/v1/backend/promote {"to":"10.0.0.1:3306","by":"a","drain_timeout":"soon"}`,
+		`POST /api/v1/backend/rejoin {"member":"10.0.0.1:3306","by":"a","drain_timeout":"30s"}`,
+		`POST /api/v1/backend/rejoin {"member":":3306:","by":"a"}`,
+		`POST /api/v1/backend/verify {"by":"a","repair":true}`, `POST /api/v1/backend/verify {}`,
+		`POST /api/v1/backend/doctor {"by":"a","fix":true}`, `POST /api/v1/backend/doctor {"by":1}`,
 		`POST /api/v1/step-down {"by":"a","reason":"b"}`, `POST /api/v1/step-down {"by":"a"}`,
 		`POST /api/v1/clusters/db1/recover {"by":"a","reason":"b"}`, `POST /api/v1/clusters/db1/recover {"by":"a"}`,
 		`POST /api/v1/clusters/web1:3307/recover {"by":"a","reason":"b"}`, "GET /api/v1/requests", "DELETE /api/v1/requests/recover-1",
@@ -215,7 +227,8 @@ func fill(g rig) {
 	e.Lost = []plan.Lost{{Key: v.Key, Why: "it lacks"}}
 	e.Touched, e.Abandoned, e.Candidate = []topology.Key{v.Key}, []topology.Key{v.Key}, v.Key
 	g.Requests.All = []declared.Request{{Cluster: "db1:3306", Until: drawing.At,
-		Request: plan.Request{ID: "recover-1", Kind: plan.Recover, Server: v.Key, By: "ann", Reason: "dead", At: drawing.At}}}
+		Request: plan.Request{ID: "recover-1", Kind: plan.Recover, Server: v.Key, By: "ann", Reason: "dead",
+			At: drawing.At}}}
 	e.Acknowledged = &plan.Acknowledgement{By: "ann", Comment: "seen", At: drawing.At}
 }
 
@@ -306,8 +319,9 @@ func (v validator) check(at string, schema, value any) []string {
 
 // The validator itself must be able to say no.
 func TestTheValidatorRefuses(t *testing.T) {
-	v := validator{map[string]any{"A": map[string]any{"type": "object", "required": []any{"n"}, "properties": map[string]any{
-		"n": map[string]any{"type": "integer"}, "s": map[string]any{"type": "string", "enum": []any{"x"}}}}}}
+	v := validator{map[string]any{"A": map[string]any{"type": "object", "required": []any{"n"},
+		"properties": map[string]any{
+			"n": map[string]any{"type": "integer"}, "s": map[string]any{"type": "string", "enum": []any{"x"}}}}}}
 	for _, body := range []string{`{}`, `{"n":1.5}`, `{"n":"1"}`, `{"n":1,"s":"y"}`, `{"n":1,"z":1}`, `[]`, `null`} {
 		var x any
 		if err := json.Unmarshal([]byte(body), &x); err != nil {
@@ -329,7 +343,8 @@ func TestBodiesAreDocumented(t *testing.T) {
 		if !ok {
 			continue
 		}
-		schema := d.Components.Schemas[strings.TrimPrefix(c.Schema.(map[string]any)["$ref"].(string), "#/components/schemas/")].(map[string]any)
+		ref := c.Schema.(map[string]any)["$ref"].(string)
+		schema := d.Components.Schemas[strings.TrimPrefix(ref, "#/components/schemas/")].(map[string]any)
 		properties := schema["properties"].(map[string]any)
 		if names := rt.Fields; len(names) != len(properties) || schema["additionalProperties"] != false {
 			t.Errorf("%s takes %v, documented are %v", rt.Pattern(), names, properties)
@@ -346,7 +361,8 @@ func TestEveryRouteIsInTheGuide(t *testing.T) {
 		found := false
 		for line := range strings.Lines(string(guide)) {
 			found = found || strings.Contains(line, "`"+rt.Path+"`") && strings.Contains(line, rt.Method)
-			found = found || strings.Contains(line, "`"+rt.Path+"`") && !strings.HasPrefix(rt.Path, "/api") // GET, as all of these are
+			// GET, as all of these are
+			found = found || strings.Contains(line, "`"+rt.Path+"`") && !strings.HasPrefix(rt.Path, "/api")
 		}
 		if !found {
 			t.Errorf("docs/api.md does not have %s", rt.Pattern())

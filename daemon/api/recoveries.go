@@ -8,7 +8,8 @@ import (
 func (a *API) recoveriesRoutes() []route {
 	return []route{
 		get("/api/v1/recoveries", "getRecoveries", "Whether recoveries are switched on", a.recoveries),
-		change(http.MethodPut, "/api/v1/recoveries", "switchRecoveries", "Switch all recoveries off, or on again", a.switchRecoveries, 503),
+		change(http.MethodPut, "/api/v1/recoveries", "switchRecoveries", "Switch all recoveries off, or on again",
+			a.switchRecoveries, 503),
 	}
 }
 

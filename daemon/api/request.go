@@ -15,10 +15,11 @@ import (
 func (a *API) requestRoutes() []route {
 	return []route{
 		change(http.MethodPost, "/api/v1/clusters/{cluster}/recover", "requestRecovery",
-			"Request the failover of a failed server that the policy does not recover by itself; the daemon that leads does it", a.recover,
-			404, 409, 503),
-		get("/api/v1/requests", "listRequests", "The requests of the last hour, oldest first, and what came of them", a.requests, 404).
-			with(inCluster),
+			"Request the failover of a failed server that the policy does not recover by itself; "+
+				"the daemon that leads does it",
+			a.recover, 404, 409, 503),
+		get("/api/v1/requests", "listRequests", "The requests of the last hour, oldest first, and what came of them",
+			a.requests, 404).with(inCluster),
 		change(http.MethodDelete, "/api/v1/requests/{id}", "withdrawRequest",
 			"Withdraw a request: what has not begun does not begin", a.withdraw, 404, 503),
 	}
@@ -55,8 +56,8 @@ type Requested struct {
 	Plan    plan.Previewed   `json:"plan" doc:"what would be done if every step succeeds"`
 }
 
-// recover refuses what would be refused later, with the same reasons, and stores nothing then. The same request, sent again, is the one
-// that stands already.
+// recover refuses what would be refused later, with the same reasons, and then stores nothing. The same request, sent
+// again, returns the one that is already pending.
 func (a *API) recover(r *http.Request, in RecoverRequest) (Requested, error) {
 	if err := said("by", in.By, "reason", in.Reason); err != nil {
 		return Requested{}, err
@@ -72,13 +73,16 @@ func (a *API) recover(r *http.Request, in RecoverRequest) (Requested, error) {
 	facts := v.Situation.Facts
 	for _, e := range facts.Episodes {
 		if e.Failed == server && e.Closed.IsZero() && e.Stage != plan.Suspected {
-			return Requested{}, refuse(http.StatusConflict, "the failover of %v is under way: see episode %s", server, e.ID)
+			return Requested{}, refuse(http.StatusConflict, "the failover of %v is under way: see episode %s",
+				server, e.ID)
 		}
 	}
-	q := plan.Request{ID: "recover-" + strings.ToLower(rand.Text()[:10]), Kind: plan.Recover, Server: server, By: in.By, Reason: in.Reason,
-		At: a.options.Now().UTC()}
+	q := plan.Request{ID: "recover-" + strings.ToLower(rand.Text()[:10]), Kind: plan.Recover, Server: server,
+		By: in.By, Reason: in.Reason, At: a.options.Now().UTC()}
 	out := Requested{Request: declared.Request{Request: q, Cluster: v.name()}, DryRun: in.DryRun}
-	stands := slices.IndexFunc(facts.Requests, func(o plan.Request) bool { return o.Kind == q.Kind && o.Server == server })
+	stands := slices.IndexFunc(facts.Requests, func(o plan.Request) bool {
+		return o.Kind == q.Kind && o.Server == server
+	})
 	if stands >= 0 {
 		out.Request.Request = facts.Requests[stands]
 	} else {

@@ -60,7 +60,8 @@ func TestARequestIsPlannedAsItWillBeDone(t *testing.T) {
 	if len(g.Changes) > 0 {
 		t.Errorf("a dry run did %v", g.Changes)
 	}
-	expect(t, g.ask(t, "POST /api/v1/clusters/db1/recover"+please), 200, `"cluster":"db1:3306"`, `"server":"db1:3306"`, `"kind":"promote"`)
+	expect(t, g.ask(t, "POST /api/v1/clusters/db1/recover"+please), 200, `"cluster":"db1:3306"`, `"server":"db1:3306"`,
+		`"kind":"promote"`)
 	if did := strings.Join(g.Changes, "; "); did != "request recover db1:3306 ann it is gone for good" {
 		t.Errorf("did %q", did)
 	}
@@ -82,7 +83,8 @@ func TestWhatCameOfARequest(t *testing.T) {
 	}
 	expect(t, g.ask(t, "GET /api/v1/requests?cluster=web1:3307"), 200, "[]")
 	q := all[0].Request.Request
-	g.Episodes.All = []plan.Episode{{ID: "db1-3306-3", Cluster: "db1:3306", Request: &q, Closed: q.At, Outcome: "db2:3306 was promoted"}}
+	g.Episodes.All = []plan.Episode{{ID: "db1-3306-3", Cluster: "db1:3306", Request: &q, Closed: q.At,
+		Outcome: "db2:3306 was promoted"}}
 	expect(t, g.ask(t, "GET /api/v1/requests"), 200, `"episode":"db1-3306-3","outcome":"db2:3306 was promoted"`)
 	expect(t, g.ask(t, "DELETE /api/v1/requests/"+q.ID), 204)
 	if did := g.Changes[len(g.Changes)-1]; did != "withdraw "+q.ID {

@@ -12,9 +12,10 @@ import (
 	"orchestrator/daemon/httpd"
 )
 
-// shelf keeps a long answer encoded and compressed: a piece a server, or a cluster, and in boxes of some pieces, because short texts
-// can't be compressed well. An answer about the whole fleet then costs what has changed since the last one, and not what the fleet is.
-// What a shelf holds is as long as the last answer, and stays.
+// shelf keeps a long answer encoded and compressed. There is one piece for each server or cluster. Boxes hold several
+// pieces, because short texts compress badly. So the cost of an answer about the whole fleet depends on what has
+// changed since the last one, and not on the size of the fleet. A shelf holds as much as the last answer, and never
+// shrinks by itself.
 type shelf[K, S comparable] struct {
 	compare func(a, b K) int
 
@@ -41,8 +42,8 @@ type piece[K, S comparable] struct {
 	box   int // its index; -1: it is new
 }
 
-// boxed is how many bytes a box has, at least. The larger, the better it is compressed, and the more is compressed again when a
-// piece of it is replaced.
+// boxed is the least number of bytes in a box. A larger box compresses better, but more is compressed again when one of
+// its pieces is replaced.
 const boxed = 32 << 10
 
 func newShelf[K, S comparable](compare func(a, b K) int) *shelf[K, S] {
@@ -57,9 +58,11 @@ type filling struct {
 	err     error
 }
 
-// fill makes the shelf hold exactly the groups that put is called with, and returns it in the order of the keys, with commas between.
-// The list that is returned is the caller's.
-func (s *shelf[K, S]) fill(each func(put func(cluster string, stamp uint64, pieces contents[K, S]))) (uint64, []httpd.Part, error) {
+// fill makes the shelf hold exactly the groups that put is called with, and returns them in the order of the keys, with
+// commas between. The caller owns the returned list.
+func (s *shelf[K, S]) fill(
+	each func(put func(cluster string, stamp uint64, pieces contents[K, S])),
+) (uint64, []httpd.Part, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.round++
@@ -81,7 +84,8 @@ func (s *shelf[K, S]) fill(each func(put func(cluster string, stamp uint64, piec
 	return s.edition, s.list(), nil
 }
 
-// contents calls add for each piece of a group, in an order that stays. A piece with the stamp that it had last time is not made again.
+// contents calls add for each piece of a group, always in the same order. A piece whose stamp has not changed is not
+// made again.
 type contents[K, S comparable] func(add func(key K, stamp S, make func() any))
 
 func (s *shelf[K, S]) put(f *filling, cluster string, stamp uint64, pieces contents[K, S]) {

@@ -11,8 +11,10 @@ import (
 
 func (a *API) snapshotRoutes() []route {
 	snapshot := read[drawing.Saved]("/api/v1/snapshot", "getSnapshot",
-		"The fleet, or one cluster, at this moment: what every decision rests on, to be saved and studied", a.snapshot, 404).
-		with(inCluster, parameter{name: "format", says: "json (the default) or drawing, which is text", oneOf: []string{"json", "drawing"}})
+		"The fleet, or one cluster, at this moment: what every decision rests on, to be saved and studied",
+		a.snapshot, 404).
+		with(inCluster, parameter{name: "format", says: "json (the default) or drawing, which is text",
+			oneOf: []string{"json", "drawing"}})
 	snapshot.text = true
 	return []route{snapshot}
 }
@@ -49,7 +51,9 @@ func (a *API) wholeFleet(views []View) (reply, error) {
 	}
 	parts := inList(head+`,"servers":`, servers, `,"clusters":`)
 	_, rest, _ := strings.Cut(head, ",") // the moment is always another one
-	return reply{edition: edition(serversEdited, knownEdited, rest), parts: append(parts, inList("", known, "}")...)}, nil
+	return reply{
+		edition: edition(serversEdited, knownEdited, rest), parts: append(parts, inList("", known, "}")...),
+	}, nil
 }
 
 // besides is the beginning of the whole fleet: its moment, and what is not of single servers and clusters.

@@ -11,10 +11,13 @@ func (a *API) statusRoutes() []route {
 	out := []route{
 		get("/api/v1/status", "getStatus", "What this daemon is doing", a.status),
 		open(get("/health/live", "isLive", "200 while the daemon runs", a.live)),
-		open(get("/health/ready", "isReady", "200 when the daemon has its backend and has looked at the fleet; else 503, with the reason", a.ready, 503)),
+		open(get("/health/ready", "isReady",
+			"200 when the daemon has its backend and has looked at the fleet; else 503, with the reason",
+			a.ready, 503)),
 		open(get("/health/leader", "isLeader", "200 on the daemon that leads, 503 on every other", a.leader, 503)),
 	}
-	out = append(out, change(http.MethodPost, "/api/v1/step-down", "stepDown", "Have this daemon, which leads, leave the lead to another", a.stepDown, 409, 503))
+	out = append(out, change(http.MethodPost, "/api/v1/step-down", "stepDown",
+		"Have this daemon, which leads, leave the lead to another", a.stepDown, 409, 503))
 	if a.options.Metrics != nil {
 		metrics := get[Text]("/metrics", "getMetrics", "The metrics, as Prometheus reads them", nil)
 		metrics.handler = a.options.Metrics
@@ -86,7 +89,8 @@ func (a *API) leader(*http.Request) (Health, error) {
 	case s.Leading:
 		return Health{s.Daemon, "leader"}, nil
 	case s.Leader == "":
-		return Health{}, refuse(http.StatusServiceUnavailable, "daemon %s does not lead, and knows of none that does", s.Daemon)
+		return Health{}, refuse(http.StatusServiceUnavailable, "daemon %s does not lead, and knows of none that does",
+			s.Daemon)
 	}
 	return Health{}, refuse(http.StatusServiceUnavailable, "daemon %s does not lead; %s does", s.Daemon, s.Leader)
 }

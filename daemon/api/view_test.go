@@ -10,14 +10,15 @@ import (
 	"orchestrator/tests/paper"
 )
 
-// The fleet changes each time that it was looked at: whoever looks twice contradicts itself. So no read looks twice, and what one answer
-// says of a cluster in several places agrees.
+// The fleet changes each time that it is read here, so two reads contradict each other. No handler reads twice, and
+// what one answer says of a cluster in several places agrees.
 func TestAnAnswerRestsOnOneLook(t *testing.T) {
 	for _, request := range []string{
-		"GET /api/v1/clusters", "GET /api/v1/clusters/db1:3306", "GET /api/v1/clusters/shop", "GET /api/v1/clusters/db2",
-		"GET /api/v1/clusters/db1/drawing", "GET /api/v1/clusters/db1/findings", "GET /api/v1/clusters/db1/plan",
-		"GET /api/v1/clusters/db1/plan?dead=db3", "GET /api/v1/instances", "GET /api/v1/instances?cluster=shop", "GET /api/v1/instances/db2",
-		"GET /api/v1/findings", "GET /api/v1/findings?cluster=db1", "GET /api/v1/snapshot", "GET /api/v1/snapshot?format=drawing",
+		"GET /api/v1/clusters", "GET /api/v1/clusters/db1:3306", "GET /api/v1/clusters/shop",
+		"GET /api/v1/clusters/db2", "GET /api/v1/clusters/db1/drawing", "GET /api/v1/clusters/db1/findings",
+		"GET /api/v1/clusters/db1/plan", "GET /api/v1/clusters/db1/plan?dead=db3", "GET /api/v1/instances",
+		"GET /api/v1/instances?cluster=shop", "GET /api/v1/instances/db2", "GET /api/v1/findings",
+		"GET /api/v1/findings?cluster=db1", "GET /api/v1/snapshot", "GET /api/v1/snapshot?format=drawing",
 		"GET /api/v1/snapshot?cluster=db1", "GET /api/v1/episodes?cluster=db1", "DELETE /api/v1/instances/db2",
 	} {
 		g := newRig(t, paper.Drawn)
@@ -55,13 +56,16 @@ func TestWhatHasNotChangedIsNotSentAgain(t *testing.T) {
 	for _, c := range []struct{ path, otherwise string }{
 		{"/api/v1/clusters", "db2"}, {"/api/v1/clusters/db1", "db2"}, {"/api/v1/clusters/db1/drawing", "db2"},
 		{"/api/v1/clusters/db1/findings", "db2"}, {"/api/v1/clusters/db1/plan", "db2"}, {"/api/v1/instances", "db2"},
-		{"/api/v1/instances?cluster=db1", "db2"}, {"/api/v1/instances/db2", "db2"}, {"/api/v1/findings", "db2"}, {"/api/v1/snapshot", "db2"},
-		{"/api/v1/episodes", ""}, {"/api/v1/episodes/db1-3306-2", ""}, {"/api/v1/recoveries", ""}, {"/api/v1/status", ""}, {"/api/v1/hooks", ""},
+		{"/api/v1/instances?cluster=db1", "db2"}, {"/api/v1/instances/db2", "db2"}, {"/api/v1/findings", "db2"},
+		{"/api/v1/snapshot", "db2"},
+		{"/api/v1/episodes", ""}, {"/api/v1/episodes/db1-3306-2", ""}, {"/api/v1/recoveries", ""},
+		{"/api/v1/status", ""}, {"/api/v1/hooks", ""},
 		{"/api/v1/openapi.json", ""}, {"/api/v1/declared", ""},
 	} {
 		g := newRig(t, paper.Drawn)
 		tag, w := etag(t, g, c.path)
-		if w.Code != 200 || tag == "" || w.Header().Get("Cache-Control") != "private, no-cache" || w.Header().Get("Vary") != "Accept-Encoding" {
+		if w.Code != 200 || tag == "" || w.Header().Get("Cache-Control") != "private, no-cache" ||
+			w.Header().Get("Vary") != "Accept-Encoding" {
 			t.Errorf("%s: %d, headers %v", c.path, w.Code, w.Header())
 			continue
 		}
@@ -109,21 +113,25 @@ func TestWhatIsDeclaredMakesAnotherAnswer(t *testing.T) {
 func TestListsFollowTheFleet(t *testing.T) {
 	g := newRig(t, paper.Drawn)
 	for _, step := range []struct{ drawing, clusters, servers string }{
-		{"b\n  a\n", "b", "a b"}, {"b\n  a\nc\n", "b c", "a b c"}, {"c\n  d\n", "c", "c d"}, {"", "", ""}, {"c\n  a\n", "c", "a c"},
+		{"b\n  a\n", "b", "a b"}, {"b\n  a\nc\n", "b c", "a b c"}, {"c\n  d\n", "c", "c d"}, {"", "", ""},
+		{"c\n  a\n", "c", "a c"},
 	} {
 		g.Fleet.Snapshot = drawing.MustParse(step.drawing)
-		for path, want := range map[string]string{"clusters": step.clusters, "instances": step.servers, "snapshot": step.servers} {
+		for path, want := range map[string]string{"clusters": step.clusters, "instances": step.servers,
+			"snapshot": step.servers} {
 			body := g.ask(t, "GET /api/v1/"+path).Body.String()
 			var got []string
 			for _, word := range []string{"a", "b", "c", "d"} {
-				if strings.Contains(body, `"name":"`+word+`:3306"`) || path != "clusters" && strings.Contains(body, `"key":"`+word+`:3306"`) {
+				if strings.Contains(body, `"name":"`+word+`:3306"`) ||
+					path != "clusters" && strings.Contains(body, `"key":"`+word+`:3306"`) {
 					got = append(got, word)
 				}
 			}
 			if strings.Join(got, " ") != want {
 				t.Errorf("%s of %q: %s, want %s", path, step.drawing, got, want)
 			}
-			if ordered := strings.Index(body, `"key":"a:3306"`) <= strings.Index(body, `"key":"c:3306"`); want == "a c" && !ordered {
+			ordered := strings.Index(body, `"key":"a:3306"`) <= strings.Index(body, `"key":"c:3306"`)
+			if want == "a c" && !ordered {
 				t.Errorf("%s of %q is not in order: %s", path, step.drawing, body)
 			}
 		}

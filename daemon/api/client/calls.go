@@ -155,8 +155,8 @@ func (c *Client) Withdraw(ctx context.Context, id string) error {
 	return c.change(ctx, http.MethodDelete, path("requests", id), nil, nil)
 }
 
-// AwaitRequest asks the daemon that took the last change, again and again, until something has come of a request. It returns the request
-// as it is then, or NotFound when it was withdrawn, or stands no more and nothing came of it.
+// AwaitRequest polls the daemon that took the last change until the request has an outcome, and returns the request as
+// it is then. It returns NotFound when the request was withdrawn, or has expired without an outcome.
 func (c *Client) AwaitRequest(ctx context.Context, id string) (api.Request, error) {
 	var all []api.Request
 	var seen held
@@ -168,7 +168,8 @@ func (c *Client) AwaitRequest(ctx context.Context, id string) (api.Request, erro
 		i := slices.IndexFunc(all, func(r api.Request) bool { return r.ID == id })
 		switch {
 		case changed && i < 0:
-			return api.Request{}, &Refused{seen.endpoint, httpd.NewProblem(http.StatusNotFound, "request %s is over, and nothing came of it", id)}
+			return api.Request{}, &Refused{seen.endpoint, httpd.NewProblem(http.StatusNotFound,
+				"request %s is over, and nothing came of it", id)}
 		case changed && all[i].Outcome != "":
 			return all[i], nil
 		}
@@ -207,7 +208,9 @@ func (c *Client) Forget(ctx context.Context, key string) error {
 }
 
 // BeginDowntime mutes a server.
-func (c *Client) BeginDowntime(ctx context.Context, key string, d api.DowntimeRequest) (out topology.Downtime, err error) {
+func (c *Client) BeginDowntime(
+	ctx context.Context, key string, d api.DowntimeRequest,
+) (out topology.Downtime, err error) {
 	err = c.change(ctx, http.MethodPut, path("instances", key, "downtime"), d, &out)
 	return out, err
 }
@@ -246,7 +249,8 @@ func (c *Client) Episode(ctx context.Context, id string) (out api.Episode, err e
 
 // Acknowledge takes note of an incident.
 func (c *Client) Acknowledge(ctx context.Context, id, by, comment string) (out plan.Episode, err error) {
-	err = c.change(ctx, http.MethodPost, path("episodes", id, "acknowledgement"), api.AcknowledgementRequest{By: by, Comment: comment}, &out)
+	err = c.change(ctx, http.MethodPost, path("episodes", id, "acknowledgement"),
+		api.AcknowledgementRequest{By: by, Comment: comment}, &out)
 	return out, err
 }
 
@@ -258,7 +262,8 @@ func (c *Client) Recoveries(ctx context.Context) (out api.Recoveries, err error)
 
 // SwitchRecoveries turns all recoveries off, or on again.
 func (c *Client) SwitchRecoveries(ctx context.Context, on bool, by, reason string) (out api.Recoveries, err error) {
-	err = c.change(ctx, http.MethodPut, path("recoveries"), api.RecoveriesRequest{On: &on, By: by, Reason: reason}, &out)
+	err = c.change(ctx, http.MethodPut, path("recoveries"),
+		api.RecoveriesRequest{On: &on, By: by, Reason: reason}, &out)
 	return out, err
 }
 
@@ -297,7 +302,8 @@ func (c *Client) StepDown(ctx context.Context, by, reason string) error {
 	return c.once(ctx, path("step-down"), api.StepDownRequest{By: by, Reason: reason}, nil)
 }
 
-// Promote makes a member of the backend the one that serves. Like the three that follow it may return before the work has ended: see Work.
+// Promote makes a member of the backend the one that serves. Like the three that follow, it may return before the work
+// has ended: see Work.
 func (c *Client) Promote(ctx context.Context, r api.BackendPromoteRequest) (out api.BackendWork, err error) {
 	err = c.once(ctx, path("backend", "promote"), r, &out)
 	return out, err

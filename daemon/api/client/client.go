@@ -1,8 +1,8 @@
-// Package client asks orchestrator's daemons over their HTTP API. It is what orchestrator-client is made of.
+// Package client calls orchestrator's daemons over their HTTP API. orchestrator-client is made of it.
 //
-// It knows several daemons and needs only one that answers. The one idea: reads and changes may both be sent again, as every
-// change of the API is idempotent, so whatever one daemon can't do is simply asked of the next; changes are sent to the leader
-// first, because its memory is what decisions rest on.
+// It knows several daemons and needs only one that answers. The one idea: reads and changes may both be sent again,
+// because every change of the API is idempotent. So what one daemon can't do is sent to the next. Changes are sent to
+// the leader first, because decisions rest on its memory.
 package client
 
 import (
@@ -54,7 +54,8 @@ type Unreachable struct {
 }
 
 func (u *Unreachable) Error() string {
-	return fmt.Sprintf("no daemon answers: %v; check that one runs, and its address (ORCHESTRATOR_API)", errors.Join(u.Tried...))
+	return fmt.Sprintf("no daemon answers: %v; check that one runs, and its address (ORCHESTRATOR_API)",
+		errors.Join(u.Tried...))
 }
 
 func (u *Unreachable) Unwrap() []error { return u.Tried }
@@ -114,7 +115,8 @@ func Endpoint(text string) (string, error) {
 	}
 	switch {
 	case u.User != nil:
-		return "", fmt.Errorf("endpoint %s: it holds a user or a password, which would show in the list of processes; put the token into a file", u.Redacted())
+		return "", fmt.Errorf("endpoint %s: it holds a user or a password, which would show in the list of processes; "+
+			"put the token into a file", u.Redacted())
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
 		return "", fmt.Errorf("endpoint %q: want http://host:port", text)
 	}
@@ -144,8 +146,8 @@ func query(pairs ...string) string {
 	return "?" + q.Encode()
 }
 
-// impatience is how long a read waits for one daemon before it asks the next one too. A machine that hangs must not make every
-// command slow, least of all during an incident.
+// impatience is how long a read waits for one daemon before it asks the next one too. A machine that hangs must not
+// make every command slow, least of all during an incident.
 const impatience = 500 * time.Millisecond
 
 // read asks the endpoints, each when those before it failed or were silent for a while, and takes the first answer.
@@ -229,7 +231,8 @@ type failures struct {
 	refused *Refused
 }
 
-// add tells whether the error is final: what one daemon refuses, the others would refuse as well, unless it could not store it.
+// add reports whether the error is final. What one daemon refuses, the others would refuse as well, unless it could not
+// store it.
 func (f *failures) add(err error) bool {
 	r := new(Refused)
 	if !errors.As(err, &r) {
@@ -273,7 +276,8 @@ func (c *Client) each(ctx context.Context, endpoints []string, method, path stri
 	return f.sum()
 }
 
-// once sends a change to the leader, or where none is found, to the first daemon that takes it: it is not sent again when it may have been taken.
+// once sends a change to the leader. Where no leader is found, it sends the change to the first daemon that takes it. A
+// change that may have been taken is not sent again.
 func (c *Client) once(ctx context.Context, path string, in, out any) error {
 	order := c.order()
 	if leader, _, err := c.Leader(ctx); err == nil {
@@ -308,7 +312,8 @@ type word struct {
 // held is an answer that the caller has: who gave it, and its tag.
 type held struct{ endpoint, tag string }
 
-// again reads what is read over and over. It says whether the answer is another one than the caller has; then it is in out, and in h.
+// again reads what is read repeatedly. It reports whether the answer differs from the one that the caller has. If so,
+// the answer is in out and in h.
 func (c *Client) again(ctx context.Context, path string, h *held, out any) (bool, error) {
 	if h.endpoint == "" {
 		h.endpoint = c.order()[0]
@@ -330,8 +335,8 @@ func (c *Client) one(ctx context.Context, endpoint, method, path string, body []
 	return w.decode(out)
 }
 
-// fetch sends one request to one endpoint. Headers are names and values in turn; those without a value are left out. net/http asks for gzip,
-// and unpacks it.
+// fetch sends one request to one endpoint. Headers are names and values in turn. Those without a value are left out.
+// net/http requests gzip and unpacks it.
 func (c *Client) fetch(ctx context.Context, endpoint, method, path string, body []byte, headers ...string) word {
 	failed := func(format string, args ...any) word {
 		return word{endpoint: endpoint, err: fmt.Errorf(format, args...)}
@@ -384,7 +389,8 @@ func (c *Client) fetch(ctx context.Context, endpoint, method, path string, body 
 func (w word) refusal(status string) error {
 	r := &Refused{Endpoint: w.endpoint}
 	if w.media != "application/problem+json" || json.Unmarshal(w.data, &r.Problem) != nil || r.Status == 0 {
-		return fmt.Errorf("%s: answered %s, and not as orchestrator does; is the address that of a daemon?", w.endpoint, status)
+		return fmt.Errorf("%s: answered %s, and not as orchestrator does; is the address that of a daemon?",
+			w.endpoint, status)
 	}
 	return r
 }
@@ -395,7 +401,8 @@ func (w word) decode(out any) error {
 		return nil
 	case *string:
 		if w.media != "text/plain" {
-			return fmt.Errorf("%s: answered %q, and not plain text; is the address that of a daemon?", w.endpoint, w.media)
+			return fmt.Errorf("%s: answered %q, and not plain text; is the address that of a daemon?",
+				w.endpoint, w.media)
 		}
 		*out = string(w.data)
 		return nil

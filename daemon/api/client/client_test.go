@@ -107,7 +107,8 @@ func TestWhatTheLeaderCannotStoreAnotherMay(t *testing.T) {
 	}
 	other.Fails = errors.New("store: disk full as well")
 	var r *Refused
-	if err := c.SetTag(t.Context(), "db2", "dc", "west"); !errors.As(err, &r) || r.Status != 503 || !strings.Contains(err.Error(), "disk full") {
+	if err := c.SetTag(t.Context(), "db2", "dc", "west"); !errors.As(err, &r) || r.Status != 503 ||
+		!strings.Contains(err.Error(), "disk full") {
 		t.Errorf("got %v", err)
 	}
 }
