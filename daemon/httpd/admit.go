@@ -15,8 +15,8 @@ import (
 type Access int
 
 const (
-	// Change is the zero value, so that a mount which says nothing is protected: pages of other sites can't send it, and it needs
-	// the token where one is configured.
+	// Change is the zero value, so a mount that states no access is protected: pages of other sites can't send it, and
+	// it needs the token where one is configured.
 	Change Access = iota
 	Read          // needs the token where one is configured for reads
 	Open          // needs nothing: health checks, and handlers that check signatures of their own
@@ -27,8 +27,8 @@ func (o Options) NeedsToken(a Access) bool {
 	return o.Token != "" && (a == Change || a == Read && o.TokenForReads)
 }
 
-// SetToken takes another token from now on. It may have several lines, each a token that is valid. Whether one is needed at all was
-// settled by New: a text without a token admits nobody.
+// SetToken replaces the token. The text may have several lines, each a valid token. New decided whether a token is
+// needed at all: after that, a text without a token admits nobody.
 func (h *Root) SetToken(text string) {
 	var digests [][sha256.Size]byte
 	for _, token := range secret.Lines(text) {
@@ -41,14 +41,16 @@ func (h *Root) SetToken(text string) {
 func (h *Root) admit(r *http.Request, a Access) *Problem {
 	if a == Change {
 		if err := h.origin.Check(r); err != nil {
-			return &Problem{Status: http.StatusForbidden, Detail: fmt.Sprintf("%v: a page of another site sent this change; "+
-				"send it from the daemon's own pages or from a program", err)}
+			return &Problem{Status: http.StatusForbidden,
+				Detail: fmt.Sprintf("%v: a page of another site sent this change; "+
+					"send it from the daemon's own pages or from a program", err)}
 		}
 	}
 	if h.options.NeedsToken(a) && !h.knows(r) {
-		return &Problem{Status: http.StatusUnauthorized, Detail: "this needs the daemon's token: send it as Authorization: Bearer, " +
-			"or as the password of basic authentication " +
-			"(orchestrator-client reads it from the file that ORCHESTRATOR_TOKEN_FILE names)"}
+		return &Problem{Status: http.StatusUnauthorized,
+			Detail: "this needs the daemon's token: send it as Authorization: Bearer, " +
+				"or as the password of basic authentication " +
+				"(orchestrator-client reads it from the file that ORCHESTRATOR_TOKEN_FILE names)"}
 	}
 	return nil
 }
@@ -63,12 +65,12 @@ func (h *Root) refuse(w http.ResponseWriter, r *http.Request, p *Problem) {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		level = slog.LevelDebug
 	}
-	h.options.Logger.Log(r.Context(), level, "request not admitted", "method", r.Method, "path", r.URL.Path, "from", r.RemoteAddr,
-		"status", p.Status, "why", p.Detail)
+	h.options.Logger.Log(r.Context(), level, "request not admitted", "method", r.Method, "path", r.URL.Path,
+		"from", r.RemoteAddr, "status", p.Status, "why", p.Detail)
 }
 
-// knows compares digests, and all of them, so that neither the length nor a common beginning of a token, nor which one it is, shows
-// in the time it takes.
+// knows compares digests, and all of them. So the time it takes shows neither the length of a token, nor a common
+// beginning, nor which token matched.
 func (h *Root) knows(r *http.Request) bool {
 	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {

@@ -1,8 +1,9 @@
-// Package httpd is the one HTTP server of a daemon. Everything that answers (the API, the pages, the metrics, the questions of other
-// daemons) is mounted on it, and passes the same admission, the same guard against panics and the same counters.
+// Package httpd is the one HTTP server of a daemon. Everything that answers (the API, the pages, the metrics, the calls
+// of other daemons) is mounted on it, and passes the same admission, the same guard against panics and the same
+// counters.
 //
-// It knows no route of its own and nothing of the fleet. The one idea: what is mounted is a value, a path with the access that it
-// needs, so that nobody can mount a handler and forget to protect it.
+// It knows no route of its own and nothing of the fleet. The one idea: a mount is a value, a path with the access that
+// it needs, so nobody can mount a handler and forget to protect it.
 package httpd
 
 import (
@@ -33,8 +34,8 @@ func (m Mount) pattern() string { return strings.TrimSpace(m.Method + " " + m.Pa
 
 // Options of a Root.
 type Options struct {
-	// Token, when set, must come with every change, as a bearer token or as the password of basic authentication. It may have
-	// several lines; see SetToken.
+	// Token, when set, must come with every change, as a bearer token or as the password of basic authentication. It
+	// may have several lines; see SetToken.
 	Token string
 	// TokenForReads asks for the token on reads too.
 	TokenForReads bool
@@ -54,7 +55,8 @@ type Root struct {
 	metrics *metrics
 }
 
-// New mounts everything. It fails only where the metrics can't be registered; two mounts of one path are a defect, and panic.
+// New mounts everything. It fails only if the metrics can't be registered. Two mounts of one path are a defect, and
+// panic.
 func New(o Options, mounts ...Mount) (*Root, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -131,7 +133,8 @@ func (h *Root) unrouted(w http.ResponseWriter, r *http.Request) {
 	if len(allowed) > 0 {
 		takes := strings.Join(allowed, ", ")
 		w.Header().Set("Allow", takes)
-		WriteProblem(w, NewProblem(http.StatusMethodNotAllowed, "%s does not take %s; it takes %s", r.URL.Path, r.Method, takes))
+		WriteProblem(w, NewProblem(http.StatusMethodNotAllowed, "%s does not take %s; it takes %s",
+			r.URL.Path, r.Method, takes))
 		return
 	}
 	p := NewProblem(http.StatusNotFound, "there is no %s here; every route is in /api/v1/openapi.json", r.URL.Path)

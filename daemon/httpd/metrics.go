@@ -17,7 +17,8 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_api_requests_total",
-			Help: "Requests answered, by method and path of the route and by status code; path \"none\" stands for paths that do not exist."},
+			Help: "Requests answered, by method and path of the route and by status code; " +
+				"path \"none\" stands for paths that do not exist."},
 			[]string{"method", "path", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "orchestrator_api_request_duration_seconds",
 			Help:    "Time from the head of a request to the end of its answer, by method and path of the route.",

@@ -8,8 +8,8 @@ import (
 	"orchestrator/daemon/drawing"
 )
 
-// Near returns the names that somebody who wrote word may have meant, the likeliest first, at most five. It compares with all names,
-// so ask only about a word that was not found.
+// Near returns the names that the writer of word may have meant, the likeliest first, at most five. It compares with
+// all names, so call it only for a word that was not found.
 func Near(word string, names []string) []string {
 	type guess struct {
 		name string

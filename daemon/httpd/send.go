@@ -18,8 +18,8 @@ import (
 // smallest is how many bytes an answer must have to be compressed: below, the headers outweigh what is saved.
 const smallest = 1 << 10
 
-// Send answers with a body. What answers a GET gets an ETag made of its content, unless it has one (see Unchanged), and is compressed
-// where the client takes that.
+// Send answers with a body. The answer to a GET gets an ETag made of its content, unless it has one (see Unchanged),
+// and is compressed where the client accepts that.
 func Send(w http.ResponseWriter, r *http.Request, media string, body []byte) {
 	if reads(r) && w.Header().Get("ETag") == "" {
 		sum := fnv.New64a()
@@ -35,7 +35,8 @@ func Send(w http.ResponseWriter, r *http.Request, media string, body []byte) {
 	SendParts(w, r, media, NewPart(body))
 }
 
-// Unchanged gives the answer to a GET an edition, and says whether the client has that one already; then it has been answered (304).
+// Unchanged gives the answer to a GET an edition, and reports whether the client already has that one. If so, it has
+// answered with 304.
 //
 // The ETag is a weak one: an edition stands for the same facts, however they are compressed.
 func Unchanged(w http.ResponseWriter, r *http.Request, edition string) bool {
@@ -79,8 +80,8 @@ func takesGzip(r *http.Request) bool {
 // Part is a piece of an answer that can be kept and sent again. It is never changed.
 type Part struct {
 	raw []byte
-	// deflated is raw as blocks of a deflate stream that end on a byte and refer to nothing outside, so that parts can be joined. nil: the
-	// part is too small to be compressed.
+	// deflated is raw as blocks of a deflate stream that end on a byte and refer to nothing outside, so that parts can
+	// be joined. nil: the part is too small to be compressed.
 	deflated func() []byte
 }
 

@@ -17,8 +17,8 @@ const (
 	longest = time.Minute
 )
 
-// Serve answers on the listener until ctx ends. Then it takes no new requests, lets those under way finish for a few seconds, and
-// returns nil. The listener is closed when it returns.
+// Serve answers on the listener until ctx ends. Then it takes no new requests, gives those under way a few seconds to
+// finish, and returns nil. The listener is closed when it returns.
 func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Logger) error {
 	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
@@ -29,8 +29,9 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Log
 		WriteTimeout:      longest,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug), // what clients do wrong on their connections
-		BaseContext:       func(net.Listener) context.Context { return requests },
+		// What clients do wrong on their connections.
+		ErrorLog:    slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return requests },
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()

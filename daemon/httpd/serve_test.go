@@ -29,7 +29,10 @@ func TestARequestUnderWayFinishesWhenTheDaemonEnds(t *testing.T) {
 	served := make(chan error, 1)
 	began := make(chan struct{})
 	go func() {
-		served <- Serve(ctx, l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { close(began); slow(w, r) }), slog.New(slog.DiscardHandler))
+		served <- Serve(ctx, l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			close(began)
+			slow(w, r)
+		}), slog.New(slog.DiscardHandler))
 	}()
 	answer := make(chan string, 1)
 	go func() {
@@ -76,7 +79,10 @@ func TestARequestThatHangsIsCut(t *testing.T) {
 		cut := make(chan struct{})
 		served := make(chan error, 1)
 		go func() {
-			served <- Serve(ctx, l, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done(); close(cut) }), slog.New(slog.DiscardHandler))
+			served <- Serve(ctx, l, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				<-r.Context().Done()
+				close(cut)
+			}), slog.New(slog.DiscardHandler))
 		}()
 		if _, err := io.WriteString(far, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
