@@ -83,8 +83,6 @@ func change[In, Out any](method, path, id, summary string, f func(*http.Request,
 
 func (rt route) with(query ...parameter) route { rt.query = query; return rt }
 
-func (rt *route) pattern() string { return rt.Method + " " + rt.Path }
-
 func (rt *route) changes() bool { return rt.Method != http.MethodGet }
 
 func (rt *route) access() httpd.Access {
@@ -136,7 +134,8 @@ func (rt *route) body(w http.ResponseWriter, r *http.Request) (any, *httpd.Probl
 	into := rt.newBody()
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if tooBig := new(http.MaxBytesError); errors.As(err, &tooBig) {
-		return bad(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes; no change needs that many", tooBig.Limit)
+		return bad(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes; no change needs that many",
+			tooBig.Limit)
 	}
 	if err != nil {
 		return bad(http.StatusBadRequest, "read the body: %v; send it again", err)
@@ -145,10 +144,12 @@ func (rt *route) body(w http.ResponseWriter, r *http.Request) (any, *httpd.Probl
 		if rt.in == reflect.TypeFor[Nothing]() {
 			return into, nil
 		}
-		return bad(http.StatusBadRequest, "the body is empty; send a JSON object with %s", strings.Join(fieldNames(rt.in), ", "))
+		return bad(http.StatusBadRequest, "the body is empty; send a JSON object with %s",
+			strings.Join(fieldNames(rt.in), ", "))
 	}
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return bad(http.StatusUnsupportedMediaType, "the body is declared as %q; send JSON, with Content-Type: application/json",
+		return bad(http.StatusUnsupportedMediaType,
+			"the body is declared as %q; send JSON, with Content-Type: application/json",
 			r.Header.Get("Content-Type"))
 	}
 	if p := decode(data, into); p != nil {
@@ -157,8 +158,8 @@ func (rt *route) body(w http.ResponseWriter, r *http.Request) (any, *httpd.Probl
 	return into, nil
 }
 
-// decode reads a JSON object into a struct. It goes field by field, so that an error names the field that is wrong, and for a field
-// that does not exist the one that was probably meant.
+// decode reads a JSON object into a struct. It goes field by field, so that an error names the wrong field. For a field
+// that does not exist, the error names the one that was probably meant.
 func decode(data []byte, into any) *httpd.Problem {
 	bad := func(format string, args ...any) *httpd.Problem {
 		p := httpd.NewProblem(http.StatusBadRequest, format, args...)
