@@ -49,24 +49,24 @@ type Options struct {
 
 // Daemon is one running orchestrator.
 type Daemon struct {
-	options  Options
-	config   atomic.Pointer[config.Config]
-	reloads  atomic.Uint64            // how often config was replaced
-	waits    atomic.Pointer[[]string] // the keys that the last reload could not take over
-	id       string                   // of this process
-	started  time.Time
-	opened   opened
-	mode     mode
-	store    store // of the mode
-	clock    *backend.Clock
-	servers  *mysql.Servers
-	fleet    *discovery.Fleet
-	book     *declared.Declarations
-	lead     *lead.Lease
-	recovery *recovery.Runner
-	unstored *prometheus.CounterVec
-	expiry   *prometheus.GaugeVec // of certificates, by use
-	listener net.Listener
+	options      Options
+	config       atomic.Pointer[config.Config]
+	reloads      atomic.Uint64            // how often config was replaced
+	waits        atomic.Pointer[[]string] // the keys that the last reload could not take over
+	id           string                   // of this process
+	started      time.Time
+	opened       opened
+	mode         mode
+	store        store // of the mode
+	clock        *backend.Clock
+	servers      *mysql.Servers
+	fleet        *discovery.Fleet
+	declarations *declared.Declarations
+	lead         *lead.Lease
+	recovery     *recovery.Runner
+	unstored     *prometheus.CounterVec
+	expiry       *prometheus.GaugeVec // of certificates, by use
+	listener     net.Listener
 	// certificate is what clients of the API are shown; nil: HTTP is served.
 	certificate atomic.Pointer[tls.Certificate]
 	root        *httpd.Root // answers on listener
@@ -174,7 +174,7 @@ func (d *Daemon) wire(c config.Config) error {
 	guard := d.mode.guard()
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
-	if d.book, err = declared.Open(ctx, d.store, d.clock, d.id); err != nil {
+	if d.declarations, err = declared.Open(ctx, d.store, d.clock, d.id); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
 	d.servers = mysql.New(mysql.Options{
@@ -187,7 +187,7 @@ func (d *Daemon) wire(c config.Config) error {
 		Seeds: c.Discovery.Seeds, Poll: c.Discovery.Poll, MaxBackoff: c.Discovery.MaxBackoff,
 		Concurrency: c.Discovery.Concurrency, Ignore: c.Discovery.Ignore, Silence: c.Analysis.Silence,
 		Resolve:  c.Servers.Resolve,
-		Declared: d.book.Mark, Edition: d.book.Edition, Forgotten: d.book.Forgotten,
+		Declared: d.declarations.Mark, Edition: d.declarations.Edition, Forgotten: d.declarations.Forgotten,
 		Turned: func() { d.pulse.turned("discovery") }, Logger: log, Registerer: registry,
 	})
 	if err := d.restore(ctx); err != nil {
@@ -201,9 +201,10 @@ func (d *Daemon) wire(c config.Config) error {
 	d.recovery = recovery.New(recovery.Options{
 		Fleet: d.fleet, Subscribe: func() recovery.Subscription { return d.fleet.Subscribe() }, Operator: d.servers,
 		Store: d.store, Clock: d.clock, Writer: d.id,
-		Policy: d.Policy, Requests: d.book.Planned, Off: d.book.RecoveriesOff, Alias: d.book.Alias,
+		Policy: d.Policy, Requests: d.declarations.Planned, Off: d.declarations.RecoveriesOff,
+		Alias:      d.declarations.Alias,
 		Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
-		Edition:    func() uint64 { return d.book.Edition() + d.reloads.Load() },
+		Edition:    func() uint64 { return d.declarations.Edition() + d.reloads.Load() },
 		Hooks:      func() []hook.Hook { return d.config.Load().HookList() },
 		Claim:      guard.claim, Transfer: guard.transfer,
 		Turned: func() { d.pulse.turned("recovery") }, Logger: log, Registerer: registry,
@@ -396,7 +397,7 @@ func (d *Daemon) purge(ctx context.Context) {
 func (d *Daemon) refresh(ctx context.Context) {
 	short, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	if err := d.book.Refresh(short); err != nil && ctx.Err() == nil {
+	if err := d.declarations.Refresh(short); err != nil && ctx.Err() == nil {
 		d.unstored.WithLabelValues(refreshing).Inc()
 		d.options.Logger.Error("the declarations could not be read again", "err", err)
 	}
@@ -409,7 +410,7 @@ func (d *Daemon) refresh(ctx context.Context) {
 
 // discover has this daemon watch what people asked any daemon to watch.
 func (d *Daemon) discover() {
-	for _, k := range d.book.Discovered() {
+	for _, k := range d.declarations.Discovered() {
 		d.fleet.Discover(k)
 	}
 }
@@ -464,5 +465,5 @@ func (d *Daemon) Reload(next config.Config) []string {
 
 // Policy is what the configuration allows in a cluster.
 func (d *Daemon) Policy(cluster string) plan.Policy {
-	return d.config.Load().Policy(cluster, d.book.Alias(cluster))
+	return d.config.Load().Policy(cluster, d.declarations.Alias(cluster))
 }

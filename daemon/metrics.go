@@ -31,7 +31,7 @@ func (d *Daemon) measure(c config.Config, r prometheus.Registerer) error {
 	off := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_recoveries_off",
 		Help: "1 while recoveries are switched off everywhere, or this daemon does not know whether they are; else 0."},
 		func() float64 {
-			if d.book.RecoveriesOff() != "" {
+			if d.declarations.RecoveriesOff() != "" {
 				return 1
 			}
 			return 0

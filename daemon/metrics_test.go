@@ -45,7 +45,7 @@ func TestTheFirstEndOfACertificateIsShown(t *testing.T) {
 	}
 	defer store.Close()
 	d := &Daemon{options: Options{Version: "test"}}
-	if d.book, err = declared.Open(t.Context(), store, backend.NewClock(time.Now), "test"); err != nil {
+	if d.declarations, err = declared.Open(t.Context(), store, backend.NewClock(time.Now), "test"); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.measure(c, reg); err != nil {
@@ -74,7 +74,7 @@ func TestTheEndOfHAProxysCertificateIsShownWhileItCanBeRead(t *testing.T) {
 	defer store.Close()
 	var log strings.Builder
 	d := &Daemon{options: Options{Version: "test", Logger: slog.New(slog.NewTextHandler(&log, nil))}}
-	if d.book, err = declared.Open(t.Context(), store, backend.NewClock(time.Now), "test"); err != nil {
+	if d.declarations, err = declared.Open(t.Context(), store, backend.NewClock(time.Now), "test"); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.measure(c, reg); err != nil || !strings.Contains(log.String(), c.HAProxy.HTTPCert) {

@@ -22,7 +22,7 @@ func (v views) Views() []api.View {
 
 func (v views) view(j recovery.Judged) api.View {
 	return api.View{
-		Edition: j.Edition, Alias: v.book.Alias(j.Cluster), Situation: j.Situation,
+		Edition: j.Edition, Alias: v.declarations.Alias(j.Cluster), Situation: j.Situation,
 		Decide: j.Decision, Readiness: j.Readiness,
 	}
 }
@@ -42,6 +42,6 @@ func (v views) Around(k topology.Key) (api.View, bool) {
 
 // Aliased leaves out what was declared of clusters that are no more.
 func (v views) Aliased(alias string) []string {
-	return slices.DeleteFunc(v.book.Clusters(alias),
+	return slices.DeleteFunc(v.declarations.Clusters(alias),
 		func(cluster string) bool { return len(v.fleet.Cluster(cluster).Servers) == 0 })
 }
