@@ -27,10 +27,6 @@ var tables = []string{"tests/monitoring/rules.test.yml"}
 // expression matches a query of a Prometheus rule, which the tests read from one line.
 var expression = regexp.MustCompile(`^ +expr: `)
 
-func isIn(name string, places []string) bool {
-	return slices.ContainsFunc(places, func(place string) bool { return strings.HasPrefix(name, place) })
-}
-
 func width(line string) int {
 	n := 0
 	for _, r := range line {
