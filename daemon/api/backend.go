@@ -27,7 +27,7 @@ func (a *API) backendRoutes() []route {
 		change(http.MethodPost, "/api/v1/backend/verify", "verifyBackend",
 			"Compare what the members hold, and merge it if that is wanted", a.backendVerify, work...),
 		change(http.MethodPost, "/api/v1/backend/doctor", "examineBackend",
-			"Find what makes the pair fail, and mend what is safe if that is wanted", a.backendDoctor, work...),
+			"Find what could make the pair fail, and fix what is safe if requested", a.backendDoctor, work...),
 	}
 }
 
@@ -49,7 +49,7 @@ type Backend struct {
 	Kind        string               `json:"kind" doc:"sqlite or mysql"`
 	Identity    string               `json:"identity,omitempty" doc:"the server in use, by its identity; absent when there is none at the moment"`
 	Unavailable string               `json:"unavailable,omitempty" doc:"why it can't be used now"`
-	Serves      topology.Key         `json:"serves,omitzero" doc:"the member that is to serve; absent when none is fit"`
+	Serves      topology.Key         `json:"serves,omitzero" doc:"who should serve; absent when none is fit"`
 	Why         string               `json:"why,omitempty" doc:"why that one, or why none"`
 	Seen        time.Time            `json:"seen,omitzero" doc:"when the members were looked at"`
 	Members     []BackendMember      `json:"members" doc:"of the pair, as the configuration names them"`
@@ -96,8 +96,8 @@ type BackendWork struct {
 
 // BackendPromoteRequest moves the service.
 type BackendPromoteRequest struct {
-	To           topology.Key `json:"to" doc:"the member that is to serve"`
-	By           string       `json:"by" doc:"who wants it"`
+	To           topology.Key `json:"to" doc:"the member that must serve"`
+	By           string       `json:"by" doc:"who asks for it"`
 	DryRun       bool         `json:"dry_run,omitempty" doc:"say what would be done, and do nothing"`
 	DrainTimeout string       `json:"drain_timeout,omitempty" doc:"how long what was received may take to be applied; 1m"`
 	Force        bool         `json:"force,omitempty" doc:"the other member is dead, although something says that it may live; or the data of both are lost"`
@@ -109,7 +109,7 @@ func (r BackendPromoteRequest) signature() string { return r.By }
 // BackendRejoinRequest brings a member back. It replicates with the account that it has.
 type BackendRejoinRequest struct {
 	Member       topology.Key `json:"member"`
-	By           string       `json:"by" doc:"who wants it"`
+	By           string       `json:"by" doc:"who asks for it"`
 	DryRun       bool         `json:"dry_run,omitempty" doc:"say what would be done, and do nothing"`
 	DrainTimeout string       `json:"drain_timeout,omitempty" doc:"how long it may take to catch up; 10m"`
 	Mutual       bool         `json:"mutual,omitempty" doc:"the active replicates from it, too"`
@@ -120,7 +120,7 @@ func (r BackendRejoinRequest) signature() string { return r.By }
 
 // BackendVerifyRequest compares the members.
 type BackendVerifyRequest struct {
-	By     string `json:"by" doc:"who wants it"`
+	By     string `json:"by" doc:"who asks for it"`
 	Repair bool   `json:"repair,omitempty" doc:"merge what differs"`
 }
 
@@ -128,7 +128,7 @@ func (r BackendVerifyRequest) signature() string { return r.By }
 
 // BackendDoctorRequest examines them.
 type BackendDoctorRequest struct {
-	By  string `json:"by" doc:"who wants it"`
+	By  string `json:"by" doc:"who asks for it"`
 	Fix bool   `json:"fix,omitempty" doc:"run the statements that are safe whatever goes on"`
 }
 
@@ -171,7 +171,7 @@ func (a *API) backendRejoin(r *http.Request, in BackendRejoinRequest) (BackendWo
 	return a.Backend.BackendRejoin(r.Context(), in, within)
 }
 
-// asked wants a member, and who asks.
+// asked checks that a request names a member, and who asks.
 func asked(field string, member topology.Key, by string) error {
 	if member.IsZero() {
 		return refuse(http.StatusBadRequest, `field %q is missing; send a member of backend.members, as "host:port"`, field)

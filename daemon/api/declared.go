@@ -28,7 +28,7 @@ type Declarations interface {
 	SetTag(ctx context.Context, k topology.Key, name, value string) error
 	RemoveTag(ctx context.Context, k topology.Key, name string) error
 	SetAlias(ctx context.Context, cluster, alias string) error // "" removes it
-	// Declared is all of them that hold, sorted; also what another daemon was told a moment ago.
+	// Declared is all of them that hold, sorted; also what another daemon has stored a moment ago.
 	Declared(ctx context.Context) (Declared, error)
 }
 

@@ -17,7 +17,8 @@ func (a *API) episodeRoutes() []route {
 			parameter{name: "open", says: "only those that are open, or only those that are closed",
 				oneOf: []string{"true", "false"}}),
 		get("/api/v1/episodes/{id}", "getEpisode",
-			"One incident, with every step that was tried, oldest first, and what hooks were told", a.episode, 404),
+			"One incident, with every step that was tried, oldest first, and the notifications of hooks",
+			a.episode, 404),
 		change(http.MethodPost, "/api/v1/episodes/{id}/acknowledgement", "acknowledgeEpisode",
 			"Take note of an incident: it does not hold up the next promotion, "+
 				"and its old primary is no longer made read-only when it comes back writable",

@@ -11,7 +11,7 @@ import (
 
 func (a *API) hookRoutes() []route {
 	return []route{
-		get("/api/v1/hooks", "listHooks", "The hooks of this daemon's configuration, and what each was told last",
+		get("/api/v1/hooks", "listHooks", "The hooks of this daemon's configuration, and the last notification of each",
 			a.hooks),
 		change(http.MethodPost, "/api/v1/hooks/{name}/trial", "tryHook",
 			"Have this daemon run a hook now, and tell it that this is a trial; it says how that went. "+
@@ -31,12 +31,12 @@ type Hooks interface {
 type Hook struct {
 	Name     string        `json:"name"`
 	Clusters []string      `json:"clusters" doc:"the patterns that name them"`
-	On       []hook.Moment `json:"on" doc:"the moments of an episode at which it is told"`
+	On       []hook.Moment `json:"on" doc:"the moments of an episode at which it is notified"`
 	Program  string        `json:"program,omitempty" doc:"what is run; its arguments are not shown"`
 	Host     string        `json:"host,omitempty" doc:"where it posts to; the rest of the URL is not shown"`
 	Timeout  float64       `json:"timeout_seconds" doc:"of an attempt"`
 	Attempts int           `json:"attempts" doc:"how often it is tried"`
-	Last     *hook.Run     `json:"last,omitempty" doc:"what it was told last"`
+	Last     *hook.Run     `json:"last,omitempty" doc:"its last notification"`
 }
 
 // HookTrialRequest is for which moment.

@@ -45,7 +45,7 @@ var inCluster = parameter{name: "cluster", says: "only of this cluster: its name
 
 // DowntimeRequest asks for a downtime, until a time or for a duration.
 type DowntimeRequest struct {
-	Owner    string    `json:"owner" doc:"who wants it"`
+	Owner    string    `json:"owner" doc:"who asks for it"`
 	Reason   string    `json:"reason" doc:"why"`
 	Until    time.Time `json:"until,omitzero" doc:"when it ends; give this or duration"`
 	Duration string    `json:"duration,omitempty" doc:"for how long, as 30m or 2h; give this or until"`

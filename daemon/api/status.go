@@ -17,7 +17,7 @@ func (a *API) statusRoutes() []route {
 		open(get("/health/leader", "isLeader", "200 on the daemon that leads, 503 on every other", a.leader, 503)),
 	}
 	out = append(out, change(http.MethodPost, "/api/v1/step-down", "stepDown",
-		"Have this daemon, which leads, leave the lead to another", a.stepDown, 409, 503))
+		"Have this daemon, which leads, transfer the leadership to another one", a.stepDown, 409, 503))
 	if a.options.Metrics != nil {
 		metrics := get[Text]("/metrics", "getMetrics", "The metrics, as Prometheus reads them", nil)
 		metrics.handler = a.options.Metrics

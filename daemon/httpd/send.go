@@ -53,7 +53,7 @@ func Unchanged(w http.ResponseWriter, r *http.Request, edition string) bool {
 
 func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
-// matches compares as RFC 9110 wants it for If-None-Match: weakly.
+// matches compares as RFC 9110 requires for If-None-Match: weakly.
 func matches(header, edition string) bool {
 	for tag := range strings.SplitSeq(header, ",") {
 		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")

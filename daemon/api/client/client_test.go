@@ -4,15 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/declared"
 	"orchestrator/daemon/httpd"
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
 	"orchestrator/tests/paper"
 )
 
@@ -40,6 +45,11 @@ func serve(t *testing.T, h http.Handler) string {
 
 func serveDaemon(t *testing.T, d *paper.Daemon, token string) string {
 	t.Helper()
+	return serve(t, handler(t, d, token))
+}
+
+func handler(t *testing.T, d *paper.Daemon, token string) http.Handler {
+	t.Helper()
 	a, err := api.New(d.Nouns(), api.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +58,7 @@ func serveDaemon(t *testing.T, d *paper.Daemon, token string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return serve(t, root)
+	return root
 }
 
 // dead is an address where nothing listens.
@@ -218,5 +228,30 @@ func TestACancelledCallEndsAtOnce(t *testing.T) {
 	}
 	if _, err := c.Clusters(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What is asked over and over is sent once: the daemon answers "not modified" while nothing has changed.
+func TestWhatIsAwaitedIsSentOnce(t *testing.T) {
+	d := daemon("d1", true)
+	q := plan.Request{ID: "r1", Server: topology.Key{Host: "db1", Port: 3306}}
+	d.Requests.All = []declared.Request{{Request: q, Cluster: "db1:3306"}}
+	var statuses []int
+	inner := handler(t, d, "")
+	c := dial(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(statuses) == 3 {
+			outcome := "db2:3306 replaces db1:3306"
+			d.Episodes.All = []plan.Episode{{ID: "e1", Cluster: "db1:3306", Request: &q, Outcome: outcome}}
+		}
+		recorded := httptest.NewRecorder()
+		inner.ServeHTTP(recorded, r)
+		statuses = append(statuses, recorded.Code)
+		maps.Copy(w.Header(), recorded.Header())
+		w.WriteHeader(recorded.Code)
+		_, _ = w.Write(recorded.Body.Bytes())
+	})))
+	got, err := c.AwaitRequest(t.Context(), "r1")
+	if err != nil || got.Episode != "e1" || !slices.Equal(statuses, []int{200, 304, 304, 200}) {
+		t.Errorf("%+v, %v, after %v", got, err, statuses)
 	}
 }
