@@ -57,7 +57,7 @@ func TestThePairIsCaredForByTheAPI(t *testing.T) {
 			t.Errorf("doctor: %v", err)
 		}
 		if _, err := leader.Rejoin(d.ctx, api.BackendRejoinRequest{Member: d.primary.Key, By: "ann"}); err == nil ||
-			!strings.Contains(err.Error(), "is no member of the pair") {
+			!strings.Contains(err.Error(), "is not a member of the pair") {
 			t.Errorf("a stranger rejoins: %v", err)
 		}
 
