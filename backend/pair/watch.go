@@ -114,8 +114,9 @@ func (w *Watch) State() State {
 func (w *Watch) Fit(k topology.Key) (bool, string) { return w.State().Choice.Fit(k) }
 
 // Accept says whether the identity behind a new connection of the store is that of the serving member; an error says
-// why not. An identity that was not seen at a member is refused: nothing is known about it.
-func (w *Watch) Accept(identity string) error {
+// why not. An identity that was not seen at a member is refused: nothing is known about it. So is a member whose tables
+// have disappeared since the last look: the next look judges whether it may get new ones.
+func (w *Watch) Accept(identity string, tables bool) error {
 	s := w.State()
 	for _, m := range s.Members {
 		if !m.Up || m.ID != identity {
@@ -123,6 +124,9 @@ func (w *Watch) Accept(identity string) error {
 		}
 		if fit, why := s.Choice.Fit(m.Key); !fit {
 			return fmt.Errorf("backend member %v must not serve: %s", m.Key, why)
+		}
+		if m.Tables && !tables {
+			return fmt.Errorf("the tables of backend member %v have disappeared", m.Key)
 		}
 		return nil
 	}

@@ -46,3 +46,26 @@ func TestWatchAfterAFreeze(t *testing.T) {
 		t.Errorf("after a restart: %+v", s.Choice)
 	}
 }
+
+// A member whose tables disappear gets no new ones from a connection that happens to see it first: the next look judges
+// it, and a daemon that remembers records does not use it.
+func TestWatchAMemberWhoseTablesDisappear(t *testing.T) {
+	l := lab.Test(t)
+	r := rigged(t, l, lab.MariaDB, true, nil)
+	known := Known{Previous: r.a(), Newest: r.clock}
+	w := r.pair.Watch(func(context.Context) Known { return known }, nil, nil)
+	identity := w.Turn(t.Context()).Members[0].ID
+	if err := w.Accept(identity, true); err != nil {
+		t.Error(err)
+	}
+	r.exec(0, "SET SESSION sql_log_bin = 0", "DROP DATABASE "+lab.BackendDatabase, "CREATE DATABASE "+
+		lab.BackendDatabase)
+	for _, what := range []string{"before the next look", "after it"} {
+		if err := w.Accept(identity, false); err == nil {
+			t.Errorf("%s: accepted", what)
+		}
+		if s := w.Turn(t.Context()); s.Choice.Serve != r.b() {
+			t.Errorf("%s: %+v", what, s.Choice)
+		}
+	}
+}

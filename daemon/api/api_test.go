@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/drawing"
@@ -393,4 +394,8 @@ func TestAnEmptyFleet(t *testing.T) {
 	g := newRig(t, "")
 	expect(t, g.ask(t, "GET /api/v1/clusters/db1"), 404, "none is known yet")
 	expect(t, g.ask(t, "GET /api/v1/snapshot"), 200, `"servers":[]`)
+	saved, err := drawing.Decode(g.ask(t, "GET /api/v1/snapshot").Body.Bytes())
+	if err != nil || time.Since(saved.At) > time.Minute {
+		t.Errorf("%+v, %v; want the moment of the answer", saved, err)
+	}
 }

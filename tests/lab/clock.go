@@ -48,7 +48,7 @@ func BuildToShift(ctx context.Context, dir string) (string, error) {
 }
 
 // SetClock sets the daemon's wall clock: by that much it is ahead of the machine's from now on, also in its next lives.
-// The daemon must be started with DaemonSpec.Clock. It returns when the daemon says so itself.
+// The daemon must be started with DaemonSpec.Clock. It returns when the daemon says so itself, within a minute.
 func (d *Daemon) SetClock(ctx context.Context, ahead time.Duration) error {
 	fresh := d.clock() + ".new"
 	if err := os.WriteFile(fresh, []byte(fmt.Sprint(int64(ahead/time.Second))), 0o644); err != nil {
@@ -57,6 +57,8 @@ func (d *Daemon) SetClock(ctx context.Context, ahead time.Duration) error {
 	if err := os.Rename(fresh, d.clock()); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	for d.Pid() != 0 {
 		s, err := d.Snapshot(ctx, "")
 		if err == nil && (time.Until(s.At)-ahead).Abs() < time.Minute {
