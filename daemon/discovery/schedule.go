@@ -11,8 +11,8 @@ import (
 const (
 	// patience is how long a failing server is asked at every Poll before it is asked less and less often.
 	patience = 10 * time.Second
-	// recheck is after how long a server that has replicas and whose process seems gone is asked again; it doubles,
-	// up to Poll.
+	// recheck is after how long a server is asked again that never answered, or that has replicas and whose process
+	// seems gone; it doubles, up to Poll.
 	recheck = 50 * time.Millisecond
 	// shortest gap between the end of a probe and the next one that nobody asked for.
 	breath = 5 * time.Millisecond
@@ -42,11 +42,14 @@ func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
 	failing := time.Duration(0)
 	if s.failing() {
 		failing = now.Sub(s.probe.FailingSince)
+		again := min(poll, recheck<<min(s.probe.Failures-1, 16))
 		switch {
+		case s.instance == nil && failing < patience: // a whole fleet that is asked at once may take too long to answer
+			wait = again
 		case len(f.replicas[s.key]) > 0:
 			switch s.probe.Failure {
 			case topology.Refused, topology.Reset, topology.Shutdown: // over in milliseconds, one way or the other
-				wait = min(poll, recheck<<min(s.probe.Failures-1, 16))
+				wait = again
 			default:
 				if f.o.Silence > 0 {
 					wait = min(poll, f.o.Silence/2)

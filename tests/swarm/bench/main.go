@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -68,13 +69,18 @@ func main() {
 	flag.IntVar(&s.runs, "runs", 7, "how often a single primary is killed")
 	flag.Float64Var(&s.writing, "writing", 0.1, "the part of the clusters that is written to")
 	flag.Parse()
+	binary, err := filepath.Abs(s.binary) // it is started in a directory of its own
+	if err != nil {
+		exit(err)
+	}
+	s.binary = binary
 	if s.quick {
 		s.steady, s.settle = min(s.steady, 12*time.Second), min(s.settle, 3*time.Second)
 		s.runs, s.poll1s = min(s.runs, 3), false
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := s.measure(ctx, os.Stdout)
+	err = s.measure(ctx, os.Stdout)
 	stop()
 	exit(err)
 }
