@@ -80,6 +80,8 @@ type Fleet struct {
 	flights  uint64    // probes started so far
 	inflight int
 
+	greetings greetings
+
 	// Who replicates from whom, under canonical keys, and what could change that: see links.go.
 	replicas map[topology.Key]map[*server]struct{}
 	refs     map[ref]map[*server]struct{}
@@ -123,6 +125,8 @@ type server struct {
 	index   int       // in the queue; -1: not in it
 	flight  uint64    // number of the probe under way; 0: none
 	again   bool      // wanted once more when that ends
+	met     bool      // has answered this process
+	held    bool      // waits for its first probe, see greetings
 	waiters []waiter
 
 	unwatch context.CancelFunc // nil while not watched
@@ -168,7 +172,7 @@ func New(p Prober, o Options) *Fleet {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	f := &Fleet{
-		prober: p, o: o,
+		prober: p, o: o, greetings: greetings{room: fewest, most: max(fewest, 2*o.Concurrency)},
 		wake: make(chan struct{}, 1), over: make(chan struct{}),
 		servers: map[topology.Key]*server{}, aliases: map[topology.Key]topology.Key{},
 		buried: map[topology.Key]topology.Key{},

@@ -116,8 +116,9 @@ func (f *Fleet) want(s *server) {
 		s.again = true
 		return
 	}
-	s.due = time.Time{}
-	f.queue.put(s)
+	if s.due = (time.Time{}); !s.held {
+		f.queue.put(s)
+	}
 }
 
 // rouse has the loop look at the queue when its timer is set too late for it.
@@ -154,6 +155,9 @@ func (f *Fleet) launch(now time.Time) bool {
 			return false
 		}
 		f.queue.drop(s)
+		if !f.greetings.admit(s) {
+			continue
+		}
 		if !s.due.IsZero() {
 			f.metrics.lateness.Observe(now.Sub(s.due).Seconds())
 		}
@@ -166,7 +170,7 @@ func (f *Fleet) start(s *server) {
 	f.flights++
 	f.inflight++
 	s.flight = f.flights
-	ctx, k, flight := f.ctx, s.key, s.flight
+	ctx, k, flight, first := f.ctx, s.key, s.flight, !s.met
 	f.wg.Go(func() {
 		asked := time.Now()
 		i, failure, err := f.prober.Probe(ctx, k)
@@ -175,6 +179,10 @@ func (f *Fleet) start(s *server) {
 		f.inflight--
 		if ctx.Err() != nil { // it is we who gave up
 			return
+		}
+		if first {
+			s.met = s.met || failure == topology.OK
+			f.greeted(time.Since(asked), failure == topology.OK)
 		}
 		f.finish(s, flight, asked, answer{i, failure, err})
 		f.dispatch(time.Now())
