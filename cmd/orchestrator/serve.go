@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -73,7 +74,14 @@ type runner interface {
 	Alive() error
 }
 
+// collection is how much garbage may gather before it is collected, in % of what is in use. A fleet takes up much and
+// changes little: with less than Go's 100 %, 10,000 servers need a quarter less memory, and hardly more processor time.
+const collection = 50
+
 func (s *server) serve(ctx context.Context, signals <-chan os.Signal) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collection)
+	}
 	d, err := daemon.New(s.config, daemon.Options{Version: version(), Logger: s.log})
 	if err != nil {
 		return coded(whyNot(err), err)
