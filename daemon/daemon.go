@@ -378,7 +378,7 @@ func (d *Daemon) keep(ctx context.Context) {
 	}
 }
 
-// purge removes what is old: steps, what hooks were told, proofs. It may fail: it is tried again.
+// purge removes what is old: steps, what hooks were told, comparisons. It may fail: it is tried again.
 func (d *Daemon) purge(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()

@@ -49,8 +49,8 @@ func (m *aloneMode) Backend(context.Context) api.Backend {
 	return api.Backend{Kind: "sqlite", Members: []api.BackendMember{}}
 }
 
-func (m *aloneMode) BackendProofs(context.Context) ([]api.BackendProof, error) {
-	return []api.BackendProof{}, nil
+func (m *aloneMode) BackendProofs(context.Context) ([]api.BackendComparison, error) {
+	return []api.BackendComparison{}, nil
 }
 
 // noPair answers the commands of a backend that is no pair.

@@ -288,11 +288,11 @@ func (m *sharedMode) Backend(ctx context.Context) api.Backend {
 	m.mu.Lock()
 	b := api.Backend{Kind: "mysql", Identity: m.identity, Unavailable: m.why, Members: []api.BackendMember{}}
 	m.mu.Unlock()
-	b.Proof, _, _ = m.comparisons(ctx) // what can't be read now is absent
+	b.Compared, _, _ = m.comparisons(ctx) // what can't be read now is absent
 	return b
 }
 
-func (m *sharedMode) BackendProofs(ctx context.Context) ([]api.BackendProof, error) {
+func (m *sharedMode) BackendProofs(ctx context.Context) ([]api.BackendComparison, error) {
 	_, found, err := m.comparisons(ctx)
 	return found, err
 }

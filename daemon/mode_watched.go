@@ -50,7 +50,8 @@ func (m *watchedMode) open(ctx context.Context) error {
 	m.watch = m.members.Watch(m.known,
 		func(k topology.Key) { m.journal.Serve(k.String()) },
 		func(k topology.Key) { m.verifySoon(occasion{fmt.Sprintf("%v is back", k), true}) })
-	if err := m.sharedMode.open(ctx, func(f sqlstore.Identity) error { return m.watch.Accept(f.ID, f.Tables) }); err != nil {
+	accept := func(f sqlstore.Identity) error { return m.watch.Accept(f.ID, f.Tables) }
+	if err := m.sharedMode.open(ctx, accept); err != nil {
 		return err
 	}
 	m.watch.Turn(ctx) // before the first connection, which is accepted by what is seen here

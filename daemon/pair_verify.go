@@ -17,7 +17,7 @@ import (
 
 // comparisonKind is the kind of the records that tell how the members of the backend compared. The word is that of
 // earlier versions, which read these records too.
-const comparisonKind = "proof"
+const comparisonKind = "comparison"
 
 const (
 	// comparisonKept is how long comparisons that found something are kept.
@@ -139,7 +139,7 @@ func (v *verifier) metrics() []prometheus.Collector {
 			Help: "Records in which the members of the backend differed when this daemon, leading, compared and " +
 				"merged them last."},
 			locked(func() float64 { return float64(len(v.found)) })),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_backend_proved_timestamp_seconds",
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_backend_compared_timestamp_seconds",
 			Help: "When this daemon, leading, compared the members of the backend last, in Unix time; 0 when it has " +
 				"not."},
 			locked(func() float64 {
@@ -166,7 +166,7 @@ func (m *pairMode) verifyAll(ctx context.Context) error {
 		case <-m.verifier.wake:
 		case <-tick.C:
 		}
-		o := m.verifier.dueNow(m.config.Backend.Prove)
+		o := m.verifier.dueNow(m.config.Backend.Compare)
 		if o.why == "" {
 			continue
 		}
@@ -223,7 +223,7 @@ func (m *sharedMode) keepComparison(ctx context.Context, at time.Time, why strin
 	if worthKeeping(v) {
 		keys = append(keys, at.UTC().Format("20060102T150405Z"))
 	}
-	p := api.BackendProof{At: at.UTC(), By: m.id, Why: why, Comparison: v}
+	p := api.BackendComparison{At: at.UTC(), By: m.id, Why: why, Comparison: v}
 	for _, list := range []*[]report.Difference{&p.Comparison.Differences, &p.Comparison.Merged,
 		&p.Comparison.Arrived} {
 		p.More += max(0, len(*list)-comparisonShown)
@@ -244,16 +244,17 @@ func (m *sharedMode) keepComparison(ctx context.Context, at time.Time, why strin
 }
 
 // comparisons are those on record: the last one, and those that found something, the newest first.
-func (m *sharedMode) comparisons(ctx context.Context) (last *api.BackendProof, found []api.BackendProof, err error) {
+func (m *sharedMode) comparisons(ctx context.Context) (last *api.BackendComparison, found []api.BackendComparison,
+	err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	records, err := m.journal.List(ctx, comparisonKind)
 	if err != nil {
 		return nil, nil, err
 	}
-	found = []api.BackendProof{}
+	found = []api.BackendComparison{}
 	for _, r := range records {
-		p, err := backend.Decode[api.BackendProof](r)
+		p, err := backend.Decode[api.BackendComparison](r)
 		switch {
 		case err != nil:
 			return nil, nil, err

@@ -333,14 +333,14 @@ func (p *Pair) verifyPromotion(ctx context.Context, s situation, r *Report) erro
 	if m.ReadOnly {
 		return errors.New("it is read-only: something has set that again")
 	}
-	r.Proof = append(r.Proof, fmt.Sprintf("%v takes writes", m.Key))
+	r.Seen = append(r.Seen, fmt.Sprintf("%v takes writes", m.Key))
 	if p.o.Proxy != nil {
 		servers, err := p.o.Proxy.Servers(ctx)
 		if err != nil {
 			return fmt.Errorf("ask HAProxy which member it serves: %w", err)
 		}
 		for _, v := range servers {
-			r.Proof = append(r.Proof, fmt.Sprintf("HAProxy: %v is %s, %s", v.Key, v.State,
+			r.Seen = append(r.Seen, fmt.Sprintf("HAProxy: %v is %s, %s", v.Key, v.State,
 				plural.Count(v.Sessions, "session")))
 			if v.Up != (v.Key == m.Key) {
 				return fmt.Errorf("HAProxy has %v as %s", v.Key, v.State)

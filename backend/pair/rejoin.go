@@ -164,7 +164,7 @@ func (p *Pair) planRejoin(s situation, o RejoinOptions, r *Report) []Step {
 			if !v.Equal {
 				return fmt.Errorf("%d records still differ: orchestrator backend verify shows them", len(v.Differences))
 			}
-			r.Proof = append(r.Proof, fmt.Sprintf("%v and %v hold the same %s, %d of which were merged", active.key,
+			r.Seen = append(r.Seen, fmt.Sprintf("%v and %v hold the same %s, %d of which were merged", active.key,
 				back.key, plural.Count(uint64(v.Records), "record"), len(v.Merged)))
 			return nil
 		}})

@@ -96,7 +96,7 @@ func (h *Held) String() string {
 type Report struct {
 	DryRun       bool        `json:"dry_run,omitempty"`
 	Steps        []Step      `json:"steps"`
-	Proof        []string    `json:"proof,omitempty" doc:"what was seen afterwards"`
+	Seen         []string    `json:"seen,omitempty" doc:"what was seen afterwards"`
 	Verification *Comparison `json:"verification,omitempty" doc:"the members at the end, if both answer"`
 	Next         []string    `json:"next,omitempty" doc:"what is left for somebody to do"`
 }

@@ -119,7 +119,7 @@ func (r Report) String() string {
 	if r.DryRun && len(r.Steps) == 0 {
 		b.WriteString("  nothing: it is so already\n")
 	}
-	for _, p := range r.Proof {
+	for _, p := range r.Seen {
 		fmt.Fprintf(&b, "Seen: %s\n", p)
 	}
 	if r.Verification != nil {

@@ -17,7 +17,7 @@ import (
 
 func (p *program) backendCommands() []*cobra.Command {
 	return []*cobra.Command{p.stepDown(), group("backend", "See how the daemons' own database is, and move it",
-		p.backendStatus(), p.proofs(), p.backendWork(), p.promote(), p.rejoin(), p.verify(), p.doctor())}
+		p.backendStatus(), p.comparisons(), p.backendWork(), p.promote(), p.rejoin(), p.verify(), p.doctor())}
 }
 
 // signed adds the flag by which a change is signed.
@@ -81,24 +81,24 @@ func printBackend(w io.Writer, b api.Backend) {
 	if b.ProxyError != "" {
 		line(w, "HAProxy was not asked: %s", b.ProxyError)
 	}
-	if b.Proof != nil {
-		printProof(w, *b.Proof)
+	if b.Compared != nil {
+		printComparison(w, *b.Compared)
 	}
 }
 
-func printProof(w io.Writer, proof api.BackendProof) {
-	line(w, "Compared %s by %s (%s):", stamp(proof.At), proof.By, proof.Why)
-	fmt.Fprint(w, clean(proof.Comparison.String()))
-	if proof.More > 0 {
-		line(w, "… and %d more differences", proof.More)
+func printComparison(w io.Writer, c api.BackendComparison) {
+	line(w, "Compared %s by %s (%s):", stamp(c.At), c.By, c.Why)
+	fmt.Fprint(w, clean(c.Comparison.String()))
+	if c.More > 0 {
+		line(w, "… and %d more differences", c.More)
 	}
 }
 
-func (p *program) proofs() *cobra.Command {
-	return &cobra.Command{Use: "proofs", Short: "List the comparisons of the last month that found differences, and " +
-		"what was merged", Args: cobra.NoArgs,
+func (p *program) comparisons() *cobra.Command {
+	return &cobra.Command{Use: "comparisons", Args: cobra.NoArgs,
+		Short: "List the comparisons of the last month that found differences, and what was merged",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := p.client.Proofs(cmd.Context())
+			all, err := p.client.Comparisons(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -106,8 +106,8 @@ func (p *program) proofs() *cobra.Command {
 				if len(all) == 0 {
 					line(w, "the members have not differed in the last month")
 				}
-				for _, proof := range all {
-					printProof(w, proof)
+				for _, c := range all {
+					printComparison(w, c)
 				}
 			})
 		}}

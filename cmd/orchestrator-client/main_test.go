@@ -148,7 +148,7 @@ func TestCommands(t *testing.T) {
 		{"step-down --reason upgrade", 0, "step down ann upgrade", "has stepped down"},
 		{"step-down", 2, "", `"reason" not set`},
 		{"backend status", 0, "", "kind  sqlite"},
-		{"backend proofs", 0, "", "tag db1:3306 dc: version 5 by d1 | not there"},
+		{"backend comparisons", 0, "", "tag db1:3306 dc: version 5 by d1 | not there"},
 		{"backend work", 4, "", "nobody has asked"},
 		{"backend promote --to b2 --by bob", 0, "promote b2:3306 within 1m0s (bob)",
 			" 1. b2:3306: let HAProxy serve it (done in 3 ms)"},
@@ -161,7 +161,7 @@ func TestCommands(t *testing.T) {
 		{"backend verify", 5, "verify (ann)", "1 of 7 records differ"},
 		{"backend verify --repair", 0, "verify (ann)", "1 record differed, and was merged"},
 		{"backend doctor", 0, "doctor (ann)", "Nothing is wrong with the pair"},
-		{"backend", 2, "", "want status or proofs"},
+		{"backend", 2, "", "want status or comparisons"},
 		{"version", 0, "", "orchestrator-client"},
 		{"", 0, "", "Exit codes:"},
 		{"clusterz", 2, "", "unknown command"},
@@ -246,7 +246,7 @@ func TestJSON(t *testing.T) {
 		"episodes", "episode db1-3306-2", "recoveries status", "status",
 		"hooks", "hook try pager --yes", "leader", "snapshot", "snapshot --format drawing", "version", "forget db2",
 		"tag db2 a=b", "acknowledge db1-3306-2 --comment x", "alias db2 main", "discover db2",
-		"backend status", "backend proofs", "backend promote --to b2", "backend verify --repair", "backend doctor",
+		"backend status", "backend comparisons", "backend promote --to b2", "backend verify --repair", "backend doctor",
 		"step-down --reason x"} {
 		d := newDesk(t, "")
 		code, out, errs := d.run(t, append(strings.Fields(args), "-o", "json")...)

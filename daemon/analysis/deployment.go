@@ -37,8 +37,8 @@ var deploymentRules = []struct {
 }{
 	{DaemonsSplit, "daemons", "Two daemons lead, or use different members of the backend. No step that can't be " +
 		"undone is then done without locks on a majority of the replicas. Check the network between daemons and " +
-		"members. When they agree again, the members are compared and merged, and `GET /api/v1/backend/proofs` shows " +
-		"what differed."},
+		"members. When they agree again, the members are compared and merged, and `GET /api/v1/backend/comparisons` " +
+		"shows what differed."},
 	{DaemonSilent, "daemons", "Another daemon that the configuration names does not answer. Failovers then need " +
 		"locks on a majority of the replicas. Start it, or remove it from `peers.daemons`."},
 	{BackendUnavailable, "backend", "This daemon can't use the backend. It keeps watching, and acts while its lease " +

@@ -15,7 +15,7 @@ func (a *API) backendRoutes() []route {
 		get("/api/v1/backend", "getBackend",
 			"Where this daemon keeps its records, how the servers behind it are, as it saw them last, "+
 				"and how they compared", a.backend),
-		get("/api/v1/backend/proofs", "listBackendProofs",
+		get("/api/v1/backend/comparisons", "listBackendComparisons",
 			"The comparisons of the members of the last month that found something, the newest first: "+
 				"what differed, and what was merged", a.backendProofs, 503),
 		get("/api/v1/backend/work", "getBackendWork", "What the backend is being made to do, or was last",
@@ -34,7 +34,7 @@ func (a *API) backendRoutes() []route {
 // Backends is where this daemon keeps its records, and the pair of servers behind it.
 type Backends interface {
 	Backend(ctx context.Context) Backend
-	BackendProofs(ctx context.Context) ([]BackendProof, error)
+	BackendProofs(ctx context.Context) ([]BackendComparison, error)
 	BackendWork() *BackendWork // nil: none yet
 	// These wait for a while. When the work takes longer, they return it as it is then, still under way. ErrConflict:
 	// other work is under way, or the pair forbids it.
@@ -55,7 +55,7 @@ type Backend struct {
 	Members     []BackendMember      `json:"members" doc:"of the pair, as the configuration names them"`
 	Proxy       []report.ProxyServer `json:"haproxy,omitempty" doc:"the members as the HAProxy of this machine sees them, asked now"`
 	ProxyError  string               `json:"haproxy_error,omitempty" doc:"why HAProxy could not be asked"`
-	Proof       *BackendProof        `json:"proof,omitempty" doc:"the last comparison of the members that the daemons have made"`
+	Compared    *BackendComparison   `json:"compared,omitempty" doc:"the last comparison of the members that the daemons have made"`
 }
 
 // BackendMember is a server of the pair.
@@ -72,8 +72,8 @@ type BackendMember struct {
 	Replicate []string     `json:"replicates,omitempty" doc:"from whom, and what is wrong with that"`
 }
 
-// BackendProof is a comparison of the members that the daemons have made.
-type BackendProof struct {
+// BackendComparison is a comparison of the members that the daemons have made.
+type BackendComparison struct {
 	At         time.Time         `json:"at"`
 	By         string            `json:"by" doc:"id of the daemon that compared"`
 	Why        string            `json:"why" doc:"what gave rise to it: a switch, a split, the time"`
@@ -136,7 +136,7 @@ func (r BackendDoctorRequest) signature() string { return r.By }
 
 func (a *API) backend(r *http.Request) (Backend, error) { return a.Backend.Backend(r.Context()), nil }
 
-func (a *API) backendProofs(r *http.Request) ([]BackendProof, error) {
+func (a *API) backendProofs(r *http.Request) ([]BackendComparison, error) {
 	return a.Backend.BackendProofs(r.Context())
 }
 

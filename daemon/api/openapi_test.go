@@ -123,7 +123,7 @@ func TestRealAnswersAreAsDocumented(t *testing.T) {
 		"GET /api/v1/declared",
 		`PUT /api/v1/declared {"tags":[{"server":"db2:3306","name":"dc","value":"west"}],"recoveries_off":{"by":"a","reason":"b"}}`,
 		`PUT /api/v1/declared {"tags":[{}]}`, "GET /api/v1/snapshot", "GET /api/v1/snapshot?format=drawing",
-		"GET /api/v1/backend", "GET /api/v1/backend/proofs", "GET /api/v1/backend/work",
+		"GET /api/v1/backend", "GET /api/v1/backend/comparisons", "GET /api/v1/backend/work",
 		`POST /api/v1/backend/promote {"to":"10.0.0.1:3306","by":"a"}`, `POST /api/v1/backend/promote {"by":"a"}`,
 		`POST /api/v1/backend/promote {"to":"10.0.0.1:3306","by":"a","drain_timeout":"soon"}`,
 		`POST /api/v1/backend/rejoin {"member":"10.0.0.1:3306","by":"a","drain_timeout":"30s"}`,

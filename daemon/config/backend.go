@@ -22,7 +22,7 @@ type BackendConfig struct {
 	PasswordFile string         `toml:"password_file"`
 	TLS          string         `toml:"tls"` // as ServersConfig.TLS
 	Timeout      time.Duration  `toml:"timeout" min:"50ms" max:"1m"`
-	Prove        time.Duration  `toml:"prove" min:"0s" max:"24h"`
+	Compare      time.Duration  `toml:"compare" min:"0s" max:"24h"`
 	// AdminUser is the admin account: it changes the members when the API is asked to; "" is User.
 	AdminUser         string `toml:"admin_user"`
 	AdminPasswordFile string `toml:"admin_password_file"`

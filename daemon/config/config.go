@@ -71,7 +71,7 @@ func Default() Config {
 			User:     "orchestrator_backend",
 			TLS:      "off",
 			Timeout:  time.Second,
-			Prove:    5 * time.Minute,
+			Compare:  5 * time.Minute,
 		},
 		Lease:   LeaseConfig{TTL: backend.LeaseTTL, Tick: time.Second},
 		HAProxy: HAProxyConfig{Socket: "/run/haproxy/admin.sock", Database: "127.0.0.1:3307", HTTP: "127.0.0.1:3080"},

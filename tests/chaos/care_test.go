@@ -117,10 +117,10 @@ func TestASplitIsToldAndMerged(t *testing.T) {
 				return err == nil && v.Tags["left"] == "yes" && v.Tags["right"] == "yes"
 			})
 		}
-		var told []api.BackendProof
+		var told []api.BackendComparison
 		d.await("the report says what was merged", func() bool {
 			var err error
-			if told, err = d.leaders()[0].Proofs(d.ctx); err != nil {
+			if told, err = d.leaders()[0].Comparisons(d.ctx); err != nil {
 				return false
 			}
 			merged := map[string]bool{}

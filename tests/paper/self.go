@@ -45,9 +45,9 @@ func Pair() api.Backend {
 	k := topology.Key{Host: "10.0.0.1", Port: 3306}
 	compared := Compared(true)
 	return api.Backend{Kind: "mysql", Identity: "a", Serves: k, Why: "it serves",
-		Members: []api.BackendMember{{Key: k, Up: true, Identity: "a", Format: "STATEMENT", Term: 1}},
-		Proxy:   []report.ProxyServer{{Key: k, Name: "a", Up: true, State: "UP", Sessions: 3}},
-		Proof:   &api.BackendProof{At: drawing.At, By: "d1", Comparison: compared}}
+		Members:  []api.BackendMember{{Key: k, Up: true, Identity: "a", Format: "STATEMENT", Term: 1}},
+		Proxy:    []report.ProxyServer{{Key: k, Name: "a", Up: true, State: "UP", Sessions: 3}},
+		Compared: &api.BackendComparison{At: drawing.At, By: "d1", Comparison: compared}}
 }
 
 // Compared are members that differed in one record.
@@ -63,9 +63,9 @@ func Compared(merged bool) report.Comparison {
 	return c
 }
 
-func (b *Backend) BackendProofs(context.Context) ([]api.BackendProof, error) {
-	proof := api.BackendProof{At: drawing.At, By: "d1", Why: "a split has healed", Comparison: Compared(true)}
-	return []api.BackendProof{proof}, b.Fails
+func (b *Backend) BackendProofs(context.Context) ([]api.BackendComparison, error) {
+	one := api.BackendComparison{At: drawing.At, By: "d1", Why: "a split has healed", Comparison: Compared(true)}
+	return []api.BackendComparison{one}, b.Fails
 }
 
 func (b *Backend) BackendWork() *api.BackendWork { return b.work }
@@ -91,7 +91,7 @@ func (b *Backend) BackendPromote(
 	return b.began(fmt.Sprintf("promote %v within %v", r.To, within), r.By, api.BackendWork{Report: &report.Report{
 		Steps: []report.Step{{At: r.To, Does: "let HAProxy serve it", Done: true, Took: "3 ms",
 			Statements: []string{"SET GLOBAL read_only = 0"}}},
-		Proof: []string{"it takes writes"}, Verification: &c}})
+		Seen: []string{"it takes writes"}, Verification: &c}})
 }
 
 func (b *Backend) BackendRejoin(

@@ -373,7 +373,7 @@ func cut(lines []string) []string {
 
 // looks are commands that may be run again until they say what they should; all others are run once.
 var looks = regexp.MustCompile(
-	`^(ORCHESTRATOR_API=\S+ )?(orchestrator-client (status|leader|findings|clusters|topology|instances?|why|plan|episodes?|hooks|recoveries status|snapshot)\b|(orchestrator|orchestrator-client) backend (status|proofs|work|doctor$|verify$)|curl -s|ssh \S+ journalctl|mariadb .*(SELECT|SHOW))`)
+	`^(ORCHESTRATOR_API=\S+ )?(orchestrator-client (status|leader|findings|clusters|topology|instances?|why|plan|episodes?|hooks|recoveries status|snapshot)\b|(orchestrator|orchestrator-client) backend (status|comparisons|work|doctor$|verify$)|curl -s|ssh \S+ journalctl|mariadb .*(SELECT|SHOW))`)
 
 func (s *stage) run(command string) []string {
 	s.Helper()

@@ -291,9 +291,9 @@ func (c *Client) Backend(ctx context.Context) (out api.Backend, err error) {
 	return out, err
 }
 
-// Proofs lists the comparisons of the backend's members that found something.
-func (c *Client) Proofs(ctx context.Context) (out []api.BackendProof, err error) {
-	err = c.read(ctx, path("backend", "proofs"), &out)
+// Comparisons lists the comparisons of the backend's members that found something.
+func (c *Client) Comparisons(ctx context.Context) (out []api.BackendComparison, err error) {
+	err = c.read(ctx, path("backend", "comparisons"), &out)
 	return out, err
 }
 
