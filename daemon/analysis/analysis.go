@@ -32,7 +32,11 @@ const (
 	// PrimaryRefusesConnections: it is alive and does not accept our connection (max_connections, access denied…)
 	PrimaryRefusesConnections Code = "PrimaryRefusesConnections"
 	// PrimaryStalled: it answers, commits hang: disk full, semi-sync, unknown
-	PrimaryStalled                         Code = "PrimaryStalled"
+	PrimaryStalled Code = "PrimaryStalled"
+	// SemiSyncShort: commits wait for more acknowledgements than there are replicas that give them
+	SemiSyncShort Code = "SemiSyncShort"
+	// SemiSyncOff: set up to wait for acknowledgements, and does not
+	SemiSyncOff                            Code = "SemiSyncOff"
 	AllPrimaryReplicasNotReplicating       Code = "AllPrimaryReplicasNotReplicating"
 	AllPrimaryReplicasNotReplicatingOrDead Code = "AllPrimaryReplicasNotReplicatingOrDead"
 	PrimarySingleReplicaNotReplicating     Code = "PrimarySingleReplicaNotReplicating"

@@ -54,6 +54,16 @@ var rules = []rule{
 		"The primary answers, and commits hang: its disk is full, or it waits for acknowledgements of " +
 			"semi-synchronous replicas, or the cause is unknown. A failover would not be safe, because the server is " +
 			"alive. Free disk space, or check the replicas."},
+	{SemiSyncShort, anyone, false, semiSyncShortSays,
+		"A source waits for more acknowledgements of semi-synchronous replicas than there are replicas that " +
+			"acknowledge. Its next commit hangs, until its time-out or until a replica comes back. Bring back a " +
+			"replica that acknowledges, or lower the number that a commit waits for."},
+	{SemiSyncOff, primary, false, semiSyncOffSays,
+		"The primary is set up to wait for acknowledgements of semi-synchronous replicas and does not wait: it has " +
+			"fallen back to asynchronous replication after a time-out, or its source side is off although it " +
+			"acknowledged as a replica itself. If it dies now, what it committed last may be lost. Bring back the " +
+			"replicas that acknowledge. A failover leaves the source side off while too few replicas acknowledge, " +
+			"and switches it on when enough do."},
 	{AllPrimaryReplicasNotReplicating, primary, true, idleSays(func(n, up int) bool { return n > 1 && up == n }),
 		"The primary answers, and so do all its replicas, two or more, but none replicates. If the primary died now, " +
 			"everything written since then would be lost."},

@@ -49,6 +49,7 @@ var episodeFields = []field[episode]{
 	{"abandoned", "HOST+HOST", keys(func(e *episode) *[]topology.Key { return &e.Abandoned })},
 	{"left", "HOST+HOST", keys(func(e *episode) *[]topology.Key { return &e.Left })},
 	{"unfinished", yesOrNo, truth(func(e *episode) *bool { return &e.Unfinished })},
+	{"unacknowledged", yesOrNo, truth(func(e *episode) *bool { return &e.Unacknowledged })},
 	{"blocked", "TEXT", words(func(e *episode) *string { return &e.Blocked })},
 }
 

@@ -254,6 +254,7 @@ func anySaved(t *rapid.T) Saved {
 				if some("promoted") && e.Kind.Promotes() {
 					e.Promoted, e.Stage, e.Unfinished, e.Fenced = ago("promoted"), plan.Promoted, some("unfinished"),
 						ago("fenced")
+					e.Unacknowledged = some("unacknowledged")
 				}
 			}
 			if some("closed") {

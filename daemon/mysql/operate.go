@@ -41,6 +41,11 @@ func (s *Servers) Do(ctx context.Context, step plan.Step) error {
 	if err := s.do(ctx, step); err != nil {
 		return fmt.Errorf("%s at %v: %w", step.Kind, step.At, explain(err))
 	}
+	if step.Kind == plan.Promote || step.Kind == plan.SemiSyncOn || step.Kind == plan.SemiSyncOff {
+		if v, err := s.server(step.At); err == nil { // the next probe reads what rarely changes: it has
+			v.changed.Store(true)
+		}
+	}
 	return nil
 }
 
@@ -109,7 +114,6 @@ func (t *site) recognise(ctx context.Context) error {
 	}
 	t.questions = questionsFor(t.Dialect, vars.On("performance_schema"))
 	t.UUID = server.UUID(vars)
-	t.SemiSync.ReplicaEnabled = vars.On("rpl_semi_sync_replica_enabled", "rpl_semi_sync_slave_enabled")
 	return nil
 }
 

@@ -39,7 +39,7 @@ func (v *kept) ask(ctx context.Context) (topology.Instance, error) {
 			return topology.Instance{}, err
 		}
 	}
-	if now.Sub(n.readAt) >= readAllEvery {
+	if v.changed.Swap(false) || now.Sub(n.readAt) >= readAllEvery {
 		if err := n.readSeldom(ctx, c, now); err != nil {
 			return topology.Instance{}, err
 		}
@@ -89,6 +89,11 @@ func (n *known) poll(ctx context.Context, c *server.Conn, now time.Time) (polled
 		return polled{}, err
 	}
 	if threads {
+		if n.instance.SemiSync.SourceEnabled {
+			if err := n.readSemiSync(ctx, c); err != nil {
+				return polled{}, err
+			}
+		}
 		stalled, dumps := stall(readThreads(rows))
 		n.nameDiskFull(ctx, c, stalled)
 		n.instance.Stalled = stalled
@@ -148,6 +153,17 @@ func (n *known) readSeldom(ctx context.Context, c *server.Conn, now time.Time) e
 		return err
 	}
 	n.readAt = now
+	return nil
+}
+
+// readSemiSync reads what changes of semi-synchronous replication while a source waits for its replicas.
+func (n *known) readSemiSync(ctx context.Context, c *server.Conn) error {
+	status, err := c.Named(ctx, askStatus)
+	if err != nil {
+		return err
+	}
+	now, s := semiSync(server.Row{}, status), &n.instance.SemiSync
+	s.SourceActive, s.ReplicaActive, s.Clients = now.SourceActive, now.ReplicaActive, now.Clients
 	return nil
 }
 

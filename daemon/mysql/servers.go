@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"orchestrator/daemon/server"
@@ -56,6 +57,8 @@ type kept struct {
 	turn  chan struct{}
 	conn  *server.Conn
 	known known
+	// changed says that a step changed what rarely changes, so that the next probe reads it.
+	changed atomic.Bool
 }
 
 // New opens nothing: connections are made when a server is asked.

@@ -24,13 +24,19 @@ func (t *site) act(ctx context.Context, step plan.Step) error {
 	case plan.AwaitApplied:
 		return t.await(ctx, step.Set)
 	case plan.Promote:
-		return t.promote(ctx, step.Expect)
+		return t.promote(ctx, step)
 	case plan.Repoint:
 		return t.repoint(ctx, step)
 	case plan.Fence:
 		return t.fence(ctx)
 	case plan.Detach:
 		return t.detach(ctx, step.From)
+	case plan.SemiSyncOn:
+		t.first(ctx, semiSyncSource)
+		return nil
+	case plan.SemiSyncOff:
+		t.first(ctx, semiSyncSourceOff)
+		return nil
 	}
 	return errors.New("there is no such step")
 }
@@ -154,18 +160,20 @@ func (t *site) await(ctx context.Context, set gtid.Set) error {
 }
 
 // promote ends replication for good.
-func (t *site) promote(ctx context.Context, e plan.Expect) error {
+func (t *site) promote(ctx context.Context, step plan.Step) error {
 	if err := t.stopReceivers(ctx, topology.Key{}); err != nil {
 		return err
 	}
 	if len(t.Channels) > 0 {
-		if err := t.endReplication(ctx, e); err != nil {
+		if err := t.endReplication(ctx, step.Expect); err != nil {
 			return err
 		}
 	}
-	if t.SemiSync.ReplicaEnabled {
-		// Best done before writes come; a promotion does not fail for it.
+	switch step.SemiSync { // before writes come; a promotion does not fail for it
+	case plan.On:
 		t.first(ctx, semiSyncSource)
+	case plan.Off:
+		t.first(ctx, semiSyncSourceOff)
 	}
 	if !t.ReadOnly {
 		return nil

@@ -37,6 +37,7 @@ func (a *aftercare) next() Work {
 	if a.e.counts() && a.last != nil {
 		a.fenceFormer(&w)
 		a.bringHome(&w)
+		a.acknowledgeAgain(&w)
 	}
 	if len(w.Steps) == 0 && w.Wait == "" && same(before, a.e) {
 		return Work{}
@@ -48,7 +49,17 @@ func (a *aftercare) next() Work {
 // same compares what aftercare changes.
 func same(a, b Episode) bool {
 	return a.Fenced.Equal(b.Fenced) && a.Unfinished == b.Unfinished && len(a.Left) == len(b.Left) &&
-		len(a.Lost) == len(b.Lost) && len(a.Touched) == len(b.Touched)
+		len(a.Lost) == len(b.Lost) && len(a.Touched) == len(b.Touched) && a.Unacknowledged == b.Unacknowledged
+}
+
+// acknowledgeAgain has the commits of the rightful primary wait for acknowledgements again, or no longer.
+func (a *aftercare) acknowledgeAgain(w *Work) {
+	if a.e.ID != a.last.ID || a.e.Closed.IsZero() || a.taken[a.e.Candidate] != nil {
+		return
+	}
+	if step := a.waitAgain(&a.e); step != nil {
+		w.Steps = append(w.Steps, *step)
+	}
 }
 
 // startLeft starts the receivers that an undone failover left stopped, of replicas that are back.

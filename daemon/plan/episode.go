@@ -58,6 +58,9 @@ type Episode struct {
 	// Unfinished says that the new primary became silent before all replicas were moved, or that a replica is being
 	// moved after the end. A half-done move is then known as ours. Only after Promoted.
 	Unfinished bool `json:"unfinished,omitempty"`
+	// Unacknowledged says that the commits of the promoted server do not wait for acknowledgements, although those of
+	// the failed one did, because too few replicas acknowledge. They wait again once enough do.
+	Unacknowledged bool `json:"unacknowledged,omitempty"`
 	// Blocked is the present reason for not going on; "" while it goes on.
 	Blocked string `json:"blocked,omitempty"`
 }

@@ -36,6 +36,11 @@ func (p *primaryFailover) regroup() Work {
 			w.Wait = m.wait
 		}
 	}
+	if step, wait := p.stopWaiting(primary, e); step != nil {
+		w.Steps = append(w.Steps, *step)
+	} else if wait != "" && w.Wait == "" {
+		w.Wait = wait
+	}
 	if len(w.Steps) > 0 || w.Wait != "" {
 		return w
 	}

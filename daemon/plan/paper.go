@@ -115,7 +115,19 @@ func (p paper) startAppliers(step Step) {
 
 func (p paper) apply(step Step) { p.Executed = p.Executed.Union(step.Set) }
 
-func (p paper) promote(Step) { p.Channels, p.ReadOnly, p.SuperReadOnly = nil, false, false }
+func (p paper) promote(step Step) {
+	p.Channels, p.ReadOnly, p.SuperReadOnly = nil, false, false
+	switch step.SemiSync {
+	case On:
+		p.semiSyncOn(step)
+	case Off:
+		p.semiSyncOff(step)
+	}
+}
+
+func (p paper) semiSyncOn(Step) { p.SemiSync.SourceEnabled, p.SemiSync.SourceActive = true, true }
+
+func (p paper) semiSyncOff(Step) { p.SemiSync.SourceEnabled, p.SemiSync.SourceActive = false, false }
 
 func (p paper) repoint(step Step) {
 	source := p.s.Server(step.Source)

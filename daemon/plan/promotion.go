@@ -32,7 +32,13 @@ func (p *primaryFailover) promote(w *Work, c choice) {
 	if ch := cand.Channel(); ch != nil { // one that somebody moved meanwhile follows a server that was promoted there
 		expect.Source = ch.Source.Attached()
 	}
-	w.Steps = append(w.Steps, Step{Kind: Promote, At: cand.Key, Why: p.e.Why, Expect: expect})
+	step := Step{Kind: Promote, At: cand.Key, Why: p.e.Why, Expect: expect}
+	var why string
+	if step.SemiSync, why = p.semiSync(p.e, cand); step.SemiSync == Off {
+		p.e.Unacknowledged = true
+		step.Why += "; " + why
+	}
+	w.Steps = append(w.Steps, step)
 }
 
 // drained has the candidate apply what it received. It returns true when the promotion may continue: never before all

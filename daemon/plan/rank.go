@@ -304,6 +304,11 @@ func (v *view) choose(c *choice, e Episode) {
 		}
 		c.need = best.Received()
 	}
+	a := v.acknowledged(e, v.pool(e))
+	if why := a.refusal(e.Failed); why != "" && !v.Policy.AllowReceivedLoss && !v.begun(c.ranking[0], e) {
+		c.refused = append(c.refused, why)
+		return
+	}
 	c.chosen = best
 }
 
@@ -339,6 +344,9 @@ func (v *view) bound(c *choice, e Episode, pool []*topology.Server) {
 		}
 		said = append(said, fmt.Sprintf("what %v committed in its last moments and sent to no server can't be known",
 			e.Failed))
+	}
+	if may := v.acknowledged(e, pool).bound(e.Failed); may != "" {
+		said = append(said, may)
 	}
 	silent := 0
 	for _, s := range pool {

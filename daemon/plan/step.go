@@ -16,6 +16,8 @@ type Step struct {
 	From   topology.Key `json:"from,omitzero"`   // the channels that receive from this server; zero: all channels
 	Source topology.Key `json:"source,omitzero"` // the server to replicate from
 	Set    gtid.Set     `json:"set,omitzero"`    // what must be executed
+	// SemiSync says whether commits wait for acknowledgements from now on.
+	SemiSync Switch `json:"semi_sync,omitempty"`
 	// Expect is what must hold at the server just before.
 	Expect Expect `json:"expect,omitzero"`
 	Why    string `json:"why"`
@@ -45,6 +47,8 @@ const (
 	Repoint         StepKind = "repoint"       // replicate from Source from now on
 	Fence           StepKind = "fence"         // read-only
 	Detach          StepKind = "detach"        // reversibly: stop, and spoil the source's host name with "//"
+	SemiSyncOn      StepKind = "semi_sync_on"  // commits wait for acknowledgements of replicas
+	SemiSyncOff     StepKind = "semi_sync_off" // commits do not wait, also those that hang now
 )
 
 // stepKind is a row of the table: all that is known of a kind of step.
@@ -70,6 +74,8 @@ var stepKinds = []stepKind{
 	{Repoint, true, lacksSource, paper.repoint, "have {at} replicate from {source}"},
 	{Fence, false, lacksNothing, paper.fence, "make {at} read-only"},
 	{Detach, true, lacksFrom, paper.detach, "detach {at} from {from}, so that it can be attached again"},
+	{SemiSyncOn, false, lacksNothing, paper.semiSyncOn, "have commits at {at} wait for acknowledgements"},
+	{SemiSyncOff, false, lacksNothing, paper.semiSyncOff, "have commits at {at} go on without acknowledgements"},
 }
 
 func lacksNothing(Step) string { return "" }

@@ -27,6 +27,8 @@ func TestStepsSayWhatTheyAreAndLack(t *testing.T) {
 		{plan.Repoint, "have db1:3306 replicate from db3:3306", "the new source"},
 		{plan.Fence, "make db1:3306 read-only", ""},
 		{plan.Detach, "detach db1:3306 from db2:3306, so that it can be attached again", "the source of its channel"},
+		{plan.SemiSyncOn, "have commits at db1:3306 wait for acknowledgements", ""},
+		{plan.SemiSyncOff, "have commits at db1:3306 go on without acknowledgements", ""},
 	} {
 		if !slices.Contains(plan.StepKinds(), c.kind) {
 			t.Errorf("%s is not among the kinds", c.kind)

@@ -1,0 +1,185 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+// Switch is what a promotion does with the source side of semi-synchronous replication. "" leaves it as it is.
+type Switch string
+
+const (
+	On  Switch = "on"
+	Off Switch = "off"
+)
+
+// acknowledgersComeWithin is how long after a promotion the replicas that are to acknowledge may take to follow the new
+// primary. Its commits hang meanwhile.
+const acknowledgersComeWithin = 2 * time.Second
+
+// justNow is how long before its source a replica may have fallen silent and still have acknowledged what the source
+// committed last.
+const justNow = 10 * time.Second
+
+// acknowledgement is what semi-synchronous replication tells of the last commits of a failed primary.
+type acknowledgement struct {
+	waited  int            // how many acknowledgements a commit waited for; 0: commits did not wait
+	heard   int            // replicas that acknowledge and can be reached
+	silent  []topology.Key // replicas that acknowledge, were there until the end, and can't be reached now
+	unknown int            // acknowledgers that the primary counted and that no known replica can be
+}
+
+// acknowledged reads what is known of it. Everything that was acknowledged is on one of the servers heard, unless as
+// many as a commit waited for are out of reach.
+func (v *view) acknowledged(e Episode, pool []*topology.Server) (a acknowledgement) {
+	failed := v.servers[e.Failed]
+	if failed == nil || failed.Instance == nil || !failed.Instance.SemiSync.SourceActive {
+		return a
+	}
+	semi := failed.Instance.SemiSync
+	a.waited = max(1, semi.WaitCount)
+	for _, s := range pool {
+		switch {
+		case s.Instance == nil || !s.Instance.SemiSync.ReplicaEnabled:
+		case s.Up():
+			a.heard++
+		case s.Probe.FailingSince.IsZero() || !s.Probe.FailingSince.Before(failed.Probe.FailingSince.Add(-justNow)):
+			a.silent = append(a.silent, s.Key)
+		}
+	}
+	if semi.Clients > 0 && semi.Clients <= a.heard {
+		a.silent = nil // the primary counted those that we reach, and no others
+	}
+	a.unknown = max(0, semi.Clients-a.heard-len(a.silent))
+	return a
+}
+
+// mayBeElsewhere says that something may have been acknowledged by servers out of reach only.
+func (a acknowledgement) mayBeElsewhere() bool {
+	return a.waited > 0 && len(a.silent)+a.unknown >= a.waited
+}
+
+// unheard says that nobody who acknowledged can be reached: what was committed last is then on no server in reach.
+func (a acknowledgement) unheard() bool { return a.mayBeElsewhere() && a.heard == 0 }
+
+// elsewhere names the servers that may have what no server in reach has.
+func (a acknowledgement) elsewhere() string {
+	var out []string
+	for _, k := range a.silent {
+		out = append(out, k.String())
+	}
+	if a.unknown > 0 {
+		out = append(out, count(a.unknown, "replica")+" that this daemon does not know")
+	}
+	return strings.Join(out, ", ")
+}
+
+// refusal says why a promotion is refused for the sake of what was acknowledged; "" when it is not.
+func (a acknowledgement) refusal(failed topology.Key) string {
+	if !a.unheard() {
+		return ""
+	}
+	return fmt.Sprintf("semi-sync: what %v committed last was acknowledged by %s only, and that is out of reach: "+
+		"a promotion may lose acknowledged transactions; bring it back, or set allow_received_loss",
+		failed, a.elsewhere())
+}
+
+// bound says what may be lost of what was acknowledged; "" when nothing can be.
+func (a acknowledgement) bound(failed topology.Key) string {
+	if !a.mayBeElsewhere() {
+		return ""
+	}
+	return fmt.Sprintf("%v waited for %s: what only %s acknowledged is lost",
+		failed, count(a.waited, "acknowledgement"), a.elsewhere())
+}
+
+// waitsFor is how many acknowledgements a commit at the server waits for once its source side is on.
+func waitsFor(s *topology.Server) int { return max(1, s.Instance.SemiSync.WaitCount) }
+
+// acknowledges says that the server can be reached and acknowledges what it receives.
+func acknowledges(s *topology.Server) bool { return s.Up() && s.Instance.SemiSync.ReplicaEnabled }
+
+// semiSync says what the promotion of the candidate does with its source side, and why. It is switched on only if
+// enough replicas that acknowledge are about to follow, since a commit that waits for anybody else hangs.
+func (v *view) semiSync(e Episode, cand *topology.Server) (Switch, string) {
+	semi := cand.Instance.SemiSync
+	if !semi.SourceEnabled && !(semi.ReplicaEnabled && v.waited(e)) {
+		return "", ""
+	}
+	coming := 0
+	for _, s := range v.pool(e) {
+		if s.Key != cand.Key && acknowledges(s) && v.move(s, cand, e).lost == "" {
+			coming++
+		}
+	}
+	if coming >= waitsFor(cand) {
+		return On, ""
+	}
+	return Off, fmt.Sprintf("semi-sync: a commit would wait for %s and %s acknowledges, so its commits do not wait; "+
+		"they do again when enough replicas that acknowledge follow it",
+		count(waitsFor(cand), "acknowledgement"), numbered(coming, "replica"))
+}
+
+// numbered prints a number with its noun, and no for none.
+func numbered(n int, noun string) string {
+	if n == 0 {
+		return "no " + noun
+	}
+	return "only " + count(n, noun)
+}
+
+// waited says that commits of the failed primary waited for acknowledgements, or would have if there had been enough.
+func (v *view) waited(e Episode) bool {
+	failed := v.servers[e.Failed]
+	if failed == nil || failed.Instance == nil || failed.Instance.SemiSync.SourceEnabled {
+		return true
+	}
+	return v.last != nil && v.last.Candidate == e.Failed && v.last.Unacknowledged
+}
+
+// following is how many replicas that acknowledge receive from the server.
+func (v *view) following(k topology.Key) int {
+	return len(slices.DeleteFunc(slices.Clone(v.followers[k]), func(s *topology.Server) bool {
+		return !acknowledges(s) || s.ChannelFrom(k).IO != topology.Running
+	}))
+}
+
+// stopWaiting is the step that frees the commits of a new primary from waiting for acknowledgements that do not come:
+// nil when none is needed. Until the replicas have had the time to connect, it says what is waited for.
+func (v *view) stopWaiting(primary *topology.Server, e *Episode) (step *Step, wait string) {
+	n := v.following(primary.Key)
+	if !primary.Up() || !primary.Instance.SemiSync.SourceEnabled || n >= waitsFor(primary) {
+		return nil, ""
+	}
+	why := fmt.Sprintf("its commits wait for %s, and %s that acknowledges follows it",
+		count(waitsFor(primary), "acknowledgement"), numbered(n, "replica"))
+	if v.Snapshot.At.Sub(e.Promoted) < acknowledgersComeWithin {
+		return nil, fmt.Sprintf("%v: %s yet", primary.Key, why)
+	}
+	e.Unacknowledged = true
+	return &Step{Kind: SemiSyncOff, At: primary.Key, Expect: Expect{UUID: primary.Instance.UUID}, Why: why}, ""
+}
+
+// waitAgain is the step that has the commits of a promoted primary wait for acknowledgements again: nil when they did
+// not before, or when too few replicas acknowledge.
+func (v *view) waitAgain(e *Episode) *Step {
+	primary := v.up(e.Candidate)
+	if !e.Unacknowledged || primary == nil || !writable(primary) {
+		return nil
+	}
+	if primary.Instance.SemiSync.SourceEnabled {
+		e.Unacknowledged = false
+		return nil
+	}
+	n := v.following(primary.Key)
+	if n < waitsFor(primary) {
+		return nil
+	}
+	return &Step{Kind: SemiSyncOn, At: primary.Key, Expect: Expect{UUID: primary.Instance.UUID},
+		Why: fmt.Sprintf("%s that acknowledge what they receive follow it again, and a commit waits for %d",
+			count(n, "replica"), waitsFor(primary))}
+}
