@@ -21,7 +21,7 @@ RUNS := 20
 EDGES := 1
 
 .PHONY: help build package install-deps demo test test-package test-deb test-fleet lint lint-ansible bench \
-	bench-failover bench-backend bench-scale sweep converge chaos fuzz cover clean
+	bench-failover bench-backend bench-scale sweep hard converge chaos fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
@@ -36,6 +36,7 @@ help:
 	@echo "make bench-backend   what a steady fleet of 4 and of 100 servers costs the backend (ARGS=-help)"
 	@echo "make bench-scale     1,000 to 10,000 simulated servers: cost, API, failovers (ARGS='-servers 1000 -quick')"
 	@echo "make sweep           kill a daemon before and after every statement of a failover, on real servers"
+	@echo "make hard            what people have met in the field, on real servers of both flavours"
 	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a pair"
 	@echo "make chaos           whole deployments, damaged RUNS=$(RUNS) times; each connection cut EDGES=$(EDGES) times"
 	@echo "make test-package    both packages on Debian hosts: built twice, checked, installed, upgraded, removed"
@@ -100,6 +101,9 @@ bench-scale: build
 
 sweep: install-deps
 	ORCHESTRATOR_SWEEP=all go test -count=1 -v -timeout 30m -run KilledAtEveryStatement ./tests/e2e
+
+hard: install-deps
+	ORCHESTRATOR_HARD=all go test -count=1 -v -timeout 60m ./tests/hard
 
 converge: install-deps
 	ORCHESTRATOR_SCHEDULES=$(SCHEDULES) go test -v -count=1 -timeout 60m ./tests/pair

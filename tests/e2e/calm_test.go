@@ -1,11 +1,11 @@
 package e2e
 
 import (
-	"database/sql"
 	"strings"
 	"testing"
 	"time"
 
+	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
 )
@@ -18,16 +18,16 @@ func TestPrimaryStoppedForTwoSeconds(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
 		for range 3 {
-			f.must(f.primary.Hang())
-			f.during(2*time.Second, "nobody is promoted",
-				func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
-			f.must(f.primary.Continue())
-			f.must(lab.AwaitReplication(f.ctx, f.primary, f.replicas...))
-			f.during(time.Second, "nobody is promoted",
-				func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
+			f.Must(f.Primary.Hang())
+			f.During(2*time.Second, "nobody is promoted",
+				func() bool { return f.ReadOnly(f.Replicas[0]) && f.ReadOnly(f.Replicas[1]) })
+			f.Must(f.Primary.Continue())
+			f.Must(lab.AwaitReplication(f.Ctx, f.Primary, f.Replicas...))
+			f.During(time.Second, "nobody is promoted",
+				func() bool { return f.ReadOnly(f.Replicas[0]) && f.ReadOnly(f.Replicas[1]) })
 		}
-		t.Log(f.noFailover())
-		if f.readOnly(f.primary) {
+		t.Log(f.NoFailover())
+		if f.ReadOnly(f.Primary) {
 			t.Error("the primary was made read-only")
 		}
 	})
@@ -36,59 +36,28 @@ func TestPrimaryStoppedForTwoSeconds(t *testing.T) {
 func TestPrimaryAtMaxConnections(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
-		f.must(f.primary.Exec(f.ctx, "SET GLOBAL max_connections=10"))
-		f.must(f.api.Kill()) // a daemon that comes new finds every place taken
-		f.takeAllConnections()
-		f.must(f.api.Restart(f.ctx))
-		f.await("the finding names it", func() bool {
-			fs, err := f.api.Findings(f.ctx, "")
-			if err != nil {
-				return false
-			}
-			for _, x := range fs {
-				if x.Code == "PrimaryRefusesConnections" {
-					return true
-				}
-			}
-			return false
-		})
-		f.during(4*time.Second, "nobody is promoted",
-			func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
+		f.Must(f.Primary.Exec(f.Ctx, "SET GLOBAL max_connections=10"))
+		f.Must(f.API.Kill()) // a daemon that comes new finds every place taken
+		f.TakeAllConnections(f.Primary)
+		f.Must(f.API.Restart(f.Ctx))
+		f.Await("the finding names it", func() bool { return f.Found(analysis.PrimaryRefusesConnections, "") })
+		f.During(4*time.Second, "nobody is promoted",
+			func() bool { return f.ReadOnly(f.Replicas[0]) && f.ReadOnly(f.Replicas[1]) })
 	})
-}
-
-// takeAllConnections takes every place that the primary has for clients, and those that it keeps for administrators, as
-// the daemon is one. Places of connections that ended a moment ago become free one after the other, so it goes on until
-// nobody has been let in for a second.
-func (f *fleet) takeAllConnections() {
-	f.Helper()
-	app, err := sql.Open("mysql", f.primary.DSN(lab.AppUser, lab.AppPassword))
-	f.must(err)
-	f.Cleanup(func() { app.Close() })
-	for full := time.Now(); time.Since(full) < time.Second; time.Sleep(20 * time.Millisecond) {
-		for _, db := range []*sql.DB{app, f.primary.DB()} {
-			c, err := db.Conn(f.ctx)
-			if err != nil {
-				continue
-			}
-			f.Cleanup(func() { c.Close() })
-			full = time.Now()
-		}
-	}
 }
 
 func TestAppliersStoppedAndAReplicaDead(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 3)
-		for _, r := range f.replicas[1:] {
-			f.must(r.Exec(f.ctx, stopApplier[flavor]))
+		for _, r := range f.Replicas[1:] {
+			f.Must(r.Exec(f.Ctx, stopApplier[flavor]))
 		}
-		f.must(f.replicas[0].Kill())
-		f.during(5*time.Second, "nobody is promoted",
-			func() bool { return f.readOnly(f.replicas[1]) && f.readOnly(f.replicas[2]) })
-		f.noFailover()
-		fs, err := f.api.Findings(f.ctx, "")
-		f.must(err)
+		f.Must(f.Replicas[0].Kill())
+		f.During(5*time.Second, "nobody is promoted",
+			func() bool { return f.ReadOnly(f.Replicas[1]) && f.ReadOnly(f.Replicas[2]) })
+		f.NoFailover()
+		fs, err := f.API.Findings(f.Ctx, "")
+		f.Must(err)
 		var codes []string
 		for _, x := range fs {
 			codes = append(codes, string(x.Code))
@@ -104,26 +73,26 @@ func TestAppliersStoppedAndAReplicaDead(t *testing.T) {
 func TestDaemonCutOffFromThePrimary(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
-		f.must(l.CutDaemon(f.api, f.primary))
-		f.await("the primary is missed", func() bool {
-			s, err := f.api.Snapshot(f.ctx, "")
-			return err == nil && s.Server(f.primary.Key) != nil && !s.Server(f.primary.Key).Up()
+		f.Must(l.CutDaemon(f.API, f.Primary))
+		f.Await("the primary is missed", func() bool {
+			s, err := f.API.Snapshot(f.Ctx, "")
+			return err == nil && s.Server(f.Primary.Key) != nil && !s.Server(f.Primary.Key).Up()
 		})
-		f.during(8*time.Second, "nobody is promoted",
-			func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
-		t.Log(f.noFailover())
-		f.must(l.Heal())
-		f.must(lab.AwaitReplication(f.ctx, f.primary, f.replicas...))
+		f.During(8*time.Second, "nobody is promoted",
+			func() bool { return f.ReadOnly(f.Replicas[0]) && f.ReadOnly(f.Replicas[1]) })
+		t.Log(f.NoFailover())
+		f.Must(l.Heal())
+		f.Must(lab.AwaitReplication(f.Ctx, f.Primary, f.Replicas...))
 	})
 }
 
 func TestDaemonWithoutNetwork(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
-		f.must(l.CutDaemon(f.api))
-		f.during(6*time.Second, "nobody is promoted",
-			func() bool { return f.readOnly(f.replicas[0]) && f.readOnly(f.replicas[1]) })
-		if why := f.noFailover(); !strings.Contains(why, "no witness") {
+		f.Must(l.CutDaemon(f.API))
+		f.During(6*time.Second, "nobody is promoted",
+			func() bool { return f.ReadOnly(f.Replicas[0]) && f.ReadOnly(f.Replicas[1]) })
+		if why := f.NoFailover(); !strings.Contains(why, "no witness") {
 			t.Errorf("the reason given is %q", why)
 		}
 	})

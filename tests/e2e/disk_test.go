@@ -41,26 +41,14 @@ func TestFullDiskIsNamed(t *testing.T) {
 			}
 		})
 		f := start(t, l, lab.Spec{Flavor: flavor, ExtraArgs: append(more, "--log-bin="+inside+"/binlog")}, 0)
-		w := lab.Write(f.ctx, 1, f.primary)
-		f.must(w.AwaitRows(f.ctx, 20))
+		w := lab.Write(f.Ctx, 1, f.Primary)
+		f.Must(w.AwaitRows(f.Ctx, 20))
 		if err := os.WriteFile(filepath.Join(root, "ballast"), make([]byte, 64<<20), 0o600); err == nil {
 			t.Fatal("the small file system is not small")
 		}
-		f.await("the full disk is named", func() bool {
-			found, err := f.api.Findings(f.ctx, "")
-			if err != nil {
-				return false
-			}
-			for _, x := range found {
-				if x.Code == analysis.PrimaryStalled && strings.Contains(x.Says, "disk") {
-					t.Log(x.Says)
-					return true
-				}
-			}
-			return false
-		})
-		f.must(os.Remove(filepath.Join(root, "ballast")))
-		f.during(time.Second, "nobody else is touched", func() bool { return !f.readOnly(f.primary) })
+		f.Await("the full disk is named", func() bool { return f.Found(analysis.PrimaryStalled, "disk") })
+		f.Must(os.Remove(filepath.Join(root, "ballast")))
+		f.During(time.Second, "nobody else is touched", func() bool { return !f.ReadOnly(f.Primary) })
 		w.Stop()
 	})
 }

@@ -11,23 +11,23 @@ import (
 // replayed waits for an open episode, saves what the daemon knows in its middle, and asks the desk: it must decide what
 // the daemon decides, from JSON and from a drawing. Neither stands still, so they are asked until they were at one
 // point.
-func (f *fleet) replayed() {
+func (f fleet) replayed() {
 	f.Helper()
-	cluster := f.primary.Key.String()
+	cluster := f.Primary.Key.String()
 	daemon, desk := "", ""
-	f.await("the desk decides as the daemon does", func() bool {
-		saved, err := f.api.Snapshot(f.ctx, cluster)
+	f.Await("the desk decides as the daemon does", func() bool {
+		saved, err := f.API.Snapshot(f.Ctx, cluster)
 		if err != nil || len(saved.ByCluster) != 1 || len(saved.ByCluster[0].Episodes) == 0 ||
 			saved.ByCluster[0].Episodes[0].Candidate.IsZero() {
 			return false
 		}
-		now, err := f.api.Plan(f.ctx, cluster, "")
+		now, err := f.API.Plan(f.Ctx, cluster, "")
 		if err != nil {
 			return false
 		}
 		daemon = outline(now.Now)
 		read, err := drawing.Parse(drawing.Print(saved))
-		f.must(err)
+		f.Must(err)
 		for _, s := range []drawing.Saved{saved, read} {
 			facts := s.Facts(plan.Policy{}, analysis.Thresholds{})
 			if desk = outline(plan.Decide(plan.Situate(facts[0]))); desk != daemon {

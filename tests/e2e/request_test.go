@@ -10,6 +10,7 @@ import (
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
+	"orchestrator/tests/watched"
 )
 
 // unrecovered is a policy that lets a dead primary be dead.
@@ -24,58 +25,49 @@ recover_intermediate = true
 func TestAFailoverOnRequest(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		daemon := lab.DaemonSpec{Binary: binary, Config: unrecovered}
-		f := startAs(t, l, lab.Spec{Flavor: flavor, Semisync: true}, 3, daemon)
+		f := fleet{watched.StartAs(t, l, lab.Spec{Flavor: flavor, Semisync: true}, 3, daemon)}
 		please := api.RecoverRequest{By: "ann", Reason: "the disk died"}
-		_, err := f.api.Recover(f.ctx, f.primary.Key.String(), please)
+		_, err := f.API.Recover(f.Ctx, f.Primary.Key.String(), please)
 		if err == nil || !strings.Contains(err.Error(), "it answers") {
 			t.Fatalf("a request while the primary lives: %v", err)
 		}
-		w := lab.Write(f.ctx, 1, append(f.replicas, f.primary)...)
-		f.must(w.AwaitRows(f.ctx, 100))
-		f.must(f.primary.Kill())
-		f.await("the daemon says why it does nothing", func() bool {
-			return strings.Contains(strings.Join(f.refused(), "; "), "recover_primary")
+		w := lab.Write(f.Ctx, 1, append(f.Replicas, f.Primary)...)
+		f.Must(w.AwaitRows(f.Ctx, 100))
+		f.Must(f.Primary.Kill())
+		f.Await("the daemon says why it does nothing", func() bool {
+			return strings.Contains(strings.Join(f.Refused(), "; "), "recover_primary")
 		})
-		f.during(2*time.Second, "nobody is promoted", func() bool { f.noFailover(); return true })
+		f.During(2*time.Second, "nobody is promoted", func() bool { f.NoFailover(); return true })
 
 		please.DryRun = true
-		f.await("a dry run tells what would be done", func() bool {
-			dry, err := f.api.Recover(f.ctx, f.primary.Key.String(), please)
+		f.Await("a dry run tells what would be done", func() bool {
+			dry, err := f.API.Recover(f.Ctx, f.Primary.Key.String(), please)
 			return err == nil && strings.Contains(kinds(dry.Plan.Steps), "promote")
 		})
-		f.noFailover()
+		f.NoFailover()
 		please.DryRun = false
-		asked, err := f.api.Recover(f.ctx, f.primary.Key.String(), please)
-		f.must(err)
+		asked, err := f.API.Recover(f.Ctx, f.Primary.Key.String(), please)
+		f.Must(err)
 		at := time.Now()
-		done, err := f.api.AwaitRequest(f.ctx, asked.Request.ID)
-		f.must(err)
+		done, err := f.API.AwaitRequest(f.Ctx, asked.Request.ID)
+		f.Must(err)
 		t.Logf("done %v after it was requested: %s", time.Since(at), done.Outcome)
-		e, primary := f.promoted()
+		e, primary := f.Promoted()
 		if q := e.Request; q == nil || q.By != "ann" || q.Reason != "the disk died" || q.ID != asked.Request.ID ||
 			done.Episode != e.ID {
 			t.Errorf("request %s began the episode %+v", asked.Request.ID, e)
 		}
-		f.must(w.AwaitAnother(f.ctx, f.primary))
-		f.must(w.AwaitRows(f.ctx, 50))
+		f.Must(w.AwaitAnother(f.Ctx, f.Primary))
+		f.Must(w.AwaitRows(f.Ctx, 50))
 		w.Stop()
-		f.settled(primary)
-		f.nothingLost(w, primary)
+		f.Settled(primary)
+		f.NothingLost(w, primary)
 
-		f.must(f.api.Withdraw(f.ctx, asked.Request.ID))
-		if err := f.api.Withdraw(f.ctx, asked.Request.ID); !client.NotFound(err) {
+		f.Must(f.API.Withdraw(f.Ctx, asked.Request.ID))
+		if err := f.API.Withdraw(f.Ctx, asked.Request.ID); !client.NotFound(err) {
 			t.Errorf("withdrawn again: %v", err)
 		}
 	})
-}
-
-// refused are the reasons for not acting now.
-func (f *fleet) refused() []string {
-	p, err := f.api.Plan(f.ctx, f.primary.Key.String(), "")
-	if err != nil {
-		return nil
-	}
-	return p.Now.Refused()
 }
 
 func kinds(steps []plan.Step) string {

@@ -50,27 +50,27 @@ func killedAt(t *testing.T, l *lab.Lab, flavor topology.Flavor, crasher string, 
 	f := startWith(t, l, lab.Spec{Flavor: flavor, Semisync: true}, 2, lab.DaemonSpec{Binary: crasher, CrashAt: point})
 	// what it found is on record after a fifth of a second: a daemon that never knew a replica can't ask it
 	time.Sleep(500 * time.Millisecond)
-	w := lab.Write(f.ctx, 1, append(f.replicas, f.primary)...)
-	f.must(w.AwaitRows(f.ctx, 50))
+	w := lab.Write(f.Ctx, 1, append(f.Replicas, f.Primary)...)
+	f.Must(w.AwaitRows(f.Ctx, 50))
 	writable, stop := f.countWritable()
-	f.must(f.primary.Kill())
-	f.await("the daemon dies, or ends the failover", func() bool {
-		if f.api.Pid() == 0 {
+	f.Must(f.Primary.Kill())
+	f.Await("the daemon dies, or ends the failover", func() bool {
+		if f.API.Pid() == 0 {
 			reached = true
 			return true
 		}
-		es, err := f.api.Episodes(f.ctx, "", "false")
+		es, err := f.API.Episodes(f.Ctx, "", "false")
 		return err == nil && len(es) > 0
 	})
 	if reached {
-		f.must(f.api.Restart(f.ctx))
+		f.Must(f.API.Restart(f.Ctx))
 	}
-	f.must(w.AwaitAnother(f.ctx, f.primary))
-	f.must(w.AwaitRows(f.ctx, 20))
+	f.Must(w.AwaitAnother(f.Ctx, f.Primary))
+	f.Must(w.AwaitRows(f.Ctx, 20))
 	primary := w.Last()
 	w.Stop()
-	f.settled(primary)
-	f.nothingLost(w, primary)
+	f.Settled(primary)
+	f.NothingLost(w, primary)
 	stop()
 	if n := *writable; n > 1 {
 		t.Errorf("%d servers took writes at the same time", n)
@@ -80,14 +80,14 @@ func killedAt(t *testing.T, l *lab.Lab, flavor topology.Flavor, crasher string, 
 
 // countWritable watches how many replicas take writes at the same time, until it is stopped; then the most that was
 // seen can be read.
-func (f *fleet) countWritable() (most *int, stop func()) {
-	ctx, cancel := context.WithCancel(f.ctx)
+func (f fleet) countWritable() (most *int, stop func()) {
+	ctx, cancel := context.WithCancel(f.Ctx)
 	most, done := new(int), make(chan struct{})
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
 			n := 0
-			for _, r := range f.replicas {
+			for _, r := range f.Replicas {
 				if ro, err := r.ReadOnly(ctx); err == nil && !ro {
 					n++
 				}
