@@ -173,7 +173,33 @@ db1 down=reset since=100ms
   db2 ioerr=2003`, `db1 UnreachablePrimary`},
 		{"a name that does not resolve proves nothing at once", `
 db1 down=no_such_host since=100ms
-  db2 ioerr=2005`, `db1 UnreachablePrimary`},
+  db2 ioerr=2005`, `db1 UnreachablePrimary, db2 ReplicaFailingToConnect`},
+		{"a name that we can't resolve is no death, however long", `
+db1 down=no_such_host since=600s
+  db2 ioerr=2003
+  db3 ioerr=2005`, `db1 UnreachablePrimary, db3 ReplicaFailingToConnect`},
+		{"nor where nobody else is to be asked", `
+db1 down=no_such_host since=600s
+  db2 down=no_such_host since=600s`, `db1 UnreachablePrimary, db2 ReplicaDead`},
+		{"nor of a server that nobody follows", `
+db1 down=no_such_host since=600s`, `db1 UnreachablePrimary`},
+		{"nor of a name that only replicas know, and that never answered", `
+db1 down=no_such_host since=60s never
+  db2 ioerr=2003
+  db3 ioerr=2003`, `db1 UnreachablePrimary`},
+		{"a replica that can't resolve the name has not tried", `
+db1 down=timeout since=60s
+  db2 ioerr=2005
+  db3 io=no ioerr=2005`, `db1 UnreachablePrimary, db2 ReplicaFailingToConnect, db3 ReplicaFailingToConnect`},
+		{"one that can, has", `
+db1 down=timeout since=60s
+  db2 ioerr=2005
+  db3 ioerr=2003`, `db1 DeadPrimary, db2 ReplicaFailingToConnect`},
+		{"an intermediate whose name we can't resolve", `
+db1
+  db2 down=no_such_host since=60s
+    db3 ioerr=2003
+    db4 ioerr=2003`, `db1 PrimarySingleReplicaDead, db2 UnreachableIntermediate`},
 		{"nor does an alien at its place", `
 db1 down=not_mysql since=100ms
   db2 ioerr=2013`, `db1 UnreachablePrimary`},

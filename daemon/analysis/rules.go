@@ -41,8 +41,8 @@ var rules = []rule{
 	{UnreachablePrimary, primary, false, unreachableSays(false),
 		"We can't reach the primary, but it is not proved dead. The evidence says what is missing: a replica still " +
 			"receives from it, or was not asked since, or no replica can tell, or the primary has not been silent " +
-			"for long enough. All servers are asked again at once, and replicas that only seem connected are made to " +
-			"reconnect."},
+			"for long enough, or this daemon can't resolve its name. All servers are asked again at once, and " +
+			"replicas that only seem connected are made to reconnect."},
 	{UnreachablePrimaryWithLaggingReplicas, primary, false, unreachableSays(true),
 		"As UnreachablePrimary, and all replicas that still receive are further behind than the threshold, or " +
 			"delayed by configuration."},
@@ -236,7 +236,9 @@ func unreachableText(v *view) string {
 		}
 		why = append(why, text)
 	}
-	if silence := v.silence(); !proves(v.Probe.Failure) && silence < v.f.t.Verdict() {
+	if unresolved(v.Server) {
+		why = append(why, "this daemon can't resolve its name, which says nothing of the server")
+	} else if silence := v.silence(); !proves(v.Probe.Failure) && silence < v.f.t.Verdict() {
 		why = append(why, fmt.Sprintf("it has been silent for %s of %s only", span(silence), span(v.f.t.Verdict())))
 	}
 	return fmt.Sprintf("%s does not answer us, and is not proved dead: %s.", v.is(), strings.Join(why, "; "))

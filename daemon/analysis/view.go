@@ -179,9 +179,9 @@ const (
 //   - a replica that was asked after the server fell silent has tried to reach it and could not: a witness;
 //   - no replica that was asked after the server fell silent still receives from it;
 //   - every reachable replica was asked after that moment, so that none is left that could contradict;
+//   - we could ask at all: a name that we can't resolve is our own trouble, and no death;
 //   - the silence has lasted Thresholds.Verdict(), unless the server's host itself said that no server is there
-//     (refused, shutdown). A broken connection, a name that does not resolve, or an answer of something else says less
-//     than that, so it waits too.
+//     (refused, shutdown). A broken connection, or an answer of something else, says less than that, so it waits too.
 func (v *view) decide() {
 	switch {
 	case v.Up():
@@ -193,6 +193,10 @@ func (v *view) decide() {
 	case v.Probe.Failure.Alive():
 		v.verdict = refuses
 		return
+	}
+	if unresolved(v.Server) {
+		v.missing = append(v.missing, fmt.Sprintf("%v: this daemon can't resolve that name, which says nothing of the "+
+			"server", v.Key))
 	}
 	if silence := v.silence(); !proves(v.Probe.Failure) && silence < v.f.t.Verdict() {
 		v.missing = append(v.missing, fmt.Sprintf("%v: silent for %s so far, of the %s after which silence counts",
@@ -220,6 +224,9 @@ func (v *view) decide() {
 
 // proves says that the host is alive and no server listens on it, or that the server said that it shuts down.
 func proves(f topology.Failure) bool { return f == topology.Refused || f == topology.Shutdown }
+
+// unresolved says that we did not get as far as the server: we have no address for its name.
+func unresolved(s *topology.Server) bool { return s.Probe.Failure == topology.NoHost }
 
 // since is when the server began to fail.
 func (v *view) since() time.Time { return failingSince(v.Server) }
@@ -299,6 +306,7 @@ func (v *view) judge(r *topology.Server) replica {
 //     an old one.
 //   - "Connecting" with an error that only a server can send (access denied, too many connections…) proves that the
 //     server was alive when the error was written. That time is not known, so it counts neither way.
+//   - A replica that can't resolve the name (2005) has not tried to reach the server.
 //   - "Connecting" without an error is true of every receiver that was started a moment ago: it must have lasted.
 func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string) {
 	since := v.since()
@@ -316,6 +324,9 @@ func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string)
 		return say(receives, "running, so it still receives from %v", v.Key)
 	case topology.Connecting:
 		switch {
+		case c.IOErrno == unknownHost:
+			return say(cannotTell, "connecting (%s): it can't resolve %v, so it has not tried to reach it",
+				failure(c.IOErrno, ""), c.Written())
 		case c.IOErrno != 0 && !topology.ConnectionError(c.IOErrno) && c.IOErrno != shutdownInProgress:
 			return say(cannotTell, "connecting (%s), which does not show that %v is gone", failure(c.IOErrno, ""),
 				v.Key)
@@ -329,7 +340,7 @@ func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string)
 	switch {
 	case c.IOErrno == 0:
 		return say(cannotTell, "stopped without an error, so it has not tried to reach %v", v.Key)
-	case !topology.ConnectionError(c.IOErrno):
+	case c.IOErrno == unknownHost, !topology.ConnectionError(c.IOErrno):
 		return say(cannotTell, "stopped (%s), which is no failure to connect", failure(c.IOErrno, ""))
 	case !c.IOSince.IsZero() && !v.Probe.Answered.Before(c.IOSince):
 		return say(cannotTell, "stopped (%s), and was so already while %v still answered", failure(c.IOErrno, ""),
@@ -337,6 +348,9 @@ func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string)
 	}
 	return say(witnesses, "stopped (%s)", failure(c.IOErrno, ""))
 }
+
+// unknownHost is a receiver's error when the name of its source does not resolve.
+const unknownHost = 2005
 
 // shutdownInProgress is what a server that shuts down answers to new connections.
 const shutdownInProgress = 1053

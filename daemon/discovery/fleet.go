@@ -416,8 +416,11 @@ func (f *Fleet) Look(ctx context.Context, keys ...topology.Key) {
 // at finds a server under any of its names; nil when nobody has it.
 func (f *Fleet) at(k topology.Key) *server { return f.servers[f.canon(k)] }
 
-// canon is the key under which a server is kept.
+// canon is the key under which a server is kept. A name that was spoilt on purpose stays spoilt.
 func (f *Fleet) canon(k topology.Key) topology.Key {
+	if k.Detached() {
+		return f.canon(k.Attached()).Detach()
+	}
 	if c, ok := f.aliases[k]; ok {
 		return c
 	}

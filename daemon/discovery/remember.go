@@ -42,6 +42,10 @@ func (f *Fleet) Restore(servers []topology.Server) {
 		s.name = v.Cluster
 		if v.Instance != nil {
 			i := *v.Instance // nobody else changes what it points to: it was read for this
+			for n := range i.Channels {
+				c := &i.Channels[n]
+				c.Source, c.Spelt = c.Written(), topology.Key{} // as the server says it
+			}
 			s.instance = &i
 			f.learn(s, "")
 			f.link(s)

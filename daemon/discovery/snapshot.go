@@ -124,7 +124,9 @@ func (f *Fleet) canonical(s *server) *topology.Instance {
 	if sourcesDiffer {
 		out.Channels = slices.Clone(i.Channels)
 		for n := range min(len(out.Channels), len(s.sources)) {
-			out.Channels[n].Source = s.sources[n]
+			if c := &out.Channels[n]; c.Source != s.sources[n] {
+				c.Source, c.Spelt = s.sources[n], c.Source
+			}
 		}
 	}
 	if othersDiffer {

@@ -56,6 +56,7 @@ func (p *picture) firstRoot(cluster string, above *drawn) *drawn {
 
 // link notes who is who once all identities are known.
 func (p *picture) link() {
+	p.resolve()
 	p.byUUID, p.followers = map[string]*drawn{}, map[topology.Key][]topology.Key{}
 	for _, d := range p.lines {
 		if uuid := uuidOf(d); p.byUUID[uuid] == nil {
@@ -71,6 +72,18 @@ func (p *picture) link() {
 	for source, keys := range p.followers {
 		slices.SortFunc(keys, topology.Key.Compare)
 		p.followers[source] = slices.Compact(keys)
+	}
+}
+
+// resolve puts servers in the place of their other names where these are somebody's source.
+func (p *picture) resolve() {
+	s := topology.Snapshot{}
+	for _, d := range p.lines {
+		s.Servers = append(s.Servers, d.server)
+	}
+	s = s.Canonical()
+	for i, d := range p.lines {
+		d.server.Instance = s.Servers[i].Instance
 	}
 }
 

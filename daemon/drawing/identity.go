@@ -26,12 +26,16 @@ var identityAttributes = []attribute{
 	{"source", "HOST|none", instance, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		return d.setSource(v)
 	}, show: showSource}},
+	{"spelt", "HOST|none", channel, key(func(d *drawn) *topology.Key { return &d.channel().Spelt })},
 	{"channel", "NAME", channel, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		d.channel().Name = v
 		return nil
 	}, show: func(_ *picture, d *drawn) string { return d.channel().Name }}},
 	{"also", "HOST|NAME@HOST", instance, codec[drawn]{read: readAlso, show: showAlso, repeats: true}},
+	{"names", "HOST+HOST|none", nothing, keys(func(d *drawn) *[]topology.Key { return &d.server.Names })},
+	{"doubtful", "HOST+HOST|none", nothing, keys(func(d *drawn) *[]topology.Key { return &d.server.Doubtful })},
 	{"promoted", "yes|no", nothing, truth(func(d *drawn) *bool { return &d.promoted })},
+	{"unusable", "TEXT", instance, list(func(d *drawn) *[]string { return &d.instance().Unusable })},
 	// Last, because the others need an instance to speak of.
 	{"never", "yes", nothing, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		d.server.Instance = nil

@@ -98,6 +98,7 @@ func primaries(s topology.Snapshot) map[topology.Key]bool {
 
 // drawable returns a copy without what a drawing does not hold.
 func drawable(s topology.Snapshot) topology.Snapshot {
+	s = s.Canonical()
 	out := topology.Snapshot{At: s.At, Promoted: s.Promoted}
 	byPosition := map[topology.Key]bool{} // somebody follows it by coordinates
 	quiet := true

@@ -114,7 +114,11 @@ func decodeJSON(data []byte) (Saved, error) {
 		return Saved{}, fmt.Errorf("line %d: something follows the snapshot", lineAt(data, d.InputOffset()))
 	}
 	s.sort()
-	return s, check(s)
+	if err := check(s); err != nil {
+		return s, err
+	}
+	s.Snapshot = s.Snapshot.Canonical()
+	return s, nil
 }
 
 // explain says where in the text the trouble is, and which field was meant.

@@ -59,7 +59,6 @@ var moreAttributes = []attribute{
 		read: func(_ *picture, d *drawn, v string) error { return readStall(d.instance(), v) },
 		show: func(_ *picture, d *drawn) string { return showStall(d.instance().Stalled) },
 	}},
-	{"names", "HOST+HOST|none", nothing, keys(func(d *drawn) *[]topology.Key { return &d.server.Names })},
 }
 
 // readGTID takes GTIDs away from a server of MySQL, and from all channels: MariaDB always has GTIDs, and may replicate

@@ -75,6 +75,8 @@ func (v *view) move(r, source *topology.Server, e Episode) moved {
 	switch {
 	case c == nil:
 		return moved{}
+	case source.Address().IsZero():
+		return moved{lost: unaddressed(source)}
 	case r.MultiSource():
 		return moved{lost: fmt.Sprintf(
 			"it has several sources, and those are never changed automatically; "+

@@ -18,6 +18,7 @@ func Next(s Situation) Decision {
 				continue
 			}
 			w.Kind, w.Failed = k.name, one.failed()
+			v.spell(w.Steps)
 			v.reserve(&w, one.claims())
 			if w.Episode != nil {
 				v.put(*w.Episode)

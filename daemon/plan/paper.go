@@ -89,7 +89,7 @@ type paper struct {
 // channels changes those that receive from a server, or all when none is named.
 func (p paper) channels(from topology.Key, change func(*topology.Channel)) {
 	for j := range p.Channels {
-		if c := &p.Channels[j]; from.IsZero() || c.Source.Attached() == from {
+		if c := &p.Channels[j]; from.IsZero() || c.Source.Attached() == from || c.Written().Attached() == from {
 			change(c)
 		}
 	}
@@ -130,9 +130,12 @@ func (p paper) semiSyncOn(Step) { p.SemiSync.SourceEnabled, p.SemiSync.SourceAct
 func (p paper) semiSyncOff(Step) { p.SemiSync.SourceEnabled, p.SemiSync.SourceActive = false, false }
 
 func (p paper) repoint(step Step) {
-	source := p.s.Server(step.Source)
+	source := p.s.Named(step.Source)
 	p.channels(topology.Key{}, func(c *topology.Channel) {
-		c.Source, c.IO, c.IOErrno, c.IOError = step.Source, topology.Running, 0, ""
+		c.Source, c.Spelt, c.IO, c.IOErrno, c.IOError = step.Source, topology.Key{}, topology.Running, 0, ""
+		if source != nil && source.Key != step.Source {
+			c.Source, c.Spelt = source.Key, step.Source
+		}
 		if source != nil && source.Instance != nil {
 			c.SourceUUID = source.Instance.UUID
 			c.Received = c.Received.Union(source.Instance.Executed)
@@ -146,8 +149,11 @@ func (p paper) fence(Step) { p.ReadOnly, p.SuperReadOnly = true, p.Flavor == top
 func (p paper) detach(step Step) {
 	p.channels(step.From, func(c *topology.Channel) {
 		c.IO = topology.Stopped
-		if !c.Source.Detached() {
-			c.Source = c.Source.Detach()
+		if c.Source.Detached() {
+			return
+		}
+		if c.Source = c.Source.Detach(); !c.Spelt.IsZero() {
+			c.Spelt = c.Spelt.Detach()
 		}
 	})
 }

@@ -140,6 +140,10 @@ func (p *primaryFailover) suspected() Work {
 	if no := p.gate(p.e); len(no) > 0 {
 		return Work{Episode: p.stored(p.e), Refused: no}
 	}
+	if failed.Probe.Failure == topology.NoHost {
+		return p.waits("this daemon can't resolve the name of %v, which says nothing of the server: "+
+			"fix its resolver, or add the server by its address", p.e.Failed)
+	}
 	silent := p.Snapshot.At.Sub(failed.Probe.FailingSince)
 	patience, failures := p.Thresholds.Silence*2/5, 1 // one time-out is long enough in itself
 	if proved(failed.Probe.Failure) || failed.Probe.Failure == topology.Reset {

@@ -162,7 +162,7 @@ func (v *view) donor(c choice, cand *topology.Server) *topology.Server {
 	for i := range v.Snapshot.Servers {
 		s := &v.Snapshot.Servers[i]
 		if s.Key != cand.Key && slices.Contains(c.donors, s.Key) && s.Received().Contains(c.need) &&
-			!newer(s.Instance, cand.Instance) {
+			!newer(s.Instance, cand.Instance) && !s.Address().IsZero() {
 			return s
 		}
 	}

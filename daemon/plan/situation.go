@@ -65,7 +65,8 @@ func RequestKinds() []RequestKind { return []RequestKind{Recover} }
 
 // Situate makes a situation of facts.
 func Situate(f Facts) Situation {
-	s := Situation{Facts: f}
+	s := Situation{Facts: f.known()}
+	f = s.Facts
 	s.Snapshot.Promoted = nil
 	if k := PromotedLast(f.Episodes); !k.IsZero() {
 		s.Snapshot.Promoted = map[string]topology.Key{f.Cluster: k}

@@ -14,6 +14,63 @@ func (s Snapshot) Server(k Key) *Server {
 	return nil
 }
 
+// Named returns the server that has the name, as its key or besides it; nil when there is none.
+func (s Snapshot) Named(k Key) *Server {
+	if v := s.Server(k); v != nil {
+		return v
+	}
+	for i := range s.Servers {
+		if slices.Contains(s.Servers[i].Names, k) {
+			return &s.Servers[i]
+		}
+	}
+	return nil
+}
+
+// Canonical is the snapshot in which every channel names its source by the key of that server. A daemon's snapshots are
+// so; one that people write may use any name that a server has.
+func (s Snapshot) Canonical() Snapshot {
+	names := map[Key]Key{}
+	for _, v := range s.Servers {
+		for _, n := range v.Names {
+			names[n] = v.Key
+		}
+	}
+	for _, v := range s.Servers {
+		delete(names, v.Key)
+	}
+	if len(names) == 0 {
+		return s
+	}
+	s.Servers = slices.Clone(s.Servers)
+	for i := range s.Servers {
+		v := &s.Servers[i]
+		if v.Instance == nil || !slices.ContainsFunc(v.Instance.Channels,
+			func(c Channel) bool { return !names[c.Source.Attached()].IsZero() }) {
+			continue
+		}
+		instance := *v.Instance
+		instance.Channels = slices.Clone(instance.Channels)
+		for j := range instance.Channels {
+			instance.Channels[j].resolve(names)
+		}
+		v.Instance = &instance
+	}
+	return s
+}
+
+// resolve gives a channel the key of the server that its source is a name of.
+func (c *Channel) resolve(names map[Key]Key) {
+	k, ok := names[c.Source.Attached()]
+	if !ok {
+		return
+	}
+	if c.Source.Detached() {
+		k = k.Detach()
+	}
+	c.Source, c.Spelt = k, c.Written()
+}
+
 // Replicas returns the servers that replicate from k on any channel, sorted by key.
 func (s Snapshot) Replicas(k Key) []Server {
 	var out []Server

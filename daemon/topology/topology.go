@@ -47,14 +47,21 @@ type Instance struct {
 	SemiSync SemiSync  `json:"semi_sync,omitzero"`
 	// Registered are the replicas that have registered with this server, at the addresses that they report.
 	Registered []Key `json:"registered,omitempty"`
+	// Unusable is what the server says in the place of a name, and that can't be one.
+	Unusable []string `json:"unusable,omitempty"`
 	// Stalled tells of commits that hang although the server answers; nil when none do. Read on primaries only, seldom.
 	Stalled *Stall `json:"stalled,omitempty"`
 }
 
 // Channel is one source of a replica, in words that both vocabularies of the servers share.
 type Channel struct {
-	Name       string      `json:"name,omitempty"` // "" is the default channel
-	Source     Key         `json:"source"`         // after host names were resolved as configured
+	Name string `json:"name,omitempty"` // "" is the default channel
+	// Source is the key under which that server is kept here. It is zero where what the server says is no name at all:
+	// see Instance.Unusable.
+	Source Key `json:"source"`
+	// Spelt is how the server itself writes its source; zero where that is Source. Whatever is done at the server is
+	// done by this name.
+	Spelt      Key         `json:"spelt,omitzero"`
 	SourceUUID string      `json:"source_uuid,omitempty"`
 	SourceID   uint32      `json:"source_server_id,omitempty"`
 	IO         ThreadState `json:"io"` // receives
@@ -82,6 +89,14 @@ type Channel struct {
 	Filters       bool    `json:"filters,omitempty"`
 	SSL           bool    `json:"ssl,omitempty"`
 	User          string  `json:"user,omitempty"`
+}
+
+// Written is the source as the server itself writes it.
+func (c Channel) Written() Key {
+	if c.Spelt.IsZero() {
+		return c.Source
+	}
+	return c.Spelt
 }
 
 // Drained says that everything received is applied. Replicas without GTID compare coordinates.
@@ -198,11 +213,24 @@ type Server struct {
 	// Instance is nil while the server has never answered.
 	Instance *Instance `json:"instance,omitempty"`
 	Names    []Key     `json:"names,omitempty"` // other keys under which the same server was seen
+	// Doubtful are those of its names, its key among them, that have led to another server, too. Nothing is made to
+	// rely on them.
+	Doubtful []Key `json:"doubtful,omitempty"`
 
 	// What people declared:
 	Rule     Rule              `json:"promotion_rule,omitempty"`
 	Downtime *Downtime         `json:"downtime,omitempty"`
 	Tags     map[string]string `json:"tags,omitempty"`
+}
+
+// Address is a name that leads to this server only: its key, where that is so; zero where no such name is known.
+func (s Server) Address() Key {
+	for _, k := range append([]Key{s.Key}, s.Names...) {
+		if !slices.Contains(s.Doubtful, k) {
+			return k
+		}
+	}
+	return Key{}
 }
 
 // Up says that the last probe was answered.

@@ -1,0 +1,96 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"orchestrator/daemon/topology"
+)
+
+// A server is one under all its names. Works are planned under the key of each; what is done at a server is done in the
+// words of that server, and only names that lead to one server are written into others.
+
+// spell writes into steps the names by which the servers themselves know their sources.
+func (v *view) spell(steps []Step) {
+	for i := range steps {
+		s := &steps[i]
+		s.From = v.spelling(s.At, s.From)
+		s.Expect.NotFrom = v.spelling(s.At, s.Expect.NotFrom)
+		s.Expect.Source = v.spelling(s.At, s.Expect.Source)
+		if to := v.servers[s.Source]; to != nil {
+			s.Source = to.Address()
+		}
+	}
+}
+
+// spelling is how the server at k writes one of its sources; the key itself where it has no such source.
+func (v *view) spelling(k, source topology.Key) topology.Key {
+	at := v.servers[k]
+	if at == nil || at.Instance == nil || source.IsZero() {
+		return source
+	}
+	for _, c := range at.Instance.Channels {
+		if c.Source.Attached() == source {
+			return c.Written().Attached()
+		}
+	}
+	return source
+}
+
+// unaddressed says why no server can be made to follow one.
+func unaddressed(s *topology.Server) string {
+	return fmt.Sprintf("no name of %v is known that leads to it alone, so nothing can be made to follow it", s.Key)
+}
+
+// known puts the key under which a server is kept now in the place of any other name of it. What is on record was
+// written when it may have been kept under another.
+func (f Facts) known() Facts {
+	names := map[topology.Key]*topology.Server{}
+	for i := range f.Snapshot.Servers {
+		s := &f.Snapshot.Servers[i]
+		for _, n := range s.Names {
+			if !slices.Contains(s.Doubtful, n) {
+				names[n] = s
+			}
+		}
+	}
+	for _, s := range f.Snapshot.Servers {
+		delete(names, s.Key)
+	}
+	if len(names) == 0 {
+		return f
+	}
+	key := func(k topology.Key) topology.Key {
+		if s := names[k]; s != nil {
+			return s.Key
+		}
+		return k
+	}
+	keys := func(of []topology.Key) []topology.Key {
+		var out []topology.Key
+		for _, k := range of {
+			if k = key(k); !slices.Contains(out, k) {
+				out = append(out, k)
+			}
+		}
+		return out
+	}
+	f.Requests = slices.Clone(f.Requests)
+	for i := range f.Requests {
+		f.Requests[i].Server = key(f.Requests[i].Server)
+	}
+	f.Episodes = slices.Clone(f.Episodes)
+	for i := range f.Episodes {
+		e := &f.Episodes[i]
+		if s := names[e.Failed]; s != nil && s.Instance != nil && s.Instance.UUID == e.FailedUUID {
+			e.Failed = s.Key
+		}
+		e.Candidate, e.Donor = key(e.Candidate), key(e.Donor)
+		e.Touched, e.Abandoned, e.Left = keys(e.Touched), keys(e.Abandoned), keys(e.Left)
+		e.Lost = slices.Clone(e.Lost)
+		for j := range e.Lost {
+			e.Lost[j].Key = key(e.Lost[j].Key)
+		}
+	}
+	return f
+}
