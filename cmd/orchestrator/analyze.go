@@ -150,7 +150,28 @@ type studied struct {
 	Episodes []plan.Episode     `json:"episodes,omitempty"`
 	Plan     *plan.Decision     `json:"plan,omitempty"`    // what would be done at once
 	Permits  []permit           `json:"permits,omitempty"` // for steps of it that can't be taken back
-	Preview  *plan.Previewed    `json:"preview,omitempty"` // and then, were every step to succeed
+	Preview  *previewed         `json:"preview,omitempty"` // and then, were every step to succeed
+}
+
+// previewed is a preview with what its works say of their ends, so that a reader need not walk them.
+type previewed struct {
+	plan.Previewed
+	Refused []string `json:"refused,omitempty"` // why nothing is done
+	Wait    string   `json:"wait,omitempty"`    // what is waited for
+	Outcome string   `json:"outcome,omitempty"` // how it ends
+}
+
+func summed(p plan.Previewed) *previewed {
+	all := plan.Decision{Works: p.Works}
+	out := &previewed{Previewed: p, Refused: all.Refused(), Wait: all.Wait()}
+	var ends []string
+	for _, w := range p.Works {
+		if w.Outcome() != "" {
+			ends = append(ends, w.Outcome())
+		}
+	}
+	out.Outcome = strings.Join(ends, "; ")
+	return out
 }
 
 // permit is what plan.Permit says of a claim.
@@ -169,8 +190,8 @@ func study(situations []plan.Situation, planned bool) []studied {
 			one.Findings = []analysis.Finding{}
 		}
 		if planned {
-			decision, preview := plan.Decide(s), plan.Preview(s)
-			one.Plan, one.Preview = &decision, &preview
+			decision := plan.Decide(s)
+			one.Plan, one.Preview = &decision, summed(plan.Preview(s))
 			for _, c := range s.Claims {
 				ok, why := plan.Permit(c)
 				one.Permits = append(one.Permits, permit{c.Work, ok, why})
