@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/topology"
 )
 
@@ -87,6 +88,8 @@ type Finding struct {
 	// Downtimed findings are shown, and not acted on.
 	Downtimed bool `json:"downtimed,omitempty"`
 	Replicas  int  `json:"replicas,omitempty"` // direct replicas of At
+	// Transactions are, of ErrantGTID, those that only At has.
+	Transactions gtid.Set `json:"transactions,omitzero"`
 }
 
 // Thresholds are the numbers that turn a fact into a trouble.
@@ -126,6 +129,9 @@ func Analyze(s topology.Snapshot, t Thresholds) []Finding {
 					Downtimed: v.downtimed(v.Server) || r.byReplicas && v.allReplicasDowntimed(),
 					Replicas:  len(v.replicas),
 				})
+				if r.code == ErrantGTID {
+					out[len(out)-1].Transactions = v.errant()
+				}
 			}
 		}
 	}

@@ -9,26 +9,26 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// errant lists the transactions that a replica has and that no way of replication can have brought it; "" when there
-// are none, or it can't be known. Servers are asked one after the other, so a replica may well have what its source had
+// errant are the transactions that a replica has and that no way of replication can have brought it; none where that
+// can't be known. Servers are asked one after the other, so a replica may well have what its source had
 // not yet when that was asked: what a server above it wrote is never errant.
-func (v *view) errant() string {
+func (v *view) errant() (none gtid.Set) {
 	if !v.Up() || len(v.sources) == 0 {
-		return ""
+		return none
 	}
 	above := v.f.above(v.Server)
 	if above[v.Key] != nil { // it stands in a circle: its writes are meant to be
-		return ""
+		return none
 	}
 	var have gtid.Set // what its sources had
 	for _, s := range v.sources {
 		if s.Instance == nil {
-			return ""
+			return none
 		}
 		have = have.Union(s.Received())
 	}
 	if len(v.sources) < len(v.Instance.Channels) {
-		return "" // a source that we don't know may have brought anything
+		return none // a source that we don't know may have brought anything
 	}
 	if v.Instance.Flavor == topology.MariaDB {
 		return v.errantMaria(have)
@@ -47,7 +47,7 @@ func (v *view) errant() string {
 	if outside {
 		left = left.From(v.Instance.UUID)
 	}
-	return left.String()
+	return left
 }
 
 // askedFirst says that a source was asked before this server and was receiving then: it may have got since what it
@@ -61,12 +61,13 @@ func (v *view) askedFirst() bool {
 // errantMaria looks for local writes: MariaDB names the last writer of each domain, and nobody but the replica writes
 // under its own id. An old local write that the source has gone past is not seen: it may as well date from when this
 // server was the primary.
-func (v *view) errantMaria(have gtid.Set) string {
+func (v *view) errantMaria(have gtid.Set) gtid.Set {
 	own := fmt.Sprint(v.Instance.ServerID)
 	left := v.Instance.BinlogWritten.Subtract(have).String()
 	local := slices.DeleteFunc(strings.Split(left, ","), func(position string) bool {
 		f := strings.Split(position, "-")
 		return len(f) < 3 || f[1] != own
 	})
-	return strings.Join(local, ",")
+	set, _ := gtid.Parse(strings.Join(local, ",")) // printed by a set: it can be parsed
+	return set
 }

@@ -455,14 +455,14 @@ func laggingSays(v *view) (string, []string) {
 
 func errantSays(v *view) (string, []string) {
 	set := v.errant()
-	if set == "" {
+	if set.Empty() {
 		return "", nil
 	}
-	out := []string{fmt.Sprintf("%v: only here: %s", v.Key, set)}
+	out := []string{fmt.Sprintf("%v: only here: %s", v.Key, set.Text())}
 	for _, s := range v.sources {
 		out = append(out, fmt.Sprintf("%v: its source, has %s", s.Key, s.Received()))
 	}
-	return fmt.Sprintf("%s has transactions that did not come from its source: %s.", v.is(), set), out
+	return fmt.Sprintf("%s has transactions that did not come from its source: %s.", v.is(), set.Text()), out
 }
 
 func multiSourceSays(v *view) (string, []string) {

@@ -111,13 +111,15 @@ type Policy struct {
 	AllowReceivedLoss   bool    `json:"allow_received_loss"`
 	AllowUnfenced       bool    `json:"allow_unfenced"`
 	AllowErrant         bool    `json:"allow_errant"`
+	AllowFilters        bool    `json:"allow_filters"`
 	AntiFlap            float64 `json:"anti_flap_seconds"`
 }
 
 func policyOf(p plan.Policy) Policy {
 	return Policy{Named: p.Named, RecoverPrimary: p.RecoverPrimary, RecoverIntermediate: p.RecoverIntermediate,
 		DrainTimeout: p.DrainTimeout.Seconds(), MaxLag: p.MaxLag.Seconds(), AllowReceivedLoss: p.AllowReceivedLoss,
-		AllowUnfenced: p.AllowUnfenced, AllowErrant: p.AllowErrant, AntiFlap: p.AntiFlap.Seconds()}
+		AllowUnfenced: p.AllowUnfenced, AllowErrant: p.AllowErrant, AllowFilters: p.AllowFilters,
+		AntiFlap: p.AntiFlap.Seconds()}
 }
 
 // ClusterPlan is what would be done about a cluster, and why, and why not.

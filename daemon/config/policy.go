@@ -22,6 +22,7 @@ type PolicyConfig struct {
 	AllowReceivedLoss   bool          `toml:"allow_received_loss"`
 	AllowUnfenced       bool          `toml:"allow_unfenced"`
 	AllowErrant         bool          `toml:"allow_errant"`
+	AllowFilters        bool          `toml:"allow_filters"`
 	AntiFlap            time.Duration `toml:"anti_flap" min:"0s" max:"720h"`
 }
 
@@ -54,6 +55,7 @@ func (c Config) Policy(cluster, alias string) plan.Policy {
 			AllowReceivedLoss:   p.AllowReceivedLoss,
 			AllowUnfenced:       p.AllowUnfenced,
 			AllowErrant:         p.AllowErrant,
+			AllowFilters:        p.AllowFilters,
 			AntiFlap:            p.AntiFlap,
 		}
 	}

@@ -408,6 +408,7 @@ func anySnapshot(t *rapid.T) topology.Snapshot {
 		i.SuperReadOnly = i.ReadOnly && odd("sro")
 		i.LogBin, i.LogReplicaUpdates, i.BinlogFormat = !odd("nobinlog"), !odd("nologupdates"),
 			pick("format", "ROW", "ROW", "STATEMENT")
+		i.BinlogFilters = odd("binlog_filters")
 		i.GTID = f == topology.MariaDB || !odd("nogtid")
 		i.Executed, i.Hostname = set(f), "elsewhere"
 		if f == topology.MariaDB {

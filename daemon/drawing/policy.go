@@ -50,6 +50,7 @@ var policyFields = []field[plan.Policy]{
 	{"allow_received_loss", yesOrNo, truth(func(o *plan.Policy) *bool { return &o.AllowReceivedLoss })},
 	{"allow_unfenced", yesOrNo, truth(func(o *plan.Policy) *bool { return &o.AllowUnfenced })},
 	{"allow_errant", yesOrNo, truth(func(o *plan.Policy) *bool { return &o.AllowErrant })},
+	{"allow_filters", yesOrNo, truth(func(o *plan.Policy) *bool { return &o.AllowFilters })},
 	{"anti_flap", "10m", interval(func(o *plan.Policy) *time.Duration { return &o.AntiFlap })},
 }
 

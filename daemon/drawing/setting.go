@@ -40,6 +40,7 @@ var settingAttributes = []attribute{
 		})},
 	{"log_updates", "yes|no", instance, truth(func(d *drawn) *bool { return &d.instance().LogReplicaUpdates }).then(
 		(*picture).expectWritten)},
+	{"binlog_filters", "yes|no", instance, truth(func(d *drawn) *bool { return &d.instance().BinlogFilters })},
 	{"binlog", "ROW|STATEMENT|MIXED", instance, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		v = strings.ToUpper(v)
 		d.instance().BinlogFormat = none(v)

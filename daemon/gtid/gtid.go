@@ -232,6 +232,19 @@ func (s Set) String() string {
 	return string(b)
 }
 
+// Text is String for people. A single transaction of MariaDB reads as its GTID; Parse would take that for all up to it.
+func (s Set) Text() string {
+	parts := strings.Split(s.String(), ",")
+	for i, part := range parts {
+		if first, last, ranged := strings.Cut(part, ".."); ranged {
+			if at := strings.LastIndexByte(first, '-'); first[at+1:] == last {
+				parts[i] = first
+			}
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
 func separated(b []byte) []byte {
 	if len(b) > 0 {
 		return append(b, ',')

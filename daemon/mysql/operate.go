@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"orchestrator/daemon/gtid"
@@ -146,6 +147,10 @@ func (t *site) expect(e plan.Expect) error {
 				more.String() + " besides"}
 		}
 	}
+	if !t.Executed.Contains(e.Kept) && (t.Dialect.MariaDB() || t.applierStopped()) {
+		return &ErrExpect{"it would lose relay logs that its new source can't send again", e.Kept.String() + " applied",
+			t.Executed.String()}
+	}
 	for _, c := range t.Channels {
 		if !e.NotFrom.IsZero() && c.Source == e.NotFrom && c.IO != topology.Stopped {
 			return &ErrExpect{"it still receives", "a stopped receiver from " + e.NotFrom.String(), string(c.IO)}
@@ -160,6 +165,10 @@ func (t *site) expect(e plan.Expect) error {
 		return &ErrExpect{"it has another source", e.Source.String(), t.Channels[0].Source.String()}
 	}
 	return nil
+}
+
+func (t *site) applierStopped() bool {
+	return slices.ContainsFunc(t.Channels, func(c topology.Channel) bool { return c.SQL == topology.Stopped })
 }
 
 func (t *site) received() gtid.Set {

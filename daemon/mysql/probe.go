@@ -34,7 +34,8 @@ type known struct {
 func (v *kept) ask(ctx context.Context) (topology.Instance, error) {
 	c, n := v.conn, &v.known
 	now := time.Now()
-	if n.readAt.IsZero() {
+	fresh := n.readAt.IsZero()
+	if fresh {
 		if err := n.recognise(ctx, c); err != nil {
 			return topology.Instance{}, err
 		}
@@ -58,7 +59,7 @@ func (v *kept) ask(ctx context.Context) (topology.Instance, error) {
 	if n.channels = len(i.Channels) > 0; n.channels {
 		i.Stalled, n.instance.Stalled = nil, nil
 	}
-	return i, nil
+	return i, v.logs.read(ctx, c, &i, fresh, now)
 }
 
 // polled is what each poll asks first.

@@ -59,6 +59,7 @@ type kept struct {
 	known known
 	// changed says that a step changed what rarely changes, so that the next probe reads it.
 	changed atomic.Bool
+	logs    logs
 }
 
 // New opens nothing: connections are made when a server is asked.

@@ -121,6 +121,8 @@ func (a *aftercare) bringHome(w *Work) {
 			a.e.touch(r.Key) // should it be done by half only, it is known as ours
 			a.e.Unfinished = true
 			w.Steps = append(w.Steps, *m.step)
+		} else if m.step != nil && m.step.Kind != Detach {
+			w.Steps = append(w.Steps, *m.step)
 		}
 		if m.lost != "" {
 			a.e.lose(r.Key, m.lost)

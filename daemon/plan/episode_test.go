@@ -367,7 +367,7 @@ func TestOnPaper(t *testing.T) {
 func TestReadiness(t *testing.T) {
 	s := situation(`
 db1
-  db2 nologupdates
+  db2 nobinlog
   db3 prefer`)
 	if p := plan.IfDies(s, key("db1")); !p.Ready() || p.Main().Promoted() != key("db3") ||
 		p.After.Server(key("db3")).Instance.ReadOnly {

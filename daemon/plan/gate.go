@@ -82,8 +82,9 @@ func (v *view) unsafe(e Episode, failed *topology.Server) []string {
 	}
 	for _, r := range v.followers[e.Failed] {
 		if !r.ChannelFrom(e.Failed).AutoPosition && !r.MultiSource() {
-			no = append(no, fmt.Sprintf(
-				"%v does not replicate by GTID: without it, what it has received can't be known for certain", r.Key))
+			if why := v.unshown(r, e); why != "" {
+				no = append(no, why)
+			}
 		}
 	}
 	return no

@@ -96,6 +96,8 @@ func (i *intermediateFailover) take(w *Work, m moved, r *topology.Server) {
 	case m.step != nil && m.step.Kind == Repoint:
 		i.e.touch(r.Key)
 		w.Steps = append(w.Steps, *m.step)
+	case m.step != nil && m.step.Kind != Detach:
+		w.Steps = append(w.Steps, *m.step)
 	case m.wait != "":
 		w.Wait = m.wait
 	case m.lost != "":

@@ -86,22 +86,50 @@ func (v *view) move(r, source *topology.Server, e Episode) moved {
 		return moved{lost: "it does not replicate by GTID, " +
 			"so its place in another source's binary log is not known for certain"}
 	}
+	if why := v.sieve(r, source.Key); why != "" && !v.Policy.AllowFilters && !e.Kind.Promotes() {
+		return moved{lost: fmt.Sprintf("%s; %v would send it all: what it lacks would break it, "+
+			"and what must not be there would come", why, source.Key)}
+	}
 	limit := within(r, source)
 	if extra := r.Received().Subtract(limit); !extra.Empty() {
 		if v.received(source).Contains(extra) {
 			return moved{wait: fmt.Sprintf("%v must be asked again before %v can be moved under it", source.Key, r.Key)}
 		}
-		why := fmt.Sprintf("it has %s that %v lacks (%s)", count(extra.Count(), "transaction"), source.Key, extra)
+		why := fmt.Sprintf("it has %s that %v lacks (%s)", count(extra.Count(), "transaction"), source.Key,
+			extra.Text())
 		return moved{step: detach(r, *c, e.Failed, why), lost: why}
 	}
-	if newer(source.Instance, r.Instance) {
-		why := fmt.Sprintf("it runs %v and can't follow %v, which runs %v",
-			r.Instance.Version, source.Key, source.Instance.Version)
+	if why := cantFollow(r.Instance, source.Instance); why != "" {
+		return moved{step: detach(r, *c, e.Failed, why), lost: why}
+	}
+	kept := relayed(r, source)
+	if !keeps(r).Contains(kept) {
+		return v.applyFirst(r, source, kept, e)
+	}
+	if lost := gone(r, source); !lost.Empty() {
+		why := fmt.Sprintf("%v has purged %s, which it lacks (%s): it must be rebuilt", source.Key,
+			count(lost.Count(), "transaction"), lost.Text())
 		return moved{step: detach(r, *c, e.Failed, why), lost: why}
 	}
 	return moved{step: &Step{Kind: Repoint, At: r.Key, Source: source.Key,
-		Expect: Expect{UUID: r.Instance.UUID, Within: limit},
+		Expect: Expect{UUID: r.Instance.UUID, Within: limit, Kept: kept},
 		Why:    fmt.Sprintf("its source %v has failed; %v has all that it received", e.Failed, source.Key)}}
+}
+
+// applyFirst has r apply what its relay logs hold and source can't send, before its source is changed: the change
+// throws the relay logs away.
+func (v *view) applyFirst(r, source *topology.Server, kept gtid.Set, e Episode) moved {
+	holds := fmt.Sprintf("its relay logs hold %s that %v has purged, and a change of its source would throw them away",
+		count(kept.Count(), "transaction"), source.Key)
+	if why := stuck(r); why != "" {
+		return moved{lost: fmt.Sprintf("%s; %s", holds, why)}
+	}
+	if slices.ContainsFunc(r.Instance.Channels, func(c topology.Channel) bool { return c.SQL == topology.Stopped }) {
+		return moved{step: &Step{Kind: StartApplier, At: r.Key, Expect: Expect{UUID: r.Instance.UUID},
+			Why: holds + ": its applier, which is stopped, applies them first"}}
+	}
+	return moved{step: &Step{Kind: AwaitApplied, At: r.Key, Set: kept, Expect: Expect{UUID: r.Instance.UUID},
+		Why: holds + ": it applies them first"}}
 }
 
 // toMove is the channel of r that must be moved. It is the one from the failed server, or one that we pointed at

@@ -17,7 +17,10 @@ type Policy struct {
 	// AllowUnfenced lets a promotion continue when the old primary can't be fenced and is not proved dead (silence
 	// only).
 	AllowUnfenced bool `json:"allow_unfenced"`
-	AllowErrant   bool `json:"allow_errant"` // candidates with errant transactions
+	AllowErrant   bool `json:"allow_errant"` // candidates and donors with errant transactions
+	// AllowFilters counts a server that filters what it replicates or logs as one that has all data that its GTIDs
+	// name: where every server has the same filters, say.
+	AllowFilters bool `json:"allow_filters,omitempty"`
 	// AntiFlap is how long after a finished promotion the next automatic one is refused.
 	AntiFlap time.Duration `json:"anti_flap"`
 }

@@ -274,6 +274,7 @@ func (p *primaryFailover) goOn() Work {
 			p.e.abandon(p.e.Candidate)
 		}
 		p.e.Candidate, p.e.Why = c.chosen.Key, strings.Join(c.ranking[0].Reasons, "; ")
+		p.e.DrainSince = time.Time{}
 		p.e.Stage = Chosen
 	}
 	p.e.Blocked = ""

@@ -132,13 +132,16 @@ func (v *view) drain(s *topology.Server, need gtid.Set) Step {
 
 // catchUp gives a candidate that the operator prefers, and that lacks something, what another server has.
 func (p *primaryFailover) catchUp(w *Work, c choice, cand *topology.Server) {
-	donor := p.donor(c, cand)
+	donor := p.donor(c, cand, p.e)
 	if donor == nil { // choice would have refused; the donor has gone meanwhile
 		w.Wait = fmt.Sprintf("%v lacks transactions that no server in reach can give it", cand.Key)
 		return
 	}
 	missing := count(cand.Received().Missing(c.need), "transaction")
 	switch follows := cand.ChannelFrom(donor.Key); {
+	case !keeps(cand).Contains(relayed(cand, donor)):
+		w.Steps = append(w.Steps, p.drain(cand, cand.Received()))
+		w.Wait = fmt.Sprintf("%v first applies what it received and %v can't send again", cand.Key, donor.Key)
 	case !donor.Instance.Executed.Contains(c.need):
 		w.Steps = append(w.Steps, p.drain(donor, c.need))
 		w.Wait = fmt.Sprintf("%v applies what %v lacks", donor.Key, cand.Key)
@@ -158,11 +161,9 @@ func (p *primaryFailover) catchUp(w *Work, c choice, cand *topology.Server) {
 }
 
 // donor is the first server that has all that is needed and can pass it on to the candidate.
-func (v *view) donor(c choice, cand *topology.Server) *topology.Server {
-	for i := range v.Snapshot.Servers {
-		s := &v.Snapshot.Servers[i]
-		if s.Key != cand.Key && slices.Contains(c.donors, s.Key) && s.Received().Contains(c.need) &&
-			!newer(s.Instance, cand.Instance) && !s.Address().IsZero() {
+func (v *view) donor(c choice, cand *topology.Server, e Episode) *topology.Server {
+	for _, s := range c.donors {
+		if s.Key != cand.Key && s.Received().Contains(c.need) && v.withholds(s, cand, c.need, e) == "" {
 			return s
 		}
 	}

@@ -25,12 +25,13 @@ type Candidate struct {
 // choice is what is known about who could replace a failed primary.
 type choice struct {
 	ranking []Candidate
-	chosen  *topology.Server // the first eligible one; nil when there is none
-	adopted *topology.Server // somebody who was opened for writes already
-	need    gtid.Set         // all that reachable replicas have received, and a new primary must have
-	donors  []topology.Key   // who can pass on what it has
-	refused []string         // why nobody was chosen
-	bound   string           // what may be lost
+	chosen  *topology.Server   // the first eligible one; nil when there is none
+	adopted *topology.Server   // somebody who was opened for writes already
+	need    gtid.Set           // all that reachable replicas have received, and a new primary must have
+	donors  []*topology.Server // who has something from the failed one, and might pass it on
+	slow    map[topology.Key]bool
+	refused []string // why nobody was chosen
+	bound   string   // what may be lost
 }
 
 // Rank is the ranking of the servers that could replace the failed primary, each with its reasons. Next would choose
@@ -71,9 +72,9 @@ func (v *view) choice(e Episode) choice {
 	var c choice
 	pool := v.pool(e)
 	for _, s := range v.below(e, pool) {
-		c.need = c.need.Union(v.passedOn(s, e))
-		if s.Instance.LogBin && s.Instance.LogReplicaUpdates && !s.MultiSource() && broken(s) == "" {
-			c.donors = append(c.donors, s.Key)
+		c.donors = append(c.donors, s)
+		if v.partial(s, e.Failed) == "" {
+			c.need = c.need.Union(v.passedOn(s, e))
 		}
 	}
 	for i := range v.Snapshot.Servers {
@@ -85,13 +86,14 @@ func (v *view) choice(e Episode) choice {
 		}
 	}
 	for _, s := range pool {
-		c.ranking = append(c.ranking, v.weigh(s, c.need))
+		c.ranking = append(c.ranking, v.weigh(s, c, e))
 	}
-	v.refuseNewer(c.ranking)
-	slices.SortStableFunc(c.ranking, func(a, b Candidate) int { return v.order(a, b, e) })
+	v.refuseUnfollowed(c.ranking)
+	c.slow = v.slow(c.ranking, e)
+	slices.SortStableFunc(c.ranking, func(a, b Candidate) int { return v.order(a, b, c, e) })
 	keep(c.ranking, e)
 	v.choose(&c, e)
-	v.bound(&c, e, pool)
+	v.bound(&c, e)
 	return c
 }
 
@@ -137,14 +139,15 @@ func (v *view) passedOn(s *topology.Server, e Episode) gtid.Set {
 }
 
 // weigh lists what speaks against a candidate and for it.
-func (v *view) weigh(s *topology.Server, need gtid.Set) Candidate {
+func (v *view) weigh(s *topology.Server, all choice, e Episode) Candidate {
 	c := Candidate{Key: s.Key}
 	if !s.Up() {
 		c.Vetoes = []string{fmt.Sprintf("out of reach (%s)", cmp.Or(string(s.Probe.Failure), "never asked"))}
 		return c
 	}
-	c.Behind, c.Unapplied = v.received(s).Missing(need), s.Instance.Executed.Missing(s.Received())
+	c.Behind, c.Unapplied = v.received(s).Missing(all.need), s.Instance.Executed.Missing(s.Received())
 	c.Vetoes = append(v.declared(s), v.unable(s, c.Unapplied)...)
+	c.Vetoes = append(c.Vetoes, v.unfit(s, all, e)...)
 	c.Eligible = len(c.Vetoes) == 0
 	c.Reasons = reasons(s, c)
 	return c
@@ -170,18 +173,13 @@ func (v *view) unable(s *topology.Server, unapplied uint64) (vetoes []string) {
 	}
 	if !s.Instance.LogBin {
 		veto("it has no binary log (log_bin is off)")
-	} else if !s.Instance.LogReplicaUpdates {
-		veto("it does not log what it replicates (log_replica_updates is off), so no server can follow it")
 	}
 	if c := s.Channel(); c != nil {
 		if !c.AutoPosition {
 			veto("it does not replicate by GTID")
 		}
 		if c.Delay > 0 {
-			veto("it is delayed on purpose by %s", time.Duration(c.Delay)*time.Second)
-		}
-		if c.Filters {
-			veto("it filters what it replicates, so it has only a part of the data")
+			veto("it is delayed on purpose by %s", seconds(c.Delay))
 		}
 		if lag := c.Lag; v.Policy.MaxLag > 0 && lag != nil && time.Duration(*lag)*time.Second > v.Policy.MaxLag {
 			veto("it lags by %s, and the policy allows %s at most", time.Duration(*lag)*time.Second, v.Policy.MaxLag)
@@ -191,7 +189,34 @@ func (v *view) unable(s *topology.Server, unapplied uint64) (vetoes []string) {
 		veto("its applier stopped with %s: %s can't be applied", why, count(unapplied, "received transaction"))
 	}
 	if f := v.finding(s.Key, analysis.ErrantGTID); f != nil && !v.Policy.AllowErrant {
-		veto("it has errant transactions, which would spread: %s", f.Says)
+		n := f.Transactions.Count()
+		veto("it has %s, written at %v itself, which would spread (%s)",
+			count(n, "errant transaction"), s.Key, f.Transactions.Text())
+	}
+	return vetoes
+}
+
+// unfit are the vetoes of what the server has of the data, and of what others could get from it.
+func (v *view) unfit(s *topology.Server, all choice, e Episode) (vetoes []string) {
+	if why := v.partial(s, e.Failed); why != "" {
+		vetoes = append(vetoes, why)
+	}
+	if s.Instance.BinlogFilters && !v.Policy.AllowFilters {
+		vetoes = append(vetoes, "it logs only a part of its databases (binlog_do_db, binlog_ignore_db), "+
+			"so servers below it would get only that part")
+	}
+	if !s.Instance.LogBin || s.Instance.LogReplicaUpdates {
+		return vetoes
+	}
+	// What it replicated is not in its log, so only servers that have as much can follow it.
+	for _, o := range all.donors {
+		if o.Key == s.Key || o.MultiSource() || o.Channel() == nil || !o.Channel().AutoPosition {
+			continue
+		}
+		if n := v.received(o).Missing(s.Received()); n > 0 {
+			return append(vetoes, fmt.Sprintf("it does not log what it replicates (log_replica_updates is off), "+
+				"and %v, which lacks %s of that, could not follow it", o.Key, count(n, "transaction")))
+		}
 	}
 	return vetoes
 }
@@ -211,7 +236,9 @@ func reasons(s *topology.Server, c Candidate) []string {
 	if s.Rule == topology.Prefer || s.Rule == topology.PreferNot {
 		out = append(out, "its promotion rule is "+string(s.Rule))
 	}
-	if c.Behind == 0 {
+	if ch := s.Channel(); ch != nil && !ch.AutoPosition {
+		out = append(out, "what it received can't be compared by GTID")
+	} else if c.Behind == 0 {
 		out = append(out, "it has everything that any reachable replica received")
 	} else {
 		out = append(out, fmt.Sprintf("it lacks %s that another replica received", count(c.Behind, "transaction")))
@@ -224,26 +251,47 @@ func reasons(s *topology.Server, c Candidate) []string {
 	return append(out, fmt.Sprintf("version %v", s.Instance.Version))
 }
 
-// refuseNewer vetoes candidates that an older server could not follow, as long as an older eligible one is there.
-func (v *view) refuseNewer(ranking []Candidate) {
+// refuseUnfollowed vetoes candidates that another eligible one could not follow: it runs an older version, or logs in
+// another format.
+func (v *view) refuseUnfollowed(ranking []Candidate) {
 	for i := range ranking {
 		if !ranking[i].Eligible {
 			continue
 		}
 		for _, o := range ranking {
 			a, b := v.servers[ranking[i].Key], v.servers[o.Key]
-			if o.Eligible && newer(a.Instance, b.Instance) {
+			if why := cantFollow(b.Instance, a.Instance); o.Eligible && why != "" {
 				ranking[i].Eligible = false
-				ranking[i].Vetoes = append(ranking[i].Vetoes,
-					fmt.Sprintf("it runs %v, and %v, which runs %v, could not follow it",
-						a.Instance.Version, o.Key, b.Instance.Version))
+				ranking[i].Vetoes = append(ranking[i].Vetoes, fmt.Sprintf("%v could not follow it: %s", o.Key, why))
 				break
 			}
 		}
 	}
 }
 
-func (v *view) order(a, b Candidate, e Episode) int {
+// backlog is how many transactions a preferred candidate may still have to apply, while another has applied all.
+const backlog = 10000
+
+// slow are the candidates whose promotion would take long, where another could be promoted at once: a wish is no reason
+// for an outage of hours.
+func (v *view) slow(ranking []Candidate, e Episode) map[topology.Key]bool {
+	if !slices.ContainsFunc(ranking, func(c Candidate) bool { return c.Eligible && c.Behind+c.Unapplied == 0 }) {
+		return nil
+	}
+	out := map[topology.Key]bool{}
+	for _, c := range ranking {
+		if !c.Eligible || c.Unapplied == 0 {
+			continue
+		}
+		lag := v.servers[c.Key].Channel().Lag
+		late := c.Key == e.Candidate && !e.DrainSince.IsZero() &&
+			v.Snapshot.At.Sub(e.DrainSince) > v.Policy.DrainTimeout
+		out[c.Key] = late || c.Unapplied > backlog || lag != nil && seconds(*lag) > v.Policy.DrainTimeout
+	}
+	return out
+}
+
+func (v *view) order(a, b Candidate, all choice, e Episode) int {
 	rule := func(c Candidate) int {
 		switch v.servers[c.Key].Rule {
 		case topology.Prefer:
@@ -262,11 +310,19 @@ func (v *view) order(a, b Candidate, e Episode) int {
 	return cmp.Or(
 		cmp.Compare(first(a.Eligible), first(b.Eligible)),
 		cmp.Compare(first(v.begun(a, e)), first(v.begun(b, e))),
+		cmp.Compare(first(!all.slow[a.Key]), first(!all.slow[b.Key])),
+		cmp.Compare(first(v.serves(a)), first(v.serves(b))),
 		cmp.Compare(rule(a), rule(b)),
 		cmp.Compare(a.Behind, b.Behind),
 		cmp.Compare(a.Unapplied, b.Unapplied),
 		a.Key.Compare(b.Key),
 	)
+}
+
+// serves says that others can get from c what it replicated.
+func (v *view) serves(c Candidate) bool {
+	s := v.up(c.Key)
+	return s != nil && s.Instance.LogReplicaUpdates
 }
 
 // begun says that the promotion of c was begun: it has forgotten its source already.
@@ -295,67 +351,72 @@ func (v *view) choose(c *choice, e Episode) {
 		}
 		return
 	}
-	best := v.servers[c.ranking[0].Key]
-	if missing := v.received(best).Missing(c.need); missing > 0 && v.donor(*c, best) == nil {
-		if !v.Policy.AllowReceivedLoss {
-			c.refused = append(c.refused, fmt.Sprintf("%s would be thrown away: %s; allow_received_loss is false",
-				count(missing, "received transaction"), v.holders(c.need, best)))
-			return
-		}
-		c.need = best.Received()
-	}
 	a := v.acknowledged(e, v.pool(e))
 	if why := a.refusal(e.Failed); why != "" && !v.Policy.AllowReceivedLoss && !v.begun(c.ranking[0], e) {
 		c.refused = append(c.refused, why)
 		return
 	}
-	c.chosen = best
-}
-
-// holders names the servers that have what best lacks, and why they can't give it.
-func (v *view) holders(need gtid.Set, best *topology.Server) string {
-	var out []string
-	for i := range v.Snapshot.Servers {
-		s := &v.Snapshot.Servers[i]
-		if s.Key == best.Key || !s.Up() || v.received(best).Contains(v.shared(s)) || !need.Contains(v.shared(s)) {
-			continue
+	for i, r := range c.ranking {
+		if !r.Eligible {
+			break
 		}
-		why := "it has no binary log of them"
-		if b := broken(s); b != "" {
-			why = "its applier stopped with " + b
-		} else if s.MultiSource() {
-			why = "it has several sources"
+		s := v.servers[r.Key]
+		if v.received(s).Contains(c.need) || v.donor(*c, s, e) != nil {
+			c.take(i, v, e)
+			return
 		}
-		out = append(out, fmt.Sprintf("%v has them, and can't pass them on to %v (%s)", s.Key, best.Key, why))
 	}
-	return strings.Join(out, "; ")
-}
-
-// bound states, before anything is done, what the failover may lose.
-func (v *view) bound(c *choice, e Episode, pool []*topology.Server) {
-	if c.chosen == nil {
+	least := 0
+	for i, r := range c.ranking {
+		if r.Eligible && r.Behind < c.ranking[least].Behind {
+			least = i
+		}
+	}
+	best := v.servers[c.ranking[least].Key]
+	if !v.Policy.AllowReceivedLoss {
+		c.refused = append(c.refused, fmt.Sprintf("%s would be thrown away: %s; allow_received_loss is false",
+			count(v.received(best).Missing(c.need), "received transaction"), v.holders(*c, best, e)))
 		return
 	}
-	said := []string{"no transaction that a reachable replica received is lost"}
-	if failed := v.servers[e.Failed]; failed != nil && failed.Instance != nil {
-		if n := c.need.Missing(failed.Instance.Executed); n > 0 && c.need.Count() > 0 {
-			said = append(said, fmt.Sprintf("%v was seen to have %s that no reachable replica received",
-				e.Failed, count(n, "transaction")))
+	c.take(least, v, e)
+	c.need = best.Received()
+}
+
+// take chooses the candidate at a place of the ranking. Those before it are passed over: nobody can give them what they
+// lack.
+func (c *choice) take(place int, v *view, e Episode) {
+	c.chosen = v.servers[c.ranking[place].Key]
+	for i := range place {
+		r := &c.ranking[i]
+		r.Eligible = false
+		r.Vetoes = append(r.Vetoes, fmt.Sprintf("it lacks %s: %s", count(r.Behind, "transaction"),
+			v.holders(*c, v.servers[r.Key], e)))
+	}
+	slices.SortStableFunc(c.ranking, func(a, b Candidate) int {
+		switch {
+		case a.Eligible == b.Eligible:
+			return 0
+		case a.Eligible:
+			return -1
 		}
-		said = append(said, fmt.Sprintf("what %v committed in its last moments and sent to no server can't be known",
-			e.Failed))
-	}
-	if may := v.acknowledged(e, pool).bound(e.Failed); may != "" {
-		said = append(said, may)
-	}
-	silent := 0
-	for _, s := range pool {
-		if !s.Up() {
-			silent++
+		return 1
+	})
+}
+
+// holders names the servers that have what cand lacks, and why they can't give it.
+func (v *view) holders(c choice, cand *topology.Server, e Episode) string {
+	var out []string
+	for _, s := range c.donors {
+		lacks := v.passedOn(s, e).Intersect(c.need)
+		if s.Key == cand.Key || v.received(cand).Contains(lacks) {
+			continue
+		}
+		if why := v.withholds(s, cand, lacks, e); why != "" {
+			out = append(out, fmt.Sprintf("%v has them, and can't pass them on to %v (%s)", s.Key, cand.Key, why))
+		} else {
+			out = append(out, fmt.Sprintf("%v has %s of them, and no server has all",
+				s.Key, count(v.received(cand).Missing(lacks), "transaction")))
 		}
 	}
-	if silent > 0 {
-		said = append(said, fmt.Sprintf("%s out of reach may have received more", count(silent, "replica")))
-	}
-	c.bound = strings.Join(said, "; ")
+	return strings.Join(out, "; ")
 }

@@ -26,11 +26,13 @@ type Step struct {
 // Expect is what must hold at the server. It is checked on the connection that acts, under its advisory lock. A zero
 // field is not checked.
 type Expect struct {
-	UUID     string       `json:"uuid,omitempty"`    // the same server still stands behind the key
-	Executed gtid.Set     `json:"executed,omitzero"` // it has executed at least this
-	Within   gtid.Set     `json:"within,omitzero"`   // what it received is at most this
-	NotFrom  topology.Key `json:"not_from,omitzero"` // it does not receive from this server
-	Source   topology.Key `json:"source,omitzero"`   // its configured source is this, or none
+	UUID     string   `json:"uuid,omitempty"`    // the same server still stands behind the key
+	Executed gtid.Set `json:"executed,omitzero"` // it has executed at least this
+	Within   gtid.Set `json:"within,omitzero"`   // what it received is at most this
+	// Kept is what it received and must not lose by the step: it has applied that, or keeps its relay logs.
+	Kept    gtid.Set     `json:"kept,omitzero"`
+	NotFrom topology.Key `json:"not_from,omitzero"` // it does not receive from this server
+	Source  topology.Key `json:"source,omitzero"`   // its configured source is this, or none
 }
 
 // StepKind names an idempotent act at one server.

@@ -1,6 +1,9 @@
 package plan
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // count prints a number with its noun.
 func count[N int | uint64](n N, noun string) string {
@@ -17,3 +20,12 @@ func are(n uint64, noun string) string {
 	}
 	return count(n, noun) + " are"
 }
+
+func itThem(n uint64) string {
+	if n == 1 {
+		return "it"
+	}
+	return "them"
+}
+
+func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }

@@ -23,7 +23,9 @@ const (
 	// Questions.
 	ReplicaStatus Word = iota // a row a source; its columns are named in either vocabulary: see ReadChannels
 	Replicas                  // that are registered
-	BinlogStatus              // where the binary log ends
+	BinlogStatus              // where the binary log ends, and what it leaves out
+	BinaryLogs                // MariaDB: the files, oldest first
+	BinlogStart               // MariaDB: the "position" that a file comes after
 
 	// Acts on one channel. Its name is an argument: see Dialect.OnChannel.
 	Start
@@ -109,6 +111,8 @@ var vocabulary = []saying{
 	{BinlogStatus, topology.MySQL, mysql57, "SHOW MASTER STATUS", MayReadBinlog, manual57},
 	{BinlogStatus, topology.MySQL, mysql82, "SHOW BINARY LOG STATUS", MayReadBinlog, news82},
 	{BinlogStatus, topology.MariaDB, maria105, "SHOW MASTER STATUS", MayReadBinlog, mariaDocs},
+	{BinaryLogs, topology.MariaDB, maria105, "SHOW BINARY LOGS", MayReadBinlog, mariaDocs},
+	{BinlogStart, topology.MariaDB, maria105, "SELECT BINLOG_GTID_POS(?, 4) AS position", 0, mariaDocs},
 
 	{Start, topology.MySQL, mysql57, "START SLAVE FOR CHANNEL ?", MayAdminister, manual57},
 	{Start, topology.MySQL, mysql8022, "START REPLICA FOR CHANNEL ?", MayAdminister, wl14171},

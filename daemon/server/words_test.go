@@ -122,7 +122,8 @@ func TestNoVersionIsToldAWordThatItDoesNotKnow(t *testing.T) {
 }
 
 func TestTheVocabularyIsWhole(t *testing.T) {
-	oneFlavor := map[Word]topology.Flavor{SetReplayed: topology.MariaDB, SetExecuted: topology.MySQL}
+	oneFlavor := map[Word]topology.Flavor{SetReplayed: topology.MariaDB, SetExecuted: topology.MySQL,
+		BinaryLogs: topology.MariaDB, BinlogStart: topology.MariaDB}
 	for w := ReplicaStatus; w <= MaySeeThreads; w++ {
 		for _, f := range []topology.Flavor{topology.MySQL, topology.MariaDB} {
 			var of []saying

@@ -31,12 +31,16 @@ type Instance struct {
 	LogBin            bool   `json:"log_bin"`
 	LogReplicaUpdates bool   `json:"log_replica_updates"`
 	BinlogFormat      string `json:"binlog_format,omitempty"`
-	GTID              bool   `json:"gtid"` // gtid_mode=ON; on MariaDB always true
+	// BinlogFilters says that the server logs a part of its databases only (binlog_do_db, binlog_ignore_db). Replicas
+	// below it get the GTIDs of the rest (MySQL), or nothing (MariaDB), and never the data.
+	BinlogFilters bool `json:"binlog_filters,omitempty"`
+	GTID          bool `json:"gtid"` // gtid_mode=ON; on MariaDB always true
 
 	// Executed is what the server has committed: gtid_executed on MySQL; on MariaDB, per domain, the further of
 	// gtid_slave_pos and gtid_binlog_pos.
 	Executed gtid.Set `json:"executed"`
-	Purged   gtid.Set `json:"purged,omitzero"` // MySQL: no longer in its binary logs
+	// Purged is no longer in its binary logs: gtid_purged; on MariaDB the GTID list of the oldest log. Read seldom.
+	Purged gtid.Set `json:"purged,omitzero"`
 	// BinlogWritten is MariaDB's gtid_binlog_pos: its last writers tell local writes on a replica.
 	BinlogWritten gtid.Set `json:"binlog_written,omitzero"`
 	BinlogFile    string   `json:"binlog_file,omitempty"`

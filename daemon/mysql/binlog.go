@@ -1,0 +1,74 @@
+package mysql
+
+import (
+	"context"
+	"time"
+
+	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/server"
+	"orchestrator/daemon/topology"
+)
+
+// avoidLogsFor is how long the binary log is not asked about after a question about it was not answered in time.
+const avoidLogsFor = 10 * time.Minute
+
+// logs is what is known of a server's binary logs. The questions wait for the log's lock, and a server whose disk is
+// full holds that: so they come after all else, never while commits hang, and a connection that one of them has cost is
+// remembered here, across connections. Otherwise a server that answers all else would look dead.
+type logs struct {
+	asked   time.Time // the question that is not answered yet
+	readAt  time.Time
+	filters bool
+	known   bool     // filters is; a server must be restarted to change it
+	first   string   // MariaDB: the oldest log
+	purged  gtid.Set // MariaDB: all that the oldest log comes after
+}
+
+// readLogs reads what is due. An error that the server reports leaves the facts unknown: it is no reason to call a
+// server silent.
+func (l *logs) read(ctx context.Context, c *server.Conn, i *topology.Instance, fresh bool, now time.Time) error {
+	if fresh {
+		l.known, l.readAt = false, time.Time{}
+	}
+	due := !l.known || c.Dialect.MariaDB() && now.Sub(l.readAt) >= readAllEvery
+	if i.LogBin && i.Stalled == nil && due && now.Sub(l.asked) >= avoidLogsFor {
+		l.asked = now
+		if err := l.ask(ctx, c); err != nil && server.Number(err) == 0 {
+			return err
+		}
+		l.asked, l.readAt, l.known = time.Time{}, now, true
+	}
+	if i.BinlogFilters = l.filters && i.LogBin; c.Dialect.MariaDB() {
+		i.Purged = l.purged
+	}
+	return nil
+}
+
+func (l *logs) ask(ctx context.Context, c *server.Conn) error {
+	if !l.known {
+		at, err := c.One(ctx, c.Dialect.Say(server.BinlogStatus))
+		if err != nil {
+			return err
+		}
+		l.filters = at.Get("binlog_do_db") != "" || at.Get("binlog_ignore_db") != ""
+	}
+	if !c.Dialect.MariaDB() {
+		return nil
+	}
+	files, err := c.Query(ctx, c.Dialect.Say(server.BinaryLogs))
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	first := files[0].Get("log_name")
+	if first == l.first {
+		return nil
+	}
+	r, err := c.One(ctx, c.Dialect.Say(server.BinlogStart), first)
+	if err != nil {
+		return err
+	}
+	if l.purged, err = gtid.Parse(r.Get("position")); err == nil {
+		l.first = first
+	}
+	return err
+}

@@ -1,0 +1,208 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
+)
+
+// What this file knows: a GTID is not its data. A server may have executed a transaction and left out a part of it,
+// and one that has it may have purged it from the log that it would send it from.
+
+// partial says why s may have only a part of the data that its GTIDs name; "" when it has all that top has sent.
+func (v *view) partial(s *topology.Server, top topology.Key) string {
+	if v.Policy.AllowFilters {
+		return ""
+	}
+	if filters(s) {
+		return "it filters what it replicates, so it has only a part of the data"
+	}
+	return v.sieve(s, top)
+}
+
+// sieve says what has left out a part of the data on its way from top to s, the filters of s itself apart.
+func (v *view) sieve(s *topology.Server, top topology.Key) string {
+	for range v.Snapshot.Servers {
+		c := s.Channel()
+		if c == nil || c.Source == top {
+			break
+		}
+		if s = v.servers[c.Source]; s == nil || s.Instance == nil {
+			break
+		}
+		if filters(s) {
+			return fmt.Sprintf("%v, from which it got its data, filters what it replicates", s.Key)
+		}
+		if s.Instance.BinlogFilters {
+			return fmt.Sprintf("%v, from which it got its data, logs only a part of its databases", s.Key)
+		}
+	}
+	return ""
+}
+
+func filters(s *topology.Server) bool {
+	return s.Instance != nil && slices.ContainsFunc(s.Instance.Channels,
+		func(c topology.Channel) bool { return c.Filters })
+}
+
+// keeps is what r still has when it is made to follow another source. The change throws its relay logs away on
+// MariaDB, and on MySQL where the applier stands still.
+func keeps(r *topology.Server) gtid.Set {
+	if r.Instance.Flavor == topology.MariaDB || slices.ContainsFunc(r.Instance.Channels,
+		func(c topology.Channel) bool { return c.SQL == topology.Stopped }) {
+		return r.Instance.Executed
+	}
+	return r.Received()
+}
+
+// unsendable is what source has executed and can't send: it is no longer in its binary logs, or never was.
+func unsendable(source *topology.Server) gtid.Set {
+	i := source.Instance
+	if i.LogBin && (i.LogReplicaUpdates || i.Flavor == topology.MariaDB && len(i.Channels) == 0) {
+		return i.Purged
+	}
+	return i.Purged.Union(i.Executed.Subtract(i.Executed.From(i.UUID)))
+}
+
+// gone is what r would ask source for and not get. Its receiver would stop with error 1236.
+func gone(r, source *topology.Server) gtid.Set {
+	return source.Instance.Executed.Subtract(keeps(r)).Intersect(unsendable(source))
+}
+
+// relayed is what r has received, has not applied yet, and could not get from source again.
+func relayed(r, source *topology.Server) gtid.Set {
+	return r.Received().Subtract(r.Instance.Executed).Intersect(unsendable(source))
+}
+
+// withholds says why donor can't give cand what that lacks of the set; "" when it can.
+func (v *view) withholds(donor, cand *topology.Server, set gtid.Set, e Episode) string {
+	i, lacks := donor.Instance, set.Subtract(cand.Received())
+	if left := lacks.Subtract(i.Executed); !left.Empty() {
+		if why := stuck(donor); why != "" {
+			return why
+		}
+	}
+	switch partial := v.partial(donor, e.Failed); {
+	case donor.Address().IsZero():
+		return "no name is known that leads to it and to no other server"
+	case donor.MultiSource():
+		return "it has several sources"
+	case !i.LogBin || !i.LogReplicaUpdates:
+		return "it has no binary log of them"
+	case i.BinlogFilters && !v.Policy.AllowFilters:
+		return "it logs only a part of its databases"
+	case partial != "":
+		return partial
+	case v.finding(donor.Key, analysis.ErrantGTID) != nil && !v.Policy.AllowErrant:
+		return "it has errant transactions, which would come along; allow_errant is false"
+	}
+	if why := cantFollow(cand.Instance, donor.Instance); why != "" {
+		return why
+	}
+	if lost := lacks.Intersect(unsendable(donor)); !lost.Empty() {
+		return fmt.Sprintf("it has purged %s from its binary logs", lost.Text())
+	}
+	if c := cand.ChannelFrom(donor.Key); c != nil && c.IO == topology.Stopped && c.IOErrno != 0 &&
+		!topology.ConnectionError(c.IOErrno) {
+		return fmt.Sprintf("%v followed it, and its receiver stopped with error %d", cand.Key, c.IOErrno)
+	}
+	return ""
+}
+
+// stuck says why s will not apply what it has received; "" when it does, or needs only to be started.
+func stuck(s *topology.Server) string {
+	if why := broken(s); why != "" {
+		return "its applier stopped with " + why
+	}
+	for _, c := range s.Instance.Channels {
+		if c.Delay > 0 {
+			return fmt.Sprintf("it is delayed by %s, and has not applied them: set its delay to 0 to apply them now",
+				seconds(c.Delay))
+		}
+	}
+	return ""
+}
+
+// cantFollow says why r can't replicate from source with certainty; "" when it can.
+func cantFollow(r, source *topology.Instance) string {
+	switch {
+	case newer(source, r):
+		return fmt.Sprintf("it runs %v and can't follow a server that runs %v", r.Version, source.Version)
+	case r.Flavor == topology.MySQL && source.BinlogFormat == "ROW" && r.BinlogFormat == "STATEMENT" && r.LogBin &&
+		r.LogReplicaUpdates:
+		return "it logs in the format STATEMENT, and stops with error 1666 at what a source logs in the format ROW"
+	}
+	return ""
+}
+
+// tree are all servers that follow failed, directly or through others, whether they can be reached or not.
+func (v *view) tree(failed topology.Key) []*topology.Server {
+	seen := map[topology.Key]bool{failed: true}
+	var out []*topology.Server
+	for todo := slices.Clone(v.replicas[failed]); len(todo) > 0; todo = todo[1:] {
+		if s := todo[0]; !seen[s.Key] {
+			seen[s.Key] = true
+			out = append(out, s)
+			todo = append(todo, v.replicas[s.Key]...)
+		}
+	}
+	return out
+}
+
+// ahead compares places in the binary log of one source: -1, 0 or 1; ok is false where they can't be compared.
+func ahead(a, b *topology.Channel) (n int, ok bool) {
+	x, i, okA := logNumber(a.ReadFile)
+	y, j, okB := logNumber(b.ReadFile)
+	if !okA || !okB || x != y || a.SourceUUID != "" && b.SourceUUID != "" && a.SourceUUID != b.SourceUUID {
+		return 0, false
+	}
+	switch {
+	case i != j:
+		return sign(i > j), true
+	case a.ReadPos != b.ReadPos:
+		return sign(a.ReadPos > b.ReadPos), true
+	}
+	return 0, true
+}
+
+func sign(more bool) int {
+	if more {
+		return 1
+	}
+	return -1
+}
+
+// logNumber splits the name of a binary log, such as binlog.000012.
+func logNumber(file string) (name string, n uint64, ok bool) {
+	i := strings.LastIndexByte(file, '.')
+	if i < 0 {
+		return "", 0, false
+	}
+	_, err := fmt.Sscanf(file[i+1:], "%d", &n)
+	return file[:i], n, err == nil
+}
+
+// unshown says why a replica without GTID may have received what no other has; "" when its coordinates show that one
+// that replicates by GTID from the same source has received as much.
+func (v *view) unshown(r *topology.Server, e Episode) string {
+	c := r.ChannelFrom(e.Failed)
+	for _, o := range v.followers[e.Failed] {
+		with := o.ChannelFrom(e.Failed)
+		if !with.AutoPosition || v.partial(o, e.Failed) != "" {
+			continue
+		}
+		if n, ok := ahead(with, c); ok && n >= 0 {
+			return ""
+		}
+	}
+	if c.ReadFile == "" {
+		return fmt.Sprintf(
+			"%v does not replicate by GTID: without it, what it has received can't be known for certain", r.Key)
+	}
+	return fmt.Sprintf("%v does not replicate by GTID, and has received up to %s:%d of %v: "+
+		"no replica with GTID is shown to have as much", r.Key, c.ReadFile, c.ReadPos, e.Failed)
+}

@@ -1,0 +1,293 @@
+package plan_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/drawing"
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+)
+
+// TestHavingTheData: who counts as having data, who can give it, and who can get it.
+func TestHavingTheData(t *testing.T) {
+	for _, c := range []struct{ name, drawing, want string }{
+		{"what only a filtered replica has received is not needed, and it gives nothing", `
+db1 down
+  db2 ioerr=2003 recv=1-100
+  db3 ioerr=2003 recv=1-120 filters`, `
+stop_receiver db2
+stop_receiver db3
+promote db2
+lost: db3 it has 20 transactions that db2:3306 lacks (` + drawing.UUID(key("db1")) + `:101-120)`},
+		{"all replicas filter: nobody is promoted", `
+db1 down
+  db2 ioerr=2003 filters
+  db3 ioerr=2003 filters`, `
+refused: no replica of db1:3306 can be promoted
+refused: db2:3306: it filters what it replicates, so it has only a part of the data
+refused: db3:3306: it filters what it replicates, so it has only a part of the data`},
+		{"a replica that logs only some databases is no candidate", `
+db1 down
+  db2 ioerr=2003 binlog_filters prefer
+  db3 ioerr=2003`, `
+stop_receiver db2
+stop_receiver db3
+promote db3
+repoint db2 db3`},
+		{"what comes through a filter is as incomplete as what is filtered", `
+db1 down
+  db2 down filters
+    db3 io=connecting ioerr=2003 recv=1-120
+  db4 ioerr=2003`, `
+stop_receiver db4
+promote db4
+lost: db2 out of reach (refused); it is moved under db4:3306 when it comes back
+lost: db3 db2:3306, from which it got its data, filters what it replicates; db4:3306 would send it all: what it lacks would break it, and what must not be there would come`},
+		{"a donor that has purged what it should give is passed over for one that has not", `
+db1 down
+  db2 ioerr=2003 prefer recv=1-80
+  db3 ioerr=2003 recv=1-120 exec=1-120 purged=1-110 must_not
+  db4 ioerr=2003 recv=1-120 exec=1-120 purged=1-50 must_not`, `
+stop_receiver db2
+stop_receiver db3
+stop_receiver db4
+repoint db2 db4
+promote db2
+repoint db3 db2
+repoint db4 db2`},
+		{"the candidate that nobody can give what it lacks is passed over", `
+db1 down
+  db2 ioerr=2003 prefer recv=1-80
+  db3 ioerr=2003 recv=1-120 exec=1-120 purged=1-110`, `
+stop_receiver db2
+stop_receiver db3
+promote db3
+detach db2
+lost: db2 db3:3306 has purged 30 transactions, which it lacks (` + drawing.UUID(key("db1")) + `:81-110): it must be rebuilt`},
+		{"the same on MariaDB, where the oldest log tells", `
+db1 mariadb=10.11.6 down
+  db2 mariadb=10.11.6 ioerr=2003 prefer recv=0-1-80 exec=0-1-80
+  db3 mariadb=10.11.6 ioerr=2003 recv=0-1-120 exec=0-1-120 purged=0-1-110`, `
+stop_receiver db2
+stop_receiver db3
+promote db3
+detach db2
+lost: db2 db3:3306 has purged 30 transactions, which it lacks (0-1-81..110): it must be rebuilt`},
+		{"a donor with errant transactions would pass them on", `
+db1 down
+  db2 ioerr=2003 recv=1-100
+  db3 ioerr=2003 exec=db1:1-120+db3:1-3 recv=db1:1-120`, `
+refused: 20 received transactions would be thrown away: db3:3306 has them, and can't pass them on to db2:3306 (it has errant transactions, which would come along; allow_errant is false); allow_received_loss is false`},
+		{"a delayed donor is no reason to wait for its delay", `
+db1 down
+  db2 ioerr=2003 recv=1-110
+  db3 ioerr=2003 recv=1-120 exec=1-50 delay=1h`, `
+refused: 10 received transactions would be thrown away: db3:3306 has them, and can't pass them on to db2:3306 (it is delayed by 1h0m0s, and has not applied them: set its delay to 0 to apply them now); allow_received_loss is false`},
+		{"a delayed replica that has applied what is lacking gives it", `
+db1 down
+  db2 ioerr=2003 recv=1-110
+  db3 ioerr=2003 recv=1-120 exec=1-120 delay=1h`, `
+stop_receiver db2
+stop_receiver db3
+repoint db2 db3
+promote db2
+repoint db3 db2`},
+		{"a broken applier does not keep a donor from giving what it has applied", `
+db1 down
+  db2 ioerr=2003 recv=1-100
+  db3 ioerr=2003 recv=1-120 exec=1-120 sqlerr=1062`, `
+stop_receiver db2
+stop_receiver db3
+repoint db2 db3
+promote db2
+repoint db3 db2`},
+		{"a newer donor is none", `
+db1 down mysql=8.0.36
+  db2 ioerr=2003 mysql=8.0.36
+  db3 ioerr=2003 mysql=8.4.0 recv=1-120 must_not`, `
+refused: 20 received transactions would be thrown away: db3:3306 has them, and can't pass them on to db2:3306 (it runs 8.0.36 and can't follow a server that runs 8.4.0); allow_received_loss is false`},
+		{"a STATEMENT replica is not put below a ROW primary", `
+db1 binlog=STATEMENT down
+  db2 binlog=ROW prefer ioerr=2003
+  db3 binlog=STATEMENT ioerr=2003`, `
+stop_receiver db2
+stop_receiver db3
+promote db3
+repoint db2 db3`},
+		{"nobody logs what it replicates, and all have the same: one is promoted", `
+db1 down
+  db2 nologupdates ioerr=2003
+  db3 nologupdates ioerr=2003`, `
+stop_receiver db2
+stop_receiver db3
+promote db2
+repoint db3 db2`},
+		{"one that does not log is no candidate where another lacks what it has", `
+db1 down
+  db2 nologupdates ioerr=2003 recv=1-110
+  db3 ioerr=2003 recv=1-100`, `
+refused: 10 received transactions would be thrown away: db2:3306 has them, and can't pass them on to db3:3306 (it has no binary log of them); allow_received_loss is false`},
+		{"the replica of a dead replica has more, and gives it", `
+db1 down
+  db2 down
+    db3 ioerr=2003 exec=1-120 recv=1-120
+  db5 ioerr=2003`, `
+stop_receiver db5
+repoint db5 db3
+promote db5
+repoint db3 db5
+lost: db2 out of reach (refused); it is moved under db5:3306 when it comes back`},
+		{"a replica without GTID that has no more than others is left behind", `
+db1 down
+  db2 ioerr=2003
+  db3 ioerr=2003 nogtid`, `
+stop_receiver db2
+stop_receiver db3
+promote db2
+lost: db3 it does not replicate by GTID, so its place in another source's binary log is not known for certain`},
+		{"a replica without GTID that has received more stops the failover", `
+db1 down
+  db2 ioerr=2003 read=binlog.000009:400
+  db3 ioerr=2003 nogtid read=binlog.000010:4`, `
+refused: db3:3306 does not replicate by GTID, and has received up to binlog.000010:4 of db1:3306: no replica with GTID is shown to have as much`},
+		{"a wish does not outweigh hours of applying where another has applied all", `
+db1 down
+  db2 prefer ioerr=2003 recv=1-500000 exec=1-100
+  db3 ioerr=2003 recv=1-500000 exec=1-500000`, `
+stop_receiver db2
+stop_receiver db3
+promote db3
+repoint db2 db3`},
+		{"relay logs that the new source can't replace are applied before the source is changed", `
+db1 exec=1-120 purged=1-110
+  db2 down
+    db3 ioerr=2003 sql=no recv=1-120 exec=1-60
+    db4 ioerr=2003`, `
+start_applier db3
+repoint db4 db1
+repoint db3 db1`},
+		{"on MariaDB also where the applier runs", `
+db1 mariadb=10.11.6 exec=0-1-120 purged=0-1-110
+  db2 mariadb=10.11.6 down
+    db3 mariadb=10.11.6 ioerr=2003 recv=0-1-120 exec=0-1-60
+    db4 mariadb=10.11.6 ioerr=2003`, `
+await_applied db3
+repoint db4 db1
+repoint db3 db1`},
+		{"a delayed one is left where it is, by name", `
+db1 mariadb=10.11.6 exec=0-1-120 purged=0-1-110
+  db2 mariadb=10.11.6 down
+    db3 mariadb=10.11.6 ioerr=2003 recv=0-1-120 exec=0-1-60 delay=1h
+    db4 mariadb=10.11.6 ioerr=2003`, `
+repoint db4 db1
+lost: db3 its relay logs hold 50 transactions that db1:3306 has purged, and a change of its source would throw them away; it is delayed by 1h0m0s, and has not applied them: set its delay to 0 to apply them now`},
+		{"relay logs that the new source can send again may go", `
+db1 exec=1-120 purged=1-50
+  db2 down
+    db3 ioerr=2003 sql=no recv=1-120 exec=1-60`, `
+repoint db3 db1`},
+		{"a filter between two tiers: those below stay, for they lack what was filtered", `
+db1
+  db2 filters down
+    db3 ioerr=2003
+    db4 ioerr=2003`, `
+refused: db3:3306 can't be moved: db2:3306, from which it got its data, filters what it replicates; db1:3306 would send it all: what it lacks would break it, and what must not be there would come
+refused: db4:3306 can't be moved: db2:3306, from which it got its data, filters what it replicates; db1:3306 would send it all: what it lacks would break it, and what must not be there would come`},
+		{"a filter of the replica itself goes with it", `
+db1
+  db2 down
+    db3 ioerr=2003 filters`, `
+repoint db3 db1`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := told(plan.Preview(situation(c.drawing))); got != strings.TrimSpace(c.want) {
+				t.Errorf("got\n%s\nwant%s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestTheBoundIsTrue: the promise that nothing is lost is made only where that is known.
+func TestTheBoundIsTrue(t *testing.T) {
+	const moments = "; what db1:3306 committed in its last moments and sent to no server can't be known"
+	for _, c := range []struct {
+		name, drawing string
+		policy        func(*plan.Policy)
+		want          string
+	}{
+		{"all is known", "db1 down\n  db2 ioerr=2003\n  db3 ioerr=2003", nil,
+			"no transaction that a reachable replica received is lost" + moments},
+		{"a silent replica, of any tier", "db1 down\n  db2 ioerr=2003\n    db3 down=timeout", nil,
+			"db2:3306 has, or fetches before it is opened, all that the replicas in reach received" + moments +
+				"; 1 replica out of reach may have received more (db3:3306)"},
+		{"a replica that never answered", "db1 down registered=db2+db3\n  db2 ioerr=2003\ndb3 of=db1 never", nil,
+			"db2:3306 has, or fetches before it is opened, all that the replicas in reach received" + moments +
+				"; 1 replica out of reach may have received more (db3:3306)"},
+		{"filters", "db1 down\n  db2 ioerr=2003\n  db3 ioerr=2003 filters recv=1-120", nil,
+			"20 received transactions are lost: only db3:3306 received them" + moments},
+		{"filters that the policy allows", "db1 down\n  db2 ioerr=2003 filters\n  db3 ioerr=2003 filters",
+			func(p *plan.Policy) { p.AllowFilters = true },
+			"db2:3306 has, or fetches before it is opened, all that the replicas in reach received" + moments},
+		{"the primary itself logs a part", "db1 down binlog_filters\n  db2 ioerr=2003", nil,
+			"db2:3306 has, or fetches before it is opened, all that the replicas in reach received" +
+				"; db1:3306 logs only a part of its databases, and the rest is nowhere else" + moments},
+		{"a loss that is allowed", "db1 down\n  db2 ioerr=2003 recv=1-110\n" +
+			"  db3 ioerr=2003 sqlerr=1062 recv=1-120 exec=1-105",
+			func(p *plan.Policy) { p.AllowReceivedLoss, p.DrainTimeout = true, 10*time.Second },
+			"10 received transactions are lost: only db3:3306 received them; " +
+				"what it can't apply within 10s is dropped, as allow_received_loss says" + moments},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := situation(c.drawing)
+			if c.policy != nil {
+				c.policy(&s.Policy)
+				s = plan.Situate(s.Facts)
+			}
+			if got := plan.Preview(s).Main().Bound; got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestFiltersThatThePolicyAllows(t *testing.T) {
+	s := situation("db1 down\n  db2 ioerr=2003 filters binlog_filters\n" +
+		"  db3 ioerr=2003 filters recv=1-120 exec=1-120 binlog_filters")
+	s.Policy.AllowFilters = true
+	want := "stop_receiver db2\nstop_receiver db3\npromote db3\nrepoint db2 db3"
+	if got := told(plan.Preview(plan.Situate(s.Facts))); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// What is known of a donor's logs may be old. What its follower says is not.
+func TestADonorThatSentError1236GivesNothing(t *testing.T) {
+	s := under(`
+db1 down
+  db3 io=no ioerr=2003 recv=1-120 exec=1-120
+    db2 prefer ioerr=1236 recv=1-80 exec=1-80`,
+		plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen, Candidate: key("db2"),
+			Donor: key("db3"), Touched: []topology.Key{key("db2"), key("db3")}})
+	if got := told(plan.Preview(s)); !strings.HasPrefix(got, "promote db3") {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+// A candidate that has had its time to apply what it received gives way to one that has applied all.
+func TestAfterTheDrainTimeoutAnotherIsTaken(t *testing.T) {
+	s := under(`
+db1 down
+  db2 io=no ioerr=2003 prefer recv=1-120 exec=1-80
+  db3 io=no ioerr=2003 recv=1-120 exec=1-120`,
+		plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen, Candidate: key("db2"),
+			Touched: []topology.Key{key("db2"), key("db3")}})
+	for since, want := range map[time.Duration]string{
+		time.Second / 2: "await_applied db2", 2 * time.Second: "promote db3"} {
+		s.Episodes[0].DrainSince = s.Snapshot.At.Add(-since)
+		if got := told(plan.Preview(plan.Situate(s.Facts))); !strings.HasPrefix(got, want) {
+			t.Errorf("after %s\n%s", since, got)
+		}
+	}
+}
