@@ -105,6 +105,7 @@ type Runner struct {
 	claims   map[string][]plan.Claim   // by cluster, what was put before plan.Permit last
 	noted    map[string]noted          // by cluster, what was logged last
 	workers  map[string]*worker        // by cluster
+	arrived  map[string]time.Time      // by cluster, when it was seen first; zero: all of it has been asked
 	ready    map[string]readiness      // by cluster, as it is shown
 	leads    bool                      // Run runs: what is in memory is newer than what is on record
 	unstored map[string]backend.Record // of tenures, by key: the store has not taken them yet
@@ -132,7 +133,7 @@ func New(o Options) *Runner {
 		Options: o, journal: make(chan backend.Record, 1000),
 		episodes: map[string][]plan.Episode{}, editions: map[string]uint64{}, verdicts: map[string]*verdict{},
 		steps: map[string][]plan.Done{}, claims: map[string][]plan.Claim{}, noted: map[string]noted{},
-		workers: map[string]*worker{}, ready: map[string]readiness{},
+		workers: map[string]*worker{}, ready: map[string]readiness{}, arrived: map[string]time.Time{},
 		runs: map[string]map[string]hook.Run{}, unstored: map[string]backend.Record{}, owing: make(chan struct{}, 1),
 	}
 	r.metrics = newMetrics(r)

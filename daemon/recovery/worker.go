@@ -129,6 +129,9 @@ func (r *Runner) retire(w *worker) bool {
 
 // judge says whether there is something to do about a cluster, and whether there soon may be although nothing changes.
 func (r *Runner) judge(cluster string) (todo, restless bool) {
+	if r.arriving(cluster) {
+		return false, true
+	}
 	j := r.Judged(cluster)
 	if len(j.Snapshot.Servers) == 0 {
 		r.drop(cluster)
@@ -142,12 +145,39 @@ func (r *Runner) judge(cluster string) (todo, restless bool) {
 	return todo, j.verdict.restless || d.Wait() != "" || len(d.Refused()) > 0
 }
 
+// introduction is for how long a cluster that is new here is not judged while some of its servers have not been asked.
+const introduction = time.Second
+
+// arriving says whether a cluster is new here, and servers of it have not been asked yet. A decision would rest on a
+// part of it, and be made again with every answer.
+func (r *Runner) arriving(cluster string) bool {
+	r.mu.Lock()
+	began, known := r.arrived[cluster]
+	if !known {
+		began = time.Now()
+		r.arrived[cluster] = began
+	}
+	r.mu.Unlock()
+	if time.Since(began) >= introduction {
+		return false
+	}
+	unasked := func(v topology.Server) bool { return v.Probe.Asked.IsZero() }
+	if slices.ContainsFunc(r.Fleet.Cluster(cluster).Servers, unasked) {
+		return true
+	}
+	r.mu.Lock()
+	r.arrived[cluster] = time.Time{} // from now on it is judged at once
+	r.mu.Unlock()
+	return false
+}
+
 // drop lets go of what is kept of a cluster that there is no more.
 func (r *Runner) drop(cluster string) {
 	r.mu.Lock()
 	delete(r.noted, cluster)
 	delete(r.claims, cluster)
 	delete(r.ready, cluster)
+	delete(r.arrived, cluster)
 	r.mu.Unlock()
 	r.Fleet.StayClose(cluster)
 	r.metrics.failures.DeleteLabelValues(cluster)
