@@ -121,6 +121,7 @@ var forms = map[topology.Flavor][]form{
 		is(`SHOW ALL SLAVES STATUS`, always(replicaStatus)),
 		is(`SHOW SLAVE HOSTS`, always(replicas)),
 		is(`SHOW MASTER STATUS`, always(binlogStatus)),
+		is(`SHOW BINARY LOGS`, always(binaryLogs)),
 		is(`(STOP|START) SLAVE '(.*)'( IO_THREAD| SQL_THREAD)?`, threads(1, 3, 2)),
 		is(`RESET SLAVE '(.*)' ALL`, resetAll),
 		is(`CHANGE MASTER '(.*)' TO (.*)`, change(1, 2)),

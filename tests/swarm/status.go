@@ -153,6 +153,15 @@ func binlogStatus(s *session) (table, error) {
 	return t, nil
 }
 
+var logsHead = define([]column{{"Log_name", false}, {"File_size", true}})
+
+// binaryLogs is the one that there is.
+func binaryLogs(s *session) (table, error) {
+	v := s.server
+	v.settle(time.Now())
+	return table{logsHead, [][]string{{binlogFile, coordinate(v.executed)}}}, nil
+}
+
 const binlogFile = "binlog.000001"
 
 // coordinate is where in a binary log a position is found, when each transaction takes 300 bytes.
