@@ -112,6 +112,7 @@ type Policy struct {
 	AllowUnfenced       bool    `json:"allow_unfenced"`
 	AllowErrant         bool    `json:"allow_errant"`
 	AllowFilters        bool    `json:"allow_filters"`
+	FenceOthers         bool    `json:"fence_others"`
 	AntiFlap            float64 `json:"anti_flap_seconds"`
 }
 
@@ -119,7 +120,8 @@ func policyOf(p plan.Policy) Policy {
 	return Policy{Named: p.Named, RecoverPrimary: p.RecoverPrimary, RecoverIntermediate: p.RecoverIntermediate,
 		DrainTimeout: p.DrainTimeout.Seconds(), MaxLag: p.MaxLag.Seconds(), AllowReceivedLoss: p.AllowReceivedLoss,
 		AllowUnfenced: p.AllowUnfenced, AllowErrant: p.AllowErrant, AllowFilters: p.AllowFilters,
-		AntiFlap: p.AntiFlap.Seconds()}
+		FenceOthers: p.FenceOthers,
+		AntiFlap:    p.AntiFlap.Seconds()}
 }
 
 // ClusterPlan is what would be done about a cluster, and why, and why not.

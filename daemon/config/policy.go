@@ -23,6 +23,7 @@ type PolicyConfig struct {
 	AllowUnfenced       bool          `toml:"allow_unfenced"`
 	AllowErrant         bool          `toml:"allow_errant"`
 	AllowFilters        bool          `toml:"allow_filters"`
+	FenceOthers         bool          `toml:"fence_others"`
 	AntiFlap            time.Duration `toml:"anti_flap" min:"0s" max:"720h"`
 }
 
@@ -56,6 +57,7 @@ func (c Config) Policy(cluster, alias string) plan.Policy {
 			AllowUnfenced:       p.AllowUnfenced,
 			AllowErrant:         p.AllowErrant,
 			AllowFilters:        p.AllowFilters,
+			FenceOthers:         p.FenceOthers,
 			AntiFlap:            p.AntiFlap,
 		}
 	}

@@ -150,6 +150,7 @@ func (f *Fleet) answered(s *server, asked time.Time, said topology.Instance) *se
 			f.stale(s)
 		}
 	}
+	s.depart(old, was, asked)
 	f.learn(s, uuid)
 	s = f.identify(s)
 	if s == nil {
@@ -167,6 +168,17 @@ func (f *Fleet) answered(s *server, asked time.Time, said topology.Instance) *se
 	}
 	f.prefer(s)
 	return s
+}
+
+// depart notes which source the server followed when it ceases to follow any. What an earlier life of this daemon saw
+// does not count: the server may have left its source at any time since. Nor does it when it is another server now.
+func (s *server) depart(old *topology.Instance, was topology.Probe, asked time.Time) {
+	switch {
+	case len(s.instance.Channels) > 0 || old != nil && old.UUID != s.instance.UUID:
+		s.left = nil
+	case old != nil && len(old.Channels) > 0 && len(s.sources) > 0 && !was.Answered.IsZero():
+		s.left = &topology.Departure{From: s.sources[0], Seen: asked}
+	}
 }
 
 // meet adds a server that another one names, if it is not known.

@@ -120,6 +120,7 @@ type server struct {
 	name     string    // of its cluster; sticky; "" while it never had any
 	cluster  *cluster  // nil while it is in none: just found, or a trial
 	settled  time.Time // when the last probe was begun that note took notice of
+	left     *topology.Departure
 
 	due     time.Time // zero: at once
 	index   int       // in the queue; -1: not in it

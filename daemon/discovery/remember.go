@@ -104,7 +104,7 @@ func near(a, b time.Time) bool { return a.Sub(b).Abs() <= 2*time.Second }
 
 // storable leaves out what changes all the time.
 func storable(v topology.Server) topology.Server {
-	v.Probe = topology.Probe{Failure: v.Probe.Failure, FailingSince: v.Probe.FailingSince}
+	v.Probe, v.Left = topology.Probe{Failure: v.Probe.Failure, FailingSince: v.Probe.FailingSince}, nil
 	if v.Instance == nil {
 		return v
 	}

@@ -30,6 +30,7 @@ var episodeFields = []field[episode]{
 	{"why", "TEXT", words(func(e *episode) *string { return &e.Why })},
 	{"donor", "HOST", key(func(e *episode) *topology.Key { return &e.Donor })},
 	{"drain_since", "2s", moment(func(e *episode) *time.Time { return &e.DrainSince })},
+	{"fence_since", "2s", moment(func(e *episode) *time.Time { return &e.FenceSince })},
 	{"promoted", "1s", moment(func(e *episode) *time.Time { return &e.Promoted }).then(expectStage)},
 	{"lost", `"HOST REASON"`, codec[episode]{read: readLost, show: showLost, repeats: true}},
 	{"closed", "1s", moment(func(e *episode) *time.Time { return &e.Closed }).then(expectStage)},

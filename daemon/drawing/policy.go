@@ -51,6 +51,7 @@ var policyFields = []field[plan.Policy]{
 	{"allow_unfenced", yesOrNo, truth(func(o *plan.Policy) *bool { return &o.AllowUnfenced })},
 	{"allow_errant", yesOrNo, truth(func(o *plan.Policy) *bool { return &o.AllowErrant })},
 	{"allow_filters", yesOrNo, truth(func(o *plan.Policy) *bool { return &o.AllowFilters })},
+	{"fence_others", yesOrNo, truth(func(o *plan.Policy) *bool { return &o.FenceOthers })},
 	{"anti_flap", "10m", interval(func(o *plan.Policy) *time.Duration { return &o.AntiFlap })},
 }
 

@@ -1,7 +1,9 @@
 package drawing
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"orchestrator/daemon/topology"
@@ -28,6 +30,12 @@ var probeAttributes = []attribute{
 	}}},
 	{"answered", "3s|never", nothing, moment(func(d *drawn) *time.Time { return &d.server.Probe.Answered })},
 	{"started", "3h", instance, moment(func(d *drawn) *time.Time { return &d.instance().StartedAt })},
+	{"left", "HOST[,3s]", instance, codec[drawn]{read: readLeft, show: func(p *picture, d *drawn) string {
+		if d.server.Left == nil {
+			return ""
+		}
+		return brief(d.server.Left.From) + "," + p.ago(d.server.Left.Seen)
+	}}},
 }
 
 const failureNames = "refused|reset|timeout|shutdown|too_many_connections|access_denied|tls|" +
@@ -86,6 +94,17 @@ func readAsked(p *picture, d *drawn, v string) error {
 		d.server.Probe = topology.Probe{}
 	}
 	return err
+}
+
+// readLeft reads which source the server was seen to follow, and how long ago it was found to follow none.
+func readLeft(p *picture, d *drawn, v string) error {
+	host, ago, _ := strings.Cut(v, ",")
+	from, err := parseSource(host)
+	if err != nil {
+		return err
+	}
+	d.server.Left = &topology.Departure{From: from}
+	return p.readAgo(cmp.Or(ago, "1s"), &d.server.Left.Seen)
 }
 
 // fail makes the server fail for that long. It answered a second before, if ever.

@@ -151,6 +151,7 @@ func TestDocs(t *testing.T) {
 		"": Saved{}, "server": topology.Server{}, "probe": topology.Probe{}, "instance": topology.Instance{},
 		"channel":   topology.Channel{},
 		"semi_sync": topology.SemiSync{}, "stalled": topology.Stall{}, "downtime": topology.Downtime{},
+		"departure":  topology.Departure{},
 		"thresholds": analysis.Thresholds{}, "cluster": Cluster{}, "policy": plan.Policy{}, "request": plan.Request{},
 		"episode": plan.Episode{}, "lost": plan.Lost{}, "acknowledgement": plan.Acknowledgement{},
 		"claim": plan.Claim{},

@@ -37,6 +37,8 @@ type Episode struct {
 	Donor topology.Key `json:"donor,omitzero"`
 	// DrainSince is when the candidate began to apply what it had received, by the clock of the daemon that wrote it.
 	DrainSince time.Time `json:"drain_since,omitzero"`
+	// FenceSince is when the first writable replica was to be made read-only, so that the candidate could be opened.
+	FenceSince time.Time `json:"fence_since,omitzero"`
 	// Promoted is when the candidate was seen to take writes; only for kinds that promote. It is never before an
 	// earlier promotion of the cluster, whatever clocks say: the latest one names the rightful primary.
 	Promoted time.Time `json:"promoted,omitzero"`

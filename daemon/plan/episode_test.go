@@ -58,7 +58,7 @@ db1 down of=c
 		{"somebody else opened the other one, which lacks something: not a second one beside it", `
 db1 down of=c
   db2 io=no recv=1-120 exec=1-120
-db3 of=c rw exec=db1:1-100`, begun, "refused: db3:3306 takes writes already, opened by somebody else, and lacks 20 transactions that others of its cluster have: to promote db2:3306 beside it would split the cluster"},
+db3 of=c rw exec=db1:1-100`, begun, "refused: db3:3306 takes writes already, opened by somebody else since db1:3306 fell silent, and is not taken for the new primary: it lacks 20 transactions that others of its cluster have. To promote another server beside it would split the cluster: make db3:3306 read-only, or stop it"},
 		{"a replica was moved under one that we can't reach: somebody promoted that", `
 db1 down of=c
   db2 io=no

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"orchestrator/daemon/topology"
 )
@@ -129,17 +130,22 @@ func (v *view) uncalled(r Request) string {
 	return fmt.Sprintf("request %s: nothing is found at %v that calls for a failover", r.ID, r.Server)
 }
 
-// fenceFirst holds promotions back while another server must still be fenced. A former primary that has just come back
-// takes writes until then.
+// fenceFirst holds promotions back while another server must still be fenced: until then it takes writes.
 func (d *Decision) fenceFirst() {
-	if !slices.ContainsFunc(d.Steps(), func(s Step) bool { return s.Kind == Fence }) {
+	var writable []string
+	for _, s := range d.Steps() {
+		if s.Kind == Fence {
+			writable = append(writable, s.At.String())
+		}
+	}
+	if len(writable) == 0 {
 		return
 	}
 	for i := range d.Works {
 		w := &d.Works[i]
 		if w.Promotes() {
 			w.Steps = slices.DeleteFunc(w.Steps, func(s Step) bool { return s.Kind == Promote })
-			w.Wait = "a former primary that takes writes is fenced first"
+			w.Wait = "made read-only first, because it takes writes: " + strings.Join(writable, ", ")
 		}
 	}
 }

@@ -21,6 +21,9 @@ type Policy struct {
 	// AllowFilters counts a server that filters what it replicates or logs as one that has all data that its GTIDs
 	// name: where every server has the same filters, say.
 	AllowFilters bool `json:"allow_filters,omitempty"`
+	// FenceOthers lets a failover make read-only any server of the cluster that takes writes and is neither its primary
+	// nor its replica.
+	FenceOthers bool `json:"fence_others"`
 	// AntiFlap is how long after a finished promotion the next automatic one is refused.
 	AntiFlap time.Duration `json:"anti_flap"`
 }

@@ -279,6 +279,7 @@ func (p *primaryFailover) goOn() Work {
 	}
 	p.e.Blocked = ""
 	p.promote(&w, c)
+	p.fenceWriters(&w)
 	return w
 }
 

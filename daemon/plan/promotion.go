@@ -74,26 +74,11 @@ func (p *primaryFailover) notYet(c choice, cand *topology.Server) (why string, b
 		return fmt.Sprintf("%v has been silent for %s; another server is promoted after %s",
 			p.e.Failed, silent.Round(time.Millisecond), p.Thresholds.Silence), false
 	}
-	if other := p.openedBeside(); other != nil {
-		return fmt.Sprintf(
-			"%v takes writes already, opened by somebody else, and lacks %s that others of its cluster have: "+
-				"to promote %v beside it would split the cluster",
-			other.Key, count(other.Instance.Executed.Missing(c.need), "transaction"), cand.Key), true
+	if why := p.openedBeside(c); why != "" {
+		return why, true
 	}
 	why = p.movedAway()
 	return why, why != ""
-}
-
-// openedBeside is a server of the cluster that takes writes, and that we did not open. Another daemon on the other side
-// of a split opened it, or a person did.
-func (p *primaryFailover) openedBeside() *topology.Server {
-	for i := range p.Snapshot.Servers {
-		s := &p.Snapshot.Servers[i]
-		if writable(s) && s.Key != p.e.Failed && s.Key != p.e.Candidate && !slices.Contains(p.e.Abandoned, s.Key) {
-			return s
-		}
-	}
-	return nil
 }
 
 // movedAway says that a replica which this episode began with follows a server that is out of reach, although we did

@@ -77,14 +77,7 @@ func (v *view) choice(e Episode) choice {
 			c.need = c.need.Union(v.passedOn(s, e))
 		}
 	}
-	for i := range v.Snapshot.Servers {
-		s := &v.Snapshot.Servers[i]
-		if writable(s) && s.Key != e.Failed &&
-			(s.Key == e.Candidate || !c.need.Empty() && s.Instance.Executed.Contains(c.need)) {
-			c.adopted = s
-			break
-		}
-	}
+	c.adopted = v.adopted(e, c)
 	for _, s := range pool {
 		c.ranking = append(c.ranking, v.weigh(s, c, e))
 	}

@@ -109,7 +109,7 @@ db1 down of=c
   db3 io=no
 db9 of=c exec=db9:1-50`, []plan.Episode{{ID: "p", Kind: plan.PrimaryFailover, Failed: key("db1"),
 			Stage: plan.Committed, Opened: at, Touched: []topology.Key{key("db2"), key("db3")}, Abandoned: []topology.Key{key("db9")}}, ended}, `
-primary_failover db1: wait: a former primary that takes writes is fenced first
+primary_failover db1: wait: made read-only first, because it takes writes: db9:3306
 aftercare db9: fence db9; outcome: db1 replaces db9`},
 		{"what both need goes to the failover of the primary, and the other says so", `
 db1 down of=c

@@ -220,6 +220,9 @@ type Server struct {
 	// Doubtful are those of its names, its key among them, that have led to another server, too. Nothing is made to
 	// rely on them.
 	Doubtful []Key `json:"doubtful,omitempty"`
+	// Left tells of a server that follows nobody now which source this daemon saw it follow before; nil when it saw
+	// none.
+	Left *Departure `json:"left,omitempty"`
 
 	// What people declared:
 	Rule     Rule              `json:"promotion_rule,omitempty"`
@@ -235,6 +238,13 @@ func (s Server) Address() Key {
 		}
 	}
 	return Key{}
+}
+
+// Departure is how a replica ceased to be one.
+type Departure struct {
+	From Key `json:"from"` // the source that it followed last
+	// Seen is the start of the first probe that found it without a source.
+	Seen time.Time `json:"seen"`
 }
 
 // Up says that the last probe was answered.

@@ -1,0 +1,149 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
+)
+
+// adopted is a server that takes writes already, and that is therefore the new primary: the candidate of the episode,
+// one that a promotion on record names, or a replica of the failed server that somebody opened for writes since that
+// fell silent. The last must pass every veto and have all that is needed. No other server is ever adopted, whatever it
+// holds: a scratch copy or a test server has the data, too, and writes of its own.
+func (v *view) adopted(e Episode, all choice) *topology.Server {
+	for _, k := range []topology.Key{e.Candidate, v.recorded(e)} {
+		if s := v.servers[k]; s != nil && writable(s) && k != e.Failed {
+			return s
+		}
+	}
+	for _, s := range v.writers(e) {
+		if v.wasReplica(s, e) && v.notTaken(s, all, e) == "" {
+			return s
+		}
+	}
+	return nil
+}
+
+// recorded is the server that another episode promoted after this one began; zero when none did.
+func (v *view) recorded(e Episode) topology.Key {
+	if v.last == nil || !v.last.counts() || v.last.ID == e.ID || !v.last.Promoted.After(e.Opened) {
+		return topology.Key{}
+	}
+	return v.last.Candidate
+}
+
+// writers are the servers of the cluster that follow nobody and take writes, without the failed one and the candidates
+// of this episode.
+func (v *view) writers(e Episode) []*topology.Server {
+	var out []*topology.Server
+	for i := range v.Snapshot.Servers {
+		s := &v.Snapshot.Servers[i]
+		if writable(s) && s.Key != e.Failed && s.Key != e.Candidate && !slices.Contains(e.Abandoned, s.Key) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// wasReplica says that s followed the failed server, or a replica of it, when that fell silent.
+func (v *view) wasReplica(s *topology.Server, e Episode) bool {
+	if e.touched(s.Key) {
+		return true
+	}
+	failed := v.servers[e.Failed]
+	if s.Left == nil || failed == nil || s.Left.Seen.Before(failed.Probe.FailingSince) {
+		return false
+	}
+	from := v.servers[s.Left.From]
+	return s.Left.From == e.Failed || from != nil && from.ChannelFrom(e.Failed) != nil
+}
+
+// notTaken says why a server that takes writes already can't be the new primary; "" when it can.
+func (v *view) notTaken(s *topology.Server, all choice, e Episode) string {
+	why := slices.Clone(v.weigh(s, all, e).Vetoes)
+	have, need := s.Instance.Executed, all.need
+	switch n := have.Missing(need); {
+	case n > 0:
+		why = append(why, fmt.Sprintf("it lacks %s that others of its cluster have", count(n, "transaction")))
+	case need.Empty():
+		why = append(why, "what it must have is not known, because no other replica answers")
+	case !sameWriters(have, need):
+		// A position is a number and the last writer: a higher number of another writer says nothing of the first.
+		why = append(why, "whether it has what others of its cluster have is not known, because MariaDB names only "+
+			"the last writer, and it has written since")
+	}
+	return strings.Join(why, "; ")
+}
+
+// sameWriters says that the last transaction of each domain of MariaDB was written by the same server in both sets.
+func sameWriters(a, b gtid.Set) bool {
+	of := a.LastWriters()
+	for domain, writer := range b.LastWriters() {
+		if of[domain] != writer {
+			return false
+		}
+	}
+	return true
+}
+
+// openedBeside says which replica of the failed server takes writes, although we did not open it, and can't be adopted.
+// Another daemon on the other side of a split opened it, or a person did. A server that was no replica is no reason to
+// wait: it was never a part of what is replaced.
+func (p *primaryFailover) openedBeside(all choice) string {
+	for _, s := range p.writers(p.e) {
+		if p.wasReplica(s, p.e) {
+			return fmt.Sprintf("%v takes writes already, opened by somebody else since %v fell silent, and is not "+
+				"taken for the new primary: %s. To promote another server beside it would split the cluster: "+
+				"make %v read-only, or stop it",
+				s.Key, p.e.Failed, p.notTaken(s, all, p.e), s.Key)
+		}
+	}
+	return ""
+}
+
+// fenceWriters makes every other server that takes writes read-only before the candidate is opened: the replicas of the
+// failed server, in all tiers, and, where the policy says so, any other server of the cluster. It is tried for
+// Policy.DrainTimeout. Then the promotion goes on: one replica that can't be fenced must not keep the cluster without a
+// primary.
+func (p *primaryFailover) fenceWriters(w *Work) {
+	var steps []Step
+	for _, s := range p.fenceable() {
+		if s.Key == p.e.Candidate || slices.ContainsFunc(w.Steps, func(o Step) bool { return o.At == s.Key }) {
+			continue
+		}
+		steps = append(steps, Step{Kind: Fence, At: s.Key, Expect: Expect{UUID: s.Instance.UUID},
+			Why: fmt.Sprintf("it takes writes, and %v is opened in place of %v: one server of a cluster takes writes",
+				p.e.Candidate, p.e.Failed)})
+	}
+	if len(steps) == 0 {
+		return
+	}
+	if p.e.FenceSince.IsZero() {
+		p.e.FenceSince = p.Snapshot.At
+	}
+	if p.Snapshot.At.Sub(p.e.FenceSince) <= p.Policy.DrainTimeout {
+		w.Steps = append(w.Steps, steps...)
+	}
+}
+
+// fenceable are the servers that take writes beside the failed one. A server with several sources is never changed, and
+// one that was never a replica is left alone while it is in downtime.
+func (p *primaryFailover) fenceable() []*topology.Server {
+	var out []*topology.Server
+	for _, s := range p.below(p.e, p.pool(p.e)) {
+		if len(s.Instance.Channels) == 1 && !s.Instance.ReadOnly {
+			out = append(out, s)
+		}
+	}
+	if p.Policy.FenceOthers {
+		for _, s := range p.writers(p.e) {
+			if !p.downtime(s) && !slices.Contains(out, s) {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
