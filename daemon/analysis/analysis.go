@@ -70,6 +70,10 @@ const (
 	ReplicaFailingToConnect Code = "ReplicaFailingToConnect"
 	ReplicaLagging          Code = "ReplicaLagging"
 	ReplicaWritable         Code = "ReplicaWritable"
+	// ReplicaBehind: it lacks many transactions, and its clock does not tell
+	ReplicaBehind Code = "ReplicaBehind"
+	// IncompleteSource: its replicas get only a part of what it has
+	IncompleteSource Code = "IncompleteSource"
 	// ReplicaRefusesConnections is for every server but the primary.
 	ReplicaRefusesConnections Code = "ReplicaRefusesConnections"
 	ErrantGTID                Code = "ErrantGTID"

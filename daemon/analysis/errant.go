@@ -59,12 +59,15 @@ func (v *view) askedFirst() bool {
 }
 
 // errantMaria looks for local writes: MariaDB names the last writer of each domain, and nobody but the replica writes
-// under its own id. An old local write that the source has gone past is not seen: it may as well date from when this
-// server was the primary.
+// under its own id. An old local write that the source has gone past is seen only where the source's log shows that it
+// lacks it: else it may as well date from when this server was the primary.
 func (v *view) errantMaria(have gtid.Set) gtid.Set {
 	own := fmt.Sprint(v.Instance.ServerID)
-	left := v.Instance.BinlogWritten.Subtract(have).String()
-	local := slices.DeleteFunc(strings.Split(left, ","), func(position string) bool {
+	left := v.Instance.BinlogWritten.Subtract(have)
+	for _, s := range v.sources {
+		left = left.Union(s.Instance.ShownToLack(v.Instance.BinlogWritten))
+	}
+	local := slices.DeleteFunc(strings.Split(left.String(), ","), func(position string) bool {
 		f := strings.Split(position, "-")
 		return len(f) < 3 || f[1] != own
 	})

@@ -130,6 +130,14 @@ var rules = []rule{
 			"unless the error has another cause, such as a refused login."},
 	{ReplicaLagging, anyone, false, laggingSays,
 		"A replica is further behind its source than the threshold. The configured delay does not count."},
+	{ReplicaBehind, anyone, false, replicaBehindSays,
+		"A replica lacks 10,000 transactions or more that its source had before, although the lag that it reports " +
+			"is below the threshold: its receiver hangs, or the network is too slow. Restart its receiver, and " +
+			"check the network."},
+	{IncompleteSource, primary | intermediate | former, false, incompleteSourceSays,
+		"The replicas of a server get only a part of what it has: it has no binary log, does not log what it " +
+			"replicates, or filters what it logs or replicates. They can replace nothing but a part of it. Correct " +
+			"its configuration, or move its replicas to another source and rebuild them."},
 	{ReplicaWritable, intermediate | leaf, false, replicaWritableSays,
 		"A replica takes writes from clients. What is written there is missing elsewhere, and may break its " +
 			"replication. Make it read-only."},

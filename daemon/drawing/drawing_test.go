@@ -413,6 +413,10 @@ func anySnapshot(t *rapid.T) topology.Snapshot {
 		i.Executed, i.Hostname = set(f), "elsewhere"
 		if f == topology.MariaDB {
 			i.BinlogWritten = set(f)
+			i.BinlogState = gtid.State{}.With(i.BinlogWritten)
+			if odd("binlog_state") {
+				i.BinlogState = i.BinlogState.With(gtid.MustParse("0-9-5"))
+			}
 		}
 		if odd("purged") {
 			i.Purged = set(f)

@@ -147,4 +147,10 @@ func (p *picture) expectWritten(d *drawn) {
 	if i.Flavor == topology.MariaDB && i.LogBin && (i.LogReplicaUpdates || len(i.Channels) == 0) {
 		i.BinlogWritten = i.Executed
 	}
+	d.expectState()
+}
+
+// expectState: what the binary log ends with is all that it tells of writers.
+func (d *drawn) expectState() {
+	d.instance().BinlogState = gtid.State{}.With(d.instance().BinlogWritten)
 }

@@ -25,7 +25,15 @@ var transactionAttributes = []attribute{
 		return p.readSet(d, v, &c.Received)
 	}, func(p *picture, d *drawn, c *topology.Channel) string { return p.showSet(d, c.Received) })},
 	{"purged", setHelp, instance, set(func(d *drawn) *gtid.Set { return &d.instance().Purged })},
-	{"written", setHelp, instance, set(func(d *drawn) *gtid.Set { return &d.instance().BinlogWritten })},
+	{"written", setHelp, instance, set(func(d *drawn) *gtid.Set { return &d.instance().BinlogWritten }).then(
+		func(_ *picture, d *drawn) { d.expectState() })},
+	{"state", "0-1-80+0-2-100|none", instance, codec[drawn]{read: func(_ *picture, d *drawn, v string) (err error) {
+		text := strings.ReplaceAll(v, "+", ",")
+		d.instance().BinlogState, err = gtid.ParseState(none(text))
+		return err
+	}, show: func(_ *picture, d *drawn) string {
+		return orNone(strings.ReplaceAll(d.instance().BinlogState.String(), ",", "+"))
+	}}},
 	{"pos", placeHelp, instance, place(func(d *drawn) (*string, *uint64) {
 		return &d.instance().BinlogFile, &d.instance().BinlogPos
 	})},

@@ -52,7 +52,7 @@ func (v *kept) ask(ctx context.Context) (topology.Instance, error) {
 	i := n.instance
 	i.Registered = slices.Clone(i.Registered)
 	i.ReadOnly, i.SuperReadOnly = p.readOnly, p.superReadOnly
-	i.Executed, i.BinlogWritten = p.Executed, p.Written
+	i.Executed, i.BinlogWritten, i.BinlogState = p.Executed, p.Written, p.State
 	if i.Channels, err = readChannels(ctx, c, p.Positions); err != nil {
 		return topology.Instance{}, err
 	}

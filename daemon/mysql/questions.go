@@ -47,7 +47,7 @@ const (
 	pollMySQL = "SELECT @@GLOBAL.read_only AS read_only, @@GLOBAL.super_read_only AS super_read_only," +
 		" @@GLOBAL.gtid_executed AS executed"
 	pollMariaDB = "SELECT @@GLOBAL.read_only AS read_only, @@GLOBAL.gtid_slave_pos AS slave_pos, " +
-		"@@GLOBAL.gtid_binlog_pos AS binlog_pos"
+		"@@GLOBAL.gtid_binlog_pos AS binlog_pos, @@GLOBAL.gtid_binlog_state AS binlog_state"
 
 	// Thread states: a full disk, a wait for semi-sync acknowledgement, a commit that waits for a lock or for the
 	// storage. The binary log dump threads come along: another number of them means that replicas came or went.

@@ -153,6 +153,16 @@ func (v *view) tree(failed topology.Key) []*topology.Server {
 	return out
 }
 
+// between is the server that s follows in place of the failed one; zero where s follows that, nobody, or several.
+func (v *view) between(s *topology.Server, e Episode) topology.Key {
+	c := s.Channel()
+	if c == nil || c.Source == e.Failed || c.Source == e.Donor ||
+		!slices.ContainsFunc(v.tree(e.Failed), func(o *topology.Server) bool { return o.Key == c.Source }) {
+		return topology.Key{}
+	}
+	return c.Source
+}
+
 // ahead compares places in the binary log of one source: -1, 0 or 1; ok is false where they can't be compared.
 func ahead(a, b *topology.Channel) (n int, ok bool) {
 	x, i, okA := logNumber(a.ReadFile)

@@ -139,6 +139,52 @@ repoint db5 db3
 promote db5
 repoint db3 db5
 lost: db2 out of reach (refused); it is moved under db5:3306 when it comes back`},
+		{"a replica of a dead replica is promoted where no direct one can be", `
+db1 down
+  db2 down
+    db3 ioerr=2003
+    db4 ioerr=2003
+  db5 ioerr=2003 must_not`, `
+stop_receiver db5
+stop_receiver db3
+promote db3
+repoint db5 db3
+repoint db4 db3
+lost: db2 out of reach (refused); it is moved under db3:3306 when it comes back`},
+		{"a replica below one that must not be promoted is promoted", `
+db1 down
+  db2 ioerr=2003 must_not
+    db3
+    db4`, `
+stop_receiver db2
+stop_receiver db3
+promote db3
+repoint db2 db3`},
+		{"a replica of a silent replica is not: somebody else may have promoted that", `
+db1 down
+  db2 down=timeout
+    db3 ioerr=2003
+  db5 ioerr=2003 must_not`, `
+refused: no replica of db1:3306 can be promoted
+refused: db5:3306: its promotion rule is must_not
+refused: db2:3306: out of reach (timeout)
+refused: db3:3306: it follows db2:3306, which is silent, and which others may have promoted
+refused: no living server above db2:3306 can take its replicas`},
+		{"MariaDB: a higher number does not contain what another server wrote, where the log shows it", `
+db1 mariadb=10.11.6 down
+  db2 mariadb=10.11.6 ioerr=2003 exec=0-2-150 recv=0-1-100 state=0-1-100+0-2-150
+  db3 mariadb=10.11.6 ioerr=2003 exec=0-1-120 recv=0-1-120`, `
+stop_receiver db2
+stop_receiver db3
+promote db3
+detach db2
+lost: db2 it has 30 transactions that db3:3306 lacks (0-2-121..150)`},
+		{"MariaDB: a replica whose writes the new primary has passed by number is not moved under it", `
+db2 mariadb=10.11.6 promoted exec=0-2-150 state=0-1-100+0-2-150
+  db3 mariadb=10.11.6
+db1 mariadb=10.11.6 of=db2 down
+  db4 mariadb=10.11.6 ioerr=2003 exec=0-1-120 recv=0-1-120`, `
+refused: db4:3306 can't be moved: it has 20 transactions that db2:3306 lacks (0-1-101..120)`},
 		{"a replica without GTID that has no more than others is left behind", `
 db1 down
   db2 ioerr=2003

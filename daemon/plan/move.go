@@ -91,8 +91,9 @@ func (v *view) move(r, source *topology.Server, e Episode) moved {
 			"and what must not be there would come", why, source.Key)}
 	}
 	limit := within(r, source)
-	if extra := r.Received().Subtract(limit); !extra.Empty() {
-		if v.received(source).Contains(extra) {
+	parted := source.Instance.ShownToLack(r.Received())
+	if extra := r.Received().Subtract(limit).Union(parted); !extra.Empty() {
+		if parted.Empty() && v.received(source).Contains(extra) {
 			return moved{wait: fmt.Sprintf("%v must be asked again before %v can be moved under it", source.Key, r.Key)}
 		}
 		why := fmt.Sprintf("it has %s that %v lacks (%s)", count(extra.Count(), "transaction"), source.Key,

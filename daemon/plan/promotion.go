@@ -16,6 +16,13 @@ func (p *primaryFailover) promote(w *Work, c choice) {
 		p.catchUp(w, c, cand)
 		return
 	}
+	if k := p.between(cand, p.e); !k.IsZero() && cand.Channel().IO != topology.Stopped {
+		p.e.touch(cand.Key)
+		w.Steps = append(w.Steps, Step{Kind: StopReceiver, At: cand.Key, From: k,
+			Expect: Expect{UUID: cand.Instance.UUID, Source: k},
+			Why:    fmt.Sprintf("it is promoted in place of %v, so it receives nothing more from %v", p.e.Failed, k)})
+		return
+	}
 	if !cand.Instance.Executed.Contains(c.need) && len(cand.Instance.Channels) > 0 {
 		if !p.drained(w, cand, &c) {
 			return
@@ -91,7 +98,7 @@ func (p *primaryFailover) movedAway() string {
 		}
 		k := s.Channel().Source.Attached()
 		if k == p.e.Failed || k == p.e.Donor || slices.Contains(p.e.Abandoned, k) || p.up(k) != nil ||
-			p.unmoved(s, p.e.Failed) {
+			p.unmoved(s, p.e.Failed) || p.between(s, p.e) == k && proved(p.servers[k].Probe.Failure) {
 			continue
 		}
 		return fmt.Sprintf(

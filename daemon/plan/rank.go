@@ -25,6 +25,7 @@ type Candidate struct {
 // choice is what is known about who could replace a failed primary.
 type choice struct {
 	ranking []Candidate
+	pool    []*topology.Server // the direct replicas, as far as they count
 	chosen  *topology.Server   // the first eligible one; nil when there is none
 	adopted *topology.Server   // somebody who was opened for writes already
 	need    gtid.Set           // all that reachable replicas have received, and a new primary must have
@@ -69,8 +70,8 @@ func (v *view) unmoved(s *topology.Server, k topology.Key) bool {
 }
 
 func (v *view) choice(e Episode) choice {
-	var c choice
 	pool := v.pool(e)
+	c := choice{pool: pool}
 	for _, s := range v.below(e, pool) {
 		c.donors = append(c.donors, s)
 		if v.partial(s, e.Failed) == "" {
@@ -78,7 +79,7 @@ func (v *view) choice(e Episode) choice {
 		}
 	}
 	c.adopted = v.adopted(e, c)
-	for _, s := range pool {
+	for _, s := range v.candidates(e, pool) {
 		c.ranking = append(c.ranking, v.weigh(s, c, e))
 	}
 	v.refuseUnfollowed(c.ranking)
@@ -88,6 +89,18 @@ func (v *view) choice(e Episode) choice {
 	v.choose(&c, e)
 	v.bound(&c, e)
 	return c
+}
+
+// candidates are the pool, and then those below it: where no direct replica can be promoted, a replica of a replica may
+// be.
+func (v *view) candidates(e Episode, pool []*topology.Server) []*topology.Server {
+	out := slices.Clone(pool)
+	for _, s := range v.tree(e.Failed) {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // below are the servers that can be reached and have something from the failed one: the pool, and all that follow a
@@ -143,6 +156,9 @@ func (v *view) weigh(s *topology.Server, all choice, e Episode) Candidate {
 	c.Vetoes = append(c.Vetoes, v.unfit(s, all, e)...)
 	c.Eligible = len(c.Vetoes) == 0
 	c.Reasons = reasons(s, c)
+	if k := v.between(s, e); !k.IsZero() {
+		c.Reasons = append(c.Reasons, fmt.Sprintf("it follows %v, so direct replicas go first", k))
+	}
 	return c
 }
 
@@ -191,8 +207,15 @@ func (v *view) unable(s *topology.Server, unapplied uint64) (vetoes []string) {
 
 // unfit are the vetoes of what the server has of the data, and of what others could get from it.
 func (v *view) unfit(s *topology.Server, all choice, e Episode) (vetoes []string) {
+	if k := v.between(s, e); !k.IsZero() && v.down(k) && !proved(v.servers[k].Probe.Failure) {
+		vetoes = append(vetoes, fmt.Sprintf("it follows %v, which is silent, and which others may have promoted", k))
+	}
 	if why := v.partial(s, e.Failed); why != "" {
 		vetoes = append(vetoes, why)
+	}
+	if left := s.Instance.ShownToLack(all.need); !left.Empty() {
+		vetoes = append(vetoes, fmt.Sprintf("its binary log shows that it lacks %s, although its position is further",
+			left.Text()))
 	}
 	if s.Instance.BinlogFilters && !v.Policy.AllowFilters {
 		vetoes = append(vetoes, "it logs only a part of its databases (binlog_do_db, binlog_ignore_db), "+
@@ -206,7 +229,7 @@ func (v *view) unfit(s *topology.Server, all choice, e Episode) (vetoes []string
 		if o.Key == s.Key || o.MultiSource() || o.Channel() == nil || !o.Channel().AutoPosition {
 			continue
 		}
-		if n := v.received(o).Missing(s.Received()); n > 0 {
+		if n := o.Received().Missing(s.Received()); n > 0 { // what may have arrived since is not known to have
 			return append(vetoes, fmt.Sprintf("it does not log what it replicates (log_replica_updates is off), "+
 				"and %v, which lacks %s of that, could not follow it", o.Key, count(n, "transaction")))
 		}
@@ -304,12 +327,18 @@ func (v *view) order(a, b Candidate, all choice, e Episode) int {
 		cmp.Compare(first(a.Eligible), first(b.Eligible)),
 		cmp.Compare(first(v.begun(a, e)), first(v.begun(b, e))),
 		cmp.Compare(first(!all.slow[a.Key]), first(!all.slow[b.Key])),
+		cmp.Compare(first(all.direct(v, a)), first(all.direct(v, b))),
 		cmp.Compare(first(v.serves(a)), first(v.serves(b))),
 		cmp.Compare(rule(a), rule(b)),
 		cmp.Compare(a.Behind, b.Behind),
 		cmp.Compare(a.Unapplied, b.Unapplied),
 		a.Key.Compare(b.Key),
 	)
+}
+
+// direct says that c is a candidate of the first tier: it followed the failed one itself.
+func (all choice) direct(v *view, c Candidate) bool {
+	return slices.Contains(all.pool, v.servers[c.Key])
 }
 
 // serves says that others can get from c what it replicated.

@@ -12,10 +12,11 @@ import (
 
 // Positions are how far a server is.
 type Positions struct {
-	Executed gtid.Set // committed, whoever wrote it; on MariaDB per domain the further of the two below
-	Purged   gtid.Set // MySQL: no longer in its binary logs
-	Replayed gtid.Set // MariaDB's gtid_slave_pos: applied as a replica
-	Written  gtid.Set // MariaDB's gtid_binlog_pos
+	Executed gtid.Set   // committed, whoever wrote it; on MariaDB per domain the further of the two below
+	Purged   gtid.Set   // MySQL: no longer in its binary logs
+	Replayed gtid.Set   // MariaDB's gtid_slave_pos: applied as a replica
+	Written  gtid.Set   // MariaDB's gtid_binlog_pos
+	State    gtid.State // MariaDB's gtid_binlog_state
 }
 
 // ReadPositions reads those that the row has, from the columns executed and purged, or slave_pos and binlog_pos.
@@ -31,6 +32,9 @@ func ReadPositions(r Row) (p Positions, err error) {
 		if *f.into, err = gtid.Parse(text); err != nil {
 			return p, fmt.Errorf("read %s: %w", f.name, err)
 		}
+	}
+	if p.State, err = gtid.ParseState(r.Get("binlog_state")); err != nil {
+		return p, fmt.Errorf("read binlog_state: %w", err)
 	}
 	if p.Executed.Empty() {
 		p.Executed = p.Replayed.Union(p.Written)

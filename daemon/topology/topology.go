@@ -43,8 +43,11 @@ type Instance struct {
 	Purged gtid.Set `json:"purged,omitzero"`
 	// BinlogWritten is MariaDB's gtid_binlog_pos: its last writers tell local writes on a replica.
 	BinlogWritten gtid.Set `json:"binlog_written,omitzero"`
-	BinlogFile    string   `json:"binlog_file,omitempty"`
-	BinlogPos     uint64   `json:"binlog_pos,omitempty"`
+	// BinlogState is MariaDB's gtid_binlog_state. Where the writers of two positions differ, only it can show that one
+	// does not contain the other.
+	BinlogState gtid.State `json:"binlog_state,omitzero"`
+	BinlogFile  string     `json:"binlog_file,omitempty"`
+	BinlogPos   uint64     `json:"binlog_pos,omitempty"`
 
 	// Channels are the sources that the server is configured to replicate from; usually none (a primary) or one.
 	Channels []Channel `json:"channels,omitempty"`
@@ -55,6 +58,18 @@ type Instance struct {
 	Unusable []string `json:"unusable,omitempty"`
 	// Stalled tells of commits that hang although the server answers; nil when none do. Read on primaries only, seldom.
 	Stalled *Stall `json:"stalled,omitempty"`
+}
+
+// ShownToLack is what of a set a MariaDB server lacks by its own log, although its position may have a higher number.
+func (i Instance) ShownToLack(set gtid.Set) gtid.Set {
+	if !i.LogBin || !i.LogReplicaUpdates || i.BinlogFilters { // its log does not tell of all that it has
+		return gtid.Set{}
+	}
+	shown := i.BinlogState.Lacks(set, i.Executed)
+	for _, c := range i.Channels { // received, and not logged yet
+		shown = shown.Subtract(c.Received.Intersect(shown))
+	}
+	return shown
 }
 
 // Channel is one source of a replica, in words that both vocabularies of the servers share.

@@ -19,6 +19,9 @@ func (r *run) check(w plan.Work, step plan.Step) {
 			}
 		}
 	}
+	if step.Kind == plan.Repoint {
+		r.sendable(step)
+	}
 	if step.Kind != plan.Promote {
 		return
 	}
@@ -26,8 +29,9 @@ func (r *run) check(w plan.Work, step plan.Step) {
 	if cand.Rule == topology.MustNot {
 		r.hurt("never against a must_not", "%v is promoted", cand.Key)
 	}
-	if !cand.LogUpdates {
-		r.hurt("never a server that nobody can follow", "%v is promoted", cand.Key)
+	r.followable(cand, failed)
+	if r.partial(cand) {
+		r.hurt("never a server that has only a part of the data", "%v is promoted", cand.Key)
 	}
 	all := true
 	for _, v := range r.Servers {
@@ -36,7 +40,7 @@ func (r *run) check(w plan.Work, step plan.Step) {
 		}
 		reachable := v.Health == world.Alive && r.Reaches(-1, v.N)
 		all = all && reachable
-		if reachable && r.below(v, failed) && !cand.Executed.Has(v.Received) {
+		if reachable && r.below(v, failed) && !r.partial(v) && !cand.Executed.Has(v.Received) {
 			r.hurt("never less advanced, nothing received is lost", "%v is promoted with %v, %v received %v",
 				cand.Key, cand.Executed, v.Key, v.Received)
 		}
@@ -51,6 +55,62 @@ func (r *run) check(w plan.Work, step plan.Step) {
 	if all && r.SemiSync && cand.Executed[failed.N] < acked {
 		r.hurt("with semi-sync nothing acknowledged is lost", "%v is promoted with %d of %d",
 			cand.Key, cand.Executed[failed.N], acked)
+	}
+}
+
+// sendable holds that a server is not moved to where it would stop, or lose what it has, as far as the daemon knew.
+func (r *run) sendable(step plan.Step) {
+	v, source := r.Find(step.At), r.Find(step.Source)
+	known := r.known(source)
+	keeps := v.Received
+	if v.Discards() {
+		keeps = v.Executed
+	}
+	if keeps.Has(known) {
+		return
+	}
+	if v.Received.Has(known) {
+		r.hurt("relay logs that nobody can send again are not thrown away", "%v is moved to %v with %v of %v applied",
+			v.Key, source.Key, v.Executed, v.Received)
+		return
+	}
+	r.hurt("never moved to where it would stop", "%v has %v and is moved to %v, which has purged %v",
+		v.Key, keeps, source.Key, known)
+}
+
+// known is what the daemon heard that a server has purged.
+func (r *run) known(v *world.Server) world.Set {
+	for _, s := range r.Snapshot().Servers {
+		if s.Key == v.Key && s.Instance != nil && s.Instance.Purged.Same(world.GTIDs(v.Purged)) {
+			return v.Purged
+		}
+	}
+	return world.Set{}
+}
+
+// partial says that a server filters, or has its data from one that does.
+func (r *run) partial(v *world.Server) bool {
+	for range r.Servers {
+		if v.Filters {
+			return true
+		}
+		if v.Source < 0 || v.Detached {
+			return false
+		}
+		v = r.Servers[v.Source]
+	}
+	return false
+}
+
+// followable holds that every reachable server that has come from the failed one can get from the new primary what it
+// lacks of it.
+func (r *run) followable(cand, failed *world.Server) {
+	for _, v := range r.Servers {
+		if !cand.LogUpdates && v != cand && v.Health == world.Alive && r.Reaches(-1, v.N) && r.below(v, failed) &&
+			!v.Received.Has(cand.Received) {
+			r.hurt("never a server that nobody can follow", "%v is promoted, and %v lacks what it has not logged",
+				cand.Key, v.Key)
+		}
 	}
 }
 
@@ -111,7 +171,7 @@ func (r *run) finally() {
 	}
 	lost := r.lost()
 	for _, v := range r.Servers {
-		if v.Source >= 0 && !v.Detached && !v.IO && !lost[v.Key] {
+		if v.Source >= 0 && !v.Detached && !v.IO && v.IOErrno != world.Purged && !lost[v.Key] {
 			r.hurt("in the end every replica receives, or is reported as lost", "%v does not", v.Key)
 		}
 	}

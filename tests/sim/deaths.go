@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"orchestrator/daemon/plan"
@@ -83,9 +84,12 @@ func (r *run) survivors(dead map[int]int) {
 	if open := r.open(); open != "" {
 		r.hurt("every recovery completes although servers stay dead", "%s", open)
 	}
-	lost := r.lost()
+	lost, refused := r.lost(), fmt.Sprint(plan.Next(r.situation()).Refused())
 	for _, v := range r.Servers {
-		if v.Health != world.Alive || v == primary || lost[v.Key] {
+		lost[v.Key] = lost[v.Key] || strings.Contains(refused, fmt.Sprintf("%v can't be moved", v.Key))
+	}
+	for _, v := range r.Servers {
+		if v.Health != world.Alive || v == primary || r.belowOneOf(lost, v) {
 			continue
 		}
 		if v.Source < 0 || !v.IO || !r.below(v, primary) || !v.Connected {
@@ -93,6 +97,20 @@ func (r *run) survivors(dead map[int]int) {
 				v.Key, primary.Key)
 		}
 	}
+}
+
+// belowOneOf says that v, or a server above it, is one of those.
+func (r *run) belowOneOf(lost map[topology.Key]bool, v *world.Server) bool {
+	for range r.Servers {
+		if lost[v.Key] {
+			return true
+		}
+		if v.Source < 0 {
+			return false
+		}
+		v = r.Servers[v.Source]
+	}
+	return false
 }
 
 // candidates are the direct replicas that live and can be promoted. There is none where a server that has no binary log
@@ -107,9 +125,9 @@ func (r *run) candidates(dead map[int]int) int {
 	n := 0
 	for _, v := range living {
 		stuck := slices.ContainsFunc(living, func(o *world.Server) bool {
-			return !o.LogUpdates && !v.Received.Has(o.Received)
+			return !o.LogUpdates && !r.partial(o) && !v.Received.Has(o.Received)
 		})
-		if r.direct[v.N] && v.Rule != topology.MustNot && v.LogUpdates && !stuck {
+		if r.direct[v.N] && v.Rule != topology.MustNot && v.LogUpdates && !r.partial(v) && !stuck {
 			n++
 		}
 	}

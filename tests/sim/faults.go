@@ -15,7 +15,7 @@ func (r *run) fault() {
 			}
 		}
 	}
-	switch r.Rand.IntN(11) {
+	switch r.Rand.IntN(12) {
 	case 0, 1:
 		r.Say("%v killed", v.Key)
 		v.Health, v.Connected = world.Dead, false
@@ -56,6 +56,10 @@ func (r *run) fault() {
 		if v.Source >= 0 {
 			v.LagTicks = r.Rand.IntN(40)
 			r.Say("%v lags for %d ticks", v.Key, v.LagTicks)
+		}
+	case 11:
+		if v.Health == world.Alive {
+			r.Purge(v)
 		}
 	case 10:
 		if v.Source >= 0 && r.Rand.IntN(2) == 0 {

@@ -64,6 +64,8 @@ type Server struct {
 	SQLErrno   int
 	Rule       topology.Rule
 	LogUpdates bool
+	Filters    bool // it leaves a part of the data out
+	Purged     Set  // what its binary logs no longer have
 	Maria      bool
 	LagTicks   int  // it applies nothing for so many ticks
 	Opened     bool // by a step of ours
@@ -122,6 +124,7 @@ func grow(seed uint64, tier int) *World {
 				v.Source, s.LogUpdates = s.N, true // a second tier, or a third
 			}
 		}
+		v.Filters = i > 0 && r.IntN(20) == 0
 		switch r.IntN(12) {
 		case 0:
 			v.Rule = topology.Prefer
@@ -164,6 +167,10 @@ func (w *World) Advance() {
 		if v.Health != Alive || !v.Connected || w.Rand.IntN(6) == 0 {
 			continue
 		}
+		if !v.Received.Has(w.Servers[v.Source].Purged) { // error 1236
+			v.IO, v.Connected, v.IOErrno = false, false, Purged
+			continue
+		}
 		have := w.Servers[v.Source].Executed
 		if w.Rand.IntN(3) == 0 { // the last of it is still under way
 			have[v.Source] = max(v.Received[v.Source], have[v.Source]-w.Rand.IntN(3))
@@ -183,7 +190,8 @@ func (w *World) Advance() {
 	w.acknowledge()
 }
 
-// acknowledge tells clients what is committed: at once, or with semi-sync when a replica has it.
+// acknowledge tells clients what is committed: at once, or with semi-sync when a replica has it. What one acknowledges
+// that filters is worth nothing.
 func (w *World) acknowledge() {
 	for _, v := range w.Servers {
 		if v.Health != Alive || v.ReadOnly || v.Source >= 0 {
@@ -193,11 +201,23 @@ func (w *World) acknowledge() {
 			continue
 		}
 		for _, r := range w.Servers {
-			if r.Health == Alive && r.Source == v.N && r.Connected {
+			if r.Health == Alive && r.Source == v.N && r.Connected && !r.Filters {
 				w.Acked[v.N] = max(w.Acked[v.N], min(r.Received[v.N], v.Executed[v.N]))
 			}
 		}
 	}
+}
+
+// Purged is the error of a receiver whose source no longer has what it asks for.
+const Purged = 1236
+
+// Discards says that the server throws its relay logs away when its source is changed.
+func (v *Server) Discards() bool { return v.Maria || !v.SQL || v.SQLErrno != 0 }
+
+// Purge has a server delete all its binary logs but the one that it begins now.
+func (w *World) Purge(v *Server) {
+	w.Say("%v purges its logs", v.Key)
+	v.Purged = v.Executed
 }
 
 // connect settles whether the IO thread of v has a connection. One to a hung or cut-off source stays, as TCP does,
@@ -255,8 +275,8 @@ func (w *World) Probe(n int) {
 
 func uuid(n int) string { return fmt.Sprintf("00000000-0000-0000-0000-%012d", n+1) }
 
-// gtids writes a set as the servers would; MariaDB's are told in one domain a writer, which keeps the order of each.
-func gtids(s Set) gtid.Set {
+// GTIDs writes a set as the servers would; MariaDB's are told in one domain a writer, which keeps the order of each.
+func GTIDs(s Set) gtid.Set {
 	var parts []string
 	for i, n := range s {
 		if n > 0 {
@@ -269,7 +289,8 @@ func gtids(s Set) gtid.Set {
 func (w *World) instance(v *Server) *topology.Instance {
 	i := &topology.Instance{UUID: uuid(v.N), ServerID: uint32(v.N + 1), Flavor: topology.MySQL,
 		Version: topology.Version{Major: 8, Minor: 4}, ReadOnly: v.ReadOnly, SuperReadOnly: v.ReadOnly,
-		LogBin: true, LogReplicaUpdates: v.LogUpdates, GTID: true, Executed: gtids(v.Executed)}
+		LogBin: true, LogReplicaUpdates: v.LogUpdates, GTID: true, Executed: GTIDs(v.Executed),
+		Purged: GTIDs(v.Purged)}
 	if v.Maria {
 		i.Flavor, i.Version = topology.MariaDB, topology.Version{Major: 10, Minor: 11}
 	}
@@ -277,7 +298,8 @@ func (w *World) instance(v *Server) *topology.Instance {
 		return i
 	}
 	c := topology.Channel{Source: w.Servers[v.Source].Key, SourceUUID: uuid(v.Source), AutoPosition: true,
-		Received: gtids(v.Received), SQLErrno: v.SQLErrno, IO: topology.Stopped, SQL: topology.Stopped}
+		Received: GTIDs(v.Received), SQLErrno: v.SQLErrno,
+		Filters: v.Filters, IO: topology.Stopped, SQL: topology.Stopped}
 	if v.Detached {
 		c.Source.Host, c.SourceUUID = "//"+c.Source.Host, ""
 	}
@@ -342,8 +364,10 @@ func (w *World) expect(v *Server, e plan.Expect) error {
 		return fmt.Errorf("%v is another server", v.Key)
 	case !have.Executed.Contains(e.Executed):
 		return fmt.Errorf("%v lacks transactions", v.Key)
-	case !e.Within.Empty() && !e.Within.Contains(gtids(v.Received)):
+	case !e.Within.Empty() && !e.Within.Contains(GTIDs(v.Received)):
 		return fmt.Errorf("%v received more", v.Key)
+	case v.Discards() && !have.Executed.Contains(e.Kept):
+		return fmt.Errorf("%v would lose its relay logs", v.Key)
 	case !e.NotFrom.IsZero() && v.Source >= 0 && w.Servers[v.Source].Key == e.NotFrom && v.Connected:
 		return fmt.Errorf("%v receives from %v", v.Key, e.NotFrom)
 	case !e.Source.IsZero() && v.Source >= 0 && w.Servers[v.Source].Key != e.Source:
@@ -378,7 +402,11 @@ func (w *World) parts(v *Server, step plan.Step) []func() {
 			func() { v.ReadOnly, v.Opened = false, true },
 		}
 	case plan.Repoint:
-		repoint := func() { v.Source, v.Detached, v.Received = w.Find(step.Source).N, false, v.Executed }
+		repoint := func() {
+			if v.Source, v.Detached = w.Find(step.Source).N, false; v.Discards() {
+				v.Received = v.Executed
+			}
+		}
 		return []func(){stop, repoint, start}
 	case plan.Fence:
 		return []func(){func() { v.ReadOnly, v.Opened = true, false }}
