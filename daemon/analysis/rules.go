@@ -144,7 +144,8 @@ var rules = []rule{
 	{ErrantGTID, anyone, false, errantSays,
 		"A replica has transactions that its sources do not have, and that none of the servers above it wrote. If it " +
 			"were promoted, it would send them to the others, or fail to if its logs are purged. On MariaDB these " +
-			"are local writes that the source does not have; those that the source has gone past are not seen."},
+			"are local writes that the source does not have; those that the source has gone past by number are seen " +
+			"where its binary log shows that it lacks them."},
 	{MultiSource, anyone, false, multiSourceSays,
 		"A replica receives from several sources. It is shown, and is never promoted or moved."},
 }

@@ -56,6 +56,16 @@ func (s State) Lacks(set, at Set) Set {
 	return out
 }
 
+// Has reports whether it shows that all of a set was logged.
+func (s State) Has(set Set) bool {
+	for d, p := range set.maria {
+		if s.last[d][p.server] < p.seq {
+			return false
+		}
+	}
+	return len(set.maria) > 0
+}
+
 // Empty reports whether the state tells nothing.
 func (s State) Empty() bool { return len(s.last) == 0 }
 

@@ -35,6 +35,11 @@ func TestStatesAreText(t *testing.T) {
 	if o.UnmarshalText(text) != nil || !o.Equal(s) || o.IsZero() || !(State{}).IsZero() {
 		t.Errorf("%s reads as %s", text, o)
 	}
+	for set, want := range map[string]bool{"0-1-4,1-2-2": true, "0-1-5": false, "0-3-1": false, "": false} {
+		if s.Has(MustParse(set)) != want {
+			t.Errorf("%s has %s: want %v", s, set, want)
+		}
+	}
 	if got := s.With(MustParse("0-1-6,7-1-1")).String(); got != "0-1-6,0-2-9,1-2-3,7-1-1" || s.Equal(State{}) {
 		t.Errorf("with more: %s", got)
 	}

@@ -58,7 +58,9 @@ func (v *view) wasReplica(s *topology.Server, e Episode) bool {
 		return false
 	}
 	from := v.servers[s.Left.From]
-	return s.Left.From == e.Failed || from != nil && from.ChannelFrom(e.Failed) != nil
+	// A donor that it fetched from has been moved under it since.
+	return s.Left.From == e.Failed ||
+		from != nil && (from.ChannelFrom(e.Failed) != nil || from.ChannelFrom(s.Key) != nil)
 }
 
 // notTaken says why a server that takes writes already can't be the new primary; "" when it can.
@@ -70,8 +72,9 @@ func (v *view) notTaken(s *topology.Server, all choice, e Episode) string {
 		why = append(why, fmt.Sprintf("it lacks %s that others of its cluster have", count(n, "transaction")))
 	case need.Empty():
 		why = append(why, "what it must have is not known, because no other replica answers")
-	case !sameWriters(have, need):
+	case !sameWriters(have, need) && !(s.Instance.LogReplicaUpdates && s.Instance.BinlogState.Has(need)):
 		// A position is a number and the last writer: a higher number of another writer says nothing of the first.
+		// The state of its binary log may.
 		why = append(why, "whether it has what others of its cluster have is not known, because MariaDB names only "+
 			"the last writer, and it has written since")
 	}

@@ -40,9 +40,22 @@ db4 of=db1 rw left=db9,1s exec=db1:1-100`, replaced},
 db4 of=db1 rw left=db1,1s exec=db1:1-100+db4:1-50`, `
 repoint db2 db4
 repoint db3 db4`},
+		{"on MariaDB, where its log shows that it has all, although it has written since", `
+db1 mariadb=10.11.6 down
+  db2 io=connecting ioerr=2003
+  db3 io=connecting ioerr=2003
+db4 of=db1 rw left=db1,1s exec=0-4-150 state=0-1-100+0-4-150`, `
+repoint db2 db4
+repoint db3 db4`},
 		{"one of the second tier, too", twoReplicas + `
 db4 of=db1 rw left=db2,1s exec=db1:1-100+db4:1-50`, `
 repoint db2 db4
+repoint db3 db4`},
+		{"one that had fetched from a replica that follows it by now", `
+db1 down
+  db3 io=connecting ioerr=2003
+db4 of=db1 rw left=db2,1s exec=db1:1-100
+  db2`, `
 repoint db3 db4`},
 		{"such a one that lacks something: no second one beside it", twoReplicas + `
 db4 of=db1 rw left=db1,1s exec=db1:1-90`, `

@@ -108,7 +108,7 @@ func lostWhy(e plan.Episode, k topology.Key) string {
 // A replica that filters has the GTIDs of rows that it does not have. It gave them to the candidate, which was promoted
 // with all GTIDs and none of the rows.
 func TestFilteredDonor(t *testing.T) {
-	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	quick(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := shop(t, l, lab.Spec{Flavor: flavor}, 2)
 		r1, r2 := f.Replicas[0], f.Replicas[1]
 		threads(f, r2, "STOP", "")

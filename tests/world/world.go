@@ -270,7 +270,13 @@ func (w *World) Probe(n int) {
 		return
 	}
 	p.Probe = topology.Probe{Asked: w.Now(), Answered: w.Now()}
-	p.Instance = w.instance(v)
+	old := p.Instance
+	switch p.Instance = w.instance(v); {
+	case v.Source >= 0:
+		p.Left = nil
+	case old != nil && len(old.Channels) > 0:
+		p.Left = &topology.Departure{From: old.Channels[0].Source.Attached(), Seen: w.Now()}
+	}
 }
 
 func uuid(n int) string { return fmt.Sprintf("00000000-0000-0000-0000-%012d", n+1) }
