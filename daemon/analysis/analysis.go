@@ -78,6 +78,17 @@ const (
 	ReplicaRefusesConnections Code = "ReplicaRefusesConnections"
 	ErrantGTID                Code = "ErrantGTID"
 	MultiSource               Code = "MultiSource" // shown, never touched
+
+	// Who is who:
+
+	// UnusableName: what a server says in the place of a name is none
+	UnusableName Code = "UnusableName"
+	// DoubtfulName: a name of the server has led to another one too
+	DoubtfulName      Code = "DoubtfulName"
+	SelfReplication   Code = "SelfReplication" // its source is a name of itself
+	DuplicateServerID Code = "DuplicateServerID"
+	DuplicateUUID     Code = "DuplicateUUID"
+	UnknownReader     Code = "UnknownReader" // of its binary log
 )
 
 // Finding is one trouble at one server.

@@ -220,7 +220,7 @@ db3 of=db1 never unasked`, `db1 UnreachablePrimary`},
 		{"a registered replica that never answered counts among the dead", `
 db1 down registered=db2+db3
   db2 ioerr=2003
-db3 of=db1 never`, `db1 DeadPrimaryAndSomeReplicas, db3 ReplicaDead`},
+db3 of=db1 never`, `db1 DeadPrimaryAndSomeReplicas, db1 UnknownReader`},
 		{"the primary is in downtime", `
 db1 down downtime
   db2`, `db1 UnreachablePrimary (downtime)`},

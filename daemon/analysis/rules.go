@@ -148,6 +148,27 @@ var rules = []rule{
 			"where its binary log shows that it lacks them."},
 	{MultiSource, anyone, false, multiSourceSays,
 		"A replica receives from several sources. It is shown, and is never promoted or moved."},
+	{UnusableName, anyone, false, unusableSays,
+		"What a server says in the place of a name (its source, its report_host, what a replica registered as) " +
+			"can't be one. It is never used as one. Set it to a host name or an address, without a port."},
+	{DoubtfulName, anyone, false, doubtfulSays,
+		"A name of the server has led to another server too: a virtual address that moved, a proxy, a record of the " +
+			"name service that changed. No server is made to follow it by that name. Have its replicas follow it by " +
+			"a name of its own."},
+	{SelfReplication, anyone, false, selfSays,
+		"The source of a server is the server itself: the name of its source leads to it, as a virtual address does " +
+			"that has moved there. It gets no new data. Remove its source, or give it another one."},
+	{DuplicateServerID, anyone, false, duplicateIDSays,
+		"Two servers of a cluster have one server_id. Neither can follow the other, and MariaDB disconnects one when " +
+			"the other connects to the same source. Set another server_id at one of them."},
+	{DuplicateUUID, anyone, false, duplicateUUIDSays,
+		"Two servers of a cluster have one server_uuid: a data directory was copied with its auto.cnf. A source " +
+			"disconnects one when the other connects, and neither can follow the other. Remove auto.cnf from the " +
+			"data directory of one of them, and restart it."},
+	{UnknownReader, anyone, false, readerSays,
+		"More programs read the binary log of a server than it has known replicas. It may be a reader that is no " +
+			"server (change-data capture, a backup of binary logs), or a replica that this daemon can't reach or " +
+			"does not know. What such a replica has received is not known. Discover it, or set its report_host."},
 }
 
 // when makes a rule of a verdict, a condition and a sentence.
@@ -387,6 +408,9 @@ func replicaWritableSays(v *view) (string, []string) {
 }
 
 func replicaDeadSays(v *view) (string, []string) {
+	if v.Instance == nil && len(v.f.registrars(v.Server)) > 0 { // see UnknownReader
+		return "", nil
+	}
 	switch v.verdict {
 	case alone, unreachable: // nobody follows a leaf, so this is all that can be said, and the silence may be short
 		return fmt.Sprintf("%s does not answer: %s.", v.is(), howFailed(v.Server, v.f.at)), []string{v.asked()}

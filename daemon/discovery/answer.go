@@ -152,10 +152,14 @@ func (f *Fleet) answered(s *server, asked time.Time, said topology.Instance) *se
 	}
 	s.depart(old, was, asked)
 	f.learn(s, uuid)
+	f.leads(s.key, s)
+	f.seek(s, old)
 	s = f.identify(s)
 	if s == nil {
 		return nil
 	}
+	f.enroll(s, i.Registered)
+	f.vouch(s)
 	f.link(s)
 	f.testify(s)
 	for n, c := range i.Channels {

@@ -50,6 +50,7 @@ func instanceDifference(a, b *topology.Instance) change {
 			a.BinlogFormat != b.BinlogFormat,
 		a.ReadOnly != b.ReadOnly || a.SuperReadOnly != b.SuperReadOnly || a.LogBin != b.LogBin,
 		a.LogReplicaUpdates != b.LogReplicaUpdates || a.GTID != b.GTID || a.SemiSync != b.SemiSync,
+		!slices.Equal(a.Unusable, b.Unusable),
 		cause(a.Stalled) != cause(b.Stalled) || len(a.Channels) != len(b.Channels), !near(a.StartedAt, b.StartedAt):
 		return significant
 	}
@@ -60,7 +61,7 @@ func instanceDifference(a, b *topology.Instance) change {
 	if out == unchanged && (a.BinlogFile != b.BinlogFile || a.BinlogPos != b.BinlogPos ||
 		!a.Executed.Same(b.Executed) ||
 		!a.Purged.Same(b.Purged) || !a.BinlogWritten.Same(b.BinlogWritten) ||
-		!slices.Equal(a.Registered, b.Registered) || !equal(a.Stalled, b.Stalled)) {
+		!slices.Equal(a.Registered, b.Registered) || a.Readers != b.Readers || !equal(a.Stalled, b.Stalled)) {
 		return moved
 	}
 	return out

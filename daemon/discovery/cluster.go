@@ -106,6 +106,9 @@ func (f *Fleet) group(of *server, done map[*server]bool) []*server {
 		for r := range f.replicas[s.key] {
 			visit(r)
 		}
+		for _, t := range f.strangers(s) {
+			visit(t)
+		}
 		if c := s.cluster; c != nil && !seen[c] {
 			seen[c] = true
 			for _, o := range c.members {
@@ -128,6 +131,9 @@ func (f *Fleet) nameGroup(group []*server) {
 			v.Instance = &topology.Instance{ReadOnly: s.instance.ReadOnly}
 			for _, source := range s.sources {
 				v.Instance.Channels = append(v.Instance.Channels, topology.Channel{Source: source})
+			}
+			for _, t := range f.strangers(s) {
+				v.Instance.Registered = append(v.Instance.Registered, t.key)
 			}
 		}
 		part.Servers = append(part.Servers, v)

@@ -86,7 +86,9 @@ type Fleet struct {
 	replicas map[topology.Key]map[*server]struct{}
 	refs     map[ref]map[*server]struct{}
 	byUUID   map[string]map[*server]struct{}
-	clones   map[[2]topology.Key]bool   // pairs with one UUID that are two servers, once logged
+	byID     map[uint32]map[*server]struct{}
+	clones   map[[2]topology.Key]bool // pairs with one UUID that are two servers, once logged
+	names    names
 	tried    map[topology.Key]time.Time // canonical keys that were tried in vain, not to be tried before
 
 	// Clusters, and who is to hear of them: see cluster.go and subscribe.go.
@@ -111,7 +113,10 @@ type server struct {
 	restored bool
 	// trial marks a key that was made up from what a server says of itself: it counts only once it answers as that
 	// server.
-	trial    bool
+	trial bool
+	// sought is whom a trial was made up for, by UUID: a server that lost its name to another one. It stays if it is.
+	sought   string
+	id       uint32 // server id, as it is in Fleet.byID
 	probe    topology.Probe
 	instance *topology.Instance // never changed once it is set, only replaced: readers share it
 	names    []topology.Key     // sorted; never changed, only replaced
@@ -179,8 +184,10 @@ func New(p Prober, o Options) *Fleet {
 		buried: map[topology.Key]topology.Key{},
 		close:  map[topology.Key]int{}, closeOf: map[string][]topology.Key{},
 		replicas: map[topology.Key]map[*server]struct{}{}, refs: map[ref]map[*server]struct{}{},
-		byUUID: map[string]map[*server]struct{}{}, clones: map[[2]topology.Key]bool{},
+		byUUID: map[string]map[*server]struct{}{},
+		byID:   map[uint32]map[*server]struct{}{}, clones: map[[2]topology.Key]bool{},
 		tried:    map[topology.Key]time.Time{},
+		names:    newNames(),
 		clusters: map[string]*cluster{}, unnamed: map[*server]struct{}{}, news: map[string]struct{}{},
 		subscriptions: map[*Subscription]struct{}{}, touched: map[*server]struct{}{},
 	}
@@ -504,6 +511,8 @@ func (f *Fleet) remove(s *server) {
 	}
 	f.unlearn(s)
 	f.unlink(s)
+	f.enroll(s, nil)
+	delete(f.names.sightings, s)
 	f.watch(s)
 	for _, w := range s.waiters {
 		close(w.done)

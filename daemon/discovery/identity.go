@@ -15,6 +15,11 @@ const retry = 5 * time.Minute
 
 // learn notes the UUID of a server; before is the one that it had.
 func (f *Fleet) learn(s *server, before string) {
+	if id := s.instance.ServerID; id != s.id {
+		take(f.byID, s.id, s)
+		put(f.byID, id, s)
+		s.id = id
+	}
 	uuid := s.instance.UUID
 	if uuid == before {
 		if uuid != "" {
@@ -41,6 +46,7 @@ func (f *Fleet) unlearn(s *server) {
 	if s.instance != nil {
 		uuid := s.instance.UUID
 		take(f.byUUID, uuid, s)
+		take(f.byID, s.id, s)
 		f.relink(ref{uuid: uuid})
 	}
 }
@@ -61,6 +67,9 @@ func (f *Fleet) identify(s *server) *server {
 			f.merge(keep, drop)
 			s = keep
 		}
+	}
+	if s.trial && s.sought != "" && s.sought == s.instance.UUID {
+		f.foundAgain(s)
 	}
 	if s.trial {
 		f.tried[s.key] = time.Now().Add(retry)
@@ -115,6 +124,10 @@ func (f *Fleet) choose(a, b *server) (keep, drop *server) {
 		if a.trial {
 			return b, a
 		}
+	case f.isDoubtful(a.key) != f.isDoubtful(b.key):
+		if f.isDoubtful(a.key) {
+			return b, a
+		}
 	case a.seed != b.seed:
 		if b.seed {
 			return b, a
@@ -134,11 +147,16 @@ func (f *Fleet) preferred(i topology.Instance) topology.Key {
 	case "report_host":
 		host = i.ReportHost
 	}
-	host = strings.ToLower(host)
-	if host == "" || i.Port == 0 || strings.HasPrefix(host, "localhost") { // that would be a server on our own machine
+	return own(host, i.Port)
+}
+
+// own is the key of a name that a server gives itself; zero where that is no name, or one of our own machine.
+func own(host string, port int) topology.Key {
+	k, err := topology.MakeKey(host, port)
+	if err != nil || strings.HasPrefix(k.Host, "localhost") {
 		return topology.Key{}
 	}
-	return topology.Key{Host: host, Port: i.Port}
+	return k
 }
 
 // prefer tries the key that a server should go by. The name counts once the same server answers under it; until then,
@@ -189,6 +207,7 @@ func (f *Fleet) merge(keep, drop *server) {
 	for _, n := range names {
 		f.alias(n, keep.key)
 		keep.names = insert(keep.names, n)
+		f.leads(n, keep)
 	}
 	for _, n := range names {
 		f.relink(ref{key: n})
@@ -228,12 +247,19 @@ func (f *Fleet) rename(from, to string) {
 // are not connected to.
 func (f *Fleet) testify(s *server) {
 	for n, c := range s.instance.Channels {
+		if at := f.at(c.Source); alike(c) && at != nil && at.key != c.Source && time.Now().After(f.tried[c.Source]) {
+			f.tried[c.Source] = time.Now().Add(retry) // its source seems to be itself: where does the name lead now?
+			f.release(at, c.Source)
+		}
 		if c.IO != topology.Running || n >= len(s.sources) {
 			continue
 		}
 		t, at := f.servers[s.sources[n]], f.at(c.Source)
+		if at == nil {
+			at = f.hearOf(c, s, t)
+		}
 		switch {
-		case t == nil || t.instance == nil || at == nil || at == s:
+		case t == nil || t.instance == nil || at == nil || at == s && at == t:
 		case at != t && at.key == c.Source && at.instance == nil && !at.seed:
 			f.merge(t, at)
 		case at.key != c.Source && at.up() && (at != t || c.SourceID != 0 && c.SourceID != at.instance.ServerID) &&

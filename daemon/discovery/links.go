@@ -80,15 +80,19 @@ func (f *Fleet) relink(refs ...ref) {
 	}
 }
 
-// resolve says which server a channel means. A receiver that runs knows the UUID of whom it is connected to; one that
-// does not may remember that of an earlier source, so a known server at the very address goes before it.
+// resolve says which server a channel means. A receiver that runs knows the UUID of whom it is connected to, on MariaDB
+// the server id; one that does not may remember that of an earlier source, so a known server at the very address goes
+// before it.
 func (f *Fleet) resolve(c topology.Channel) topology.Key {
 	k := f.canon(c.Source)
-	if c.SourceUUID == "" {
+	s := f.servers[k]
+	if s != nil && s.instance != nil && (c.IO != topology.Running || leadsTo(c, s)) {
 		return k
 	}
-	if s := f.servers[k]; s != nil && s.instance != nil &&
-		(s.instance.UUID == c.SourceUUID || c.IO != topology.Running) {
+	if c.SourceUUID == "" {
+		if v := f.vouched(c); v != nil {
+			return v.key
+		}
 		return k
 	}
 	if len(f.byUUID[c.SourceUUID]) != 1 {
@@ -100,6 +104,14 @@ func (f *Fleet) resolve(c topology.Channel) topology.Key {
 		}
 	}
 	return k
+}
+
+// leadsTo says that what a running receiver says of its source fits a server.
+func leadsTo(c topology.Channel, s *server) bool {
+	if c.SourceUUID != "" {
+		return s.instance.UUID == c.SourceUUID
+	}
+	return c.SourceID == 0 || s.instance.ServerID == 0 || s.instance.ServerID == c.SourceID
 }
 
 func put[K comparable](m map[K]map[*server]struct{}, k K, s *server) {

@@ -39,6 +39,9 @@ func (f *Fleet) Restore(servers []topology.Server) {
 			continue // a name of another one by now
 		}
 		s.restored = true
+		for _, n := range v.Doubtful {
+			f.names.doubtful[n] = true
+		}
 		s.name = v.Cluster
 		if v.Instance != nil {
 			i := *v.Instance // nobody else changes what it points to: it was read for this
@@ -112,7 +115,7 @@ func storable(v topology.Server) topology.Server {
 	i := &copied
 	v.Instance, i.Channels = i, slices.Clone(i.Channels)
 	i.Executed, i.Purged, i.BinlogWritten, i.BinlogFile, i.BinlogPos = gtid.Set{}, gtid.Set{}, gtid.Set{}, "", 0
-	i.Registered, i.Stalled, i.SemiSync.Clients = nil, nil, 0
+	i.Registered, i.Readers, i.Stalled, i.SemiSync.Clients = nil, 0, nil, 0
 	i.StartedAt = i.StartedAt.UTC().Truncate(time.Second) // as it comes back from a store
 	for n := range i.Channels {
 		c := &i.Channels[n]

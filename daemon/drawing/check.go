@@ -140,7 +140,7 @@ func checkInstance(i topology.Instance) error {
 	}
 	sets := i.Executed.Union(i.Purged).Union(i.BinlogWritten)
 	for _, c := range i.Channels {
-		if c.Source.IsZero() {
+		if c.Source.IsZero() && len(i.Unusable) == 0 { // what it says may be no name
 			return errors.New(`a channel has no "source"`)
 		}
 		if !slices.Contains(states, c.IO) || !slices.Contains(states, c.SQL) {

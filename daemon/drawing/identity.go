@@ -68,16 +68,24 @@ func (d *drawn) setSource(text string) error {
 		return nil
 	}
 	k, err := parseSource(text)
+	if text == unknown {
+		k, err = topology.Key{}, nil
+	}
 	if err == nil {
 		d.instance().Channels = []topology.Channel{{Source: k}}
 	}
 	return err
 }
 
+// unknown stands for a source whose name is none: see topology.Channel.
+const unknown = "unknown"
+
 func showSource(_ *picture, d *drawn) string {
 	switch cs := d.instance().Channels; {
 	case len(cs) == 0:
 		return "none"
+	case cs[0].Source.IsZero():
+		return unknown
 	case cs[0].Source.Detached():
 		return "detached"
 	default:
@@ -167,4 +175,5 @@ func brief(k topology.Key) string {
 }
 
 // reserved words have a meaning of their own where a server is named: such a host is written with its port.
-var reserved = []string{"none", "detached", "off", "thresholds", "policy", "request", "episode", "claim", "peer"}
+var reserved = []string{"none", "unknown", "detached", "off", "thresholds", "policy",
+	"request", "episode", "claim", "peer"}

@@ -156,9 +156,6 @@ func drawableServer(v topology.Server, at time.Time, near func(time.Time) time.T
 	}
 	i.Channels = nil
 	for _, c := range v.Instance.Channels {
-		if c.Source.IsZero() {
-			continue
-		}
 		if c.AutoPosition && !c.Received.Empty() {
 			c.ReadFile, c.ReadPos, c.ExecFile, c.ExecPos = usualFile, usualPos, usualFile, usualPos
 		}

@@ -50,6 +50,7 @@ var settingAttributes = []attribute{
 
 // moreAttributes are of a server, too, and depend on what it has and who follows it.
 var moreAttributes = []attribute{
+	{"readers", "3", instance, number(31, func(d *drawn) *int { return &d.instance().Readers })},
 	{"registered", "HOST+HOST|none", instance,
 		keys(func(d *drawn) *[]topology.Key { return &d.instance().Registered })},
 	{"semisync", "on|off|source,active,replica,replicating,wait=1,clients=2,timeout=10s", instance, codec[drawn]{

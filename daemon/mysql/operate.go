@@ -130,7 +130,7 @@ func (t *site) look(ctx context.Context) error {
 	}
 	t.ReadOnly, t.SuperReadOnly = p.readOnly, p.superReadOnly
 	t.Executed, t.BinlogWritten, t.replayed = p.Executed, p.Written, p.Replayed
-	t.Channels, err = readChannels(ctx, t.Conn, p.Positions)
+	t.Channels, _, err = readChannels(ctx, t.Conn, p.Positions)
 	return err
 }
 

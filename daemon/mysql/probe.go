@@ -3,8 +3,6 @@ package mysql
 import (
 	"context"
 	"fmt"
-	"maps"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +26,7 @@ type known struct {
 	channels  bool              // it had a source at the last probe
 	stallsAt  time.Time
 	dumps     int // binary log dump threads, at stallsAt
+	fewest    int // of them since readAt: one whose replica has gone stays for a while
 }
 
 // ask takes two round trips, and more when the connection is new or what rarely changes is due.
@@ -53,9 +52,11 @@ func (v *kept) ask(ctx context.Context) (topology.Instance, error) {
 	i.Registered = slices.Clone(i.Registered)
 	i.ReadOnly, i.SuperReadOnly = p.readOnly, p.superReadOnly
 	i.Executed, i.BinlogWritten, i.BinlogState = p.Executed, p.Written, p.State
-	if i.Channels, err = readChannels(ctx, c, p.Positions); err != nil {
+	var unusable []string
+	if i.Channels, unusable, err = readChannels(ctx, c, p.Positions); err != nil {
 		return topology.Instance{}, err
 	}
+	i.Unusable = slices.Concat(n.instance.Unusable, unusable)
 	if n.channels = len(i.Channels) > 0; n.channels {
 		i.Stalled, n.instance.Stalled = nil, nil
 	}
@@ -101,17 +102,21 @@ func (n *known) poll(ctx context.Context, c *server.Conn, now time.Time) (polled
 		if dumps != n.dumps && !n.stallsAt.IsZero() {
 			n.readAt = now.Add(-readAllEvery) // replicas came or went: ask for them at the next probe
 		}
-		n.stallsAt, n.dumps = now, dumps
+		n.stallsAt, n.dumps, n.fewest = now, dumps, min(n.fewest, dumps)
 	}
 	return readPolled(rows, q)
 }
 
-func readChannels(ctx context.Context, c *server.Conn, p server.Positions) ([]topology.Channel, error) {
+// readChannels also returns what is no name of a source.
+func readChannels(ctx context.Context, c *server.Conn, p server.Positions) (
+	channels []topology.Channel, unusable []string, err error,
+) {
 	rows, err := c.Query(ctx, c.Dialect.Say(server.ReplicaStatus))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return server.ReadChannels(rows, c.Dialect, p)
+	channels, err = server.ReadChannels(rows, c.Dialect, p)
+	return channels, server.UnusableSources(rows), err
 }
 
 // recognise finds out what the server is to be asked.
@@ -144,7 +149,11 @@ func (n *known) readSeldom(ctx context.Context, c *server.Conn, now time.Time) e
 		i.StartedAt = now.Add(-time.Duration(status.Uint("uptime")) * time.Second)
 	}
 	i.UUID, i.ServerID = server.UUID(vars), uint32(vars.Uint("server_id"))
+	i.Unusable = nil
 	i.Hostname, i.ReportHost, i.Port = vars.Get("hostname"), vars.Get("report_host"), int(vars.Uint("port"))
+	if _, err := topology.MakeKey(i.ReportHost, i.Port); err != nil && i.ReportHost != "" {
+		i.Unusable = append(i.Unusable, fmt.Sprintf("report_host %q", i.ReportHost))
+	}
 	i.LogBin = vars.On("log_bin")
 	i.LogReplicaUpdates = vars.On("log_replica_updates", "log_slave_updates")
 	i.BinlogFormat = vars.Get("binlog_format")
@@ -153,7 +162,7 @@ func (n *known) readSeldom(ctx context.Context, c *server.Conn, now time.Time) e
 	if err := n.readBinlog(ctx, c); err != nil {
 		return err
 	}
-	n.readAt = now
+	n.readAt, n.fewest = now, n.dumps
 	return nil
 }
 
@@ -212,62 +221,7 @@ func (n *known) readBinlog(ctx context.Context, c *server.Conn) error {
 		}
 		i.BinlogFile, i.BinlogPos = at.Get("file"), at.Uint("position")
 	}
-	var err error
-	i.Registered, err = n.registered(ctx, c)
-	return err
-}
-
-// registered lists the replicas at the addresses that they report. One that reports only its port is looked for where
-// the binary log dump threads' clients come from, where that leaves no doubt.
-func (n *known) registered(ctx context.Context, c *server.Conn) ([]topology.Key, error) {
-	rows, err := c.Query(ctx, c.Dialect.Say(server.Replicas))
-	if err != nil {
-		return nil, err
-	}
-	found, ports := map[topology.Key]bool{}, map[int]bool{}
-	for _, r := range rows {
-		port := int(r.Uint("port"))
-		switch host := r.Get("host"); {
-		case port == 0: // a reader of binary logs that is no server
-		case host == "":
-			ports[port] = true
-		default:
-			found[topology.Key{Host: strings.ToLower(host), Port: port}] = true
-		}
-	}
-	if len(ports) > 0 {
-		hosts, err := n.dumpHosts(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		if len(ports) == 1 || len(hosts) == 1 {
-			for port := range ports {
-				for host := range hosts {
-					found[topology.Key{Host: host, Port: port}] = true
-				}
-			}
-		}
-	}
-	return slices.SortedFunc(maps.Keys(found), topology.Key.Compare), nil
-}
-
-// dumpHosts are the hosts that read the binary log.
-func (n *known) dumpHosts(ctx context.Context, c *server.Conn) (map[string]bool, error) {
-	rows, err := c.Query(ctx, n.questions.dumpClients)
-	if err != nil {
-		return nil, err
-	}
-	hosts := map[string]bool{}
-	for _, r := range rows {
-		host, _, err := net.SplitHostPort(r.Get("host"))
-		if err != nil {
-			host = r.Get("host")
-		}
-		if host != "" {
-			hosts[strings.ToLower(host)] = true
-		}
-	}
-	return hosts, nil
+	return n.readRegistered(ctx, c)
 }
 
 // thread is one that a stalled commit or a replica shows in.

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -100,7 +101,7 @@ func (v *view) withholds(donor, cand *topology.Server, set gtid.Set, e Episode) 
 	case v.finding(donor.Key, analysis.ErrantGTID) != nil && !v.Policy.AllowErrant:
 		return "it has errant transactions, which would come along; allow_errant is false"
 	}
-	if why := cantFollow(cand.Instance, donor.Instance); why != "" {
+	if why := cmp.Or(alike(cand, donor), cantFollow(cand.Instance, donor.Instance)); why != "" {
 		return why
 	}
 	if lost := lacks.Intersect(unsendable(donor)); !lost.Empty() {

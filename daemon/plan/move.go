@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -49,6 +50,9 @@ func (p *primaryFailover) regroup() Work {
 			e.lose(r.Key, fmt.Sprintf("out of reach (%s); it is moved under %v when it comes back",
 				r.Probe.Failure, primary.Key))
 		}
+	}
+	for _, r := range p.strangers(e.Failed) {
+		e.lose(r.Key, "it is registered as a replica, and has never answered this daemon")
 	}
 	return p.close(*e, withLost(fmt.Sprintf("%v replaces %v", e.Candidate, e.Failed), *e))
 }
@@ -100,7 +104,7 @@ func (v *view) move(r, source *topology.Server, e Episode) moved {
 			extra.Text())
 		return moved{step: detach(r, *c, e.Failed, why), lost: why}
 	}
-	if why := cantFollow(r.Instance, source.Instance); why != "" {
+	if why := cmp.Or(alike(r, source), cantFollow(r.Instance, source.Instance)); why != "" {
 		return moved{step: detach(r, *c, e.Failed, why), lost: why}
 	}
 	kept := relayed(r, source)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/topology"
 )
 
@@ -93,4 +94,39 @@ func (f Facts) known() Facts {
 		}
 	}
 	return f
+}
+
+// unheard tells of those that read from the server at k and of whom nothing is known: they may have received more than
+// anybody who can be asked.
+func (v *view) unheard(k topology.Key) (out []string) {
+	if v.finding(k, analysis.UnknownReader) != nil && len(v.strangers(k)) == 0 {
+		out = append(out, fmt.Sprintf("an unknown reader of the binary log of %v may have received more", k))
+	}
+	return out
+}
+
+// strangers are registered as replicas of the server at k, and have never answered.
+func (v *view) strangers(k topology.Key) (out []*topology.Server) {
+	s := v.servers[k]
+	if s == nil || s.Instance == nil {
+		return nil
+	}
+	for _, n := range s.Instance.Registered {
+		if r := v.servers[n]; r != nil && r.Instance == nil {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// alike says why r can't follow source although it is another server: each takes the other for itself.
+func alike(r, source *topology.Server) string {
+	a, b := r.Instance, source.Instance
+	switch {
+	case a.ServerID != 0 && a.ServerID == b.ServerID:
+		return fmt.Sprintf("it has the server_id of %v, %d, and so can't follow it", source.Key, a.ServerID)
+	case a.UUID != "" && a.UUID == b.UUID:
+		return fmt.Sprintf("it has the server UUID of %v, %s, and so can't follow it", source.Key, a.UUID)
+	}
+	return ""
 }

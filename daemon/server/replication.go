@@ -49,7 +49,7 @@ func ReadChannels(rows []Row, d Dialect, p Positions) ([]topology.Channel, error
 	for _, r := range rows {
 		if c, err := ReadChannel(r, d, p); err != nil {
 			return nil, err
-		} else if c.Source.Host != "" {
+		} else if r.Get("source_host", "master_host") != "" {
 			out = append(out, c)
 		}
 	}
@@ -57,12 +57,35 @@ func ReadChannels(rows []Row, d Dialect, p Positions) ([]topology.Channel, error
 	return out, nil
 }
 
-// ReadChannel reads one of its rows.
+// source is the server that a row says to be the source; zero where what it says is no name.
+func source(r Row) topology.Key {
+	host, detached := strings.CutPrefix(r.Get("source_host", "master_host"), detachedMark)
+	k, err := topology.MakeKey(host, int(r.Uint("source_port", "master_port")))
+	if err == nil && detached {
+		k = k.Detach()
+	}
+	return k
+}
+
+// detachedMark is what topology.Key.Detach writes in front of a host.
+const detachedMark = "//"
+
+// UnusableSources are what the rows of ReplicaStatus say in the place of a source, and that can't be one.
+func UnusableSources(rows []Row) (out []string) {
+	for _, r := range rows {
+		host, port := r.Get("source_host", "master_host"), r.Get("source_port", "master_port")
+		if host != "" && source(r).IsZero() {
+			out = append(out, fmt.Sprintf("source %q, port %s", host, port))
+		}
+	}
+	return out
+}
+
+// ReadChannel reads one of its rows. A source that is no name is left out: see UnusableSources.
 func ReadChannel(r Row, d Dialect, p Positions) (topology.Channel, error) {
 	c := topology.Channel{
-		Name: r.Get("channel_name", "connection_name"),
-		Source: topology.Key{Host: strings.ToLower(r.Get("source_host", "master_host")),
-			Port: int(r.Uint("source_port", "master_port"))},
+		Name:          r.Get("channel_name", "connection_name"),
+		Source:        source(r),
 		SourceUUID:    strings.ToLower(r.Get("source_uuid", "master_uuid")),
 		SourceID:      uint32(r.Uint("source_server_id", "master_server_id")),
 		IO:            topology.ParseThreadState(r.Get("replica_io_running", "slave_io_running")),

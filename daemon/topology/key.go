@@ -40,10 +40,29 @@ func ParseKey(text string) (Key, error) {
 			return Key{}, fmt.Errorf("address %q: write an IPv6 address with its port as [address]:port", text)
 		}
 	}
-	if host == "" || len(host) > 255 || strings.ContainsFunc(host, badInHost) {
+	k, err := MakeKey(host, port)
+	if err != nil {
 		return Key{}, fmt.Errorf("address %q: want host or host:port", text)
 	}
-	return Key{strings.ToLower(host), port}, nil
+	return k, nil
+}
+
+// MakeKey makes a key of a host and a port, as servers tell them apart. Upper case, and a dot at the end of a name, are
+// spellings of the same name.
+func MakeKey(host string, port int) (Key, error) {
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	if name == "" || len(name) > 255 || strings.ContainsFunc(name, badInHost) {
+		return Key{}, fmt.Errorf("%q is no host", host)
+	}
+	if strings.Contains(name, ":") {
+		if _, err := netip.ParseAddr(name); err != nil {
+			return Key{}, fmt.Errorf("%q is no host, and no IPv6 address", host)
+		}
+	}
+	if port < 1 || port > 65535 {
+		return Key{}, fmt.Errorf("%d is no port", port)
+	}
+	return Key{name, port}, nil
 }
 
 func badInHost(r rune) bool {

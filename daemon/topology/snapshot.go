@@ -156,7 +156,29 @@ func (s Snapshot) links() links {
 			}
 		}
 	}
+	for i, v := range s.Servers {
+		if v.Instance == nil {
+			continue
+		}
+		for _, k := range v.Instance.Registered { // one that never answered is known as a replica by that only
+			if j, ok := at[k]; ok && s.Servers[j].Instance == nil && l.followers(j) == 0 &&
+				!slices.Contains(l.sources[j], i) {
+				l.sources[j] = append(l.sources[j], i)
+				l.below[i] = append(l.below[i], j)
+			}
+		}
+	}
 	return l
+}
+
+// followers counts the servers that are known to follow one.
+func (l links) followers(i int) (n int) {
+	for _, j := range l.below[i] {
+		if l.servers[j].Instance != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // tops returns whom the trees hang from: each root alone, and those that stand for a circle together.
@@ -223,7 +245,7 @@ func (s Snapshot) Primary() *Server {
 			if k, ok := s.Promoted[v.Cluster]; ok && k == v.Key {
 				return &s.Servers[i]
 			}
-			weight := 4 * len(l.below[i])
+			weight := 4 * l.followers(i)
 			if v.Up() {
 				weight++
 				if !v.Instance.ReadOnly {
@@ -258,13 +280,13 @@ func (s Snapshot) Name(before map[Key]string) map[Key]string {
 			name = k.String()
 		}
 		names[k] = name
-		if h, ok := holder[name]; !ok || len(l.below[i]) > len(l.below[h]) {
+		if h, ok := holder[name]; !ok || l.followers(i) > l.followers(h) {
 			holder[name] = i
 		}
 	}
 	for _, i := range tops {
 		v := s.Servers[i]
-		if h := holder[names[v.Key]]; h != i && v.Up() && s.Servers[h].Up() && len(l.below[i]) > 0 {
+		if h := holder[names[v.Key]]; h != i && v.Up() && s.Servers[h].Up() && l.followers(i) > 0 {
 			names[v.Key] = v.Key.String()
 		}
 	}

@@ -24,7 +24,7 @@ db1 mysql=8.0.36 down
   db2 io=connecting
   db3 io=connecting prefer_not
 web1:3307 mariadb=10.11.6
-  web2:3307 tag=dc:west
+  web2:3307 id=3308 tag=dc:west
 `
 
 // Daemon is one that answers from memory.

@@ -1,0 +1,125 @@
+package analysis
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"orchestrator/daemon/topology"
+)
+
+func unusableSays(v *view) (string, []string) {
+	if v.Instance == nil || len(v.Instance.Unusable) == 0 {
+		return "", nil
+	}
+	return fmt.Sprintf("%s says what can't be a name: %s.", v.is(), strings.Join(v.Instance.Unusable, "; ")),
+		slices.Clone(v.Instance.Unusable)
+}
+
+func doubtfulSays(v *view) (string, []string) {
+	if len(v.Doubtful) == 0 {
+		return "", nil
+	}
+	var names, out []string
+	for _, k := range v.Doubtful {
+		names = append(names, k.String())
+		for _, r := range v.replicas {
+			if c := r.ChannelFrom(v.Key); c != nil && c.Written() == k {
+				out = append(out, fmt.Sprintf("%v: follows it by the name %v", r.Key, k))
+			}
+		}
+	}
+	return fmt.Sprintf("%s has a name that has led to another server too: %s.", v.is(), strings.Join(names, ", ")), out
+}
+
+func selfSays(v *view) (string, []string) {
+	c := v.ChannelFrom(v.Key)
+	if c == nil || !v.Up() {
+		return "", nil
+	}
+	return fmt.Sprintf("%s follows itself: its source %v leads to it.", v.is(), c.Written()),
+		[]string{fmt.Sprintf("%v: IO thread %s", v.Key, thread(c.IO, c.IOErrno, c.IOError))}
+}
+
+func duplicateIDSays(v *view) (string, []string) {
+	if v.Instance == nil {
+		return "", nil
+	}
+	return v.duplicate("server_id", fmt.Sprint(v.Instance.ServerID), v.Instance.ServerID != 0,
+		func(i *topology.Instance) bool { return i.ServerID == v.Instance.ServerID })
+}
+
+func duplicateUUIDSays(v *view) (string, []string) {
+	if v.Instance == nil {
+		return "", nil
+	}
+	return v.duplicate("server UUID", v.Instance.UUID, v.Instance.UUID != "",
+		func(i *topology.Instance) bool { return i.UUID == v.Instance.UUID })
+}
+
+// duplicate says that other servers of the cluster have the same of what must be a server's own.
+func (v *view) duplicate(what, value string, set bool, same func(*topology.Instance) bool) (string, []string) {
+	if !set {
+		return "", nil
+	}
+	var others, out []string
+	for _, o := range v.f.members[v.Cluster] {
+		if o.Instance != nil && same(o.Instance) {
+			out = append(out, fmt.Sprintf("%v: %s %s", o.Key, what, value))
+			if o.Key != v.Key {
+				others = append(others, o.Key.String())
+			}
+		}
+	}
+	if len(others) == 0 {
+		return "", nil
+	}
+	return fmt.Sprintf("%s has %s %s, and so has %s: neither can follow the other.", v.is(), what, value,
+		strings.Join(others, " and ")), out
+}
+
+// registrars are the servers at which s has registered as a replica.
+func (f *fleet) registrars(s *topology.Server) (out []*topology.Server) {
+	for _, o := range f.servers {
+		if o.Instance != nil && o != s && slices.Contains(o.Instance.Registered, s.Key) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+func readerSays(v *view) (string, []string) {
+	if v.Instance == nil {
+		return "", nil
+	}
+	channels := 0
+	var never, out []string
+	for _, r := range v.replicas {
+		if r.Instance == nil && r.Probe.Failure == topology.OK {
+			continue // not asked yet
+		}
+		if r.Instance == nil {
+			never = append(never, r.Key.String())
+			out = append(out, fmt.Sprintf("%v: registered as a replica, and never answered (%s)", r.Key,
+				howFailed(r.Server, v.f.at)))
+			continue
+		}
+		for _, c := range r.Instance.Channels {
+			if c.Source == v.Key {
+				channels++
+			}
+		}
+	}
+	more := v.Instance.Readers - channels
+	switch {
+	case more > len(never):
+		return fmt.Sprintf("%s has %s of its binary log beside %s.", v.is(), many(more, "reader"),
+				many(channels, "known replica")),
+			append(out, fmt.Sprintf("%v: %s, and %s", v.Key, many(v.Instance.Readers, "binary log dump thread"),
+				many(channels, "channel of known replicas")))
+	case len(never) > 0:
+		return fmt.Sprintf("%s has replicas that registered and never answered this daemon, or readers that are no "+
+			"servers: %s.", v.is(), strings.Join(never, ", ")), out
+	}
+	return "", nil
+}
