@@ -24,11 +24,11 @@ type logs struct {
 	purged  gtid.Set // MariaDB: all that the oldest log comes after
 }
 
-// readLogs reads what is due. An error that the server reports leaves the facts unknown: it is no reason to call a
+// read reads what is due. An error that the server reports leaves the facts unknown: it is no reason to call a
 // server silent.
 func (l *logs) read(ctx context.Context, c *server.Conn, i *topology.Instance, fresh bool, now time.Time) error {
 	if fresh {
-		l.known, l.readAt = false, time.Time{}
+		l.known, l.readAt, l.first = false, time.Time{}, ""
 	}
 	due := !l.known || c.Dialect.MariaDB() && now.Sub(l.readAt) >= readAllEvery
 	if i.LogBin && i.Stalled == nil && due && now.Sub(l.asked) >= avoidLogsFor {

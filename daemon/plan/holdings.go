@@ -63,8 +63,11 @@ func keeps(r *topology.Server) gtid.Set {
 // unsendable is what source has executed and can't send: it is no longer in its binary logs, or never was.
 func unsendable(source *topology.Server) gtid.Set {
 	i := source.Instance
-	if i.LogBin && (i.LogReplicaUpdates || i.Flavor == topology.MariaDB && len(i.Channels) == 0) {
+	switch {
+	case i.LogBin && i.LogReplicaUpdates:
 		return i.Purged
+	case i.LogBin && i.Flavor == topology.MariaDB && len(i.Channels) == 0 && !i.BinlogWritten.Empty():
+		return i.Purged // where its own writes begin is not known
 	}
 	return i.Purged.Union(i.Executed.Subtract(i.Executed.From(i.UUID)))
 }

@@ -124,11 +124,36 @@ stop_receiver db2
 stop_receiver db3
 promote db2
 repoint db3 db2`},
-		{"one that does not log is no candidate where another lacks what it has", `
+		{"nobody logs what it replicates, and one has more: it is promoted, and the other named", `
 db1 down
-  db2 nologupdates ioerr=2003 recv=1-110
-  db3 ioerr=2003 recv=1-100`, `
-refused: 10 received transactions would be thrown away: db2:3306 has them, and can't pass them on to db3:3306 (it has no binary log of them); allow_received_loss is false`},
+  db2 nologupdates ioerr=2003 recv=1-110 exec=1-110
+  db3 nologupdates ioerr=2003 recv=1-100`, `
+stop_receiver db2
+stop_receiver db3
+promote db2
+detach db3
+lost: db3 db2:3306 has not logged 10 transactions, which it lacks (` + drawing.UUID(key("db1")) + `:101-110): ` +
+			`it must be rebuilt`},
+		{"the same on MariaDB, where that is the default", `
+db1 mariadb=10.11.6 down
+  db2 mariadb=10.11.6 nologupdates ioerr=2003 exec=0-1-110 recv=0-1-110
+  db3 mariadb=10.11.6 nologupdates ioerr=2003 exec=0-1-100 recv=0-1-100`, `
+stop_receiver db2
+stop_receiver db3
+promote db2
+detach db3
+lost: db3 db2:3306 has not logged 10 transactions, which it lacks (0-1-101..110): it must be rebuilt`},
+		{"one that logs, and has as much, goes before one that does not", `
+db1 down
+  db2 nologupdates prefer ioerr=2003 recv=1-110 exec=1-110
+  db3 ioerr=2003 recv=1-110 exec=1-110
+  db4 ioerr=2003 recv=1-100`, `
+stop_receiver db2
+stop_receiver db3
+stop_receiver db4
+promote db3
+repoint db2 db3
+repoint db4 db3`},
 		{"the replica of a dead replica has more, and gives it", `
 db1 down
   db2 down

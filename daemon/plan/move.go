@@ -112,7 +112,11 @@ func (v *view) move(r, source *topology.Server, e Episode) moved {
 		return v.applyFirst(r, source, kept, e)
 	}
 	if lost := gone(r, source); !lost.Empty() {
-		why := fmt.Sprintf("%v has purged %s, which it lacks (%s): it must be rebuilt", source.Key,
+		lacks := "has purged"
+		if !source.Instance.LogReplicaUpdates {
+			lacks = "has not logged"
+		}
+		why := fmt.Sprintf("%v %s %s, which it lacks (%s): it must be rebuilt", source.Key, lacks,
 			count(lost.Count(), "transaction"), lost.Text())
 		return moved{step: detach(r, *c, e.Failed, why), lost: why}
 	}

@@ -91,18 +91,6 @@ func (v *view) choice(e Episode) choice {
 	return c
 }
 
-// candidates are the pool, and then those below it: where no direct replica can be promoted, a replica of a replica may
-// be.
-func (v *view) candidates(e Episode, pool []*topology.Server) []*topology.Server {
-	out := slices.Clone(pool)
-	for _, s := range v.tree(e.Failed) {
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
 // below are the servers that can be reached and have something from the failed one: the pool, and all that follow a
 // server of the pool, directly or through others. Where an intermediate source has died, its replicas may have more
 // than any direct replica.
@@ -156,6 +144,9 @@ func (v *view) weigh(s *topology.Server, all choice, e Episode) Candidate {
 	c.Vetoes = append(c.Vetoes, v.unfit(s, all, e)...)
 	c.Eligible = len(c.Vetoes) == 0
 	c.Reasons = reasons(s, c)
+	if why := unserved(s, all); why != "" {
+		c.Reasons = append(c.Reasons, why)
+	}
 	if k := v.between(s, e); !k.IsZero() {
 		c.Reasons = append(c.Reasons, fmt.Sprintf("it follows %v, so direct replicas go first", k))
 	}
@@ -201,38 +192,6 @@ func (v *view) unable(s *topology.Server, unapplied uint64) (vetoes []string) {
 		n := f.Transactions.Count()
 		veto("it has %s, written at %v itself, which would spread (%s)",
 			count(n, "errant transaction"), s.Key, f.Transactions.Text())
-	}
-	return vetoes
-}
-
-// unfit are the vetoes of what the server has of the data, and of what others could get from it.
-func (v *view) unfit(s *topology.Server, all choice, e Episode) (vetoes []string) {
-	if k := v.between(s, e); !k.IsZero() && v.down(k) && !proved(v.servers[k].Probe.Failure) {
-		vetoes = append(vetoes, fmt.Sprintf("it follows %v, which is silent, and which others may have promoted", k))
-	}
-	if why := v.partial(s, e.Failed); why != "" {
-		vetoes = append(vetoes, why)
-	}
-	if left := s.Instance.ShownToLack(all.need); !left.Empty() {
-		vetoes = append(vetoes, fmt.Sprintf("its binary log shows that it lacks %s, although its position is further",
-			left.Text()))
-	}
-	if s.Instance.BinlogFilters && !v.Policy.AllowFilters {
-		vetoes = append(vetoes, "it logs only a part of its databases (binlog_do_db, binlog_ignore_db), "+
-			"so servers below it would get only that part")
-	}
-	if !s.Instance.LogBin || s.Instance.LogReplicaUpdates {
-		return vetoes
-	}
-	// What it replicated is not in its log, so only servers that have as much can follow it.
-	for _, o := range all.donors {
-		if o.Key == s.Key || o.MultiSource() || o.Channel() == nil || !o.Channel().AutoPosition {
-			continue
-		}
-		if n := o.Received().Missing(s.Received()); n > 0 { // what may have arrived since is not known to have
-			return append(vetoes, fmt.Sprintf("it does not log what it replicates (log_replica_updates is off), "+
-				"and %v, which lacks %s of that, could not follow it", o.Key, count(n, "transaction")))
-		}
 	}
 	return vetoes
 }
@@ -285,28 +244,6 @@ func (v *view) refuseUnfollowed(ranking []Candidate) {
 	}
 }
 
-// backlog is how many transactions a preferred candidate may still have to apply, while another has applied all.
-const backlog = 10000
-
-// slow are the candidates whose promotion would take long, where another could be promoted at once: a wish is no reason
-// for an outage of hours.
-func (v *view) slow(ranking []Candidate, e Episode) map[topology.Key]bool {
-	if !slices.ContainsFunc(ranking, func(c Candidate) bool { return c.Eligible && c.Behind+c.Unapplied == 0 }) {
-		return nil
-	}
-	out := map[topology.Key]bool{}
-	for _, c := range ranking {
-		if !c.Eligible || c.Unapplied == 0 {
-			continue
-		}
-		lag := v.servers[c.Key].Channel().Lag
-		late := c.Key == e.Candidate && !e.DrainSince.IsZero() &&
-			v.Snapshot.At.Sub(e.DrainSince) > v.Policy.DrainTimeout
-		out[c.Key] = late || c.Unapplied > backlog || lag != nil && seconds(*lag) > v.Policy.DrainTimeout
-	}
-	return out
-}
-
 func (v *view) order(a, b Candidate, all choice, e Episode) int {
 	rule := func(c Candidate) int {
 		switch v.servers[c.Key].Rule {
@@ -328,23 +265,13 @@ func (v *view) order(a, b Candidate, all choice, e Episode) int {
 		cmp.Compare(first(v.begun(a, e)), first(v.begun(b, e))),
 		cmp.Compare(first(!all.slow[a.Key]), first(!all.slow[b.Key])),
 		cmp.Compare(first(all.direct(v, a)), first(all.direct(v, b))),
+		cmp.Compare(first(unserved(v.servers[a.Key], all) == ""), first(unserved(v.servers[b.Key], all) == "")),
 		cmp.Compare(first(v.serves(a)), first(v.serves(b))),
 		cmp.Compare(rule(a), rule(b)),
 		cmp.Compare(a.Behind, b.Behind),
 		cmp.Compare(a.Unapplied, b.Unapplied),
 		a.Key.Compare(b.Key),
 	)
-}
-
-// direct says that c is a candidate of the first tier: it followed the failed one itself.
-func (all choice) direct(v *view, c Candidate) bool {
-	return slices.Contains(all.pool, v.servers[c.Key])
-}
-
-// serves says that others can get from c what it replicated.
-func (v *view) serves(c Candidate) bool {
-	s := v.up(c.Key)
-	return s != nil && s.Instance.LogReplicaUpdates
 }
 
 // begun says that the promotion of c was begun: it has forgotten its source already.

@@ -317,3 +317,59 @@ func TestDelayedDonor(t *testing.T) {
 		f.NoFailover()
 	})
 }
+
+// MariaDB's default: replicas do not log what they replicate. One that has as much can follow; one that lacks something
+// can't, and is named.
+func TestNobodyLogsUpdates(t *testing.T) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+		off := "--log-replica-updates=OFF"
+		if flavor == lab.MariaDB {
+			off = "--log-slave-updates=OFF"
+		}
+		f := shop(t, l, lab.Spec{Flavor: flavor, ExtraArgs: []string{off}}, 3)
+		behind := f.Replicas[2]
+		sell(f, 0, 5)
+		for _, r := range f.Replicas {
+			caughtUp(f, r)
+		}
+		threads(f, behind, "STOP", "IO_THREAD")
+		sell(f, 5, 5)
+		caughtUp(f, f.Replicas[0])
+		caughtUp(f, f.Replicas[1])
+		watch(f)
+		f.Must(f.Primary.Kill())
+		e, promoted := f.Promoted()
+		if promoted == behind || sold(f, promoted) != 10 {
+			t.Errorf("%v was promoted with %d rows: %+v", promoted.Key, sold(f, promoted), e)
+		}
+		f.Primary = promoted
+		sell(f, 10, 1)
+		for _, r := range f.Replicas[:2] {
+			f.Within(10*time.Second, "it replicates", func() bool { return sold(f, r) == 11 })
+		}
+		f.Await("the one that can't follow is named", func() bool {
+			es := must(f.API.Episodes(f.Ctx, "", ""))
+			return len(es) > 0 && lostWhy(es[0], behind.Key) != ""
+		})
+	})
+}
+
+// The replicas of a replica that died with the primary are all that is left.
+func TestReplicaOfADeadReplica(t *testing.T) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+		f := shop(t, l, lab.Spec{Flavor: flavor}, 3)
+		middle, below, never := f.Replicas[0], f.Replicas[1], f.Replicas[2]
+		f.Must(l.ReplicateFrom(f.Ctx, below, middle))
+		sell(f, 0, 5)
+		caughtUp(f, below)
+		watch(f)
+		f.Must(f.API.SetRule(f.Ctx, never.Key.String(), topology.MustNot))
+		f.Must(middle.Kill())
+		f.Must(f.Primary.Kill())
+		e, promoted := f.Promoted()
+		if promoted != below || sold(f, below) != 5 {
+			t.Errorf("%v was promoted: %+v", promoted.Key, e)
+		}
+		f.Settled(below, middle)
+	})
+}

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"strings"
+
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/world"
@@ -33,6 +35,7 @@ func (r *run) check(w plan.Work, step plan.Step) {
 	if r.partial(cand) {
 		r.hurt("never a server that has only a part of the data", "%v is promoted", cand.Key)
 	}
+	promises := strings.Contains(w.Bound, "no transaction that a reachable replica received is lost")
 	all := true
 	for _, v := range r.Servers {
 		if v == cand || v == failed {
@@ -43,6 +46,9 @@ func (r *run) check(w plan.Work, step plan.Step) {
 		if reachable && r.below(v, failed) && !r.partial(v) && !cand.Executed.Has(v.Received) {
 			r.hurt("never less advanced, nothing received is lost", "%v is promoted with %v, %v received %v",
 				cand.Key, cand.Executed, v.Key, v.Received)
+		}
+		if reachable && promises && r.below(v, failed) && !cand.Executed.Has(v.Received) {
+			r.hurt("a stated loss bound is true", "%v is promoted, %v received more: %s", cand.Key, v.Key, w.Bound)
 		}
 		if reachable && !v.ReadOnly && v.Source < 0 {
 			r.hurt("never two writable", "%v is promoted beside %v", cand.Key, v.Key)
@@ -102,16 +108,28 @@ func (r *run) partial(v *world.Server) bool {
 	return false
 }
 
-// followable holds that every reachable server that has come from the failed one can get from the new primary what it
-// lacks of it.
+// followable holds that a server that does not log what it replicates is promoted above others that lack some of that
+// only where no other could be that has as much.
 func (r *run) followable(cand, failed *world.Server) {
 	for _, v := range r.Servers {
 		if !cand.LogUpdates && v != cand && v.Health == world.Alive && r.Reaches(-1, v.N) && r.below(v, failed) &&
-			!v.Received.Has(cand.Received) {
+			!v.Received.Has(cand.Received) && r.better(cand, failed) {
 			r.hurt("never a server that nobody can follow", "%v is promoted, and %v lacks what it has not logged",
 				cand.Key, v.Key)
 		}
 	}
+}
+
+// better says that a direct replica that can be reached logs what it replicates and has as much as the candidate.
+func (r *run) better(cand, failed *world.Server) bool {
+	for _, v := range r.Servers {
+		if v != cand && v.Source == failed.N && v.Health == world.Alive && r.Reaches(-1, v.N) && v.LogUpdates &&
+			!v.Detached && !r.partial(v) && v.Rule != topology.MustNot && v.SQL && v.SQLErrno == 0 &&
+			v.Executed.Has(cand.Received) {
+			return true
+		}
+	}
+	return false
 }
 
 // one holds that a decision has a step of one work at a server at most.

@@ -27,7 +27,8 @@ var (
 //	never a server that nobody can follow            plan: no veto for log_replica_updates=0
 //	never a server that has only a part of the data  plan: no veto for filters
 //	never moved to where it would stop               plan: gone not asked for in move
-//	relay logs that nobody can send again are not    plan: relayed not asked for in move
+//	a stated loss bound is true                      plan: filters do not change what the bound says
+//	relay logs that nobody can send again are not    plan: neither relayed nor gone asked for in move
 //	  thrown away
 //	in the end one server is writable                the world: servers that were cut off never come back
 //	in the end every replica receives, or is         plan: undo without starting receivers; replicas out of reach

@@ -1,0 +1,90 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"orchestrator/daemon/topology"
+)
+
+// candidates are the pool, and then those below it: where no direct replica can be promoted, a replica of a replica may
+// be.
+func (v *view) candidates(e Episode, pool []*topology.Server) []*topology.Server {
+	out := slices.Clone(pool)
+	for _, s := range v.tree(e.Failed) {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// unfit are the vetoes of what the server has of the data, and of what others could get from it.
+func (v *view) unfit(s *topology.Server, all choice, e Episode) (vetoes []string) {
+	if k := v.between(s, e); !k.IsZero() && v.down(k) && !proved(v.servers[k].Probe.Failure) {
+		vetoes = append(vetoes, fmt.Sprintf("it follows %v, which is silent, and which others may have promoted", k))
+	}
+	if why := v.partial(s, e.Failed); why != "" {
+		vetoes = append(vetoes, why)
+	}
+	if left := s.Instance.ShownToLack(all.need); !left.Empty() {
+		vetoes = append(vetoes, fmt.Sprintf("its binary log shows that it lacks %s, although its position is further",
+			left.Text()))
+	}
+	if s.Instance.BinlogFilters && !v.Policy.AllowFilters {
+		vetoes = append(vetoes, "it logs only a part of its databases (binlog_do_db, binlog_ignore_db), "+
+			"so servers below it would get only that part")
+	}
+	return vetoes
+}
+
+// unserved says which other server could not follow s, because s does not log what it replicates; "" when all can. It
+// is no veto: no data is lost, and servers that can't follow are named. But whoever can be followed goes first.
+func unserved(s *topology.Server, all choice) string {
+	if !s.Up() || !s.Instance.LogBin || s.Instance.LogReplicaUpdates {
+		return ""
+	}
+	for _, o := range all.donors {
+		if o.Key == s.Key || o.MultiSource() || o.Channel() == nil || !o.Channel().AutoPosition {
+			continue
+		}
+		if n := o.Received().Missing(s.Received()); n > 0 { // what may have arrived since is not known to have
+			return fmt.Sprintf("it does not log what it replicates (log_replica_updates is off), and %v, which lacks %s "+
+				"of that, can't follow it", o.Key, count(n, "transaction"))
+		}
+	}
+	return ""
+}
+
+// backlog is how many transactions a preferred candidate may still have to apply, while another has applied all.
+const backlog = 10000
+
+// slow are the candidates whose promotion would take long, where another could be promoted at once: a wish is no reason
+// for an outage of hours.
+func (v *view) slow(ranking []Candidate, e Episode) map[topology.Key]bool {
+	if !slices.ContainsFunc(ranking, func(c Candidate) bool { return c.Eligible && c.Behind+c.Unapplied == 0 }) {
+		return nil
+	}
+	out := map[topology.Key]bool{}
+	for _, c := range ranking {
+		if !c.Eligible || c.Unapplied == 0 {
+			continue
+		}
+		lag := v.servers[c.Key].Channel().Lag
+		late := c.Key == e.Candidate && !e.DrainSince.IsZero() &&
+			v.Snapshot.At.Sub(e.DrainSince) > v.Policy.DrainTimeout
+		out[c.Key] = late || c.Unapplied > backlog || lag != nil && seconds(*lag) > v.Policy.DrainTimeout
+	}
+	return out
+}
+
+// direct says that c is a candidate of the first tier: it followed the failed one itself.
+func (all choice) direct(v *view, c Candidate) bool {
+	return slices.Contains(all.pool, v.servers[c.Key])
+}
+
+// serves says that others can get from c what it replicated.
+func (v *view) serves(c Candidate) bool {
+	s := v.up(c.Key)
+	return s != nil && s.Instance.LogReplicaUpdates
+}
