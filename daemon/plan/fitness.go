@@ -49,8 +49,8 @@ func unserved(s *topology.Server, all choice) string {
 			continue
 		}
 		if n := o.Received().Missing(s.Received()); n > 0 { // what may have arrived since is not known to have
-			return fmt.Sprintf("it does not log what it replicates (log_replica_updates is off), and %v, which lacks %s "+
-				"of that, can't follow it", o.Key, count(n, "transaction"))
+			return fmt.Sprintf("it does not log what it replicates (log_replica_updates is off), and %v, which lacks "+
+				"%s of that, can't follow it", o.Key, count(n, "transaction"))
 		}
 	}
 	return ""

@@ -113,7 +113,7 @@ func TestWhatIsLackingIsFoundWhenAskedLater(t *testing.T) {
 	s := situation(`
 db1
   db2
-  db3 recv=1-120 exec=1-120 nologupdates`)
+  db3 recv=1-120 exec=1-120 purged=1-110 must_not`)
 	ask := func(host string, later time.Duration) {
 		v := s.Snapshot.Server(key(host))
 		v.Probe.Answered = s.Snapshot.At.Add(later - 10*time.Second)
