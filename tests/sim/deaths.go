@@ -113,9 +113,9 @@ func (r *run) belowOneOf(lost map[topology.Key]bool, v *world.Server) bool {
 	return false
 }
 
-// candidates are the direct replicas that live, can be promoted, and were not lost by an earlier failover. There is none
-// where a server that has no binary log of what it replicates has received more: it can't pass that on, and the policy
-// does not allow its loss.
+// candidates are the direct replicas that live, can be promoted, and were not lost by an earlier failover. There is
+// none where a server that has no binary log of what it replicates has received more: it can't pass that on, and the
+// policy does not allow its loss.
 func (r *run) candidates(dead map[int]int) int {
 	var living []*world.Server
 	for _, v := range r.Servers[1:] {
