@@ -209,7 +209,7 @@ claim db1 locks=%s alive=db2+db3
 		{"the policy of the snapshot", killed + "policy", "Refused: policy: recover_primary is false"},
 		{"a promotion a moment ago", killed + "policy recover_primary anti_flap=1h\n" +
 			"episode primary_failover db9 candidate=db1 promoted=10m closed=9m",
-			"Refused: anti-flapping: db1:3306 was promoted 10m0s ago"},
+			"Refused: anti-flapping: db1:3306 was promoted at 2025-12-31T23:50:10Z"},
 		{"a request lifts that", killed + "policy anti_flap=1h\nrequest recover db1 by=ann",
 			"* stop_receiver at db2:3306"},
 	} {

@@ -46,6 +46,9 @@ const (
 	// TwoWritable: a server other than the primary, without a source, takes writes
 	TwoWritable Code = "TwoWritable"
 
+	// EventsNotRun: scheduled events that came by replication, which nobody runs since this server is the primary
+	EventsNotRun Code = "EventsNotRun"
+
 	DeadIntermediate                Code = "DeadIntermediate"
 	DeadIntermediateAndSomeReplicas Code = "DeadIntermediateAndSomeReplicas"
 	DeadIntermediateAndReplicas     Code = "DeadIntermediateAndReplicas"

@@ -80,6 +80,10 @@ var rules = []rule{
 	{TwoWritable, intermediate | former | leaf, false, twoWritableSays,
 		"A server of the cluster takes writes beside the primary, without following it, or in a circle with it. What " +
 			"is written to one is missing on the other. Make the wrong one read-only at once."},
+	{EventsNotRun, primary, false, eventsNotRunSays,
+		"The primary has scheduled events that came by replication from another server, which ran them as long as it " +
+			"was the primary. Here they are disabled, so nobody runs them. Enable those that should run. Not seen " +
+			"where the daemon's account lacks the privilege EVENT."},
 
 	{DeadIntermediate, intermediate, false, when(dead, several(allReachable), deadSays),
 		"A replica that has two or more replicas of its own does not answer, and these can't reach it either. They " +

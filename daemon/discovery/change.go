@@ -49,6 +49,7 @@ func instanceDifference(a, b *topology.Instance) change {
 		a.Hostname != b.Hostname || a.ReportHost != b.ReportHost || a.Port != b.Port ||
 			a.BinlogFormat != b.BinlogFormat,
 		a.ReadOnly != b.ReadOnly || a.SuperReadOnly != b.SuperReadOnly || a.LogBin != b.LogBin,
+		a.Scheduler != b.Scheduler || !slices.Equal(a.Dormant, b.Dormant),
 		a.LogReplicaUpdates != b.LogReplicaUpdates || a.GTID != b.GTID || a.SemiSync != b.SemiSync,
 		!slices.Equal(a.Unusable, b.Unusable),
 		cause(a.Stalled) != cause(b.Stalled) || len(a.Channels) != len(b.Channels), !near(a.StartedAt, b.StartedAt):

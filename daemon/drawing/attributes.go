@@ -43,7 +43,7 @@ var short = map[string]string{
 	"nobinlog": "log_bin=no", "nologupdates": "log_updates=no", "nogtid": "gtid=no", "nosource": "source=none",
 	"prefer": "rule=prefer", "neutral": "rule=neutral", "prefer_not": "rule=prefer_not", "must_not": "rule=must_not",
 	"downtime": "downtime=1h", "semisync": "semisync=on", "filters": "filters=yes",
-	"binlog_filters": "binlog_filters=yes", "ssl": "ssl=yes",
+	"binlog_filters": "binlog_filters=yes", "ssl": "ssl=yes", "scheduler": "scheduler=yes",
 	"promoted": "promoted=yes",
 }
 

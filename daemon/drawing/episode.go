@@ -28,8 +28,11 @@ var episodeFields = []field[episode]{
 	{"touched", "HOST+HOST", keys(func(e *episode) *[]topology.Key { return &e.Touched }).then(expectStage)},
 	{"candidate", "HOST", key(func(e *episode) *topology.Key { return &e.Candidate }).then(expectStage)},
 	{"why", "TEXT", words(func(e *episode) *string { return &e.Why })},
+	{"candidate_uuid", "UUID", words(func(e *episode) *string { return &e.CandidateUUID })},
+	{"candidate_start", "1h", moment(func(e *episode) *time.Time { return &e.CandidateStart })},
 	{"donor", "HOST", key(func(e *episode) *topology.Key { return &e.Donor })},
 	{"drain_since", "2s", moment(func(e *episode) *time.Time { return &e.DrainSince })},
+	{"events_off", `"HOST 1h"`, codec[episode]{read: readEventsOff, show: showEventsOff, repeats: true}},
 	{"fence_since", "2s", moment(func(e *episode) *time.Time { return &e.FenceSince })},
 	{"promoted", "1s", moment(func(e *episode) *time.Time { return &e.Promoted }).then(expectStage)},
 	{"lost", `"HOST REASON"`, codec[episode]{read: readLost, show: showLost, repeats: true}},
@@ -141,6 +144,26 @@ func showLost(_ *picture, e *episode) string {
 	var out []string
 	for _, l := range e.Lost {
 		out = append(out, brief(l.Key)+" "+l.Why)
+	}
+	return strings.Join(out, between)
+}
+
+func readEventsOff(p *picture, e *episode, v string) error {
+	host, ago, _ := strings.Cut(v, " ")
+	k, err := topology.ParseKey(host)
+	if err != nil {
+		return err
+	}
+	off := plan.EventsOff{Key: k}
+	err = p.readAgo(ago, &off.At)
+	e.EventsOff = append(e.EventsOff, off)
+	return err
+}
+
+func showEventsOff(p *picture, e *episode) string {
+	var out []string
+	for _, o := range e.EventsOff {
+		out = append(out, brief(o.Key)+" "+p.ago(o.At))
 	}
 	return strings.Join(out, between)
 }

@@ -31,6 +31,7 @@ var settingAttributes = []attribute{
 				d.channel().Received = gtid.Set{}
 			}
 		})},
+	{"scheduler", "yes|no", instance, truth(func(d *drawn) *bool { return &d.instance().Scheduler })},
 	{"log_bin", "yes|no", instance, truth(func(d *drawn) *bool { return &d.instance().LogBin }).then(
 		func(p *picture, d *drawn) {
 			if !d.instance().LogBin {
@@ -61,6 +62,7 @@ var moreAttributes = []attribute{
 		read: func(_ *picture, d *drawn, v string) error { return readStall(d.instance(), v) },
 		show: func(_ *picture, d *drawn) string { return showStall(d.instance().Stalled) },
 	}},
+	{"dormant", "EVENT", instance, list(func(d *drawn) *[]string { return &d.instance().Dormant })},
 }
 
 // readGTID takes GTIDs away from a server of MySQL, and from all channels: MariaDB always has GTIDs, and may replicate

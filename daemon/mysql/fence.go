@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,7 +15,20 @@ import (
 // and a client that still talks to this one talks to the wrong one. The statement would also wait for their
 // transactions, and for commits that hang in semi-sync, with nobody left to acknowledge them. What comes in between is
 // disconnected by another round.
+//
+// Its scheduled events are stopped as well: on MariaDB those of privileged accounts write on a read-only server. That
+// this is not allowed keeps no server writable.
 func (t *site) fence(ctx context.Context) error {
+	var events error
+	if t.Scheduler {
+		if _, err := t.Query(ctx, eventsOff); err != nil {
+			events = fmt.Errorf("its scheduled events go on: SET GLOBAL event_scheduler = OFF: %w", err)
+		}
+	}
+	return errors.Join(t.refuseWrites(ctx), events)
+}
+
+func (t *site) refuseWrites(ctx context.Context) error {
 	if t.SuperReadOnly || t.ReadOnly && t.Dialect.MariaDB() {
 		return nil
 	}

@@ -128,7 +128,7 @@ func (t *site) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.ReadOnly, t.SuperReadOnly = p.readOnly, p.superReadOnly
+	t.ReadOnly, t.SuperReadOnly, t.Scheduler = p.readOnly, p.superReadOnly, p.scheduler
 	t.Executed, t.BinlogWritten, t.replayed = p.Executed, p.Written, p.Replayed
 	t.Channels, _, err = readChannels(ctx, t.Conn, p.Positions)
 	return err

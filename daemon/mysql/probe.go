@@ -50,7 +50,7 @@ func (v *kept) ask(ctx context.Context) (topology.Instance, error) {
 	}
 	i := n.instance
 	i.Registered = slices.Clone(i.Registered)
-	i.ReadOnly, i.SuperReadOnly = p.readOnly, p.superReadOnly
+	i.ReadOnly, i.SuperReadOnly, i.Scheduler = p.readOnly, p.superReadOnly, p.scheduler
 	i.Executed, i.BinlogWritten, i.BinlogState = p.Executed, p.Written, p.State
 	var unusable []string
 	if i.Channels, unusable, err = readChannels(ctx, c, p.Positions); err != nil {
@@ -58,14 +58,14 @@ func (v *kept) ask(ctx context.Context) (topology.Instance, error) {
 	}
 	i.Unusable = slices.Concat(n.instance.Unusable, unusable)
 	if n.channels = len(i.Channels) > 0; n.channels {
-		i.Stalled, n.instance.Stalled = nil, nil
+		i.Stalled, n.instance.Stalled, i.Dormant = nil, nil, nil
 	}
 	return i, v.logs.read(ctx, c, &i, fresh, now)
 }
 
 // polled is what each poll asks first.
 type polled struct {
-	readOnly, superReadOnly bool
+	readOnly, superReadOnly, scheduler bool
 	server.Positions
 }
 
@@ -75,6 +75,7 @@ func readPolled(rows []server.Row, q server.Statement) (p polled, err error) {
 	}
 	p.superReadOnly = rows[0].On("super_read_only")
 	p.readOnly = p.superReadOnly || rows[0].On("read_only")
+	p.scheduler = rows[0].On("event_scheduler")
 	p.Positions, err = server.ReadPositions(rows[0])
 	return p, err
 }
@@ -162,6 +163,9 @@ func (n *known) readSeldom(ctx context.Context, c *server.Conn, now time.Time) e
 	if err := n.readBinlog(ctx, c); err != nil {
 		return err
 	}
+	if err := n.readEvents(ctx, c); err != nil {
+		return err
+	}
 	n.readAt, n.fewest = now, n.dumps
 	return nil
 }
@@ -174,6 +178,23 @@ func (n *known) readSemiSync(ctx context.Context, c *server.Conn) error {
 	}
 	now, s := semiSync(server.Row{}, status), &n.instance.SemiSync
 	s.SourceActive, s.ReplicaActive, s.Clients = now.SourceActive, now.ReplicaActive, now.Clients
+	return nil
+}
+
+// readEvents reads which scheduled events a server that follows nobody leaves to the one that they came from. No
+// decision rests on them, so a server that refuses to say is asked nothing more.
+func (n *known) readEvents(ctx context.Context, c *server.Conn) error {
+	n.instance.Dormant = nil
+	if n.channels {
+		return nil
+	}
+	rows, err := c.Query(ctx, dormantEvents)
+	if err != nil && server.Number(err) == 0 {
+		return err
+	}
+	for _, r := range rows {
+		n.instance.Dormant = append(n.instance.Dormant, r.Get("event_schema")+"."+r.Get("event_name"))
+	}
 	return nil
 }
 

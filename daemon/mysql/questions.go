@@ -29,6 +29,13 @@ var (
  'Rpl_semi_sync_slave_status', 'Rpl_semi_sync_replica_status',
  'Rpl_semi_sync_master_clients', 'Rpl_semi_sync_source_clients')`}
 
+	// An account without the privilege EVENT sees none.
+	dormantEvents = server.Statement{Text: `SELECT EVENT_SCHEMA AS event_schema, EVENT_NAME AS event_name
+ FROM information_schema.EVENTS WHERE STATUS IN ('SLAVESIDE_DISABLED', 'REPLICA_SIDE_DISABLED')
+ ORDER BY EVENT_SCHEMA, EVENT_NAME LIMIT 10`}
+	eventsOff = server.Statement{Text: "SET GLOBAL event_scheduler = OFF"}
+	eventsOn  = server.Statement{Text: "SET GLOBAL event_scheduler = ON"}
+
 	// Nothing that a step asks for may wait long for open transactions.
 	shortWaits = server.Statement{Text: "SET SESSION lock_wait_timeout = 1"}
 	longIdle   = server.Statement{Text: "SET SESSION wait_timeout = 2147483, SESSION interactive_timeout = 2147483"}
@@ -45,9 +52,10 @@ var (
 
 const (
 	pollMySQL = "SELECT @@GLOBAL.read_only AS read_only, @@GLOBAL.super_read_only AS super_read_only," +
-		" @@GLOBAL.gtid_executed AS executed"
-	pollMariaDB = "SELECT @@GLOBAL.read_only AS read_only, @@GLOBAL.gtid_slave_pos AS slave_pos, " +
-		"@@GLOBAL.gtid_binlog_pos AS binlog_pos, @@GLOBAL.gtid_binlog_state AS binlog_state"
+		" @@GLOBAL.event_scheduler AS event_scheduler, @@GLOBAL.gtid_executed AS executed"
+	pollMariaDB = "SELECT @@GLOBAL.read_only AS read_only, @@GLOBAL.event_scheduler AS event_scheduler, " +
+		"@@GLOBAL.gtid_slave_pos AS slave_pos, @@GLOBAL.gtid_binlog_pos AS binlog_pos, " +
+		"@@GLOBAL.gtid_binlog_state AS binlog_state"
 
 	// Thread states: a full disk, a wait for semi-sync acknowledgement, a commit that waits for a lock or for the
 	// storage. The binary log dump threads come along: another number of them means that replicas came or went.

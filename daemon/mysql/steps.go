@@ -175,10 +175,16 @@ func (t *site) promote(ctx context.Context, step plan.Step) error {
 	case plan.Off:
 		t.first(ctx, semiSyncSourceOff)
 	}
-	if !t.ReadOnly {
-		return nil
+	if t.ReadOnly {
+		if err := t.all(ctx, t.Dialect.SayAll(server.TakeWrites)); err != nil {
+			return err
+		}
 	}
-	return t.all(ctx, t.Dialect.SayAll(server.TakeWrites))
+	if step.Events && !t.Scheduler {
+		// A promotion does not fail for it: the finding EventsNotRun says so.
+		t.first(ctx, []server.Statement{eventsOn})
+	}
+	return nil
 }
 
 // endReplication looks again at what was received now that nothing comes any more: there may be more than the plan knew

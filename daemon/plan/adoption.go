@@ -117,9 +117,9 @@ func (p *primaryFailover) fenceWriters(w *Work) {
 		if s.Key == p.e.Candidate || slices.ContainsFunc(w.Steps, func(o Step) bool { return o.At == s.Key }) {
 			continue
 		}
-		steps = append(steps, Step{Kind: Fence, At: s.Key, Expect: Expect{UUID: s.Instance.UUID},
-			Why: fmt.Sprintf("it takes writes, and %v is opened in place of %v: one server of a cluster takes writes",
-				p.e.Candidate, p.e.Failed)})
+		steps = append(steps, p.fence(s, &p.e, fmt.Sprintf(
+			"it takes writes, and %v is opened in place of %v: one server of a cluster takes writes",
+			p.e.Candidate, p.e.Failed)))
 	}
 	if len(steps) == 0 {
 		return

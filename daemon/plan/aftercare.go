@@ -37,9 +37,12 @@ func (a *aftercare) next() Work {
 	if a.e.counts() && a.last != nil {
 		a.fenceFormer(&w)
 		a.bringHome(&w)
-		a.acknowledgeAgain(&w)
+		a.reopen(&w)
+		if !w.acts(a.e.Candidate) {
+			a.acknowledgeAgain(&w)
+		}
 	}
-	if len(w.Steps) == 0 && w.Wait == "" && same(before, a.e) {
+	if len(w.Steps)+len(w.Refused) == 0 && w.Wait == "" && same(before, a.e) {
 		return Work{}
 	}
 	w.Episode = &a.e
@@ -49,7 +52,9 @@ func (a *aftercare) next() Work {
 // same compares what aftercare changes.
 func same(a, b Episode) bool {
 	return a.Fenced.Equal(b.Fenced) && a.Unfinished == b.Unfinished && len(a.Left) == len(b.Left) &&
-		len(a.Lost) == len(b.Lost) && len(a.Touched) == len(b.Touched) && a.Unacknowledged == b.Unacknowledged
+		len(a.Lost) == len(b.Lost) && len(a.Touched) == len(b.Touched) &&
+		a.Unacknowledged == b.Unacknowledged && slices.Equal(a.EventsOff, b.EventsOff) &&
+		a.CandidateStart.Equal(b.CandidateStart)
 }
 
 // acknowledgeAgain has the commits of the rightful primary wait for acknowledgements again, or no longer.
@@ -81,23 +86,40 @@ func (a *aftercare) startLeft(w *Work) {
 	}
 }
 
-// fenceFormer makes read-only whatever is not the rightful primary any more.
+// fenceFormer makes read-only whatever is not the rightful primary any more, whoever it follows: one that comes back in
+// a circle follows the new primary and takes writes.
 func (a *aftercare) fenceFormer(w *Work) {
 	for _, k := range append(slices.Clone(a.e.Abandoned), a.e.Failed, a.e.Candidate) {
 		s := a.up(k)
-		if s == nil || k == a.last.Candidate || len(s.Instance.Channels) > 0 ||
-			a.e.FailedUUID != "" && k == a.e.Failed && s.Instance.UUID != a.e.FailedUUID {
+		if s == nil || k == a.last.Candidate || a.stranger(s) {
 			continue
 		}
 		if by := a.taken[k]; by != nil && by.acts(k) {
 			continue
 		}
-		if !s.Instance.ReadOnly {
-			w.Steps = append(w.Steps, fence(s, a.last.Candidate))
+		if a.unfenced(s, a.e) {
+			w.Steps = append(w.Steps, a.fence(s, &a.e, replacedBy(a.last.Candidate)))
 		} else if k == a.e.Failed && a.e.Fenced.IsZero() && !a.e.Closed.IsZero() {
 			a.e.Fenced = a.Snapshot.At
 		}
 	}
+}
+
+// stranger says that another server stands at the address of the failed one, and serves replicas that were never in
+// its cluster: the address was given to another cluster. One with an empty or a restored data directory, at the address
+// that clients may still use, is none.
+func (a *aftercare) stranger(s *topology.Server) bool {
+	if s.Key != a.e.Failed || a.e.FailedUUID == "" || s.Instance.UUID == a.e.FailedUUID {
+		return false
+	}
+	return slices.ContainsFunc(a.replicas[s.Key], func(r *topology.Server) bool {
+		return !a.e.touched(r.Key) && !a.e.lost(r.Key)
+	})
+}
+
+// replacing says that the primary of the cluster is being replaced.
+func (v *view) replacing() bool {
+	return slices.ContainsFunc(v.open(PrimaryFailover), func(e Episode) bool { return e.Stage != Suspected })
 }
 
 // bringHome moves replicas that were out of reach during the failover, and are back now, under the primary. It does
@@ -106,7 +128,7 @@ func (a *aftercare) bringHome(w *Work) {
 	primary := a.up(a.last.Candidate)
 	if primary == nil || len(primary.Instance.Channels) > 0 || a.e.Failed == primary.Key ||
 		a.last.Acknowledged != nil ||
-		a.Off != "" || !a.Policy.RecoverPrimary && a.e.Request == nil || len(a.open(PrimaryFailover)) > 0 {
+		a.Off != "" || !a.Policy.RecoverPrimary && a.e.Request == nil || a.replacing() {
 		return
 	}
 	for i := range a.Snapshot.Servers {

@@ -33,6 +33,11 @@ type Episode struct {
 	// IntermediateFailover it is the server that takes the replicas. It is on record before it is touched.
 	Candidate topology.Key `json:"candidate,omitzero"`
 	Why       string       `json:"why,omitempty"` // why that candidate
+	// CandidateUUID is the identity of the promoted server, and CandidateStart when that process of it began which was
+	// last seen to take writes: one that restarts read-only is opened again, one that a person has made read-only is
+	// not. Set after the promotion.
+	CandidateUUID  string    `json:"candidate_uuid,omitempty"`
+	CandidateStart time.Time `json:"candidate_start,omitzero"`
 	// Donor is the server that the candidate was made to follow, to fetch what it lacked. Set before the step.
 	Donor topology.Key `json:"donor,omitzero"`
 	// DrainSince is when the candidate began to apply what it had received, by the clock of the daemon that wrote it.
@@ -50,6 +55,9 @@ type Episode struct {
 	// Only after Promoted. Until then a finished episode keeps probing it.
 	Fenced       time.Time        `json:"fenced,omitzero"`
 	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"`
+	// EventsOff are the servers whose event scheduler a fence turned off, each once. It is turned on again when the
+	// server is promoted.
+	EventsOff []EventsOff `json:"events_off,omitempty"`
 	// Challenged is when receivers were last restarted so that the replicas find out whether their source lives.
 	Challenged time.Time `json:"challenged,omitzero"`
 	// Abandoned were candidates once, and fell silent; should one come back writable after a promotion, it is fenced.
@@ -84,6 +92,12 @@ var stages = []Stage{Suspected, Committed, Chosen, Promoted, Ended}
 type Lost struct {
 	Key topology.Key `json:"key"`
 	Why string       `json:"why"`
+}
+
+// EventsOff is that a fence turned the event scheduler of a server off, or tried to.
+type EventsOff struct {
+	Key topology.Key `json:"key"`
+	At  time.Time    `json:"at"` // the last try
 }
 
 // Acknowledgement ends what an episode still asks for (anti-flapping, fencing).

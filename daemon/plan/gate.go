@@ -56,13 +56,14 @@ func (v *view) antiFlap() string {
 	if v.Policy.AntiFlap == 0 || last == nil || v.Snapshot.At.Sub(last.At) >= v.Policy.AntiFlap {
 		return ""
 	}
-	when := fmt.Sprintf("%s ago", v.Snapshot.At.Sub(last.At).Round(time.Second))
+	note := ""
 	if last.At.After(v.Snapshot.At) {
-		when = fmt.Sprintf("at %s, which is yet to come by the clock of this daemon",
-			last.At.UTC().Format(time.RFC3339))
+		note = ", which is yet to come by the clock of this daemon"
 	}
-	return fmt.Sprintf("anti-flapping: %v was promoted %s, and the policy demands %s between promotions "+
-		"(acknowledge that episode to allow another)", last.To, when, v.Policy.AntiFlap)
+	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	return fmt.Sprintf("anti-flapping: %v was promoted at %s%s, and the policy demands %s between promotions, so "+
+		"another is made from %s on (acknowledge that episode to allow it now)",
+		last.To, at(last.At), note, v.Policy.AntiFlap, at(last.At.Add(v.Policy.AntiFlap)))
 }
 
 // unsafe lists what forbids a promotion, whoever asks for it.

@@ -17,8 +17,10 @@ func (p *primaryFailover) regroup() Work {
 	}
 	w := Work{Episode: e}
 	primary := p.servers[e.Candidate]
-	if s := p.up(e.Failed); s != nil && !s.Instance.ReadOnly {
-		w.Steps = append(w.Steps, fence(s, e.Candidate))
+	e.CandidateUUID = primary.Instance.UUID
+	e.open(primary)
+	if s := p.up(e.Failed); s != nil && p.unfenced(s, *e) {
+		w.Steps = append(w.Steps, p.fence(s, e, replacedBy(e.Candidate)))
 	}
 	for i := range p.Snapshot.Servers {
 		r := &p.Snapshot.Servers[i]
@@ -179,10 +181,4 @@ func newer(a, b *topology.Instance) bool {
 	x, y := a.Version, b.Version
 	x.Patch, y.Patch = 0, 0
 	return x.Compare(y) > 0
-}
-
-// fence makes a server that was replaced read-only.
-func fence(s *topology.Server, primary topology.Key) Step {
-	return Step{Kind: Fence, At: s.Key, Expect: Expect{UUID: s.Instance.UUID},
-		Why: fmt.Sprintf("%v was promoted in its place: it must not take writes", primary)}
 }

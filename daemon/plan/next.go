@@ -21,6 +21,7 @@ func Next(s Situation) Decision {
 			w.Kind, w.Failed = k.name, one.failed()
 			v.spell(w.Steps)
 			v.reserve(&w, one.claims())
+			v.settle(&w)
 			if w.Episode != nil {
 				v.put(*w.Episode)
 			}
@@ -28,7 +29,7 @@ func Next(s Situation) Decision {
 		}
 	}
 	d.requested(v)
-	d.fenceFirst()
+	d.fenceFirst(v)
 	return d
 }
 
@@ -131,10 +132,10 @@ func (v *view) uncalled(r Request) string {
 }
 
 // fenceFirst holds promotions back while another server must still be fenced: until then it takes writes.
-func (d *Decision) fenceFirst() {
+func (d *Decision) fenceFirst(v *view) {
 	var writable []string
 	for _, s := range d.Steps() {
-		if s.Kind == Fence {
+		if s.Kind == Fence && !v.servers[s.At].Instance.ReadOnly {
 			writable = append(writable, s.At.String())
 		}
 	}

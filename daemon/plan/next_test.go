@@ -273,7 +273,7 @@ db1 down
 		{"anti-flapping", func(s *plan.Facts) {
 			s.Policy.AntiFlap = time.Hour
 			s.Episodes = []plan.Episode{promoted("db1", s.Snapshot.At.Add(-time.Minute))}
-		}, "anti-flapping: db1:3306 was promoted 1m0s ago"},
+		}, "anti-flapping: db1:3306 was promoted at 2025-12-31T23:59:10Z"},
 		{"anti-flapping, by a clock that was ahead", func(s *plan.Facts) {
 			s.Policy.AntiFlap = time.Hour
 			s.Episodes = []plan.Episode{promoted("db1", s.Snapshot.At.Add(time.Minute))}

@@ -117,6 +117,7 @@ func (p paper) apply(step Step) { p.Executed = p.Executed.Union(step.Set) }
 
 func (p paper) promote(step Step) {
 	p.Channels, p.ReadOnly, p.SuperReadOnly = nil, false, false
+	p.Scheduler = p.Scheduler || step.Events
 	switch step.SemiSync {
 	case On:
 		p.semiSyncOn(step)
@@ -144,7 +145,9 @@ func (p paper) repoint(step Step) {
 	})
 }
 
-func (p paper) fence(Step) { p.ReadOnly, p.SuperReadOnly = true, p.Flavor == topology.MySQL }
+func (p paper) fence(Step) {
+	p.ReadOnly, p.SuperReadOnly, p.Scheduler = true, p.Flavor == topology.MySQL, false
+}
 
 func (p paper) detach(step Step) {
 	p.channels(step.From, func(c *topology.Channel) {

@@ -33,7 +33,7 @@ type primaryFailover struct {
 // primaryFailovers is the one that is open; a cluster has one primary at a time, so the next begins when it is over.
 func primaryFailovers(v *view) []work {
 	if open := v.open(PrimaryFailover); len(open) > 0 {
-		return []work{&primaryFailover{view: v, e: open[0]}}
+		return []work{&primaryFailover{view: v, e: open[0], verdict: v.orphanOf(open[0])}}
 	}
 	for _, f := range v.Findings {
 		p := &primaryFailover{view: v}
@@ -46,6 +46,8 @@ func primaryFailovers(v *view) []work {
 			p.e = v.begin(PrimaryFailover, f)
 			p.refused = []string{fmt.Sprintf("no witness: %v and all its replicas are out of reach, "+
 				"so it may be our own network that is down", f.At)}
+		case f.Code == analysis.PrimaryStalled && v.servers[f.At].Instance.Stalled.Seconds >= stalledFor:
+			p.e = v.begin(PrimaryFailover, f)
 		default:
 			continue
 		}
@@ -71,6 +73,11 @@ func (v *view) begin(kind Kind, f analysis.Finding) Episode {
 		since.UnixMilli())
 	e.ID = id
 	for n := 2; v.stored(e) != nil; n++ { // the same failure has had an episode that ended too early
+		for _, o := range v.Episodes {
+			if o.ID == e.ID {
+				e.Challenged = o.Challenged // the replicas need not be asked again at once
+			}
+		}
 		e.ID = fmt.Sprintf("%s-%d", id, n)
 	}
 	return e
@@ -91,10 +98,22 @@ func (v *view) beginOrphaned(f analysis.Finding) Episode {
 	return e
 }
 
+// orphanOf is the verdict on an open episode that beginOrphaned began, and that has been blocked since.
+func (v *view) orphanOf(e Episode) analysis.Code {
+	if v.last == nil || v.last.Failed != e.Failed || !slices.Contains(e.Abandoned, v.last.Candidate) ||
+		v.servers[v.last.Candidate] == nil || !v.orphaned(v.last.Candidate) {
+		return ""
+	}
+	if f := v.finding(v.last.Candidate, lonely...); f != nil {
+		return f.Code
+	}
+	return ""
+}
+
 func (p *primaryFailover) next() Work {
 	switch {
 	case len(p.refused) > 0:
-		return Work{Refused: p.refused}
+		return p.unwitnessed(p.refused[0])
 	case p.e.Stage != Suspected:
 		return p.goOn()
 	case p.verdict != "":
@@ -127,12 +146,21 @@ func (p *primaryFailover) claims() []topology.Key {
 // much later.
 func (p *primaryFailover) suspected() Work {
 	failed := p.servers[p.e.Failed]
-	if failed == nil || failed.Up() {
+	if failed == nil {
 		return p.undo()
 	}
+	if failed.Up() {
+		return p.answering(failed)
+	}
 	if f := p.finding(p.e.Failed, deadPrimary...); f != nil {
-		p.e.Code, p.e.Evidence = f.Code, f.Evidence
+		if p.e.Blocked == "" || p.e.Code != f.Code { // else the record would change with each probe
+			p.e.Code, p.e.Evidence = f.Code, f.Evidence
+		}
 		return p.commit()
+	}
+	if p.primary.Key != p.e.Failed && p.primary.Up() {
+		now := fmt.Sprintf("%v is the primary of the cluster now", p.primary.Key)
+		return p.withdraw(now, now)
 	}
 	if p.finding(p.e.Failed, suspect...) == nil {
 		return p.waits("no witness: %v is out of reach, and so are those who could tell", p.e.Failed)
@@ -186,11 +214,14 @@ func (p *primaryFailover) challenge(silent time.Duration) Work {
 		return halfway
 	case len(receiving) == 0 && len(waiting) > 0:
 		return p.waits("%s", strings.Join(waiting, "; "))
+	case len(receiving) == 0 && !p.allAsked():
+		return p.waits("the replicas of %v are asked again", p.e.Failed)
 	case len(receiving) == 0:
-		return p.waits("no replica of %v can tell whether it lives", p.e.Failed)
+		return p.unwitnessed(fmt.Sprintf("no replica of %v can tell whether it lives: start the receiver of one of "+
+			"them, so that it finds out", p.e.Failed))
 	case !p.e.Challenged.IsZero() && since >= 0 && since < challengeAgain:
 		// since is negative when the clock of the daemon that restarted the receivers was ahead.
-		return Work{Episode: &p.e, Wait: fmt.Sprintf(
+		return Work{Episode: p.stored(p.e), Wait: fmt.Sprintf(
 			"%v reconnected to %v %s ago, so %v is alive, and only this daemon can't reach it",
 			receiving[0].Key, p.e.Failed, since.Round(time.Millisecond), p.e.Failed)}
 	}
@@ -216,8 +247,9 @@ func (p *primaryFailover) commit() Work {
 		no = append(no, c.refused...)
 	}
 	if len(no) > 0 {
-		p.e.Blocked = strings.Join(no, "; ")
-		return Work{Episode: p.stored(p.e), Refused: no, Candidates: c.ranking}
+		w := p.block(no...)
+		w.Candidates = c.ranking
+		return w
 	}
 	p.e.Stage, p.e.Blocked, p.e.Touched = Committed, "", nil
 	if r := p.request(p.e.Failed); r != nil {
@@ -318,12 +350,18 @@ func (p *primaryFailover) undo() Work {
 			e.Failed, e.Candidate)
 		return Work{Episode: e, Wait: e.Blocked, Refused: []string{e.Blocked}}
 	}
-	w := Work{Episode: e,
-		Wait: fmt.Sprintf("%v answers again before another server was promoted: the replicas go back to it", e.Failed)}
+	return p.withdraw(fmt.Sprintf("%v answers again before another server was promoted: the replicas go back to it",
+		e.Failed), fmt.Sprintf("%v answered again before another server was promoted", e.Failed))
+}
+
+// withdraw starts the receivers that were stopped, and closes the episode without a promotion.
+func (p *primaryFailover) withdraw(why, outcome string) Work {
+	e := &p.e
+	w := Work{Episode: e, Wait: why}
 	for i := range p.Snapshot.Servers { // also a candidate that fetches from another what it lacks
 		r := &p.Snapshot.Servers[i]
 		if c := r.Channel(); r.Up() && c != nil && c.Halted() && e.touched(r.Key) {
-			w.Steps = append(w.Steps, p.start(r, c.Source, fmt.Sprintf("%v answers again", e.Failed)))
+			w.Steps = append(w.Steps, p.start(r, c.Source, why))
 		}
 	}
 	if len(w.Steps) > 0 {
@@ -334,7 +372,7 @@ func (p *primaryFailover) undo() Work {
 			e.Left = append(e.Left, k)
 		}
 	}
-	return p.close(*e, fmt.Sprintf("%v answered again before another server was promoted", e.Failed))
+	return p.close(*e, outcome)
 }
 
 // start makes the step that starts the receiver of r again.

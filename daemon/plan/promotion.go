@@ -39,7 +39,7 @@ func (p *primaryFailover) promote(w *Work, c choice) {
 	if ch := cand.Channel(); ch != nil { // one that somebody moved meanwhile follows a server that was promoted there
 		expect.Source = ch.Source.Attached()
 	}
-	step := Step{Kind: Promote, At: cand.Key, Why: p.e.Why, Expect: expect}
+	step := Step{Kind: Promote, At: cand.Key, Why: p.e.Why, Expect: expect, Events: p.schedulerOff(cand.Key)}
 	var why string
 	if step.SemiSync, why = p.semiSync(p.e, cand); step.SemiSync == Off {
 		p.e.Unacknowledged = true

@@ -18,6 +18,8 @@ type Step struct {
 	Set    gtid.Set     `json:"set,omitzero"`    // what must be executed
 	// SemiSync says whether commits wait for acknowledgements from now on.
 	SemiSync Switch `json:"semi_sync,omitempty"`
+	// Events turns the event scheduler on, which a fence turned off.
+	Events bool `json:"events,omitempty"`
 	// Expect is what must hold at the server just before.
 	Expect Expect `json:"expect,omitzero"`
 	Why    string `json:"why"`

@@ -105,12 +105,14 @@ type finding struct {
 	downtimed bool
 }
 
-// incidents says whether one is open, whether it is blocked, and when the last ended with each result.
+// incidents says whether one is open, whether it is blocked, and when the last ended with each result. One that is
+// blocked before anything was done is not under way.
 func incidents(episodes []plan.Episode) (open, blocked bool, closed map[string]float64) {
 	closed = map[string]float64{}
 	for _, e := range episodes {
 		if e.Closed.IsZero() {
-			open, blocked = true, blocked || e.Blocked != ""
+			open = open || e.Blocked == "" || e.Stage != plan.Suspected
+			blocked = blocked || e.Blocked != ""
 			continue
 		}
 		closed[result(e)] = max(closed[result(e)], float64(e.Closed.UnixMilli())/1000)

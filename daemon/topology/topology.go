@@ -26,8 +26,10 @@ type Instance struct {
 	Version    Version   `json:"version"`
 	StartedAt  time.Time `json:"started_at,omitzero"` // from the server's uptime, ±1 s
 
-	ReadOnly          bool   `json:"read_only"`       // read_only or super_read_only
-	SuperReadOnly     bool   `json:"super_read_only"` // MySQL only
+	ReadOnly      bool `json:"read_only"`       // read_only or super_read_only
+	SuperReadOnly bool `json:"super_read_only"` // MySQL only
+	// Scheduler says that the server runs scheduled events. On MariaDB these write although it is read-only.
+	Scheduler         bool   `json:"event_scheduler,omitempty"`
 	LogBin            bool   `json:"log_bin"`
 	LogReplicaUpdates bool   `json:"log_replica_updates"`
 	BinlogFormat      string `json:"binlog_format,omitempty"`
@@ -59,6 +61,9 @@ type Instance struct {
 	Readers int `json:"readers,omitempty"`
 	// Unusable is what the server says in the place of a name, and that can't be one.
 	Unusable []string `json:"unusable,omitempty"`
+	// Dormant are scheduled events that came by replication, and that this server does not run: schema and name, the
+	// first of them. Read seldom, and only on a server without a source; empty where the account may not see events.
+	Dormant []string `json:"dormant_events,omitempty"`
 	// Stalled tells of commits that hang although the server answers; nil when none do. Read on primaries only, seldom.
 	Stalled *Stall `json:"stalled,omitempty"`
 }

@@ -77,9 +77,8 @@ func (l *Lab) Start(ctx context.Context, spec Spec) (*Server, error) {
 			number: uint32(number)},
 		semisync: spec.Semisync,
 		dir:      filepath.Join(parent, fmt.Sprint(number))}
-	if out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", template,
-		s.dir).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("copy %s to %s: %w: %s", template, s.dir, err, tail(string(out)))
+	if err := s.copy(ctx, template); err != nil {
+		return nil, err
 	}
 	s.args = append(options(spec.Flavor, spec.Semisync),
 		"--bind-address="+address, fmt.Sprintf("--port=%d", s.Key.Port), "--report-host="+address,
@@ -93,6 +92,15 @@ func (l *Lab) Start(ctx context.Context, spec Spec) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// copy makes the data directory.
+func (s *Server) copy(ctx context.Context, template string) error {
+	out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", template, s.dir).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("copy %s to %s: %w: %s", template, s.dir, err, tail(string(out)))
+	}
+	return nil
 }
 
 // start runs the process and waits until it answers.
@@ -156,6 +164,24 @@ func (s *Server) Restart(ctx context.Context, extra ...string) error {
 	}
 	s.args = append(s.args, extra...)
 	return s.start(ctx)
+}
+
+// Renew starts a server that was killed on a new and empty data directory.
+func (s *Server) Renew(ctx context.Context, extra ...string) error {
+	template, err := s.lab.template(ctx, s.Flavor)
+	if err != nil {
+		return err
+	}
+	if s.Pid() != 0 {
+		return fmt.Errorf("renew %s at %v: it runs", s.Name, s.Key)
+	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		return err
+	}
+	if err := s.copy(ctx, template); err != nil {
+		return err
+	}
+	return s.Restart(ctx, extra...)
 }
 
 // ReadOnly says whether the server is read-only.

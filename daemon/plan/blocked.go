@@ -1,0 +1,97 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/topology"
+)
+
+// A dead primary that may not be replaced has an episode, too, in the stage Suspected and blocked, so that people and
+// hooks hear of it. Each turn weighs the reasons again. It goes on as soon as they are gone.
+
+const (
+	// unwitnessedFor is how long a primary must have been out of reach, with nobody who could tell whether it lives,
+	// before that is an episode: our own network may be what fails.
+	unwitnessedFor = 10 * time.Second
+	// stalledFor is how many seconds commits must have hung before that is an episode.
+	stalledFor = 10
+)
+
+// block puts on record why nothing is done.
+func (p *primaryFailover) block(reasons ...string) Work {
+	p.e.Blocked = strings.Join(reasons, "; ")
+	return Work{Episode: &p.e, Refused: reasons}
+}
+
+// unwitnessed is the work on a primary of which nobody can tell whether it lives.
+func (p *primaryFailover) unwitnessed(why string) Work {
+	s := p.servers[p.e.Failed]
+	switch {
+	case p.Snapshot.At.Sub(s.Probe.FailingSince) >= unwitnessedFor:
+		return p.block(why)
+	case len(p.refused) > 0:
+		return Work{Refused: p.refused}
+	}
+	return p.waits("%s", why)
+}
+
+// allAsked says that all replicas that answer were asked after the failed server fell silent.
+func (p *primaryFailover) allAsked() bool {
+	since := p.servers[p.e.Failed].Probe.FailingSince
+	return !slices.ContainsFunc(p.followers[p.e.Failed], func(r *topology.Server) bool {
+		return r.Probe.Answered.Before(since)
+	})
+}
+
+// answering is the work on a primary that answers, and has an episode: it is over, unless writers hang there.
+func (p *primaryFailover) answering(s *topology.Server) Work {
+	if p.finding(s.Key, analysis.PrimaryStalled) == nil || slices.ContainsFunc(p.e.Touched, p.halted) {
+		return p.undo()
+	}
+	why := fmt.Sprintf("%v answers, and its commits hang: it is alive, so no other server is promoted. ", s.Key)
+	switch s.Instance.Stalled.Cause {
+	case "disk_full":
+		why += "Its disk is full: free space on it"
+	case "semi_sync":
+		why += "It waits for acknowledgements of semi-synchronous replicas: see to the replicas, or switch " +
+			"semi-synchronous replication off on it"
+	default:
+		why += "Find out what they wait for: SHOW PROCESSLIST"
+	}
+	return p.block(why)
+}
+
+// halted says that the receiver of the server at k stands still.
+func (v *view) halted(k topology.Key) bool {
+	s := v.up(k)
+	return s != nil && s.Channel() != nil && s.Channel().Halted()
+}
+
+// sameReason says that two reasons differ in numbers and times only. What is on record then stays as it is: it is no
+// news that a replica lags by a second more.
+func sameReason(a, b string) bool {
+	return slices.Equal(wordsOf(a), wordsOf(b))
+}
+
+// wordsOf are the words of a text, without numbers and durations. The name of a server is no number.
+func wordsOf(text string) []string {
+	return slices.DeleteFunc(strings.Fields(text), func(word string) bool {
+		return word[0] >= '0' && word[0] <= '9' && strings.Trim(word, "0123456789.,;hmsµn") == ""
+	})
+}
+
+// settle leaves the reason that is on record where nothing but numbers has changed.
+func (v *view) settle(w *Work) {
+	if w.Episode == nil || w.Episode.Blocked == "" {
+		return
+	}
+	for _, e := range v.Episodes {
+		if e.ID == w.Episode.ID && e.Blocked != w.Episode.Blocked && sameReason(e.Blocked, w.Episode.Blocked) {
+			w.Episode.Blocked = e.Blocked
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package plan_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/plan"
+)
+
+// A dead primary that is not replaced has an episode that says why, and what a person can do.
+func TestARefusalIsAnEpisode(t *testing.T) {
+	for _, c := range []struct {
+		name, drawing string
+		change        func(*plan.Facts)
+		want          string // on record; "" for none
+	}{
+		{"policy", twoReplicas, func(f *plan.Facts) { f.Policy.RecoverPrimary = false },
+			"policy: recover_primary is false for cluster db1:3306"},
+		{"recoveries are off", twoReplicas, func(f *plan.Facts) { f.Off = "by ann" },
+			"recoveries are switched off: by ann"},
+		{"downtime", "db1 down downtime=1h\n  db2 io=connecting ioerr=2003", nil, "downtime: db1:3306 is in downtime"},
+		{"anti-flapping", twoReplicas, func(f *plan.Facts) {
+			f.Policy.AntiFlap = time.Hour
+			f.Episodes = []plan.Episode{promoted("db1", f.Snapshot.At.Add(-time.Minute))}
+		}, "anti-flapping: db1:3306 was promoted at 2025-12-31T23:59:10Z"},
+		{"no candidate", "db1 down\n  db2 io=connecting ioerr=2003 must_not", nil,
+			"no replica of db1:3306 can be promoted"},
+		{"every applier is broken", "db1 down\n  db2 ioerr=2003 sqlerr=1062 recv=1-120 exec=1-100", nil,
+			"its applier stopped with error 1062"},
+		{"no witness", "db1 down since=20s\n  db2 down since=20s", nil, "no witness: db1:3306 and all its replicas"},
+		{"no witness for a moment", "db1 down\n  db2 down", nil, ""},
+		{"receivers that somebody stopped", "db1 down since=20s\n  db2 io=no\n  db3 io=no", nil,
+			"no replica of db1:3306 can tell whether it lives: start the receiver"},
+		{"a full disk", "db1 stalled=disk_full,30s\n  db2", nil, "Its disk is full: free space on it"},
+		{"commits that are slow for a moment", "db1 stalled=commit,6s\n  db2", nil, ""},
+		{"a server without replicas is no cluster to recover", "db1 down", nil, ""},
+		{"one that lives, and refuses us", "db1 down=too_many_connections\n  db2", nil, ""},
+		{"one that only we can't reach", "db1 down=timeout since=20s\n  db2\n  db3", func(f *plan.Facts) {
+			f.Policy.RecoverPrimary = false
+		}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := situation(c.drawing)
+			if c.change != nil {
+				c.change(&s.Facts)
+				s = plan.Situate(s.Facts)
+			}
+			got := ""
+			for _, e := range plan.Next(s).Episodes() {
+				got = e.Blocked
+				if err := e.Check(); err != nil {
+					t.Error(err)
+				}
+			}
+			if !strings.Contains(got, c.want) || c.want == "" != (got == "") {
+				t.Errorf("on record %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// blocked is the situation with the episode that it opens on record.
+func blocked(s plan.Situation) plan.Situation {
+	s.Episodes = append(plan.Next(s).Episodes(), s.Episodes...)
+	return plan.Situate(s.Facts)
+}
+
+// What is on record stays as it is while nothing but numbers changes, and goes on or closes when the reason goes away.
+func TestABlockedEpisodeGoesOnByItself(t *testing.T) {
+	s := blocked(situation("db1 down\n  db2 io=connecting ioerr=2003 must_not recv=1-110 exec=1-110\n" +
+		"  db3 sqlerr=1062 ioerr=2003"))
+	first := s.Episodes[0]
+	for _, c := range []struct{ name, drawing, want string }{
+		{"a second later", "db1 down since=6s\n  db2 io=connecting ioerr=2003 must_not recv=1-110 exec=1-110\n" +
+			"  db3 sqlerr=1062 ioerr=2003", "the same"},
+		{"a number changed", "db1 down since=6s\n  db2 io=connecting ioerr=2003 must_not recv=1-110 exec=1-110\n" +
+			"  db3 sqlerr=1062 ioerr=2003 recv=1-105 exec=1-100", "the same"},
+		{"other replicas must be asked again", "db1 down since=6s\n  db2 ioerr=2003 must_not asked=9s\n" +
+			"  db3 sqlerr=1062 ioerr=2003 asked=9s", "the same"},
+		{"another reason", "db1 down since=6s downtime=1h\n  db2 io=connecting ioerr=2003 must_not\n" +
+			"  db3 sqlerr=1062 ioerr=2003", "downtime"},
+		{"a person lifts the rule", "db1 down since=6s\n  db2 io=connecting ioerr=2003 recv=1-110 exec=1-110\n" +
+			"  db3 sqlerr=1062 ioerr=2003", "stop_receiver"},
+		{"it answers again", "db1\n  db2 must_not\n  db3", "db1:3306 answered again"},
+		{"a person has promoted another", "db1 down of=db1 since=9m\ndb2 of=db1 exec=db1:1-100\n  db3",
+			"db2:3306 is the primary of the cluster now"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			now := situation(c.drawing)
+			now.Episodes = s.Episodes
+			d := plan.Next(plan.Situate(now.Facts))
+			e := d.Episodes()[0]
+			got := works(d) + e.Blocked
+			if e.Blocked == first.Blocked && slices.Equal(e.Evidence, first.Evidence) {
+				got = "the same"
+			}
+			if !strings.Contains(got, c.want) || e.ID != first.ID {
+				t.Errorf("got %q of %s, want %q of %s", got, e.ID, c.want, first.ID)
+			}
+		})
+	}
+}
+
+// A replica that reconnects shows that the primary lives, and only we can't reach it. That is one episode, not one
+// every second.
+func TestASuspicionThatIsRefutedIsNotOpenedAgain(t *testing.T) {
+	s := situation("db1 down=timeout since=20s\n  db2\n  db3")
+	at := s.Snapshot.At
+	closed := plan.Next(s).Episodes()[0]
+	closed.Challenged, closed.Closed, closed.Outcome = at.Add(-time.Second), at, "db1 answered again"
+	s.Episodes = []plan.Episode{closed}
+	if d := plan.Next(plan.Situate(s.Facts)); len(d.Episodes()) > 0 || len(d.Steps()) > 0 {
+		t.Errorf("opened again: %s", works(d))
+	}
+}

@@ -1,0 +1,103 @@
+package plan_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+)
+
+// A former primary that comes back is fenced whoever it follows, and whoever it is by now.
+func TestAFormerPrimaryIsFenced(t *testing.T) {
+	at := situation("db1").Snapshot.At
+	for _, c := range []struct{ name, former, want string }{
+		{"in a circle: it follows the server that replaced it", "db1 of=c rw source=db2", "fence db1"},
+		{"with a leftover channel", "db1 of=c rw source=db9 io=no sql=no", "fence db1"},
+		{"with several", "db1 of=c rw source=db2 also=db9 also_io=2:no", "fence db1"},
+		{"with an empty data directory: another server at its address", "db1 of=c rw uuid=new exec=none", "fence db1"},
+		{"another server that serves a lost replica", "db1 of=c rw uuid=new exec=none\n  db4", "fence db1"},
+		{"the address was given to another cluster", "db1 of=c rw uuid=new exec=none\n  db8", ""},
+		{"read-only, MariaDB, and its events write on", "db1 of=c mariadb=10.11.6 ro scheduler", "fence db1"},
+		{"the same, as a replica", "db1 of=c mariadb=10.11.6 ro scheduler source=db2", "fence db1"},
+		{"read-only, MySQL, and privileged events write on", "db1 of=c ro scheduler", "fence db1"},
+		{"super-read-only: no event writes", "db1 of=c sro scheduler", ""},
+		{"a read-only replica of MySQL by now", "db1 of=c ro scheduler source=db2", ""},
+		{"read-only", "db1 of=c ro", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := under("db2 of=c exec=db1:1-100\n  db3\n"+c.former, plan.Episode{ID: "e", Kind: plan.PrimaryFailover,
+				Failed: key("db1"), FailedUUID: uuidOf("db1"), Candidate: key("db2"), Stage: plan.Ended, Promoted: at,
+				Closed: at, Outcome: "db2 replaces db1", Lost: []plan.Lost{{Key: key("db4"), Why: "out of reach"}}})
+			got := ""
+			for _, step := range plan.Next(s).Steps() {
+				if step.Kind == plan.Fence {
+					got = "fence " + step.At.Host
+				}
+			}
+			if got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func uuidOf(host string) string {
+	return situation(host).Snapshot.Servers[0].Instance.UUID
+}
+
+// The event scheduler is turned off with the fence, which is on record, and on again by the next promotion only.
+func TestTheEventSchedulerIsRemembered(t *testing.T) {
+	at := situation("db1").Snapshot.At
+	ended := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Candidate: key("db2"),
+		Stage: plan.Ended, Opened: at.Add(-time.Hour), Promoted: at.Add(-time.Hour), Closed: at.Add(-time.Hour),
+		Outcome: "db2 replaces db1"}
+	s := under("db2 of=c exec=db1:1-100\n  db3\ndb1 of=c rw scheduler", ended)
+	d := plan.Next(s)
+	off := []plan.EventsOff{{Key: key("db1"), At: at}}
+	if e := d.Works[0].Episode; !slices.Equal(e.EventsOff, off) || d.Steps()[0].Kind != plan.Fence {
+		t.Fatalf("on record %v, steps %v", e.EventsOff, d.Steps())
+	}
+	ended.EventsOff = []plan.EventsOff{{Key: key("db1"), At: at.Add(-time.Second)}}
+	denied := under("db2 of=c exec=db1:1-100\n  db3\ndb1 of=c mariadb=10.11.6 ro scheduler", ended)
+	if steps := plan.Next(denied).Steps(); len(steps) > 0 {
+		t.Errorf("what was not allowed a second ago is tried again: %v", steps)
+	}
+	dead := "db2 of=c down\n  db1 io=connecting ioerr=2003"
+	if p := promoteStep(under(dead, ended)); !p.Events || p.At != key("db1") {
+		t.Errorf("the promotion does not turn the scheduler on: %+v", p)
+	}
+	back := ended
+	back.ID, back.Failed, back.Candidate, back.EventsOff = "f", key("db2"), key("db1"), nil
+	back.Opened, back.Promoted = at.Add(-time.Minute), at.Add(-time.Minute)
+	if p := promoteStep(under("db3 of=c down\n  db1 io=connecting ioerr=2003", back, ended)); p.Events {
+		t.Error("a scheduler that somebody turned off since is turned on")
+	}
+}
+
+func promoteStep(s plan.Situation) plan.Step {
+	for _, step := range plan.Preview(s).Steps {
+		if step.Kind == plan.Promote {
+			return step
+		}
+	}
+	return plan.Step{}
+}
+
+// A replica that can't be fenced does not keep the cluster without a primary for ever.
+func TestAReplicaThatCantBeFenced(t *testing.T) {
+	s := under(`
+db1 down of=c
+  db2 rw io=no prefer_not
+  db3 io=no`, plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Committed,
+		Touched: []topology.Key{key("db2"), key("db3")}})
+	if got := works(plan.Next(s)); !strings.Contains(got, "fence db2") || strings.Contains(got, "promote") {
+		t.Errorf("got %s", got)
+	}
+	s.Episodes[0].FenceSince = s.Snapshot.At.Add(-2 * time.Second)
+	if got := works(plan.Next(plan.Situate(s.Facts))); !strings.Contains(got, "promote db3") {
+		t.Errorf("after drain_timeout: %s", got)
+	}
+}
