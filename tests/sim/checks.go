@@ -24,6 +24,7 @@ func (r *run) check(w plan.Work, step plan.Step) {
 	if step.Kind == plan.Repoint {
 		r.sendable(step)
 	}
+	r.chosen(step)
 	if step.Kind != plan.Promote {
 		return
 	}
@@ -50,7 +51,7 @@ func (r *run) check(w plan.Work, step plan.Step) {
 		if reachable && promises && r.below(v, failed) && !cand.Executed.Has(v.Received) {
 			r.hurt("a stated loss bound is true", "%v is promoted, %v received more: %s", cand.Key, v.Key, w.Bound)
 		}
-		if reachable && !v.ReadOnly && v.Source < 0 {
+		if reachable && !v.ReadOnly && v.Source < 0 && !v.Stray {
 			r.hurt("never two writable", "%v is promoted beside %v", cand.Key, v.Key)
 		}
 	}
@@ -61,6 +62,17 @@ func (r *run) check(w plan.Work, step plan.Step) {
 	if all && r.SemiSync && cand.Executed[failed.N] < acked {
 		r.hurt("with semi-sync nothing acknowledged is lost", "%v is promoted with %d of %d",
 			cand.Key, cand.Executed[failed.N], acked)
+	}
+}
+
+// chosen holds that nobody is promoted, or made the source of others, whom nobody chose.
+func (r *run) chosen(step plan.Step) {
+	k := step.At
+	if step.Kind == plan.Repoint {
+		k = step.Source
+	}
+	if (step.Kind == plan.Repoint || step.Kind == plan.Promote) && r.Find(k).Stray {
+		r.hurt("never a server that nobody chose", "%s at %v: %v is a scratch copy", step.Kind, step.At, k)
 	}
 }
 
@@ -163,7 +175,7 @@ func (r *run) below(v, failed *world.Server) bool {
 func (r *run) watch() {
 	n := 0
 	for _, v := range r.Servers {
-		if v.Health == world.Alive && !v.ReadOnly && v.Source < 0 && r.Reaches(-1, v.N) {
+		if v.Health == world.Alive && !v.ReadOnly && v.Source < 0 && !v.Stray && r.Reaches(-1, v.N) {
 			n++
 		}
 	}
@@ -180,7 +192,7 @@ func (r *run) watch() {
 func (r *run) finally() {
 	writable := 0
 	for _, v := range r.Servers {
-		if !v.ReadOnly && v.Source < 0 {
+		if !v.ReadOnly && v.Source < 0 && !v.Stray {
 			writable++
 		}
 	}

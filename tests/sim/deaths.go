@@ -89,7 +89,7 @@ func (r *run) survivors(dead map[int]int) {
 		lost[v.Key] = lost[v.Key] || strings.Contains(refused, fmt.Sprintf("%v can't be moved", v.Key))
 	}
 	for _, v := range r.Servers {
-		if v.Health != world.Alive || v == primary || r.belowOneOf(lost, v) {
+		if v.Health != world.Alive || v == primary || v.Stray || r.belowOneOf(lost, v) {
 			continue
 		}
 		if v.Source < 0 || !v.IO || !r.below(v, primary) || !v.Connected {
@@ -140,7 +140,7 @@ func (r *run) candidates(dead map[int]int) int {
 func (r *run) primary() *world.Server {
 	var out *world.Server
 	for _, v := range r.Servers {
-		if v.Health == world.Alive && !v.ReadOnly && v.Source < 0 {
+		if v.Health == world.Alive && !v.ReadOnly && v.Source < 0 && !v.Stray {
 			if out != nil {
 				return nil
 			}

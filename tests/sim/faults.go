@@ -10,7 +10,7 @@ func (r *run) fault() {
 	v := r.Servers[r.Rand.IntN(len(r.Servers))]
 	if r.Rand.IntN(2) == 0 { // half of all faults hit whoever is the primary
 		for _, p := range r.Servers {
-			if p.Health == world.Alive && !p.ReadOnly {
+			if p.Health == world.Alive && !p.ReadOnly && !p.Stray {
 				v = p
 			}
 		}

@@ -99,7 +99,7 @@ func (r *run) steady() bool {
 		if v.Health != world.Alive || !r.Reaches(-1, v.N) || v.Source >= 0 && !v.Connected {
 			return false
 		}
-		if !v.ReadOnly {
+		if !v.ReadOnly && !v.Stray {
 			writable++
 		}
 	}

@@ -25,6 +25,7 @@ var (
 //	  fence                                          daemon not adopted
 //	never against a must_not                         plan: no veto for it
 //	never a server that nobody can follow            plan: no veto for log_replica_updates=0
+//	never a server that nobody chose                 plan: wasReplica always true
 //	never a server that has only a part of the data  plan: no veto for filters
 //	never moved to where it would stop               plan: gone not asked for in move
 //	a stated loss bound is true                      plan: filters do not change what the bound says

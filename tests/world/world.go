@@ -71,6 +71,7 @@ type Server struct {
 	Opened     bool // by a step of ours
 	Detached   bool // its source's name is spoilt
 	Booted     int  // tick of the last start
+	Stray      bool // a scratch copy: it left its source long ago, and somebody writes to it
 }
 
 // World is the truth about a cluster and its network.
@@ -139,8 +140,19 @@ func grow(seed uint64, tier int) *World {
 	for range 20 {
 		w.Advance()
 	}
+	if n > 3 && r.IntN(6) == 0 {
+		w.stray(w.Servers[n-1])
+	}
 	w.ProbeAll()
 	return w
+}
+
+// stray makes a replica a scratch copy, before any daemon has looked.
+func (w *World) stray(v *Server) {
+	v.Stray, v.Source, v.IO, v.SQL, v.Connected, v.ReadOnly = true, -1, false, false, false, false
+	for range 5 {
+		w.Advance()
+	}
 }
 
 // Say keeps a line for whoever has to understand a failing run.
