@@ -89,6 +89,55 @@ db1 never
   db2 ioerr=2003`, `db1 DeadPrimary`},
 		{"never seen answering, and alone", `
 db1 never`, `db1 DeadPrimaryWithoutReplicas`},
+		{"a silent primary: one witness among five may be on our side of a cut", `
+db1 down=timeout
+  db2 ioerr=2003
+  db3 down=timeout
+  db4 down=timeout`, `db1 UnreachablePrimary, db3 ReplicaDead, db4 ReplicaDead`},
+		{"half of them is no majority", `
+db1 down=timeout
+  db2 ioerr=2003
+  db3 down=timeout`, `db1 UnreachablePrimary, db3 ReplicaDead`},
+		{"a majority is", `
+db1 down=timeout
+  db2 ioerr=2003
+  db3 ioerr=2003
+  db4 down=timeout`, `db1 DeadPrimaryAndSomeReplicas, db4 ReplicaDead`},
+		{"where the host refuses, one witness is enough", `
+db1 down
+  db2 ioerr=2003
+  db3 down=timeout
+  db4 down=timeout`, `db1 DeadPrimaryAndSomeReplicas, db3 ReplicaDead, db4 ReplicaDead`},
+		{"a replica that was proved dead long before has no vote", `
+db1 down=timeout
+  db2 ioerr=2003
+  db3 down since=1h`, `db1 DeadPrimaryAndSomeReplicas, db3 ReplicaDead`},
+		{"nor has one in downtime", `
+db1 down=timeout
+  db2 ioerr=2003
+  db3 down=timeout downtime`, `db1 DeadPrimaryAndSomeReplicas, db3 ReplicaDead (downtime)`},
+		{"an intermediate needs no majority: nothing is promoted for it", `
+db1
+  db2 down=timeout
+    db3 ioerr=2003
+    db4 down=timeout
+    db5 down=timeout`, `db1 PrimarySingleReplicaDead, db2 DeadIntermediateAndSomeReplicas, db4 ReplicaDead, db5 ReplicaDead`},
+		{"a receiver that waits for relay log space can't contradict", `
+db1 down
+  db2 ioerr=2003
+  db3 full lag=60s`, `db1 DeadPrimary, db3 ReplicaLagging`},
+		{"and is no witness", `
+db1 down
+  db2 full lag=60s`, `db1 UnreachablePrimary, db2 ReplicaLagging`},
+		{"a channel that nobody uses is no tie to its source", `
+old never
+db1 source=old rw io=no sql=no down
+  db2 ioerr=2003
+  db3 ioerr=2003`, `db1 DeadPrimary, old DeadPrimaryWithoutReplicas`},
+		{"a receiver that was started a moment ago is no finding", `
+db1
+  db2 io=connecting io_since=200ms
+  db3`, ``},
 		{"a receiver that gave up trying is a witness", `
 db1 down
   db2 ioerr=2003 io=no`, `db1 DeadPrimary`},
@@ -194,7 +243,8 @@ db1 down=timeout since=60s
 		{"one that can, has", `
 db1 down=timeout since=60s
   db2 ioerr=2005
-  db3 ioerr=2003`, `db1 DeadPrimary, db2 ReplicaFailingToConnect`},
+  db3 ioerr=2003
+  db4 ioerr=2003`, `db1 DeadPrimary, db2 ReplicaFailingToConnect`},
 		{"an intermediate whose name we can't resolve", `
 db1
   db2 down=no_such_host since=60s

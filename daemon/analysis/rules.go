@@ -27,8 +27,8 @@ var rules = []rule{
 	{DeadPrimary, primary, false, when(dead, allReachable, deadSays),
 		"The primary does not answer, and its replicas can't reach it: at least one, asked after the primary fell " +
 			"silent, has tried and failed. No replica still receives from it, and all replicas could be asked. If " +
-			"the primary was silent rather than refusing connections, it has been silent for the configured time. A " +
-			"failover is needed."},
+			"the primary was silent rather than refusing connections, it has been silent for the configured time, " +
+			"and a majority of its replicas can't reach it. A failover is needed."},
 	{DeadPrimaryAndSomeReplicas, primary, false, when(dead, someGone, deadSays),
 		"As DeadPrimary, but some of the replicas do not answer either. What those received is unknown. A failover " +
 			"to one of the others is needed."},
@@ -40,9 +40,9 @@ var rules = []rule{
 			"promote."},
 	{UnreachablePrimary, primary, false, unreachableSays(false),
 		"We can't reach the primary, but it is not proved dead. The evidence says what is missing: a replica still " +
-			"receives from it, or was not asked since, or no replica can tell, or the primary has not been silent " +
-			"for long enough, or this daemon can't resolve its name. All servers are asked again at once, and " +
-			"replicas that only seem connected are made to reconnect."},
+			"receives from it, or was not asked since, or no replica can tell, or too few of them can't reach it, or " +
+			"the primary has not been silent for long enough, or this daemon can't resolve its name. All servers are " +
+			"asked again at once, and replicas that only seem connected are made to reconnect."},
 	{UnreachablePrimaryWithLaggingReplicas, primary, false, unreachableSays(true),
 		"As UnreachablePrimary, and all replicas that still receive are further behind than the threshold, or " +
 			"delayed by configuration."},
@@ -212,13 +212,26 @@ func deadSays(v *view) string {
 }
 
 func desertedSays(v *view) string {
-	if single(v) {
-		return fmt.Sprintf("%s does not answer, and neither does its only replica: there is no witness, and "+
-			"the cause may be our own network.", v.is())
+	cause := "the cause may be our own network"
+	if o := v.anotherAnswers(); o != nil {
+		cause = fmt.Sprintf("%v answers, so our own network is not all down", o.Key)
 	}
-	return fmt.Sprintf("%s does not answer, and neither does any of its %s: there is no witness, and the "+
-		"cause may be our own network.",
-		v.is(), many(len(v.replicas), "replica"))
+	if single(v) {
+		return fmt.Sprintf("%s does not answer, and neither does its only replica: there is no witness, and %s.",
+			v.is(), cause)
+	}
+	return fmt.Sprintf("%s does not answer, and neither does any of its %s: there is no witness, and %s.",
+		v.is(), many(len(v.replicas), "replica"), cause)
+}
+
+// anotherAnswers is the first other server of the cluster that answers; nil when there is none.
+func (v *view) anotherAnswers() *topology.Server {
+	for _, o := range v.f.members[v.Cluster] {
+		if o.Key != v.Key && o.Up() {
+			return &o
+		}
+	}
+	return nil
 }
 
 func aloneSays(v *view) string {
@@ -251,12 +264,12 @@ func unreachableSays(late bool) func(*view) (string, []string) {
 func unreachableText(v *view) string {
 	var why []string
 	if n := v.count(receives); n > 0 {
-		text := fmt.Sprintf("%d of its %s still receive from it", n, many(len(v.replicas), "replica"))
+		text, lag := fmt.Sprintf("%d of its %s still receive from it", n, many(len(v.replicas), "replica")), "lag"
 		if n == 1 {
-			text = fmt.Sprintf("1 of its %s still receives from it", many(len(v.replicas), "replica"))
+			text, lag = fmt.Sprintf("1 of its %s still receives from it", many(len(v.replicas), "replica")), "lags"
 		}
 		if v.receiversLate() {
-			text += ", all of these late"
+			text += ", and " + lag
 		}
 		why = append(why, text)
 	}
@@ -269,6 +282,9 @@ func unreachableText(v *view) string {
 			text = "its only replica can't tell"
 		}
 		why = append(why, text)
+	}
+	if v.verdict == unreachable && v.count(witnesses) > 0 && len(why) == 0 && v.minority() {
+		why = append(why, v.minoritySays())
 	}
 	if unresolved(v.Server) {
 		why = append(why, "this daemon can't resolve its name, which says nothing of the server")
@@ -463,9 +479,11 @@ func broken(_ *view, c topology.Channel) string {
 	return strings.Join(out, ", ")
 }
 
-// failsToConnect leaves out what only follows from a source that is down.
+// failsToConnect leaves out what only follows from a source that is down, and a receiver that was started a moment ago
+// and has met no error.
 func (v *view) failsToConnect(c topology.Channel) string {
-	if !cannotConnect(c) {
+	fresh := c.IOErrno == 0 && !c.IOSince.IsZero() && v.Probe.Answered.Sub(c.IOSince) < settled
+	if !cannotConnect(c) || fresh {
 		return ""
 	}
 	if source := v.f.servers[c.Source]; source != nil && source.Probe.Failure != topology.OK &&

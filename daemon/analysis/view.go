@@ -24,6 +24,7 @@ type fleet struct {
 	following map[topology.Key][]*topology.Server // by source, sorted by key
 	members   map[string][]topology.Server        // by cluster, sorted by key
 	promoted  map[string]topology.Key             // by cluster
+	followed  map[topology.Key]bool               // some channel names it, used or not
 }
 
 func newFleet(s topology.Snapshot, t Thresholds) *fleet {
@@ -31,6 +32,7 @@ func newFleet(s topology.Snapshot, t Thresholds) *fleet {
 		servers:   map[topology.Key]*topology.Server{},
 		following: map[topology.Key][]*topology.Server{},
 		members:   map[string][]topology.Server{},
+		followed:  map[topology.Key]bool{},
 	}
 	s.Servers = slices.Clone(s.Servers)
 	s.Sort()
@@ -39,6 +41,12 @@ func newFleet(s topology.Snapshot, t Thresholds) *fleet {
 		v := &s.Servers[i]
 		f.servers[v.Key] = v
 		f.members[v.Cluster] = append(f.members[v.Cluster], *v)
+		if v.Instance == nil {
+			continue
+		}
+		for _, c := range v.Instance.Channels {
+			f.followed[c.Source] = f.followed[c.Source] || c.Source != v.Key
+		}
 	}
 	for i := range s.Servers {
 		v := &s.Servers[i]
@@ -88,6 +96,9 @@ func (f *fleet) sourcesOf(v *topology.Server) []*topology.Server {
 	}
 	var out []*topology.Server
 	for _, c := range v.Instance.Channels {
+		if f.followed[v.Key] && v.Unused(c) {
+			continue // a leftover
+		}
 		if s := f.servers[c.Source]; s != nil && s.Key != v.Key && !slices.Contains(out, s) {
 			out = append(out, s)
 		}
@@ -180,6 +191,7 @@ const (
 //   - no replica that was asked after the server fell silent still receives from it;
 //   - every reachable replica was asked after that moment, so that none is left that could contradict;
 //   - we could ask at all: a name that we can't resolve is our own trouble, and no death;
+//   - the witnesses of a primary that is only silent are a majority of its replicas: see minority;
 //   - the silence has lasted Thresholds.Verdict(), unless the server's host itself said that no server is there
 //     (refused, shutdown). A broken connection, or an answer of something else, says less than that, so it waits too.
 func (v *view) decide() {
@@ -213,13 +225,47 @@ func (v *view) decide() {
 	case len(v.replicas) == 0:
 		v.verdict = alone
 	case v.count(witnesses) > 0:
-		v.verdict = dead
+		if v.verdict = dead; v.minority() {
+			v.verdict = unreachable
+			v.missing = append(v.missing, v.minoritySays())
+		}
 	case v.count(gone) == len(v.replicas):
 		v.verdict = deserted
 	default:
 		v.verdict = unwitnessed
 		v.missing = append(v.missing, fmt.Sprintf("no replica that answers has tried to reach %v", v.Key))
 	}
+}
+
+// minority says that too few replicas witness the silence of a primary. The side of a cut that holds few of them must
+// not promote one: the primary, and the others, live on the other side. A host that refuses the connection is on our
+// side, so there one witness is enough; and no server is promoted for any other server than a primary.
+func (v *view) minority() bool {
+	yes, of := v.votes()
+	return v.role == primary && !proves(v.Probe.Failure) && 2*yes <= of
+}
+
+func (v *view) minoritySays() string {
+	yes, of := v.votes()
+	return fmt.Sprintf("%d of %s can't reach %v, and it may be our side that is cut off: silence counts with %d",
+		yes, many(of, "replica"), v.Key, of/2+1)
+}
+
+// votes counts the witnesses among the replicas that were there before the viewed server fell silent. A replica in
+// downtime has no vote, and neither has one whose process was proved to have ended a minute before. One that is silent
+// itself has: it may be on the other side of a cut.
+func (v *view) votes() (yes, of int) {
+	for _, r := range v.replicas {
+		long := failingSince(r.Server).Before(v.since().Add(-time.Minute))
+		if v.downtimed(r.Server) || long && proves(r.Probe.Failure) {
+			continue
+		}
+		of++
+		if r.stand == witnesses {
+			yes++
+		}
+	}
+	return yes, of
 }
 
 // proves says that the host is alive and no server listens on it, or that the server said that it shuts down.
@@ -307,6 +353,7 @@ func (v *view) judge(r *topology.Server) replica {
 //   - "Connecting" with an error that only a server can send (access denied, too many connections…) proves that the
 //     server was alive when the error was written. That time is not known, so it counts neither way.
 //   - A replica that can't resolve the name (2005) has not tried to reach the server.
+//   - A receiver that waits for space for its relay logs does not look at its connection, so it counts neither way.
 //   - "Connecting" without an error is true of every receiver that was started a moment ago: it must have lasted.
 func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string) {
 	since := v.since()
@@ -321,13 +368,17 @@ func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string)
 	seen := r.Probe.Answered.Sub(c.IOSince)
 	switch c.IO {
 	case topology.Running:
+		if c.Full {
+			return say(cannotTell, "waiting until its applier has freed space for relay logs, so it reads nothing "+
+				"from %v", v.Key)
+		}
 		return say(receives, "running, so it still receives from %v", v.Key)
 	case topology.Connecting:
 		switch {
 		case c.IOErrno == unknownHost:
 			return say(cannotTell, "connecting (%s): it can't resolve %v, so it has not tried to reach it",
 				failure(c.IOErrno, ""), c.Written())
-		case c.IOErrno != 0 && !topology.ConnectionError(c.IOErrno) && c.IOErrno != shutdownInProgress:
+		case c.Rejected():
 			return say(cannotTell, "connecting (%s), which does not show that %v is gone", failure(c.IOErrno, ""),
 				v.Key)
 		case c.IOErrno != 0:
@@ -351,9 +402,6 @@ func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string)
 
 // unknownHost is a receiver's error when the name of its source does not resolve.
 const unknownHost = 2005
-
-// shutdownInProgress is what a server that shuts down answers to new connections.
-const shutdownInProgress = 1053
 
 // cannotConnect says that a receiver tries to connect and can't, for any reason.
 func cannotConnect(c topology.Channel) bool {

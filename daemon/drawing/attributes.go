@@ -42,7 +42,7 @@ var short = map[string]string{
 	"rw": "mode=rw", "ro": "mode=ro", "sro": "mode=sro",
 	"nobinlog": "log_bin=no", "nologupdates": "log_updates=no", "nogtid": "gtid=no", "nosource": "source=none",
 	"prefer": "rule=prefer", "neutral": "rule=neutral", "prefer_not": "rule=prefer_not", "must_not": "rule=must_not",
-	"downtime": "downtime=1h", "semisync": "semisync=on", "filters": "filters=yes",
+	"downtime": "downtime=1h", "semisync": "semisync=on", "filters": "filters=yes", "full": "full=yes",
 	"binlog_filters": "binlog_filters=yes", "ssl": "ssl=yes", "scheduler": "scheduler=yes",
 	"promoted": "promoted=yes",
 }

@@ -22,6 +22,7 @@ var channelAttributes = []attribute{
 	{"iotext", "TEXT", channel, text(func(d *drawn) *string { return &d.channel().IOError })},
 	{"io", "yes|no|connecting", channel, thread(func(c *topology.Channel) *topology.ThreadState { return &c.IO })},
 	{"io_since", "3s|never", channel, moment(func(d *drawn) *time.Time { return &d.channel().IOSince })},
+	{"full", "yes|no", channel, truth(func(d *drawn) *bool { return &d.channel().Full })},
 	{"sqlerr", "1062", channel, number(31, func(d *drawn) *int { return &d.channel().SQLErrno }).then(
 		func(_ *picture, d *drawn) {
 			c := d.channel()

@@ -463,6 +463,7 @@ func anySnapshot(t *rapid.T) topology.Snapshot {
 				c.Lag = &lag
 			}
 			c.Delay, c.Filters, c.SSL = rapid.Int64Range(0, 2).Draw(t, "delay"), odd("filters"), odd("ssl")
+			c.Full = odd("full")
 			c.ReadFile, c.ReadPos, c.ExecFile, c.ExecPos = pick("read", "", "log.1"), 4, "log.2", 7
 			i.Channels = []topology.Channel{c}
 			if odd("second source") {

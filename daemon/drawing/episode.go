@@ -50,6 +50,7 @@ var episodeFields = []field[episode]{
 	{"acknowledged_by", "NAME", ofAcknowledgement(func(a *plan.Acknowledgement) *string { return &a.By })},
 	{"comment", "TEXT", ofAcknowledgement(func(a *plan.Acknowledgement) *string { return &a.Comment })},
 	{"challenged", "1s", moment(func(e *episode) *time.Time { return &e.Challenged })},
+	{"failing", `"HOST TIMES REASON"`, codec[episode]{read: readFailing, show: showFailing, repeats: true}},
 	{"abandoned", "HOST+HOST", keys(func(e *episode) *[]topology.Key { return &e.Abandoned })},
 	{"left", "HOST+HOST", keys(func(e *episode) *[]topology.Key { return &e.Left })},
 	{"unfinished", yesOrNo, truth(func(e *episode) *bool { return &e.Unfinished })},
@@ -164,6 +165,28 @@ func showEventsOff(p *picture, e *episode) string {
 	var out []string
 	for _, o := range e.EventsOff {
 		out = append(out, brief(o.Key)+" "+p.ago(o.At))
+	}
+	return strings.Join(out, between)
+}
+
+func readFailing(_ *picture, e *episode, v string) error {
+	host, rest, _ := strings.Cut(v, " ")
+	times, why, _ := strings.Cut(rest, " ")
+	k, err := topology.ParseKey(host)
+	f := plan.Failing{Key: k, Why: why}
+	if err == nil {
+		err = readNumber(times, 31, &f.Times)
+	}
+	if err == nil {
+		e.Failing = append(e.Failing, f)
+	}
+	return err
+}
+
+func showFailing(_ *picture, e *episode) string {
+	var out []string
+	for _, f := range e.Failing {
+		out = append(out, fmt.Sprintf("%s %d %s", brief(f.Key), f.Times, f.Why))
 	}
 	return strings.Join(out, between)
 }

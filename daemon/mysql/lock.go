@@ -23,12 +23,20 @@ type ErrLocked struct {
 	Holder string // id of its connection
 	Term   int64  // 0: it shows none
 	Why    string // why it was not ended
+	Ours   bool   // it is a session of this daemon, which timed out
 }
+
+// Elsewhere is for plan: another daemon's work says nothing against the server.
+func (e *ErrLocked) Elsewhere() bool { return !e.Ours }
 
 func (e *ErrLocked) Error() string {
 	term := ""
 	if e.Term > 0 {
 		term = fmt.Sprintf(" in term %d", e.Term)
+	}
+	if e.Ours {
+		return fmt.Sprintf("connection %s there, a session of this daemon that timed out, still holds the lock "+
+			"'orchestrator': the server has not ended it yet; nothing was changed", e.Holder)
 	}
 	return fmt.Sprintf("connection %s there holds the lock 'orchestrator'%s: another daemon is at work at this "+
 		"server (%s); "+
@@ -127,6 +135,7 @@ func (s *Servers) lock(ctx context.Context, c *server.Conn, k topology.Key, term
 		if owner == "" { // it was released meanwhile
 			continue
 		}
+		locked.Ours = s.lostOne(k, owner)
 		if locked.Holder, locked.Term = owner, theirs; owner == r.Get("id") {
 			locked.Why = "it was released, and still shows its term"
 			if _, err := c.Query(ctx, releasing(term)); err != nil {

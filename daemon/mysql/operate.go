@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,7 +14,15 @@ import (
 
 // ErrNotYet is returned by AwaitApplied, and by steps that need the relay logs applied first: nothing was changed, look
 // and ask again.
-var ErrNotYet = errors.New("not everything received is applied yet")
+var ErrNotYet error = notYet("not everything received is applied yet")
+
+// notYet says nothing against the server: it comes with time.
+type notYet string
+
+func (e notYet) Error() string { return string(e) }
+
+// Elsewhere is for plan.
+func (notYet) Elsewhere() bool { return true }
 
 // ErrExpect is what a step found in place of what it had been promised. Nothing was changed.
 type ErrExpect struct{ What, Expected, Seen string }
@@ -58,10 +65,44 @@ func (s *Servers) do(ctx context.Context, step plan.Step) error {
 		return s.on(ctx, h, func(c *server.Conn) error { return s.step(ctx, c, step) })
 	}
 	c, err := s.connect(ctx, step.At)
+	if server.Means(err, server.TooMany) {
+		return s.doOnKept(ctx, step, err)
+	}
 	if err != nil {
 		return err
 	}
 	defer c.Close() // which frees the lock as well
+	return s.doOn(ctx, c, step)
+}
+
+// doOnKept does the step on the connection that is kept for probes: a server that takes no more connections has that
+// one. Nobody can be probed meanwhile, so nothing is waited for there.
+func (s *Servers) doOnKept(ctx context.Context, step plan.Step, full error) error {
+	v, err := s.server(step.At)
+	if err != nil {
+		return err
+	}
+	select {
+	case v.turn <- struct{}{}:
+		defer func() { <-v.turn }()
+	case <-ctx.Done():
+		return full
+	}
+	if v.conn == nil {
+		return full
+	}
+	if step.Kind == plan.AwaitApplied {
+		return ErrNotYet // the next probe tells
+	}
+	err = s.doOn(ctx, v.conn, step)
+	if err != nil && !survives(err) {
+		v.hangUp()
+	}
+	return err
+}
+
+// doOn does the step on a connection, under the server's lock.
+func (s *Servers) doOn(ctx context.Context, c *server.Conn, step plan.Step) error {
 	term := s.o.Term()
 	id, err := s.lock(ctx, c, step.At, term)
 	if err != nil {
@@ -70,6 +111,9 @@ func (s *Servers) do(ctx context.Context, step plan.Step) error {
 	if err := s.step(ctx, c, step); err != nil {
 		if !survives(err) {
 			s.lose(step.At, id)
+			s.endLost(step.At, c, id)
+		} else {
+			_, _ = c.Query(ctx, releasing(term))
 		}
 		return err
 	}

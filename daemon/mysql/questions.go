@@ -12,6 +12,8 @@ type questions struct {
 	dumpClients server.Statement // the clients of binary log dump threads
 	diskFull    server.Statement // did it complain of a full disk in the last seconds? No text: it does not say
 	clients     server.Statement // the connections that a fence ends
+	// coordinators are MySQL's applier threads that have read all and wait for more.
+	coordinators server.Statement
 }
 
 var (
@@ -77,6 +79,9 @@ const (
  WHERE USER NOT IN ('system user', 'event_scheduler', '') AND COMMAND NOT LIKE 'Binlog Dump%' AND ID <> CONNECTION_ID()
  AND COMMAND NOT IN ('Daemon', 'Slave_IO', 'Slave_SQL', 'Slave_worker')`
 
+	selectCoordinators = `SELECT ID AS id FROM information_schema.PROCESSLIST
+ WHERE USER = 'system user' AND STATE LIKE '%has read all relay log%'`
+
 	process = "PROCESS" // the privilege to see threads of others
 )
 
@@ -94,6 +99,7 @@ var ofMySQL = questions{
 	purged:          server.Statement{Text: "SELECT @@GLOBAL.gtid_purged AS purged"},
 	dumpClients:     server.Statement{Text: selectDumpClients + oldThreads + dumpThreads, Needs: process},
 	clients:         server.Statement{Text: selectClients, Needs: process},
+	coordinators:    server.Statement{Text: selectCoordinators, Needs: process},
 }
 
 var ofMySQLWithPerformanceSchema = questions{
@@ -102,6 +108,7 @@ var ofMySQLWithPerformanceSchema = questions{
 	purged:          ofMySQL.purged,
 	dumpClients:     server.Statement{Text: selectDumpClients + newThreads + dumpThreads, Needs: process},
 	clients:         ofMySQL.clients,
+	coordinators:    ofMySQL.coordinators,
 	diskFull: server.Statement{Text: `SELECT COUNT(*) AS complaints FROM performance_schema.error_log
  WHERE ERROR_CODE = 'MY-000035' AND LOGGED >= NOW(6) - INTERVAL ? SECOND`},
 }

@@ -106,7 +106,7 @@ func (t *site) startAppliers(ctx context.Context, source topology.Key) error {
 
 func (t *site) restartReceivers(ctx context.Context, source topology.Key) error {
 	for _, c := range t.from(source) {
-		if c.IO == topology.Stopped || c.IO == topology.Connecting {
+		if c.IO == topology.Stopped || c.IO == topology.Connecting && !c.Rejected() {
 			continue // one that connects is finding out already; a stopped one was stopped on purpose
 		}
 		if err := t.restartReceiver(ctx, c); err != nil {
@@ -204,7 +204,7 @@ func (t *site) endReplication(ctx context.Context, e plan.Expect) error {
 		return err
 	}
 	for _, c := range t.Channels {
-		if err := t.tell(ctx, server.Stop, c.Name); err != nil {
+		if err := t.stopWhole(ctx, c); err != nil {
 			return err
 		}
 		if err := t.tell(ctx, server.Reset, c.Name); err != nil {

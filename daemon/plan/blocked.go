@@ -36,7 +36,7 @@ func (p *primaryFailover) unwitnessed(why string) Work {
 	case len(p.refused) > 0:
 		return Work{Refused: p.refused}
 	}
-	return p.waits("%s", why)
+	return p.waits(p.e, "%s", why)
 }
 
 // allAsked says that all replicas that answer were asked after the failed server fell silent.

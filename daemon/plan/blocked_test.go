@@ -32,7 +32,7 @@ func TestARefusalIsAnEpisode(t *testing.T) {
 		{"no witness", "db1 down since=20s\n  db2 down since=20s", nil, "no witness: db1:3306 and all its replicas"},
 		{"no witness for a moment", "db1 down\n  db2 down", nil, ""},
 		{"receivers that somebody stopped", "db1 down since=20s\n  db2 io=no\n  db3 io=no", nil,
-			"no replica of db1:3306 can tell whether it lives: start the receiver"},
+			"Somebody stopped the receiver of db2:3306, db3:3306: start it"},
 		{"a full disk", "db1 stalled=disk_full,30s\n  db2", nil, "Its disk is full: free space on it"},
 		{"commits that are slow for a moment", "db1 stalled=commit,6s\n  db2", nil, ""},
 		{"a server without replicas is no cluster to recover", "db1 down", nil, ""},

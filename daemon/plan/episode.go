@@ -60,6 +60,8 @@ type Episode struct {
 	EventsOff []EventsOff `json:"events_off,omitempty"`
 	// Challenged is when receivers were last restarted so that the replicas find out whether their source lives.
 	Challenged time.Time `json:"challenged,omitzero"`
+	// Failing are servers at which steps fail for a reason of the server's own. A step that succeeds there ends it.
+	Failing []Failing `json:"failing,omitempty"`
 	// Abandoned were candidates once, and fell silent; should one come back writable after a promotion, it is fenced.
 	Abandoned []topology.Key `json:"abandoned,omitempty"`
 	// Left are replicas whose receivers could not be started again, because they were out of reach. They are started
@@ -99,6 +101,17 @@ type EventsOff struct {
 	Key topology.Key `json:"key"`
 	At  time.Time    `json:"at"` // the last try
 }
+
+// Failing is a server at which steps of a work fail: it refuses them, or does not do them in time.
+type Failing struct {
+	Key   topology.Key `json:"key"`
+	Times int          `json:"times"` // in a row; one that took long counts twice
+	Why   string       `json:"why"`
+}
+
+// failsAfter is how many steps must have failed at a server before another is taken, if there is one: what fails once
+// may have been a moment's trouble.
+const failsAfter = 2
 
 // Acknowledgement ends what an episode still asks for (anti-flapping, fencing).
 type Acknowledgement struct {
@@ -171,6 +184,21 @@ func (e *Episode) touch(k topology.Key) {
 	if !e.touched(k) {
 		e.Touched = append(slices.Clip(e.Touched), k)
 	}
+}
+
+func (e Episode) failing(k topology.Key) *Failing {
+	for i := range e.Failing {
+		if e.Failing[i].Key == k {
+			return &e.Failing[i]
+		}
+	}
+	return nil
+}
+
+// fails says that steps at k have failed so often that the work goes on without it where it can.
+func (e Episode) fails(k topology.Key) bool {
+	f := e.failing(k)
+	return f != nil && f.Times >= failsAfter
 }
 
 // lost says that the server at k could not be kept.

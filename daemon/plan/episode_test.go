@@ -153,7 +153,7 @@ db2 of=c rw exec=db1:1-100
 db1 down of=c
   db3 io=connecting ioerr=2003
 db2 of=c down=timeout
-  db4`, over, "restart_receiver db4"},
+  db4`, over, "restart_receiver db4; wait: what is done next depends on whether they reach db2:3306: if they do, nothing; if they can't, another server is promoted"},
 		{"the new primary died before anybody followed it", `
 db1 down of=c
   db3 io=connecting ioerr=2003
@@ -231,7 +231,7 @@ db1
 		{"nobody above an intermediate", `
 db1 down
   db2 down
-    db3 io=connecting ioerr=2003`, higher, "refused: no witness: db1:3306 and all its replicas are out of reach, so it may be our own network that is down; refused: no living server above db2:3306 can take its replicas"},
+    db3 io=connecting ioerr=2003`, higher, "refused: no witness: db1:3306 and all its replicas are out of reach; db3:3306 answers, so not all of our network is down, but it can't replace db1:3306: bring one of the replicas back; refused: no living server above db2:3306 can take its replicas"},
 		{"a replica of an intermediate is out of reach", `
 db1
   db2 down

@@ -42,6 +42,11 @@ func (v *view) unasked(e Episode, failed *topology.Server) []string {
 	if why := v.antiFlap(); why != "" && e.Kind.Promotes() {
 		no = append(no, why)
 	}
+	if e.Kind.Promotes() && failed.Instance == nil && e.Stage == Suspected {
+		no = append(no, fmt.Sprintf("%v has never answered this daemon, so no server has told which replicas it has: "+
+			"one that is not known may have received more; check that all its replicas are listed, "+
+			"and request the failover", e.Failed))
+	}
 	return no
 }
 
@@ -75,7 +80,7 @@ func (v *view) unsafe(e Episode, failed *topology.Server) []string {
 	}
 	if failed.Instance != nil {
 		for _, c := range failed.Instance.Channels {
-			if v.servers[c.Source] == nil {
+			if v.servers[c.Source] == nil && !failed.Unused(c) {
 				no = append(no, fmt.Sprintf("%v itself replicates from %v, which is outside the fleet: "+
 					"a promotion would cut the cluster off from it", e.Failed, c.Source))
 			}

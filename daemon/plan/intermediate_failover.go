@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/topology"
@@ -15,6 +16,15 @@ var deadIntermediate = []analysis.Code{
 	analysis.DeadIntermediateWithSingleReplicaFailingToConnect, analysis.AllIntermediateReplicasFailingToConnectOrDead,
 	analysis.DeadFormerPrimary,
 }
+
+// silentIntermediate are those whose replicas must find out for themselves whether it lives.
+var silentIntermediate = []analysis.Code{
+	analysis.UnreachableIntermediate, analysis.UnreachableIntermediateWithLaggingReplicas,
+}
+
+// startedLongAgo is from when a server that answers us, and that no replica can connect to, has no excuse: a receiver
+// tries once a minute where nobody has set it otherwise.
+const startedLongAgo = 90 * time.Second
 
 // intermediateFailover moves the replicas of a dead intermediate source under the nearest living server above it.
 type intermediateFailover struct {
@@ -30,7 +40,7 @@ func intermediateFailovers(v *view) []work {
 		out = append(out, &intermediateFailover{v, e})
 	}
 	for _, f := range v.Findings {
-		if slices.Contains(deadIntermediate, f.Code) && !known[f.At] {
+		if (slices.Contains(deadIntermediate, f.Code) || slices.Contains(silentIntermediate, f.Code)) && !known[f.At] {
 			known[f.At] = true
 			out = append(out, &intermediateFailover{v, v.begin(IntermediateFailover, f)})
 		}
@@ -49,15 +59,22 @@ func (i *intermediateFailover) claims() []topology.Key {
 
 func (i *intermediateFailover) next() Work {
 	if i.e.Stage == Suspected {
+		if s := i.servers[i.e.Failed]; i.finding(i.e.Failed, deadIntermediate...) == nil && (s == nil || s.Up()) {
+			return i.answers()
+		}
 		if no := i.gate(i.e); len(no) > 0 {
 			return Work{Episode: i.stored(i.e), Refused: no}
 		}
+		if w, undecided := i.undecided(); undecided {
+			return w
+		}
+		i.e.Touched = nil
 		for _, r := range i.followers[i.e.Failed] {
 			i.e.touch(r.Key)
 		}
 		i.e.Stage = Committed
 	}
-	if s := i.servers[i.e.Failed]; s == nil || s.Up() {
+	if s := i.servers[i.e.Failed]; s == nil || s.Up() && !i.deaf() {
 		return i.answers()
 	}
 	above := i.above(i.e.Failed)
@@ -89,6 +106,44 @@ func (i *intermediateFailover) next() Work {
 	return i.over()
 }
 
+// undecided waits, or has the replicas find out, as long as the server is not known to be of no use to them.
+func (i *intermediateFailover) undecided() (Work, bool) {
+	s := i.servers[i.e.Failed]
+	if f := i.finding(i.e.Failed, deadIntermediate...); f != nil {
+		i.e.Code, i.e.Evidence = f.Code, f.Evidence
+		if up := i.Snapshot.At.Sub(started(s)); s.Up() && up < startedLongAgo {
+			return i.waits(i.e, "%v was started %s ago: its replicas are given time to connect", i.e.Failed,
+				up.Round(time.Second)), true
+		}
+		return Work{}, false
+	}
+	if f := i.finding(i.e.Failed, silentIntermediate...); f != nil {
+		w, missing := i.challenge(&i.e, s, f.Says)
+		if missing != "" {
+			w = i.waits(i.e, "%s", missing)
+		}
+		return w, true
+	}
+	return i.waits(i.e, "%v does not answer, and none of its replicas can be asked", i.e.Failed), true
+}
+
+// deaf says that the server answers us, and that its replicas could not connect to it: those that are still below it
+// can't.
+func (i *intermediateFailover) deaf() bool {
+	return i.e.Code == analysis.AllIntermediateReplicasFailingToConnectOrDead &&
+		!slices.ContainsFunc(i.followers[i.e.Failed], func(r *topology.Server) bool {
+			return r.ChannelFrom(i.e.Failed).IO == topology.Running
+		})
+}
+
+// started is when the server was started; long ago where nobody knows.
+func started(s *topology.Server) time.Time {
+	if s.Instance == nil {
+		return time.Time{}
+	}
+	return s.Instance.StartedAt
+}
+
 // take records how r is moved. A replica that has more than the server above stays where it is: it continues when its
 // source comes back.
 func (i *intermediateFailover) take(w *Work, m moved, r *topology.Server) {
@@ -108,6 +163,7 @@ func (i *intermediateFailover) take(w *Work, m moved, r *topology.Server) {
 // answers ends the work on a server that can be reached again: what was moved and not started yet is started.
 func (i *intermediateFailover) answers() Work {
 	w := Work{Episode: &i.e}
+	w.Steps = i.halfway(i.e)
 	for _, r := range i.followers[i.e.Candidate] {
 		if c := r.ChannelFrom(i.e.Candidate); i.e.touched(r.Key) && !r.MultiSource() && c.Halted() {
 			w.Steps = append(w.Steps, i.start(r, i.e.Candidate, "it was moved, and not started yet"))

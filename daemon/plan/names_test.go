@@ -62,11 +62,7 @@ db1 names=2001:db8::1 down=timeout since=9s
   db2 spelt=[2001:db8::1]:3306
   db3`, `
 restart_receiver db2 2001:db8::1 2001:db8::1
-restart_receiver db3 db1 db1
-stop_receiver db2 2001:db8::1 2001:db8::1
-stop_receiver db3 db1 db1
-promote db2 2001:db8::1 2001:db8::1
-repoint db3 db2`},
+restart_receiver db3 db1 db1`},
 		{"an intermediate by its short name", `
 db1
   db2.example names=db2 down

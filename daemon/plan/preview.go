@@ -69,6 +69,9 @@ func play(s Situation) Previewed {
 		d := Next(s)
 		p.add(d)
 		steps := d.Steps()
+		if slices.ContainsFunc(steps, func(s Step) bool { return s.Kind == RestartReceiver }) {
+			break // what the replicas find out can't be told beforehand
+		}
 		episodes, changed := merged(s.Episodes, d.Episodes())
 		s.Episodes = episodes
 		if len(steps) == 0 && !changed {

@@ -10,9 +10,6 @@ import (
 	"orchestrator/daemon/topology"
 )
 
-// challengeAgain is how long replicas that found their source alive are left in peace.
-const challengeAgain = 30 * time.Second
-
 var (
 	deadPrimary = []analysis.Code{analysis.DeadPrimary, analysis.DeadPrimaryAndSomeReplicas}
 	lonely      = []analysis.Code{analysis.DeadPrimaryWithoutReplicas, analysis.DeadPrimaryAndReplicas}
@@ -44,8 +41,7 @@ func primaryFailovers(v *view) []work {
 			p.e, p.verdict = v.beginOrphaned(f), f.Code
 		case f.Code == analysis.DeadPrimaryAndReplicas:
 			p.e = v.begin(PrimaryFailover, f)
-			p.refused = []string{fmt.Sprintf("no witness: %v and all its replicas are out of reach, "+
-				"so it may be our own network that is down", f.At)}
+			p.refused = []string{v.deserted(f)}
 		case f.Code == analysis.PrimaryStalled && v.servers[f.At].Instance.Stalled.Seconds >= stalledFor:
 			p.e = v.begin(PrimaryFailover, f)
 		default:
@@ -54,6 +50,18 @@ func primaryFailovers(v *view) []work {
 		return []work{p}
 	}
 	return nil
+}
+
+// deserted says why a primary is not replaced that is out of reach with all its replicas, and what would help.
+func (v *view) deserted(f analysis.Finding) string {
+	for i := range v.Snapshot.Servers {
+		if s := &v.Snapshot.Servers[i]; s.Up() {
+			return fmt.Sprintf("no witness: %v and all its replicas are out of reach; %v answers, so not all of our "+
+				"network is down, but it can't replace %v: bring one of the replicas back", f.At, s.Key, f.At)
+		}
+	}
+	return fmt.Sprintf("no witness: %v and all its replicas are out of reach, "+
+		"so it may be our own network that is down", f.At)
 }
 
 // begin makes the episode of a failure that was found. It is on record only once the work has done something.
@@ -140,10 +148,7 @@ func (p *primaryFailover) claims() []topology.Key {
 	return out
 }
 
-// suspected makes the replicas of a silent primary find out for themselves whether it lives: a receiver that is
-// restarted has to connect. All receivers are restarted at once, because a stop can take seconds (MariaDB with
-// semi-sync notifies the source). If the source lives, they are back in milliseconds. They are restarted again only
-// much later.
+// suspected makes the replicas of a silent primary find out for themselves whether it lives: see challenge.
 func (p *primaryFailover) suspected() Work {
 	failed := p.servers[p.e.Failed]
 	if failed == nil {
@@ -162,80 +167,26 @@ func (p *primaryFailover) suspected() Work {
 		now := fmt.Sprintf("%v is the primary of the cluster now", p.primary.Key)
 		return p.withdraw(now, now)
 	}
-	if p.finding(p.e.Failed, suspect...) == nil {
-		return p.waits("no witness: %v is out of reach, and so are those who could tell", p.e.Failed)
+	f := p.finding(p.e.Failed, suspect...)
+	if f == nil {
+		return p.waits(p.e, "no witness: %v is out of reach, and so are those who could tell", p.e.Failed)
 	}
 	if no := p.gate(p.e); len(no) > 0 {
 		return Work{Episode: p.stored(p.e), Refused: no}
 	}
-	if failed.Probe.Failure == topology.NoHost {
-		return p.waits("this daemon can't resolve the name of %v, which says nothing of the server: "+
-			"fix its resolver, or add the server by its address", p.e.Failed)
+	w, missing := p.challenge(&p.e, failed, f.Says)
+	switch {
+	case missing == "":
+		return w
+	case !p.allAsked():
+		return p.waits(p.e, "the replicas of %v are asked again", p.e.Failed)
 	}
-	silent := p.Snapshot.At.Sub(failed.Probe.FailingSince)
-	patience, failures := p.Thresholds.Silence*2/5, 1 // one time-out is long enough in itself
-	if proved(failed.Probe.Failure) || failed.Probe.Failure == topology.Reset {
-		patience, failures = 200*time.Millisecond, 2
-	}
-	if silent < patience || failed.Probe.Failures < failures {
-		return p.waits("%v has been out of reach for only %s", p.e.Failed, silent.Round(time.Millisecond))
-	}
-	return p.challenge(silent)
+	return p.unwitnessed(missing)
 }
 
 // waits leaves the episode, if there is one, as it is.
-func (p *primaryFailover) waits(format string, args ...any) Work {
-	return Work{Episode: p.stored(p.e), Wait: fmt.Sprintf(format, args...)}
-}
-
-// challenge restarts the receivers of the replicas that seem connected.
-func (p *primaryFailover) challenge(silent time.Duration) Work {
-	var receiving []*topology.Server
-	var waiting []string
-	halfway := Work{Episode: &p.e}
-	for _, r := range p.followers[p.e.Failed] {
-		c := r.ChannelFrom(p.e.Failed)
-		switch {
-		case r.MultiSource():
-		case c.Halted() && p.e.touched(r.Key):
-			halfway.Steps = append(halfway.Steps, p.start(r, p.e.Failed,
-				"its receiver was stopped for a restart, and the daemon that did that did not come to start it"))
-		case c.IO != topology.Running:
-		case r.Instance.Flavor == topology.MariaDB && !c.Drained(r.Instance.Executed):
-			waiting = append(waiting, fmt.Sprintf(
-				"%v must apply what it received first: a restart of its receiver would throw relay logs away", r.Key))
-		default:
-			receiving = append(receiving, r)
-		}
-	}
-	since := p.Snapshot.At.Sub(p.e.Challenged)
-	switch {
-	case len(halfway.Steps) > 0:
-		return halfway
-	case len(receiving) == 0 && len(waiting) > 0:
-		return p.waits("%s", strings.Join(waiting, "; "))
-	case len(receiving) == 0 && !p.allAsked():
-		return p.waits("the replicas of %v are asked again", p.e.Failed)
-	case len(receiving) == 0:
-		return p.unwitnessed(fmt.Sprintf("no replica of %v can tell whether it lives: start the receiver of one of "+
-			"them, so that it finds out", p.e.Failed))
-	case !p.e.Challenged.IsZero() && since >= 0 && since < challengeAgain:
-		// since is negative when the clock of the daemon that restarted the receivers was ahead.
-		return Work{Episode: p.stored(p.e), Wait: fmt.Sprintf(
-			"%v reconnected to %v %s ago, so %v is alive, and only this daemon can't reach it",
-			receiving[0].Key, p.e.Failed, since.Round(time.Millisecond), p.e.Failed)}
-	}
-	p.e.Challenged = p.Snapshot.At
-	w := Work{Episode: &p.e}
-	for _, r := range receiving {
-		p.e.touch(r.Key)
-		w.Steps = append(w.Steps, Step{Kind: RestartReceiver, At: r.Key, From: p.e.Failed,
-			Expect: Expect{UUID: r.Instance.UUID, Source: p.e.Failed},
-			Why: fmt.Sprintf("%v does not answer us (%s for %s) and %v seems still connected: "+
-				"it has to connect again, and so finds out whether its source lives",
-				p.e.Failed, p.servers[p.e.Failed].Probe.Failure, silent.Round(time.Millisecond), r.Key)})
-	}
-	return w
+func (v *view) waits(e Episode, format string, args ...any) Work {
+	return Work{Episode: v.stored(e), Wait: fmt.Sprintf(format, args...)}
 }
 
 // commit checks everything that can forbid the failover. If nothing does, it stops the receivers. From then on what
@@ -287,9 +238,13 @@ func (p *primaryFailover) goOn() Work {
 		return p.undo()
 	}
 	w.Episode = &p.e
-	if len(w.Steps) > 0 {
+	if slices.ContainsFunc(w.Steps, func(s Step) bool {
+		return !p.e.fails(s.At) || c.chosen != nil && s.At == c.chosen.Key
+	}) {
 		return w
 	}
+	// What is left are receivers that do not stop although they were told to, again and again. They are no reason to
+	// keep writers waiting: they can't reach the failed server.
 	if c.chosen == nil {
 		p.e.Blocked = strings.Join(c.refused, "; ")
 		w.Refused, w.Wait = c.refused, p.e.Blocked
@@ -302,7 +257,7 @@ func (p *primaryFailover) goOn() Work {
 		return w
 	}
 	if p.e.Candidate != c.chosen.Key {
-		if p.down(p.e.Candidate) {
+		if p.down(p.e.Candidate) || p.e.fails(p.e.Candidate) {
 			p.e.abandon(p.e.Candidate)
 		}
 		p.e.Candidate, p.e.Why = c.chosen.Key, strings.Join(c.ranking[0].Reasons, "; ")
@@ -310,8 +265,15 @@ func (p *primaryFailover) goOn() Work {
 		p.e.Stage = Chosen
 	}
 	p.e.Blocked = ""
+	stops := w.Steps
+	w.Steps = nil
 	p.promote(&w, c)
 	p.fenceWriters(&w)
+	for _, s := range stops {
+		if !w.acts(s.At) {
+			w.Steps = append(w.Steps, s)
+		}
+	}
 	return w
 }
 
@@ -323,7 +285,7 @@ func (p *primaryFailover) stop(w *Work) (alive bool) {
 		if r.MultiSource() || c.IO == topology.Stopped {
 			continue
 		}
-		if c.IO == topology.Running && p.e.Stage != Promoted && !p.leftItsSource(p.e.Candidate) {
+		if c.IO == topology.Running && !c.Full && p.e.Stage != Promoted && !p.leftItsSource(p.e.Candidate) {
 			return true
 		}
 		p.e.touch(r.Key) // it may have come back meanwhile

@@ -86,6 +86,11 @@ func (v *view) choice(e Episode) choice {
 	c.slow = v.slow(c.ranking, e)
 	slices.SortStableFunc(c.ranking, func(a, b Candidate) int { return v.order(a, b, c, e) })
 	keep(c.ranking, e)
+	for i := range c.ranking {
+		if r := &c.ranking[i]; e.fails(r.Key) {
+			r.Reasons = append([]string{"steps at it fail: " + e.failing(r.Key).Why}, r.Reasons...)
+		}
+	}
 	v.choose(&c, e)
 	v.bound(&c, e)
 	return c
@@ -262,6 +267,7 @@ func (v *view) order(a, b Candidate, all choice, e Episode) int {
 	}
 	return cmp.Or(
 		cmp.Compare(first(a.Eligible), first(b.Eligible)),
+		cmp.Compare(first(!e.fails(a.Key)), first(!e.fails(b.Key))),
 		cmp.Compare(first(v.begun(a, e)), first(v.begun(b, e))),
 		cmp.Compare(first(!all.slow[a.Key]), first(!all.slow[b.Key])),
 		cmp.Compare(first(all.direct(v, a)), first(all.direct(v, b))),
@@ -284,7 +290,8 @@ func (v *view) begun(c Candidate, e Episode) bool {
 // applied.
 func keep(ranking []Candidate, e Episode) {
 	at := slices.IndexFunc(ranking, func(c Candidate) bool { return c.Key == e.Candidate && c.Eligible })
-	if at <= 0 || ranking[at].Unapplied > 0 && ranking[0].Unapplied == 0 && ranking[0].Behind == 0 {
+	if at <= 0 || e.fails(e.Candidate) ||
+		ranking[at].Unapplied > 0 && ranking[0].Unapplied == 0 && ranking[0].Behind == 0 {
 		return
 	}
 	kept := ranking[at]

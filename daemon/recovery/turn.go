@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -99,34 +100,80 @@ func (r *Runner) lookAgain(ctx context.Context, s plan.Situation, d plan.Decisio
 	both.Wait()
 }
 
-// act does the steps side by side, journals each, and says how many failed.
+// act does the steps side by side, journals each, notes at which servers they fail, and says how many failed.
 func (r *Runner) act(ctx context.Context, cluster string, d plan.Decision) int {
 	var all sync.WaitGroup
 	var failed atomic.Int32
 	for _, w := range d.Works {
-		episode := ""
-		if w.Episode != nil {
-			episode = w.Episode.ID
+		if len(w.Steps) == 0 {
+			continue
 		}
-		for _, step := range w.Steps {
-			all.Go(func() {
-				short, cancel := context.WithTimeout(ctx, stepTime)
-				defer cancel()
-				started := time.Now()
-				err := step.Check()
-				if err == nil {
-					err = r.Operator.Do(short, step)
-				}
-				r.done(cluster, plan.Done{Step: step, Episode: episode, Started: started, Took: time.Since(started),
-					Error: text(err)})
-				if err != nil {
+		all.Go(func() {
+			tried := r.try(ctx, cluster, w)
+			for _, t := range tried {
+				if t.err != nil {
 					failed.Add(1)
 				}
-			})
-		}
+			}
+			if ctx.Err() == nil && w.Episode != nil {
+				r.noteFailing(*w.Episode, tried)
+			}
+		})
 	}
 	all.Wait()
 	return int(failed.Load())
+}
+
+// tried is a step, and how it failed.
+type tried struct {
+	plan.Done
+	err error
+}
+
+// try does the steps of one work.
+func (r *Runner) try(ctx context.Context, cluster string, w plan.Work) []tried {
+	out := make([]tried, len(w.Steps))
+	episode := ""
+	if w.Episode != nil {
+		episode = w.Episode.ID
+	}
+	var all sync.WaitGroup
+	for i, step := range w.Steps {
+		all.Go(func() {
+			short, cancel := context.WithTimeout(ctx, stepTime)
+			defer cancel()
+			started := time.Now()
+			err := step.Check()
+			if err == nil {
+				err = r.Operator.Do(short, step)
+			}
+			out[i] = tried{plan.Done{Step: step, Episode: episode, Started: started, Took: time.Since(started),
+				Error: text(err)}, err}
+			r.done(cluster, out[i].Done)
+		})
+	}
+	all.Wait()
+	return out
+}
+
+// noteFailing notes in an episode at which servers its steps fail. It is stored with the next change of the episode: a
+// daemon that takes over meanwhile finds out by itself.
+func (r *Runner) noteFailing(e plan.Episode, steps []tried) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range r.episodes[e.Cluster] {
+		if o.ID != e.ID {
+			continue
+		}
+		after := o
+		for _, t := range steps {
+			after = after.Tried(t.Done, t.err)
+		}
+		if !reflect.DeepEqual(after, o) {
+			r.remember(after)
+		}
+		return
+	}
 }
 
 func text(err error) string {

@@ -90,6 +90,7 @@ func ReadChannel(r Row, d Dialect, p Positions) (topology.Channel, error) {
 		SourceID:      uint32(r.Uint("source_server_id", "master_server_id")),
 		IO:            topology.ParseThreadState(r.Get("replica_io_running", "slave_io_running")),
 		SQL:           topology.ParseThreadState(r.Get("replica_sql_running", "slave_sql_running")),
+		Full:          strings.Contains(r.Get("replica_io_state", "slave_io_state"), "relay log space"),
 		IOErrno:       int(r.Uint("last_io_errno")),
 		IOError:       r.Get("last_io_error"),
 		SQLErrno:      int(r.Uint("last_sql_errno")),

@@ -145,17 +145,26 @@ func (s Snapshot) links() links {
 	for i, v := range s.Servers {
 		at[v.Key] = i
 	}
-	for i, v := range s.Servers {
-		if v.Instance == nil {
-			continue
-		}
-		for _, c := range v.Instance.Channels {
-			if j, ok := at[c.Source]; ok && !slices.Contains(l.sources[i], j) {
-				l.sources[i] = append(l.sources[i], j)
-				l.below[j] = append(l.below[j], i)
+	followed := make([]bool, len(s.Servers))
+	ties := func(use func(i, j int, c Channel)) {
+		for i, v := range s.Servers {
+			if v.Instance == nil {
+				continue
+			}
+			for _, c := range v.Instance.Channels {
+				if j, ok := at[c.Source]; ok {
+					use(i, j, c)
+				}
 			}
 		}
 	}
+	ties(func(i, j int, _ Channel) { followed[j] = followed[j] || i != j })
+	ties(func(i, j int, c Channel) {
+		if leftover := followed[i] && s.Servers[i].Unused(c); !leftover && !slices.Contains(l.sources[i], j) {
+			l.sources[i] = append(l.sources[i], j)
+			l.below[j] = append(l.below[j], i)
+		}
+	})
 	for i, v := range s.Servers {
 		if v.Instance == nil {
 			continue

@@ -94,13 +94,16 @@ type Channel struct {
 	IO         ThreadState `json:"io"` // receives
 	// IOSince is the start of the first probe of an unbroken row that saw IO as it is now; zero where nobody
 	// counted. It tells a receiver that fails to connect from one that was started a moment ago, or stopped long ago.
-	IOSince      time.Time   `json:"io_since,omitzero"`
-	SQL          ThreadState `json:"sql"` // applies
-	IOErrno      int         `json:"io_errno,omitempty"`
-	IOError      string      `json:"io_error,omitempty"`
-	SQLErrno     int         `json:"sql_errno,omitempty"`
-	SQLError     string      `json:"sql_error,omitempty"`
-	AutoPosition bool        `json:"auto_position"` // by GTID: SOURCE_AUTO_POSITION=1, or Using_Gtid other than No
+	IOSince time.Time   `json:"io_since,omitzero"`
+	SQL     ThreadState `json:"sql"` // applies
+	// Full says that the receiver waits until the applier has freed space for relay logs (relay_log_space_limit). It
+	// reads nothing meanwhile, so it does not notice when its source is gone.
+	Full         bool   `json:"full,omitempty"`
+	IOErrno      int    `json:"io_errno,omitempty"`
+	IOError      string `json:"io_error,omitempty"`
+	SQLErrno     int    `json:"sql_errno,omitempty"`
+	SQLError     string `json:"sql_error,omitempty"`
+	AutoPosition bool   `json:"auto_position"` // by GTID: SOURCE_AUTO_POSITION=1, or Using_Gtid other than No
 	// Received is everything that reached this server from the source, applied or not: Retrieved_Gtid_Set with Executed
 	// (MySQL), Gtid_IO_Pos (MariaDB). Without GTID it is empty, and coordinates speak.
 	Received gtid.Set `json:"received"`
@@ -139,6 +142,13 @@ func (c Channel) Drained(executed gtid.Set) bool {
 // given another source meanwhile.
 func (c Channel) Halted() bool {
 	return c.IO == Stopped && (c.IOErrno == 0 || ConnectionError(c.IOErrno))
+}
+
+// Rejected says that the source answered the receiver and refused it: its account, its certificate, its number of
+// connections. A receiver tries again only after a while (MASTER_CONNECT_RETRY, a minute by default).
+func (c Channel) Rejected() bool {
+	const shutdown = 1053 // it answers so while it goes
+	return c.IO == Connecting && c.IOErrno != 0 && !ConnectionError(c.IOErrno) && c.IOErrno != shutdown
 }
 
 // ConnectionError tells the errors of a client that could not reach a server, or lost it, from those that a server
@@ -281,6 +291,12 @@ func (s Server) Channel() *Channel {
 		return nil
 	}
 	return &s.Instance.Channels[0]
+}
+
+// Unused says that a channel of the server is a leftover: somebody stopped both threads, and the server takes writes.
+// It is no tie to its source as soon as other servers follow this one.
+func (s Server) Unused(c Channel) bool {
+	return !s.Instance.ReadOnly && c.IO == Stopped && c.SQL == Stopped && c.IOErrno == 0 && c.SQLErrno == 0
 }
 
 // MultiSource says that the server replicates from several sources; nothing automatic ever touches those.

@@ -1,0 +1,127 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"orchestrator/daemon/topology"
+)
+
+// challengeAgain is how long replicas that found their source alive are left in peace.
+const challengeAgain = 30 * time.Second
+
+// challenge makes the replicas of a silent server find out for themselves whether it lives: a receiver that is
+// restarted has to connect. All receivers are restarted at once, because a stop can take seconds (MariaDB with
+// semi-sync notifies the source). If the source lives, they are back in milliseconds. They are restarted again only
+// much later. finding says what is known. Where nobody can be asked, missing says what would help.
+func (v *view) challenge(e *Episode, failed *topology.Server, finding string) (w Work, missing string) {
+	if failed.Probe.Failure == topology.NoHost {
+		return v.waits(*e, "this daemon can't resolve the name of %v, which says nothing of the server: "+
+			"fix its resolver, or add the server by its address", e.Failed), ""
+	}
+	silent := v.Snapshot.At.Sub(failed.Probe.FailingSince)
+	patience, failures := v.Thresholds.Silence*2/5, 1 // one time-out is long enough in itself
+	if proved(failed.Probe.Failure) || failed.Probe.Failure == topology.Reset {
+		patience, failures = 200*time.Millisecond, 2
+	}
+	if silent < patience || failed.Probe.Failures < failures {
+		return v.waits(*e, "%v has been out of reach for only %s", e.Failed, silent.Round(time.Millisecond)), ""
+	}
+	if halfway := v.halfway(*e); len(halfway) > 0 {
+		return Work{Episode: e, Steps: halfway}, ""
+	}
+	asked, waiting := v.askable(e.Failed)
+	since := v.Snapshot.At.Sub(e.Challenged)
+	switch {
+	case len(asked) == 0 && len(waiting) > 0:
+		return v.waits(*e, "%s", strings.Join(waiting, "; ")), ""
+	case len(asked) == 0:
+		return Work{}, v.unanswered(*e, finding)
+	case !e.Challenged.IsZero() && since >= 0 && since < challengeAgain:
+		// since is negative when the clock of the daemon that restarted the receivers was ahead.
+		return Work{Episode: v.stored(*e), Wait: v.answer(*e, asked, since)}, ""
+	}
+	e.Challenged = v.Snapshot.At
+	then := "another server is promoted"
+	if !e.Kind.Promotes() {
+		then = "they are moved under another source"
+	}
+	w = Work{Episode: e, Wait: fmt.Sprintf("what is done next depends on whether they reach %v: if they do, nothing; "+
+		"if they can't, %s", e.Failed, then)}
+	for _, r := range asked {
+		e.touch(r.Key)
+		w.Steps = append(w.Steps, v.ask(r, e.Failed, silent))
+	}
+	return w, ""
+}
+
+// halfway are the starts of receivers that were stopped for a restart and not started again.
+func (v *view) halfway(e Episode) (steps []Step) {
+	for _, r := range v.followers[e.Failed] {
+		if c := r.ChannelFrom(e.Failed); !r.MultiSource() && c.Halted() && e.touched(r.Key) {
+			steps = append(steps, v.start(r, e.Failed,
+				"its receiver was stopped for a restart, and the daemon that did that did not come to start it"))
+		}
+	}
+	return steps
+}
+
+// askable are the replicas of a silent server whose receivers can be restarted, so that they find out whether it lives:
+// those that seem connected, and those that the server has refused, which try again only after a while. waiting says
+// why others can't be restarted yet.
+func (v *view) askable(silent topology.Key) (asked []*topology.Server, waiting []string) {
+	for _, r := range v.followers[silent] {
+		c := r.ChannelFrom(silent)
+		switch {
+		case r.MultiSource(), c.IO != topology.Running && !c.Rejected():
+		case r.Instance.Flavor == topology.MariaDB && !c.Drained(r.Instance.Executed):
+			waiting = append(waiting, fmt.Sprintf(
+				"%v must apply what it received first: a restart of its receiver would throw relay logs away", r.Key))
+		default:
+			asked = append(asked, r)
+		}
+	}
+	return asked, waiting
+}
+
+// ask makes the step that has r find out whether its source lives.
+func (v *view) ask(r *topology.Server, source topology.Key, silent time.Duration) Step {
+	seems := "seems still connected: it has to connect again, and so finds out"
+	if c := r.ChannelFrom(source); c.Rejected() {
+		seems = fmt.Sprintf("was refused by it (error %d), and tries again only after a while: "+
+			"a restart of its receiver shows at once", c.IOErrno)
+	}
+	return Step{Kind: RestartReceiver, At: r.Key, From: source,
+		Expect: Expect{UUID: r.Instance.UUID, Source: source},
+		Why: fmt.Sprintf("%v does not answer us (%s for %s) and %v %s whether its source lives",
+			source, v.servers[source].Probe.Failure, silent.Round(time.Millisecond), r.Key, seems)}
+}
+
+// answer says what replicas have found out whose receivers were restarted.
+func (v *view) answer(e Episode, asked []*topology.Server, since time.Duration) string {
+	for _, r := range asked {
+		if r.ChannelFrom(e.Failed).IO == topology.Running {
+			return fmt.Sprintf("%v reconnected to %v %s ago, so %v is alive, and only this daemon can't reach it",
+				r.Key, e.Failed, since.Round(time.Millisecond), e.Failed)
+		}
+	}
+	return fmt.Sprintf("%v was asked to reconnect to %v %s ago, and was refused by it again: %v is alive, "+
+		"and only this daemon can't reach it", asked[0].Key, e.Failed, since.Round(time.Millisecond), e.Failed)
+}
+
+// unanswered says what is missing where no replica can be asked, and what would help.
+func (v *view) unanswered(e Episode, finding string) string {
+	var stopped []string
+	for _, r := range v.followers[e.Failed] {
+		if c := r.ChannelFrom(e.Failed); c.IO == topology.Stopped && c.IOErrno == 0 {
+			stopped = append(stopped, r.Key.String())
+		}
+	}
+	if len(stopped) > 0 {
+		return fmt.Sprintf("%s Somebody stopped the receiver of %s: start it (%s), and it finds out whether %v lives",
+			finding, strings.Join(stopped, ", "), "START REPLICA IO_THREAD, START SLAVE IO_THREAD", e.Failed)
+	}
+	return fmt.Sprintf("%s If you know that it is dead, stop its process or its host for good: "+
+		"a refused connection counts at once", finding)
+}
