@@ -435,6 +435,13 @@ func anySnapshot(t *rapid.T) topology.Snapshot {
 		if odd("names") {
 			v.Names = []topology.Key{{Host: "other", Port: 3306}}
 		}
+		if odd("doubtful") {
+			v.Doubtful = []topology.Key{v.Key, {Host: "vip", Port: 3306}}
+		}
+		if odd("unusable") {
+			i.Unusable = []string{pick("what", `source "a:1", port 2`, "x"), "report_host \"\""}
+		}
+		i.Readers = rapid.IntRange(0, 2).Draw(t, "readers")
 		if odd("registered") {
 			i.Registered = []topology.Key{{Host: "lost", Port: 3306}}
 		}
@@ -443,6 +450,9 @@ func anySnapshot(t *rapid.T) topology.Snapshot {
 				"source")}
 			if odd("detached") {
 				c.Source = c.Source.Detach()
+			}
+			if odd("spelt") {
+				c.Spelt = topology.Key{Host: pick("spelling", "vip", "x.example"), Port: 3306}
 			}
 			c.SourceUUID, c.SourceID = pick("source_uuid", "", uuid(c.Source), "x"),
 				uint32(rapid.IntRange(0, 3).Draw(t, "source_id"))

@@ -309,3 +309,19 @@ func TestReadChannels(t *testing.T) {
 		t.Error("a position that is none was read")
 	}
 }
+
+func TestASourceThatIsNoName(t *testing.T) {
+	names := []string{"Channel_Name", "Source_Host", "Source_Port"}
+	rows := []Row{
+		{names: names, cells: []string{"a", "db1:3306", "3306"}},
+		{names: names, cells: []string{"b", "//DB2.", "3306"}},
+		{names: names, cells: []string{"group_replication_applier", "", "0"}},
+	}
+	all, err := ReadChannels(rows, Dialect{Flavor: topology.MySQL}, Positions{})
+	if err != nil || len(all) != 2 || !all[0].Source.IsZero() || all[1].Source.String() != "//db2:3306" {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if got := UnusableSources(rows); len(got) != 1 || got[0] != `source "db1:3306", port 3306` {
+		t.Errorf("unusable: %q", got)
+	}
+}

@@ -302,3 +302,24 @@ func TestVersionAsText(t *testing.T) {
 		t.Errorf("read as %v", v)
 	}
 }
+
+func TestMakeKey(t *testing.T) {
+	for _, c := range []struct {
+		host, want string
+		port       int
+	}{
+		{"DB1.Shop.Example.", "db1.shop.example:3306", 3306},
+		{"::1", "[::1]:3307", 3307},
+		{"db1:3306", "", 3306},
+		{"db 1", "", 3306},
+		{"", "", 3306},
+		{".", "", 3306},
+		{"db1", "", 0},
+		{"db1", "", 70000},
+	} {
+		k, err := topology.MakeKey(c.host, c.port)
+		if (err == nil) != (c.want != "") || err == nil && k.String() != c.want {
+			t.Errorf("%q, %d: %v, %v", c.host, c.port, k, err)
+		}
+	}
+}

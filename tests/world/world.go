@@ -72,6 +72,9 @@ type Server struct {
 	Detached   bool // its source's name is spoilt
 	Booted     int  // tick of the last start
 	Stray      bool // a scratch copy: it left its source long ago, and somebody writes to it
+	// Spelt is the name by which it knows its source; zero: the source's key. It does nothing for a step that calls its
+	// source otherwise.
+	Spelt topology.Key
 }
 
 // World is the truth about a cluster and its network.
@@ -133,6 +136,9 @@ func grow(seed uint64, tier int) *World {
 			v.Rule = topology.PreferNot
 		case 2:
 			v.Rule = topology.MustNot
+		}
+		if v.Source >= 0 && r.IntN(4) == 0 {
+			v.Spelt = topology.Key{Host: "name-of-" + w.Servers[v.Source].Key.Host, Port: 3306}
 		}
 		w.Servers = append(w.Servers, v)
 		w.probes[-1] = append(w.probes[-1], topology.Server{Key: v.Key, Cluster: "c", Rule: v.Rule})
@@ -318,8 +324,12 @@ func (w *World) instance(v *Server) *topology.Instance {
 	c := topology.Channel{Source: w.Servers[v.Source].Key, SourceUUID: uuid(v.Source), AutoPosition: true,
 		Received: GTIDs(v.Received), SQLErrno: v.SQLErrno,
 		Filters: v.Filters, IO: topology.Stopped, SQL: topology.Stopped}
+	c.Spelt = v.Spelt
 	if v.Detached {
 		c.Source.Host, c.SourceUUID = "//"+c.Source.Host, ""
+		if !c.Spelt.IsZero() {
+			c.Spelt = c.Spelt.Detach()
+		}
 	}
 	switch {
 	case v.Connected:
@@ -362,6 +372,9 @@ func (w *World) Do(step plan.Step, half float64) error {
 	if err := w.expect(v, step.Expect); err != nil {
 		return err
 	}
+	if !step.From.IsZero() && v.Source >= 0 && w.written(v) != step.From {
+		return nil // no channel has that source
+	}
 	parts := w.parts(v, step)
 	for i, part := range parts {
 		if float64(i) >= half*float64(len(parts)) {
@@ -375,6 +388,14 @@ func (w *World) Do(step plan.Step, half float64) error {
 	return nil
 }
 
+// written is the source of v as v itself writes it.
+func (w *World) written(v *Server) topology.Key {
+	if !v.Spelt.IsZero() {
+		return v.Spelt
+	}
+	return w.Servers[v.Source].Key
+}
+
 func (w *World) expect(v *Server, e plan.Expect) error {
 	have := w.instance(v)
 	switch {
@@ -386,9 +407,9 @@ func (w *World) expect(v *Server, e plan.Expect) error {
 		return fmt.Errorf("%v received more", v.Key)
 	case v.Discards() && !have.Executed.Contains(e.Kept):
 		return fmt.Errorf("%v would lose its relay logs", v.Key)
-	case !e.NotFrom.IsZero() && v.Source >= 0 && w.Servers[v.Source].Key == e.NotFrom && v.Connected:
+	case !e.NotFrom.IsZero() && v.Source >= 0 && w.written(v) == e.NotFrom && v.Connected:
 		return fmt.Errorf("%v receives from %v", v.Key, e.NotFrom)
-	case !e.Source.IsZero() && v.Source >= 0 && w.Servers[v.Source].Key != e.Source:
+	case !e.Source.IsZero() && v.Source >= 0 && w.written(v) != e.Source:
 		return fmt.Errorf("%v has another source", v.Key)
 	}
 	return nil
@@ -421,7 +442,8 @@ func (w *World) parts(v *Server, step plan.Step) []func() {
 		}
 	case plan.Repoint:
 		repoint := func() {
-			if v.Source, v.Detached = w.Find(step.Source).N, false; v.Discards() {
+			v.Source, v.Detached, v.Spelt = w.Find(step.Source).N, false, topology.Key{}
+			if v.Discards() {
 				v.Received = v.Executed
 			}
 		}
