@@ -41,38 +41,51 @@ func selfSays(v *view) (string, []string) {
 		[]string{fmt.Sprintf("%v: IO thread %s", v.Key, thread(c.IO, c.IOErrno, c.IOError))}
 }
 
+// mark is what must be a server's own in its cluster: its server id, or its UUID.
+type mark struct {
+	cluster string
+	id      uint32
+	uuid    string
+}
+
+// mark notes the marks of a server, so that others with the same are found.
+func (f *fleet) mark(v *topology.Server) {
+	if v.Instance == nil {
+		return
+	}
+	for _, m := range []mark{{v.Cluster, v.Instance.ServerID, ""}, {v.Cluster, 0, v.Instance.UUID}} {
+		if m.id != 0 || m.uuid != "" {
+			f.marked[m] = append(f.marked[m], v.Key)
+		}
+	}
+}
+
 func duplicateIDSays(v *view) (string, []string) {
 	if v.Instance == nil {
 		return "", nil
 	}
-	return v.duplicate("server_id", fmt.Sprint(v.Instance.ServerID), v.Instance.ServerID != 0,
-		func(i *topology.Instance) bool { return i.ServerID == v.Instance.ServerID })
+	return v.duplicate("server_id", fmt.Sprint(v.Instance.ServerID), mark{v.Cluster, v.Instance.ServerID, ""})
 }
 
 func duplicateUUIDSays(v *view) (string, []string) {
 	if v.Instance == nil {
 		return "", nil
 	}
-	return v.duplicate("server UUID", v.Instance.UUID, v.Instance.UUID != "",
-		func(i *topology.Instance) bool { return i.UUID == v.Instance.UUID })
+	return v.duplicate("server UUID", v.Instance.UUID, mark{v.Cluster, 0, v.Instance.UUID})
 }
 
 // duplicate says that other servers of the cluster have the same of what must be a server's own.
-func (v *view) duplicate(what, value string, set bool, same func(*topology.Instance) bool) (string, []string) {
-	if !set {
+func (v *view) duplicate(what, value string, m mark) (string, []string) {
+	same := v.f.marked[m]
+	if len(same) < 2 {
 		return "", nil
 	}
 	var others, out []string
-	for _, o := range v.f.members[v.Cluster] {
-		if o.Instance != nil && same(o.Instance) {
-			out = append(out, fmt.Sprintf("%v: %s %s", o.Key, what, value))
-			if o.Key != v.Key {
-				others = append(others, o.Key.String())
-			}
+	for _, k := range same {
+		out = append(out, fmt.Sprintf("%v: %s %s", k, what, value))
+		if k != v.Key {
+			others = append(others, k.String())
 		}
-	}
-	if len(others) == 0 {
-		return "", nil
 	}
 	return fmt.Sprintf("%s has %s %s, and so has %s: neither can follow the other.", v.is(), what, value,
 		strings.Join(others, " and ")), out

@@ -25,6 +25,7 @@ type fleet struct {
 	members   map[string][]topology.Server        // by cluster, sorted by key
 	promoted  map[string]topology.Key             // by cluster
 	followed  map[topology.Key]bool               // some channel names it, used or not
+	marked    map[mark][]topology.Key             // who has the same
 }
 
 func newFleet(s topology.Snapshot, t Thresholds) *fleet {
@@ -33,6 +34,7 @@ func newFleet(s topology.Snapshot, t Thresholds) *fleet {
 		following: map[topology.Key][]*topology.Server{},
 		members:   map[string][]topology.Server{},
 		followed:  map[topology.Key]bool{},
+		marked:    map[mark][]topology.Key{},
 	}
 	s.Servers = slices.Clone(s.Servers)
 	s.Sort()
@@ -41,6 +43,7 @@ func newFleet(s topology.Snapshot, t Thresholds) *fleet {
 		v := &s.Servers[i]
 		f.servers[v.Key] = v
 		f.members[v.Cluster] = append(f.members[v.Cluster], *v)
+		f.mark(v)
 		if v.Instance == nil {
 			continue
 		}
