@@ -164,7 +164,8 @@ func TestAVirtualAddressMovesToAReplica(t *testing.T) {
 		_, err = f.API.AwaitServers(f.Ctx, 3)
 		f.Must(err)
 		vip.Switch(f.Replicas[0])
-		f.Within(time.Minute, "the name is doubtful, who follows itself is found, and the primary is not lost", func() bool {
+		what := "the name is doubtful, who follows itself is found, and the primary is not lost"
+		f.Within(time.Minute, what, func() bool {
 			s, err := f.API.Snapshot(f.Ctx, "")
 			if err != nil {
 				return false
