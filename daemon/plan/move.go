@@ -28,6 +28,9 @@ func (p *primaryFailover) regroup() Work {
 			continue
 		}
 		m := p.move(r, primary, *e)
+		if m == (moved{}) {
+			m = p.arrived(r, primary, *e)
+		}
 		if m.step != nil {
 			e.touch(r.Key) // it may have come back only now, and a repoint that is done by half must be known as ours
 			w.Steps = append(w.Steps, *m.step)

@@ -75,6 +75,14 @@ func (w Work) Lost() []Lost {
 	return w.Episode.Lost
 }
 
+// Settling says that a server was promoted and that the others are about to replicate from it: to look again soon is
+// worth while.
+func (d Decision) Settling() bool {
+	return slices.ContainsFunc(d.Works, func(w Work) bool {
+		return w.Episode != nil && w.Episode.Stage == Promoted && w.Wait != ""
+	})
+}
+
 // Steps are those of all works.
 func (d Decision) Steps() (out []Step) {
 	for _, w := range d.Works {

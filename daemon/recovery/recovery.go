@@ -85,6 +85,10 @@ const (
 	stepTime = 15 * time.Second
 	// vainPause grows by itself with each round in which nothing could be done.
 	vainPause = 50 * time.Millisecond
+	// settlingPause and settlingRounds are how often, and how many times in a row, a cluster is looked at while moved
+	// replicas connect to a new primary: some 50 ms each. After that a poll is soon enough.
+	settlingPause  = 50 * time.Millisecond
+	settlingRounds = 40
 	// kept is how many episodes a cluster keeps in memory.
 	kept = 50
 )

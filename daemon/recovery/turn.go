@@ -18,6 +18,7 @@ func (r *Runner) Turn(ctx context.Context, cluster string) {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	vain := 0      // rounds in a row in which every step failed
+	settling := 0  // rounds that only waited for replicas to connect to a new primary
 	acted := false // and not everybody has been looked at since
 	for range turnBound {
 		if ctx.Err() != nil {
@@ -34,6 +35,11 @@ func (r *Runner) Turn(ctx context.Context, cluster string) {
 		}
 		r.note(cluster, d)
 		r.record(ctx, d)
+		if len(steps) == 0 && d.Settling() && settling < settlingRounds && pause(ctx, settlingPause) {
+			settling++
+			r.lookAround(ctx, cluster)
+			continue
+		}
 		if len(steps) == 0 || ctx.Err() != nil {
 			return
 		}
