@@ -45,6 +45,12 @@ const (
 	PrimaryNotWritable                     Code = "PrimaryNotWritable"
 	// TwoWritable: a server other than the primary, without a source, takes writes
 	TwoWritable Code = "TwoWritable"
+	// SourceLacksTransactions: it has not what all its replicas have
+	SourceLacksTransactions Code = "SourceLacksTransactions"
+	// FormerPrimaryBack: replaced by a promoted server, it answers and follows nobody
+	FormerPrimaryBack Code = "FormerPrimaryBack"
+	// FollowsNobody: a member without a source, or one that follows itself
+	FollowsNobody Code = "FollowsNobody"
 
 	// EventsNotRun: scheduled events that came by replication, which nobody runs since this server is the primary
 	EventsNotRun Code = "EventsNotRun"

@@ -348,7 +348,7 @@ db9 of=db1`, `db9 TwoWritable`},
 		{"the old primary is back, read-only", `
 db1
   db2
-db9 ro of=db1`, ``},
+db9 ro of=db1`, `db9 FollowsNobody`},
 		{"writable beside a read-only primary: being promoted, perhaps", `
 db1 ro
   db2

@@ -34,6 +34,9 @@ func (v *view) errant() (none gtid.Set) {
 		return v.errantMaria(have)
 	}
 	left := v.Instance.Executed.Subtract(have)
+	for _, s := range v.sources {
+		left = left.Subtract(v.f.lacked(s)) // the source was emptied: see SourceLacksTransactions
+	}
 	// or somebody above receives from servers that we don't know, whose writes are unknown to us by name
 	outside := v.askedFirst()
 	for _, s := range above {

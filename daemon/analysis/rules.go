@@ -52,8 +52,9 @@ var rules = []rule{
 			"connections."},
 	{PrimaryStalled, primary, false, stalledSays,
 		"The primary answers, and commits hang: its disk is full, or it waits for acknowledgements of " +
-			"semi-synchronous replicas, or the cause is unknown. A failover would not be safe, because the server is " +
-			"alive. Free disk space, or check the replicas."},
+			"semi-synchronous replicas, or a session holds a lock of the whole server, or the cause is unknown. A " +
+			"failover would not be safe, because the server is alive. Free disk space, check the replicas, or end " +
+			"the session that holds the lock."},
 	{SemiSyncShort, anyone, false, semiSyncShortSays,
 		"A source waits for more acknowledgements of semi-synchronous replicas than there are replicas that " +
 			"acknowledge. Its next commit hangs, until its time-out or until a replica comes back. Bring back a " +
@@ -75,8 +76,10 @@ var rules = []rule{
 	{PrimarySingleReplicaDead, primary, true, idleSays(func(n, up int) bool { return n == 1 && up == 0 }),
 		"The primary answers, and its only replica does not: there is no server to fail over to."},
 	{PrimaryNotWritable, primary, false, notWritableSays,
-		"The primary of a cluster answers and is read-only, so no client can write. Not reported for a primary that " +
-			"itself replicates from outside the fleet, nor for a server without replicas."},
+		"The primary of a cluster of several servers answers and is read-only, so no client can write, or another " +
+			"server of the cluster takes the writes. Not reported for a primary that itself replicates from outside " +
+			"the fleet. One that a failover promoted and that restarts read-only is opened again, once, where the " +
+			"policy recovers primaries and no other server takes writes."},
 	{TwoWritable, intermediate | former | leaf, false, twoWritableSays,
 		"A server of the cluster takes writes beside the primary, without following it, or in a circle with it. What " +
 			"is written to one is missing on the other. Make the wrong one read-only at once."},
@@ -84,6 +87,16 @@ var rules = []rule{
 		"The primary has scheduled events that came by replication from another server, which ran them as long as it " +
 			"was the primary. Here they are disabled, so nobody runs them. Enable those that should run. Not seen " +
 			"where the daemon's account lacks the privilege EVENT."},
+
+	{SourceLacksTransactions, primary | intermediate | former, false, sourceLacksSays,
+		"A source does not have what all its replicas have: it came back with an empty data directory, or with an old " +
+			"copy. The data are at the replicas. Do not clone a replica from it. Promote a replica, or restore the source."},
+	{FormerPrimaryBack, former | leaf, false, formerBackSays,
+		"A server that a promoted one has replaced answers again, is read-only, and follows nobody. It is not part of " +
+			"replication until it is rejoined: by GTID if it has nothing that the primary lacks, else rebuilt."},
+	{FollowsNobody, anyone, false, followsNobodySays,
+		"A member of a cluster, not its primary, has no source. Or a server follows itself, under another of its " +
+			"names. What is written to the primary does not reach it."},
 
 	{DeadIntermediate, intermediate, false, when(dead, several(allReachable), deadSays),
 		"A replica that has two or more replicas of its own does not answer, and these can't reach it either. They " +
@@ -340,6 +353,8 @@ func stalledSays(v *view) (string, []string) {
 	switch s.Cause {
 	case "disk_full":
 		cause = "because its disk is full"
+	case "lock":
+		cause = "because a session holds a lock of the whole server (FLUSH TABLES WITH READ LOCK, or a backup)"
 	case "semi_sync":
 		cause = "waiting for a semi-synchronous replica to acknowledge"
 	}
@@ -384,26 +399,6 @@ func allFailSays(v *view) (string, []string) {
 	}
 	return fmt.Sprintf("%s answers us, but none of its %s can connect to it.", v.is(),
 		many(len(v.replicas), "replica")), v.standings()
-}
-
-func notWritableSays(v *view) (string, []string) {
-	if !v.Up() || !v.Instance.ReadOnly || len(v.Instance.Channels) > 0 || len(v.replicas) == 0 {
-		return "", nil
-	}
-	out := []string{fmt.Sprintf("%v: read_only is on, super_read_only is %s", v.Key, onOff(v.Instance.SuperReadOnly))}
-	for _, o := range v.f.members[v.Cluster] {
-		if o.Key != v.Key && writes(&o) {
-			out = append(out, fmt.Sprintf("%v: takes writes", o.Key))
-		}
-	}
-	return fmt.Sprintf("%s is read-only: nobody can write to the cluster.", v.is()), out
-}
-
-func onOff(on bool) string {
-	if on {
-		return "on"
-	}
-	return "off"
 }
 
 // twoWritableSays is silent while the primary takes no writes: then the one that does is more likely what is being
@@ -468,10 +463,10 @@ func stopped(_ *view, c topology.Channel) string {
 	return strings.Join(out, ", ")
 }
 
-func broken(_ *view, c topology.Channel) string {
+func broken(v *view, c topology.Channel) string {
 	var out []string
 	if c.IO == topology.Stopped && c.IOErrno != 0 && !topology.ConnectionError(c.IOErrno) {
-		out = append(out, "IO thread "+thread(c.IO, c.IOErrno, c.IOError))
+		out = append(out, "IO thread "+thread(c.IO, c.IOErrno, c.IOError)+v.purgedThere(c))
 	}
 	if c.SQL == topology.Stopped && c.SQLErrno != 0 {
 		out = append(out, "SQL thread "+thread(c.SQL, c.SQLErrno, c.SQLError))

@@ -136,7 +136,7 @@ func checkInstance(i topology.Instance) error {
 		return errors.New("registered: one of them is empty")
 	}
 	if i.Stalled != nil && stallStates[i.Stalled.Cause] == "" {
-		return fmt.Errorf("stalled: cause %q: want disk_full, semi_sync or commit", clip(i.Stalled.Cause))
+		return fmt.Errorf("stalled: cause %q: want disk_full, semi_sync, lock or commit", clip(i.Stalled.Cause))
 	}
 	sets := i.Executed.Union(i.Purged).Union(i.BinlogWritten)
 	for _, c := range i.Channels {

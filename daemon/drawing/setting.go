@@ -58,7 +58,7 @@ var moreAttributes = []attribute{
 		read: func(_ *picture, d *drawn, v string) error { return readSemiSync(d.instance(), v) },
 		show: func(_ *picture, d *drawn) string { return showSemiSync(d.instance()) },
 	}},
-	{"stalled", "disk_full|semi_sync|commit[,30s[,COUNT[,STATE]]]", instance, codec[drawn]{
+	{"stalled", "disk_full|semi_sync|lock|commit[,30s[,COUNT[,STATE]]]", instance, codec[drawn]{
 		read: func(_ *picture, d *drawn, v string) error { return readStall(d.instance(), v) },
 		show: func(_ *picture, d *drawn) string { return showStall(d.instance().Stalled) },
 	}},
@@ -165,6 +165,7 @@ var stallStates = map[string]string{
 	"disk_full": "waiting for free space on the disk",
 	"semi_sync": "Waiting for semi-sync ACK from replica",
 	"commit":    "waiting for handler commit",
+	"lock":      "Waiting for global read lock",
 }
 
 func readStall(i *topology.Instance, text string) error {

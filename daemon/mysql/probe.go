@@ -275,6 +275,9 @@ func stall(threads []thread) (worst *topology.Stall, dumps int) {
 			one.Cause = "disk_full"
 		case strings.Contains(lower, "semi-sync ack"):
 			one.Cause = "semi_sync"
+		case strings.Contains(lower, "read lock"), strings.Contains(lower, "backup lock"),
+			strings.Contains(lower, "commit lock"):
+			one.Cause = "lock"
 		}
 		count++
 		if worst == nil || worse(one, *worst) {
@@ -292,7 +295,9 @@ func worse(a, b topology.Stall) bool {
 }
 
 // rank: a full disk is why the others wait.
-func rank(cause string) int { return slices.Index([]string{"commit", "semi_sync", "disk_full"}, cause) }
+func rank(cause string) int {
+	return slices.Index([]string{"commit", "semi_sync", "lock", "disk_full"}, cause)
+}
 
 // nameDiskFull finds the reason that MySQL 8 and later keep out of the thread's state ("waiting for handler commit"):
 // the error that the first of the waiting commits logged. Where it can't be asked for, it stays a commit that hangs.

@@ -67,6 +67,7 @@ const (
 	threadsOfInterest = ` AS p ON
  p.COMMAND LIKE 'Binlog Dump%' OR p.STATE LIKE '%free space%'
  OR p.TIME >= 2 AND p.STATE LIKE '%semi-sync ACK%'
+ OR p.TIME >= 5 AND p.STATE IN ('Waiting for global read lock', 'Waiting for backup lock')
  OR p.TIME >= 5 AND (p.STATE LIKE '%commit%' OR p.STATE IN ('starting', 'query end', 'end') AND p.INFO LIKE 'COMMIT%')`
 	// The newer table takes no lock that every other session needs.
 	oldThreads = "information_schema.PROCESSLIST"

@@ -102,7 +102,8 @@ stop_receiver db2
 stop_receiver db3
 repoint db2 db3
 promote db2
-repoint db3 db2`},
+repoint db3 db2
+lost: db3 its applier stopped with error 1062 (could not apply: duplicate entry (1062))`},
 		{"a newer donor is none", `
 db1 down mysql=8.0.36
   db2 ioerr=2003 mysql=8.0.36

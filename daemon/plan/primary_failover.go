@@ -44,6 +44,8 @@ func primaryFailovers(v *view) []work {
 			p.refused = []string{v.deserted(f)}
 		case f.Code == analysis.PrimaryStalled && v.servers[f.At].Instance.Stalled.Seconds >= stalledFor:
 			p.e = v.begin(PrimaryFailover, f)
+		case f.Code == analysis.DeadPrimaryWithoutReplicas && v.stranded(f.At) != "":
+			p.e, p.refused = v.begin(PrimaryFailover, f), []string{v.stranded(f.At)}
 		default:
 			continue
 		}
@@ -62,6 +64,22 @@ func (v *view) deserted(f analysis.Finding) string {
 	}
 	return fmt.Sprintf("no witness: %v and all its replicas are out of reach, "+
 		"so it may be our own network that is down", f.At)
+}
+
+// stranded says why nobody is promoted in the place of a dead primary that no server follows, although other servers of
+// its cluster live; "" when none does. They follow a server that it has replaced, and nothing tells what it wrote since.
+func (v *view) stranded(k topology.Key) string {
+	var alive []string
+	for i := range v.Snapshot.Servers {
+		if s := &v.Snapshot.Servers[i]; s.Up() && s.Key != k {
+			alive = append(alive, s.Key.String())
+		}
+	}
+	if len(alive) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%v is the primary and dead, and no server follows it: what it wrote is on no other server; "+
+		"bring it back, or promote one of %s by hand and lose that", k, strings.Join(alive, ", "))
 }
 
 // begin makes the episode of a failure that was found. It is on record only once the work has done something.

@@ -119,7 +119,17 @@ func (v *view) drain(s *topology.Server, need gtid.Set) Step {
 	}
 	left := s.Instance.Executed.Missing(need)
 	return Step{Kind: AwaitApplied, At: s.Key, Set: s.Received().Intersect(need), Expect: Expect{UUID: s.Instance.UUID},
-		Why: fmt.Sprintf("%s not applied yet, and would be lost", are(left, "received transaction"))}
+		Why: fmt.Sprintf("%s not applied yet, and would be lost%s", are(left, "received transaction"), writesWait(s))}
+}
+
+// writesWait says how long clients may have to wait until a server has applied what it has; "" when that is not long.
+func writesWait(s *topology.Server) string {
+	c := s.Channel()
+	if c == nil || c.Lag == nil || *c.Lag < 10 {
+		return ""
+	}
+	return fmt.Sprintf("; it was %s behind, and nobody can write until it has caught up, which may take as long",
+		time.Duration(*c.Lag)*time.Second)
 }
 
 // catchUp gives a candidate that the operator prefers, and that lacks something, what another server has.

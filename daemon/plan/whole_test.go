@@ -50,3 +50,15 @@ func TestAFailoverEndsWhenTheClusterIsWhole(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatIsSaidOfTwoDeadPrimaries(t *testing.T) {
+	d := plan.Next(situation("db2 promoted down\ndb1 of=db2 down\n  db3 ioerr=2003\n  db4 ioerr=2003"))
+	want := "db2:3306 is the primary and dead, and no server follows it: what it wrote is on no other server; " +
+		"bring it back, or promote one of db3:3306, db4:3306 by hand and lose that"
+	if got := strings.Join(d.Refused(), "\n"); got != want {
+		t.Errorf("refused %q", got)
+	}
+	if d := plan.Next(situation("db1 down")); len(d.Refused()) > 0 {
+		t.Errorf("of a server alone: refused %q", d.Refused())
+	}
+}

@@ -152,7 +152,8 @@ func (s Snapshot) links() links {
 				continue
 			}
 			for _, c := range v.Instance.Channels {
-				if j, ok := at[c.Source]; ok {
+				// a server that names itself is no source of itself
+				if j, ok := at[c.Source]; ok && j != i {
 					use(i, j, c)
 				}
 			}

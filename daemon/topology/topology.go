@@ -200,7 +200,7 @@ type Stall struct {
 	State   string `json:"state"`   // the thread state as the server prints it
 	Seconds int64  `json:"seconds"` // how long the longest has been in it
 	Count   int    `json:"count"`
-	// Cause is "disk_full", "semi_sync" or "commit" when only the length is known.
+	// Cause is "disk_full", "semi_sync", "lock" (of the whole server) or "commit" when only the length is known.
 	Cause string `json:"cause"`
 }
 

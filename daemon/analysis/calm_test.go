@@ -1,0 +1,119 @@
+package analysis_test
+
+import (
+	"strings"
+	"testing"
+
+	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/drawing"
+)
+
+func TestNobodyTakesWrites(t *testing.T) {
+	check(t, []picture{
+		{"both members of a circle are read-only", `
+db1 source=db2 ro
+  db2
+  db3`, `db1 PrimaryNotWritable`},
+		{"a promoted primary and the one that it replaced come back read-only", `
+db2 promoted ro
+db1 of=db2 ro`, `db1 FormerPrimaryBack, db2 PrimaryNotWritable`},
+		{"a source outside of the fleet excuses it", `
+db1 ro also=far
+  db2`, ``},
+		{"a server alone", `
+db1 ro`, ``},
+		{"a primary that follows itself", `
+db1 ro source=db1
+  db2`, `db1 FollowsNobody, db1 PrimaryNotWritable`},
+	})
+}
+
+func TestWhoHasNoPartInTheCluster(t *testing.T) {
+	check(t, []picture{
+		{"the former primary is back and idle", `
+db2 promoted
+  db3
+db1 of=db2 ro`, `db1 FormerPrimaryBack`},
+		{"it takes writes", `
+db2 promoted
+  db3
+db1 of=db2 rw`, `db1 TwoWritable`},
+		{"it was rejoined", `
+db2 promoted
+  db3
+  db1`, ``},
+		{"a member follows nobody", `
+db1
+  db2
+db9 ro of=db1`, `db9 FollowsNobody`},
+		{"replicas of a virtual address that has moved to one of them", `
+db1
+db2 ro of=db1 names=vip source=vip`, `db2 FollowsNobody`},
+	})
+}
+
+func TestASourceThatLacksWhatItsReplicasHave(t *testing.T) {
+	check(t, []picture{
+		{"an emptied primary with a new identity", `
+db1 exec=db1:1-2
+  db2 exec=99999999-9999-9999-9999-999999999999:1-100
+  db3 exec=99999999-9999-9999-9999-999999999999:1-100`, `db1 SourceLacksTransactions`},
+		{"an emptied primary of MariaDB", `
+db1 mariadb=10.11.6 exec=none
+  db2 exec=0-1-100 recv=0-1-100`, `db1 SourceLacksTransactions`},
+		{"a primary restored from an old copy", `
+db1 exec=db1:1-50
+  db2 exec=db1:1-100 recv=db1:1-100 ioerr=1236
+  db3 exec=db1:1-100 recv=db1:1-100 ioerr=1236`,
+			`db1 AllPrimaryReplicasNotReplicating, db1 SourceLacksTransactions, db2 ReplicaBroken, db3 ReplicaBroken`},
+		{"one of two replicas has transactions of its own", `
+db1
+  db2 exec=db1:1-100+db2:1-3
+  db3`, `db2 ErrantGTID`},
+		{"the replicas were asked later", `
+db1 asked=1s exec=db1:1-50
+  db2 exec=db1:1-60 recv=db1:1-60
+  db3 exec=db1:1-60 recv=db1:1-60`, ``},
+	})
+}
+
+func TestWhatFindingsSay(t *testing.T) {
+	for _, c := range []struct{ name, drawing, says string }{
+		{"who takes the writes of a read-only primary", `
+db1 ro
+  db2 rw`, "is read-only, and db2:3306, which is not the primary, takes writes."},
+		{"nobody takes writes", `
+db1 ro
+  db2`, "nobody can write to the cluster"},
+		{"what its source has purged", `
+db1 purged=1-90
+  db2 ioerr=1236 recv=1-50 exec=1-50
+  db3`, "db1:3306 has purged 40 transactions that it lacks"},
+		{"an emptied source is not to be cloned from", `
+db1 exec=none
+  db2 exec=99999999-9999-9999-9999-999999999999:1-9
+  db3 exec=99999999-9999-9999-9999-999999999999:1-9`, "lacks 9 transactions that all its replicas have: it was emptied, or restored from an old " +
+			"copy. Do not clone from it."},
+		{"how a former primary is rejoined", `
+db2 promoted
+  db3
+db1 ro of=db2 exec=db2:1-50`, "It has nothing that db2:3306 lacks: to rejoin it, have it replicate from db2:3306"},
+		{"a former primary with a transaction that nobody has", `
+db2 promoted
+  db3
+db1 ro of=db2 exec=db2:1-50+db1:7`, "It has 1 transaction that db2:3306 lacks: keep them if they matter, then rebuild it"},
+		{"a lock of the whole server", `
+db1 stalled=lock,30s,8
+  db2`, "because a session holds a lock of the whole server"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var all []string
+			for _, f := range analysis.Analyze(drawing.MustParse(c.drawing), analysis.Defaults) {
+				all = append(all, f.Says)
+			}
+			if got := strings.Join(all, "\n"); !strings.Contains(got, c.says) {
+				t.Errorf("got %s\nwant %s", got, c.says)
+			}
+		})
+	}
+}
