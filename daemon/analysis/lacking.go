@@ -73,6 +73,6 @@ func (v *view) purgedThere(c topology.Channel) string {
 	if gone.Empty() {
 		return ""
 	}
-	return fmt.Sprintf("; %v has purged %s that it lacks (%s): rebuild it, or have it follow a server that still has them",
+	return fmt.Sprintf("; %v has purged %s that it lacks (%s): rebuild it, or have it follow a server that has them",
 		source.Key, many(int(gone.Count()), "transaction"), gone.Text())
 }

@@ -89,11 +89,12 @@ var rules = []rule{
 			"where the daemon's account lacks the privilege EVENT."},
 
 	{SourceLacksTransactions, primary | intermediate | former, false, sourceLacksSays,
-		"A source does not have what all its replicas have: it came back with an empty data directory, or with an old " +
-			"copy. The data are at the replicas. Do not clone a replica from it. Promote a replica, or restore the source."},
+		"A source does not have what all its replicas have: it came back with an empty data directory, or with an " +
+			"old copy. The data are at the replicas. Do not clone a replica from it. Promote a replica, or restore " +
+			"the source."},
 	{FormerPrimaryBack, former | leaf, false, formerBackSays,
-		"A server that a promoted one has replaced answers again, is read-only, and follows nobody. It is not part of " +
-			"replication until it is rejoined: by GTID if it has nothing that the primary lacks, else rebuilt."},
+		"A server that a promoted one has replaced answers again, is read-only, and follows nobody. It is not part " +
+			"of replication until it is rejoined: by GTID if it has nothing that the primary lacks, else rebuilt."},
 	{FollowsNobody, anyone, false, followsNobodySays,
 		"A member of a cluster, not its primary, has no source. Or a server follows itself, under another of its " +
 			"names. What is written to the primary does not reach it."},

@@ -87,8 +87,9 @@ func followsNobodySays(v *view) (string, []string) {
 	if _, promoted := v.f.promoted[v.Cluster]; promoted || v.role != leaf || !v.apart() {
 		return "", nil
 	}
-	return fmt.Sprintf("%v, in cluster %s, follows nobody, and %v is the primary: have it replicate, or take it out of "+
-		"the fleet.", v.Key, v.Cluster, v.primary.Key), []string{fmt.Sprintf("%v: has no source, and read_only is on", v.Key)}
+	return fmt.Sprintf("%v, in cluster %s, follows nobody, and %v is the primary: have it replicate, or take it "+
+			"out of the fleet.", v.Key, v.Cluster, v.primary.Key),
+		[]string{fmt.Sprintf("%v: has no source, and read_only is on", v.Key)}
 }
 
 // named says that k is a name of the server.

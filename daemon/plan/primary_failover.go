@@ -66,8 +66,9 @@ func (v *view) deserted(f analysis.Finding) string {
 		"so it may be our own network that is down", f.At)
 }
 
-// stranded says why nobody is promoted in the place of a dead primary that no server follows, although other servers of
-// its cluster live; "" when none does. They follow a server that it has replaced, and nothing tells what it wrote since.
+// stranded says why nobody is promoted in the place of a dead primary that no server follows, although other servers
+// of its cluster live; "" when none does. They follow a server that it has replaced, and nothing tells
+// what it wrote since.
 func (v *view) stranded(k topology.Key) string {
 	var alive []string
 	for i := range v.Snapshot.Servers {

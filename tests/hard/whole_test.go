@@ -18,7 +18,8 @@ func TestWhoIsLostIsNamed(t *testing.T) {
 		want  string
 	}{
 		{"the replication account exists on the primary only", func(f *watched.Fleet, r1, _ *lab.Server) {
-			f.Must(r1.Exec(f.Ctx, "SET SESSION sql_log_bin=0", "DROP USER "+lab.ReplicationUser, "SET SESSION sql_log_bin=1"))
+			f.Must(r1.Exec(f.Ctx, "SET SESSION sql_log_bin=0", "DROP USER "+lab.ReplicationUser,
+				"SET SESSION sql_log_bin=1"))
 		}, "1045"},
 		{"the new primary has purged what the replica lacks", func(f *watched.Fleet, r1, r2 *lab.Server) {
 			stop := map[topology.Flavor]string{lab.MariaDB: "STOP SLAVE IO_THREAD", lab.MySQL: "STOP REPLICA IO_THREAD"}
