@@ -49,7 +49,7 @@ const (
 	SourceLacksTransactions Code = "SourceLacksTransactions"
 	// FormerPrimaryBack: replaced by a promoted server, it answers and follows nobody
 	FormerPrimaryBack Code = "FormerPrimaryBack"
-	// FollowsNobody: a member without a source, or one that follows itself
+	// FollowsNobody: a member without a source
 	FollowsNobody Code = "FollowsNobody"
 
 	// EventsNotRun: scheduled events that came by replication, which nobody runs since this server is the primary

@@ -24,7 +24,7 @@ db1 ro also=far
 db1 ro`, ``},
 		{"a primary that follows itself", `
 db1 ro source=db1
-  db2`, `db1 FollowsNobody, db1 PrimaryNotWritable`},
+  db2`, `db1 PrimaryNotWritable, db1 SelfReplication`},
 	})
 }
 
@@ -48,7 +48,7 @@ db1
 db9 ro of=db1`, `db9 FollowsNobody`},
 		{"replicas of a virtual address that has moved to one of them", `
 db1
-db2 ro of=db1 names=vip source=vip`, `db2 FollowsNobody`},
+db2 ro of=db1 names=vip source=vip`, `db2 SelfReplication`},
 	})
 }
 

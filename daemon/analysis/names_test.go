@@ -18,7 +18,7 @@ db1 names=vip doubtful=vip
   db3`, `db1 DoubtfulName`},
 		{"it follows itself: a virtual address has moved to it", `
 db1 names=vip source=vip io=no ioerr=1593 doubtful=vip ro
-  db2 spelt=vip`, `db1 DoubtfulName, db1 ReplicaBroken, db1 SelfReplication`},
+  db2 spelt=vip`, `db1 DoubtfulName, db1 PrimaryNotWritable, db1 ReplicaBroken, db1 SelfReplication`},
 		{"two replicas with one server_id", `
 db1 down
   db2 id=7 ioerr=2003

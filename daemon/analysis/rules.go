@@ -95,9 +95,8 @@ var rules = []rule{
 	{FormerPrimaryBack, former | leaf, false, formerBackSays,
 		"A server that a promoted one has replaced answers again, is read-only, and follows nobody. It is not part " +
 			"of replication until it is rejoined: by GTID if it has nothing that the primary lacks, else rebuilt."},
-	{FollowsNobody, anyone, false, followsNobodySays,
-		"A member of a cluster, not its primary, has no source. Or a server follows itself, under another of its " +
-			"names. What is written to the primary does not reach it."},
+	{FollowsNobody, leaf, false, followsNobodySays,
+		"A member of a cluster, not its primary, has no source. What is written to the primary does not reach it."},
 
 	{DeadIntermediate, intermediate, false, when(dead, several(allReachable), deadSays),
 		"A replica that has two or more replicas of its own does not answer, and these can't reach it either. They " +

@@ -74,23 +74,12 @@ func formerBackSays(v *view) (string, []string) {
 // extra are the transactions of the server that the primary has not got.
 func (v *view) extra() gtid.Set { return v.Instance.Executed.Subtract(v.primary.Received()) }
 
-// followsNobodySays of a member that has no source, or names itself as its source.
+// followsNobodySays of a member that has no source. One that names itself as its source is SelfReplication.
 func followsNobodySays(v *view) (string, []string) {
-	if !v.Up() {
-		return "", nil
-	}
-	if slices.ContainsFunc(v.Instance.Channels, func(c topology.Channel) bool { return v.named(c.Source) }) {
-		return fmt.Sprintf("%v, in cluster %s, follows itself: its source is a name of its own, such as a virtual "+
-				"address that has moved to it.", v.Key, v.Cluster),
-			[]string{fmt.Sprintf("%v: its source is %v", v.Key, v.Instance.Channels[0].Source)}
-	}
-	if _, promoted := v.f.promoted[v.Cluster]; promoted || v.role != leaf || !v.apart() {
+	if _, promoted := v.f.promoted[v.Cluster]; promoted || !v.apart() {
 		return "", nil
 	}
 	return fmt.Sprintf("%v, in cluster %s, follows nobody, and %v is the primary: have it replicate, or take it "+
 			"out of the fleet.", v.Key, v.Cluster, v.primary.Key),
 		[]string{fmt.Sprintf("%v: has no source, and read_only is on", v.Key)}
 }
-
-// named says that k is a name of the server.
-func (v *view) named(k topology.Key) bool { return k == v.Key || slices.Contains(v.Names, k) }
