@@ -14,6 +14,10 @@ import (
 // all that is whole: in most cases it takes milliseconds.
 const stopPatience = 300 * time.Millisecond
 
+// stopBound is how long it may take where the applier could not be ended: longer than a step that is not tried again
+// where another server will do.
+const stopBound = 2 * time.Second
+
 // stopWhole stops both threads of a channel whose received transactions are all applied. Where the source died in the
 // middle of one, MySQL's applier waits a minute for the rest of it, which never comes. Its coordinator is ended then:
 // what it applied of that transaction is rolled back, and nobody hears of it as committed.
@@ -31,8 +35,11 @@ func (t *site) stopWhole(ctx context.Context, c topology.Channel) error {
 	case <-wait.C:
 	}
 	if err := t.endAppliers(ctx); err != nil {
-		t.s.logger.Warn("the applier waits for the rest of a transaction, and could not be ended", "at", t.key, "err",
-			err)
+		// The account may lack SYSTEM_USER. Another server is taken then, if there is one.
+		t.s.logger.Warn("the applier waits for the rest of a transaction, and could not be ended: GRANT SYSTEM_USER "+
+			"would allow it", "at", t.key, "err", err)
+		late := time.AfterFunc(stopBound, t.Break)
+		defer late.Stop()
 	}
 	return <-done
 }

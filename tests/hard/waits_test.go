@@ -92,8 +92,13 @@ func relayLogs(f *watched.Fleet, s *lab.Server) func() int64 {
 // The primary is killed in the middle of sending a transaction of 40 MB. MySQL's applier waits a minute for the rest.
 func TestATransactionCutInTwo(t *testing.T) {
 	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
-		f := watched.Start(t, l, lab.Spec{Flavor: flavor, ExtraArgs: []string{"--max-allowed-packet=64M"}}, 1,
-			lab.DaemonSpec{Binary: binary})
+		f := watched.Servers(t, l, lab.Spec{Flavor: flavor, ExtraArgs: []string{"--max-allowed-packet=64M"}}, 1)
+		if flavor == lab.MySQL { // else it is promoted as soon as the applier gives up
+			f.Must(f.Primary.Exec(f.Ctx, "GRANT SYSTEM_USER ON *.* TO '"+lab.User+"'@'%'"))
+		}
+		f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy})
+		_, err := f.API.AwaitServers(f.Ctx, 2)
+		f.Must(err)
 		replica := f.Replicas[0]
 		f.Must(f.Primary.Exec(f.Ctx, "CREATE TABLE app.big (id INT PRIMARY KEY AUTO_INCREMENT, b LONGBLOB)"))
 		f.Await("the table is there", func() bool {
