@@ -40,7 +40,11 @@ func TestWhoIsLostIsNamed(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 				f := start(t, l, lab.Spec{Flavor: flavor}, 2)
-				c.spoil(f, f.Replicas[0], f.Replicas[1])
+				r1, r2 := f.Replicas[0], f.Replicas[1]
+				if r2.Key.Compare(r1.Key) < 0 { // of equals the first by key is promoted
+					r1, r2 = r2, r1
+				}
+				c.spoil(f, r1, r2)
 				f.Must(f.Primary.Kill())
 				e, primary := f.Promoted()
 				commits(f, primary, 100)
