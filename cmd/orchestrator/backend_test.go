@@ -131,7 +131,7 @@ func TestBackendAtNight(t *testing.T) {
 		n.as(exitOK, "no tables", "status")
 		store(t, n)
 		n.exec(0, insert("tag", "shop", 1700000000000000), insert("downtime", "db7:3306", 1700000000500000))
-		n.as(exitOK, "Both members hold the same 3 records", "status")
+		n.until("Both members hold the same 3 records", "status")
 		n.as(exitOK, "Nothing is wrong", "doctor")
 
 		// A planned switch.

@@ -294,9 +294,9 @@ func worse(a, b topology.Stall) bool {
 	return rank(a.Cause) > rank(b.Cause) || rank(a.Cause) == rank(b.Cause) && a.Seconds > b.Seconds
 }
 
-// rank: a full disk is why the others wait.
+// rank: a full disk is why the others wait; those that wait for a lock may do so because its holder waits itself.
 func rank(cause string) int {
-	return slices.Index([]string{"commit", "semi_sync", "lock", "disk_full"}, cause)
+	return slices.Index([]string{"lock", "commit", "semi_sync", "disk_full"}, cause)
 }
 
 // nameDiskFull finds the reason that MySQL 8 and later keep out of the thread's state ("waiting for handler commit"):
