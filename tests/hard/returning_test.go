@@ -135,6 +135,7 @@ func TestAPromotedPrimaryThatRestartsReadOnlyIsOpened(t *testing.T) {
 		if !f.ReadOnly(f.Primary) {
 			t.Error("the failed primary takes writes")
 		}
+		time.Sleep(2 * time.Second) // the daemon sees that it takes writes
 		f.Must(b.SetReadOnly(f.Ctx, true))
 		f.During(3*time.Second, "a person who makes it read-only is heeded", func() bool { return f.ReadOnly(b) })
 	})
