@@ -26,6 +26,7 @@ type Server struct {
 	lastID   uint64 // of a session
 
 	readOnly, superReadOnly bool
+	scheduler               bool     // of events
 	executed                position // on MariaDB gtid_binlog_pos
 	slavePos                position // MariaDB only: what came from a source
 	wroteAt                 time.Time

@@ -272,6 +272,8 @@ func setGlobal(_ topology.Flavor, g []string) (statement, bool) {
 				return table{}, &refusal{errSyntax, err.Error()}
 			}
 			v.slavePos = pos
+		case name == "event_scheduler":
+			v.scheduler = on
 		default:
 			return table{}, &refusal{errVariable, fmt.Sprintf("Unknown system variable '%s'", name)}
 		}

@@ -21,7 +21,7 @@ func (v *Server) variable(name string) (string, error) {
 		switch name {
 		case "gtid_slave_pos":
 			value = v.slavePos.String()
-		case "gtid_binlog_pos":
+		case "gtid_binlog_pos", "gtid_binlog_state":
 			value = v.executed.String()
 		case "gtid_current_pos":
 			value = v.all().String()
@@ -39,8 +39,14 @@ func (v *Server) variable(name string) (string, error) {
 			ok = false
 		}
 	}
-	if name == "read_only" {
+	switch name {
+	case "read_only":
 		value, ok = digit(v.readOnly), true
+	case "event_scheduler":
+		value, ok = "OFF", true
+		if v.scheduler {
+			value = "ON"
+		}
 	}
 	if !ok {
 		return "", &refusal{errVariable, fmt.Sprintf("Unknown system variable '%s'", name)}

@@ -179,7 +179,7 @@ func (s *Swarm) addServer(number int, flavor topology.Flavor, c *Cluster) (*Serv
 		id:      uint32(s.subnet*addressesOf + number + 1),
 		uuid:    fmt.Sprintf("5a4a0000-%04x-11f1-9253-%012x", s.subnet, number+1),
 		started: time.Now(), sessions: map[uint64]*session{}, locks: map[string]*session{},
-		followers: map[*channel]struct{}{},
+		followers: map[*channel]struct{}{}, scheduler: flavor == topology.MySQL,
 	}
 	if err := v.listen(); err != nil {
 		return nil, err
