@@ -56,6 +56,12 @@ func (p *primaryFailover) regroup() Work {
 				r.Probe.Failure, primary.Key))
 		}
 	}
+	for _, k := range e.Abandoned {
+		if s := p.up(k); k != e.Candidate && s != nil && len(s.Instance.Channels) == 0 {
+			e.lose(k, fmt.Sprintf("its promotion was begun and failed, and with its source it has forgotten the "+
+				"replication account: make it follow %v by hand", e.Candidate))
+		}
+	}
 	for _, r := range p.strangers(e.Failed) {
 		e.lose(r.Key, "it is registered as a replica, and has never answered this daemon")
 	}
