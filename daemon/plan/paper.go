@@ -134,6 +134,7 @@ func (p paper) repoint(step Step) {
 	source := p.s.Named(step.Source)
 	p.channels(topology.Key{}, func(c *topology.Channel) {
 		c.Source, c.Spelt, c.IO, c.IOErrno, c.IOError = step.Source, topology.Key{}, topology.Running, 0, ""
+		c.IOSince = time.Time{} // no time passes on paper, and nobody waits there
 		if source != nil && source.Key != step.Source {
 			c.Source, c.Spelt = source.Key, step.Source
 		}

@@ -62,3 +62,15 @@ func TestWhatIsSaidOfTwoDeadPrimaries(t *testing.T) {
 		t.Errorf("of a server alone: refused %q", d.Refused())
 	}
 }
+
+// Receivers that were started a moment ago: on paper nobody waits until they have run for a while.
+func TestReadyRightAfterTheReplicasConnected(t *testing.T) {
+	s := situation("db1\n  db2\n  db3")
+	for _, name := range []string{"db2", "db3"} {
+		v := s.Snapshot.Server(key(name))
+		v.Channel().IOSince = v.Probe.Answered.Add(-10 * time.Millisecond)
+	}
+	if p := plan.IfDies(plan.Situate(s.Facts), key("db1")); !p.Ready() {
+		t.Errorf("not ready: %+v", p.Main())
+	}
+}
