@@ -32,7 +32,8 @@ func TestASourceUnderAnotherName(t *testing.T) {
 	if c := s.Server(k("db4")).Instance.Channels[0]; c.Source != k("db1").Detach() {
 		t.Errorf("detached: %v", c.Source)
 	}
-	if v := s.Named(k("db1.example")); v == nil || v.Key != k("db1") || s.Named(k("db1")) != v || s.Named(k("x")) != nil {
+	v := s.Named(k("db1.example"))
+	if v == nil || v.Key != k("db1") || s.Named(k("db1")) != v || s.Named(k("x")) != nil {
 		t.Error("a server is not found by its names")
 	}
 	if one := (topology.Snapshot{Servers: s.Servers[2:3]}).Canonical(); len(one.Servers) != 1 {
