@@ -301,7 +301,7 @@ func unreachableText(v *view) string {
 	}
 	if unresolved(v.Server) {
 		why = append(why, "this daemon can't resolve its name, which says nothing of the server")
-	} else if silence := v.silence(); !proves(v.Probe.Failure) && silence < v.f.t.Verdict() {
+	} else if silence := v.silence(); !v.Probe.Failure.Dead() && silence < v.f.t.Verdict() {
 		why = append(why, fmt.Sprintf("it has been silent for %s of %s only", span(silence), span(v.f.t.Verdict())))
 	}
 	return fmt.Sprintf("%s does not answer us, and is not proved dead: %s.", v.is(), strings.Join(why, "; "))

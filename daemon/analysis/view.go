@@ -213,7 +213,7 @@ func (v *view) decide() {
 		v.missing = append(v.missing, fmt.Sprintf("%v: this daemon can't resolve that name, which says nothing of the "+
 			"server", v.Key))
 	}
-	if silence := v.silence(); !proves(v.Probe.Failure) && silence < v.f.t.Verdict() {
+	if silence := v.silence(); !v.Probe.Failure.Dead() && silence < v.f.t.Verdict() {
 		v.missing = append(v.missing, fmt.Sprintf("%v: silent for %s so far, of the %s after which silence counts",
 			v.Key, span(silence), span(v.f.t.Verdict())))
 	}
@@ -245,7 +245,7 @@ func (v *view) decide() {
 // side, so there one witness is enough; and no server is promoted for any other server than a primary.
 func (v *view) minority() bool {
 	yes, of := v.votes()
-	return v.role == primary && !proves(v.Probe.Failure) && 2*yes <= of
+	return v.role == primary && !v.Probe.Failure.Dead() && 2*yes <= of
 }
 
 func (v *view) minoritySays() string {
@@ -260,7 +260,7 @@ func (v *view) minoritySays() string {
 func (v *view) votes() (yes, of int) {
 	for _, r := range v.replicas {
 		long := failingSince(r.Server).Before(v.since().Add(-time.Minute))
-		if v.downtimed(r.Server) || long && proves(r.Probe.Failure) {
+		if v.downtimed(r.Server) || long && r.Probe.Failure.Dead() {
 			continue
 		}
 		of++
@@ -270,9 +270,6 @@ func (v *view) votes() (yes, of int) {
 	}
 	return yes, of
 }
-
-// proves says that the host is alive and no server listens on it, or that the server said that it shuts down.
-func proves(f topology.Failure) bool { return f == topology.Refused || f == topology.Shutdown }
 
 // unresolved says that we did not get as far as the server: we have no address for its name.
 func unresolved(s *topology.Server) bool { return s.Probe.Failure == topology.NoHost }

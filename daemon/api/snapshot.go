@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +29,7 @@ func (a *API) snapshot(r *http.Request) (reply, error) {
 	}
 	views := a.Fleet.Views()
 	if drawn {
-		return reply{make: func() (any, error) { return shown(saved(views), true), nil }}, nil
+		return reply{make: func() (any, error) { return shown(saved(facts(views)), true), nil }}, nil
 	}
 	return a.wholeFleet(views)
 }
@@ -60,27 +59,31 @@ func (a *API) wholeFleet(views []View) (reply, error) {
 
 // besides is the beginning of the whole fleet: its moment, and what is not of single servers and clusters.
 func besides(views []View) (string, error) {
-	bare := slices.Clone(views)
-	for i := range bare {
-		bare[i].Situation.Snapshot.Servers = nil
+	of := facts(views)
+	for i := range of {
+		of[i].Snapshot.Servers = nil
 	}
-	whole := saved(bare)
+	whole := saved(of)
 	whole.Servers, whole.ByCluster = nil, nil
 	text, err := encode(whole)
 	return strings.Replace(strings.TrimSuffix(string(bytes.TrimSpace(text)), "}"), `,"servers":null`, "", 1), err
 }
 
 // saved is the fleet; one without clusters is as it is now.
-func saved(views []View) drawing.Saved {
-	of := make([]plan.Facts, 0, len(views))
-	for _, v := range views {
-		of = append(of, v.Situation.Facts)
-	}
+func saved(of []plan.Facts) drawing.Saved {
 	whole := drawing.Save(of)
-	if len(views) == 0 {
+	if len(of) == 0 {
 		whole.At = time.Now()
 	}
 	return whole
+}
+
+func facts(views []View) []plan.Facts {
+	out := make([]plan.Facts, 0, len(views))
+	for _, v := range views {
+		out = append(out, v.Situation.Facts)
+	}
+	return out
 }
 
 // shown is what was saved as JSON has it, or its drawing.

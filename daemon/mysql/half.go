@@ -102,18 +102,12 @@ func (s *Servers) beside(ctx context.Context, k topology.Key, use func(*server.C
 	if err != nil {
 		return err
 	}
-	select {
-	case v.turn <- struct{}{}:
-		defer func() { <-v.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if v.conn != nil {
-		err := use(v.conn)
-		if err != nil && !survives(err) {
-			v.hangUp()
-		}
+	if err := v.take(ctx); err != nil {
 		return err
+	}
+	defer v.give()
+	if v.conn != nil {
+		return v.use(use)
 	}
 	c, err := s.connect(ctx, k)
 	if err != nil {

@@ -82,23 +82,17 @@ func (s *Servers) doOnKept(ctx context.Context, step plan.Step, full error) erro
 	if err != nil {
 		return err
 	}
-	select {
-	case v.turn <- struct{}{}:
-		defer func() { <-v.turn }()
-	case <-ctx.Done():
+	if v.take(ctx) != nil {
 		return full
 	}
+	defer v.give()
 	if v.conn == nil {
 		return full
 	}
 	if step.Kind == plan.AwaitApplied {
 		return ErrNotYet // the next probe tells
 	}
-	err = s.doOn(ctx, v.conn, step)
-	if err != nil && !survives(err) {
-		v.hangUp()
-	}
-	return err
+	return v.use(func(c *server.Conn) error { return s.doOn(ctx, c, step) })
 }
 
 // doOn does the step on a connection, under the server's lock.

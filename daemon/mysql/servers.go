@@ -132,6 +132,27 @@ func (s *Servers) Forget(k topology.Key) {
 	}
 }
 
+// take waits for the turn to use the kept connection; give ends it.
+func (v *kept) take(ctx context.Context) error {
+	select {
+	case v.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (v *kept) give() { <-v.turn }
+
+// use does something on the kept connection, which must be there, and closes it where that cost it.
+func (v *kept) use(do func(*server.Conn) error) error {
+	err := do(v.conn)
+	if err != nil && !survives(err) {
+		v.hangUp()
+	}
+	return err
+}
+
 // drop closes the kept connection unless a probe is using it: that one sees that its server was forgotten when it ends.
 func (v *kept) drop() {
 	select {
@@ -181,13 +202,11 @@ func (s *Servers) Probe(ctx context.Context, k topology.Key) (topology.Instance,
 	if err != nil {
 		return topology.Instance{}, topology.Other, fmt.Errorf("probe %v: %w", k, err)
 	}
-	select {
-	case v.turn <- struct{}{}:
-	case <-ctx.Done():
+	if err := v.take(ctx); err != nil {
 		return topology.Instance{}, topology.Timeout, fmt.Errorf("probe %v: the probe before has not ended yet: %w", k,
-			ctx.Err())
+			err)
 	}
-	defer func() { <-v.turn }()
+	defer v.give()
 
 	fresh := v.conn == nil
 	i, err := s.ask(ctx, k, v)

@@ -22,7 +22,7 @@ func (v *view) challenge(e *Episode, failed *topology.Server, finding string) (w
 	}
 	silent := v.Snapshot.At.Sub(failed.Probe.FailingSince)
 	patience, failures := v.Thresholds.Silence*2/5, 1 // one time-out is long enough in itself
-	if proved(failed.Probe.Failure) || failed.Probe.Failure == topology.Reset {
+	if failed.Probe.Failure.Dead() || failed.Probe.Failure == topology.Reset {
 		patience, failures = 200*time.Millisecond, 2
 	}
 	if silent < patience || failed.Probe.Failures < failures {

@@ -21,7 +21,7 @@ func (v *view) candidates(e Episode, pool []*topology.Server) []*topology.Server
 
 // unfit are the vetoes of what the server has of the data, and of what others could get from it.
 func (v *view) unfit(s *topology.Server, all choice, e Episode) (vetoes []string) {
-	if k := v.between(s, e); !k.IsZero() && v.down(k) && !proved(v.servers[k].Probe.Failure) {
+	if k := v.between(s, e); !k.IsZero() && v.down(k) && !v.servers[k].Probe.Failure.Dead() {
 		vetoes = append(vetoes, fmt.Sprintf("it follows %v, which is silent, and which others may have promoted", k))
 	}
 	if why := v.partial(s, e.Failed); why != "" {

@@ -74,7 +74,7 @@ func (v *view) antiFlap() string {
 // unsafe lists what forbids a promotion, whoever asks for it.
 func (v *view) unsafe(e Episode, failed *topology.Server) []string {
 	var no []string
-	if !v.Policy.AllowUnfenced && !proved(failed.Probe.Failure) {
+	if !v.Policy.AllowUnfenced && !failed.Probe.Failure.Dead() {
 		no = append(no, fmt.Sprintf(
 			"policy: %v is silent, not proved dead, and can't be fenced; allow_unfenced is false", e.Failed))
 	}

@@ -115,7 +115,7 @@ func (v *view) begin(kind Kind, f analysis.Finding) Episode {
 // them is promoted.
 func (v *view) orphaned(k topology.Key) bool {
 	return v.last != nil && v.last.Candidate == k && v.last.Acknowledged == nil &&
-		proved(v.servers[k].Probe.Failure) && len(v.followers[v.last.Failed]) > 0
+		v.servers[k].Probe.Failure.Dead() && len(v.followers[v.last.Failed]) > 0
 }
 
 func (v *view) beginOrphaned(f analysis.Finding) Episode {

@@ -98,7 +98,7 @@ func (p *primaryFailover) movedAway() string {
 		}
 		k := s.Channel().Source.Attached()
 		if k == p.e.Failed || k == p.e.Donor || slices.Contains(p.e.Abandoned, k) || p.up(k) != nil ||
-			p.unmoved(s, p.e.Failed) || p.between(s, p.e) == k && proved(p.servers[k].Probe.Failure) {
+			p.unmoved(s, p.e.Failed) || p.between(s, p.e) == k && p.servers[k].Probe.Failure.Dead() {
 			continue
 		}
 		return fmt.Sprintf(

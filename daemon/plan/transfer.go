@@ -12,7 +12,7 @@ func Sight(s Situation, e Episode) (seen, silent []topology.Key) {
 		switch v := s.Snapshot.Server(k); {
 		case v.Up():
 			seen = append(seen, k)
-		case !proved(v.Probe.Failure):
+		case !v.Probe.Failure.Dead():
 			silent = append(silent, k)
 		}
 	}

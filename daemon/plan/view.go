@@ -104,13 +104,10 @@ func (v *view) request(k topology.Key) *Request {
 	return nil
 }
 
-// proved says that the failure itself shows that no server process takes writes there.
-func proved(f topology.Failure) bool { return f == topology.Refused || f == topology.Shutdown }
-
 // silence is how long the server at k has been silent; for ever, when it has proved that it is dead.
 func (v *view) silence(k topology.Key) time.Duration {
 	s := v.servers[k]
-	if s == nil || proved(s.Probe.Failure) {
+	if s == nil || s.Probe.Failure.Dead() {
 		return 1<<63 - 1
 	}
 	return v.Snapshot.At.Sub(s.Probe.FailingSince)

@@ -29,7 +29,7 @@ func Voters(s Situation, e Episode) []topology.Key {
 		if d := v.Downtime; d != nil && d.Until.After(s.Snapshot.At) {
 			continue
 		}
-		if p := v.Probe; proved(p.Failure) && !p.FailingSince.IsZero() &&
+		if p := v.Probe; p.Failure.Dead() && !p.FailingSince.IsZero() &&
 			p.FailingSince.Before(began.Add(-deadBefore)) {
 			continue
 		}

@@ -159,7 +159,7 @@ func (s Snapshot) links() links {
 			}
 		}
 	}
-	ties(func(i, j int, _ Channel) { followed[j] = followed[j] || i != j })
+	ties(func(_, j int, _ Channel) { followed[j] = true })
 	ties(func(i, j int, c Channel) {
 		if leftover := followed[i] && s.Servers[i].Unused(c); !leftover && !slices.Contains(l.sources[i], j) {
 			l.sources[i] = append(l.sources[i], j)

@@ -230,6 +230,10 @@ func (f Failure) Alive() bool {
 	return false
 }
 
+// Dead says that the failure itself proves that no server process answers there: the host is alive and nothing listens,
+// or the server said that it shuts down.
+func (f Failure) Dead() bool { return f == Refused || f == Shutdown }
+
 // Probe tells how asking a server went.
 type Probe struct {
 	Asked    time.Time `json:"asked,omitzero"`    // start of the last finished probe

@@ -61,9 +61,7 @@ func TestReplicasFollowByAnotherName(t *testing.T) {
 		f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy, Seeds: keysOf(f.Primary)})
 		_, err = f.API.AwaitServers(f.Ctx, 3)
 		f.Must(err)
-		f.Must(f.Primary.Kill())
-		_, primary := f.Promoted()
-		f.Settled(primary)
+		f.FailsOver()
 	})
 }
 
@@ -84,9 +82,7 @@ func TestANameThatOnlyReplicasResolve(t *testing.T) {
 			f.Must(err)
 			return len(found) == 0 && len(all) == 1
 		})
-		f.Must(f.Primary.Kill())
-		_, primary := f.Promoted()
-		f.Settled(primary)
+		f.FailsOver()
 	})
 }
 
@@ -121,9 +117,7 @@ func TestAReportHostThatIsNoName(t *testing.T) {
 		f.Must(f.API.Restart(f.Ctx))
 		_, err = f.API.AwaitServers(f.Ctx, 3)
 		f.Must(err)
-		f.Must(f.Primary.Kill())
-		_, primary := f.Promoted()
-		f.Settled(primary)
+		f.FailsOver()
 	})
 }
 

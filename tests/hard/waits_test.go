@@ -68,9 +68,7 @@ func TestALeftoverChannelOnThePrimary(t *testing.T) {
 			s, err := f.API.Snapshot(f.Ctx, "")
 			return err == nil && len(s.Replicas(f.Primary.Key)) == 2 && s.Server(f.Primary.Key).Up()
 		})
-		f.Must(f.Primary.Kill())
-		_, primary := f.Promoted()
-		f.Settled(primary)
+		f.FailsOver()
 	})
 }
 

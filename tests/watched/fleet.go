@@ -182,6 +182,14 @@ func (f *Fleet) Settled(primary *lab.Server, dead ...*lab.Server) {
 	}
 }
 
+// FailsOver kills the primary, and waits until another one is promoted and all others follow it.
+func (f *Fleet) FailsOver() {
+	f.Helper()
+	f.Must(f.Primary.Kill())
+	_, primary := f.Promoted()
+	f.Settled(primary)
+}
+
 // NothingLost checks that a server has every acknowledged row.
 func (f *Fleet) NothingLost(w *lab.Writer, at *lab.Server) {
 	f.Helper()
