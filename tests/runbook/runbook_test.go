@@ -353,7 +353,7 @@ func shows(page, printed []string) string {
 const long = 170
 
 var fickle = regexp.MustCompile(
-	`^(.*?(?:connection refused, for|refused for|its receiver says|IO thread is connecting|out of reach:|from backend\d:3306|^Compared)) .*$`)
+	`^(.*?(?:connection refused, for|refused for|its receiver says|is not fit:|MAINT, 0 sessions|IO thread is connecting|out of reach:|from backend\d:3306|^Compared)) .*$`)
 
 // moving are lines that need not come again at all.
 var moving = regexp.MustCompile(`^(Seen: HAProxy|HAProxy |Next: HAProxy)`)
