@@ -6,6 +6,9 @@ SHELL := /bin/bash
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE        := ./daemon/gtid ./daemon/topology ./daemon/analysis ./daemon/plan ./daemon/drawing
 
+# Where our code runs in the test's own process: there the race detector sees it. The other tests start the programs.
+RACED       := ./backend/... ./cmd/... ./daemon/... ./haproxy/... ./tests/sim ./tests/swarm/...
+
 # Arguments for the demo and the benchmarks, as in: make demo ARGS=--once
 ARGS :=
 # How long each fuzz target runs.
@@ -59,8 +62,8 @@ demo: install-deps build
 
 test: install-deps
 	go vet ./...
-	go test -count=1 -race -p 3 -timeout 20m ./...
-	go test -count=1 -timeout 15m ./tests/sim ./daemon/lead
+	go test -count=1 -race -p 3 -timeout 20m $(RACED)
+	go test -count=1 -p 3 -timeout 20m ./daemon/lead ./tests/...
 
 lint:
 	@files=$$(gofmt -l $$(git ls-files '*.go')); \

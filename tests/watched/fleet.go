@@ -134,12 +134,27 @@ func (f *Fleet) During(d time.Duration, what string, holds func() bool) {
 	}
 }
 
-// ReadOnly says that a server takes no writes; one that does not answer takes none.
+// ReadOnly says that a server takes no writes; one that is down takes none.
 func (f *Fleet) ReadOnly(s *lab.Server) bool {
-	ctx, cancel := context.WithTimeout(f.Ctx, time.Second)
-	defer cancel()
-	ro, err := s.ReadOnly(ctx)
+	ro, err := f.readOnly(s)
 	return err != nil || ro
+}
+
+// Fenced waits until a server that was back at that moment says that it is read-only, and logs how long it took.
+func (f *Fleet) Fenced(s *lab.Server, back time.Time) {
+	f.Helper()
+	f.Await(fmt.Sprintf("%v, which is back, is read-only", s.Key), func() bool {
+		ro, err := f.readOnly(s)
+		return err == nil && ro
+	})
+	f.Logf("writable for %v after it was back", time.Since(back))
+}
+
+// readOnly gives a server on a busy machine time to answer.
+func (f *Fleet) readOnly(s *lab.Server) (bool, error) {
+	ctx, cancel := context.WithTimeout(f.Ctx, 10*time.Second)
+	defer cancel()
+	return s.ReadOnly(ctx)
 }
 
 // Promoted waits for the end of a failover and returns the episode and the new primary.
