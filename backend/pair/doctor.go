@@ -355,6 +355,32 @@ func (d *doctor) together(a, b *Exam) {
 			"that the other writes", a.Key, a.Flavor, b.Key, b.Flavor), Do: "use two of one flavour"})
 		return
 	}
+	d.identities(a, b)
+	mutual := a.From(b.Key) != nil && b.From(a.Key) != nil
+	for _, side := range [][2]*Exam{{a, b}, {b, a}} {
+		e, other := side[0], side[1]
+		d.follows(e, other)
+		if e.ReadOnly && (mutual || other.ReadOnly) {
+			d.opens(e)
+		}
+		d.accounts(e, other)
+	}
+	if a.Tables != b.Tables {
+		e := a
+		if a.Tables {
+			e = b
+		}
+		d.say(Complaint{At: e.Key, Code: "tables", Says: "it has no tables of orchestrator, but the other member has",
+			Do: "orchestrator backend rejoin --seed " + e.Key.String()})
+	}
+	if lead := a.Ahead - b.Ahead; lead.Abs() > time.Second {
+		d.say(Complaint{Code: "clock", Says: fmt.Sprintf("the clocks of %v and %v differ by %v", a.Key, b.Key,
+			lead.Abs().Round(time.Millisecond)), Do: "run chrony or another NTP client on both"})
+	}
+}
+
+// identities checks that two members are two, also to replication.
+func (d *doctor) identities(a, b *Exam) {
 	if a.ID == b.ID {
 		d.say(Complaint{Code: "one_server", Says: fmt.Sprintf("%v and %v are the same server, or copies with the "+
 			"same identity", a.Key, b.Key),
@@ -381,49 +407,37 @@ func (d *doctor) together(a, b *Exam) {
 			}
 		}
 	}
-	mutual := a.From(b.Key) != nil && b.From(a.Key) != nil
-	for _, side := range [][2]*Exam{{a, b}, {b, a}} {
-		e, other := side[0], side[1]
-		switch {
-		case e.Blind != "":
-		case e.From(other.Key) == nil && (other.From(e.Key) == nil || !e.ReadOnly):
-			does := "no replication from there is configured"
-			if len(e.Channels) > 0 {
-				does += fmt.Sprintf(" (it replicates from %v: name the other member in backend.members as this "+
-					"server does, or change its source)", e.Channels[0].Source)
-			}
-			say := Complaint{At: e.Key, Code: "replication", Says: fmt.Sprintf("it does not replicate from %v: %s",
-				other.Key, does)}
-			say.Do = fmt.Sprintf("orchestrator backend rejoin --mutual %v", e.Key)
-			if other.From(e.Key) != nil {
-				say.Do = fmt.Sprintf("orchestrator backend rejoin --mutual %v", other.Key)
-			}
-			d.say(say)
-		}
-		if e.ReadOnly && (mutual || other.ReadOnly) {
-			say := Complaint{At: e.Key, Code: "read_only", Says: "it is read-only: it can't serve, nor take over " +
-				"automatically", Config: []string{"read_only = OFF"},
-				Do: "when it has caught up: orchestrator backend rejoin " + e.Key.String() +
-					"; to make it the active one: orchestrator backend promote --to " + e.Key.String()}
-			for _, q := range e.dialect().SayAll(server.TakeWrites) {
-				say.Statements = append(say.Statements, q.Text)
-			}
-			d.say(say)
-		}
-		d.accounts(e, other)
+}
+
+// follows checks that a member replicates from the other one.
+func (d *doctor) follows(e, other *Exam) {
+	if e.Blind != "" || e.From(other.Key) != nil || other.From(e.Key) != nil && e.ReadOnly {
+		return
 	}
-	if a.Tables != b.Tables {
-		e := a
-		if a.Tables {
-			e = b
-		}
-		d.say(Complaint{At: e.Key, Code: "tables", Says: "it has no tables of orchestrator, but the other member has",
-			Do: "orchestrator backend rejoin --seed " + e.Key.String()})
+	does := "no replication from there is configured"
+	if len(e.Channels) > 0 {
+		does += fmt.Sprintf(" (it replicates from %v: name the other member in backend.members as this "+
+			"server does, or change its source)", e.Channels[0].Source)
 	}
-	if lead := a.Ahead - b.Ahead; lead.Abs() > time.Second {
-		d.say(Complaint{Code: "clock", Says: fmt.Sprintf("the clocks of %v and %v differ by %v", a.Key, b.Key,
-			lead.Abs().Round(time.Millisecond)), Do: "run chrony or another NTP client on both"})
+	say := Complaint{At: e.Key, Code: "replication", Says: fmt.Sprintf("it does not replicate from %v: %s",
+		other.Key, does)}
+	say.Do = fmt.Sprintf("orchestrator backend rejoin --mutual %v", e.Key)
+	if other.From(e.Key) != nil {
+		say.Do = fmt.Sprintf("orchestrator backend rejoin --mutual %v", other.Key)
 	}
+	d.say(say)
+}
+
+// opens says how a member takes writes.
+func (d *doctor) opens(e *Exam) {
+	say := Complaint{At: e.Key, Code: "read_only", Says: "it is read-only: it can't serve, nor take over " +
+		"automatically", Config: []string{"read_only = OFF"},
+		Do: "when it has caught up: orchestrator backend rejoin " + e.Key.String() +
+			"; to make it the active one: orchestrator backend promote --to " + e.Key.String()}
+	for _, q := range e.dialect().SayAll(server.TakeWrites) {
+		say.Statements = append(say.Statements, q.Text)
+	}
+	d.say(say)
 }
 
 // systemAccounts are created by the installation of a server; each server has its own.
