@@ -69,7 +69,8 @@ func printEpisode(w io.Writer, e api.Episode) {
 		string(e.Code), "requested", requested, "stage", string(e.Stage),
 		"opened", stamp(e.Opened), "promoted", stamp(e.Promoted), "closed", stamp(e.Closed), "candidate",
 		text(e.Candidate), "why", e.Why,
-		"blocked", e.Blocked, "outcome", e.Outcome, "fenced", stamp(e.Fenced), "acknowledged", acknowledged)
+		"blocked", e.Blocked, "outcome", e.Outcome, "writes", e.Writes(),
+		"fenced", stamp(e.Fenced), "acknowledged", acknowledged)
 	list(w, "evidence:", e.Evidence)
 	for _, l := range e.Lost {
 		line(w, "lost: %v: %s", l.Key, l.Why)

@@ -251,10 +251,12 @@ func anySaved(t *rapid.T) Saved {
 				Challenged: ago("challenged")}
 			if some("candidate") {
 				e.Candidate, e.Stage, e.DrainSince, e.Donor = key("candidate"), plan.Chosen, ago("drain"), key("donor")
+				e.Shut = some("shut")
 				if some("promoted") && e.Kind.Promotes() {
 					e.Promoted, e.Stage, e.Unfinished, e.Fenced = ago("promoted"), plan.Promoted, some("unfinished"),
 						ago("fenced")
 					e.Unacknowledged = some("unacknowledged")
+					e.Had, e.Committed = rapid.Uint64().Draw(t, "had"), ago("committed")
 				}
 			}
 			if some("closed") {

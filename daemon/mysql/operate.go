@@ -34,6 +34,7 @@ func (e *ErrExpect) Error() string {
 // site is a server during a step: the connection that acts, and what it has seen there.
 type site struct {
 	*server.Conn
+	beside    aside
 	s         *Servers
 	key       topology.Key
 	questions *questions
@@ -62,7 +63,7 @@ func (s *Servers) do(ctx context.Context, step plan.Step) error {
 		return err
 	}
 	if h := s.heldAt(step.At); h != nil {
-		return s.on(ctx, h, func(c *server.Conn) error { return s.step(ctx, c, step) })
+		return s.on(ctx, h, func(c *server.Conn) error { return s.step(ctx, c, s.beside, step) })
 	}
 	c, err := s.connect(ctx, step.At)
 	if server.Means(err, server.TooMany) {
@@ -72,7 +73,7 @@ func (s *Servers) do(ctx context.Context, step plan.Step) error {
 		return err
 	}
 	defer c.Close() // which frees the lock as well
-	return s.doOn(ctx, c, step)
+	return s.doOn(ctx, c, s.beside, step)
 }
 
 // doOnKept does the step on the connection that is kept for probes: a server that takes no more connections has that
@@ -92,20 +93,20 @@ func (s *Servers) doOnKept(ctx context.Context, step plan.Step, full error) erro
 	if step.Kind == plan.AwaitApplied {
 		return ErrNotYet // the next probe tells
 	}
-	return v.use(func(c *server.Conn) error { return s.doOn(ctx, c, step) })
+	return v.use(func(c *server.Conn) error { return s.doOn(ctx, c, s.anew, step) })
 }
 
 // doOn does the step on a connection, under the server's lock.
-func (s *Servers) doOn(ctx context.Context, c *server.Conn, step plan.Step) error {
+func (s *Servers) doOn(ctx context.Context, c *server.Conn, beside aside, step plan.Step) error {
 	term := s.o.Term()
 	id, err := s.lock(ctx, c, step.At, term)
 	if err != nil {
 		return err
 	}
-	if err := s.step(ctx, c, step); err != nil {
+	if err := s.step(ctx, c, beside, step); err != nil {
 		if !survives(err) {
 			s.lose(step.At, id)
-			s.endLost(step.At, c, id)
+			s.endLost(step.At, c, id, beside)
 		} else {
 			_, _ = c.Query(ctx, releasing(term))
 		}
@@ -118,8 +119,8 @@ func (s *Servers) doOn(ctx context.Context, c *server.Conn, step plan.Step) erro
 }
 
 // step is what is done at a server, on a connection that holds its lock.
-func (s *Servers) step(ctx context.Context, c *server.Conn, step plan.Step) error {
-	t := &site{Conn: c, s: s, key: step.At}
+func (s *Servers) step(ctx context.Context, c *server.Conn, beside aside, step plan.Step) error {
+	t := &site{Conn: c, beside: beside, s: s, key: step.At}
 	if _, err := t.Query(ctx, shortWaits); err != nil {
 		return err
 	}

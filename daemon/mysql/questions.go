@@ -1,6 +1,10 @@
 package mysql
 
-import "orchestrator/daemon/server"
+import (
+	"strings"
+
+	"orchestrator/daemon/server"
+)
 
 // questions are what this package asks servers of one kind, besides the words that the server package has for all of
 // them.
@@ -14,6 +18,16 @@ type questions struct {
 	clients     server.Statement // the connections that a fence ends
 	// coordinators are MySQL's applier threads that have read all and wait for more.
 	coordinators server.Statement
+	bars         server.Statement // what would keep a server from taking writes once it is opened
+	lockHolder   server.Statement // who holds a lock of the whole server; no text: it does not say
+}
+
+// emptyTransaction is prepared as if for a commit, and rolled back.
+var emptyTransaction = []server.Statement{
+	{Text: "XA START 'orchestrator'"},
+	{Text: "XA END 'orchestrator'"},
+	{Text: "XA PREPARE 'orchestrator'"},
+	{Text: "XA ROLLBACK 'orchestrator'"},
 }
 
 var (
@@ -83,6 +97,11 @@ const (
 	selectCoordinators = `SELECT ID AS id FROM information_schema.PROCESSLIST
  WHERE USER = 'system user' AND STATE LIKE '%has read all relay log%'`
 
+	// A session that waits for this lock already keeps writes waiting; one that has got it does not show here.
+	askBars = `SELECT %, @@GLOBAL.innodb_read_only AS innodb_read_only, (SELECT MIN(ID)
+ FROM information_schema.PROCESSLIST WHERE INFO REGEXP 'FLUSH[[:space:]].*TABLES?[[:space:]]+WITH[[:space:]]+READ'
+ AND ID <> CONNECTION_ID()) AS locker`
+
 	process = "PROCESS" // the privilege to see threads of others
 )
 
@@ -92,6 +111,7 @@ var ofMariaDB = questions{
 		Needs: process},
 	dumpClients: server.Statement{Text: selectDumpClients + oldThreads + dumpThreads, Needs: process},
 	clients:     server.Statement{Text: selectClients, Needs: process},
+	bars:        barsWith("@@GLOBAL.tx_read_only AS transaction_read_only"),
 }
 
 var ofMySQL = questions{
@@ -101,6 +121,8 @@ var ofMySQL = questions{
 	dumpClients:     server.Statement{Text: selectDumpClients + oldThreads + dumpThreads, Needs: process},
 	clients:         server.Statement{Text: selectClients, Needs: process},
 	coordinators:    server.Statement{Text: selectCoordinators, Needs: process},
+	bars: barsWith("@@GLOBAL.transaction_read_only AS transaction_read_only, " +
+		"@@GLOBAL.offline_mode AS offline_mode"),
 }
 
 var ofMySQLWithPerformanceSchema = questions{
@@ -110,8 +132,16 @@ var ofMySQLWithPerformanceSchema = questions{
 	dumpClients:     server.Statement{Text: selectDumpClients + newThreads + dumpThreads, Needs: process},
 	clients:         ofMySQL.clients,
 	coordinators:    ofMySQL.coordinators,
+	bars:            ofMySQL.bars,
+	lockHolder: server.Statement{Text: `SELECT t.PROCESSLIST_ID AS id, t.PROCESSLIST_USER AS user,
+ t.PROCESSLIST_HOST AS host FROM performance_schema.metadata_locks AS l JOIN performance_schema.threads AS t
+ ON t.THREAD_ID = l.OWNER_THREAD_ID WHERE l.OBJECT_TYPE IN ('GLOBAL', 'COMMIT') AND l.LOCK_TYPE = 'SHARED' LIMIT 1`},
 	diskFull: server.Statement{Text: `SELECT COUNT(*) AS complaints FROM performance_schema.error_log
  WHERE ERROR_CODE = 'MY-000035' AND LOGGED >= NOW(6) - INTERVAL ? SECOND`},
+}
+
+func barsWith(variables string) server.Statement {
+	return server.Statement{Text: strings.Replace(askBars, "%", variables, 1), Needs: process}
 }
 
 // questionsFor a server. The tables processlist and error_log of performance_schema are there from MySQL 8.0.22 on

@@ -161,14 +161,22 @@ func (t *site) await(ctx context.Context, set gtid.Set) error {
 
 // promote ends replication for good.
 func (t *site) promote(ctx context.Context, step plan.Step) error {
+	if err := t.tryWrites(ctx); err != nil {
+		return err
+	}
 	if err := t.stopReceivers(ctx, topology.Key{}); err != nil {
 		return err
 	}
 	if len(t.Channels) > 0 {
-		if err := t.endReplication(ctx, step.Expect); err != nil {
+		if err := t.endReplication(ctx, step); err != nil {
 			return err
 		}
 	}
+	return t.open(ctx, step)
+}
+
+// open has the server take writes.
+func (t *site) open(ctx context.Context, step plan.Step) error {
 	switch step.SemiSync { // before writes come; a promotion does not fail for it
 	case plan.On:
 		t.first(ctx, semiSyncSource)
@@ -189,22 +197,22 @@ func (t *site) promote(ctx context.Context, step plan.Step) error {
 
 // endReplication looks again at what was received now that nothing comes any more: there may be more than the plan knew
 // of.
-func (t *site) endReplication(ctx context.Context, e plan.Expect) error {
+func (t *site) endReplication(ctx context.Context, step plan.Step) error {
 	if err := t.look(ctx); err != nil {
 		return err
 	}
 	for _, c := range t.Channels {
 		// Where the plan says what must be executed, the operator may have allowed to lose the rest.
-		if e.Executed.Empty() && !c.Drained(t.Executed) {
+		if step.Expect.Executed.Empty() && !c.Drained(t.Executed) {
 			return fmt.Errorf("%w: received %v, executed %v; its receiver is stopped, and it was not promoted",
 				ErrNotYet, c.Received, t.Executed)
 		}
 	}
-	if err := t.expect(e); err != nil {
+	if err := t.expect(step.Expect); err != nil {
 		return err
 	}
 	for _, c := range t.Channels {
-		if err := t.stopWhole(ctx, c); err != nil {
+		if err := t.stopWhole(ctx, c, step); err != nil {
 			return err
 		}
 		if err := t.tell(ctx, server.Reset, c.Name); err != nil {

@@ -15,7 +15,7 @@ import (
 // holds: a scratch copy or a test server has the data, too, and writes of its own.
 func (v *view) adopted(e Episode, all choice) *topology.Server {
 	for _, k := range []topology.Key{e.Candidate, v.recorded(e)} {
-		if s := v.servers[k]; s != nil && writable(s) && k != e.Failed {
+		if s := v.servers[k]; s != nil && (writable(s) || v.half(s, e)) && k != e.Failed {
 			return s
 		}
 	}

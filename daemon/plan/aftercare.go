@@ -41,6 +41,9 @@ func (a *aftercare) next() Work {
 		if !w.acts(a.e.Candidate) {
 			a.acknowledgeAgain(&w)
 		}
+		if s := a.up(a.e.Candidate); s != nil && a.e.ID == a.last.ID && writable(s) && a.e.Had > 0 {
+			a.sawCommit(&a.e, s)
+		}
 	}
 	if len(w.Steps)+len(w.Refused) == 0 && w.Wait == "" && same(before, a.e) {
 		return Work{}
@@ -54,7 +57,7 @@ func same(a, b Episode) bool {
 	return a.Fenced.Equal(b.Fenced) && a.Unfinished == b.Unfinished && len(a.Left) == len(b.Left) &&
 		len(a.Lost) == len(b.Lost) && len(a.Touched) == len(b.Touched) &&
 		a.Unacknowledged == b.Unacknowledged && slices.Equal(a.EventsOff, b.EventsOff) &&
-		a.CandidateStart.Equal(b.CandidateStart)
+		a.CandidateStart.Equal(b.CandidateStart) && a.Had == b.Had && a.Committed.Equal(b.Committed)
 }
 
 // acknowledgeAgain has the commits of the rightful primary wait for acknowledgements again, or no longer.

@@ -22,6 +22,17 @@ type Elsewhere interface {
 	Elsewhere() bool
 }
 
+// Certain is an error of a step that leaves no doubt: another server, if there is one, is taken at once.
+type Certain interface {
+	error
+	Certain() bool
+}
+
+func certain(err error) bool {
+	sure := Certain(nil)
+	return errors.As(err, &sure) && sure.Certain()
+}
+
 // slow is from when a step that failed has taken so long that it is not tried again where another server will do.
 const slow = 2 * time.Second
 
@@ -39,7 +50,7 @@ func (e Episode) Tried(d Done, err error) Episode {
 		return e
 	}
 	now := Failing{Key: d.At, Times: 1, Why: d.Error}
-	if d.Took >= slow {
+	if d.Took >= slow || certain(err) {
 		now.Times = failsAfter
 	}
 	if before != nil {

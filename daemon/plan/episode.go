@@ -47,7 +47,14 @@ type Episode struct {
 	// Promoted is when the candidate was seen to take writes; only for kinds that promote. It is never before an
 	// earlier promotion of the cluster, whatever clocks say: the latest one names the rightful primary.
 	Promoted time.Time `json:"promoted,omitzero"`
-	Lost     []Lost    `json:"lost,omitempty"` // each server once
+	// Shut says that the candidate was read-only when it was to be opened: if it takes writes, this work has opened it,
+	// also where the channel from its source is not removed yet.
+	Shut bool `json:"shut,omitempty"`
+	// Had is how many transactions the candidate had when it was seen to take writes; what came since was committed
+	// there. Committed is when that was first seen. Only after Promoted.
+	Had       uint64    `json:"had,omitempty"`
+	Committed time.Time `json:"committed,omitzero"`
+	Lost      []Lost    `json:"lost,omitempty"` // each server once
 	// Closed is set once, together with Outcome (in words); Blocked is "" from then on.
 	Closed  time.Time `json:"closed,omitzero"`
 	Outcome string    `json:"outcome,omitempty"`
@@ -141,7 +148,7 @@ func (e Episode) Check() error {
 		broken(e.Stage == Ended && !closed, "it has ended and is open"),
 		broken(closed != (e.Outcome != ""), "it must have an outcome when it is closed, and only then"),
 		broken(closed && e.Blocked != "", "it is closed and blocked"),
-		broken(!promoted && (!e.Fenced.IsZero() || e.Unfinished),
+		broken(!promoted && (!e.Fenced.IsZero() || e.Unfinished || !e.Committed.IsZero()),
 			"nothing was promoted, and it tells what came after that"),
 		broken(len(e.Left) > 0 && (promoted || !closed),
 			"receivers are left stopped only by an episode that closed without a promotion"),

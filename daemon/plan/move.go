@@ -19,6 +19,7 @@ func (p *primaryFailover) regroup() Work {
 	primary := p.servers[e.Candidate]
 	e.CandidateUUID = primary.Instance.UUID
 	e.open(primary)
+	p.sawCommit(e, primary)
 	if s := p.up(e.Failed); s != nil && p.unfenced(s, *e) {
 		w.Steps = append(w.Steps, p.fence(s, e, replacedBy(e.Candidate)))
 	}
@@ -42,7 +43,12 @@ func (p *primaryFailover) regroup() Work {
 			w.Wait = m.wait
 		}
 	}
-	if step, wait := p.stopWaiting(primary, e); step != nil {
+	if step, wait := p.forgetSource(primary, *e); step != nil {
+		w.Steps = append(w.Steps, *step)
+	} else if wait != "" {
+		w.Wait = wait
+	}
+	if step, wait := p.stopWaiting(primary, e); step != nil && !w.acts(primary.Key) {
 		w.Steps = append(w.Steps, *step)
 	} else if wait != "" && w.Wait == "" {
 		w.Wait = wait

@@ -280,10 +280,14 @@ func (p *primaryFailover) goOn() Work {
 			p.e.abandon(p.e.Candidate)
 		}
 		p.e.Candidate, p.e.Why = c.chosen.Key, strings.Join(c.ranking[0].Reasons, "; ")
-		p.e.DrainSince = time.Time{}
+		p.e.DrainSince, p.e.Shut = time.Time{}, false
 		p.e.Stage = Chosen
 	}
 	p.e.Blocked = ""
+	if f := p.e.failing(c.chosen.Key); f != nil && p.e.fails(c.chosen.Key) {
+		p.e.Blocked = fmt.Sprintf("%v can't be promoted, and no other server can: %s", c.chosen.Key, f.Why)
+		w.Refused = append(w.Refused, p.e.Blocked)
+	}
 	stops := w.Steps
 	w.Steps = nil
 	p.promote(&w, c)

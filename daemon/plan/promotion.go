@@ -45,6 +45,7 @@ func (p *primaryFailover) promote(w *Work, c choice) {
 		p.e.Unacknowledged = true
 		step.Why += "; " + why
 	}
+	p.e.Shut = cand.Instance.ReadOnly
 	w.Steps = append(w.Steps, step)
 }
 
