@@ -3,15 +3,44 @@ package mysql
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
 
+// privilege is a row of the table: what our account needs, and what is lost where it lacks that.
+type privilege struct {
+	word    server.Word
+	without string
+}
+
+var privileges = []privilege{
+	{server.MayReadStatus, "the server can't be probed"},
+	{server.MayReadBinlog, "a server without GTID can't be probed, nor what MariaDB has purged"},
+	{server.MayListReplicas, "replicas are found by their connections only"},
+	{server.MayReplicate, "replicas are found by their connections only"},
+	{server.MaySeeThreads, "stalled commits are not seen, and a fence can't disconnect clients"},
+	{server.MayAdminister, "nothing can be recovered"},
+	{server.MayReload, "no server can be promoted"},
+	{server.MaySetReadOnly, "no server can be promoted or fenced"},
+	{server.MayKill, "a fence can't disconnect clients"},
+	{server.MayEndSystem, "a fence can't disconnect clients that have SYSTEM_USER, and an applier that waits for the " +
+		"rest of a transaction goes on for a minute after a promotion, with its locks"},
+	{server.MaySetEvents, "a fence can't stop scheduled events, and those of MariaDB write on a read-only server"},
+	{server.MaySeeEvents, "scheduled events that nobody runs after a promotion are not named"},
+}
+
+// seesLocks is what MySQL's performance_schema needs.
+const seesLocks = "a full disk is not told from other stalls, nor who holds a lock of the whole server"
+
+// Missing is a GRANT that our account lacks, and what is lost without it.
+type Missing struct{ Grant, Without string }
+
 // CheckGrants returns the GRANT statements that our account lacks at k, in the words of that server; none when it has
 // all. An error is a server that could not be asked.
-func (s *Servers) CheckGrants(ctx context.Context, k topology.Key) ([]string, error) {
+func (s *Servers) CheckGrants(ctx context.Context, k topology.Key) ([]Missing, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.StepTimeout)
 	defer cancel()
 	missing, err := s.checkGrants(ctx, k)
@@ -21,7 +50,7 @@ func (s *Servers) CheckGrants(ctx context.Context, k topology.Key) ([]string, er
 	return missing, nil
 }
 
-func (s *Servers) checkGrants(ctx context.Context, k topology.Key) ([]string, error) {
+func (s *Servers) checkGrants(ctx context.Context, k topology.Key) ([]Missing, error) {
 	c, err := s.connect(ctx, k)
 	if err != nil {
 		return nil, err
@@ -30,12 +59,51 @@ func (s *Servers) checkGrants(ctx context.Context, k topology.Key) ([]string, er
 	if err := c.Recognise(ctx); err != nil {
 		return nil, err
 	}
+	return missingAt(ctx, c)
+}
+
+// missingAt asks a server that has been recognised.
+func missingAt(ctx context.Context, c *server.Conn) ([]Missing, error) {
 	lines, err := c.Grants(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if missing := server.MissingPrivileges(required(c.Dialect), lines, ""); len(missing) > 0 {
-		return []string{server.Grant(strings.Join(missing, ", "), c.Account)}, nil
+	return missing(c.Dialect, lines, c.Account), nil
+}
+
+// missing reads the lines of SHOW GRANTS. What a role gives does not show there, so one with a role lacks nothing that
+// is known.
+func missing(d server.Dialect, lines []string, account string) (out []Missing) {
+	if slices.ContainsFunc(lines, func(line string) bool {
+		return strings.HasPrefix(line, "GRANT ") && !strings.Contains(line, " ON ")
+	}) {
+		return nil
 	}
-	return nil, nil
+	for _, p := range privileges {
+		if lacks := server.MissingPrivileges(d.Privileges(p.word), lines, ""); len(lacks) > 0 {
+			out = append(out, Missing{server.Grant(strings.Join(lacks, ", "), account), p.without})
+		}
+	}
+	const schema = "performance_schema"
+	if !d.MariaDB() && len(server.MissingPrivileges([]string{"SELECT"}, lines, schema)) > 0 {
+		out = append(out, Missing{server.Grant("SELECT ON "+schema+".*", account), seesLocks})
+	}
+	return out
+}
+
+// reportMissing logs once a connection what our account lacks. That is asked some time after the server was found, when
+// the daemon has less to do.
+func (s *Servers) reportMissing(ctx context.Context, k topology.Key, v *kept) {
+	if v.known.granted {
+		return
+	}
+	v.known.granted = true
+	all, err := missingAt(ctx, v.conn)
+	if err != nil {
+		return // the next probe tells
+	}
+	for _, m := range all {
+		s.logger.Warn("the account on this server lacks a privilege", "at", k, "grant", m.Grant,
+			"without_it", m.Without)
+	}
 }

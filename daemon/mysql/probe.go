@@ -23,6 +23,7 @@ type known struct {
 	questions *questions
 	instance  topology.Instance // what rarely changes
 	readAt    time.Time         // when it was read
+	granted   bool              // our privileges were checked
 	channels  bool              // it had a source at the last probe
 	stallsAt  time.Time
 	dumps     int // binary log dump threads, at stallsAt

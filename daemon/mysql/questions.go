@@ -155,10 +155,3 @@ func questionsFor(d server.Dialect, performanceSchema bool) *questions {
 	}
 	return &ofMySQL
 }
-
-// required are the privileges that this package needs.
-func required(d server.Dialect) []string {
-	return d.Privileges(server.MayReadStatus, server.MayReadBinlog, server.MayListReplicas, server.MayAdminister,
-		server.MayReplicate,
-		server.MaySetReadOnly, server.MayKill, server.MaySeeThreads, server.MayReload)
-}

@@ -231,6 +231,10 @@ func (s *Servers) ask(ctx context.Context, k topology.Key, v *kept) (topology.In
 			return topology.Instance{}, err
 		}
 		v.conn, v.known = c, known{}
+		return v.ask(ctx)
+	}
+	if !v.known.readAt.IsZero() && time.Since(v.known.readAt) >= readAllEvery {
+		s.reportMissing(ctx, k, v)
 	}
 	return v.ask(ctx)
 }

@@ -65,6 +65,9 @@ const (
 	MayKill
 	MayReload
 	MaySeeThreads
+	MaySetEvents // whether scheduled events run
+	MaySeeEvents
+	MayEndSystem // threads of replication, and connections of accounts that are shielded
 )
 
 // saying is how a word is said from a version on, and where that is written.
@@ -81,6 +84,7 @@ type saying struct {
 const (
 	manual57  = "MySQL 5.7 Reference Manual"
 	wl8131    = "MySQL WL#8131: dynamic privileges, from 8.0 on"
+	wl12098   = "MySQL WL#12098, 8.0.16: SYSTEM_USER"
 	wl14171   = "MySQL WL#14171, 8.0.22: REPLICA for SLAVE in START, STOP, RESET and SHOW"
 	wl14189   = "MySQL WL#14189, 8.0.23: CHANGE REPLICATION SOURCE TO, SOURCE_… for MASTER_…"
 	news804   = "MySQL 8.0.4 release notes: GET_MASTER_PUBLIC_KEY"
@@ -92,6 +96,7 @@ const (
 var (
 	mysql57   = topology.Version{Major: 5, Minor: 7}
 	mysql80   = topology.Version{Major: 8}
+	mysql8016 = topology.Version{Major: 8, Patch: 16}
 	mysql804  = topology.Version{Major: 8, Patch: 4}
 	mysql8022 = topology.Version{Major: 8, Patch: 22}
 	mysql8023 = topology.Version{Major: 8, Patch: 23}
@@ -200,6 +205,14 @@ var vocabulary = []saying{
 	{MayReload, topology.MariaDB, maria105, "RELOAD", 0, mariaDocs},
 	{MaySeeThreads, topology.MySQL, mysql57, "PROCESS", 0, manual57},
 	{MaySeeThreads, topology.MariaDB, maria105, "PROCESS", 0, mariaDocs},
+	{MaySetEvents, topology.MySQL, mysql57, "SUPER", 0, manual57},
+	{MaySetEvents, topology.MySQL, mysql80, "SYSTEM_VARIABLES_ADMIN", 0, wl8131},
+	{MaySetEvents, topology.MariaDB, maria105, "SUPER", 0, mariaDocs},
+	{MaySeeEvents, topology.MySQL, mysql57, "EVENT", 0, manual57},
+	{MaySeeEvents, topology.MariaDB, maria105, "EVENT", 0, mariaDocs},
+	{MayEndSystem, topology.MySQL, mysql57, "", 0, manual57}, // nobody is shielded
+	{MayEndSystem, topology.MySQL, mysql8016, "SYSTEM_USER", 0, wl12098},
+	{MayEndSystem, topology.MariaDB, maria105, "", 0, mariaDocs},
 }
 
 // say is the last saying of a word that the server knows: an older server than any that is listed gets the oldest.
@@ -260,7 +273,7 @@ func (d Dialect) Privileges(words ...Word) []string {
 	var out []string
 	for _, w := range words {
 		for p := range strings.SplitSeq(d.say(w).text, ", ") {
-			if !slices.Contains(out, p) {
+			if p != "" && !slices.Contains(out, p) {
 				out = append(out, p)
 			}
 		}

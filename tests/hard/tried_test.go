@@ -50,8 +50,9 @@ func TestTheBestCandidateWouldTakeNoWrites(t *testing.T) {
 			[]string{"BACKUP STAGE START", "BACKUP STAGE BLOCK_COMMIT"}, []string{"BACKUP STAGE END"}},
 		{"offline_mode", []topology.Flavor{lab.MySQL}, nil,
 			[]string{"SET GLOBAL offline_mode = ON"}, []string{"SET GLOBAL offline_mode = OFF"}},
+		// Such a replica can't apply anything either, once its applier has started again.
 		{"transactions are read-only", []topology.Flavor{lab.MariaDB, lab.MySQL}, nil,
-			[]string{"SET GLOBAL TRANSACTION READ ONLY"}, []string{"SET GLOBAL TRANSACTION READ WRITE"}},
+			[]string{"SET GLOBAL TRANSACTION READ ONLY"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
@@ -69,6 +70,9 @@ func TestTheBestCandidateWouldTakeNoWrites(t *testing.T) {
 					t.Errorf("%v was opened", first.Key)
 				}
 				writes(f, other, 3*time.Second)
+				if c.end == nil {
+					return
+				}
 				for _, q := range c.end {
 					_, err := held.ExecContext(f.Ctx, q)
 					f.Must(err)

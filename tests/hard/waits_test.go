@@ -103,8 +103,8 @@ func TestATransactionCutInTwo(t *testing.T) {
 func cutInTwo(t *testing.T, l *lab.Lab, flavor topology.Flavor, may bool) {
 	f := watched.Servers(t, l, lab.Spec{Flavor: flavor, ExtraArgs: []string{"--max-allowed-packet=64M"}}, 1)
 	if flavor == lab.MySQL {
-		f.Must(f.Primary.Exec(f.Ctx, map[bool]string{true: "GRANT SYSTEM_USER ON *.* TO ", false: "REVOKE SYSTEM_USER " +
-			"ON *.* FROM "}[may]+"'"+lab.User+"'@'%'"))
+		grant := map[bool]string{true: "GRANT SYSTEM_USER ON *.* TO", false: "REVOKE SYSTEM_USER ON *.* FROM"}[may]
+		f.Must(f.Primary.Exec(f.Ctx, grant+" '"+lab.User+"'@'%'"))
 	}
 	f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy})
 	_, err := f.API.AwaitServers(f.Ctx, 2)

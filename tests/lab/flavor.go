@@ -88,12 +88,13 @@ func accounts(f topology.Flavor) []string {
 	}
 	daemon := []string{
 		"GRANT PROCESS, RELOAD, REPLICATION CLIENT, REPLICATION SLAVE, REPLICATION_SLAVE_ADMIN, " +
-			"SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN ON *.* TO '" + User + "'@'%'",
+			"SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, SYSTEM_USER, EVENT ON *.* TO '" + User + "'@'%'",
 		"GRANT SELECT ON performance_schema.* TO '" + User + "'@'%'",
 	}
 	if f == MariaDB {
 		daemon = []string{"GRANT PROCESS, RELOAD, BINLOG MONITOR, REPLICA MONITOR, REPLICATION SLAVE, REPLICATION " +
-			"SLAVE ADMIN, REPLICATION MASTER ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN ON *.* TO '" + User + "'@'%'"}
+			"SLAVE ADMIN, REPLICATION MASTER ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN, EVENT, SUPER ON *.* TO '" +
+			User + "'@'%'"}
 	}
 	out := []string{user(User, Password), user(ReplicationUser, ReplicationPassword), user(AppUser, AppPassword)}
 	out = append(out, daemon...)

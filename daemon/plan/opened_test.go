@@ -1,0 +1,79 @@
+package plan_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+)
+
+// sure is an error that leaves no doubt.
+type sure struct{ error }
+
+func (sure) Certain() bool { return true }
+
+func TestACandidateThatWouldTakeNoWrites(t *testing.T) {
+	const drawn = `
+db1 down of=c
+  db2 io=no ioerr=2003
+  db3 io=no ioerr=2003`
+	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen, Opened: time.Now(),
+		Touched: []topology.Key{key("db2"), key("db3")}, Candidate: key("db2")}
+	locked := sure{errors.New("locked")}
+	try := func(host string) plan.Done {
+		return plan.Done{Step: plan.Step{Kind: plan.Promote, At: key(host)}, Error: "promote: it would take no writes"}
+	}
+	other := e.Tried(try("db2"), locked)
+	if got := told(plan.Previewed{Steps: plan.Next(under(drawn, other)).Steps()}); got != "promote db3" {
+		t.Errorf("after one failure that leaves no doubt: %s", got)
+	}
+	all := other.Tried(try("db3"), locked)
+	w := plan.Next(under(drawn, all)).Works[0]
+	if w.Episode == nil || !strings.Contains(w.Episode.Blocked, "no other server can: promote: it would") ||
+		len(w.Steps) == 0 {
+		t.Errorf("with nobody left: %+v", w)
+	}
+}
+
+// MySQL's candidate was opened while its applier waits for the rest of a transaction.
+func TestACandidateThatIsOpenedFirst(t *testing.T) {
+	const drawn = `
+db1 down of=c
+  db2 rw io=no
+  db3 io=no ioerr=2003`
+	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen, Opened: time.Now(),
+		Touched: []topology.Key{key("db2"), key("db3")}, Candidate: key("db2")}
+	next := func(drawn string) plan.Work { return plan.Next(under(drawn, e)).Works[0] }
+	if got := told(plan.Previewed{Steps: next(drawn).Steps}); got != "promote db2" {
+		t.Errorf("it took writes all the time: %s", got)
+	}
+	e.Shut = true
+	w := next(drawn)
+	if got := told(plan.Previewed{Steps: w.Steps}); got != "repoint db3 db2" ||
+		!strings.Contains(w.Wait, "gives up within a minute") {
+		t.Errorf("its applier waits: %s; %s", got, w.Wait)
+	}
+	w = next(strings.Replace(drawn, "rw io=no", "rw io=no sql=no", 1))
+	if got := told(plan.Previewed{Steps: w.Steps}); !strings.Contains(got, "promote db2") {
+		t.Errorf("its applier has ended: %s", got)
+	}
+}
+
+func TestACommitIsSeen(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	e := plan.Episode{}
+	if e.Writes() != "" {
+		t.Error("nobody was promoted")
+	}
+	e.Candidate, e.Promoted = key("db2"), at
+	if got := e.Writes(); got != "no commit has been seen at db2:3306 since it was opened" {
+		t.Error(got)
+	}
+	e.Committed = at.Add(time.Second)
+	if got := e.Writes(); got != "a commit was seen at db2:3306, 1s after it was opened" {
+		t.Error(got)
+	}
+}
