@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"orchestrator/daemon/topology"
@@ -101,10 +102,11 @@ func equal[T comparable](a, b *T) bool {
 }
 
 // share lets a new answer keep the parts of the old one that are the same, so that each is held once: a fleet of
-// thousands is asked every few seconds, and hardly anything of what it says is new.
+// thousands is asked every few seconds, and hardly anything of what it says is new. What is new is held apart from the
+// rest of the answer, of which most is of no use.
 func share(i, old *topology.Instance) {
 	if old == nil {
-		return
+		old = &topology.Instance{}
 	}
 	for _, t := range []struct{ now, before *string }{
 		{&i.UUID, &old.UUID}, {&i.Hostname, &old.Hostname}, {&i.ReportHost, &old.ReportHost},
@@ -121,21 +123,26 @@ func share(i, old *topology.Instance) {
 	if i.BinlogWritten.Same(old.BinlogWritten) {
 		i.BinlogWritten = old.BinlogWritten
 	}
+	if i.BinlogState.Equal(old.BinlogState) {
+		i.BinlogState = old.BinlogState
+	}
 	if slices.Equal(i.Registered, old.Registered) {
 		i.Registered = old.Registered
 	}
-	if len(i.Channels) != len(old.Channels) {
-		return
-	}
 	for n := range i.Channels {
-		shareChannel(&i.Channels[n], &old.Channels[n])
+		before := &topology.Channel{}
+		if n < len(old.Channels) {
+			before = &old.Channels[n]
+		}
+		shareChannel(&i.Channels[n], before)
 	}
 }
 
 func shareChannel(c, old *topology.Channel) {
 	for _, t := range []struct{ now, before *string }{
-		{&c.Source.Host, &old.Source.Host}, {&c.SourceUUID, &old.SourceUUID}, {&c.ReadFile, &old.ReadFile},
-		{&c.ExecFile, &old.ExecFile}, {&c.User, &old.User}, {&c.IOError, &old.IOError}, {&c.SQLError, &old.SQLError},
+		{&c.Name, &old.Name}, {&c.Source.Host, &old.Source.Host}, {&c.SourceUUID, &old.SourceUUID},
+		{&c.ReadFile, &old.ReadFile}, {&c.ExecFile, &old.ExecFile}, {&c.User, &old.User},
+		{&c.IOError, &old.IOError}, {&c.SQLError, &old.SQLError},
 	} {
 		shareText(t.now, *t.before)
 	}
@@ -150,6 +157,8 @@ func shareChannel(c, old *topology.Channel) {
 func shareText(now *string, before string) {
 	if *now == before {
 		*now = before
+	} else {
+		*now = strings.Clone(*now)
 	}
 }
 

@@ -45,23 +45,21 @@ func (l *logs) read(ctx context.Context, c *server.Conn, i *topology.Instance, f
 }
 
 func (l *logs) ask(ctx context.Context, c *server.Conn) error {
+	var all []question
 	if !l.known {
-		at, err := c.One(ctx, c.Dialect.Say(server.BinlogStatus))
-		if err != nil {
-			return err
-		}
-		l.filters = at.Get("binlog_do_db") != "" || at.Get("binlog_ignore_db") != ""
+		all = append(all, question{Statement: c.Dialect.Say(server.BinlogStatus), read: l.readFilters})
 	}
-	if !c.Dialect.MariaDB() {
-		return nil
+	first := l.first
+	if c.Dialect.MariaDB() {
+		all = append(all, question{Statement: c.Dialect.Say(server.BinaryLogs), read: func(files []server.Row) error {
+			if len(files) > 0 {
+				first = files[0].Get("log_name")
+			}
+			return nil
+		}})
 	}
-	files, err := c.Query(ctx, c.Dialect.Say(server.BinaryLogs))
-	if err != nil || len(files) == 0 {
+	if err := ask(ctx, c, all); err != nil || first == l.first {
 		return err
-	}
-	first := files[0].Get("log_name")
-	if first == l.first {
-		return nil
 	}
 	r, err := c.One(ctx, c.Dialect.Say(server.BinlogStart), first)
 	if err != nil {
@@ -71,4 +69,12 @@ func (l *logs) ask(ctx context.Context, c *server.Conn) error {
 		l.first = first
 	}
 	return err
+}
+
+func (l *logs) readFilters(rows []server.Row) error {
+	l.filters = false
+	for _, at := range rows {
+		l.filters = at.Get("binlog_do_db") != "" || at.Get("binlog_ignore_db") != ""
+	}
+	return nil
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // fake speaks the wire protocol as a server of some version: it lets everybody in, answers what the version knows, and
-// says 1064 or 1193 to the rest.
+// says 1064 or 1193 to the rest. It keeps what it was asked: one text for each round trip.
 type fake struct {
 	version string
 	answers func(q string) (columns []string, rows [][]string, errno uint16)
@@ -37,7 +37,8 @@ func (f *fake) taken() []string {
 
 func (f *fake) serve(c net.Conn) {
 	// protocol 41, secure connection, plugin auth
-	const capabilities = 0x00000200 | 0x00008000 | 0x00080000 | 1
+	// and several statements at once
+	const capabilities = 0x00000200 | 0x00008000 | 0x00080000 | 0x00030000 | 1
 	g := append([]byte{10}, f.version+"\x00"...)
 	g = append(g, 1, 0, 0, 0)
 	g = append(g, "abcdefgh\x00"...)
@@ -67,26 +68,18 @@ func (f *fake) serve(c net.Conn) {
 	if receive() == nil {
 		return
 	}
-	ok, eof := []byte{0, 0, 0, 2, 0, 0, 0}, []byte{0xfe, 0, 0, 2, 0}
-	send(ok)
-	for {
-		p := receive()
-		if len(p) == 0 || p[0] != 3 {
-			return
-		}
-		q := string(p[1:])
-		f.mu.Lock()
-		f.asked = append(f.asked, q)
-		f.mu.Unlock()
+	send([]byte{0, 0, 0, 2, 0, 0, 0})
+	answer := func(q string, more byte) bool {
+		ok, eof := []byte{0, 0, 0, 2 | more, 0, 0, 0}, []byte{0xfe, 0, 0, 2 | more, 0}
 		columns, rows, errno := f.answers(q)
 		if errno != 0 {
 			e := binary.LittleEndian.AppendUint16([]byte{0xff}, errno)
 			send(append(e, "#42000the fake does not know this"...))
-			continue
+			return false
 		}
 		if len(columns) == 0 {
 			send(ok)
-			continue
+			return true
 		}
 		text := func(b []byte, s string) []byte {
 			if s == null {
@@ -114,6 +107,28 @@ func (f *fake) serve(c net.Conn) {
 			send(b)
 		}
 		send(eof)
+		return true
+	}
+	for {
+		p := receive()
+		if len(p) == 0 || p[0] != 3 {
+			return
+		}
+		q := string(p[1:])
+		f.mu.Lock()
+		f.asked = append(f.asked, q)
+		f.mu.Unlock()
+		all := strings.Split(q, ";\n")
+		for n, one := range all {
+			const moreResults = 8
+			more := byte(moreResults)
+			if n == len(all)-1 {
+				more = 0
+			}
+			if !answer(one, more) {
+				break
+			}
+		}
 	}
 }
 
@@ -248,7 +263,7 @@ func TestVersions(t *testing.T) {
 				if _, _, err := s.Probe(t.Context(), k); err != nil {
 					t.Fatal(err)
 				}
-				if asked := f.taken(); len(asked) > 2 {
+				if asked := f.taken(); len(asked) > 1 {
 					t.Errorf("a steady poll asked %q", asked)
 				}
 			}

@@ -169,7 +169,11 @@ func (t *site) look(ctx context.Context) error {
 	}
 	t.ReadOnly, t.SuperReadOnly, t.Scheduler = p.readOnly, p.superReadOnly, p.scheduler
 	t.Executed, t.BinlogWritten, t.replayed = p.Executed, p.Written, p.Replayed
-	t.Channels, _, err = readChannels(ctx, t.Conn, p.Positions)
+	channels, err := t.Conn.Query(ctx, t.Dialect.Say(server.ReplicaStatus))
+	if err != nil {
+		return err
+	}
+	t.Channels, err = server.ReadChannels(channels, t.Dialect, p.Positions)
 	return err
 }
 

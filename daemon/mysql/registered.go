@@ -15,11 +15,7 @@ import (
 // readRegistered lists the replicas at the addresses that they report, and counts who reads the binary log. A replica
 // that reports only its port is looked for where the binary log dump threads' clients come from, where that leaves no
 // doubt.
-func (n *known) readRegistered(ctx context.Context, c *server.Conn) error {
-	rows, err := c.Query(ctx, c.Dialect.Say(server.Replicas))
-	if err != nil {
-		return err
-	}
+func (n *known) readRegistered(ctx context.Context, c *server.Conn, rows []server.Row) error {
 	i := &n.instance
 	found, ports, others := map[topology.Key]bool{}, map[int]bool{}, 0
 	for _, r := range rows {

@@ -104,8 +104,11 @@ func (s *Servers) server(k topology.Key) (*kept, error) {
 }
 
 func (s *Servers) connect(ctx context.Context, k topology.Key) (*server.Conn, error) {
-	return server.Dial(ctx, server.Address(k), server.Options{Account: s.credentials(), TLS: s.o.TLS,
-		Timeout: s.o.ConnectTimeout})
+	return server.Dial(ctx, server.Address(k), s.dialling())
+}
+
+func (s *Servers) dialling() server.Options {
+	return server.Options{Account: s.credentials(), TLS: s.o.TLS, Timeout: s.o.ConnectTimeout}
 }
 
 // SetCredentials is for those that log in from now on; connections that are open stay open.
@@ -226,7 +229,9 @@ func (s *Servers) Probe(ctx context.Context, k topology.Key) (topology.Instance,
 // ask is one probe, on the kept connection or another one.
 func (s *Servers) ask(ctx context.Context, k topology.Key, v *kept) (topology.Instance, error) {
 	if v.conn == nil {
-		c, err := s.connect(ctx, k)
+		o := s.dialling()
+		o.Several = true
+		c, err := server.Dial(ctx, server.Address(k), o)
 		if err != nil {
 			return topology.Instance{}, err
 		}

@@ -60,14 +60,33 @@ func (c *Conn) Break() {
 // Query runs one statement and reads all that it returns. A failure is a *Refusal. After a failure that the server did
 // not report itself (Number is 0), the connection is of no use any more.
 func (c *Conn) Query(ctx context.Context, q Statement, args ...any) ([]Row, error) {
-	rows, err := c.query(ctx, q.Text, args)
+	answers, err := c.query(ctx, q.Text, 1, args)
 	if err != nil {
 		return nil, &Refusal{Statement: q, Account: c.Account, Cause: c.Cause(ctx, err)}
 	}
-	return rows, nil
+	return answers[0], nil
 }
 
-func (c *Conn) query(ctx context.Context, text string, args []any) (rows []Row, err error) {
+// QueryAll is Query for several statements in one round trip, on a connection that was dialled with Options.Several.
+// Each must be one that returns columns. Where one fails, those after it are not run; the answers of those before it
+// come with the *Refusal.
+func (c *Conn) QueryAll(ctx context.Context, all ...Statement) ([][]Row, error) {
+	var text strings.Builder
+	for n, q := range all {
+		if n > 0 {
+			text.WriteString(";\n")
+		}
+		text.WriteString(q.Text)
+	}
+	answers, err := c.query(ctx, text.String(), len(all), nil)
+	if err != nil {
+		return answers, &Refusal{Statement: all[min(len(answers), len(all)-1)], Account: c.Account, Cause: c.Cause(ctx, err)}
+	}
+	return answers, nil
+}
+
+// query sends a text that holds so many statements. Where one fails, it returns the answers of those before.
+func (c *Conn) query(ctx context.Context, text string, statements int, args []any) (answers [][]Row, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -88,11 +107,11 @@ func (c *Conn) query(ctx context.Context, text string, args []any) (rows []Row, 
 	if err != nil {
 		return nil, err
 	}
-	rows, err = readAll(r, c.budget.Rows)
+	answers, err = readAnswers(r, statements, c.budget.Rows)
 	if errors.Is(err, ErrTooMuch) {
 		c.Break() // what is left need not be read
 	}
-	return rows, errors.Join(err, r.Close())
+	return answers, errors.Join(err, r.Close())
 }
 
 // One is Query for a statement that returns one row. Where it returns none, the row is empty.
@@ -110,22 +129,26 @@ func (c *Conn) Named(ctx context.Context, q Statement) (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
-	var all Row
-	for _, r := range rows {
-		all.names = append(all.names, r.Get("Variable_name"))
-		all.cells = append(all.cells, r.Get("Value"))
-	}
-	return all, nil
+	return Named(rows), nil
 }
 
-var askWho = Statement{Text: "SELECT VERSION() AS version, CURRENT_USER() AS account"}
+// Who asks a server what it speaks, and as whom it knows us.
+var Who = Statement{Text: "SELECT VERSION() AS version, CURRENT_USER() AS account"}
 
-// Recognise finds out what the server speaks, and as whom it knows us. A connection outlives no server, so once is
-// enough.
+// Recognise asks Who. A connection outlives no server, so once is enough.
 func (c *Conn) Recognise(ctx context.Context) error {
-	who, err := c.One(ctx, askWho)
+	rows, err := c.Query(ctx, Who)
 	if err != nil {
 		return err
+	}
+	return c.Meet(rows)
+}
+
+// Meet takes in the answer to Who.
+func (c *Conn) Meet(answer []Row) (err error) {
+	var who Row
+	if len(answer) > 0 {
+		who = answer[0]
 	}
 	c.Account = who.Get("account")
 	c.Dialect.Flavor, c.Dialect.Version, err = topology.ParseVersion(who.Get("version"))
@@ -136,14 +159,17 @@ func (c *Conn) Recognise(ctx context.Context) error {
 }
 
 // AwaitEnd says nothing, and returns nil as soon as the other side ends the connection or says anything. When ctx ends
-// first, its error is returned.
+// first, its error is returned. Only Close may follow: the driver, whose buffers are of no use to one that waits, is let
+// go.
 func (c *Conn) AwaitEnd(ctx context.Context) error {
 	if err := c.wire.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
+	c.wire.muted.Store(true)
+	_ = c.driver.Close()
+	c.driver = nil
 	stop := context.AfterFunc(ctx, c.Break)
 	defer stop()
-	// Below the driver, which reads only when it has asked for something.
 	_, _ = c.wire.TCPConn.Read(make([]byte, 1))
 	return ctx.Err()
 }

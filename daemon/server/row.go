@@ -73,6 +73,36 @@ func (r Row) All() iter.Seq2[string, string] {
 	}
 }
 
+// Named reads a list of Variable_name and Value as one row.
+func Named(rows []Row) (all Row) {
+	for _, r := range rows {
+		all.names = append(all.names, r.Get("Variable_name"))
+		all.cells = append(all.cells, r.Get("Value"))
+	}
+	return all
+}
+
+// readAnswers reads what so many statements have returned.
+func readAnswers(r driver.Rows, statements, most int) (answers [][]Row, err error) {
+	answers = make([][]Row, 0, statements)
+	for {
+		rows, err := readAll(r, most)
+		if err != nil {
+			return answers, err
+		}
+		if answers = append(answers, rows); len(answers) == statements {
+			return answers, nil
+		}
+		next, ok := r.(driver.RowsNextResultSet)
+		if !ok || !next.HasNextResultSet() {
+			return answers, fmt.Errorf("%w: it returned %d answers to %d questions", ErrAlien, len(answers), statements)
+		}
+		if err := next.NextResultSet(); err != nil {
+			return answers, err
+		}
+	}
+}
+
 // readAll reads all rows, at most as many as the budget allows (below 0: any number).
 func readAll(r driver.Rows, most int) ([]Row, error) {
 	names := r.Columns()

@@ -33,6 +33,9 @@ type Options struct {
 	// Silence is how long to wait for the next bytes of an answer, whatever time a question has in all. 0: as long as
 	// that.
 	Silence time.Duration
+	// Several lets QueryAll send several statements at once. Not for connections that act: there a value that was not
+	// quoted should be no more than an error.
+	Several bool
 	Budget  Budget
 }
 
@@ -87,6 +90,7 @@ func (c *Conn) connector(address string, o Options) (driver.Connector, error) {
 	cfg.Net, cfg.Addr = "tcp", address
 	// No prepared statements: one round trip, and nothing that a server or a proxy must remember.
 	cfg.InterpolateParams = true
+	cfg.MultiStatements = o.Several
 	cfg.Logger = &mysqldriver.NopLogger{}
 	cfg.ConnectionAttributes = "program_name:orchestrator"
 	if o.TLS != nil {

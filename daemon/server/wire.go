@@ -20,6 +20,7 @@ type wire struct {
 	greeted atomic.Bool // the greeting is that of a server
 	heard   atomic.Bool // anything has come
 	failure atomic.Pointer[error]
+	muted   atomic.Bool // what the driver does from now on does not reach the socket
 
 	// Of the question that is under way; only its goroutine uses them.
 	deadline time.Time // zero: none
@@ -105,7 +106,18 @@ func (w *wire) readGreeting(p []byte) (int, error) {
 	return n, nil
 }
 
+// Close is for the driver; breakUp is for us.
+func (w *wire) Close() error {
+	if w.muted.Load() {
+		return nil
+	}
+	return w.TCPConn.Close()
+}
+
 func (w *wire) Write(p []byte) (int, error) {
+	if w.muted.Load() {
+		return len(p), nil
+	}
 	w.hurry()
 	n, err := w.TCPConn.Write(p)
 	return n, w.note(err)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,7 +46,8 @@ func listen(t *testing.T, answer func(p *peer, question string)) string {
 var ok, eof = []byte{0, 0, 0, 2, 0, 0, 0}, []byte{0xfe, 0, 0, 2, 0}
 
 func (p *peer) serve(answer func(p *peer, question string)) {
-	const capabilities = 0x200 | 0x8000 | 0x80000 | 1 // protocol 4.1, long authentication data, plugins, long passwords
+	// protocol 4.1, long authentication data, plugins, several statements at once, long passwords
+	const capabilities = 0x200 | 0x8000 | 0x80000 | 0x30000 | 1
 	g := append([]byte{10}, "8.4.0\x00\x01\x00\x00\x00abcdefgh\x00"...)
 	g = binary.LittleEndian.AppendUint16(g, capabilities&0xffff)
 	g = append(g, 45, 2, 0)
@@ -144,6 +146,61 @@ func TestRowsAreReadByNameInAnyCase(t *testing.T) {
 	if b.Int("SECONDS_BEHIND") != 17 || b.Uint("seconds_behind") != 17 || b.On("auto") || b.Int("source_host") != 0 ||
 		b.Get("empty") != "x" {
 		t.Errorf("%+v", b)
+	}
+}
+
+func TestSeveralStatementsAreOneRoundTrip(t *testing.T) {
+	three := []Statement{{Text: "SELECT 1"}, {Text: "SHOW X"}, {Text: "SELECT 3"}}
+	eofMore := []byte{0xfe, 0, 0, 2 | 8, 0}
+	rows := func(p *peer, end []byte, cells ...string) {
+		p.send([]byte{1})
+		p.send(append(append(text("def"), "\x00\x00\x00\x01a\x01a"...), 12, 45, 0, 255, 0, 0, 0, 253, 0, 0, 0, 0, 0))
+		p.send(end)
+		for _, cell := range cells {
+			p.row(cell)
+		}
+		p.send(end)
+	}
+	for _, c := range []struct {
+		name      string
+		answer    func(p *peer)
+		want, err string
+	}{
+		{"all", func(p *peer) { rows(p, eofMore, "1"); rows(p, eofMore); rows(p, eof, "3", "4") }, "1||3,4", ""},
+		{"the second is refused", func(p *peer) {
+			rows(p, eofMore, "1")
+			p.send(append([]byte{0xff, 0x10, 0x04}, "#42000no"...))
+		}, "1", "SHOW X: Error 1040 (42000): no"},
+		{"fewer", func(p *peer) { rows(p, eofMore, "1"); rows(p, eof, "2") }, "1|2",
+			"SELECT 3: this is not a MySQL or MariaDB server: it returned 2 answers to 3 questions"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var asked atomic.Int32
+			conn := dial(t, listen(t, func(p *peer, q string) {
+				if asked.Add(1); q == "SELECT 9" {
+					rows(p, eof, "9")
+				} else if q == "SELECT 1;\nSHOW X;\nSELECT 3" {
+					c.answer(p)
+				}
+			}), Options{Several: true})
+			answers, err := conn.QueryAll(t.Context(), three...)
+			var all []string
+			for _, rows := range answers {
+				var cells []string
+				for _, r := range rows {
+					cells = append(cells, r.Get("a"))
+				}
+				all = append(all, strings.Join(cells, ","))
+			}
+			if got := strings.Join(all, "|"); got != c.want || c.err == "" && err != nil ||
+				c.err != "" && (err == nil || err.Error() != c.err) {
+				t.Errorf("%q, %v; want %q, %s", got, err, c.want, c.err)
+			}
+			r, err := conn.One(t.Context(), Statement{Text: "SELECT 9"}) // nothing is left over
+			if err != nil || r.Get("a") != "9" || asked.Load() != 2 {
+				t.Errorf("then: %+v, %v, asked %d times", r, err, asked.Load())
+			}
+		})
 	}
 }
 

@@ -31,7 +31,7 @@ func parseSelect(q string, f topology.Flavor) (statement, bool) {
 	}
 	var cells []expression
 	var columns []column
-	for _, part := range split(list) {
+	for _, part := range split(list, ",") {
 		name := part
 		if at := outside(part, " AS "); at >= 0 {
 			part, name = part[:at], part[at+len(" AS "):]
@@ -151,10 +151,10 @@ func outside(q, word string) int {
 	return -1
 }
 
-// split cuts a list at its commas.
-func split(list string) (out []string) {
+// split cuts a list at what separates its parts.
+func split(list, separator string) (out []string) {
 	for {
-		at := outside(list, ",")
+		at := outside(list, separator)
 		if at < 0 {
 			return append(out, strings.TrimSpace(list))
 		}

@@ -26,27 +26,35 @@ const (
 	errNoMaster = 1617
 )
 
-// query answers one statement.
+// query answers the statements of one text; those after one that fails are not run.
 func (s *session) query(q string) error {
-	run, known := parsed(q, s.server.Flavor)
+	all, known := parsed(q, s.server.Flavor)
 	if !known {
 		s.server.swarm.refused(fmt.Sprintf("%s: %s", s.server.Flavor, q))
 		return s.fail(refusal{errSyntax, "the swarm does not know this statement"})
 	}
-	s.server.swarm.mu.Lock()
-	t, err := run(s)
-	s.server.swarm.mu.Unlock()
-	if s.awake() != nil { // it fell silent meanwhile
-		return errors.New("reset")
+	if len(all) > 1 && !s.several {
+		return s.fail(refusal{errSyntax, "this client did not say that it sends several statements at once"})
 	}
-	var r *refusal
-	switch {
-	case errors.As(err, &r):
-		return s.fail(*r)
-	case err != nil:
-		return err
+	for n, run := range all {
+		s.server.swarm.mu.Lock()
+		t, err := run(s)
+		s.server.swarm.mu.Unlock()
+		if s.awake() != nil { // it fell silent meanwhile
+			return errors.New("reset")
+		}
+		var r *refusal
+		switch {
+		case errors.As(err, &r):
+			return s.fail(*r)
+		case err != nil:
+			return err
+		}
+		if err := s.answer(t, n < len(all)-1); err != nil {
+			return err
+		}
 	}
-	return s.answer(t)
+	return nil
 }
 
 // refused counts what the swarm does not know.
@@ -57,27 +65,34 @@ func (s *Swarm) refused(what string) {
 	s.unknown[what]++
 }
 
-// Parsed statements are kept by flavour and text, those of the polls above all. There are few; those with a GTID set in
-// them are the rest.
+// Parsed texts are kept by flavour, those of the polls above all. There are few; those with a GTID set in them are the
+// rest.
 var (
 	parsedMu  sync.Mutex
-	parsedAll = map[topology.Flavor]map[string]statement{topology.MariaDB: {}, topology.MySQL: {}}
+	parsedAll = map[topology.Flavor]map[string][]statement{topology.MariaDB: {}, topology.MySQL: {}}
 )
 
 const keptStatements = 1000
 
-func parsed(q string, f topology.Flavor) (statement, bool) {
+func parsed(q string, f topology.Flavor) ([]statement, bool) {
 	parsedMu.Lock()
 	defer parsedMu.Unlock()
 	all := parsedAll[f]
-	if run, ok := all[q]; ok {
-		return run, true
+	if runs, ok := all[q]; ok {
+		return runs, true
 	}
-	run, ok := parse(strings.Join(strings.Fields(q), " "), f)
-	if ok && len(all) < keptStatements {
-		all[q] = run
+	var runs []statement
+	for _, one := range split(q, ";") {
+		run, ok := parse(strings.Join(strings.Fields(one), " "), f)
+		if !ok {
+			return nil, false
+		}
+		runs = append(runs, run)
 	}
-	return run, ok
+	if len(all) < keptStatements {
+		all[q] = runs
+	}
+	return runs, true
 }
 
 // form is a kind of statement.
@@ -243,7 +258,7 @@ func change(name, list int) maker {
 // assignments reads what a CHANGE changes; false when the swarm does not know one of it.
 func assignments(list string) (map[string]string, bool) {
 	to := map[string]string{}
-	for _, a := range split(list) {
+	for _, a := range split(list, ",") {
 		g := assignment.FindStringSubmatch(a)
 		if g == nil {
 			return nil, false

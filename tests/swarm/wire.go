@@ -2,20 +2,11 @@ package swarm
 
 import (
 	"bufio"
-	"bytes"
-	"crypto/rand"
-	"crypto/sha1"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
-	"hash"
 	"io"
 	"net"
 	"sync"
-	"time"
-
-	"orchestrator/daemon/topology"
 )
 
 // session is one connection of a client. Its goroutine alone uses what is not said to be shared.
@@ -25,19 +16,11 @@ type session struct {
 	id     uint64
 	in     *bufio.Reader
 	seq    byte
-	over   chan struct{} // shared: closed when the connection was reset
-	reset  func()        // shared
+	// several says that the client sends several statements at once.
+	several bool
+	over    chan struct{} // shared: closed when the connection was reset
+	reset   func()        // shared
 }
-
-// What clients and servers say that they can.
-const (
-	protocol41       = 1 << 9
-	secureConnection = 1 << 15
-	pluginAuth       = 1 << 19
-	connectWithDB    = 1 << 3
-	longPassword     = 1
-	capabilities     = longPassword | protocol41 | secureConnection | pluginAuth
-)
 
 const (
 	comQuit  = 1
@@ -47,8 +30,13 @@ const (
 	maxPacket = 1 << 20
 )
 
-// maxStatus of a packet: autocommit.
-var okPacket, eofPacket = []byte{0, 0, 0, 2, 0, 0, 0}, []byte{0xfe, 0, 0, 2, 0}
+// Both end with the status: autocommit; and with moreResults, that another answer follows.
+var (
+	okPacket, eofPacket = []byte{0, 0, 0, 2, 0, 0, 0}, []byte{0xfe, 0, 0, 2, 0}
+	okMore, eofMore     = []byte{0, 0, 0, 2 | moreResults, 0, 0, 0}, []byte{0xfe, 0, 0, 2 | moreResults, 0}
+)
+
+const moreResults = 8
 
 // refusal is an error that is sent to the client.
 type refusal struct {
@@ -138,97 +126,6 @@ func (s *session) awake() error {
 	}
 }
 
-// login greets, and lets in who has the password.
-func (s *session) login() error {
-	_ = s.conn.SetDeadline(time.Now().Add(10 * time.Second))
-	defer func() { _ = s.conn.SetDeadline(time.Time{}) }()
-	nonce := make([]byte, 20)
-	rand.Read(nonce) // never fails
-	for i := range nonce {
-		nonce[i] = nonce[i]&0x3f + 33 // no byte of it may be 0
-	}
-	plugin := "mysql_native_password"
-	if s.server.Flavor == topology.MySQL {
-		plugin = "caching_sha2_password"
-	}
-	g := append([]byte{10}, versions[s.server.Flavor]...)
-	g = append(g, 0)
-	g = binary.LittleEndian.AppendUint32(g, uint32(s.id))
-	g = append(append(g, nonce[:8]...), 0)
-	g = binary.LittleEndian.AppendUint16(g, capabilities&0xffff)
-	g = append(g, 45, 2, 0)
-	g = binary.LittleEndian.AppendUint16(g, capabilities>>16)
-	g = append(g, 21, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-	g = append(append(g, nonce[8:]...), 0)
-	g = append(append(g, plugin...), 0)
-	if err := s.send(g); err != nil {
-		return err
-	}
-	p, err := s.receive()
-	if err != nil {
-		return err
-	}
-	user, answer, ok := parseLogin(p)
-	if !ok {
-		_ = s.fail(refusal{1043, "Bad handshake"})
-		return errors.New("bad handshake")
-	}
-	fast := s.server.Flavor == topology.MySQL
-	if user != User || !proves(answer, nonce, fast) {
-		_ = s.fail(refusal{1045, "Access denied for user '" + user + "'"})
-		return errors.New("access denied")
-	}
-	if fast {
-		if err := s.send([]byte{1, 3}); err != nil { // the password is cached: no more is asked
-			return err
-		}
-	}
-	return s.send(okPacket)
-}
-
-// parseLogin reads the user and the proof of the password from a handshake response.
-func parseLogin(p []byte) (user string, proof []byte, ok bool) {
-	if len(p) < 33 {
-		return "", nil, false
-	}
-	rest := p[32:]
-	end := bytes.IndexByte(rest, 0)
-	if end < 0 || len(rest) < end+2 {
-		return "", nil, false
-	}
-	user, rest = string(rest[:end]), rest[end+1:]
-	n := int(rest[0])
-	if len(rest) < 1+n {
-		return "", nil, false
-	}
-	return user, rest[1 : 1+n], true
-}
-
-// proves says whether an answer shows that the client has the password.
-func proves(answer, nonce []byte, sha2 bool) bool {
-	hashed := func(parts ...[]byte) []byte {
-		var h hash.Hash
-		if h = sha1.New(); sha2 {
-			h = sha256.New()
-		}
-		for _, p := range parts {
-			h.Write(p)
-		}
-		return h.Sum(nil)
-	}
-	once := hashed([]byte(Password))
-	twice := hashed(once)
-	mask := hashed(nonce, twice)
-	if sha2 {
-		mask = hashed(twice, nonce)
-	}
-	if len(answer) != len(once) {
-		return false
-	}
-	subtle.XORBytes(mask, mask, once)
-	return bytes.Equal(mask, answer)
-}
-
 func (s *session) receive() ([]byte, error) {
 	var h [4]byte
 	if _, err := io.ReadFull(s.in, h[:]); err != nil {
@@ -313,10 +210,14 @@ func text(b []byte, s string) []byte {
 // buffers are for answers, which come thousands a second.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// answer sends a table.
-func (s *session) answer(t table) error {
+// answer sends a table; more says that another one follows.
+func (s *session) answer(t table, more bool) error {
+	ok, eof := okPacket, eofPacket
+	if more {
+		ok, eof = okMore, eofMore
+	}
 	if len(t.head) == 0 {
-		return s.send(okPacket)
+		return s.send(ok)
 	}
 	kept := buffers.Get().(*[]byte)
 	defer buffers.Put(kept)
@@ -324,7 +225,7 @@ func (s *session) answer(t table) error {
 	for _, d := range t.head {
 		b = s.packet(b, d)
 	}
-	b = s.packet(b, eofPacket)
+	b = s.packet(b, eof)
 	for _, row := range t.rows {
 		at := len(b)
 		b = append(b, 0, 0, 0, s.seq)
@@ -335,7 +236,7 @@ func (s *session) answer(t table) error {
 		n := len(b) - at - 4
 		b[at], b[at+1], b[at+2] = byte(n), byte(n>>8), byte(n>>16)
 	}
-	b = s.packet(b, eofPacket)
+	b = s.packet(b, eof)
 	*kept = b
 	_, err := s.conn.Write(b)
 	return err

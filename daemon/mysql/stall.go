@@ -1,0 +1,88 @@
+package mysql
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"orchestrator/daemon/server"
+	"orchestrator/daemon/topology"
+)
+
+// readThreads looks for stalled commits, and for replicas that came or went.
+func (n *known) readThreads(ctx context.Context, c *server.Conn, rows []server.Row, now time.Time) {
+	stalled, dumps := stall(readThreads(rows))
+	n.nameDiskFull(ctx, c, stalled)
+	n.instance.Stalled = stalled
+	if dumps != n.dumps && !n.stallsAt.IsZero() {
+		n.readAt = now.Add(-readAllEvery) // ask who is registered at the next probe
+	}
+	n.stallsAt, n.dumps, n.fewest = now, dumps, min(n.fewest, dumps)
+}
+
+// thread is one that a stalled commit or a replica shows in.
+type thread struct {
+	command, state string
+	seconds        int64
+}
+
+func readThreads(rows []server.Row) (out []thread) {
+	for _, r := range rows {
+		if command := r.Get("command"); command != "" { // else there is none, and the row is there for the rest
+			out = append(out, thread{command, r.Get("state"), r.Int("seconds")})
+		}
+	}
+	return out
+}
+
+// stall picks the worst of the hanging commits, and counts the binary log dump threads.
+func stall(threads []thread) (worst *topology.Stall, dumps int) {
+	count := 0
+	for _, t := range threads {
+		if strings.HasPrefix(t.command, "Binlog Dump") {
+			dumps++
+			continue
+		}
+		one := topology.Stall{State: t.state, Seconds: t.seconds, Cause: "commit"}
+		lower := strings.ToLower(t.state)
+		switch {
+		case strings.Contains(lower, "free space"):
+			one.Cause = "disk_full"
+		case strings.Contains(lower, "semi-sync ack"):
+			one.Cause = "semi_sync"
+		case strings.Contains(lower, "read lock"), strings.Contains(lower, "backup lock"),
+			strings.Contains(lower, "commit lock"):
+			one.Cause = "lock"
+		}
+		count++
+		if worst == nil || worse(one, *worst) {
+			worst = &one
+		}
+	}
+	if worst != nil {
+		worst.Count = count
+	}
+	return worst, dumps
+}
+
+func worse(a, b topology.Stall) bool {
+	return rank(a.Cause) > rank(b.Cause) || rank(a.Cause) == rank(b.Cause) && a.Seconds > b.Seconds
+}
+
+// rank: a full disk is why the others wait; those that wait for a lock may do so because its holder waits itself.
+func rank(cause string) int {
+	return slices.Index([]string{"lock", "commit", "semi_sync", "disk_full"}, cause)
+}
+
+// nameDiskFull finds the reason that MySQL 8 and later keep out of the thread's state ("waiting for handler commit"):
+// the error that the first of the waiting commits logged. Where it can't be asked for, it stays a commit that hangs.
+func (n *known) nameDiskFull(ctx context.Context, c *server.Conn, s *topology.Stall) {
+	if s == nil || s.Cause != "commit" || n.questions.diskFull.Text == "" {
+		return
+	}
+	r, err := c.One(ctx, n.questions.diskFull, s.Seconds+5)
+	if err == nil && r.Uint("complaints") > 0 {
+		s.Cause = "disk_full"
+	}
+}
