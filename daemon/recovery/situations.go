@@ -131,7 +131,11 @@ func newVerdict(b basis, s plan.Situation) *verdict {
 	}
 	v.decision = sync.OnceValue(func() plan.Decision { return plan.Next(s) })
 	v.permitted = sync.OnceValue(func() plan.Decision { return v.decision().Withhold(plan.Refusals(s.Claims)) })
-	v.readiness = sync.OnceValue(func() plan.Previewed { return plan.IfDies(s, v.primary) })
+	v.readiness = sync.OnceValue(func() plan.Previewed {
+		p := plan.IfDies(s, v.primary)
+		p.After = topology.Snapshot{} // nobody asks for it, and it is kept as long as the verdict
+		return p
+	})
 	return v
 }
 

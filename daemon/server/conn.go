@@ -71,14 +71,11 @@ func (c *Conn) Query(ctx context.Context, q Statement, args ...any) ([]Row, erro
 // Each must be one that returns columns. Where one fails, those after it are not run; the answers of those before it
 // come with the *Refusal.
 func (c *Conn) QueryAll(ctx context.Context, all ...Statement) ([][]Row, error) {
-	var text strings.Builder
+	texts := make([]string, len(all))
 	for n, q := range all {
-		if n > 0 {
-			text.WriteString(";\n")
-		}
-		text.WriteString(q.Text)
+		texts[n] = q.Text
 	}
-	answers, err := c.query(ctx, text.String(), len(all), nil)
+	answers, err := c.query(ctx, strings.Join(texts, ";\n"), len(all), nil)
 	if err != nil {
 		return answers, &Refusal{Statement: all[min(len(answers), len(all)-1)], Account: c.Account, Cause: c.Cause(ctx, err)}
 	}
