@@ -103,14 +103,14 @@ func (f *Fleet) failed(s *server, asked time.Time, a answer) {
 
 // suspect asks at once all those who can bear witness about a server, or take its place.
 func (f *Fleet) suspect(s *server) {
-	for r := range f.replicas[s.key] {
+	for _, r := range f.replicas[s.key] {
 		f.want(r)
 	}
 	for _, k := range s.sources {
 		if t := f.servers[k]; t != nil {
 			f.want(t)
 		}
-		for r := range f.replicas[k] {
+		for _, r := range f.replicas[k] {
 			if r != s {
 				f.want(r)
 			}

@@ -103,7 +103,7 @@ func (f *Fleet) group(of *server, done map[*server]bool) []*server {
 		for _, k := range s.sources {
 			visit(f.servers[k])
 		}
-		for r := range f.replicas[s.key] {
+		for _, r := range f.replicas[s.key] {
 			visit(r)
 		}
 		for _, t := range f.strangers(s) {

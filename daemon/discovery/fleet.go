@@ -83,10 +83,10 @@ type Fleet struct {
 	greetings greetings
 
 	// Who replicates from whom, under canonical keys, and what could change that: see links.go.
-	replicas map[topology.Key]map[*server]struct{}
-	refs     map[ref]map[*server]struct{}
-	byUUID   map[string]map[*server]struct{}
-	byID     map[uint32]map[*server]struct{}
+	replicas map[topology.Key][]*server
+	refs     map[ref][]*server
+	byUUID   map[string][]*server
+	byID     map[uint32][]*server
 	clones   map[[2]topology.Key]bool // pairs with one UUID that are two servers, once logged
 	names    names
 	tried    map[topology.Key]time.Time // canonical keys that were tried in vain, not to be tried before
@@ -183,9 +183,9 @@ func New(p Prober, o Options) *Fleet {
 		servers: map[topology.Key]*server{}, aliases: map[topology.Key]topology.Key{},
 		buried: map[topology.Key]topology.Key{},
 		close:  map[topology.Key]int{}, closeOf: map[string][]topology.Key{},
-		replicas: map[topology.Key]map[*server]struct{}{}, refs: map[ref]map[*server]struct{}{},
-		byUUID: map[string]map[*server]struct{}{},
-		byID:   map[uint32]map[*server]struct{}{}, clones: map[[2]topology.Key]bool{},
+		replicas: map[topology.Key][]*server{}, refs: map[ref][]*server{},
+		byUUID: map[string][]*server{},
+		byID:   map[uint32][]*server{}, clones: map[[2]topology.Key]bool{},
 		tried:    map[topology.Key]time.Time{},
 		names:    newNames(),
 		clusters: map[string]*cluster{}, unnamed: map[*server]struct{}{}, news: map[string]struct{}{},
@@ -491,7 +491,7 @@ func (f *Fleet) add(k topology.Key, from string) *server {
 
 // remove takes a server out of the fleet; a probe of it that is under way comes to nothing.
 func (f *Fleet) remove(s *server) {
-	for r := range f.replicas[s.key] {
+	for _, r := range f.replicas[s.key] {
 		f.stale(r)
 	}
 	if c := s.cluster; c != nil {
@@ -535,11 +535,8 @@ func insert(keys []topology.Key, k topology.Key) []topology.Key {
 	return keys
 }
 
-func sortedServers(set map[*server]struct{}) []*server {
-	out := make([]*server, 0, len(set))
-	for s := range set {
-		out = append(out, s)
-	}
-	slices.SortFunc(out, func(a, b *server) int { return cmp.Or(a.key.Compare(b.key), cmp.Compare(a.order, b.order)) })
-	return out
+func sortedServers(all []*server) []*server {
+	return slices.SortedFunc(slices.Values(all), func(a, b *server) int {
+		return cmp.Or(a.key.Compare(b.key), cmp.Compare(a.order, b.order))
+	})
 }

@@ -1,6 +1,9 @@
 package discovery
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// fewest servers that are asked for the first time at once.
@@ -16,7 +19,10 @@ type greetings struct {
 	underway int
 	room     int
 	most     int
-	waiting  []*server // in the order in which they will be asked; each is held, and not in the queue
+	// waiting are held, and not in the queue. The last one is asked first: the replicas of a primary that has just
+	// answered go before the next primary, so that clusters become whole one after another. Those that were asked in
+	// vain are at the beginning, and keep nobody waiting.
+	waiting []*server
 }
 
 // admit says whether a server that is due may be asked now. One that must wait is kept.
@@ -26,7 +32,11 @@ func (g *greetings) admit(s *server) bool {
 	}
 	if g.underway >= g.room {
 		s.held = true
-		g.waiting = append(g.waiting, s)
+		if s.probe.Asked.IsZero() {
+			g.waiting = append(g.waiting, s)
+		} else {
+			g.waiting = slices.Insert(g.waiting, 0, s)
+		}
 		return false
 	}
 	g.underway++
@@ -41,15 +51,22 @@ func (g *greetings) end(took time.Duration, answered bool) {
 	}
 }
 
+// take ends the wait of the one that is asked next.
+func (g *greetings) take() *server {
+	last := len(g.waiting) - 1
+	s := g.waiting[last]
+	g.waiting[last] = nil
+	g.waiting = g.waiting[:last]
+	s.held = false
+	return s
+}
+
 // greeted takes notice of the end of a first probe, and puts into the queue who may be asked now.
 func (f *Fleet) greeted(took time.Duration, answered bool) {
 	g := &f.greetings
 	g.end(took, answered)
 	for free := g.room - g.underway; free > 0 && len(g.waiting) > 0; {
-		s := g.waiting[0]
-		g.waiting[0] = nil
-		g.waiting = g.waiting[1:]
-		s.held = false
+		s := g.take()
 		if f.servers[s.key] == s { // else it was removed meanwhile
 			f.queue.put(s)
 			free--

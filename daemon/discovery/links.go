@@ -1,7 +1,6 @@
 package discovery
 
 import (
-	"maps"
 	"slices"
 
 	"orchestrator/daemon/topology"
@@ -74,7 +73,7 @@ func (f *Fleet) unlink(s *server) {
 // relink links again all those who refer to one of these.
 func (f *Fleet) relink(refs ...ref) {
 	for _, r := range refs {
-		for _, s := range slices.Collect(maps.Keys(f.refs[r])) {
+		for _, s := range f.refs[r] {
 			f.link(s)
 		}
 	}
@@ -98,10 +97,9 @@ func (f *Fleet) resolve(c topology.Channel) topology.Key {
 	if len(f.byUUID[c.SourceUUID]) != 1 {
 		return k
 	}
-	for s := range f.byUUID[c.SourceUUID] {
-		if c.SourceID == 0 || s.instance.ServerID == 0 || c.SourceID == s.instance.ServerID {
-			return s.key
-		}
+	only := f.byUUID[c.SourceUUID][0]
+	if id := only.instance.ServerID; c.SourceID == 0 || id == 0 || c.SourceID == id {
+		return only.key
 	}
 	return k
 }
@@ -114,16 +112,17 @@ func leadsTo(c topology.Channel, s *server) bool {
 	return c.SourceID == 0 || s.instance.ServerID == 0 || s.instance.ServerID == c.SourceID
 }
 
-func put[K comparable](m map[K]map[*server]struct{}, k K, s *server) {
-	if m[k] == nil {
-		m[k] = map[*server]struct{}{}
+// put adds a server to those under a key, and take removes it. Most lists have one entry. They are never changed, only
+// replaced, so that they may be walked meanwhile.
+func put[K comparable](m map[K][]*server, k K, s *server) {
+	if !slices.Contains(m[k], s) {
+		m[k] = slices.Concat(m[k], []*server{s})
 	}
-	m[k][s] = struct{}{}
 }
 
-func take[K comparable](m map[K]map[*server]struct{}, k K, s *server) {
-	delete(m[k], s)
-	if len(m[k]) == 0 {
+func take[K comparable](m map[K][]*server, k K, s *server) {
+	left := slices.DeleteFunc(slices.Clone(m[k]), func(o *server) bool { return o == s })
+	if m[k] = left; len(left) == 0 {
 		delete(m, k)
 	}
 }

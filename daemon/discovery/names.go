@@ -20,7 +20,7 @@ type names struct {
 	// sightings are of replicas that may be connected to a server, and what they had received then.
 	sightings map[*server]map[sighting]gtid.Set
 	// enrolled are the servers at which somebody has registered, by the address given there.
-	enrolled map[topology.Key]map[*server]struct{}
+	enrolled map[topology.Key][]*server
 	lists    map[*server][]topology.Key // what is in enrolled, by server
 }
 
@@ -32,7 +32,7 @@ type sighting struct {
 func newNames() names {
 	return names{led: map[topology.Key][]string{}, doubtful: map[topology.Key]bool{},
 		vouched: map[topology.Key]*server{}, sightings: map[*server]map[sighting]gtid.Set{},
-		enrolled: map[topology.Key]map[*server]struct{}{}, lists: map[*server][]topology.Key{}}
+		enrolled: map[topology.Key][]*server{}, lists: map[*server][]topology.Key{}}
 }
 
 // leads notes that a name has led to a server.
@@ -173,7 +173,7 @@ func (f *Fleet) vouch(s *server) {
 
 // namesakes are the MariaDB servers with a server id that answer; there are few.
 func (f *Fleet) namesakes(id uint32) (out []*server) {
-	for s := range f.byID[id] {
+	for _, s := range f.byID[id] {
 		if s.up() && s.instance.Flavor == topology.MariaDB {
 			out = append(out, s)
 		}
@@ -207,9 +207,7 @@ func (f *Fleet) strangers(s *server) (out []*server) {
 		}
 	}
 	if s.instance == nil {
-		for o := range f.names.enrolled[s.key] {
-			out = append(out, o)
-		}
+		out = append(out, f.names.enrolled[s.key]...)
 	}
 	return out
 }

@@ -90,7 +90,7 @@ func onBeat(phase, poll time.Duration, now time.Time) time.Time {
 		behind += poll
 	}
 	wait := poll - behind
-	if wait < poll/10 { // it was asked for this beat already: clocks differ by a little
+	if wait < poll/20 { // it was asked for this beat already: clocks differ by a little
 		wait += poll
 	}
 	return now.Add(wait)

@@ -88,6 +88,9 @@ func play(s Situation) Previewed {
 		s = Situate(s.Facts)
 	}
 	p.After = s.Snapshot
+	if len(p.Works) == 1 {
+		p.Works[0].Steps = p.Steps // the same ones: a daemon keeps a preview of each cluster
+	}
 	return p
 }
 

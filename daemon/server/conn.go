@@ -77,7 +77,8 @@ func (c *Conn) QueryAll(ctx context.Context, all ...Statement) ([][]Row, error) 
 	}
 	answers, err := c.query(ctx, strings.Join(texts, ";\n"), len(all), nil)
 	if err != nil {
-		return answers, &Refusal{Statement: all[min(len(answers), len(all)-1)], Account: c.Account, Cause: c.Cause(ctx, err)}
+		failed := all[min(len(answers), len(all)-1)]
+		return answers, &Refusal{Statement: failed, Account: c.Account, Cause: c.Cause(ctx, err)}
 	}
 	return answers, nil
 }
@@ -156,8 +157,8 @@ func (c *Conn) Meet(answer []Row) (err error) {
 }
 
 // AwaitEnd says nothing, and returns nil as soon as the other side ends the connection or says anything. When ctx ends
-// first, its error is returned. Only Close may follow: the driver, whose buffers are of no use to one that waits, is let
-// go.
+// first, its error is returned. Only Close may follow: the driver is let go, as its buffers are of no use to one that
+// waits.
 func (c *Conn) AwaitEnd(ctx context.Context) error {
 	if err := c.wire.SetDeadline(time.Time{}); err != nil {
 		return err
