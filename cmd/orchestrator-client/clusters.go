@@ -115,7 +115,7 @@ candidate, with the reasons for its rank and everything against it.`,
 			}
 			return nil
 		}}
-	cmd.Flags().BoolVar(&check, "check", false, "exit with 5 if a failover would be refused")
+	cmd.Flags().BoolVar(&check, "check", false, "exit with 5 if the cluster is not ready for a failover")
 	cmd.Flags().StringVar(&dead, "dead", "", "plan as if this `SERVER` had died, instead of the primary")
 	noError(cmd.RegisterFlagCompletionFunc("dead", func(cmd *cobra.Command, _ []string, word string) ([]string,
 		cobra.ShellCompDirective) {
@@ -156,9 +156,9 @@ func printPlan(w io.Writer, c api.ClusterPlan) {
 	line(w, "")
 	line(w, "IF %v DIED NOW", c.IfDead.Dead)
 	switch {
-	case c.Ready && !d.Promoted().IsZero():
+	case c.IfDead.Done() && !d.Promoted().IsZero():
 		line(w, "  %v would be promoted", d.Promoted())
-	case c.Ready:
+	case c.IfDead.Done():
 		line(w, "  it would be repaired")
 	default:
 		line(w, "  it would not be repaired automatically")
@@ -166,6 +166,7 @@ func printPlan(w io.Writer, c api.ClusterPlan) {
 	if d.Outcome() != "" {
 		line(w, "  %s", d.Outcome())
 	}
+	list(indent{w}, "not ready all the same:", c.IfDead.Doubts)
 	printWork(indent{w}, d)
 	for _, l := range d.Lost() {
 		line(w, "  lost: %v: %s", l.Key, l.Why)

@@ -83,6 +83,8 @@ const (
 	ReplicaBehind Code = "ReplicaBehind"
 	// IncompleteSource: its replicas get only a part of what it has
 	IncompleteSource Code = "IncompleteSource"
+	// UnfitReplicas: some could not take the place of the primary with all others below them
+	UnfitReplicas Code = "UnfitReplicas"
 	// ReplicaRefusesConnections is for every server but the primary.
 	ReplicaRefusesConnections Code = "ReplicaRefusesConnections"
 	ErrantGTID                Code = "ErrantGTID"

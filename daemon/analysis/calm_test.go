@@ -117,3 +117,65 @@ db1 stalled=lock,30s,8
 		})
 	}
 }
+
+func TestReplicasThatCouldNotReplaceTogether(t *testing.T) {
+	check(t, []picture{
+		{"all alike", `
+db1
+  db2
+  db3`, ``},
+		{"one has no binary log", `
+db1
+  db2 log_bin=no
+  db3`, `db1 UnfitReplicas`},
+		{"nobody counts on it", `
+db1
+  db2 log_bin=no rule=must_not
+  db3`, ``},
+		{"a delayed one", `
+db1
+  db2 delay=3600
+  db3`, ``},
+		{"MariaDB's default", `
+db1 mariadb=10.11.6
+  db2 log_updates=no
+  db3 log_updates=no`, `db1 UnfitReplicas`},
+		{"it filters", `
+db1
+  db2 filters
+  db3`, `db1 UnfitReplicas`},
+		{"an older replica", `
+db1 mysql=8.0.36
+  db2 mysql=8.0.36
+  db3 mysql=8.4.0`, `db1 UnfitReplicas`},
+		{"patches aside", `
+db1 mysql=8.0.36
+  db2 mysql=8.0.36
+  db3 mysql=8.0.37`, ``},
+		{"formats", `
+db1 binlog=MIXED
+  db2 binlog=STATEMENT
+  db3 binlog=ROW`, `db1 UnfitReplicas`},
+		{"without GTID among others", `
+db1
+  db2 auto_position=no
+  db3`, `db1 UnfitReplicas`},
+	})
+}
+
+func TestReadersThatLeftAMomentAgo(t *testing.T) {
+	check(t, []picture{
+		{"it follows another source now", `
+db1 readers=2
+  db2
+    db3 io_since=20s`, ``},
+		{"it has done so for long", `
+db1 readers=2
+  db2
+    db3 io_since=200s`, `db1 UnknownReader`},
+		{"it follows nobody since", `
+db1 readers=2
+  db2
+db3 ro of=db1 left=db1`, `db3 FollowsNobody`},
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"orchestrator/daemon/topology"
 )
@@ -101,6 +102,26 @@ func (f *fleet) registrars(s *topology.Server) (out []*topology.Server) {
 	return out
 }
 
+// lingers is how long a source may keep the thread that served a replica which has left it. It notices at the next
+// event, or at the next heartbeat: half a minute by default.
+const lingers = time.Minute
+
+// leavers counts the servers that may have followed the viewed one a moment ago: those that were connected anew to
+// another source, or that follow nobody since.
+func (v *view) leavers() (n int) {
+	recent := func(t time.Time) bool { return !t.IsZero() && v.f.at.Sub(t) < lingers }
+	for _, s := range v.f.servers {
+		if s.Key == v.Key || s.Instance == nil || s.ChannelFrom(v.Key) != nil {
+			continue
+		}
+		if s.Left != nil && s.Left.From == v.Key && recent(s.Left.Seen) ||
+			slices.ContainsFunc(s.Instance.Channels, func(c topology.Channel) bool { return recent(c.IOSince) }) {
+			n++
+		}
+	}
+	return n
+}
+
 func readerSays(v *view) (string, []string) {
 	if v.Instance == nil {
 		return "", nil
@@ -109,7 +130,8 @@ func readerSays(v *view) (string, []string) {
 	var never, out []string
 	for _, r := range v.replicas {
 		if r.Instance == nil && r.Probe.Failure == topology.OK {
-			continue // not asked yet
+			channels++ // not asked yet
+			continue
 		}
 		if r.Instance == nil {
 			never = append(never, r.Key.String())
@@ -125,14 +147,26 @@ func readerSays(v *view) (string, []string) {
 	}
 	more := v.Instance.Readers - channels
 	switch {
-	case more > len(never):
-		return fmt.Sprintf("%s has %s of its binary log beside %s.", v.is(), many(more, "reader"),
-				many(channels, "known replica")),
-			append(out, fmt.Sprintf("%v: %s, and %s", v.Key, many(v.Instance.Readers, "binary log dump thread"),
-				many(channels, "channel of known replicas")))
+	case more > len(never) && more > len(never)+v.leavers():
+		return fmt.Sprintf("%s has %s of its binary log and %s. %s The process list of %v shows the address of each "+
+				"reader: discover a replica that is missing here; where it has the server_id of another replica, give "+
+				"it one of its own.", v.is(), many(v.Instance.Readers, "reader"), many(channels, "known replica"),
+				unknownReaders(more), v.Key),
+			append(out, fmt.Sprintf("%v: %s, and %s of known replicas", v.Key,
+				many(v.Instance.Readers, "binary log dump thread"), many(channels, "channel")))
 	case len(never) > 0:
 		return fmt.Sprintf("%s has replicas that registered and never answered this daemon, or readers that are no "+
-			"servers: %s.", v.is(), strings.Join(never, ", ")), out
+			"servers: %s. What they have received is not known. Let the daemon reach them, or set their report_host.",
+			v.is(), strings.Join(never, ", ")), out
 	}
 	return "", nil
+}
+
+func unknownReaders(n int) string {
+	if n == 1 {
+		return "This daemon does not know 1 of the readers. If that is a replica, it may have received more than all " +
+			"others."
+	}
+	return fmt.Sprintf("This daemon does not know %d of the readers. If one of them is a replica, it may have "+
+		"received more than all others.", n)
 }

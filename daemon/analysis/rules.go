@@ -155,6 +155,12 @@ var rules = []rule{
 		"The replicas of a server get only a part of what it has: it has no binary log, does not log what it " +
 			"replicates, or filters what it logs or replicates. They can replace nothing but a part of it. Correct " +
 			"its configuration, or move its replicas to another source and rebuild them."},
+	{UnfitReplicas, primary, false, unfitSays,
+		"Some replicas could not take the primary's place, or not with all others below them: one has no binary log, " +
+			"does not log what it replicates, filters, does not replicate by GTID as others do, or another replica " +
+			"could not follow it, because of its version or of the format of its binary log. Correct their " +
+			"configuration, or set their promotion rule to must_not, so that nobody counts on them. Replicas that " +
+			"people have excluded are left out: must_not, downtime, a delay."},
 	{ReplicaWritable, intermediate | leaf, false, replicaWritableSays,
 		"A replica takes writes from clients. What is written there is missing elsewhere, and may break its " +
 			"replication. Make it read-only."},
@@ -183,9 +189,11 @@ var rules = []rule{
 			"disconnects one when the other connects, and neither can follow the other. Remove auto.cnf from the " +
 			"data directory of one of them, and restart it."},
 	{UnknownReader, anyone, false, readerSays,
-		"More programs read the binary log of a server than it has known replicas. It may be a reader that is no " +
-			"server (change-data capture, a backup of binary logs), or a replica that this daemon can't reach or " +
-			"does not know. What such a replica has received is not known. Discover it, or set its report_host."},
+		"More programs read the binary log of a server without a source than it has known replicas, for five seconds " +
+			"or longer. It may be a reader that is no server (change-data capture, a backup of binary logs), or a " +
+			"replica that this daemon can't reach or does not know: of two with one server_id a source lists only " +
+			"one. What such a replica has received is not known. Discover it, set its report_host, or give it a " +
+			"server_id of its own."},
 }
 
 // when makes a rule of a verdict, a condition and a sentence.

@@ -15,10 +15,13 @@ func semiSyncShortSays(v *view) (string, []string) {
 	if s.Clients >= wanted {
 		return "", nil
 	}
+	waits := span(time.Duration(min(s.TimeoutMillis, 1<<40)) * time.Millisecond)
 	out := []string{fmt.Sprintf("%v: a commit waits for %s, for %s at most", v.Key, many(wanted, "acknowledgement"),
-		span(time.Duration(min(s.TimeoutMillis, 1<<40))*time.Millisecond))}
-	return fmt.Sprintf("%s waits for %s of semi-synchronous replicas, and %s: its next commit hangs.", v.is(),
-		many(wanted, "acknowledgement"), acknowledge(s.Clients)), append(out, v.acknowledgers()...)
+		waits)}
+	return fmt.Sprintf("%s waits for %s of semi-synchronous replicas, and %s: its next commit hangs, for %s at most. "+
+			"Bring back a replica that acknowledges, or lower the number that a commit waits for.", v.is(),
+			many(wanted, "acknowledgement"), acknowledge(s.Clients), waits),
+		append(out, v.acknowledgers()...)
 }
 
 // acknowledge says how many replicas do.
@@ -57,10 +60,12 @@ func semiSyncOffSays(v *view) (string, []string) {
 	switch {
 	case s.SourceEnabled:
 		return fmt.Sprintf("%s has fallen back to asynchronous replication: its commits do not wait for "+
-			"acknowledgements of semi-synchronous replicas.", v.is()), append(out, v.acknowledgers()...)
+			"acknowledgements of semi-synchronous replicas. If it died now, what it committed last could be lost. "+
+			"Bring back the replicas that acknowledge.", v.is()), append(out, v.acknowledgers()...)
 	case s.ReplicaEnabled && len(v.replicas) > 0:
 		return fmt.Sprintf("%s has the source side of semi-synchronous replication off: its commits do not wait for "+
-			"acknowledgements.", v.is()), v.acknowledgers()
+			"acknowledgements. If it died now, what it committed last could be lost. Switch the source side on when "+
+			"enough replicas acknowledge.", v.is()), v.acknowledgers()
 	}
 	return "", nil
 }

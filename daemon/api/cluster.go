@@ -131,7 +131,7 @@ type ClusterPlan struct {
 	RecoveriesOff string             `json:"recoveries_off,omitempty" doc:"why recoveries are switched off everywhere"`
 	Findings      []analysis.Finding `json:"findings"`
 	Now           plan.Decision      `json:"now" doc:"what would be done about what is wrong now"`
-	Ready         bool               `json:"ready" doc:"nothing would be refused if the server died"`
+	Ready         bool               `json:"ready" doc:"if the server died, nothing would be refused, and nothing makes the result doubtful"`
 	IfDead        *plan.Previewed    `json:"if_dead,omitempty" doc:"what would be done if the primary, or the server asked for, died now"`
 }
 
@@ -185,7 +185,8 @@ func (v View) readiness() Readiness {
 		return Readiness{Because: []string{"the cluster has no primary"}}
 	}
 	w := p.Main()
-	r := Readiness{Ready: p.Ready(), Candidate: w.Promoted(), Because: w.Refused, Bound: w.Bound}
+	r := Readiness{Ready: p.Ready(), Candidate: w.Promoted(), Because: slices.Concat(w.Refused, p.Doubts),
+		Bound: w.Bound}
 	if !r.Ready && len(r.Because) == 0 && w.Wait != "" {
 		r.Because = []string{w.Wait}
 	}

@@ -25,9 +25,13 @@ type known struct {
 	granted   bool              // our privileges were checked
 	channels  bool              // it had a source at the last probe
 	stallsAt  time.Time
-	dumps     int // binary log dump threads, at stallsAt
-	fewest    int // of them since readAt: one whose replica has gone stays for a while
+	dumps     []int // binary log dump threads, at the last looks, the latest first
+	noServers int   // of those that registered, at readAt
 }
+
+// looks is how many looks in a row must have seen a binary log dump thread, so that it counts as a reader: a replica
+// that is new becomes known meanwhile, and one that connects again is counted twice for a moment.
+const looks = 2
 
 // ask takes one round trip. A new connection takes one more, and so do the binary logs where they are due.
 func (v *kept) ask(ctx context.Context) (topology.Instance, error) {
@@ -45,7 +49,7 @@ func (v *kept) ask(ctx context.Context) (topology.Instance, error) {
 		return topology.Instance{}, err
 	}
 	if p.seldom {
-		n.readAt, n.fewest = p.now, n.dumps
+		n.readAt = p.now
 	}
 	i := p.instance()
 	return i, v.logs.read(ctx, c, &i, p.fresh, p.now)

@@ -46,8 +46,17 @@ func (n *known) readRegistered(ctx context.Context, c *server.Conn, rows []serve
 		}
 	}
 	i.Registered = slices.SortedFunc(maps.Keys(found), topology.Key.Compare)
-	i.Readers = max(0, n.fewest-others)
+	n.noServers = others
+	n.countReaders()
 	return nil
+}
+
+// countReaders counts those that read the binary log, and did not say themselves that they are no servers.
+func (n *known) countReaders() {
+	n.instance.Readers = 0
+	if len(n.dumps) == looks {
+		n.instance.Readers = max(0, slices.Min(n.dumps)-n.noServers)
+	}
 }
 
 // noServer says that who registered is no server: those of MySQL tell their UUID.

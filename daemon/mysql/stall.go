@@ -15,10 +15,11 @@ func (n *known) readThreads(ctx context.Context, c *server.Conn, rows []server.R
 	stalled, dumps := stall(readThreads(rows))
 	n.nameDiskFull(ctx, c, stalled)
 	n.instance.Stalled = stalled
-	if dumps != n.dumps && !n.stallsAt.IsZero() {
+	if len(n.dumps) > 0 && dumps != n.dumps[0] {
 		n.readAt = now.Add(-readAllEvery) // ask who is registered at the next probe
 	}
-	n.stallsAt, n.dumps, n.fewest = now, dumps, min(n.fewest, dumps)
+	n.stallsAt, n.dumps = now, append([]int{dumps}, n.dumps[:min(len(n.dumps), looks-1)]...)
+	n.countReaders()
 }
 
 // thread is one that a stalled commit or a replica shows in.

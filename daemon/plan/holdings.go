@@ -104,7 +104,7 @@ func (v *view) withholds(donor, cand *topology.Server, set gtid.Set, e Episode) 
 	case v.finding(donor.Key, analysis.ErrantGTID) != nil && !v.Policy.AllowErrant:
 		return "it has errant transactions, which would come along; allow_errant is false"
 	}
-	if why := cmp.Or(alike(cand, donor), cantFollow(cand.Instance, donor.Instance)); why != "" {
+	if why := cmp.Or(alike(cand, donor), analysis.CantFollow(cand.Instance, donor.Instance)); why != "" {
 		return why
 	}
 	if lost := lacks.Intersect(unsendable(donor)); !lost.Empty() {
@@ -127,18 +127,6 @@ func stuck(s *topology.Server) string {
 			return fmt.Sprintf("it is delayed by %s, and has not applied them: set its delay to 0 to apply them now",
 				seconds(c.Delay))
 		}
-	}
-	return ""
-}
-
-// cantFollow says why r can't replicate from source with certainty; "" when it can.
-func cantFollow(r, source *topology.Instance) string {
-	switch {
-	case newer(source, r):
-		return fmt.Sprintf("it runs %v and can't follow a server that runs %v", r.Version, source.Version)
-	case r.Flavor == topology.MySQL && source.BinlogFormat == "ROW" && r.BinlogFormat == "STATEMENT" && r.LogBin &&
-		r.LogReplicaUpdates:
-		return "it logs in the format STATEMENT, and stops with error 1666 at what a source logs in the format ROW"
 	}
 	return ""
 }

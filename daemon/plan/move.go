@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/topology"
 )
@@ -121,7 +122,7 @@ func (v *view) move(r, source *topology.Server, e Episode) moved {
 			extra.Text())
 		return moved{step: detach(r, *c, e.Failed, why), lost: why}
 	}
-	if why := cmp.Or(alike(r, source), cantFollow(r.Instance, source.Instance)); why != "" {
+	if why := cmp.Or(alike(r, source), analysis.CantFollow(r.Instance, source.Instance)); why != "" {
 		return moved{step: detach(r, *c, e.Failed, why), lost: why}
 	}
 	kept := relayed(r, source)
@@ -189,11 +190,4 @@ func detach(r *topology.Server, c topology.Channel, failed topology.Key, why str
 		return nil
 	}
 	return &Step{Kind: Detach, At: r.Key, From: failed, Expect: Expect{UUID: r.Instance.UUID, Source: failed}, Why: why}
-}
-
-// newer says that a runs a later release series than b, which then can't replicate from it with certainty.
-func newer(a, b *topology.Instance) bool {
-	x, y := a.Version, b.Version
-	x.Patch, y.Patch = 0, 0
-	return x.Compare(y) > 0
 }

@@ -17,8 +17,10 @@ type Previewed struct {
 	// refusals and wait at its end.
 	Works []Work `json:"works,omitempty"`
 	// Steps are those of all works, in the order in which they would be done.
-	Steps []Step            `json:"steps,omitempty"`
-	After topology.Snapshot `json:"-"` // the cluster as it would be then
+	Steps []Step `json:"steps,omitempty"`
+	// Doubts are what would not stop the main work, and makes the cluster unready for it all the same.
+	Doubts []string          `json:"doubts,omitempty"`
+	After  topology.Snapshot `json:"-"` // the cluster as it would be then
 }
 
 // Main is the work about the server that is supposed to have died, or the first work where there is none. It is zero
@@ -35,8 +37,12 @@ func (p Previewed) Main() Work {
 	return p.Works[0]
 }
 
-// Ready says that the main work would come to its end, and nothing of it would have to be refused.
-func (p Previewed) Ready() bool { return len(p.Main().Refused) == 0 && p.Main().Outcome() != "" }
+// Ready says that the main work would come to its end, that nothing of it would have to be refused, and that nothing
+// makes its result doubtful.
+func (p Previewed) Ready() bool { return p.Done() && len(p.Doubts) == 0 }
+
+// Done says that the main work would come to its end, and nothing of it would have to be refused.
+func (p Previewed) Done() bool { return len(p.Main().Refused) == 0 && p.Main().Outcome() != "" }
 
 // add takes up a decision.
 func (p *Previewed) add(d Decision) {
@@ -99,7 +105,7 @@ func play(s Situation) Previewed {
 func IfDies(s Situation, dead topology.Key) Previewed {
 	s = settled(s)
 	p := play(s.With(Died(s.Snapshot, dead)))
-	p.Dead = dead
+	p.Dead, p.Doubts = dead, doubts(s, dead)
 	return p
 }
 

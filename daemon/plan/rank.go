@@ -240,7 +240,7 @@ func (v *view) refuseUnfollowed(ranking []Candidate) {
 		}
 		for _, o := range ranking {
 			a, b := v.servers[ranking[i].Key], v.servers[o.Key]
-			if why := cantFollow(b.Instance, a.Instance); o.Eligible && why != "" {
+			if why := analysis.CantFollow(b.Instance, a.Instance); o.Eligible && why != "" {
 				ranking[i].Eligible = false
 				ranking[i].Vetoes = append(ranking[i].Vetoes, fmt.Sprintf("%v could not follow it: %s", o.Key, why))
 				break

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/topology"
 )
 
@@ -182,4 +183,15 @@ func (v *view) waitAgain(e *Episode) *Step {
 	return &Step{Kind: SemiSyncOn, At: primary.Key, Expect: Expect{UUID: primary.Instance.UUID},
 		Why: fmt.Sprintf("%s that acknowledge what they receive follow it again, and a commit waits for %d",
 			count(n, "replica"), waitsFor(primary))}
+}
+
+// doubts are what is wrong with the semi-synchronous replication of a primary that lives: people set it up to lose
+// nothing of what was acknowledged, and that is not so now.
+func doubts(s Situation, primary topology.Key) (out []string) {
+	for _, f := range s.Findings {
+		if f.At == primary && (f.Code == analysis.SemiSyncShort || f.Code == analysis.SemiSyncOff) {
+			out = append(out, "semi-sync: "+f.Says)
+		}
+	}
+	return out
 }

@@ -164,3 +164,33 @@ db1 semisync=source,active
 		})
 	}
 }
+
+// A cluster whose primary does not wait for acknowledgements as it was set up to, or whose commits hang, is not ready.
+func TestReadinessKnowsSemiSync(t *testing.T) {
+	for _, c := range []struct{ name, drawing, doubt string }{
+		{"enough acknowledge", `
+db1 semisync
+  db2 semisync
+  db3 semisync`, ""},
+		{"fallen back", `
+db1 semisync=source,wait=1,clients=1
+  db2 semisync
+  db3`, "has fallen back to asynchronous replication"},
+		{"too few", `
+db1 semisync=source,active,wait=2,clients=1,timeout=10s
+  db2 semisync
+  db3`, "its next commit hangs, for 10 s at most"},
+		{"the source side is off", `
+db1 semisync=replica
+  db2 semisync
+  db3`, "has the source side of semi-synchronous replication off"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := plan.IfDies(situation(c.drawing), key("db1"))
+			got := strings.Join(p.Doubts, "; ")
+			if !p.Done() || p.Ready() != (c.doubt == "") || p.Ready() != (got == "") || !strings.Contains(got, c.doubt) {
+				t.Errorf("done %v, ready %v, doubts %q, %v", p.Done(), p.Ready(), got, p.Main().Refused)
+			}
+		})
+	}
+}

@@ -56,8 +56,9 @@ type Instance struct {
 	SemiSync SemiSync  `json:"semi_sync,omitzero"`
 	// Registered are the replicas that have registered with this server, at the addresses that they report.
 	Registered []Key `json:"registered,omitempty"`
-	// Readers are those that have read this server's binary log for half a minute, without those that said themselves
-	// that they are no servers. 0 where nobody counted.
+	// Readers are those that have read this server's binary log for some five seconds, without those that said
+	// themselves that they are no servers. A replica that left it a moment ago may still be among them. 0 where nobody
+	// counted.
 	Readers int `json:"readers,omitempty"`
 	// Unusable is what the server says in the place of a name, and that can't be one.
 	Unusable []string `json:"unusable,omitempty"`

@@ -448,7 +448,7 @@ func (s *stage) do(order string) {
 	}
 	switch verb {
 	case "kill", "hang", "continue", "start", "sql", "empty", "revoke", "dump", "fill", "free", "configure", "uncheck",
-		"restart", "follow", "replaced", "switched":
+		"restart", "follow", "replaced", "switched", "reader":
 		if p == nil {
 			s.Fatalf("%s: who is that?", order)
 		}
@@ -475,6 +475,8 @@ func (s *stage) do(order string) {
 		s.revoke(p.(*lab.Server), rest)
 	case "dump":
 		s.dump(p.(*lab.Server), rest)
+	case "reader":
+		s.reader(p.(*lab.Server))
 	case "fill":
 		s.fill(p.(*lab.Daemon))
 	case "free":

@@ -49,6 +49,20 @@ func (s *stage) dump(v *lab.Server, table string) {
 	})
 }
 
+// reader is a program that reads the binary log of a server, and that no daemon knows.
+func (s *stage) reader(v *lab.Server) {
+	s.Helper()
+	var log, size string
+	s.must(v.DB().QueryRowContext(s.ctx, "SHOW BINARY LOGS").Scan(&log, &size))
+	cmd := exec.CommandContext(s.ctx, "mariadb-binlog", "--no-defaults", "--read-from-remote-server", "--stop-never",
+		"--host="+v.Key.Host, fmt.Sprintf("--port=%d", v.Key.Port), "--user=dba", "--password=admin", log)
+	s.must(cmd.Start())
+	s.later(func() {
+		s.must(cmd.Process.Kill())
+		_ = cmd.Wait() // it was killed
+	})
+}
+
 // fill has a daemon live on a file system of its own, which is full from now on.
 func (s *stage) fill(d *lab.Daemon) {
 	s.Helper()
