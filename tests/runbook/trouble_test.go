@@ -60,6 +60,9 @@ func (s *stage) reader(v *lab.Server) {
 	s.later(func() {
 		s.must(cmd.Process.Kill())
 		_ = cmd.Wait() // it was killed
+		for range 2 {  // its source notices when it has something to send
+			s.must(v.Exec(s.ctx, "FLUSH BINARY LOGS"))
+		}
 	})
 }
 
