@@ -188,7 +188,8 @@ db1 semisync=replica
 		t.Run(c.name, func(t *testing.T) {
 			p := plan.IfDies(situation(c.drawing), key("db1"))
 			got := strings.Join(p.Doubts, "; ")
-			if !p.Done() || p.Ready() != (c.doubt == "") || p.Ready() != (got == "") || !strings.Contains(got, c.doubt) {
+			ready := c.doubt == ""
+			if !p.Done() || p.Ready() != ready || (got == "") != ready || !strings.Contains(got, c.doubt) {
 				t.Errorf("done %v, ready %v, doubts %q, %v", p.Done(), p.Ready(), got, p.Main().Refused)
 			}
 		})
