@@ -62,8 +62,8 @@ demo: install-deps build
 
 test: install-deps
 	go vet ./...
-	go test -count=1 -race -p 3 -timeout 20m $(RACED)
-	go test -count=1 -p 3 -timeout 20m ./daemon/lead ./tests/...
+	go test -count=1 -race -p 2 -timeout 20m $(RACED)
+	go test -count=1 -p 2 -timeout 20m ./daemon/lead ./tests/...
 
 lint:
 	@files=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -112,7 +112,7 @@ converge: install-deps
 	ORCHESTRATOR_SCHEDULES=$(SCHEDULES) go test -v -count=1 -timeout 60m ./tests/pair
 
 chaos: install-deps
-	ORCHESTRATOR_CHAOS=$(RUNS) ORCHESTRATOR_EDGES=$(EDGES) go test -v -count=1 -timeout 300m ./tests/chaos
+	ORCHESTRATOR_CHAOS=$(RUNS) ORCHESTRATOR_EDGES=$(EDGES) go test -v -count=1 -parallel 1 -timeout 300m ./tests/chaos
 
 test-package:
 	@tests/install.sh lintian rpm qemu

@@ -49,8 +49,8 @@ func options(f topology.Flavor, semisync bool) []string {
 	common := []string{
 		"--user=root", "--skip-name-resolve", "--max-connections=151",
 		"--log-bin=binlog", "--binlog-format=ROW", "--relay-log=relay",
-		"--read-only=1", "--innodb-buffer-pool-size=32M", "--innodb-use-native-aio=0", "--table-open-cache=200",
-		"--performance-schema=0",
+		"--read-only=1", "--innodb-buffer-pool-size=32M", "--innodb-log-buffer-size=2M", "--innodb-use-native-aio=0",
+		"--table-open-cache=200", "--performance-schema=0",
 	}
 	if f == MariaDB {
 		common = append(common,

@@ -52,10 +52,13 @@ func RunWith(m *testing.M, program *string) (code int) {
 	return m.Run()
 }
 
-// Flavors runs a test once for each flavour, each with a lab of its own.
+// Flavors runs a test for each flavour, each with a lab of its own, at the same time: servers mostly wait.
 func Flavors(t *testing.T, test func(t *testing.T, l *Lab, f topology.Flavor)) {
 	for _, f := range []topology.Flavor{MariaDB, MySQL} {
-		t.Run(string(f), func(t *testing.T) { test(t, Test(t), f) })
+		t.Run(string(f), func(t *testing.T) {
+			t.Parallel()
+			test(t, Test(t), f)
+		})
 	}
 }
 
