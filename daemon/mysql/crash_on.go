@@ -20,7 +20,7 @@ type crash struct{ passed atomic.Int64 }
 const CrashVariable = "ORCHESTRATOR_CRASH_AT"
 
 func (c *crash) point(q server.Statement) {
-	if strings.HasPrefix(q.Text, "SELECT") || strings.HasPrefix(q.Text, "SHOW") {
+	if strings.HasPrefix(q.Text, "SELECT") || strings.HasPrefix(q.Text, "SHOW") || strings.HasPrefix(q.Text, "XA") {
 		return
 	}
 	if at, err := strconv.ParseInt(os.Getenv(CrashVariable), 10, 64); err == nil && c.passed.Add(1) == at {

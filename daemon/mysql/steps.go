@@ -154,6 +154,9 @@ func (t *site) await(ctx context.Context, set gtid.Set) error {
 		return err
 	}
 	if left := set.Subtract(t.Executed); !left.Empty() {
+		if err := t.tryWrites(ctx); err != nil { // a lock that writes wait for stops the applier, too
+			return err
+		}
 		return fmt.Errorf("%w: %d transactions left (%v)", ErrNotYet, left.Count(), left)
 	}
 	return nil

@@ -208,6 +208,14 @@ func (e Episode) fails(k topology.Key) bool {
 	return f != nil && f.Times >= failsAfter
 }
 
+// failures is how often steps at k have failed in a row, once that is no moment's trouble.
+func (e Episode) failures(k topology.Key) int {
+	if f := e.failing(k); f != nil && e.fails(k) {
+		return f.Times
+	}
+	return 0
+}
+
 // lost says that the server at k could not be kept.
 func (e Episode) lost(k topology.Key) bool {
 	return slices.ContainsFunc(e.Lost, func(l Lost) bool { return l.Key == k })

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"orchestrator/daemon/topology"
@@ -11,6 +12,19 @@ import (
 // applierEndsWithin is how long an applier of MySQL that was told to stop waits for the rest of a transaction: a
 // minute, and some more.
 const applierEndsWithin = 70 * time.Second
+
+// allFail says why no candidate can be promoted now, although each is tried again and again.
+func (e Episode) allFail() string {
+	failing := slices.Clone(e.Failing)
+	slices.SortFunc(failing, func(a, b Failing) int { return a.Key.Compare(b.Key) })
+	var why []string
+	for _, f := range failing {
+		if e.fails(f.Key) {
+			why = append(why, f.Why)
+		}
+	}
+	return "no server can be promoted now, and each that could be is tried again: " + strings.Join(why, "; ")
+}
 
 // half says that the candidate was opened by this work, and that the channel from its source is not removed yet: the
 // source died in the middle of a transaction, and the applier waits for the rest.

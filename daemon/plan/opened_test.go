@@ -32,9 +32,13 @@ db1 down of=c
 	}
 	all := other.Tried(try("db3"), locked)
 	w := plan.Next(under(drawn, all)).Works[0]
-	if w.Episode == nil || !strings.Contains(w.Episode.Blocked, "no other server can: promote: it would") ||
+	if w.Episode == nil || !strings.Contains(w.Episode.Blocked, "no server can be promoted now") ||
 		len(w.Steps) == 0 {
 		t.Errorf("with nobody left: %+v", w)
+	}
+	turn := func(e plan.Episode) string { return told(plan.Previewed{Steps: plan.Next(under(drawn, e)).Steps()}) }
+	if a, b := turn(all), turn(all.Tried(try("db2"), locked)); a != "promote db2" || b != "promote db3" {
+		t.Errorf("each has its turn: %s, %s", a, b)
 	}
 }
 

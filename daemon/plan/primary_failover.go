@@ -284,8 +284,8 @@ func (p *primaryFailover) goOn() Work {
 		p.e.Stage = Chosen
 	}
 	p.e.Blocked = ""
-	if f := p.e.failing(c.chosen.Key); f != nil && p.e.fails(c.chosen.Key) {
-		p.e.Blocked = fmt.Sprintf("%v can't be promoted, and no other server can: %s", c.chosen.Key, f.Why)
+	if p.e.fails(c.chosen.Key) {
+		p.e.Blocked = p.e.allFail()
 		w.Refused = append(w.Refused, p.e.Blocked)
 	}
 	stops := w.Steps

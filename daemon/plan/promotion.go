@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -65,11 +66,12 @@ func (p *primaryFailover) drained(w *Work, cand *topology.Server, c *choice) boo
 	}
 	w.Wait = fmt.Sprintf("%v applies the last %s that it received", cand.Key, count(left, "transaction"))
 	if late {
-		p.e.Blocked = fmt.Sprintf(
+		why := fmt.Sprintf(
 			"%v has not applied what it received within %s: %s left; "+
 				"it is promoted as soon as it has (allow_received_loss is false)",
 			cand.Key, p.Policy.DrainTimeout, are(left, "transaction"))
-		w.Refused = append(w.Refused, p.e.Blocked)
+		p.e.Blocked = cmp.Or(p.e.Blocked, why)
+		w.Refused = append(w.Refused, why)
 	}
 	w.Steps = append(w.Steps, p.drain(cand, c.need))
 	return false

@@ -269,6 +269,7 @@ func (v *view) order(a, b Candidate, all choice, e Episode) int {
 		cmp.Compare(first(a.Eligible), first(b.Eligible)),
 		cmp.Compare(first(!e.fails(a.Key)), first(!e.fails(b.Key))),
 		cmp.Compare(first(v.begun(a, e)), first(v.begun(b, e))),
+		cmp.Compare(e.failures(a.Key), e.failures(b.Key)), // where all fail each has its turn
 		cmp.Compare(first(!all.slow[a.Key]), first(!all.slow[b.Key])),
 		cmp.Compare(first(all.direct(v, a)), first(all.direct(v, b))),
 		cmp.Compare(first(unserved(v.servers[a.Key], all) == ""), first(unserved(v.servers[b.Key], all) == "")),

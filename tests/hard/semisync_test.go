@@ -100,3 +100,34 @@ func TestTooFewAcknowledgers(t *testing.T) {
 		f.Await("it is over", func() bool { return !f.Found("SemiSyncShort", "") })
 	})
 }
+
+// A commit waits for two acknowledgements; after the failover one replica is left. Commits do not hang, and wait again
+// when the second is back.
+func TestTwoAcknowledgementsAndOneReplicaLeft(t *testing.T) {
+	only(t, lab.MySQL, func(t *testing.T, l *lab.Lab) {
+		f := start(t, l, lab.Spec{Flavor: lab.MySQL, Semisync: true,
+			ExtraArgs: []string{"--loose-rpl-semi-sync-source-wait-for-replica-count=2"}}, 2)
+		commits(f, f.Primary, 1)
+		f.Must(f.Primary.Kill())
+		_, primary := f.Promoted()
+		commits(f, primary, 2)
+		f.Must(f.Primary.Restart(f.Ctx))
+		f.Must(l.ReplicateFrom(f.Ctx, f.Primary, primary))
+		f.Await("commits wait again", func() bool { return on(f, primary, "rpl_semi_sync_source_enabled") })
+		commits(f, primary, 3)
+	})
+}
+
+// Both sides are switched on everywhere, as many configure it: the promoted server must not wait for nobody.
+func TestBothSidesOfSemiSyncAreOnEverywhere(t *testing.T) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+		f := watched.Servers(t, l, lab.Spec{Flavor: flavor, Semisync: true}, 1)
+		f.Must(f.Replicas[0].Exec(f.Ctx, "SET GLOBAL "+setting(flavor, "master_enabled", "source_enabled")+" = 1"))
+		f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy})
+		_, err := f.API.AwaitServers(f.Ctx, 2)
+		f.Must(err)
+		f.Must(f.Primary.Kill())
+		_, primary := f.Promoted()
+		commits(f, primary, 2)
+	})
+}
