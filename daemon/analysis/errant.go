@@ -34,6 +34,9 @@ func (v *view) errant() (none gtid.Set) {
 		return v.errantMaria(have)
 	}
 	left := v.Instance.Executed.Subtract(have)
+	if left.Empty() { // as nearly always
+		return none
+	}
 	for _, s := range v.sources {
 		left = left.Subtract(v.f.lacked(s)) // the source was emptied: see SourceLacksTransactions
 	}
@@ -69,6 +72,9 @@ func (v *view) errantMaria(have gtid.Set) gtid.Set {
 	left := v.Instance.BinlogWritten.Subtract(have)
 	for _, s := range v.sources {
 		left = left.Union(s.Instance.ShownToLack(v.Instance.BinlogWritten))
+	}
+	if left.Empty() { // as nearly always
+		return left
 	}
 	local := slices.DeleteFunc(strings.Split(left.String(), ","), func(position string) bool {
 		f := strings.Split(position, "-")

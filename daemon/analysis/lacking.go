@@ -15,10 +15,13 @@ func (f *fleet) lacked(source *topology.Server) (none gtid.Set) {
 		return none
 	}
 	var common gtid.Set
-	first, replicas := true, 0
+	received, first, replicas := source.Received(), true, 0
 	for _, r := range f.following[source.Key] {
 		if !r.Up() || len(r.Instance.Channels) != 1 || r.Channel().Source != source.Key {
 			continue
+		}
+		if received.Contains(r.Instance.Executed) { // as nearly always: nothing that all have can be lacking
+			return none
 		}
 		have := r.Instance.Executed.Subtract(r.Instance.Executed.From(r.Instance.UUID))
 		if !first {
@@ -34,7 +37,7 @@ func (f *fleet) lacked(source *topology.Server) (none gtid.Set) {
 			common = common.Subtract(common.From(source.Instance.UUID))
 		}
 	}
-	left := common.Subtract(source.Received())
+	left := common.Subtract(received)
 	if replicas == 1 && left.Count() <= source.Instance.Executed.Count() {
 		return none // a single replica with some transactions of its own: see errant
 	}

@@ -30,7 +30,7 @@ func MissingPrivileges(required, lines []string, database string) (missing []str
 		rest, ok := strings.CutPrefix(line, "GRANT ")
 		given, on, found := strings.Cut(rest, " ON ")
 		on, _, _ = strings.Cut(on, " TO ")
-		on = strings.NewReplacer("`", "", `\`, "").Replace(on)
+		on = unquoted.Replace(on)
 		if !ok || !found || on != "*.*" && (database == "" || !strings.EqualFold(on, database+".*")) {
 			continue
 		}
@@ -45,6 +45,9 @@ func MissingPrivileges(required, lines []string, database string) (missing []str
 	}
 	return missing
 }
+
+// unquoted takes away what a name is quoted with.
+var unquoted = strings.NewReplacer("`", "", `\`, "")
 
 // The same privilege under the other of its names.
 var synonyms = map[string]string{
