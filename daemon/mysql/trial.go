@@ -7,10 +7,10 @@ import (
 	"orchestrator/daemon/server"
 )
 
-// barred is that a server would take no writes once it is opened. It was not opened.
+// barred is that a server would take no writes once it is opened. Nothing was changed.
 type barred struct{ why string }
 
-func (b *barred) Error() string { return "it would take no writes: " + b.why + "; it was not opened" }
+func (b *barred) Error() string { return "it would take no writes: " + b.why + "; nothing was changed" }
 
 // Certain is for plan: another server is taken at once.
 func (b *barred) Certain() bool { return true }
