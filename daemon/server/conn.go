@@ -19,7 +19,7 @@ import (
 type Statement struct{ Text, Needs string }
 
 // Conn is one connection, used by one goroutine at a time; only Break may be called beside another call. It asks with
-// Query, or is given to database/sql, whose driver's interfaces it has (sql.go).
+// Query or QueryAll, or is given to database/sql, whose driver's interfaces it has (sql.go).
 type Conn struct {
 	driver driverConn
 	wire   *wire
