@@ -64,6 +64,9 @@ func printEpisode(w io.Writer, e api.Episode) {
 	requested := ""
 	if q := e.Request; q != nil {
 		requested = fmt.Sprintf("%s, %s: %s", stamp(q.At), q.By, q.Reason)
+		if !q.Candidate.IsZero() {
+			requested += fmt.Sprintf(" (only %v may be promoted)", q.Candidate)
+		}
 	}
 	facts(w, "episode", e.ID, "cluster", e.Cluster, "kind", string(e.Kind), "failed", text(e.Failed), "finding",
 		string(e.Code), "requested", requested, "stage", string(e.Stage),

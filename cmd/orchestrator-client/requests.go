@@ -17,24 +17,32 @@ func (p *program) requestCommands() []*cobra.Command {
 
 func (p *program) recover() *cobra.Command {
 	var r api.RecoverRequest
-	var server string
+	var server, candidate string
 	var wait bool
 	cmd := &cobra.Command{
 		Use: "recover CLUSTER", Short: "Request a failover that the policy does not do by itself",
 		Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeCluster,
 		Long: `Requests the failover of a server that has failed, although the policy of its cluster does not recover it by
 itself, the last promotion is recent, or the server is in downtime. Everything else stays as it is: candidates are
-ranked and refused, and permits asked, as in an automatic failover. What would be refused is refused at once, with
+ranked and refused, and permits asked, as in an automatic failover. --candidate names the only server that may be
+promoted; what stands against it still does. What would be refused is refused at once, with
 the reasons, and nothing is stored.
 
 The daemon that leads does it. A request stands for an hour; "requests" says what came of it.`,
 		Example: `  orchestrator-client recover shop --reason "the disk died" --dry-run
-  orchestrator-client recover shop --reason "the disk died" --wait`,
+  orchestrator-client recover shop --reason "the disk died" --wait
+  orchestrator-client recover shop --reason "db2 is in the wrong room" --candidate db3:3306`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if server != "" {
 				var err error
 				if r.Server, err = topology.ParseKey(server); err != nil {
 					return misuse("--server: %v", err)
+				}
+			}
+			if candidate != "" {
+				var err error
+				if r.Candidate, err = topology.ParseKey(candidate); err != nil {
+					return misuse("--candidate: %v", err)
 				}
 			}
 			if r.By == "" {
@@ -44,15 +52,18 @@ The daemon that leads does it. A request stands for an hour; "requests" says wha
 		}}
 	f := cmd.Flags()
 	f.StringVar(&server, "server", "", "the `SERVER` that has failed (default: the primary)")
+	f.StringVar(&candidate, "candidate", "", "the only `SERVER` that may be promoted (default: the best one)")
 	f.StringVar(&r.By, "by", "", "`WHO` asks for it (default: you)")
 	f.StringVar(&r.Reason, "reason", "", "why")
 	f.BoolVar(&r.DryRun, "dry-run", false, "say what would be done, and request nothing")
 	f.BoolVar(&wait, "wait", false, "wait until it is done; exit with 5 if nothing comes of it")
 	noError(cmd.MarkFlagRequired("reason"))
-	noError(cmd.RegisterFlagCompletionFunc("server",
-		func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
-			return p.completeServer(cmd, nil, word)
-		}))
+	for _, flag := range []string{"server", "candidate"} {
+		noError(cmd.RegisterFlagCompletionFunc(flag,
+			func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+				return p.completeServer(cmd, nil, word)
+			}))
+	}
 	return cmd
 }
 

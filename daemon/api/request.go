@@ -42,9 +42,11 @@ type Request struct {
 // RecoverRequest asks for a failover.
 type RecoverRequest struct {
 	Server topology.Key `json:"server,omitzero" doc:"the server that has failed; the primary when it is not given"`
-	By     string       `json:"by" doc:"who"`
-	Reason string       `json:"reason" doc:"why"`
-	DryRun bool         `json:"dry_run,omitempty" doc:"say what would be done, and request nothing"`
+	// Candidate must pass every veto, as any other would.
+	Candidate topology.Key `json:"candidate,omitzero" doc:"the only server that may be promoted; the best one when it is not given"`
+	By        string       `json:"by" doc:"who"`
+	Reason    string       `json:"reason" doc:"why"`
+	DryRun    bool         `json:"dry_run,omitempty" doc:"say what would be done, and request nothing"`
 }
 
 func (r RecoverRequest) signature() string { return r.By }
@@ -70,6 +72,12 @@ func (a *API) recover(r *http.Request, in RecoverRequest) (Requested, error) {
 	if err != nil {
 		return Requested{}, err
 	}
+	candidate := in.Candidate
+	if s := v.server(candidate); !candidate.IsZero() && s == nil {
+		return Requested{}, missing("server of cluster "+v.name(), candidate.String(), addresses(v))
+	} else if s != nil {
+		candidate = s.Key
+	}
 	facts := v.Situation.Facts
 	for _, e := range facts.Episodes {
 		if e.Failed == server && e.Closed.IsZero() && e.Stage != plan.Suspected {
@@ -78,10 +86,10 @@ func (a *API) recover(r *http.Request, in RecoverRequest) (Requested, error) {
 		}
 	}
 	q := plan.Request{ID: "recover-" + strings.ToLower(rand.Text()[:10]), Kind: plan.Recover, Server: server,
-		By: in.By, Reason: in.Reason, At: a.options.Now().UTC()}
+		Candidate: candidate, By: in.By, Reason: in.Reason, At: a.options.Now().UTC()}
 	out := Requested{Request: declared.Request{Request: q, Cluster: v.name()}, DryRun: in.DryRun}
 	stands := slices.IndexFunc(facts.Requests, func(o plan.Request) bool {
-		return o.Kind == q.Kind && o.Server == server
+		return o.Kind == q.Kind && o.Server == server && o.Candidate == candidate
 	})
 	if stands >= 0 {
 		out.Request.Request = facts.Requests[stands]

@@ -84,6 +84,7 @@ var requestFields = []field[request]{
 	{"reason", "TEXT", words(func(r *request) *string { return &r.Reason })},
 	{"at", "3s", moment(func(r *request) *time.Time { return &r.At })},
 	{"ended", yesOrNo, truth(func(r *request) *bool { return &r.ended })},
+	{"candidate", "HOST", key(func(r *request) *topology.Key { return &r.Candidate })},
 }
 
 func (p *picture) readRequest(st statement) error {

@@ -239,7 +239,7 @@ func anySaved(t *rapid.T) Saved {
 		}
 		if some("request") {
 			c.Requests = []plan.Request{{ID: "r" + word("id"), Kind: plan.Recover, Server: key("server"),
-				By:     word("by"),
+				Candidate: key("candidate"), By: word("by"),
 				Reason: word("reason"), At: ago("at")}}
 		}
 		for n := range rapid.IntRange(0, 3).Draw(t, "episodes") {

@@ -20,6 +20,9 @@ func (v *view) gate(e Episode) []string {
 	if v.request(e.Failed) == nil {
 		no = append(no, v.unasked(e, failed)...)
 	}
+	if why := v.misnamed(e); why != "" {
+		no = append(no, why)
+	}
 	if e.Kind.Promotes() {
 		no = append(no, v.unsafe(e, failed)...)
 	}

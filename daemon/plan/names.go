@@ -78,7 +78,8 @@ func (f Facts) known() Facts {
 	}
 	f.Requests = slices.Clone(f.Requests)
 	for i := range f.Requests {
-		f.Requests[i].Server = key(f.Requests[i].Server)
+		r := &f.Requests[i]
+		r.Server, r.Candidate = key(r.Server), key(r.Candidate)
 	}
 	f.Episodes = slices.Clone(f.Episodes)
 	for i := range f.Episodes {

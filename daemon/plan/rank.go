@@ -83,6 +83,7 @@ func (v *view) choice(e Episode) choice {
 		c.ranking = append(c.ranking, v.weigh(s, c, e))
 	}
 	v.refuseUnfollowed(c.ranking)
+	v.refuseUnnamed(&c, e)
 	c.slow = v.slow(c.ranking, e)
 	slices.SortStableFunc(c.ranking, func(a, b Candidate) int { return v.order(a, b, c, e) })
 	keep(c.ranking, e)

@@ -46,9 +46,11 @@ type Request struct {
 	Kind RequestKind `json:"kind"`
 	// Server is the one that the request is about.
 	Server topology.Key `json:"server"`
-	By     string       `json:"by"`
-	Reason string       `json:"reason,omitempty"`
-	At     time.Time    `json:"at"`
+	// Candidate is the only server that may be promoted; zero: the best one.
+	Candidate topology.Key `json:"candidate,omitzero"`
+	By        string       `json:"by"`
+	Reason    string       `json:"reason,omitempty"`
+	At        time.Time    `json:"at"`
 }
 
 // RequestKind is what can be asked for.
@@ -56,7 +58,7 @@ type RequestKind string
 
 // Recover requests that the failover of a failed server, a primary or an intermediate source, is done now, although the
 // policy does not do it automatically. It overrides the policy's recover_primary and recover_intermediate,
-// anti-flapping, and downtime. Everything else stays in force: the verdict, witnesses, the permit, vetoes, the loss
+// anti-flapping, and downtime. It may name the server to promote. Everything else stays in force: the verdict, witnesses, the permit, vetoes, the loss
 // bound, and the switch for all recoveries.
 const Recover RequestKind = "recover"
 

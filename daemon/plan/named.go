@@ -1,0 +1,51 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"orchestrator/daemon/topology"
+)
+
+// named is the server that an operator wants promoted in the place of the failed one; zero when none is named, or
+// when the promotion of a server was begun already.
+func (v *view) named(c *choice, e Episode) (k topology.Key, by string) {
+	r := v.request(e.Failed)
+	if r == nil || r.Candidate.IsZero() ||
+		slices.ContainsFunc(c.ranking, func(o Candidate) bool { return v.begun(o, e) }) {
+		return k, ""
+	}
+	return r.Candidate, r.By
+}
+
+// refuseUnnamed vetoes all candidates but the one that an operator named. What stands against that one still does.
+func (v *view) refuseUnnamed(c *choice, e Episode) {
+	k, by := v.named(c, e)
+	if k.IsZero() {
+		return
+	}
+	found := false
+	for i := range c.ranking {
+		r := &c.ranking[i]
+		if r.Key == k {
+			found = true
+			r.Reasons = append([]string{fmt.Sprintf("%s named it", by)}, r.Reasons...)
+			continue
+		}
+		r.Eligible = false
+		r.Vetoes = append(r.Vetoes, fmt.Sprintf("%s named %v to be promoted", by, k))
+	}
+	if !found {
+		c.refused = append(c.refused, fmt.Sprintf("%s named %v to be promoted, which is no replica of %v", by, k,
+			e.Failed))
+	}
+}
+
+// misnamed says why a request can't name a candidate for a work of this kind; "" when it does not, or can.
+func (v *view) misnamed(e Episode) string {
+	if r := v.request(e.Failed); r != nil && !r.Candidate.IsZero() && !e.Kind.Promotes() {
+		return fmt.Sprintf("%s named %v, and no server is promoted for %v, which is not the primary: request the "+
+			"failover without a candidate", r.By, r.Candidate, e.Failed)
+	}
+	return ""
+}
