@@ -58,8 +58,8 @@ type RequestKind string
 
 // Recover requests that the failover of a failed server, a primary or an intermediate source, is done now, although the
 // policy does not do it automatically. It overrides the policy's recover_primary and recover_intermediate,
-// anti-flapping, and downtime. It may name the server to promote. Everything else stays in force: the verdict, witnesses, the permit, vetoes, the loss
-// bound, and the switch for all recoveries.
+// anti-flapping, and downtime, and may name the server to promote. Everything else stays in force: the verdict,
+// witnesses, the permit, vetoes, the loss bound, and the switch for all recoveries.
 const Recover RequestKind = "recover"
 
 // RequestKinds are all kinds.
