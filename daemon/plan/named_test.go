@@ -34,8 +34,8 @@ db1
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := situation(c.drawing)
-			s.Requests = []plan.Request{{ID: "r", Kind: plan.Recover, Server: key(c.failed), Candidate: key(c.candidate),
-				By: "ann", At: s.Snapshot.At}}
+			s.Requests = []plan.Request{{ID: "r", Kind: plan.Recover, Server: key(c.failed),
+				Candidate: key(c.candidate), By: "ann", At: s.Snapshot.At}}
 			p := plan.Preview(plan.Situate(s.Facts))
 			refused := strings.Join(p.Main().Refused, "; ")
 			if got := p.Main().Promoted().Host; c.refused == "" && (got != c.promoted || !p.Done()) ||
