@@ -181,7 +181,8 @@ func (s *server) depart(old *topology.Instance, was topology.Probe, asked time.T
 	case len(s.instance.Channels) > 0 || old != nil && old.UUID != s.instance.UUID:
 		s.left = nil
 	case old != nil && len(old.Channels) > 0 && len(s.sources) > 0 && !was.Answered.IsZero():
-		s.left = &topology.Departure{From: s.sources[0], Seen: asked}
+		s.left = &topology.Departure{From: s.sources[0], Seen: asked, Filters: slices.ContainsFunc(old.Channels,
+			func(c topology.Channel) bool { return c.Filters })}
 	}
 }
 

@@ -30,11 +30,15 @@ var probeAttributes = []attribute{
 	}}},
 	{"answered", "3s|never", nothing, moment(func(d *drawn) *time.Time { return &d.server.Probe.Answered })},
 	{"started", "3h", instance, moment(func(d *drawn) *time.Time { return &d.instance().StartedAt })},
-	{"left", "HOST[,3s]", instance, codec[drawn]{read: readLeft, show: func(p *picture, d *drawn) string {
+	{"left", "HOST[,3s][,filters]", instance, codec[drawn]{read: readLeft, show: func(p *picture, d *drawn) string {
 		if d.server.Left == nil {
 			return ""
 		}
-		return brief(d.server.Left.From) + "," + p.ago(d.server.Left.Seen)
+		left := brief(d.server.Left.From) + "," + p.ago(d.server.Left.Seen)
+		if d.server.Left.Filters {
+			left += leftFiltering
+		}
+		return left
 	}}},
 }
 
@@ -96,14 +100,18 @@ func readAsked(p *picture, d *drawn, v string) error {
 	return err
 }
 
+// leftFiltering follows the time of a departure where the replica filtered what it replicated.
+const leftFiltering = ",filters"
+
 // readLeft reads which source the server was seen to follow, and how long ago it was found to follow none.
 func readLeft(p *picture, d *drawn, v string) error {
+	v, filters := strings.CutSuffix(v, leftFiltering)
 	host, ago, _ := strings.Cut(v, ",")
 	from, err := parseSource(host)
 	if err != nil {
 		return err
 	}
-	d.server.Left = &topology.Departure{From: from}
+	d.server.Left = &topology.Departure{From: from, Filters: filters}
 	return p.readAgo(cmp.Or(ago, "1s"), &d.server.Left.Seen)
 }
 

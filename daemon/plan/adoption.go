@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,25 +15,37 @@ import (
 // fell silent. The last must pass every veto and have all that is needed. No other server is ever adopted, whatever it
 // holds: a scratch copy or a test server has the data, too, and writes of its own.
 func (v *view) adopted(e Episode, all choice) *topology.Server {
-	for _, k := range []topology.Key{e.Candidate, v.recorded(e)} {
-		if s := v.servers[k]; s != nil && (writable(s) || v.half(s, e)) && k != e.Failed {
+	for _, o := range []*Episode{&e, v.recorded(e)} {
+		if o == nil {
+			continue
+		}
+		s := v.servers[o.Candidate]
+		if s != nil && (writable(s) || v.half(s, e)) && s.Key != e.Failed && !exchanged(s, *o) {
 			return s
 		}
 	}
 	for _, s := range v.writers(e) {
-		if v.wasReplica(s, e) && v.notTaken(s, all, e) == "" {
+		// Beside one that this work has promoted, and that is silent now, nobody is adopted: it may take writes, too.
+		if e.Stage != Promoted && v.wasReplica(s, e) && v.notTaken(s, all, e) == "" {
 			return s
 		}
 	}
 	return nil
 }
 
-// recorded is the server that another episode promoted after this one began; zero when none did.
-func (v *view) recorded(e Episode) topology.Key {
+// recorded is the episode of another promotion after this one began; nil when there was none.
+func (v *view) recorded(e Episode) *Episode {
 	if v.last == nil || !v.last.counts() || v.last.ID == e.ID || !v.last.Promoted.After(e.Opened) {
-		return topology.Key{}
+		return nil
 	}
-	return v.last.Candidate
+	return v.last
+}
+
+// exchanged says that another server stands where the candidate of the episode stood, or one with an empty data
+// directory: nobody has chosen that.
+func exchanged(s *topology.Server, e Episode) bool {
+	i := s.Instance
+	return i.Executed.Empty() && len(i.Channels) == 0 || e.CandidateUUID != "" && i.UUID != e.CandidateUUID
 }
 
 // writers are the servers of the cluster that follow nobody and take writes, without the failed one and the candidates
@@ -54,7 +67,7 @@ func (v *view) wasReplica(s *topology.Server, e Episode) bool {
 		return true
 	}
 	failed := v.servers[e.Failed]
-	if s.Left == nil || failed == nil || s.Left.Seen.Before(failed.Probe.FailingSince) {
+	if s.Left == nil || failed == nil || s.Left.Seen.Before(cmp.Or(failed.Probe.FailingSince, e.Opened)) {
 		return false
 	}
 	from := v.servers[s.Left.From]

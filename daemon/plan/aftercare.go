@@ -97,7 +97,7 @@ func (a *aftercare) fenceFormer(w *Work) {
 		if s == nil || k == a.last.Candidate || a.stranger(s) {
 			continue
 		}
-		if by := a.taken[k]; by != nil && by.acts(k) {
+		if a.acted[k] {
 			continue
 		}
 		if a.unfenced(s, a.e) {

@@ -33,14 +33,16 @@ type Episode struct {
 	// IntermediateFailover it is the server that takes the replicas. It is on record before it is touched.
 	Candidate topology.Key `json:"candidate,omitzero"`
 	Why       string       `json:"why,omitempty"` // why that candidate
-	// CandidateUUID is the identity of the promoted server, and CandidateStart when that process of it began which was
-	// last seen to take writes: one that restarts read-only is opened again, one that a person has made read-only is
-	// not. Set after the promotion.
-	CandidateUUID  string    `json:"candidate_uuid,omitempty"`
+	// CandidateUUID is the identity of the candidate of a promotion: another server at its address, or one with a new
+	// data directory, is not it. Set together with Candidate, and "" where nothing identifies the server.
+	CandidateUUID string `json:"candidate_uuid,omitempty"`
+	// CandidateStart is when that process of the promoted server began which was last seen to take writes: one that
+	// restarts read-only is opened again, one that a person has made read-only is not. Set after the promotion.
 	CandidateStart time.Time `json:"candidate_start,omitzero"`
 	// Donor is the server that the candidate was made to follow, to fetch what it lacked. Set before the step.
 	Donor topology.Key `json:"donor,omitzero"`
-	// DrainSince is when the candidate began to apply what it had received, by the clock of the daemon that wrote it.
+	// DrainSince is when the candidate began to apply what it had received, or to connect to its donor, by the clock of
+	// the daemon that wrote it.
 	DrainSince time.Time `json:"drain_since,omitzero"`
 	// FenceSince is when the first writable replica was to be made read-only, so that the candidate could be opened.
 	FenceSince time.Time `json:"fence_since,omitzero"`

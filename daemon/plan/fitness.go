@@ -38,6 +38,25 @@ func (v *view) unfit(s *topology.Server, all choice, e Episode) (vetoes []string
 	return vetoes
 }
 
+// noReplica says why a server that follows nobody can't be promoted; "" when it can: this work has taken it from its
+// source, and it has all that is needed. Any other was given another life meanwhile, with an empty data directory, say.
+func (v *view) noReplica(s *topology.Server, all choice, e Episode) string {
+	if !s.Up() || len(s.Instance.Channels) > 0 {
+		return ""
+	}
+	n := s.Instance.Executed.Missing(all.need)
+	switch {
+	case s.Key != e.Candidate && !slices.Contains(e.Abandoned, s.Key), s.Key == e.Candidate && exchanged(s, e):
+		return fmt.Sprintf("it follows nobody, and no promotion of it was begun: it is no replica of %v now", e.Failed)
+	case n > 0:
+		return fmt.Sprintf("it follows nobody, so it has no account to fetch the %s with that it lacks",
+			count(n, "transaction"))
+	case v.passedOn(s, e).Empty() && v.servers[e.Failed] != nil && v.servers[e.Failed].Instance != nil:
+		return fmt.Sprintf("it has nothing of what %v had", e.Failed)
+	}
+	return ""
+}
+
 // unserved says which other server could not follow s, because s does not log what it replicates; "" when all can. It
 // is no veto: no data is lost, and servers that can't follow are named. But whoever can be followed goes first.
 func unserved(s *topology.Server, all choice) string {

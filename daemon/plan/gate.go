@@ -90,7 +90,7 @@ func (v *view) unsafe(e Episode, failed *topology.Server) []string {
 		}
 	}
 	for _, r := range v.followers[e.Failed] {
-		if !r.ChannelFrom(e.Failed).AutoPosition && !r.MultiSource() {
+		if !r.ChannelFrom(e.Failed).AutoPosition && !r.MultiSource() && v.partial(r, e.Failed) == "" {
 			if why := v.unshown(r, e); why != "" {
 				no = append(no, why)
 			}

@@ -46,7 +46,7 @@ func (v *view) sieve(s *topology.Server, top topology.Key) string {
 }
 
 func filters(s *topology.Server) bool {
-	return s.Instance != nil && slices.ContainsFunc(s.Instance.Channels,
+	return s.Left != nil && s.Left.Filters || s.Instance != nil && slices.ContainsFunc(s.Instance.Channels,
 		func(c topology.Channel) bool { return c.Filters })
 }
 
@@ -95,6 +95,8 @@ func (v *view) withholds(donor, cand *topology.Server, set gtid.Set, e Episode) 
 		return "no name is known that leads to it and to no other server"
 	case donor.MultiSource():
 		return "it has several sources"
+	case writable(donor) && donor.Key != e.Candidate:
+		return "it takes writes itself, which would come along"
 	case !i.LogBin || !i.LogReplicaUpdates:
 		return "it has no binary log of them"
 	case i.BinlogFilters && !v.Policy.AllowFilters:
@@ -110,9 +112,15 @@ func (v *view) withholds(donor, cand *topology.Server, set gtid.Set, e Episode) 
 	if lost := lacks.Intersect(unsendable(donor)); !lost.Empty() {
 		return fmt.Sprintf("it has purged %s from its binary logs", lost.Text())
 	}
-	if c := cand.ChannelFrom(donor.Key); c != nil && c.IO == topology.Stopped && c.IOErrno != 0 &&
-		!topology.ConnectionError(c.IOErrno) {
+	c := cand.ChannelFrom(donor.Key)
+	switch {
+	case c == nil:
+		return ""
+	case c.IO == topology.Stopped && c.IOErrno != 0 && !topology.ConnectionError(c.IOErrno):
 		return fmt.Sprintf("%v followed it, and its receiver stopped with error %d", cand.Key, c.IOErrno)
+	case c.IO == topology.Connecting && e.Donor == donor.Key && e.Candidate == cand.Key && !e.DrainSince.IsZero() &&
+		v.Snapshot.At.Sub(e.DrainSince) > v.Policy.DrainTimeout:
+		return fmt.Sprintf("%v has not connected to it within %s", cand.Key, v.Policy.DrainTimeout)
 	}
 	return ""
 }

@@ -62,7 +62,11 @@ func (i *intermediateFailover) next() Work {
 		if s := i.servers[i.e.Failed]; i.finding(i.e.Failed, deadIntermediate...) == nil && (s == nil || s.Up()) {
 			return i.answers()
 		}
-		if no := i.gate(i.e); len(no) > 0 {
+		no := i.gate(i.e)
+		if why := i.unchosen(); why != "" {
+			no = append(no, why)
+		}
+		if len(no) > 0 {
 			return Work{Episode: i.stored(i.e), Refused: no}
 		}
 		if w, undecided := i.undecided(); undecided {
@@ -104,6 +108,26 @@ func (i *intermediateFailover) next() Work {
 		return w
 	}
 	return i.over()
+}
+
+// unchosen says why replicas of a former primary are not moved to the present one; "" where they may be. Which server is
+// the primary is a matter of counting replicas where no promotion is on record: somebody may have opened a server for
+// writes that nobody chose.
+func (i *intermediateFailover) unchosen() string {
+	if i.e.Code != analysis.DeadFormerPrimary || i.primary == nil || i.last != nil && i.last.Candidate == i.primary.Key ||
+		i.Snapshot.Promoted[i.Cluster] == i.primary.Key {
+		return ""
+	}
+	failed := Episode{Kind: PrimaryFailover, Failed: i.e.Failed, Opened: i.e.Opened}
+	why := fmt.Sprintf("it was no replica of %v when that fell silent", i.e.Failed)
+	if i.wasReplica(i.primary, failed) {
+		why = i.notTaken(i.primary, i.choice(failed), failed)
+	}
+	if why == "" {
+		return ""
+	}
+	return fmt.Sprintf("%v takes writes, and no promotion of it is on record; it is not taken for the new primary: %s. "+
+		"Move the replicas of %v by hand to the server that is to be the primary", i.primary.Key, why, i.e.Failed)
 }
 
 // undecided waits, or has the replicas find out, as long as the server is not known to be of no use to them.

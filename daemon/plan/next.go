@@ -45,7 +45,7 @@ func (v *view) reserve(w *Work, claims []topology.Key) {
 	for _, s := range w.Steps {
 		by := v.taken[s.At]
 		switch {
-		case by == nil, s.Kind == Fence && !by.acts(s.At):
+		case by == nil, s.Kind == Fence && !v.acted[s.At]:
 			steps = append(steps, s)
 		case s.Kind != Fence:
 			w.Wait = fmt.Sprintf("%v is needed by the %s of %v, which goes first: %s",
@@ -53,12 +53,15 @@ func (v *view) reserve(w *Work, claims []topology.Key) {
 		}
 	}
 	if len(steps) < len(w.Steps) {
-		w.preempted(v)
+		if w.preempted(v); w.Episode == nil {
+			steps = nil // a server is on record before anything is done there
+		}
 	}
 	w.Steps = steps
 	mine := *w
 	for _, s := range steps {
 		v.take(s.At, &mine)
+		v.acted[s.At] = true
 	}
 	for _, k := range claims {
 		v.take(k, &mine)

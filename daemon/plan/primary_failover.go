@@ -235,7 +235,7 @@ func (p *primaryFailover) commit() Work {
 func (p *primaryFailover) goOn() Work {
 	c := p.choice(p.e)
 	if c.adopted != nil {
-		p.e.Candidate, p.e.Blocked = c.adopted.Key, ""
+		p.e.Candidate, p.e.CandidateUUID, p.e.Blocked = c.adopted.Key, c.adopted.Instance.UUID, ""
 		if p.e.Why == "" {
 			p.e.Why = "it had already been opened for writes"
 		}
@@ -250,6 +250,9 @@ func (p *primaryFailover) goOn() Work {
 	}
 	if p.up(p.e.Failed) != nil && p.e.Stage != Promoted {
 		return p.undo()
+	}
+	if k := p.predecessor(); p.up(k) != nil && p.e.Stage != Promoted && !exchanged(p.up(k), *p.last) {
+		return p.undoFor(k)
 	}
 	w := Work{Candidates: c.ranking, Bound: c.bound}
 	if alive := p.stop(&w); alive {
@@ -276,12 +279,15 @@ func (p *primaryFailover) goOn() Work {
 		return w
 	}
 	if p.e.Candidate != c.chosen.Key {
-		if p.down(p.e.Candidate) || p.e.fails(p.e.Candidate) {
+		if s := p.up(p.e.Candidate); s == nil || p.e.fails(s.Key) || exchanged(s, p.e) {
 			p.e.abandon(p.e.Candidate)
 		}
 		p.e.Candidate, p.e.Why = c.chosen.Key, strings.Join(c.ranking[0].Reasons, "; ")
 		p.e.DrainSince, p.e.Shut = time.Time{}, false
 		p.e.Stage = Chosen
+	}
+	if !p.begun(c.ranking[0], p.e) { // it may have come back with another
+		p.e.CandidateUUID = c.chosen.Instance.UUID
 	}
 	p.e.Blocked = ""
 	if p.e.fails(c.chosen.Key) {
@@ -326,17 +332,29 @@ func (p *primaryFailover) leftItsSource(candidate topology.Key) bool {
 	return s != nil && (!s.Up() || len(s.Instance.Channels) == 0)
 }
 
+// predecessor is the server that the last failover promoted in the place of the same failed one, and that died before
+// any other followed it; zero where this is no such case.
+func (p *primaryFailover) predecessor() topology.Key {
+	if p.last == nil || p.last.ID == p.e.ID || p.last.Failed != p.e.Failed ||
+		!slices.Contains(p.e.Abandoned, p.last.Candidate) {
+		return topology.Key{}
+	}
+	return p.last.Candidate
+}
+
 // undo takes back what was done before anything irreversible: the primary answers again.
-func (p *primaryFailover) undo() Work {
+func (p *primaryFailover) undo() Work { return p.undoFor(p.e.Failed) }
+
+func (p *primaryFailover) undoFor(k topology.Key) Work {
 	e := &p.e
 	if p.down(e.Candidate) {
 		e.Blocked = fmt.Sprintf(
 			"%v answers again, and %v, which may have been opened for writes already, does not: both may take writes",
-			e.Failed, e.Candidate)
+			k, e.Candidate)
 		return Work{Episode: e, Wait: e.Blocked, Refused: []string{e.Blocked}}
 	}
-	return p.withdraw(fmt.Sprintf("%v answers again before another server was promoted: the replicas go back to it",
-		e.Failed), fmt.Sprintf("%v answered again before another server was promoted", e.Failed))
+	return p.withdraw(fmt.Sprintf("%v answers again before another server was promoted: the replicas go back to it", k),
+		fmt.Sprintf("%v answered again before another server was promoted", k))
 }
 
 // withdraw starts the receivers that were stopped, and closes the episode without a promotion.

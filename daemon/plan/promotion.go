@@ -59,8 +59,8 @@ func (p *primaryFailover) drained(w *Work, cand *topology.Server, c *choice) boo
 	left := cand.Instance.Executed.Missing(c.need)
 	late := p.Snapshot.At.Sub(p.e.DrainSince) > p.Policy.DrainTimeout
 	if late && p.Policy.AllowReceivedLoss {
-		w.Bound = fmt.Sprintf("%s dropped, as the policy allows after %s", are(left, "received transaction"),
-			p.Policy.DrainTimeout)
+		w.Bound = fmt.Sprintf("%s dropped, as the policy allows after %s; %s", are(left, "received transaction"),
+			p.Policy.DrainTimeout, c.bound)
 		c.need = cand.Instance.Executed
 		return true
 	}
@@ -158,6 +158,11 @@ func (p *primaryFailover) catchUp(w *Work, c choice, cand *topology.Server) {
 			Why: fmt.Sprintf("%v has %s that %v lacks; it gets them before it is promoted",
 				donor.Key, missing, cand.Key)})
 	default:
+		if follows.IO == topology.Running {
+			p.e.DrainSince = time.Time{}
+		} else if p.e.DrainSince.IsZero() {
+			p.e.DrainSince = p.Snapshot.At
+		}
 		w.Steps = append(w.Steps, Step{Kind: AwaitApplied, At: cand.Key, Set: c.need,
 			Expect: Expect{UUID: cand.Instance.UUID},
 			Why:    fmt.Sprintf("it fetches %s from %v", missing, donor.Key)})

@@ -80,7 +80,11 @@ func (v *view) choice(e Episode) choice {
 	}
 	c.adopted = v.adopted(e, c)
 	for _, s := range v.candidates(e, pool) {
-		c.ranking = append(c.ranking, v.weigh(s, c, e))
+		one := v.weigh(s, c, e)
+		if why := v.noReplica(s, c, e); why != "" {
+			one.Eligible, one.Vetoes = false, append(one.Vetoes, why)
+		}
+		c.ranking = append(c.ranking, one)
 	}
 	v.refuseUnfollowed(c.ranking)
 	v.refuseUnnamed(&c, e)
@@ -285,7 +289,7 @@ func (v *view) order(a, b Candidate, all choice, e Episode) int {
 // begun says that the promotion of c was begun: it has forgotten its source already.
 func (v *view) begun(c Candidate, e Episode) bool {
 	s := v.up(c.Key)
-	return c.Key == e.Candidate && s != nil && len(s.Instance.Channels) == 0
+	return c.Key == e.Candidate && s != nil && len(s.Instance.Channels) == 0 && !exchanged(s, e)
 }
 
 // keep leaves the candidate that the episode is committed to at the top, unless it still has to apply what another has

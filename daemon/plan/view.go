@@ -22,6 +22,8 @@ type view struct {
 	last *Episode
 	// taken are the servers that works before the present one need.
 	taken map[topology.Key]*Work
+	// acted are those at which they have a step.
+	acted map[topology.Key]bool
 	// level is what each server that can be reached has received; nil until somebody asks. See received.
 	level map[topology.Key]gtid.Set
 }
@@ -33,6 +35,7 @@ func newView(s Situation) *view {
 		followers: map[topology.Key][]*topology.Server{},
 		findings:  map[topology.Key][]*analysis.Finding{},
 		taken:     map[topology.Key]*Work{},
+		acted:     map[topology.Key]bool{},
 	}
 	for i := range s.Snapshot.Servers {
 		r := &s.Snapshot.Servers[i]
@@ -158,7 +161,7 @@ func (v *view) levelled() map[topology.Key]gtid.Set {
 		have, at := s.Received(), s.Probe.Answered
 		switch {
 		case s.Receiving():
-			have = have.Union(arriving.after(at.Add(-travel)))
+			have = have.Union(v.passed(s, arriving.after(at.Add(-travel))))
 		case writable(s) && s.Instance.Flavor == topology.MariaDB:
 			// Its positions do not show which transactions it wrote itself.
 			have = have.Union(late.after(at))
@@ -168,6 +171,25 @@ func (v *view) levelled() map[topology.Key]gtid.Set {
 		out[s.Key] = have
 	}
 	return out
+}
+
+// passed is what of a set the source of s can have sent it since: a source that receives nothing itself sends only what
+// it has, and one that does not apply that only what it has applied.
+func (v *view) passed(s *topology.Server, set gtid.Set) gtid.Set {
+	c := s.Channel()
+	if c == nil {
+		return set
+	}
+	switch source := v.up(c.Source); {
+	case source == nil, writable(source):
+		return set
+	case stuck(source) != "":
+		return set.Intersect(source.Instance.Executed)
+	case source.Receiving():
+		return set
+	default:
+		return set.Intersect(source.Received())
+	}
 }
 
 // union is of what servers have that were asked after a moment; that only goes back.

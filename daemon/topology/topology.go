@@ -282,7 +282,8 @@ func (s Server) Address() Key {
 type Departure struct {
 	From Key `json:"from"` // the source that it followed last
 	// Seen is the start of the first probe that found it without a source.
-	Seen time.Time `json:"seen"`
+	Seen    time.Time `json:"seen"`
+	Filters bool      `json:"filters,omitempty"` // it left a part of the data out
 }
 
 // Up says that the last probe was answered.
