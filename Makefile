@@ -21,10 +21,12 @@ SCHEDULES := 200
 
 # How often make chaos runs each scenario, and how often it cuts each network connection.
 RUNS := 20
+WORLDS := 1000000
+FROM := 1
 EDGES := 1
 
 .PHONY: help build package install-deps demo test test-package test-deb test-fleet lint lint-ansible bench \
-	bench-failover bench-backend bench-scale sweep hard converge chaos fuzz cover clean
+	bench-failover bench-backend bench-scale sweep hard soak converge chaos fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
@@ -40,6 +42,7 @@ help:
 	@echo "make bench-scale     1,000 to 10,000 simulated servers: cost, API, failovers (ARGS='-servers 1000 -quick')"
 	@echo "make sweep           kill a daemon before and after every statement of a failover, on real servers"
 	@echo "make hard            what people have met in the field, on real servers of both flavours"
+	@echo "make soak            WORLDS=$(WORLDS) random worlds on paper, from number FROM=$(FROM) on"
 	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a pair"
 	@echo "make chaos           whole deployments, damaged RUNS=$(RUNS) times; each connection cut EDGES=$(EDGES) times"
 	@echo "make test-package    both packages on Debian hosts: built twice, checked, installed, upgraded, removed"
@@ -107,6 +110,9 @@ sweep: install-deps
 
 hard: install-deps
 	ORCHESTRATOR_HARD=all go test -count=1 -v -timeout 60m ./tests/hard
+
+soak:
+	@go run ./tests/sim/soak -worlds $(WORLDS) -from $(FROM)
 
 converge: install-deps
 	ORCHESTRATOR_SCHEDULES=$(SCHEDULES) go test -v -count=1 -timeout 60m ./tests/pair

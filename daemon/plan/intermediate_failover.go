@@ -110,12 +110,12 @@ func (i *intermediateFailover) next() Work {
 	return i.over()
 }
 
-// unchosen says why replicas of a former primary are not moved to the present one; "" where they may be. Which server is
-// the primary is a matter of counting replicas where no promotion is on record: somebody may have opened a server for
+// unchosen says why replicas of a former primary are not moved to the present one; "" where they may be. Which server
+// is the primary is a matter of counting replicas where no promotion is on record: somebody may have opened a server for
 // writes that nobody chose.
 func (i *intermediateFailover) unchosen() string {
-	if i.e.Code != analysis.DeadFormerPrimary || i.primary == nil || i.last != nil && i.last.Candidate == i.primary.Key ||
-		i.Snapshot.Promoted[i.Cluster] == i.primary.Key {
+	if i.e.Code != analysis.DeadFormerPrimary || i.primary == nil ||
+		i.last != nil && i.last.Candidate == i.primary.Key || i.Snapshot.Promoted[i.Cluster] == i.primary.Key {
 		return ""
 	}
 	failed := Episode{Kind: PrimaryFailover, Failed: i.e.Failed, Opened: i.e.Opened}
@@ -126,8 +126,8 @@ func (i *intermediateFailover) unchosen() string {
 	if why == "" {
 		return ""
 	}
-	return fmt.Sprintf("%v takes writes, and no promotion of it is on record; it is not taken for the new primary: %s. "+
-		"Move the replicas of %v by hand to the server that is to be the primary", i.primary.Key, why, i.e.Failed)
+	return fmt.Sprintf("%v takes writes, and no promotion of it is on record; it is not taken for the new primary: "+
+		"%s. Move the replicas of %v by hand to the server that is to be the primary", i.primary.Key, why, i.e.Failed)
 }
 
 // undecided waits, or has the replicas find out, as long as the server is not known to be of no use to them.

@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"strings"
+	"slices"
 
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
@@ -15,7 +15,7 @@ func (r *run) check(w plan.Work, step plan.Step) {
 		failed := r.Find(e.Failed)
 		for _, v := range r.Servers {
 			if v.Source == failed.N && v.Connected && v.Health == world.Alive && failed.Health == world.Alive &&
-				r.Reaches(v.N, failed.N) && r.Reaches(-1, v.N) {
+				r.Reaches(v.N, failed.N) && r.reachable(v) {
 				r.hurt("never dead while a reachable replica receives", "%v declared dead, %v receives from it",
 					e.Failed, v.Key)
 			}
@@ -23,8 +23,11 @@ func (r *run) check(w plan.Work, step plan.Step) {
 	}
 	if step.Kind == plan.Repoint {
 		r.sendable(step)
+		if r.Find(step.Source).Unsure(step.Source) {
+			r.hurt("only a name that leads to one server is written", "%s at %v: %v", step.Kind, step.At, step.Source)
+		}
 	}
-	r.chosen(step)
+	r.chosen(w, step)
 	if step.Kind != plan.Promote {
 		return
 	}
@@ -32,48 +35,51 @@ func (r *run) check(w plan.Work, step plan.Step) {
 	if cand.Rule == topology.MustNot {
 		r.hurt("never against a must_not", "%v is promoted", cand.Key)
 	}
-	r.followable(cand, failed)
+	r.followable(cand, failed, e.Failing)
 	if r.partial(cand) {
 		r.hurt("never a server that has only a part of the data", "%v is promoted", cand.Key)
 	}
-	promises := strings.Contains(w.Bound, "no transaction that a reachable replica received is lost")
-	all := true
+	r.bound(w, cand, failed)
 	for _, v := range r.Servers {
-		if v == cand || v == failed {
+		if v == cand || v == failed || !r.reachable(v) {
 			continue
 		}
-		reachable := v.Health == world.Alive && r.Reaches(-1, v.N)
-		all = all && reachable
-		if reachable && r.below(v, failed) && !r.partial(v) && !cand.Executed.Has(v.Received) {
+		if r.below(v, failed) && !r.partial(v) && !cand.Executed.Has(v.Received) && !r.policy.AllowReceivedLoss {
 			r.hurt("never less advanced, nothing received is lost", "%v is promoted with %v, %v received %v",
 				cand.Key, cand.Executed, v.Key, v.Received)
 		}
-		if reachable && promises && r.below(v, failed) && !cand.Executed.Has(v.Received) {
-			r.hurt("a stated loss bound is true", "%v is promoted, %v received more: %s", cand.Key, v.Key, w.Bound)
-		}
-		if reachable && !v.ReadOnly && v.Source < 0 && !v.Stray {
+		if v.Open() {
 			r.hurt("never two writable", "%v is promoted beside %v", cand.Key, v.Key)
 		}
 	}
-	if failed.Health == world.Alive && r.Reaches(-1, failed.N) && !failed.ReadOnly {
+	if r.reachable(failed) && !failed.ReadOnly {
 		r.hurt("never two writable", "%v is promoted, and %v answers", cand.Key, failed.Key)
-	}
-	acked := r.Acked[failed.N]
-	if all && r.SemiSync && cand.Executed[failed.N] < acked {
-		r.hurt("with semi-sync nothing acknowledged is lost", "%v is promoted with %d of %d",
-			cand.Key, cand.Executed[failed.N], acked)
 	}
 }
 
+// reachable says that a server lives, and that the daemon can get to it.
+func (r *run) reachable(v *world.Server) bool {
+	return v.Health == world.Alive && r.Reaches(-1, v.N) && !r.Unresolved[[2]int{-1, v.N}]
+}
+
 // chosen holds that nobody is promoted, or made the source of others, whom nobody chose.
-func (r *run) chosen(step plan.Step) {
+func (r *run) chosen(w plan.Work, step plan.Step) {
 	k := step.At
 	if step.Kind == plan.Repoint {
 		k = step.Source
 	}
-	if (step.Kind == plan.Repoint || step.Kind == plan.Promote) && r.Find(k).Stray {
-		r.hurt("never a server that nobody chose", "%s at %v: %v is a scratch copy", step.Kind, step.At, k)
+	v := r.Find(k)
+	if step.Kind != plan.Repoint && step.Kind != plan.Promote || !v.Stray {
+		return
 	}
+	if step.Kind == plan.Repoint && w.Kind == plan.IntermediateFailover {
+		// Its replicas are moved to the one that a person opened, whose promotion is not on record.
+		r.adopts(v, r.Find(w.Failed))
+		v.Stray = true
+		return
+	}
+	r.hurt("never a server that nobody chose", "%s of %v: %s at %v: %v is a scratch copy", w.Kind, w.Failed, step.Kind,
+		step.At, k)
 }
 
 // sendable holds that a server is not moved to where it would stop, or lose what it has, as far as the daemon knew.
@@ -99,15 +105,18 @@ func (r *run) sendable(step plan.Step) {
 // known is what the daemon heard that a server has purged.
 func (r *run) known(v *world.Server) world.Set {
 	for _, s := range r.Snapshot().Servers {
-		if s.Key == v.Key && s.Instance != nil && s.Instance.Purged.Same(world.GTIDs(v.Purged)) {
+		if s.Key == v.Key && s.Instance != nil && s.Instance.Purged.Same(r.GTIDs(v.Purged)) {
 			return v.Purged
 		}
 	}
 	return world.Set{}
 }
 
-// partial says that a server filters, or has its data from one that does.
+// partial says that a server filters, or has its data from one that does, or from a replica that logs a part only.
 func (r *run) partial(v *world.Server) bool {
+	if r.policy.AllowFilters {
+		return false
+	}
 	for range r.Servers {
 		if v.Filters {
 			return true
@@ -115,17 +124,19 @@ func (r *run) partial(v *world.Server) bool {
 		if v.Source < 0 || v.Detached {
 			return false
 		}
-		v = r.Servers[v.Source]
+		if v = r.Servers[v.Source]; v.LogFilters && v.Source >= 0 {
+			return true
+		}
 	}
 	return false
 }
 
 // followable holds that a server that does not log what it replicates is promoted above others that lack some of that
 // only where no other could be that has as much.
-func (r *run) followable(cand, failed *world.Server) {
+func (r *run) followable(cand, failed *world.Server, failing []plan.Failing) {
 	for _, v := range r.Servers {
-		if !cand.LogUpdates && v != cand && v.Health == world.Alive && r.Reaches(-1, v.N) && r.below(v, failed) &&
-			!v.Received.Has(cand.Received) && r.better(cand, failed) {
+		if !cand.LogUpdates && v != cand && r.reachable(v) && r.below(v, failed) && !v.Coordinates &&
+			!v.Received.Has(cand.Received) && r.better(cand, failed, failing) {
 			r.hurt("never a server that nobody can follow", "%v is promoted, and %v lacks what it has not logged",
 				cand.Key, v.Key)
 		}
@@ -133,10 +144,12 @@ func (r *run) followable(cand, failed *world.Server) {
 }
 
 // better says that a direct replica that can be reached logs what it replicates and has as much as the candidate.
-func (r *run) better(cand, failed *world.Server) bool {
+func (r *run) better(cand, failed *world.Server, failing []plan.Failing) bool {
 	for _, v := range r.Servers {
-		if v != cand && v.Source == failed.N && v.Health == world.Alive && r.Reaches(-1, v.N) && v.LogUpdates &&
-			!v.Detached && !r.partial(v) && v.Rule != topology.MustNot && v.SQL && v.SQLErrno == 0 &&
+		if v != cand && v.Source == failed.N && r.reachable(v) && v.LogUpdates &&
+			!v.Detached && !r.partial(v) && v.Rule != topology.MustNot && v.Applies() && !v.Coordinates &&
+			!v.LogFilters && r.Heard(v).Downtime == nil &&
+			!slices.ContainsFunc(failing, func(f plan.Failing) bool { return f.Key == v.Key }) &&
 			v.Executed.Has(cand.Received) {
 			return true
 		}
@@ -175,11 +188,12 @@ func (r *run) below(v, failed *world.Server) bool {
 func (r *run) watch() {
 	n := 0
 	for _, v := range r.Servers {
-		if v.Health == world.Alive && !v.ReadOnly && v.Source < 0 && !v.Stray && r.Reaches(-1, v.N) {
+		if v.Open() && r.reachable(v) && v.Locked == 0 {
 			n++
 		}
+		r.quiet(v)
 	}
-	if n < 2 {
+	if n < 2 || len(r.byHand) > 0 { // what a person does is told, and not undone
 		r.two = 0
 		return
 	}
@@ -192,21 +206,22 @@ func (r *run) watch() {
 func (r *run) finally() {
 	writable := 0
 	for _, v := range r.Servers {
-		if !v.ReadOnly && v.Source < 0 && !v.Stray {
+		if v.Open() {
 			writable++
 		}
 	}
-	if writable != 1 {
-		r.hurt("in the end one server is writable", "%d are", writable)
+	if writable != 1 && len(r.byHand) == 0 {
+		r.hurt("in the end one server is writable", "%d are; refused: %v", writable, plan.Next(r.situation()).Refused())
 	}
 	lost := r.lost()
 	for _, v := range r.Servers {
-		if v.Source >= 0 && !v.Detached && !v.IO && v.IOErrno != world.Purged && !lost[v.Key] {
+		if v.Source >= 0 && !v.Detached && !v.IO && v.IOErrno != world.Purged && !lost[v.Key] &&
+			!r.stopped[v.N] {
 			r.hurt("in the end every replica receives, or is reported as lost", "%v does not", v.Key)
 		}
 	}
 	for _, e := range r.episodes {
-		if e.Closed.IsZero() {
+		if e.Closed.IsZero() && !r.Hangs(r.Find(e.Failed)) { // that is told for as long as it is so
 			r.hurt("every recovery completes", "episode %s of %v is still open at stage %s: %s",
 				e.ID, e.Failed, e.Stage, e.Blocked)
 		}

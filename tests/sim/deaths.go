@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
@@ -64,11 +63,6 @@ func (r *run) intermediate(v *world.Server) bool {
 	return false
 }
 
-func (r *run) kill(v *world.Server) {
-	r.Say("%v killed", v.Key)
-	v.Health, v.Connected = world.Dead, false
-}
-
 // survivors holds what must be true when the dead stay dead.
 func (r *run) survivors(dead map[int]int) {
 	if r.candidates(dead) == 0 {
@@ -89,12 +83,15 @@ func (r *run) survivors(dead map[int]int) {
 		lost[v.Key] = lost[v.Key] || strings.Contains(refused, fmt.Sprintf("%v can't be moved", v.Key))
 	}
 	for _, v := range r.Servers {
+		if v.Source >= 0 && r.Heard(r.Servers[v.Source]).Downtime != nil {
+			lost[v.Key] = true // people said that its source is not to be repaired
+		}
 		if v.Health != world.Alive || v == primary || v.Stray || r.belowOneOf(lost, v) {
 			continue
 		}
 		if v.Source < 0 || !v.IO || !r.below(v, primary) || !v.Connected {
-			r.hurt("every living replica ends below the new primary, or is reported as lost", "%v does not follow %v",
-				v.Key, primary.Key)
+			r.hurt("every living replica ends below the new primary, or is reported as lost",
+				"%v does not follow %v: %s; %v", v.Key, primary.Key, refused, codes(r.situation()))
 		}
 	}
 }
@@ -127,20 +124,42 @@ func (r *run) candidates(dead map[int]int) int {
 	lost := r.lost()
 	for _, v := range living {
 		stuck := slices.ContainsFunc(living, func(o *world.Server) bool {
-			return !o.LogUpdates && !r.partial(o) && !v.Received.Has(o.Received)
+			return !r.gives(o) && !r.partial(o) && !v.Received.Has(o.Received) // it can't pass that on
 		})
-		if r.direct[v.N] && !lost[v.Key] && v.Rule != topology.MustNot && v.LogUpdates && !r.partial(v) && !stuck {
+		if r.direct[v.N] && !lost[v.Key] && r.fit(v) && !stuck {
 			n++
 		}
 	}
+	if !r.heard(living) || r.Heard(r.Servers[0]).Downtime != nil {
+		return 0
+	}
 	return n
+}
+
+// fit says that nothing speaks against the promotion of a server that has all that is needed.
+func (r *run) fit(v *world.Server) bool {
+	return v.Rule != topology.MustNot && r.gives(v) &&
+		!r.partial(v) && r.Heard(v).Downtime == nil
+}
+
+// gives says that others can get from a server what it has received.
+func (r *run) gives(v *world.Server) bool {
+	return v.LogUpdates && !v.LogFilters && !v.Delayed && !v.Coordinates && v.SQLErrno == 0
+}
+
+// heard says that what the primary committed last, and only with acknowledgements, was acknowledged by somebody who
+// still lives.
+func (r *run) heard(living []*world.Server) bool {
+	return !r.Servers[0].Semi.Source || slices.ContainsFunc(living, func(v *world.Server) bool {
+		return v.Semi.Replica && r.direct[v.N]
+	})
 }
 
 // primary is the one server that lives and takes writes; nil when there is none, or several.
 func (r *run) primary() *world.Server {
 	var out *world.Server
 	for _, v := range r.Servers {
-		if v.Health == world.Alive && !v.ReadOnly && v.Source < 0 && !v.Stray {
+		if v.Open() {
 			if out != nil {
 				return nil
 			}
@@ -178,7 +197,3 @@ func (r *run) lost() map[topology.Key]bool {
 	}
 	return out
 }
-
-// permissive is a policy that lets everything be recovered.
-var permissive = plan.Policy{Named: true, RecoverPrimary: true, RecoverIntermediate: true, DrainTimeout: time.Second,
-	AllowUnfenced: true}

@@ -6,8 +6,11 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/plan"
@@ -27,34 +30,49 @@ func (v *Violation) Error() string {
 }
 
 const (
-	faultsEnd = 110 // ticks until which faults happen
-	healed    = 150 // the tick at which everything comes back
-	end       = 260 // the tick at which all must be well again
+	faultsEnd = 90  // ticks until which faults happen
+	healed    = 115 // the tick at which everything comes back
+	end       = 225 // the tick at which all must be well again
+	calm      = 15  // ticks without any reason to act after which nothing more is expected
 )
 
 // run is one world with the daemon in it.
 type run struct {
 	*world.World
 	seed     uint64
+	policy   plan.Policy
 	episodes []plan.Episode // on record: they survive the daemon
 	down     int            // ticks until the daemon is started again
+	steadily bool           // the daemon is never killed, and no step is lost
 	direct   map[int]bool   // the servers that followed the primary at first
 	faults   bool           // random ones happen
-	well     bool           // everything has come back
-	two      int            // for how many ticks two servers have been writable in the daemon's sight
+	byHand   map[int]bool   // those whom a person has opened for writes
+	stopped  map[int]bool   // those whose receiver a person has stopped
+	later    map[int][]func()
+	well     bool        // everything has come back
+	two      int         // for how many ticks two servers have been writable in the daemon's sight
+	writes   map[int]int // for how many ticks a server has written that should not, by number
+	news     news
+	judged   uint64 // the state of the world that the daemon has judged last
+	calm     int    // for how many ticks there has been no reason to act, since everything came back
 	found    *Violation
 	Stats    Stats
 }
 
 // Stats tell what the worlds were made of, so that a simulation in which nothing happens is noticed.
-type Stats struct{ Promotions, Withdrawn, Refused, Fenced, Crashes, Lost, Moved, Survivable int }
+type Stats struct {
+	Promotions, Withdrawn, Refused, Fenced, Crashes, Lost, Moved, Adopted, Blocked, Survivable int
+}
 
 // Run plays one world, and returns the first property that was hurt, or nil.
 func Run(seed uint64) (Stats, *Violation) {
 	r := newRun(world.New(seed), seed)
-	r.faults = true
-	for r.Tick < end && r.found == nil {
+	r.faults, r.policy = true, r.anyPolicy()
+	for r.Tick < end && r.calm < calm && r.found == nil {
 		r.Advance()
+		for _, do := range r.later[r.Tick] {
+			do()
+		}
 		if r.Tick < faultsEnd {
 			r.fault()
 		}
@@ -71,7 +89,9 @@ func Run(seed uint64) (Stats, *Violation) {
 }
 
 func newRun(w *world.World, seed uint64) *run {
-	r := &run{World: w, seed: seed, direct: map[int]bool{}}
+	r := &run{World: w, seed: seed, policy: permissive, direct: map[int]bool{}, byHand: map[int]bool{},
+		stopped: map[int]bool{}, later: map[int][]func(){},
+		writes: map[int]int{}}
 	for _, v := range w.Servers {
 		r.direct[v.N] = v.Source == 0
 	}
@@ -80,16 +100,36 @@ func newRun(w *world.World, seed uint64) *run {
 
 // live lets the daemon have one tick.
 func (r *run) live() {
+	r.news.look(r.state(), r.Tick)
 	if r.down > 0 {
 		r.down--
 		r.two = 0
+		clear(r.writes)
 		return
 	}
-	if !r.steady() { // most ticks are; to ask about them would make the worlds no richer, only fewer
+	steady := r.steady()
+	if r.calm++; !steady || !r.well {
+		r.calm = 0
+	}
+	if r.due(steady) {
 		r.ProbeAll()
 		r.turn()
 	}
 	r.watch()
+}
+
+// due says that the daemon has something to do: that the world has changed, or that its next poll is due. In most ticks
+// neither is so; to ask about them would make the worlds no richer, only fewer.
+func (r *run) due(steady bool) bool {
+	every := 4
+	if steady {
+		every = 10
+	}
+	if r.Tick%every > 0 && r.news.state == r.judged {
+		return false
+	}
+	r.judged = r.news.state
+	return true
 }
 
 // steady says that the truth gives no reason to act, nor does anything on record.
@@ -99,7 +139,7 @@ func (r *run) steady() bool {
 		if v.Health != world.Alive || !r.Reaches(-1, v.N) || v.Source >= 0 && !v.Connected {
 			return false
 		}
-		if !v.ReadOnly && !v.Stray {
+		if v.Open() {
 			writable++
 		}
 	}
@@ -108,7 +148,7 @@ func (r *run) steady() bool {
 			return false
 		}
 	}
-	return writable == 1 && r.Tick%10 > 0
+	return writable == 1
 }
 
 func (r *run) hurt(property, format string, args ...any) {
@@ -118,7 +158,7 @@ func (r *run) hurt(property, format string, args ...any) {
 }
 
 func (r *run) situation() plan.Situation {
-	return plan.Situate(plan.Facts{Cluster: "c", Snapshot: r.Snapshot(), Policy: permissive,
+	return plan.Situate(plan.Facts{Cluster: "c", Snapshot: r.Snapshot(), Policy: r.policy,
 		Thresholds: analysis.Defaults, Episodes: r.episodes})
 }
 
@@ -148,7 +188,7 @@ func (r *run) turn() {
 				moved = moved || done && step.Kind != plan.AwaitApplied
 			}
 		}
-		if r.Rand.IntN(40) == 0 { // or between two
+		if !r.steadily && r.Rand.IntN(40) == 0 { // or between two
 			r.die()
 			return
 		}
@@ -171,16 +211,18 @@ func (r *run) turn() {
 // step does one, and says whether it was done, and whether the daemon was killed in the middle of it.
 func (r *run) step(w plan.Work, step plan.Step) (done, killed bool) {
 	r.check(w, step)
-	switch n := r.Rand.IntN(40); {
-	case n == 0:
-		r.Say("%s at %v: lost on the way", step.Kind, step.At)
-		return false, false
-	case n == 1:
+	n := r.Rand.IntN(40)
+	if n == 1 && !r.steadily {
 		_ = r.Do(step, r.Rand.Float64())
 		r.die()
 		return false, true
 	}
-	if err := r.Do(step, 1); err != nil {
+	err := errors.New("lost on the way")
+	if n > 0 || r.steadily {
+		err = r.Do(step, 1)
+	}
+	r.tried(w, step, err)
+	if err != nil {
 		r.Say("%s at %v: %v", step.Kind, step.At, err)
 		return false, false
 	}
@@ -193,6 +235,21 @@ func (r *run) step(w plan.Work, step plan.Step) (done, killed bool) {
 		r.Stats.Moved++
 	}
 	return true, false
+}
+
+// tried puts on record how a step went, as recovery.Runner does.
+func (r *run) tried(w plan.Work, step plan.Step, err error) {
+	done := plan.Done{Step: step}
+	if err != nil {
+		if done.Error = err.Error(); r.Rand.IntN(2) == 0 {
+			done.Took = 3 * time.Second
+		}
+	}
+	for i, e := range r.episodes {
+		if w.Episode != nil && e.ID == w.Episode.ID {
+			r.episodes[i] = e.Tried(done, err)
+		}
+	}
 }
 
 func promotes(d plan.Decision) bool {
@@ -210,28 +267,37 @@ func (r *run) die() {
 	r.Say("the daemon is killed")
 }
 
+// store puts the episodes of a decision on record.
 func (r *run) store(d plan.Decision) {
-	put := func(e plan.Episode) {
+	for _, e := range d.Episodes() {
 		if err := e.Check(); err != nil {
 			r.hurt("every episode on record is consistent", "%v", err)
 		}
-		for i := range r.episodes {
-			if r.episodes[i].ID == e.ID {
-				if r.episodes[i].Closed.IsZero() && !e.Closed.IsZero() {
-					r.Say("episode closed: %s", e.Outcome)
-					if e.Promoted.IsZero() {
-						r.Stats.Withdrawn++
-					}
-					r.Stats.Lost += len(e.Lost)
-				}
-				r.episodes[i] = e
-				return
-			}
-		}
+		r.put(e)
+	}
+}
+
+func (r *run) put(e plan.Episode) {
+	var before plan.Episode
+	at := slices.IndexFunc(r.episodes, func(o plan.Episode) bool { return o.ID == e.ID })
+	if at < 0 {
 		r.Say("episode opened: %s at %v", e.Code, e.Failed)
 		r.episodes = append([]plan.Episode{e}, r.episodes...)
+	} else {
+		before, r.episodes[at] = r.episodes[at], e
 	}
-	for _, e := range d.Episodes() {
-		put(e)
+	if before.Closed.IsZero() && !e.Closed.IsZero() {
+		r.Say("episode closed: %s", e.Outcome)
+		if e.Promoted.IsZero() {
+			r.Stats.Withdrawn++
+		}
+		r.Stats.Lost += len(e.Lost)
 	}
+	if e.Blocked != before.Blocked && e.Blocked != "" {
+		r.Say("blocked: %s", e.Blocked)
+		r.Stats.Blocked++
+	}
+	r.verdict(before, e)
+	r.adoption(before, e)
+	r.told(before, e)
 }

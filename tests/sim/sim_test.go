@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	worlds = flag.Int("worlds", 100_000, "how many random worlds to try")
+	worlds = flag.Int("worlds", 25_000, "how many random worlds to try")
 	seed   = flag.Uint64("seed", 0, "play this one world only, and print it")
 )
 
@@ -38,6 +38,11 @@ var (
 //	                                                 episode (found before it was fixed, seed 5650)
 //	a turn ends                                      plan: a promotion by an earlier daemon not adopted; a detach
 //	                                                 that is requested again and again
+//
+// Properties that found faults of the code before they were fixed: nobody is adopted whom nobody chose; never two
+// writable; never a server that nobody chose; a stated loss bound is true; in the end every replica receives. Without a
+// break so far: news are told once; who was replaced writes nothing; a promoted server waits for nobody who can't come;
+// a name that does not resolve is no death; only a name that leads to one server is written.
 func TestWorlds(t *testing.T) {
 	if *seed != 0 {
 		stats, v := Run(*seed)
@@ -73,7 +78,7 @@ func many(t *testing.T, n int, play func(uint64) (Stats, *Violation)) Stats {
 				}
 				stats, v := play(s)
 				mu.Lock()
-				sum = sum.plus(stats)
+				sum = sum.Plus(stats)
 				if v != nil {
 					failed = append(failed, v)
 				}
@@ -91,16 +96,4 @@ func many(t *testing.T, n int, play func(uint64) (Stats, *Violation)) Stats {
 	}
 	t.Logf("%d worlds: %+v", n, sum)
 	return sum
-}
-
-func (s Stats) plus(o Stats) Stats {
-	s.Promotions += o.Promotions
-	s.Withdrawn += o.Withdrawn
-	s.Refused += o.Refused
-	s.Fenced += o.Fenced
-	s.Crashes += o.Crashes
-	s.Lost += o.Lost
-	s.Moved += o.Moved
-	s.Survivable += o.Survivable
-	return s
 }

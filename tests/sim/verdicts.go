@@ -1,0 +1,99 @@
+package sim
+
+import (
+	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
+	"orchestrator/tests/world"
+)
+
+// verdict holds that nobody is declared dead whose name we only can't resolve, nor on the word of replicas that only
+// can't resolve it.
+func (r *run) verdict(before, e plan.Episode) {
+	began := before.Stage == "" || before.Stage == plan.Suspected
+	if !began || e.Stage != plan.Committed && e.Stage != plan.Chosen {
+		return
+	}
+	failed := r.Find(e.Failed)
+	if f := r.Heard(failed).Probe.Failure; f == topology.NoHost {
+		r.hurt("a name that does not resolve is no death", "%v is declared dead, and only its name failed", e.Failed)
+	}
+	if failed.Health != world.Alive || len(e.Abandoned) > 0 || e.Kind != plan.PrimaryFailover {
+		return
+	}
+	for _, v := range r.Servers {
+		if v.Source == failed.N && r.reachable(v) && !v.Connected && v.IOErrno != world.UnknownHost {
+			return
+		}
+	}
+	r.hurt("a name that does not resolve is no death",
+		"%v lives and is declared dead, and nobody has tried to reach it", e.Failed)
+}
+
+// adoption holds that nobody is taken for the new primary who took writes without us, unless it was a replica when the
+// primary fell silent and passes every veto.
+func (r *run) adoption(before, e plan.Episode) {
+	if !before.Promoted.IsZero() || e.Promoted.IsZero() {
+		return
+	}
+	if v := r.Find(e.Candidate); !v.Opened {
+		r.adopts(v, r.Find(e.Failed))
+	}
+}
+
+func (r *run) adopts(v, failed *world.Server) {
+	r.Stats.Adopted++
+	r.Say("%v is adopted", v.Key)
+	if !r.byHand[v.N] || v.Rule == topology.MustNot || r.Heard(v).Downtime != nil || v.LogFilters {
+		r.hurt("nobody is adopted whom nobody chose", "%v takes writes and is taken for the new primary", v.Key)
+		return
+	}
+	for _, o := range r.Servers {
+		if o != v && r.reachable(o) && r.below(o, failed) && !r.partial(o) && !v.Executed.Has(o.Received) {
+			r.hurt("nobody is adopted who lacks something", "%v is taken for the new primary, and %v received more",
+				v.Key, o.Key)
+		}
+	}
+	v.Stray = false
+}
+
+// quiet holds that a server which was replaced writes nothing more once the daemon has had time to fence it, not by its
+// own events either, and that nobody whom we have opened waits for acknowledgements that can't come.
+func (r *run) quiet(v *world.Server) {
+	const bound = 25 // ticks
+	const patience = 80
+	if r.reachable(v) && v.Writes() && r.replaced(v) {
+		if r.writes[v.N]++; r.writes[v.N] > bound {
+			r.hurt("who was replaced writes nothing", "%v does, for %d ticks", v.Key, r.writes[v.N])
+		}
+	} else if e := r.openOf(v); e != nil && v.Opened && r.Hangs(v) && r.reachable(v) && v.Locked == 0 {
+		if r.writes[v.N]++; r.writes[v.N] > patience {
+			r.hurt("a promoted server waits for nobody who can't come", "%v does, for %d ticks", v.Key, r.writes[v.N])
+		}
+	} else {
+		r.writes[v.N] = 0
+	}
+}
+
+// openOf is the open episode that has promoted the server.
+func (r *run) openOf(v *world.Server) *plan.Episode {
+	for i, e := range r.episodes {
+		if e.Closed.IsZero() && e.Stage == plan.Promoted && e.Candidate == v.Key {
+			return &r.episodes[i]
+		}
+	}
+	return nil
+}
+
+// replaced says that another server was promoted in the place of v, and that nobody has promoted v since.
+func (r *run) replaced(v *world.Server) bool {
+	k := plan.PromotedLast(r.episodes)
+	if k.IsZero() || k == v.Key || v.Stray {
+		return false
+	}
+	for _, e := range r.episodes {
+		if !e.Promoted.IsZero() && (e.Failed == v.Key || e.Candidate == v.Key) {
+			return true
+		}
+	}
+	return false
+}
