@@ -111,8 +111,8 @@ func (i *intermediateFailover) next() Work {
 }
 
 // unchosen says why replicas of a former primary are not moved to the present one; "" where they may be. Which server
-// is the primary is a matter of counting replicas where no promotion is on record: somebody may have opened a server for
-// writes that nobody chose.
+// is the primary is a matter of counting replicas where no promotion is on record: somebody may have opened a server
+// for writes that nobody chose.
 func (i *intermediateFailover) unchosen() string {
 	if i.e.Code != analysis.DeadFormerPrimary || i.primary == nil ||
 		i.last != nil && i.last.Candidate == i.primary.Key || i.Snapshot.Promoted[i.Cluster] == i.primary.Key {
