@@ -40,8 +40,10 @@ func (r *run) acknowledged(w plan.Work, cand, failed *world.Server) {
 	for _, v := range r.Servers {
 		switch {
 		case v == failed || !v.Semi.Replica:
-		case r.reachable(v) && !r.partial(v) && !v.Stray:
-			heard++
+		case r.reachable(v) && !v.Stray:
+			if heard++; r.partial(v) { // what it acknowledged is worth nothing
+				silent++
+			}
 		default:
 			silent++
 		}

@@ -41,7 +41,8 @@ func (r *run) told(before, e plan.Episode) {
 	if before.Closed.IsZero() && !e.Closed.IsZero() && e.Promoted.IsZero() {
 		n.closed[e.Failed] = r.Tick
 	}
-	if e.Blocked == "" || words(e.Blocked) == words(before.Blocked) || n.blocked[e.ID] == nil {
+	if e.Blocked == "" || len(e.Failing) > 0 || // how a step fails may change each time
+		words(e.Blocked) == words(before.Blocked) || n.blocked[e.ID] == nil {
 		return
 	}
 	if at, again := n.blocked[e.ID][words(e.Blocked)]; again && at > n.changed {
