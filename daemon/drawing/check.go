@@ -76,7 +76,7 @@ func checkEpisode(e plan.Episode) error {
 	if kinds := plan.EpisodeKinds(); !slices.Contains(kinds, e.Kind) {
 		return fmt.Errorf("episode %q: kind %q: want one of %v", clip(e.ID), clip(string(e.Kind)), kinds)
 	}
-	keys := slices.Concat(e.Touched, e.Abandoned, e.Left)
+	keys := slices.Concat(e.Touched, e.Abandoned, e.Opening, e.Left)
 	for _, l := range e.Lost {
 		keys = append(keys, l.Key)
 	}

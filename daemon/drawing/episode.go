@@ -35,7 +35,7 @@ var episodeFields = []field[episode]{
 	{"events_off", `"HOST 1h"`, codec[episode]{read: readEventsOff, show: showEventsOff, repeats: true}},
 	{"fence_since", "2s", moment(func(e *episode) *time.Time { return &e.FenceSince })},
 	{"promoted", "1s", moment(func(e *episode) *time.Time { return &e.Promoted }).then(expectStage)},
-	{"shut", yesOrNo, truth(func(e *episode) *bool { return &e.Shut })},
+	{"opening", "HOST+HOST", keys(func(e *episode) *[]topology.Key { return &e.Opening })},
 	{"had", "1000", number(64, func(e *episode) *uint64 { return &e.Had })},
 	{"committed", "1s", moment(func(e *episode) *time.Time { return &e.Committed })},
 	{"lost", `"HOST REASON"`, codec[episode]{read: readLost, show: showLost, repeats: true}},

@@ -251,7 +251,7 @@ func anySaved(t *rapid.T) Saved {
 				Challenged: ago("challenged")}
 			if some("candidate") {
 				e.Candidate, e.Stage, e.DrainSince, e.Donor = key("candidate"), plan.Chosen, ago("drain"), key("donor")
-				e.Shut = some("shut")
+				e.Opening = keys("opening")
 				if some("promoted") && e.Kind.Promotes() {
 					e.Promoted, e.Stage, e.Unfinished, e.Fenced = ago("promoted"), plan.Promoted, some("unfinished"),
 						ago("fenced")

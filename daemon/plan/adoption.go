@@ -49,12 +49,14 @@ func exchanged(s *topology.Server, e Episode) bool {
 }
 
 // writers are the servers of the cluster that follow nobody and take writes, without the failed one and the candidates
-// of this episode.
+// of this episode. A former candidate counts that was told to take writes, until another has been promoted.
 func (v *view) writers(e Episode) []*topology.Server {
 	var out []*topology.Server
 	for i := range v.Snapshot.Servers {
 		s := &v.Snapshot.Servers[i]
-		if writable(s) && s.Key != e.Failed && s.Key != e.Candidate && !slices.Contains(e.Abandoned, s.Key) {
+		former := slices.Contains(e.Abandoned, s.Key) &&
+			(e.Stage == Promoted || !slices.Contains(e.Opening, s.Key))
+		if writable(s) && s.Key != e.Failed && s.Key != e.Candidate && !former {
 			out = append(out, s)
 		}
 	}
@@ -106,7 +108,7 @@ func sameWriters(a, b gtid.Set) bool {
 }
 
 // openedBeside says which replica of the failed server takes writes, although we did not open it, and can't be adopted.
-// Another daemon on the other side of a split opened it, or a person did. A server that was no replica is no reason to
+// Another daemon on the other side of a split opened it, or a person did, or it is a former candidate. A server that was no replica is no reason to
 // wait: it was never a part of what is replaced.
 func (p *primaryFailover) openedBeside(all choice) string {
 	for _, s := range p.writers(p.e) {

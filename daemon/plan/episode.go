@@ -49,9 +49,9 @@ type Episode struct {
 	// Promoted is when the candidate was seen to take writes; only for kinds that promote. It is never before an
 	// earlier promotion of the cluster, whatever clocks say: the latest one names the rightful primary.
 	Promoted time.Time `json:"promoted,omitzero"`
-	// Shut says that the candidate was read-only when it was to be opened: if it takes writes, this work has opened it,
-	// also where the channel from its source is not removed yet.
-	Shut bool `json:"shut,omitempty"`
+	// Opening are candidates that were read-only when they were told to take writes. One that takes writes was opened by
+	// this work, also where the channel from its source is not removed yet; one that is silent since may take writes.
+	Opening []topology.Key `json:"opening,omitempty"` // each once
 	// Had is how many transactions the candidate had when it was seen to take writes; what came since was committed
 	// there. Committed is when that was first seen. Only after Promoted.
 	Had       uint64    `json:"had,omitempty"`
@@ -230,6 +230,13 @@ func (e *Episode) lose(k topology.Key, why string) {
 }
 
 // abandon notes that k was the candidate and fell silent.
+// opening notes that k is told to take writes.
+func (e *Episode) opening(k topology.Key) {
+	if !slices.Contains(e.Opening, k) {
+		e.Opening = append(slices.Clip(e.Opening), k)
+	}
+}
+
 func (e *Episode) abandon(k topology.Key) {
 	if !k.IsZero() && !slices.Contains(e.Abandoned, k) {
 		e.Abandoned = append(slices.Clip(e.Abandoned), k)

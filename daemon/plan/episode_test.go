@@ -30,6 +30,9 @@ func TestContinuation(t *testing.T) {
 		Touched: witnesses, Opened: at}
 	chosen, moving, over := begun, begun, begun
 	chosen.Stage, chosen.Candidate = plan.Chosen, key("db2")
+	opening, next := chosen, chosen
+	opening.Opening = []topology.Key{key("db2")}
+	next.Candidate, next.Abandoned, next.Opening = key("db3"), opening.Opening, opening.Opening
 	moving.Stage, moving.Candidate, moving.Promoted = plan.Promoted, key("db2"), at
 	over = moving
 	over.Stage, over.Closed = plan.Ended, at
@@ -103,7 +106,19 @@ db1 of=c
 		{"it answers, and the candidate, perhaps open, does not", `
 db1 of=c
   db3 io=no
-db2 of=c down`, chosen, "refused: db1:3306 answers again, and db2:3306, which may have been opened for writes already, does not: both may take writes"},
+db2 of=c down`, opening, "refused: db1:3306 answers again, and db2:3306, which may have been opened for writes already, does not: both may take writes"},
+		{"it answers, and the candidate, not told to take writes yet, does not", `
+db1 of=c
+  db3 io=no
+db2 of=c down`, chosen, "start_receiver db3; wait: db1:3306 answers again before another server was promoted: the replicas go back to it"},
+		{"it answers, and a former candidate, perhaps open, does not", `
+db1 of=c
+  db3 io=no
+db2 of=c down`, next, "refused: db1:3306 answers again, and db2:3306, which may have been opened for writes already, does not: both may take writes"},
+		{"it answers, and a former candidate, which takes writes, lacks something", `
+db1 of=c exec=1-100
+  db3 io=no exec=1-100
+db2 rw of=c exec=1-90`, next, "fence db2; wait: db1:3306 answers again, and db2:3306, which was opened in its place, is not taken for the new primary"},
 		{"the candidate falls silent: the next one", `
 db1 down of=c
   db2 down io=no

@@ -89,6 +89,7 @@ func (f Facts) known() Facts {
 		}
 		e.Candidate, e.Donor = key(e.Candidate), key(e.Donor)
 		e.Touched, e.Abandoned, e.Left = keys(e.Touched), keys(e.Abandoned), keys(e.Left)
+		e.Opening = keys(e.Opening)
 		e.Lost = slices.Clone(e.Lost)
 		for j := range e.Lost {
 			e.Lost[j].Key = key(e.Lost[j].Key)

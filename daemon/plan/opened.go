@@ -29,7 +29,7 @@ func (e Episode) allFail() string {
 // half says that the candidate was opened by this work, and that the channel from its source is not removed yet: the
 // source died in the middle of a transaction, and the applier waits for the rest.
 func (v *view) half(s *topology.Server, e Episode) bool {
-	return e.Shut && s.Key == e.Candidate && s.Up() && !s.Instance.ReadOnly &&
+	return s.Key == e.Candidate && slices.Contains(e.Opening, s.Key) && s.Up() && !s.Instance.ReadOnly &&
 		!slices.ContainsFunc(s.Instance.Channels, func(c topology.Channel) bool { return c.IO != topology.Stopped })
 }
 

@@ -54,7 +54,7 @@ db1 down of=c
 	if got := told(plan.Previewed{Steps: next(drawn).Steps}); got != "promote db2" {
 		t.Errorf("it took writes all the time: %s", got)
 	}
-	e.Shut = true
+	e.Opening = []topology.Key{e.Candidate}
 	w := next(drawn)
 	if got := told(plan.Previewed{Steps: w.Steps}); got != "repoint db3 db2" ||
 		!strings.Contains(w.Wait, "gives up within a minute") {

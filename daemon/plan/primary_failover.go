@@ -283,7 +283,7 @@ func (p *primaryFailover) goOn() Work {
 			p.e.abandon(p.e.Candidate)
 		}
 		p.e.Candidate, p.e.Why = c.chosen.Key, strings.Join(c.ranking[0].Reasons, "; ")
-		p.e.DrainSince, p.e.Shut = time.Time{}, false
+		p.e.DrainSince = time.Time{}
 		p.e.Stage = Chosen
 	}
 	if !p.begun(c.ranking[0], p.e) { // it may have come back with another
@@ -347,11 +347,18 @@ func (p *primaryFailover) undo() Work { return p.undoFor(p.e.Failed) }
 
 func (p *primaryFailover) undoFor(k topology.Key) Work {
 	e := &p.e
-	if p.down(e.Candidate) {
+	if i := slices.IndexFunc(e.Opening, p.down); i >= 0 {
 		e.Blocked = fmt.Sprintf(
 			"%v answers again, and %v, which may have been opened for writes already, does not: both may take writes",
-			k, e.Candidate)
+			k, e.Opening[i])
 		return Work{Episode: e, Wait: e.Blocked, Refused: []string{e.Blocked}}
+	}
+	for _, o := range e.Opening {
+		if s := p.up(o); s != nil && writable(s) {
+			why := fmt.Sprintf("%v answers again, and %v, which was opened in its place, is not taken for the new "+
+				"primary", k, o)
+			return Work{Episode: e, Wait: why, Steps: []Step{p.fence(s, e, why)}}
+		}
 	}
 	return p.withdraw(fmt.Sprintf("%v answers again before another server was promoted: the replicas go back to it", k),
 		fmt.Sprintf("%v answered again before another server was promoted", k))

@@ -46,7 +46,9 @@ func (p *primaryFailover) promote(w *Work, c choice) {
 		p.e.Unacknowledged = true
 		step.Why += "; " + why
 	}
-	p.e.Shut = cand.Instance.ReadOnly
+	if cand.Instance.ReadOnly {
+		p.e.opening(cand.Key)
+	}
 	w.Steps = append(w.Steps, step)
 }
 
