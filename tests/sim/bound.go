@@ -9,6 +9,9 @@ import (
 
 // bound holds what a promotion says that it may lose against what it does lose.
 func (r *run) bound(w plan.Work, cand, failed *world.Server) {
+	if !w.Episode.Promoted.IsZero() { // it was promoted before, and is opened again
+		return
+	}
 	promises := strings.Contains(w.Bound, "no transaction that a reachable replica received is lost")
 	drops := strings.Contains(w.Bound, " dropped") || strings.Contains(w.Bound, " lost: only")
 	for _, v := range r.Servers {

@@ -78,6 +78,10 @@ func (r *run) chosen(w plan.Work, step plan.Step) {
 		v.Stray = true
 		return
 	}
+	if r.byHand[v.N] && w.Episode != nil && slices.Contains(w.Episode.Touched, k) {
+		r.adopts(v, r.Find(w.Failed)) // a person opened it in the middle of this failover
+		return
+	}
 	r.hurt("never a server that nobody chose", "%s of %v: %s at %v: %v is a scratch copy", w.Kind, w.Failed, step.Kind,
 		step.At, k)
 }
