@@ -20,7 +20,7 @@ func (v *view) adopted(e Episode, all choice) *topology.Server {
 			continue
 		}
 		s := v.servers[o.Candidate]
-		if s != nil && (writable(s) || v.half(s, e)) && s.Key != e.Failed && !exchanged(s, *o) {
+		if s != nil && (writable(s) || v.half(s, e)) && s.Key != e.Failed && !v.exchanged(s, *o) {
 			return s
 		}
 	}
@@ -43,9 +43,16 @@ func (v *view) recorded(e Episode) *Episode {
 
 // exchanged says that another server stands where the candidate of the episode stood, or one with an empty data
 // directory: nobody has chosen that.
-func exchanged(s *topology.Server, e Episode) bool {
+func (v *view) exchanged(s *topology.Server, e Episode) bool {
 	i := s.Instance
-	return i.Executed.Empty() && len(i.Channels) == 0 || e.CandidateUUID != "" && i.UUID != e.CandidateUUID
+	return i.Executed.Empty() && len(i.Channels) == 0 && v.failedHad(e) || e.CandidateUUID != "" && i.UUID != e.CandidateUUID
+}
+
+// failedHad says that the failed server is known to have had transactions. If it had none, as in a cluster that nobody
+// has written to yet, it proves nothing that another has none.
+func (v *view) failedHad(e Episode) bool {
+	s := v.servers[e.Failed]
+	return s != nil && s.Instance != nil && !s.Instance.Executed.Empty()
 }
 
 // writers are the servers of the cluster that follow nobody and take writes, without the failed one and the candidates

@@ -46,12 +46,12 @@ func (v *view) noReplica(s *topology.Server, all choice, e Episode) string {
 	}
 	n := s.Instance.Executed.Missing(all.need)
 	switch {
-	case s.Key != e.Candidate && !slices.Contains(e.Abandoned, s.Key), s.Key == e.Candidate && exchanged(s, e):
+	case s.Key != e.Candidate && !slices.Contains(e.Abandoned, s.Key), s.Key == e.Candidate && v.exchanged(s, e):
 		return fmt.Sprintf("it follows nobody, and no promotion of it was begun: it is no replica of %v now", e.Failed)
 	case n > 0:
 		return fmt.Sprintf("it follows nobody, so it has no account to fetch the %s with that it lacks",
 			count(n, "transaction"))
-	case v.passedOn(s, e).Empty() && v.servers[e.Failed] != nil && v.servers[e.Failed].Instance != nil:
+	case v.passedOn(s, e).Empty() && v.failedHad(e):
 		return fmt.Sprintf("it has nothing of what %v had", e.Failed)
 	}
 	return ""

@@ -251,7 +251,7 @@ func (p *primaryFailover) goOn() Work {
 	if p.up(p.e.Failed) != nil && p.e.Stage != Promoted {
 		return p.undo()
 	}
-	if k := p.predecessor(); p.up(k) != nil && p.e.Stage != Promoted && !exchanged(p.up(k), *p.last) {
+	if k := p.predecessor(); p.up(k) != nil && p.e.Stage != Promoted && !p.exchanged(p.up(k), *p.last) {
 		return p.undoFor(k)
 	}
 	w := Work{Candidates: c.ranking, Bound: c.bound}
@@ -279,7 +279,7 @@ func (p *primaryFailover) goOn() Work {
 		return w
 	}
 	if p.e.Candidate != c.chosen.Key {
-		if s := p.up(p.e.Candidate); s == nil || p.e.fails(s.Key) || exchanged(s, p.e) {
+		if s := p.up(p.e.Candidate); s == nil || p.e.fails(s.Key) || p.exchanged(s, p.e) {
 			p.e.abandon(p.e.Candidate)
 		}
 		p.e.Candidate, p.e.Why = c.chosen.Key, strings.Join(c.ranking[0].Reasons, "; ")

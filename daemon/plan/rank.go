@@ -289,7 +289,7 @@ func (v *view) order(a, b Candidate, all choice, e Episode) int {
 // begun says that the promotion of c was begun: it has forgotten its source already.
 func (v *view) begun(c Candidate, e Episode) bool {
 	s := v.up(c.Key)
-	return c.Key == e.Candidate && s != nil && len(s.Instance.Channels) == 0 && !exchanged(s, e)
+	return c.Key == e.Candidate && s != nil && len(s.Instance.Channels) == 0 && !v.exchanged(s, e)
 }
 
 // keep leaves the candidate that the episode is committed to at the top, unless it still has to apply what another has

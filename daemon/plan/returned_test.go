@@ -15,6 +15,8 @@ func TestServersThatComeBackDuringAFailover(t *testing.T) {
 	chosen := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Cluster: "c", Failed: key("db1"), Stage: plan.Chosen,
 		Candidate: key("db2"), CandidateUUID: "an-earlier-one", Opened: at,
 		Touched: []topology.Key{key("db2"), key("db3")}}
+	same := chosen
+	same.CandidateUUID = uuidOf("db2")
 	moving := chosen
 	moving.Stage, moving.Promoted, moving.CandidateUUID = plan.Promoted, at, uuidOf("db2")
 	over := moving
@@ -30,6 +32,14 @@ func TestServersThatComeBackDuringAFailover(t *testing.T) {
 db1 down of=c
   db3 io=no
 db2 of=c rw exec=db2:1-5`, []plan.Episode{chosen}, "promote db3", "repoint db3 db2"},
+		{"nobody has ever written: a candidate without transactions is the same server", `
+db1 down of=c exec=none
+  db3 io=no exec=none
+db2 of=c rw exec=none`, []plan.Episode{same}, "repoint db3 db2", "promote db3"},
+		{"nobody has ever written, and the candidate has forgotten its source: it is opened", `
+db1 down of=c exec=none
+  db3 io=no exec=none
+db2 ro of=c exec=none`, []plan.Episode{same}, "promote db2", "promote db3"},
 		{"one that was promoted is silent: nobody else is adopted, it may take writes", `
 db1 down of=c
 db2 down of=c
