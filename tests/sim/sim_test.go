@@ -41,7 +41,8 @@ var (
 //	in the end every replica receives, or is         plan: undo without starting receivers; replicas out of reach
 //	  reported as lost                               at an undo forgotten
 //	every recovery completes                         plan: an intermediate that answers again does not end its
-//	                                                 episode (found before it was fixed, seed 5650)
+//	                                                 episode (found before it was fixed, seed 5650);
+//	                                                 a candidate without transactions taken for an emptied server
 //	a turn ends                                      plan: a promotion by an earlier daemon not adopted; a detach
 //	                                                 that is requested again and again
 //

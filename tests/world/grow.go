@@ -19,7 +19,7 @@ func NewTree(seed uint64) *World { return grow(seed, 1) }
 // grow makes a world of which one server in so many, from the third on, is below another replica.
 func grow(seed uint64, tier int) *World {
 	r := rand.New(rand.NewPCG(seed, 1))
-	w := &World{Rand: r, Cut: map[[2]int]bool{}, Unresolved: map[[2]int]bool{}, Daemon: -1,
+	w := &World{Rand: r, Idle: seed%20 == 0, Cut: map[[2]int]bool{}, Unresolved: map[[2]int]bool{}, Daemon: -1,
 		probes: map[int][]topology.Server{}, sets: map[Set]gtid.Set{}}
 	maria, semi, wait := r.IntN(2) == 0, r.IntN(2) == 0, 1+r.IntN(5)/4
 	timeout := [...]int{0, 5, 40}[r.IntN(3)]

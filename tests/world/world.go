@@ -26,7 +26,8 @@ type World struct {
 	Unresolved map[[2]int]bool
 	// Daemon is the number of the one that asks and acts now; each remembers what it heard itself.
 	Daemon int
-	Acked  Set // by identity, what a client was told to be committed and acknowledged
+	Idle   bool // nobody writes, and nobody ever has
+	Acked  Set  // by identity, what a client was told to be committed and acknowledged
 	Log    []string
 
 	identities int                       // how many there were
@@ -70,7 +71,7 @@ func (w *World) Advance() {
 		w.connect(v)
 	}
 	for _, v := range w.Servers {
-		if v.Writes() && !w.Hangs(v) && w.Tick-v.Booted > 2 {
+		if !w.Idle && v.Writes() && !w.Hangs(v) && w.Tick-v.Booted > 2 {
 			v.Executed[v.Writer] += 1 + w.Rand.IntN(3)
 			v.Received = v.Received.With(v.Executed)
 		}
