@@ -45,7 +45,8 @@ func (v *view) recorded(e Episode) *Episode {
 // directory: nobody has chosen that.
 func (v *view) exchanged(s *topology.Server, e Episode) bool {
 	i := s.Instance
-	return i.Executed.Empty() && len(i.Channels) == 0 && v.failedHad(e) || e.CandidateUUID != "" && i.UUID != e.CandidateUUID
+	emptied := i.Executed.Empty() && len(i.Channels) == 0 && v.failedHad(e)
+	return emptied || e.CandidateUUID != "" && i.UUID != e.CandidateUUID
 }
 
 // failedHad says that the failed server is known to have had transactions. If it had none, as in a cluster that nobody
