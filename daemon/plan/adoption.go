@@ -116,8 +116,8 @@ func sameWriters(a, b gtid.Set) bool {
 }
 
 // openedBeside says which replica of the failed server takes writes, although we did not open it, and can't be adopted.
-// Another daemon on the other side of a split opened it, or a person did, or it is a former candidate. A server that was no replica is no reason to
-// wait: it was never a part of what is replaced.
+// Another daemon on the other side of a split opened it, or a person did, or it is a former candidate. A server that
+// was no replica is no reason to wait: it was never a part of what is replaced.
 func (p *primaryFailover) openedBeside(all choice) string {
 	for _, s := range p.writers(p.e) {
 		if p.wasReplica(s, p.e) {
