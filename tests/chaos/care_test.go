@@ -16,7 +16,7 @@ import (
 // What the operator wants of the pair is done by the API too: by the daemon that leads, which goes on leading, and
 // which steps down when it is asked to.
 func TestThePairIsCaredForByTheAPI(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		d := deploy(t, l, flavor, 2)
 		d.settled()
 		leader := d.leaders()[0]
@@ -74,7 +74,7 @@ func TestThePairIsCaredForByTheAPI(t *testing.T) {
 // Two daemons, each with a member of its own, lead and take declarations. When the network heals, each is there, and
 // the report says what came from where, although the members didn't replicate.
 func TestASplitIsToldAndMerged(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		d := deploy(t, l, flavor, 2)
 		d.settled()
 		for _, m := range d.members {

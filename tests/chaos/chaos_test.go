@@ -35,6 +35,15 @@ func runs() int {
 	return 1
 }
 
+// flavors plays a scenario on both flavours with ORCHESTRATOR_CHAOS, otherwise on MariaDB.
+func flavors(t *testing.T, test func(t *testing.T, l *lab.Lab, f topology.Flavor)) {
+	if os.Getenv("ORCHESTRATOR_CHAOS") != "" {
+		lab.Flavors(t, test)
+		return
+	}
+	t.Run(string(lab.MariaDB), func(t *testing.T) { test(t, lab.Test(t), lab.MariaDB) })
+}
+
 // deployment is all of it.
 type deployment struct {
 	*testing.T

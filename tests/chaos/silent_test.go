@@ -84,7 +84,7 @@ func (d *deployment) without(line string) *lab.HAProxy {
 // connected to it through HAProxy is thrown off in the time that the switch takes. It is on-marked-down that does it:
 // without that line they wait on.
 func TestSessionsWithASilentMemberEnd(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		for range runs() {
 			d := deploy(t, l, flavor, 2)
 			d.settled()

@@ -28,7 +28,8 @@ import (
 	"orchestrator/tests/hosts"
 )
 
-// Env must be set for the test to run: it takes minutes, and boots eight hosts. FlavorEnv says what servers they get:
+// Env must be set for the test to run: it takes minutes, and boots eight hosts. With "part" the test ends before
+// anything is upgraded or replaced. FlavorEnv says what servers they get:
 // "mariadb", which is the default, or "mysql".
 const (
 	Env       = "ORCHESTRATOR_FLEET"
@@ -94,7 +95,10 @@ func TestAFleet(t *testing.T) {
 
 	o.chapter("a second time, nothing changes")
 	unchanged(t, o.play(ctx, "site", append([]string{"--diff"}, first...)...))
-	unchanged(t, o.play(ctx, "site", append([]string{"--check", "--diff"}, first...)...))
+	part := os.Getenv(Env) == "part"
+	if !part {
+		unchanged(t, o.play(ctx, "site", append([]string{"--check", "--diff"}, first...)...))
+	}
 
 	o.chapter("one leader, the API, the metrics")
 	o.sound(ctx)
@@ -188,6 +192,11 @@ func TestAFleet(t *testing.T) {
 	o.do(ctx, "daemon1", "orchestrator-client downtime begin 10.79.0.16:3306 --reason 'a new start' --for 1h && "+
 		"orchestrator-client downtime end 10.79.0.16:3306")
 
+	if part {
+		o.sound(ctx)
+		secrets.found(t, o.said.String())
+		return
+	}
 	o.chapter("a new build")
 	before := o.programs(ctx)
 	leaders.reset()
