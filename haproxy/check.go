@@ -234,7 +234,7 @@ func (c *checker) proxies(sections []section) {
 				firstHTTP = s.at
 			}
 			c.api(p, unverified)
-			secure = secure || slices.ContainsFunc(p.servers, func(s server) bool { _, ok := s.set["ssl"]; return ok })
+			secure = secure || slices.ContainsFunc(p.servers, func(s server) bool { return s.has("ssl") })
 		case !http && s.kind == "frontend" && (c.want == nil || p.binds(c.want.Database)):
 			c.timeouts(p, "client")
 		case !http && len(p.servers) > 0 && (c.want == nil || c.member(p)):

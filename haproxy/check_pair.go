@@ -250,7 +250,7 @@ const (
 
 // silence checks how soon the check notices that the agent no longer answers.
 func (c *checker) silence(s server, asksAgent bool, patience time.Duration) {
-	if _, ok := s.set["check"]; !ok || !asksAgent {
+	if !s.has("check") || !asksAgent {
 		return
 	}
 	fall, inter := 3, 2*time.Second // HAProxy's defaults

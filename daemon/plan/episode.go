@@ -50,8 +50,8 @@ type Episode struct {
 	// earlier promotion of the cluster, whatever clocks say: the latest one names the rightful primary.
 	Promoted time.Time `json:"promoted,omitzero"`
 	// Opening are candidates that were read-only when they were told to take writes. One that takes writes was opened
-	// by this work, also where the channel from its source is not removed yet. One that is silent since may
-	// take writes.
+	// by this work, also where the channel from its source is not removed yet. One that is silent since may take
+	// writes.
 	Opening []topology.Key `json:"opening,omitempty"` // each once
 	// Had is how many transactions the candidate had when it was seen to take writes; what came since was committed
 	// there. Committed is when that was first seen. Only after Promoted.

@@ -33,10 +33,8 @@ func TestACircleIsFenced(t *testing.T) {
 				} else {
 					f.Must(a.Continue())
 				}
-				f.Within(20*time.Second, "the server that came back is read-only", func() bool {
-					ro, err := a.ReadOnly(f.Ctx)
-					return err == nil && ro
-				})
+				f.Within(20*time.Second, "the server that came back is read-only",
+					func() bool { return f.SaysReadOnly(a) })
 				f.Settled(primary)
 			})
 		})
@@ -50,10 +48,7 @@ func TestAnEmptyServerAtTheOldAddressIsFenced(t *testing.T) {
 		f.Must(f.Primary.Kill())
 		_, primary := f.Promoted()
 		f.Must(f.Primary.Renew(f.Ctx, "--read-only=0"))
-		f.Within(20*time.Second, "the empty server is read-only", func() bool {
-			ro, err := f.Primary.ReadOnly(f.Ctx)
-			return err == nil && ro
-		})
+		f.Within(20*time.Second, "the empty server is read-only", func() bool { return f.SaysReadOnly(f.Primary) })
 		f.Settled(primary)
 	})
 }
@@ -80,8 +75,7 @@ func TestScheduledEventsOfAFencedPrimary(t *testing.T) {
 		_, primary := f.Promoted()
 		f.Must(f.Primary.Restart(f.Ctx, "--read-only=0"))
 		f.Within(20*time.Second, "the failed primary is read-only and runs no events", func() bool {
-			ro, err := f.Primary.ReadOnly(f.Ctx)
-			return err == nil && ro && !scheduler(f, f.Primary)
+			return f.SaysReadOnly(f.Primary) && !scheduler(f, f.Primary)
 		})
 		n := ticks(f, f.Primary)
 		f.During(3*time.Second, "no event writes on the fenced server", func() bool { return ticks(f, f.Primary) == n })
@@ -128,10 +122,7 @@ func TestAPromotedPrimaryThatRestartsReadOnlyIsOpened(t *testing.T) {
 		f.Must(b.Kill())
 		f.Must(f.Primary.Restart(f.Ctx))
 		f.Must(b.Restart(f.Ctx))
-		f.Within(20*time.Second, "the promoted server takes writes again", func() bool {
-			ro, err := b.ReadOnly(f.Ctx)
-			return err == nil && !ro
-		})
+		f.Within(20*time.Second, "the promoted server takes writes again", func() bool { return !f.ReadOnly(b) })
 		if !f.ReadOnly(f.Primary) {
 			t.Error("the failed primary takes writes")
 		}

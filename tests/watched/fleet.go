@@ -140,13 +140,16 @@ func (f *Fleet) ReadOnly(s *lab.Server) bool {
 	return err != nil || ro
 }
 
+// SaysReadOnly says that a server answers, and takes no writes.
+func (f *Fleet) SaysReadOnly(s *lab.Server) bool {
+	ro, err := f.readOnly(s)
+	return err == nil && ro
+}
+
 // Fenced waits until a server that was back at that moment says that it is read-only, and logs how long it took.
 func (f *Fleet) Fenced(s *lab.Server, back time.Time) {
 	f.Helper()
-	f.Await(fmt.Sprintf("%v, which is back, is read-only", s.Key), func() bool {
-		ro, err := f.readOnly(s)
-		return err == nil && ro
-	})
+	f.Await(fmt.Sprintf("%v, which is back, is read-only", s.Key), func() bool { return f.SaysReadOnly(s) })
 	f.Logf("writable for %v after it was back", time.Since(back))
 }
 
