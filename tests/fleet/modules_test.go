@@ -298,7 +298,7 @@ func (m modules) replicas(source *lab.Server) {
 	if m.flavor == lab.MySQL {
 		long := follow(source.Key.Host)
 		long["password"] = strings.Repeat("long", 8) + "!"
-		m.refused(fresh, "replica", long, "has 33 characters; for replication MySQL takes 32 at most")
+		m.refused(fresh, "replica", long, "has 33 characters; MySQL allows at most 32 for replication")
 	}
 	m.changes(true, fresh, "replica", follow(source.Key.Host))
 	must(m.T, lab.AwaitReplication(m.Context(), source, fresh))
