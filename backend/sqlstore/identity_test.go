@@ -313,7 +313,7 @@ func TestTLSToTheBackend(t *testing.T) {
 // sends the connections here and there. No user sees the old server again when one has seen the new one, and no
 // statement goes there.
 func TestASwitchIsOneMomentForAll(t *testing.T) {
-	onLabs(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		var members []*lab.Server
 		for i := range 2 {
 			m, err := l.Member(t.Context(), f, lab.Quick()...)

@@ -222,7 +222,7 @@ func TestTheJournalRemembersTheHighestTermAndTheNewestVersion(t *testing.T) {
 // The member that takes over has got nothing by replication, and yet all that was acknowledged is there before anybody
 // reads from it: what this daemon wrote, what others declared and this one has seen, and the facts of the last hours.
 func TestWhatWasAcknowledgedSurvivesASwitch(t *testing.T) {
-	onLabs(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		a, b, err := l.Pair(t.Context(), f, lab.Quick()...)
 		must(t, err)
 		p, err := l.Proxy()

@@ -112,11 +112,6 @@ func flavors(t *testing.T, test func(t *testing.T, f topology.Flavor)) {
 	}
 }
 
-// onLabs is flavors with a lab for each.
-func onLabs(t *testing.T, test func(t *testing.T, l *lab.Lab, f topology.Flavor)) {
-	flavors(t, func(t *testing.T, f topology.Flavor) { test(t, lab.Test(t), f) })
-}
-
 // members are the servers of onMembers.
 type members struct {
 	mu   sync.Mutex

@@ -12,7 +12,7 @@ import (
 )
 
 func TestPair(t *testing.T) {
-	onLabs(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		a, b, err := l.Pair(t.Context(), f, lab.Quick()...)
 		must(t, err)
 		ctx := t.Context()
@@ -78,7 +78,7 @@ func TestUnsafeStatementsAreCounted(t *testing.T) {
 }
 
 func TestErrorsOfAnApplierAreCounted(t *testing.T) {
-	onLabs(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		a, b, err := l.Pair(t.Context(), f, lab.Quick()...)
 		must(t, err)
 		put(t, dial(t, options(a.Key.String())), record("a", 1))

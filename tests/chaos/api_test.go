@@ -101,6 +101,7 @@ func (f *front) take() (answers map[string]int, failed []string, slowest time.Du
 // A reader at the HTTP frontend gets an answer whatever becomes of the leader, and the leader's as soon as there is
 // one.
 func TestReadersFindTheLeader(t *testing.T) {
+	t.Parallel()
 	d := deploy(t, lab.Test(t), lab.MariaDB, 3)
 	d.settled()
 	fronts := d.fronts()

@@ -41,6 +41,7 @@ func flavors(t *testing.T, test func(t *testing.T, l *lab.Lab, f topology.Flavor
 		lab.Flavors(t, test)
 		return
 	}
+	t.Parallel()
 	t.Run(string(lab.MariaDB), func(t *testing.T) { test(t, lab.Test(t), lab.MariaDB) })
 }
 

@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -10,15 +9,6 @@ import (
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
 )
-
-// onOne runs a test on one flavour, and on both where scenarios are played many times.
-func onOne(t *testing.T, test func(t *testing.T, l *lab.Lab, f topology.Flavor)) {
-	if os.Getenv("ORCHESTRATOR_CHAOS") != "" {
-		lab.Flavors(t, test)
-		return
-	}
-	test(t, lab.Test(t), lab.MariaDB)
-}
 
 // inTurn has each daemon set a tag, one after the other, and waits until all have what was set last.
 func (d *deployment) inTurn(name string) {
@@ -42,7 +32,7 @@ func (d *deployment) inTurn(name string) {
 // wins, no matter who wrote it, and of two failovers that follow each other, the first one led by a daemon whose clock
 // is an hour ahead, the second one by one whose clock is an hour behind, the second one counts.
 func TestClocksAreSet(t *testing.T) {
-	onOne(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		shifted, err := lab.BuildToShift(t.Context(), t.TempDir())
 		if err != nil {
 			t.Fatal(err)

@@ -115,7 +115,7 @@ func rounds() (n, deadly int) {
 // All daemons are killed, and started again at the same moment, while the primary dies or not. One leads, and one alone
 // repairs.
 func TestStartedAtTheSameMoment(t *testing.T) {
-	onOne(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		d := deployWith(t, l, flavor, 3, lab.DaemonSpec{Binary: binary, TTL: 2 * time.Second})
 		d.settled()
 		n, deadly := rounds()
@@ -148,7 +148,7 @@ func TestStartedAtTheSameMoment(t *testing.T) {
 // The daemon that leads is frozen until another leads, and goes on, while the primary dies or not. It leads no more
 // from the moment on in which it goes on.
 func TestFrozenForLongerThanTheLease(t *testing.T) {
-	onOne(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		d := deployWith(t, l, flavor, 3, lab.DaemonSpec{Binary: binary, TTL: 2 * time.Second})
 		n, deadly := rounds()
 		for i := range n {

@@ -52,8 +52,10 @@ func RunWith(m *testing.M, program *string) (code int) {
 	return m.Run()
 }
 
-// Flavors runs a test for each flavour, each with a lab of its own, at the same time: servers mostly wait.
+// Flavors runs a test for each flavour, each with a lab of its own, in parallel with each other and with other tests:
+// servers mostly wait.
 func Flavors(t *testing.T, test func(t *testing.T, l *Lab, f topology.Flavor)) {
+	t.Parallel()
 	for _, f := range []topology.Flavor{MariaDB, MySQL} {
 		t.Run(string(f), func(t *testing.T) {
 			t.Parallel()
