@@ -125,7 +125,7 @@ func (s *site) ask(ctx context.Context) (Member, error) {
 	m.ReadOnly = r.On("read_only") || r.On("super_read_only")
 	m.LogBin, m.Format = r.On("log_bin"), r.Get("binlog_format")
 	m.GTID = s.dialect.MariaDB() || r.Get("gtid_mode") == "ON"
-	positions, err := server.ReadPositions(r)
+	positions, err := server.ReadPositions(r, nil)
 	if err != nil {
 		return m, err
 	}
@@ -150,7 +150,7 @@ func (s *site) ask(ctx context.Context) (Member, error) {
 
 func readChannels(rows []server.Row, d server.Dialect, p server.Positions) (out []Channel, err error) {
 	for _, r := range rows {
-		c, err := server.ReadChannel(r, d, p)
+		c, err := server.ReadChannel(r, d, p, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -163,7 +163,7 @@ func (t *site) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := readPolled(rows, t.questions.poll)
+	p, err := readPolled(rows, t.questions.poll, nil)
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (t *site) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.Channels, err = server.ReadChannels(channels, t.Dialect, p.Positions)
+	t.Channels, err = server.ReadChannels(channels, t.Dialect, p.Positions, nil)
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
@@ -27,6 +28,7 @@ type known struct {
 	stallsAt  time.Time
 	dumps     []int // binary log dump threads, at the last looks, the latest first
 	noServers int   // of those that registered, at readAt
+	memo      gtid.Memo
 }
 
 // looks is how many looks in a row must have seen a binary log dump thread, so that it counts as a reader: a replica
@@ -110,7 +112,7 @@ func (p *poll) questions(ctx context.Context) []question {
 		if p.threads {
 			p.known.readThreads(ctx, p.conn, rows, p.now)
 		}
-		p.polled, err = readPolled(rows, q)
+		p.polled, err = readPolled(rows, q, &p.known.memo)
 		return err
 	}}
 	all := []question{state, {Statement: p.conn.Dialect.Say(server.ReplicaStatus), read: p.readChannels}}
@@ -147,20 +149,20 @@ type polled struct {
 	server.Positions
 }
 
-func readPolled(rows []server.Row, q server.Statement) (p polled, err error) {
+func readPolled(rows []server.Row, q server.Statement, memo *gtid.Memo) (p polled, err error) {
 	if len(rows) == 0 {
 		return p, fmt.Errorf("%s: %w: it returned no row", q.Text, server.ErrAlien)
 	}
 	p.superReadOnly = rows[0].On("super_read_only")
 	p.readOnly = p.superReadOnly || rows[0].On("read_only")
 	p.scheduler = rows[0].On("event_scheduler")
-	p.Positions, err = server.ReadPositions(rows[0])
+	p.Positions, err = server.ReadPositions(rows[0], memo)
 	return p, err
 }
 
 // readChannels comes after the positions.
 func (p *poll) readChannels(rows []server.Row) (err error) {
-	p.channels, err = server.ReadChannels(rows, p.conn.Dialect, p.Positions)
+	p.channels, err = server.ReadChannels(rows, p.conn.Dialect, p.Positions, &p.known.memo)
 	p.unusable = server.UnusableSources(rows)
 	return err
 }

@@ -99,7 +99,7 @@ func (n *known) readPurged(rows []server.Row) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	p, err := server.ReadPositions(rows[0])
+	p, err := server.ReadPositions(rows[0], &n.memo)
 	n.instance.Purged = p.Purged
 	return err
 }

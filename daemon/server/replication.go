@@ -19,8 +19,9 @@ type Positions struct {
 	State    gtid.State // MariaDB's gtid_binlog_state
 }
 
-// ReadPositions reads those that the row has, from the columns executed and purged, or slave_pos and binlog_pos.
-func ReadPositions(r Row) (p Positions, err error) {
+// ReadPositions reads those that the row has, from the columns executed and purged, or slave_pos and binlog_pos. The
+// memo is that of the server, nil where it is asked once.
+func ReadPositions(r Row, memo *gtid.Memo) (p Positions, err error) {
 	for _, f := range []struct {
 		name string
 		into *gtid.Set
@@ -29,11 +30,11 @@ func ReadPositions(r Row) (p Positions, err error) {
 		if text == "" {
 			continue
 		}
-		if *f.into, err = gtid.Parse(text); err != nil {
+		if *f.into, err = memo.Parse(text); err != nil {
 			return p, fmt.Errorf("read %s: %w", f.name, err)
 		}
 	}
-	if p.State, err = gtid.ParseState(r.Get("binlog_state")); err != nil {
+	if p.State, err = memo.ParseState(r.Get("binlog_state")); err != nil {
 		return p, fmt.Errorf("read binlog_state: %w", err)
 	}
 	if p.Executed.Empty() {
@@ -44,10 +45,10 @@ func ReadPositions(r Row) (p Positions, err error) {
 
 // ReadChannels reads what ReplicaStatus has returned, in either vocabulary, sorted by name. The rows of channels that
 // come from no server, such as those of group replication, are left out.
-func ReadChannels(rows []Row, d Dialect, p Positions) ([]topology.Channel, error) {
+func ReadChannels(rows []Row, d Dialect, p Positions, memo *gtid.Memo) ([]topology.Channel, error) {
 	var out []topology.Channel
 	for _, r := range rows {
-		if c, err := ReadChannel(r, d, p); err != nil {
+		if c, err := ReadChannel(r, d, p, memo); err != nil {
 			return nil, err
 		} else if r.Get("source_host", "master_host") != "" {
 			out = append(out, c)
@@ -82,7 +83,7 @@ func UnusableSources(rows []Row) (out []string) {
 }
 
 // ReadChannel reads one of its rows. A source that is no name is left out: see UnusableSources.
-func ReadChannel(r Row, d Dialect, p Positions) (topology.Channel, error) {
+func ReadChannel(r Row, d Dialect, p Positions, memo *gtid.Memo) (topology.Channel, error) {
 	c := topology.Channel{
 		Name:          r.Get("channel_name", "connection_name"),
 		Source:        source(r),
@@ -109,11 +110,11 @@ func ReadChannel(r Row, d Dialect, p Positions) (topology.Channel, error) {
 	if lag, err := strconv.ParseInt(r.Get("seconds_behind_source", "seconds_behind_master"), 10, 64); err == nil {
 		c.Lag = &lag
 	}
-	return c, received(&c, r, d, p)
+	return c, received(&c, r, d, p, memo)
 }
 
 // received reads how far the receiver is, where that is told by GTID.
-func received(c *topology.Channel, r Row, d Dialect, p Positions) error {
+func received(c *topology.Channel, r Row, d Dialect, p Positions, memo *gtid.Memo) error {
 	column, besides := "retrieved_gtid_set", p.Executed
 	c.AutoPosition = r.On("auto_position")
 	if d.MariaDB() {
@@ -123,7 +124,7 @@ func received(c *topology.Channel, r Row, d Dialect, p Positions) error {
 			return nil
 		}
 	}
-	set, err := gtid.Parse(r.Get(column))
+	set, err := memo.Parse(r.Get(column))
 	if err != nil {
 		return fmt.Errorf("read %s of channel %q: %w", column, c.Name, err)
 	}

@@ -113,7 +113,6 @@ func readAll(r driver.Rows, most int) ([]Row, error) {
 		return nil, fmt.Errorf("%w: %d columns", ErrTooMuch, len(names))
 	}
 	var out []Row
-	var scratch []byte
 	values := make([]driver.Value, len(names))
 	for {
 		switch err := r.Next(values); {
@@ -125,37 +124,39 @@ func readAll(r driver.Rows, most int) ([]Row, error) {
 		if most >= 0 && len(out) == most {
 			return nil, fmt.Errorf("%w: more than %d rows", ErrTooMuch, most)
 		}
-		var cells []string
-		cells, scratch = texts(values, scratch[:0])
-		out = append(out, Row{names, cells})
+		out = append(out, Row{names, texts(values)})
 	}
 }
 
 // texts turns what the driver has made of the cells back into text: all of a row in one piece of memory.
-func texts(values []driver.Value, scratch []byte) (cells []string, _ []byte) {
-	const few = 64 // columns: what the replication status has
-	var space [few]int
-	ends := space[:0]
+func texts(values []driver.Value) []string {
+	const longest = 20 // of a whole number
+	size := 0
 	for _, v := range values {
+		if text, is := v.([]byte); is {
+			size += len(text)
+		} else if v != nil {
+			size += longest
+		}
+	}
+	var all strings.Builder
+	all.Grow(size)
+	cells := make([]string, len(values))
+	var number [longest]byte
+	for i, v := range values {
+		start := all.Len()
 		switch v := v.(type) {
 		case nil:
 		case []byte:
-			scratch = append(scratch, v...)
+			all.Write(v)
 		case int64:
-			scratch = strconv.AppendInt(scratch, v, 10)
+			all.Write(strconv.AppendInt(number[:0], v, 10))
 		case uint64:
-			scratch = strconv.AppendUint(scratch, v, 10)
+			all.Write(strconv.AppendUint(number[:0], v, 10))
 		default:
-			scratch = fmt.Append(scratch, v)
+			fmt.Fprint(&all, v)
 		}
-		ends = append(ends, len(scratch))
+		cells[i] = all.String()[start:]
 	}
-	all := string(scratch)
-	cells = make([]string, len(values))
-	start := 0
-	for i, end := range ends {
-		cells[i] = all[start:end]
-		start = end
-	}
-	return cells, scratch
+	return cells
 }

@@ -348,11 +348,12 @@ func TestReadChannels(t *testing.T) {
 	}
 	other := Row{names: []string{"Connection_name", "Master_Host"}, cells: []string{"a", "db2"}}
 	internal := Row{names: []string{"Channel_Name", "Source_Host"}, cells: []string{"group_replication_applier", ""}}
-	p, err := ReadPositions(Row{names: []string{"slave_pos", "binlog_pos"}, cells: []string{"0-1-7", "0-1-8,1-2-3"}})
+	r := Row{names: []string{"slave_pos", "binlog_pos"}, cells: []string{"0-1-7", "0-1-8,1-2-3"}}
+	p, err := ReadPositions(r, nil)
 	if err != nil || p.Executed.String() != "0-1-8,1-2-3" {
 		t.Fatal(p, err)
 	}
-	all, err := ReadChannels([]Row{maria, other, internal}, Dialect{Flavor: topology.MariaDB}, p)
+	all, err := ReadChannels([]Row{maria, other, internal}, Dialect{Flavor: topology.MariaDB}, p, nil)
 	if err != nil || len(all) != 2 || all[0].Name != "a" {
 		t.Fatalf("%+v, %v", all, err)
 	}
@@ -362,7 +363,7 @@ func TestReadChannels(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	maria.cells[5] = "nonsense"
-	if _, err := ReadChannels([]Row{maria}, Dialect{Flavor: topology.MariaDB}, p); err == nil {
+	if _, err := ReadChannels([]Row{maria}, Dialect{Flavor: topology.MariaDB}, p, nil); err == nil {
 		t.Error("a position that is none was read")
 	}
 }
@@ -374,7 +375,7 @@ func TestASourceThatIsNoName(t *testing.T) {
 		{names: names, cells: []string{"b", "//DB2.", "3306"}},
 		{names: names, cells: []string{"group_replication_applier", "", "0"}},
 	}
-	all, err := ReadChannels(rows, Dialect{Flavor: topology.MySQL}, Positions{})
+	all, err := ReadChannels(rows, Dialect{Flavor: topology.MySQL}, Positions{}, nil)
 	if err != nil || len(all) != 2 || !all[0].Source.IsZero() || all[1].Source.String() != "//db2:3306" {
 		t.Errorf("%+v, %v", all, err)
 	}
