@@ -99,19 +99,9 @@ func (r *Runner) record(ctx context.Context, d plan.Decision) {
 		r.remember(e)
 		records = append(records, r.encode(EpisodeKind, e.ID, e))
 	}
+	stored := r.store(ctx, records)
 	r.mu.Unlock()
 	r.owe()
-	stored := make(chan struct{})
-	r.writes.Go(func() {
-		defer close(stored)
-		// what was done was done, though the leadership has ended
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
-		defer cancel()
-		if err := r.Store.Put(ctx, records...); err != nil {
-			r.metrics.bookkeeping.Inc()
-			r.Logger.Error("an episode could not be stored; the recovery goes on", "episode", changed[0].ID, "err", err)
-		}
-	})
 	late := time.NewTimer(storePatience)
 	defer late.Stop()
 	select {

@@ -98,7 +98,7 @@ type Runner struct {
 	Options
 	metrics *metrics
 	journal chan backend.Record
-	writes  sync.WaitGroup // of episodes
+	writes  sync.WaitGroup // of episodes, see store.go
 
 	mu       sync.Mutex
 	episodes map[string][]plan.Episode // by cluster, newest first; a list is never changed, only replaced
@@ -113,6 +113,8 @@ type Runner struct {
 	ready    map[string]readiness      // by cluster, as it is shown
 	leads    bool                      // Run runs: what is in memory is newer than what is on record
 	unstored map[string]backend.Record // of tenures, by key: the store has not taken them yet
+	waiting  *batch                    // of episodes, to be stored next; nil: none waits
+	storing  bool                      // a batch is being stored
 	// runs are by episode, and by hook.Key; of kept episodes only
 	runs  map[string]map[string]hook.Run
 	read  uint64        // the edition of what was read last
