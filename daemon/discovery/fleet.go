@@ -35,7 +35,7 @@ type Prober interface {
 // Options of a Fleet. The functions must not call the Fleet.
 type Options struct {
 	Seeds       []topology.Key
-	Poll        time.Duration    // how often a server is asked; 0 is 1 s
+	Poll        time.Duration    // how often a server is asked, see Fleet.beat; 0 is 1 s
 	MaxBackoff  time.Duration    // a dead server is asked at least this often; 0 is 30 s
 	Concurrency int              // scheduled probes at a time; 0 is 300. Urgent ones may take as many again.
 	Ignore      []*regexp.Regexp // matched against host:port: never looked at

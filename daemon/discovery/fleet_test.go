@@ -380,6 +380,20 @@ func TestATimeoutIsAskedAgainWithinTheSilence(t *testing.T) {
 	})
 }
 
+func TestWhoseSilenceMattersIsAskedMoreOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := tree()
+		run(t, p, Options{Seeds: keys("db1"), Poll: 5 * time.Second, Silence: 2500 * time.Millisecond}, func(f *Fleet) {
+			time.Sleep(20 * time.Second)
+			since := time.Now()
+			time.Sleep(50 * time.Second)
+			if source, leaf := len(p.probes("db1", since)), len(p.probes("db3", since)); source != 20 || leaf != 10 {
+				t.Errorf("in 50 s db1 was asked %d times, and db3, which has no replicas, %d times", source, leaf)
+			}
+		})
+	})
+}
+
 func TestProbeBookkeeping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newFake()

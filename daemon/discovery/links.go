@@ -18,8 +18,11 @@ func (f *Fleet) link(s *server) {
 	if f.servers[s.key] != s || s.instance == nil {
 		return
 	}
-	sources := make([]topology.Key, 0, len(s.instance.Channels))
-	refs := make([]ref, 0, 2*len(s.instance.Channels))
+	var space struct { // nearly always nothing has changed, and one channel is all
+		sources [1]topology.Key
+		refs    [2]ref
+	}
+	sources, refs := space.sources[:0], space.refs[:0]
 	for _, c := range s.instance.Channels {
 		sources = append(sources, f.resolve(c))
 		refs = append(refs, ref{key: c.Source})
@@ -32,8 +35,8 @@ func (f *Fleet) link(s *server) {
 	}
 	before := s.sources
 	f.unlink(s)
-	s.sources, s.refs = sources, refs
-	for _, r := range refs {
+	s.sources, s.refs = slices.Clone(sources), slices.Clone(refs)
+	for _, r := range s.refs {
 		put(f.refs, r, s)
 	}
 	for _, k := range sources {

@@ -19,15 +19,16 @@ const (
 )
 
 // eagerness is how often the replicas of a server are asked that has been failing for so long: what their receivers
-// say changes within tens of milliseconds of a crash, and a verdict waits for it. One whose receiver has noticed is
-// asked less.
+// say changes within tens of milliseconds of a crash, and a verdict waits for it. For one whose receiver has noticed
+// nothing waits any more: a recovery looks by itself. Where hundreds of primaries die at once, asking their replicas
+// often would keep the recoveries waiting.
 func eagerness(failing, poll time.Duration, receives bool) time.Duration {
 	switch {
 	case failing < 100*time.Millisecond && receives:
 		return min(10*time.Millisecond, poll)
 	case failing < 500*time.Millisecond && receives:
 		return min(25*time.Millisecond, poll)
-	case failing < 2*time.Second:
+	case failing < 2*time.Second && receives:
 		return min(100*time.Millisecond, poll)
 	case failing < patience:
 		return min(250*time.Millisecond, poll)
@@ -37,7 +38,7 @@ func eagerness(failing, poll time.Duration, receives bool) time.Duration {
 
 // next says when a server is due whose last probe began at asked.
 func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
-	poll := f.o.Poll
+	poll := f.beat(s)
 	wait := poll
 	failing := time.Duration(0)
 	if s.failing() {
@@ -80,6 +81,15 @@ func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
 		return soonest
 	}
 	return due
+}
+
+// beat is how often a server is asked. Only asking shows that one has fallen silent, and that counts once it has lasted
+// for Silence: where the poll is longer than that, a server that has replicas is asked up to twice as often.
+func (f *Fleet) beat(s *server) time.Duration {
+	if poll := f.o.Poll; len(f.replicas[s.key]) == 0 || f.o.Silence <= 0 || poll <= f.o.Silence {
+		return poll
+	}
+	return max(f.o.Poll/2, f.o.Silence)
 }
 
 // onBeat is the server's next own moment in the rhythm of polls: the moments of a fleet are spread over the whole
