@@ -43,8 +43,7 @@ func (r *run) adoption(before, e plan.Episode) {
 func (r *run) adopts(v, failed *world.Server) {
 	r.Stats.Adopted++
 	r.Say("%v is adopted", v.Key)
-	if !r.byHand[v.N] || v.Rule == topology.MustNot || r.Heard(v).Downtime != nil ||
-		v.LogFilters && !r.policy.AllowFilters {
+	if !r.byHand[v.N] || v.Rule == topology.MustNot || r.Heard(v).Downtime != nil || v.LogFilters {
 		r.hurt("nobody is adopted whom nobody chose", "%v takes writes and is taken for the new primary", v.Key)
 		return
 	}
