@@ -18,6 +18,8 @@ func TestARefusalIsAnEpisode(t *testing.T) {
 	}{
 		{"policy", twoReplicas, func(f *plan.Facts) { f.Policy.RecoverPrimary = false },
 			"policy: recover_primary is false for cluster db1:3306"},
+		{"policy, and an operator can ask for it", twoReplicas, func(f *plan.Facts) { f.Policy.RecoverPrimary = false },
+			"db1:3306; to have it done all the same: orchestrator-client recover db1:3306 [--candidate SERVER]"},
 		{"recoveries are off", twoReplicas, func(f *plan.Facts) { f.Off = "by ann" },
 			"recoveries are switched off: by ann"},
 		{"downtime", "db1 down downtime=1h\n  db2 io=connecting ioerr=2003", nil, "downtime: db1:3306 is in downtime"},

@@ -204,7 +204,8 @@ db1 down
 		{"downtime begins while it is suspected", `
 db1 down=timeout since=2s downtime=1h
   db2
-  db3`, suspected, "refused: downtime: db1:3306 is in downtime until 2026-01-01T01:00:10Z (somebody: work)"},
+  db3`, suspected, "refused: downtime: db1:3306 is in downtime until 2026-01-01T01:00:10Z (somebody: work); to have " +
+			"it done all the same: orchestrator-client recover db1:3306 [--candidate SERVER] --reason TEXT"},
 		{"a replica receives again, although we can't reach the primary", `
 db1 down=timeout of=c
   db2

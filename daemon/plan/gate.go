@@ -2,31 +2,46 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"orchestrator/daemon/topology"
 )
 
-// gate lists what forbids a recovery of this failure before anything is touched.
-func (v *view) gate(e Episode) []string {
-	var no []string
+// gate lists what forbids a recovery of this failure before anything is touched, and last the other reasons against it.
+func (v *view) gate(e Episode, others ...string) []string {
+	var off, unasked, unsafe []string
 	if v.Off != "" {
-		no = append(no, "recoveries are switched off: "+v.Off)
+		off = append(off, "recoveries are switched off: "+v.Off)
 	}
 	failed := v.servers[e.Failed]
 	if failed == nil {
-		return append(no, fmt.Sprintf("%v is not in the fleet any more", e.Failed))
+		return append(off, fmt.Sprintf("%v is not in the fleet any more", e.Failed))
 	}
 	if v.request(e.Failed) == nil {
-		no = append(no, v.unasked(e, failed)...)
+		unasked = v.unasked(e, failed)
 	}
 	if why := v.misnamed(e); why != "" {
-		no = append(no, why)
+		unsafe = append(unsafe, why)
 	}
 	if e.Kind.Promotes() {
-		no = append(no, v.unsafe(e, failed)...)
+		unsafe = append(unsafe, v.unsafe(e, failed)...)
 	}
-	return no
+	unsafe = append(unsafe, others...)
+	if len(unasked) > 0 && len(off) == 0 && len(unsafe) == 0 {
+		unasked[len(unasked)-1] += v.offer(e)
+	}
+	return slices.Concat(off, unasked, unsafe)
+}
+
+// offer says how an operator has what is only not automatic done.
+func (v *view) offer(e Episode) string {
+	what := fmt.Sprintf("--server %v", e.Failed)
+	if e.Kind.Promotes() {
+		what = "[--candidate SERVER]"
+	}
+	return fmt.Sprintf("; to have it done all the same: orchestrator-client recover %s %s --reason TEXT", v.Cluster,
+		what)
 }
 
 // unasked lists what forbids a recovery that nobody asked for: an operator who asks for it lifts just these.

@@ -62,11 +62,11 @@ func (i *intermediateFailover) next() Work {
 		if s := i.servers[i.e.Failed]; i.finding(i.e.Failed, deadIntermediate...) == nil && (s == nil || s.Up()) {
 			return i.answers()
 		}
-		no := i.gate(i.e)
+		var nobody []string
 		if why := i.unchosen(); why != "" {
-			no = append(no, why)
+			nobody = append(nobody, why)
 		}
-		if len(no) > 0 {
+		if no := i.gate(i.e, nobody...); len(no) > 0 {
 			return Work{Episode: i.stored(i.e), Refused: no}
 		}
 		if w, undecided := i.undecided(); undecided {

@@ -211,12 +211,12 @@ func (v *view) waits(e Episode, format string, args ...any) Work {
 // commit checks everything that can forbid the failover. If nothing does, it stops the receivers. From then on what
 // each replica has received is final, and a semi-synchronous primary gets no more acknowledgements.
 func (p *primaryFailover) commit() Work {
-	no := p.gate(p.e)
 	c := p.choice(p.e)
+	var nobody []string
 	if c.chosen == nil && c.adopted == nil {
-		no = append(no, c.refused...)
+		nobody = c.refused
 	}
-	if len(no) > 0 {
+	if no := p.gate(p.e, nobody...); len(no) > 0 {
 		w := p.block(no...)
 		w.Candidates = c.ranking
 		return w

@@ -214,7 +214,8 @@ db1 down downtime=1h
 				"downtime: db1:3306 is in downtime until 2026-01-01T01:00:10Z (somebody: work); " +
 				"anti-flapping: db1:3306 was promoted at 2025-12-31T23:59:10Z, and the policy demands 1h0m0s between " +
 				"promotions, so another is made from 2026-01-01T00:59:10Z on " +
-				"(acknowledge that episode to allow it now)"},
+				"(acknowledge that episode to allow it now); to have it done all the same: " +
+				"orchestrator-client recover db1:3306 [--candidate SERVER] --reason TEXT"},
 		{"the switch for all recoveries stays", dead, func(f *plan.Facts) { f.Off = "by bob: release" },
 			"primary_failover db1: refused: recoveries are switched off: by bob: release"},
 		{"vetoes stay", "db1 down\n  db2 io=connecting ioerr=2003 must_not", nil,
