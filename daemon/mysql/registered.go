@@ -80,11 +80,14 @@ func (n *known) dumpHosts(ctx context.Context, c *server.Conn) (map[string]bool,
 }
 
 // clientHost is the host in what a process list says of a client: with its port or without, an IPv6 address in brackets
-// or not; "" where that is none.
+// or not; "" where that is none. What can be read as an IPv6 address with a port behind it is that: a client that has an
+// address has a port.
 func clientHost(text string) string {
 	host := text
-	if _, err := netip.ParseAddr(text); err != nil {
-		if at := strings.LastIndexByte(text, ':'); at >= 0 {
+	if at := strings.LastIndexByte(text, ':'); at >= 0 {
+		_, whole := netip.ParseAddr(text)
+		_, before := netip.ParseAddr(text[:at])
+		if whole != nil || before == nil {
 			host = text[:at]
 		}
 	}
