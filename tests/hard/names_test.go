@@ -104,6 +104,39 @@ func TestNobodyIsReplacedForANameThatDoesNotResolve(t *testing.T) {
 	})
 }
 
+// The primary is polled at its address, and its replicas, which follow it by a name that only they resolve, lose it for
+// seconds: it lives, so nobody is opened beside it, and they follow it again.
+func TestTheLinkToANameThatOnlyReplicasResolveBreaks(t *testing.T) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+		f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, 2)
+		followBy(f, short(f.Primary), f.Replicas...)
+		f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy,
+			Seeds: keysOf(append(f.Replicas, f.Primary)...)})
+		_, err := f.API.AwaitServers(f.Ctx, 3)
+		f.Must(err)
+		f.Must(l.Sides(lab.Side{Servers: []*lab.Server{f.Primary}}, lab.Side{Servers: f.Replicas}))
+		f.During(12*time.Second, "nobody is opened beside it", func() bool {
+			return f.ReadOnly(f.Replicas[0]) && f.ReadOnly(f.Replicas[1]) && !f.ReadOnly(f.Primary)
+		})
+		all, err := f.API.Clusters(f.Ctx)
+		f.Must(err)
+		if len(all) != 1 || all[0].Up != 3 {
+			t.Errorf("clusters: %+v", all)
+		}
+		for _, code := range []analysis.Code{analysis.DeadPrimary, analysis.UnreachablePrimary, analysis.TwoWritable} {
+			if f.Found(code, "") {
+				t.Errorf("%s is found", code)
+			}
+		}
+		f.Must(l.Heal())
+		commits(f, f.Primary, 1)
+		for _, r := range f.Replicas {
+			caughtUp(f, r)
+		}
+		f.FailsOver()
+	})
+}
+
 // What a server reports as its host is no host.
 func TestAReportHostThatIsNoName(t *testing.T) {
 	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
