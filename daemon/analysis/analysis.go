@@ -100,6 +100,8 @@ const (
 	DuplicateServerID Code = "DuplicateServerID"
 	DuplicateUUID     Code = "DuplicateUUID"
 	UnknownReader     Code = "UnknownReader" // of its binary log
+	// MissingPrivileges: our account lacks what a look or a recovery may need there
+	MissingPrivileges Code = "MissingPrivileges"
 )
 
 // Finding is one trouble at one server.

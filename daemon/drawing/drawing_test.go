@@ -441,6 +441,9 @@ func anySnapshot(t *rapid.T) topology.Snapshot {
 		if odd("unusable") {
 			i.Unusable = []string{pick("what", `source "a:1", port 2`, "x"), "report_host \"\""}
 		}
+		if odd("ungranted") {
+			i.Ungranted = []string{"GRANT EVENT ON *.* TO `o`@`%`: without it, this", "that"}
+		}
 		i.Readers = rapid.IntRange(0, 2).Draw(t, "readers")
 		if odd("registered") {
 			i.Registered = []topology.Key{{Host: "lost", Port: 3306}}

@@ -36,6 +36,7 @@ var identityAttributes = []attribute{
 	{"doubtful", "HOST+HOST|none", nothing, keys(func(d *drawn) *[]topology.Key { return &d.server.Doubtful })},
 	{"promoted", "yes|no", nothing, truth(func(d *drawn) *bool { return &d.promoted })},
 	{"unusable", "TEXT", instance, list(func(d *drawn) *[]string { return &d.instance().Unusable })},
+	{"ungranted", "TEXT", instance, list(func(d *drawn) *[]string { return &d.instance().Ungranted })},
 	// Last, because the others need an instance to speak of.
 	{"never", "yes", nothing, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		d.server.Instance = nil

@@ -38,6 +38,8 @@ const seesLocks = "a full disk is not told from other stalls, nor who holds a lo
 // Missing is a GRANT that our account lacks, and what is lost without it.
 type Missing struct{ Grant, Without string }
 
+func (m Missing) String() string { return m.Grant + ": without it, " + m.Without }
+
 // CheckGrants returns the GRANT statements that our account lacks at k, in the words of that server; none when it has
 // all. An error is a server that could not be asked.
 func (s *Servers) CheckGrants(ctx context.Context, k topology.Key) ([]Missing, error) {
@@ -59,11 +61,6 @@ func (s *Servers) checkGrants(ctx context.Context, k topology.Key) ([]Missing, e
 	if err := c.Recognise(ctx); err != nil {
 		return nil, err
 	}
-	return missingAt(ctx, c)
-}
-
-// missingAt asks a server that has been recognised.
-func missingAt(ctx context.Context, c *server.Conn) ([]Missing, error) {
 	lines, err := c.Grants(ctx)
 	if err != nil {
 		return nil, err
@@ -71,14 +68,9 @@ func missingAt(ctx context.Context, c *server.Conn) ([]Missing, error) {
 	return missing(c.Dialect, lines, c.Account), nil
 }
 
-// missing reads the lines of SHOW GRANTS. What a role gives does not show there, so one with a role lacks nothing that
-// is known.
+// missing reads the lines of SHOW GRANTS: those of the account, and of the roles that are active in this session, as in
+// each of ours, for none of them sets a role.
 func missing(d server.Dialect, lines []string, account string) (out []Missing) {
-	if slices.ContainsFunc(lines, func(line string) bool {
-		return strings.HasPrefix(line, "GRANT ") && !strings.Contains(line, " ON ")
-	}) {
-		return nil
-	}
 	for _, p := range privileges {
 		if lacks := server.MissingPrivileges(d.Privileges(p.word), lines, ""); len(lacks) > 0 {
 			out = append(out, Missing{server.Grant(strings.Join(lacks, ", "), account), p.without})
@@ -91,19 +83,25 @@ func missing(d server.Dialect, lines []string, account string) (out []Missing) {
 	return out
 }
 
-// reportMissing logs once a connection what our account lacks. That is asked some time after the server was found, when
-// the daemon has less to do.
-func (s *Servers) reportMissing(ctx context.Context, k topology.Key, v *kept) {
-	if v.known.granted {
-		return
+// readGrants notes what our account lacks.
+func (p *poll) readGrants(rows []server.Row) error {
+	p.known.instance.Ungranted = nil
+	for _, m := range missing(p.conn.Dialect, server.ReadGrants(rows), p.conn.Account) {
+		p.known.instance.Ungranted = append(p.known.instance.Ungranted, m.String())
 	}
-	v.known.granted = true
-	all, err := missingAt(ctx, v.conn)
-	if err != nil {
-		return // the next probe tells
+	return nil
+}
+
+// reportMissing logs what our account lacks since now. Once it lacks nothing any more it has to log in again: a session
+// keeps the privileges that it began with.
+func (s *Servers) reportMissing(k topology.Key, v *kept, before []string) {
+	now := v.known.instance.Ungranted
+	for _, m := range now {
+		if !slices.Contains(before, m) {
+			s.logger.Warn("the account on this server lacks a privilege", "at", k, "grant", m)
+		}
 	}
-	for _, m := range all {
-		s.logger.Warn("the account on this server lacks a privilege", "at", k, "grant", m.Grant,
-			"without_it", m.Without)
+	if len(before) > 0 && len(now) == 0 {
+		v.hangUp()
 	}
 }

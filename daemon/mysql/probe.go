@@ -23,7 +23,6 @@ type known struct {
 	questions *questions
 	instance  topology.Instance // what rarely changes
 	readAt    time.Time         // when it was read; zero: the connection is new
-	granted   bool              // our privileges were checked
 	channels  bool              // it had a source at the last probe
 	stallsAt  time.Time
 	dumps     []int // binary log dump threads, at the last looks, the latest first
@@ -61,8 +60,8 @@ func (v *kept) ask(ctx context.Context) (topology.Instance, error) {
 type question struct {
 	server.Statement
 	read func([]server.Row) error
-	// mayFail says that the server may refuse. Such a question is the last of its round trip, as none after it would be
-	// answered.
+	// mayFail says that the server may refuse. Such questions are the last of their round trip: after one that fails
+	// none is answered.
 	mayFail bool
 }
 
@@ -125,6 +124,9 @@ func (p *poll) questions(ctx context.Context) []question {
 	}
 	if p.seldom {
 		all = append(all, p.surroundings(ctx)...)
+	}
+	if p.seldom && !p.fresh { // when the daemon starts it has more to do
+		all = append(all, question{Statement: server.AskGrants, read: p.readGrants, mayFail: true})
 	}
 	return all
 }

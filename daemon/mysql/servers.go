@@ -228,18 +228,23 @@ func (s *Servers) Probe(ctx context.Context, k topology.Key) (topology.Instance,
 
 // ask is one probe, on the kept connection or another one.
 func (s *Servers) ask(ctx context.Context, k topology.Key, v *kept) (topology.Instance, error) {
-	if v.conn == nil {
-		o := s.dialling()
-		o.Several = true
-		c, err := server.Dial(ctx, server.Address(k), o)
-		if err != nil {
-			return topology.Instance{}, err
-		}
-		v.conn, v.known = c, known{}
-		return v.ask(ctx)
+	before := v.known.instance
+	if v.conn != nil {
+		i, err := v.ask(ctx)
+		s.reportMissing(k, v, before.Ungranted)
+		return i, err
 	}
-	if !v.known.readAt.IsZero() && time.Since(v.known.readAt) >= readAllEvery {
-		s.reportMissing(ctx, k, v)
+	o := s.dialling()
+	o.Several = true
+	c, err := server.Dial(ctx, server.Address(k), o)
+	if err != nil {
+		return topology.Instance{}, err
 	}
-	return v.ask(ctx)
+	v.conn, v.known = c, known{}
+	i, err := v.ask(ctx)
+	if i.UUID == before.UUID { // until it is asked again
+		i.Ungranted = before.Ungranted
+		v.known.instance.Ungranted = before.Ungranted
+	}
+	return i, err
 }

@@ -7,19 +7,21 @@ import (
 	"strings"
 )
 
-var askGrants = Statement{Text: "SHOW GRANTS"}
+// AskGrants asks for the privileges of the account that is logged in, with those of its roles that are active.
+var AskGrants = Statement{Text: "SHOW GRANTS"}
 
-// Grants are the privileges of the account that c is logged in as, a line as SHOW GRANTS prints it each.
+// Grants are the answer to AskGrants, see ReadGrants.
 func (c *Conn) Grants(ctx context.Context) ([]string, error) {
-	rows, err := c.Query(ctx, askGrants)
-	if err != nil {
-		return nil, err
-	}
-	var lines []string
+	rows, err := c.Query(ctx, AskGrants)
+	return ReadGrants(rows), err
+}
+
+// ReadGrants are the lines that SHOW GRANTS prints.
+func ReadGrants(rows []Row) (lines []string) {
 	for _, r := range rows {
 		lines = append(lines, r.cells...)
 	}
-	return lines, nil
+	return lines
 }
 
 // MissingPrivileges returns those of the required privileges that none of the lines of SHOW GRANTS gives: in a database

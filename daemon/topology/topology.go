@@ -62,6 +62,9 @@ type Instance struct {
 	Readers int `json:"readers,omitempty"`
 	// Unusable is what the server says in the place of a name, and that can't be one.
 	Unusable []string `json:"unusable,omitempty"`
+	// Ungranted are privileges that our account needs there and lacks: each a GRANT statement, and what is lost without
+	// it. Read seldom.
+	Ungranted []string `json:"ungranted,omitempty"`
 	// Dormant are scheduled events that came by replication, and that this server does not run: schema and name, the
 	// first of them. Read seldom, and only on a server without a source; empty where the account may not see events.
 	Dormant []string `json:"dormant_events,omitempty"`

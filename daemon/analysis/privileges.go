@@ -1,0 +1,21 @@
+package analysis
+
+import (
+	"fmt"
+	"strings"
+)
+
+// privilegesSays is silent on a server that is down: what was granted there is not known any more.
+func privilegesSays(v *view) (string, []string) {
+	if v.Instance == nil || !v.Up() || len(v.Instance.Ungranted) == 0 {
+		return "", nil
+	}
+	var grants, out []string
+	for _, text := range v.Instance.Ungranted {
+		grant, _, _ := strings.Cut(text, ": without it, ")
+		grants = append(grants, grant)
+		out = append(out, fmt.Sprintf("%v: %s", v.Key, text))
+	}
+	return fmt.Sprintf("%s does not give this daemon's account every privilege that it needs: %s.", v.is(),
+		strings.Join(grants, "; ")), out
+}
