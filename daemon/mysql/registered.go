@@ -79,9 +79,9 @@ func (n *known) dumpHosts(ctx context.Context, c *server.Conn) (map[string]bool,
 	return hosts, nil
 }
 
-// clientHost is the host in what a process list says of a client: with its port or without, an IPv6 address in brackets
-// or not; "" where that is none. What can be read as an IPv6 address with a port behind it is that: a client that has an
-// address has a port.
+// clientHost is the host in what a process list says of a client: with its port or without, an IPv6 address in
+// brackets or not; "" where that is none. What can be read as an IPv6 address with a port behind it is that: a client
+// that has an address has a port.
 func clientHost(text string) string {
 	host := text
 	if at := strings.LastIndexByte(text, ':'); at >= 0 {
