@@ -195,9 +195,9 @@ var rules = []rule{
 			"one. What such a replica has received is not known. Discover it, set its report_host, or give it a " +
 			"server_id of its own."},
 	{MissingPrivileges, anyone, false, privilegesSays,
-		"The daemon's account lacks privileges on a server. The evidence has each GRANT, and what is lost without it: " +
-			"a look at the server, a step of a recovery, or a reason in a message. Replicas get what is granted on " +
-			"the primary. What a role gives counts where the role is active as soon as the account logs in (SET " +
+		"The daemon's account lacks privileges on a server. The evidence has each GRANT, and what is lost without " +
+			"it: a look at the server, a step of a recovery, or a reason in a message. Replicas get what is granted " +
+			"on the primary. What a role gives counts where the role is active as soon as the account logs in (SET " +
 			"DEFAULT ROLE). Read each half minute."},
 }
 
