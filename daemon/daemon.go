@@ -157,7 +157,6 @@ func hostname() string {
 
 // wire opens and connects the parts, in order. What it opens is in d.opened, also when it fails.
 func (d *Daemon) wire(c config.Config) error {
-	log := d.options.Logger
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -171,44 +170,19 @@ func (d *Daemon) wire(c config.Config) error {
 	if err := d.openMode(c, registry); err != nil {
 		return err
 	}
-	guard := d.mode.guard()
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
 	if d.declarations, err = declared.Open(ctx, d.store, d.clock, d.id); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
-	d.servers = mysql.New(mysql.Options{
-		User: c.Servers.User, Password: string(c.Servers.Password), TLS: security,
-		ConnectTimeout: c.Servers.ConnectTimeout, ProbeTimeout: c.Servers.ProbeTimeout, Logger: log,
-		Term: guard.term, Patience: c.Lease.TTL,
-	})
+	d.servers = d.newServers(c, security)
 	d.opened.add("connections to servers", d.servers.Close)
-	d.fleet = discovery.New(d.servers, discovery.Options{
-		Seeds: c.Discovery.Seeds, Poll: c.Discovery.Poll, MaxBackoff: c.Discovery.MaxBackoff,
-		Concurrency: c.Discovery.Concurrency, Ignore: c.Discovery.Ignore, Silence: c.Analysis.Silence,
-		Resolve:  c.Servers.Resolve,
-		Declared: d.declarations.Mark, Edition: d.declarations.Edition, Forgotten: d.declarations.Forgotten,
-		Turned: func() { d.pulse.turned("discovery") }, Logger: log, Registerer: registry,
-	})
+	d.fleet = d.newFleet(c, registry)
 	if err := d.restore(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
-	d.lead = lead.New(d.store.Lease("leader"), lead.Options{
-		ID: d.id, TTL: c.Lease.TTL, Tick: c.Lease.Tick, Highest: guard.highest, Remember: guard.remember,
-		Gone:   guard.gone,
-		Turned: func() { d.pulse.turned("the lease") }, Logger: log, Registerer: registry,
-	})
-	d.recovery = recovery.New(recovery.Options{
-		Fleet: d.fleet, Subscribe: func() recovery.Subscription { return d.fleet.Subscribe() }, Operator: d.servers,
-		Store: d.store, Clock: d.clock, Writer: d.id,
-		Policy: d.Policy, Requests: d.declarations.Planned, Off: d.declarations.RecoveriesOff,
-		Alias:      d.declarations.Alias,
-		Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
-		Edition:    func() uint64 { return d.declarations.Edition() + d.reloads.Load() },
-		Hooks:      func() []hook.Hook { return d.config.Load().HookList() },
-		Claim:      guard.claim, Transfer: guard.transfer,
-		Turned: func() { d.pulse.turned("recovery") }, Logger: log, Registerer: registry,
-	})
+	d.lead = d.newLease(c, registry)
+	d.recovery = d.newRecovery(registry)
 	if err := d.recovery.Load(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
@@ -219,6 +193,52 @@ func (d *Daemon) wire(c config.Config) error {
 		return fmt.Errorf("%w on %s: %w", ErrListen, c.HTTP.Listen, err)
 	}
 	return nil
+}
+
+// newServers is what speaks to the managed servers.
+func (d *Daemon) newServers(c config.Config, security *tls.Config) *mysql.Servers {
+	return mysql.New(mysql.Options{
+		User: c.Servers.User, Password: string(c.Servers.Password), TLS: security,
+		ConnectTimeout: c.Servers.ConnectTimeout, ProbeTimeout: c.Servers.ProbeTimeout,
+		Term: d.mode.guard().term, Patience: c.Lease.TTL, Logger: d.options.Logger,
+	})
+}
+
+// newFleet is what looks at them.
+func (d *Daemon) newFleet(c config.Config, registry prometheus.Registerer) *discovery.Fleet {
+	return discovery.New(d.servers, discovery.Options{
+		Seeds: c.Discovery.Seeds, Poll: c.Discovery.Poll, MaxBackoff: c.Discovery.MaxBackoff,
+		Concurrency: c.Discovery.Concurrency, Ignore: c.Discovery.Ignore, Silence: c.Analysis.Silence,
+		Resolve:  c.Servers.Resolve,
+		Declared: d.declarations.Mark, Edition: d.declarations.Edition, Forgotten: d.declarations.Forgotten,
+		Turned: func() { d.pulse.turned("discovery") }, Logger: d.options.Logger, Registerer: registry,
+	})
+}
+
+// newLease is what says whether this daemon leads.
+func (d *Daemon) newLease(c config.Config, registry prometheus.Registerer) *lead.Lease {
+	guard := d.mode.guard()
+	return lead.New(d.store.Lease("leader"), lead.Options{
+		ID: d.id, TTL: c.Lease.TTL, Tick: c.Lease.Tick, Highest: guard.highest, Remember: guard.remember,
+		Gone:   guard.gone,
+		Turned: func() { d.pulse.turned("the lease") }, Logger: d.options.Logger, Registerer: registry,
+	})
+}
+
+// newRecovery is what repairs the clusters.
+func (d *Daemon) newRecovery(registry prometheus.Registerer) *recovery.Runner {
+	guard := d.mode.guard()
+	return recovery.New(recovery.Options{
+		Fleet: d.fleet, Subscribe: func() recovery.Subscription { return d.fleet.Subscribe() }, Operator: d.servers,
+		Store: d.store, Clock: d.clock, Writer: d.id,
+		Policy: d.Policy, Requests: d.declarations.Planned, Off: d.declarations.RecoveriesOff,
+		Alias:      d.declarations.Alias,
+		Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
+		Edition:    func() uint64 { return d.declarations.Edition() + d.reloads.Load() },
+		Hooks:      func() []hook.Hook { return d.config.Load().HookList() },
+		Claim:      guard.claim, Transfer: guard.transfer,
+		Turned: func() { d.pulse.turned("recovery") }, Logger: d.options.Logger, Registerer: registry,
+	})
 }
 
 // openMode opens the backend as the configuration has it.

@@ -2,8 +2,6 @@ package haproxy
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,7 +43,10 @@ func Check(file, text string, want *Values) []Complaint {
 			"close the quote")
 	}
 	c.global(sections)
-	c.proxies(sections)
+	proxies := proxiesOf(sections)
+	c.databases(proxies)
+	c.apis(proxies, unverified(sections))
+	c.unserved(proxies)
 	for i, l := range slices.Collect(strings.Lines(text)) {
 		c.agentText(i+1, l)
 	}
@@ -102,165 +103,68 @@ func (c *checker) agentText(at int, text string) {
 	}
 }
 
-// local says whether only this machine can reach a stats socket.
-func local(address string) bool {
-	for _, family := range []string{"unix@", "abns@", "fd@", "sockpair@"} {
-		if strings.HasPrefix(address, family) {
-			return true
-		}
-	}
-	if i := strings.Index(address, "@"); i >= 0 { // ipv4@, ipv6@…
-		address = address[i+1:]
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return strings.HasPrefix(address, "/") || !strings.Contains(address, ":")
-	}
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-func (c *checker) global(sections []section) {
-	at, socket, level, hard := 1, "", false, false
-	for i, s := range sections {
-		if s.kind != "global" {
-			continue
-		}
-		if i == 0 || at == 1 {
-			at = s.at
-		}
-		for _, l := range s.lines {
-			switch {
-			case l.has("stats", "socket") && len(l.words) > 2:
-				admin := false
-				for i, w := range l.words[:len(l.words)-1] {
-					admin = admin || w == "level" && l.words[i+1] == "admin"
-				}
-				if admin && !local(l.words[2]) {
-					c.complain(l.at, "the stats socket listens on the network, with level admin",
-						"anyone who reaches it can switch members without a password", "a path, or level user")
-				}
-				if !level {
-					socket, level = l.words[2], admin
-					at = l.at
-				}
-			case l.has("hard-stop-after"):
-				hard = true
-			case l.has("nbproc") && !l.has("nbproc", "1"):
-				c.complain(l.at, "more than one process", "each process has its own checks and its own view, and the "+
-					"runtime socket reaches only one of them", "nbthread instead of nbproc, or neither")
-			}
-		}
-	}
-	path := "/run/haproxy/admin.sock"
-	if c.want != nil {
-		path = c.want.Socket
-	}
-	write := "stats socket " + quote(path) + " mode 660 level admin expose-fd listeners"
-	switch {
-	case socket == "":
-		c.complain(at, "no stats socket",
-			`"orchestrator backend status" can't see who is served, and "backend promote" can't confirm what it did`,
-			write)
-	case !level:
-		c.complain(at, "the stats socket has no level admin",
-			"the daemon can read, but HAProxy refuses its commands: Permission denied", write)
-	case c.want != nil && socket != c.want.Socket:
-		c.complain(at, fmt.Sprintf("the stats socket is %s, but the daemon uses %s (haproxy.socket)", socket,
-			c.want.Socket), "the daemon finds no HAProxy", write)
-	}
-	if !hard {
-		c.complain(at, "no hard-stop-after", "a reload leaves the old process and its sessions, and that process no "+
-			"longer hears checks or agents: measured, a session stayed on a member that was no longer fit for as "+
-			"long as the client kept it",
-			"hard-stop-after 500ms")
-	}
-}
-
 // unverified says whether HAProxy verifies no certificate unless the server says otherwise.
-func (c *checker) unverified(sections []section) bool {
-	for _, s := range sections {
-		if s.kind == "global" && slices.ContainsFunc(s.lines,
-			func(l line) bool { return l.has("ssl-server-verify", "none") }) {
-			return true
-		}
-	}
-	return false
+func unverified(sections []section) bool {
+	return slices.ContainsFunc(sections, func(s section) bool {
+		return s.kind == "global" &&
+			slices.ContainsFunc(s.lines, func(l line) bool { return l.has("ssl-server-verify", "none") })
+	})
 }
 
-// proxies checks each frontend, backend and listen, with the defaults that hold for it.
-func (c *checker) proxies(sections []section) {
-	var last *section
-	named := map[string]*section{}
-	pairs, leaders, firstHTTP := 0, 0, 0
-	unverified, secure := c.unverified(sections), false
-	var offers []proxy // HTTP
-	found := map[string]bool{}
-	for i := range sections {
-		s := &sections[i]
-		switch s.kind {
-		case "defaults":
-			last = s
-			named[s.name] = s
-			continue
-		case "frontend", "backend", "listen":
-		default:
-			continue
-		}
-		p := proxy{section: s}
-		defaults := last
-		if s.from != "" {
-			defaults = named[s.from]
-		}
-		if defaults != nil {
-			p.inherited = defaults.lines
-		}
-		p.read()
-		for _, v := range p.servers {
-			found[v.address] = true
-		}
-		http := p.value("mode") == "http"
-		if http && s.kind != "backend" && (c.want == nil || p.binds(c.want.HTTP)) {
-			offers = append(offers, p)
-		}
+// databases checks what leads to the pair.
+func (c *checker) databases(proxies []proxy) {
+	pairs := 0
+	for _, p := range proxies {
 		switch {
-		case http && len(p.servers) > 0:
-			if c.want != nil && !c.daemon(p) {
-				break
-			}
-			if p.leads() {
-				leaders++
-			} else if firstHTTP == 0 {
-				firstHTTP = s.at
-			}
-			c.api(p, unverified)
-			secure = secure || slices.ContainsFunc(p.servers, func(s server) bool { return s.has("ssl") })
-		case !http && s.kind == "frontend" && (c.want == nil || p.binds(c.want.Database)):
+		case p.value("mode") == "http":
+		case p.kind == "frontend" && (c.want == nil || p.binds(c.want.Database)):
 			c.timeouts(p, "client")
-		case !http && len(p.servers) > 0 && (c.want == nil || c.member(p)):
+		case len(p.servers) > 0 && (c.want == nil || c.member(p)):
 			pairs++
 			c.pair(p)
 		}
 	}
-	if leaders == 0 && firstHTTP > 0 {
-		c.complain(firstHTTP, "no leader check before the API",
+	if c.want == nil && pairs == 0 {
+		c.complain(1, "no backend in TCP mode with servers", "nothing here serves a pair",
+			"orchestrator haproxy config writes a complete configuration")
+	}
+}
+
+// apis checks what leads to the API.
+func (c *checker) apis(proxies []proxy, unverified bool) {
+	leads, secure, unchecked := false, false, 0 // the first line without a leader check
+	for _, p := range proxies {
+		if p.value("mode") != "http" || len(p.servers) == 0 || c.want != nil && !c.daemon(p) {
+			continue
+		}
+		if p.leads() {
+			leads = true
+		} else if unchecked == 0 {
+			unchecked = p.at
+		}
+		c.api(p, unverified)
+		secure = secure || slices.ContainsFunc(p.servers, func(s server) bool { return s.has("ssl") })
+	}
+	if !leads && unchecked > 0 {
+		c.complain(unchecked, "no leader check before the API",
 			"changes go to daemons that don't lead, which answer 503",
 			"option httpchk GET /health/leader, http-check expect status 200, and check at each server")
 	}
-	if secure {
-		for _, p := range offers {
+	for _, p := range proxies {
+		offers := p.value("mode") == "http" && p.kind != "backend" && (c.want == nil || p.binds(c.want.HTTP))
+		if secure && offers {
 			c.plain(p)
 		}
 	}
+}
+
+// unserved reports members that no proxy has as a server.
+func (c *checker) unserved(proxies []proxy) {
 	if c.want == nil {
-		if pairs == 0 {
-			c.complain(1, "no backend in TCP mode with servers", "nothing here serves a pair",
-				"orchestrator haproxy config writes a complete configuration")
-		}
 		return
 	}
 	for _, m := range c.want.Members {
-		if !found[m] {
+		if !slices.ContainsFunc(proxies, func(p proxy) bool { return p.serves(m) }) {
 			c.complain(1, fmt.Sprintf("member %s (backend.members) is not a server here", m),
 				"HAProxy never serves it, even when no other member is fit",
 				fmt.Sprintf("server %s %s agent-send \"%s\\n\"", ServerName(m), m, ServerName(m)))
@@ -268,12 +172,8 @@ func (c *checker) proxies(sections []section) {
 	}
 }
 
-func (c *checker) member(p proxy) bool {
-	return slices.ContainsFunc(p.servers, func(s server) bool { return slices.Contains(c.want.Members, s.address) })
-}
+func (c *checker) member(p proxy) bool { return slices.ContainsFunc(c.want.Members, p.serves) }
 
 func (c *checker) daemon(p proxy) bool {
-	return slices.ContainsFunc(p.servers, func(s server) bool {
-		return slices.ContainsFunc(c.want.Daemons, func(d Daemon) bool { return d.Address == s.address })
-	})
+	return slices.ContainsFunc(c.want.Daemons, func(d Daemon) bool { return p.serves(d.Address) })
 }

@@ -14,6 +14,36 @@ type proxy struct {
 	servers   []server
 }
 
+// proxiesOf are each frontend, backend and listen, with the defaults that hold for it.
+func proxiesOf(sections []section) []proxy {
+	var out []proxy
+	var last *section
+	named := map[string]*section{}
+	for i := range sections {
+		s := &sections[i]
+		switch s.kind {
+		case "defaults":
+			last = s
+			named[s.name] = s
+			continue
+		case "frontend", "backend", "listen":
+		default:
+			continue
+		}
+		defaults := last
+		if s.from != "" {
+			defaults = named[s.from]
+		}
+		p := proxy{section: s}
+		if defaults != nil {
+			p.inherited = defaults.lines
+		}
+		p.read()
+		out = append(out, p)
+	}
+	return out
+}
+
 type server struct {
 	at            int
 	name, address string
@@ -83,6 +113,10 @@ func (p proxy) checks() []string {
 		}
 	}
 	return out
+}
+
+func (p proxy) serves(address string) bool {
+	return slices.ContainsFunc(p.servers, func(s server) bool { return s.address == address })
 }
 
 func (p proxy) binds(address string) bool {

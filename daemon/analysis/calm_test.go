@@ -58,6 +58,10 @@ func TestASourceThatLacksWhatItsReplicasHave(t *testing.T) {
 db1 exec=db1:1-2
   db2 exec=99999999-9999-9999-9999-999999999999:1-100
   db3 exec=99999999-9999-9999-9999-999999999999:1-100`, `db1 SourceLacksTransactions`},
+		{"one that has died since: what its replicas had before is not their own", `
+db1 down exec=db1:1-2
+  db2 ioerr=2003 exec=99999999-9999-9999-9999-999999999999:1-100
+  db3 ioerr=2003 exec=99999999-9999-9999-9999-999999999999:1-100`, `db1 DeadPrimary`},
 		{"an emptied primary of MariaDB", `
 db1 mariadb=10.11.6 exec=none
   db2 exec=0-1-100 recv=0-1-100`, `db1 SourceLacksTransactions`},

@@ -8,10 +8,10 @@ import (
 )
 
 // lacked are the transactions that all replicas of a source in reach have, that none of them wrote, and that the source
-// does not have: it was emptied, or restored from an old copy. A source that was asked before its replicas may have
-// written or received since what it seems to lack; that is left out.
+// did not have when it last answered: it was emptied, or restored from an old copy. A source that was asked before its
+// replicas may have written or received since what it seems to lack; that is left out.
 func (f *fleet) lacked(source *topology.Server) (none gtid.Set) {
-	if !source.Up() {
+	if source.Instance == nil {
 		return none
 	}
 	var common gtid.Set
@@ -46,7 +46,7 @@ func (f *fleet) lacked(source *topology.Server) (none gtid.Set) {
 
 func sourceLacksSays(v *view) (string, []string) {
 	left := v.f.lacked(v.Server)
-	if left.Empty() {
+	if !v.Up() || left.Empty() {
 		return "", nil
 	}
 	out := []string{fmt.Sprintf("%v: has %s", v.Key, orNothing(v.Received()))}

@@ -90,7 +90,7 @@ func (v *view) choice(e Episode) choice {
 	v.refuseUnnamed(&c, e)
 	c.slow = v.slow(c.ranking, e)
 	slices.SortStableFunc(c.ranking, func(a, b Candidate) int { return v.order(a, b, c, e) })
-	keep(c.ranking, e)
+	v.keep(c, e)
 	for i := range c.ranking {
 		if r := &c.ranking[i]; e.fails(r.Key) {
 			r.Reasons = append([]string{"steps at it fail: " + e.failing(r.Key).Why}, r.Reasons...)
@@ -293,11 +293,14 @@ func (v *view) begun(c Candidate, e Episode) bool {
 }
 
 // keep leaves the candidate that the episode is committed to at the top, unless it still has to apply what another has
-// applied.
-func keep(ranking []Candidate, e Episode) {
+// applied, or others could follow the best one and can't follow it: the best one had a moment's trouble when it was
+// chosen.
+func (v *view) keep(all choice, e Episode) {
+	ranking := all.ranking
 	at := slices.IndexFunc(ranking, func(c Candidate) bool { return c.Key == e.Candidate && c.Eligible })
 	if at <= 0 || e.fails(e.Candidate) ||
-		ranking[at].Unapplied > 0 && ranking[0].Unapplied == 0 && ranking[0].Behind == 0 {
+		ranking[at].Unapplied > 0 && ranking[0].Unapplied == 0 && ranking[0].Behind == 0 ||
+		unserved(v.servers[e.Candidate], all) != "" && unserved(v.servers[ranking[0].Key], all) == "" {
 		return
 	}
 	kept := ranking[at]

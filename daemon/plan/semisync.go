@@ -38,7 +38,7 @@ type acknowledgement struct {
 // many as a commit waited for are out of reach.
 func (v *view) acknowledged(e Episode, pool []*topology.Server) (a acknowledgement) {
 	failed := v.servers[e.Failed]
-	if failed == nil || failed.Instance == nil || !failed.Instance.SemiSync.SourceActive {
+	if failed == nil || failed.Instance == nil || !failed.Instance.SemiSync.SourceActive && !v.waitedAgain(failed) {
 		return a
 	}
 	semi := failed.Instance.SemiSync
@@ -57,6 +57,19 @@ func (v *view) acknowledged(e Episode, pool []*topology.Server) (a acknowledgeme
 	}
 	a.unknown = max(0, semi.Clients-a.heard-len(a.silent))
 	return a
+}
+
+// waitedAgain says that a failed primary whose commits did not wait when it last answered may have waited since: more
+// replicas that acknowledge were seen to receive from it later than it had counted. A replica may just have been moved.
+func (v *view) waitedAgain(failed *topology.Server) bool {
+	came := 0
+	for _, s := range v.replicas[failed.Key] {
+		if s.Instance.SemiSync.ReplicaEnabled && s.ChannelFrom(failed.Key).IO == topology.Running &&
+			!s.Probe.Answered.Before(failed.Probe.Answered) {
+			came++
+		}
+	}
+	return failed.Instance.SemiSync.SourceEnabled && came > failed.Instance.SemiSync.Clients
 }
 
 // mayBeElsewhere says that something may have been acknowledged by servers out of reach only.

@@ -47,9 +47,13 @@ db1 down semisync=source,active,wait=1
   db2 ioerr=2003
   db3 down=timeout since=1h semisync=replica`, false, "db2", ""},
 		{"the primary had fallen back: nothing was acknowledged", `
-db1 down semisync=source,wait=1
+db1 down semisync=source,wait=1,clients=1
   db2 ioerr=2003
   db3 down=timeout since=5s semisync=replica`, false, "db2", ""},
+		{"it had, and a replica that acknowledges was moved under it since it last answered", `
+db1 down semisync=source,wait=1,clients=0
+  db2 ioerr=2003
+  db3 down=timeout since=5s semisync=replica`, false, "refused", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := situation(c.drawing).Facts

@@ -20,8 +20,10 @@ const (
 )
 
 // RunDeaths plays one world of that kind, and returns the first property that was hurt, or nil.
-func RunDeaths(seed uint64) (Stats, *Violation) {
-	r := newRun(world.NewTree(seed), seed)
+func RunDeaths(seed uint64) (Stats, *Violation) { return retold(seed, playDeaths) }
+
+func playDeaths(seed uint64, tell bool) (Stats, *Violation) {
+	r := newRun(world.NewTree(seed), seed, tell)
 	dies := r.casualties()
 	began := r.Tick + 1 + r.Rand.IntN(20)
 	for n := range dies {

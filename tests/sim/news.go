@@ -3,6 +3,7 @@ package sim
 import (
 	"strings"
 
+	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/world"
@@ -11,10 +12,13 @@ import (
 // news are what people and hooks are told. While nothing changes, they are told everything once.
 type news struct {
 	state   uint64 // of the world
-	changed int    // the tick at which that changed last
+	changed int    // the tick at which that changed last, or a step failed
 	closed  map[topology.Key]int
 	blocked map[string]map[string]int // by episode and reason, the tick
 }
+
+// silence is for how many ticks a server may be silent before that counts.
+var silence = int(analysis.Defaults.Silence / world.Step)
 
 // look notes whether the world has changed.
 func (n *news) look(state uint64, tick int) {
@@ -32,7 +36,7 @@ func (r *run) told(before, e plan.Episode) {
 	}
 	n.look(r.state(), r.Tick)
 	if before.ID == "" {
-		if at, again := n.closed[e.Failed]; again && at > n.changed {
+		if at, again := n.closed[e.Failed]; again && at > n.changed+silence {
 			r.hurt("news are told once", "the episode of %v was closed at %d and is opened again: %s", e.Failed, at,
 				e.Code)
 		}

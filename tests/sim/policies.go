@@ -31,5 +31,6 @@ func (r *run) anyPolicy() plan.Policy {
 	case 7:
 		p.AllowErrant = true
 	}
+	r.Say("policy: %+v", p)
 	return p
 }

@@ -65,8 +65,10 @@ type Stats struct {
 }
 
 // Run plays one world, and returns the first property that was hurt, or nil.
-func Run(seed uint64) (Stats, *Violation) {
-	r := newRun(world.New(seed), seed)
+func Run(seed uint64) (Stats, *Violation) { return retold(seed, playFaults) }
+
+func playFaults(seed uint64, tell bool) (Stats, *Violation) {
+	r := newRun(world.New(seed), seed, tell)
 	r.faults, r.policy = true, r.anyPolicy()
 	for r.Tick < end && r.calm < calm && r.found == nil {
 		r.Advance()
@@ -88,7 +90,10 @@ func Run(seed uint64) (Stats, *Violation) {
 	return r.Stats, r.found
 }
 
-func newRun(w *world.World, seed uint64) *run {
+func newRun(w *world.World, seed uint64, tell bool) *run {
+	if tell {
+		w.Tell()
+	}
 	r := &run{World: w, seed: seed, policy: permissive, direct: map[int]bool{}, byHand: map[int]bool{},
 		stopped: map[int]bool{}, later: map[int][]func(){},
 		writes: map[int]int{}}
@@ -241,6 +246,7 @@ func (r *run) step(w plan.Work, step plan.Step) (done, killed bool) {
 func (r *run) tried(w plan.Work, step plan.Step, err error) {
 	done := plan.Done{Step: step}
 	if err != nil {
+		r.news.changed = r.Tick
 		if done.Error = err.Error(); r.Rand.IntN(2) == 0 {
 			done.Took = 3 * time.Second
 		}
@@ -269,16 +275,24 @@ func (r *run) die() {
 
 // store puts the episodes of a decision on record.
 func (r *run) store(d plan.Decision) {
-	for _, e := range d.Episodes() {
-		if err := e.Check(); err != nil {
+	for _, w := range d.Works {
+		if w.Episode == nil {
+			continue
+		}
+		if err := w.Episode.Check(); err != nil {
 			r.hurt("every episode on record is consistent", "%v", err)
 		}
-		r.put(e)
+		if r.put(*w.Episode).Candidate != w.Episode.Candidate {
+			r.Say("chosen: %v: %s", w.Episode.Candidate, w.Episode.Why)
+			for _, c := range w.Candidates {
+				r.Say("  %v: %s", c.Key, strings.Join(c.Vetoes, "; "))
+			}
+		}
 	}
 }
 
-func (r *run) put(e plan.Episode) {
-	var before plan.Episode
+// put puts an episode on record, and returns what was there before.
+func (r *run) put(e plan.Episode) (before plan.Episode) {
 	at := slices.IndexFunc(r.episodes, func(o plan.Episode) bool { return o.ID == e.ID })
 	if at < 0 {
 		r.Say("episode opened: %s at %v", e.Code, e.Failed)
@@ -300,4 +314,5 @@ func (r *run) put(e plan.Episode) {
 	r.verdict(before, e)
 	r.adoption(before, e)
 	r.told(before, e)
+	return before
 }

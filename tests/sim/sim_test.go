@@ -2,9 +2,6 @@ package sim
 
 import (
 	"flag"
-	"runtime"
-	"sync"
-	"sync/atomic"
 	"testing"
 )
 
@@ -68,38 +65,13 @@ func TestWorlds(t *testing.T) {
 	}
 }
 
-// many plays n worlds, reports what was hurt in the first few, and returns what happened in all.
-func many(t *testing.T, n int, play func(uint64) (Stats, *Violation)) Stats {
-	var next atomic.Uint64
-	var mu sync.Mutex
-	var sum Stats
-	var failed []*Violation
-	var all sync.WaitGroup
-	for range runtime.NumCPU() {
-		all.Go(func() {
-			for {
-				s := next.Add(1)
-				if s > uint64(n) {
-					return
-				}
-				stats, v := play(s)
-				mu.Lock()
-				sum = sum.Plus(stats)
-				if v != nil {
-					failed = append(failed, v)
-				}
-				stop := len(failed) >= 5
-				mu.Unlock()
-				if stop {
-					return
-				}
-			}
-		})
-	}
-	all.Wait()
-	for _, v := range failed {
+// many plays n worlds of a kind, reports what was hurt, and returns what happened in all.
+func many[S Sum[S]](t *testing.T, n int, play func(uint64) (S, *Violation)) S {
+	m := Many[S]{Play: play, Next: 1, End: uint64(n) + 1}
+	for _, v := range m.Run() {
 		t.Error(v)
 	}
+	_, _, _, sum := m.Progress()
 	t.Logf("%d worlds: %+v", n, sum)
 	return sum
 }

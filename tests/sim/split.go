@@ -57,15 +57,21 @@ type half struct {
 // SplitStats tell what came of the splits.
 type SplitStats struct{ Promotions, ByAgreement, ByLocks, Refused, TwoLeaders, Frozen int }
 
-func (s SplitStats) plus(o SplitStats) SplitStats {
+// Plus adds up.
+func (s SplitStats) Plus(o SplitStats) SplitStats {
 	return SplitStats{s.Promotions + o.Promotions, s.ByAgreement + o.ByAgreement, s.ByLocks + o.ByLocks,
 		s.Refused + o.Refused, s.TwoLeaders + o.TwoLeaders, s.Frozen + o.Frozen}
 }
 
 // RunSplit plays one world, and returns the first property that was hurt, or nil.
-func RunSplit(seed uint64) (SplitStats, *Violation) {
+func RunSplit(seed uint64) (SplitStats, *Violation) { return retold(seed, playSplit) }
+
+func playSplit(seed uint64, tell bool) (SplitStats, *Violation) {
 	p := &pair{World: world.New(seed), seed: seed, side: map[int]int{}, locks: map[int]*half{}, lockedAt: map[int]int{},
 		promoted: map[string]string{}}
+	if tell {
+		p.Tell()
+	}
 	p.daemons = []*half{{n: -1, id: "a#1"}, {n: -2, id: "b#1"}}
 	p.splitAt = p.Tick + 10 + p.Rand.IntN(30)
 	faultAt, two := p.splitAt+p.Rand.IntN(40), false

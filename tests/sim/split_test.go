@@ -17,19 +17,7 @@ func TestSplits(t *testing.T) {
 	if racing {
 		n = min(n, 600)
 	}
-	var sum SplitStats
-	failed := 0
-	for seed := range n {
-		s, v := RunSplit(uint64(seed) + 1)
-		sum = sum.plus(s)
-		if v != nil {
-			t.Error(v)
-			if failed++; failed == 3 {
-				break
-			}
-		}
-	}
-	t.Logf("%d splits: %+v", n, sum)
+	sum := many(t, n, RunSplit)
 	if sum.ByAgreement < n/100 || sum.ByLocks < n/20 || sum.Refused < n || sum.TwoLeaders < n/4 || sum.Frozen < n/4 {
 		t.Errorf("too little happens in these worlds to prove anything: %+v", sum)
 	}

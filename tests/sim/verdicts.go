@@ -43,7 +43,8 @@ func (r *run) adoption(before, e plan.Episode) {
 func (r *run) adopts(v, failed *world.Server) {
 	r.Stats.Adopted++
 	r.Say("%v is adopted", v.Key)
-	if !r.byHand[v.N] || v.Rule == topology.MustNot || r.Heard(v).Downtime != nil || v.LogFilters {
+	if !r.byHand[v.N] || v.Rule == topology.MustNot || r.Heard(v).Downtime != nil ||
+		v.LogFilters && !r.policy.AllowFilters {
 		r.hurt("nobody is adopted whom nobody chose", "%v takes writes and is taken for the new primary", v.Key)
 		return
 	}

@@ -62,9 +62,6 @@ func grow(seed uint64, tier int) *World {
 		w.stray(w.Servers[n-1])
 	}
 	w.meet()
-	for _, v := range w.Servers {
-		w.Say("%v", v)
-	}
 	return w
 }
 

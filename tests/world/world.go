@@ -30,6 +30,7 @@ type World struct {
 	Acked  Set  // by identity, what a client was told to be committed and acknowledged
 	Log    []string
 
+	tells      bool                      // Say keeps what it is given
 	identities int                       // how many there were
 	probes     map[int][]topology.Server // what each daemon last heard
 	sets       map[Set]gtid.Set          // as servers write them
@@ -43,8 +44,20 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // Now is the time of the present tick.
 func (w *World) Now() time.Time { return epoch.Add(time.Duration(w.Tick) * Step) }
 
-// Say keeps a line for whoever has to understand a failing run.
+// Tell has the world keep a log from now on, for anyone who has to understand a failing run. It begins with the
+// servers.
+func (w *World) Tell() {
+	w.tells = true
+	for _, v := range w.Servers {
+		w.Say("%v", v)
+	}
+}
+
+// Say keeps a line of the log. Most worlds keep none: to write it costs more than to play them.
 func (w *World) Say(format string, args ...any) {
+	if !w.tells {
+		return
+	}
 	w.Log = append(w.Log, fmt.Sprintf("%5d ", w.Tick)+fmt.Sprintf(format, args...))
 }
 

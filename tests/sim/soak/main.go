@@ -7,9 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"runtime"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"orchestrator/tests/sim"
@@ -18,80 +15,43 @@ import (
 func main() {
 	worlds := flag.Uint64("worlds", 1_000_000, "how many random worlds to try")
 	from := flag.Uint64("from", 1, "the number of the first")
-	workers := flag.Int("workers", runtime.NumCPU(), "how many are tried at the same time")
 	flag.Parse()
-	s := &soak{next: *from, end: *from + *worlds, started: time.Now()}
-	if !s.run(*workers) {
+	s := soak{started: time.Now(), many: sim.Many[sim.Stats]{Next: *from, End: *from + *worlds,
+		Play: func(n uint64) (sim.Stats, *sim.Violation) { return sim.KindOf(n).Play(n) }, Hurt: hurt}}
+	if !s.run() {
 		os.Exit(1)
 	}
 }
 
+func hurt(number uint64, v *sim.Violation) {
+	kind := sim.KindOf(number)
+	fmt.Printf("%s, %v\nagain: go test ./tests/sim %s %d\n\n", kind.Name, v, kind.Again, number)
+}
+
 // soak is one run.
 type soak struct {
-	next, end uint64 // numbers of worlds
-	started   time.Time
-	stop      atomic.Bool
-	mu        sync.Mutex
-	sum       sim.Stats
-	done      uint64
-	hurt      int
+	many    sim.Many[sim.Stats]
+	started time.Time
 }
-
-// enough is how many worlds in which something was hurt end the run.
-const enough = 5
 
 // run tries the worlds, and says whether all properties held.
-func (s *soak) run(workers int) bool {
-	over := make(chan struct{})
-	var all, progress sync.WaitGroup
-	progress.Go(func() {
-		for {
-			select {
-			case <-over:
-				return
-			case <-time.After(15 * time.Second):
-				s.tell()
-			}
+func (s *soak) run() bool {
+	over := make(chan bool)
+	go func() { over <- len(s.many.Run()) == 0 }()
+	for {
+		select {
+		case well := <-over:
+			s.tell()
+			return well
+		case <-time.After(15 * time.Second):
+			s.tell()
 		}
-	})
-	for range workers {
-		all.Go(s.work)
-	}
-	all.Wait()
-	close(over)
-	progress.Wait()
-	s.tell()
-	return s.hurt == 0
-}
-
-func (s *soak) work() {
-	for !s.stop.Load() {
-		s.mu.Lock()
-		seed := s.next
-		s.next++
-		s.mu.Unlock()
-		if seed >= s.end {
-			return
-		}
-		kind := sim.KindOf(seed)
-		stats, v := kind.Play(seed)
-		s.mu.Lock()
-		s.done++
-		s.sum = s.sum.Plus(stats)
-		if v != nil {
-			s.hurt++
-			s.stop.Store(s.hurt >= enough)
-			fmt.Printf("%s, %v\nagain: go test ./tests/sim %s %d\n\n", kind.Name, v, kind.Again, seed)
-		}
-		s.mu.Unlock()
 	}
 }
 
-// tell says how far the run is: all worlds before the number that it names were tried, or are being tried.
+// tell says how far the run is.
 func (s *soak) tell() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next := min(s.next, s.end)
+	played, next, hurt, sum := s.many.Progress()
 	fmt.Printf("%s: %d worlds, %d hurt; go on with FROM=%d WORLDS=%d; %+v\n",
-		time.Since(s.started).Round(time.Second), s.done, s.hurt, next, s.end-next, s.sum)
+		time.Since(s.started).Round(time.Second), played, hurt, next, s.many.End-next, sum)
 }
