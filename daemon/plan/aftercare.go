@@ -94,7 +94,7 @@ func (a *aftercare) startLeft(w *Work) {
 func (a *aftercare) fenceFormer(w *Work) {
 	for _, k := range append(slices.Clone(a.e.Abandoned), a.e.Failed, a.e.Candidate) {
 		s := a.up(k)
-		if s == nil || k == a.last.Candidate || a.stranger(s) {
+		if s == nil || k == a.last.Candidate || a.stranger(s) || a.reinstated(s) {
 			continue
 		}
 		if a.acted[k] {
@@ -118,6 +118,13 @@ func (a *aftercare) stranger(s *topology.Server) bool {
 	return slices.ContainsFunc(a.replicas[s.Key], func(r *topology.Server) bool {
 		return !a.e.touched(r.Key) && !a.e.lost(r.Key)
 	})
+}
+
+// reinstated says that people have made s the primary again: the server that was promoted last is a read-only replica
+// below it now. To fence s would leave the cluster without a server that takes writes.
+func (a *aftercare) reinstated(s *topology.Server) bool {
+	promoted := a.up(a.last.Candidate)
+	return promoted != nil && promoted.Instance.ReadOnly && a.primary == s && promoted.ChannelFrom(s.Key) != nil
 }
 
 // replacing says that the primary of the cluster is being replaced.
