@@ -24,13 +24,17 @@ func (v *view) adopted(e Episode, all choice) *topology.Server {
 			return s
 		}
 	}
-	for _, s := range v.writers(e) {
-		// Beside one that this work has promoted, and that is silent now, nobody is adopted: it may take writes, too.
-		if e.Stage != Promoted && v.wasReplica(s, e) && v.notTaken(s, all, e) == "" {
-			return s
-		}
+	// Beside one that this work has promoted, and that is silent now, nobody is adopted: it may take writes, too.
+	if s := v.opened(e); e.Stage != Promoted && len(s) == 1 && v.notTaken(s[0], all, e) == "" {
+		return s[0]
 	}
 	return nil
+}
+
+// opened are the replicas of the failed server that take writes, although this work did not choose them. Where there
+// are several, nothing tells which one people want to be the primary.
+func (v *view) opened(e Episode) []*topology.Server {
+	return slices.DeleteFunc(v.writers(e), func(s *topology.Server) bool { return !v.wasReplica(s, e) })
 }
 
 // recorded is the episode of another promotion after this one began; nil when there was none.
@@ -119,15 +123,24 @@ func sameWriters(a, b gtid.Set) bool {
 // Another daemon on the other side of a split opened it, or a person did, or it is a former candidate. A server that
 // was no replica is no reason to wait: it was never a part of what is replaced.
 func (p *primaryFailover) openedBeside(all choice) string {
-	for _, s := range p.writers(p.e) {
-		if p.wasReplica(s, p.e) {
-			return fmt.Sprintf("%v takes writes already, opened by somebody else since %v fell silent, and is not "+
-				"taken for the new primary: %s. To promote another server beside it would split the cluster: "+
-				"make %v read-only, or stop it",
-				s.Key, p.e.Failed, p.notTaken(s, all, p.e), s.Key)
+	switch opened := p.opened(p.e); len(opened) {
+	case 0:
+		return ""
+	case 1:
+		s := opened[0]
+		return fmt.Sprintf("%v takes writes already, opened by somebody else since %v fell silent, and is not "+
+			"taken for the new primary: %s. To promote another server beside it would split the cluster: "+
+			"make %v read-only, or stop it",
+			s.Key, p.e.Failed, p.notTaken(s, all, p.e), s.Key)
+	default:
+		var keys []topology.Key
+		for _, s := range opened {
+			keys = append(keys, s.Key)
 		}
+		return fmt.Sprintf("%s take writes already, opened by somebody else since %v fell silent, and none is taken "+
+			"for the new primary, because nothing tells which one should be: make all but one of them read-only, "+
+			"or stop them", list(keys), p.e.Failed)
 	}
-	return ""
 }
 
 // fenceWriters makes every other server that takes writes read-only before the candidate is opened: the replicas of the
