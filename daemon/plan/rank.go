@@ -200,10 +200,31 @@ func (v *view) unable(s *topology.Server, unapplied uint64) (vetoes []string) {
 	}
 	if f := v.finding(s.Key, analysis.ErrantGTID); f != nil && !v.Policy.AllowErrant {
 		n := f.Transactions.Count()
-		veto("it has %s, written at %v itself, which would spread (%s)",
-			count(n, "errant transaction"), s.Key, f.Transactions.Text())
+		veto("it has %s, written at %s, which would spread (%s)",
+			count(n, "errant transaction"), v.writer(s, f.Transactions), f.Transactions.Text())
 	}
 	return vetoes
+}
+
+// writer names the servers at which errant transactions of s were written. On MariaDB only those are found that s wrote
+// itself.
+func (v *view) writer(s *topology.Server, set gtid.Set) string {
+	if s.Instance.Flavor == topology.MariaDB || set.Subtract(set.From(s.Instance.UUID)).Empty() {
+		return s.Key.String() + " itself"
+	}
+	var out []string
+	for _, o := range v.Snapshot.Servers {
+		if o.Instance == nil || o.Instance.UUID == "" {
+			continue
+		}
+		if from := set.From(o.Instance.UUID); !from.Empty() {
+			out, set = append(out, o.Key.String()), set.Subtract(from)
+		}
+	}
+	if !set.Empty() {
+		out = append(out, "a server that this daemon does not know")
+	}
+	return strings.Join(out, " and ")
 }
 
 // broken says with which error the applier of s stopped; "" when it works or was merely stopped.
