@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
 
@@ -88,7 +89,7 @@ func remarks(v topology.Server, at time.Time) []string {
 			say("applier %s", threadWord(c.SQL, c.SQLErrno))
 		}
 		if n := v.Instance.Executed.Missing(c.Received); n > 0 {
-			say("%d transactions to apply", n)
+			say("%s to apply", plural.Count(n, "transaction"))
 		}
 		if c.Lag != nil && *c.Lag > 0 {
 			say("%s behind", time.Duration(*c.Lag)*time.Second)

@@ -52,17 +52,32 @@ func (p *primaryFailover) answering(s *topology.Server) Work {
 	if p.finding(s.Key, analysis.PrimaryStalled) == nil || slices.ContainsFunc(p.e.Touched, p.halted) {
 		return p.undo()
 	}
-	why := fmt.Sprintf("%v answers, and its commits hang: it is alive, so no other server is promoted. ", s.Key)
-	switch s.Instance.Stalled.Cause {
+	return p.block(fmt.Sprintf("%v answers, and its commits hang: it is alive, so no other server is promoted. %s",
+		s.Key, unstall(s.Instance.Stalled)))
+}
+
+// unstall is what a person can do about commits that hang.
+func unstall(t *topology.Stall) string {
+	switch t.Cause {
 	case "disk_full":
-		why += "Its disk is full: free space on it"
+		return "Its disk is full: free space on it"
 	case "semi_sync":
-		why += "It waits for acknowledgements of semi-synchronous replicas: see to the replicas, or switch " +
+		return "It waits for acknowledgements of semi-synchronous replicas: bring replicas back, or switch " +
 			"semi-synchronous replication off on it"
-	default:
-		why += "Find out what they wait for: SHOW PROCESSLIST"
+	case "lock":
+		return "A session holds a lock of the whole server: find it (SHOW PROCESSLIST), and end it (KILL)"
 	}
-	return p.block(why)
+	return "Find out what they wait for: SHOW PROCESSLIST"
+}
+
+// hangs says that commits at a promoted server hang, and that none has been seen there: clients can't write, so the
+// failover is not over. "" when that is not so.
+func (p *primaryFailover) hangs(primary *topology.Server) string {
+	if primary.Instance.Stalled == nil || !p.e.Committed.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("%v was promoted, and its commits hang, so no client can write. %s", primary.Key,
+		unstall(primary.Instance.Stalled))
 }
 
 // halted says that the receiver of the server at k stands still.

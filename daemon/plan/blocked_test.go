@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +35,7 @@ func TestARefusalIsAnEpisode(t *testing.T) {
 		{"no witness", "db1 down since=20s\n  db2 down since=20s", nil, "no witness: db1:3306 and all its replicas"},
 		{"no witness for a moment", "db1 down\n  db2 down", nil, ""},
 		{"receivers that somebody stopped", "db1 down since=20s\n  db2 io=no\n  db3 io=no", nil,
-			"Somebody stopped the receiver of db2:3306, db3:3306: start it"},
+			"Somebody stopped the receivers of db2:3306, db3:3306: start one of them"},
 		{"a full disk", "db1 stalled=disk_full,30s\n  db2", nil, "Its disk is full: free space on it"},
 		{"commits that are slow for a moment", "db1 stalled=commit,6s\n  db2", nil, ""},
 		{"a server without replicas is no cluster to recover", "db1 down", nil, ""},
@@ -116,4 +117,53 @@ func TestASuspicionThatIsRefutedIsNotOpenedAgain(t *testing.T) {
 	if d := plan.Next(plan.Situate(s.Facts)); len(d.Episodes()) > 0 || len(d.Steps()) > 0 {
 		t.Errorf("opened again: %s", works(d))
 	}
+}
+
+// A dead intermediate source that may not be recovered has an episode, as a dead primary has. A mere suspicion has none.
+func TestARefusedIntermediateIsAnEpisode(t *testing.T) {
+	const dead = `
+db1
+  db2 down
+    db3 ioerr=2003
+    db4 ioerr=2003`
+	for _, c := range []struct{ name, drawing, want string }{
+		{"policy", dead + "\npolicy recover_primary", "recover_intermediate is false"},
+		{"recoveries are off", "off work" + dead, "recoveries are switched off: work"},
+		{"downtime", "\ndb1\n  db2 down downtime=1h\n    db3 ioerr=2003", "db2:3306 is in downtime"},
+		{"no replica can be moved", "\ndb1\n  db2 down\n    db3 ioerr=2003 also=db9\ndb9",
+			"db3:3306 can't be moved: it has several sources"},
+		{"the new primary was not chosen", "\ndb1 down\n  db2 ioerr=2003\ndb4 of=db1 rw exec=db1:1-90\n  db5\n  db6",
+			"no promotion of it is on record"},
+		{"a suspicion", "off work\ndb1\n  db2 down=timeout since=20s\n    db3\n    db4", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := saved(t, c.drawing)
+			d := plan.Next(s)
+			if c.want == "" {
+				if len(d.Episodes()) > 0 {
+					t.Errorf("on record %v", d.Episodes())
+				}
+				return
+			}
+			if len(d.Episodes()) != 1 || !strings.Contains(d.Episodes()[0].Blocked, c.want) ||
+				d.Episodes()[0].Check() != nil || d.Episodes()[0].Stage != plan.Suspected {
+				t.Fatalf("on record %+v", d.Episodes())
+			}
+			s.Episodes = d.Episodes()
+			if again := plan.Next(plan.Situate(s.Facts)).Episodes(); !reflect.DeepEqual(again, d.Episodes()) {
+				t.Errorf("the record changes although nothing has: %+v", again)
+			}
+		})
+	}
+}
+
+// It goes on, or ends, by itself.
+func TestABlockedIntermediateGoesOnByItself(t *testing.T) {
+	const opened = "\nepisode intermediate_failover db2 opened=9s code=DeadIntermediate blocked=downtime"
+	try(t, []messy{
+		{"the reason is gone", "\ndb1\n  db2 down\n    db3 ioerr=2003\n    db4 ioerr=2003" + opened,
+			"repoint db3 db1\nrepoint db4 db1", "refused"},
+		{"it answers again", "\ndb1\n  db2\n    db3\n    db4" + opened, "db2:3306 answers again", ""},
+		{"somebody has moved the replicas", "\ndb1\n  db2 down\n  db3\n  db4" + opened, "no replica follows db2:3306", ""},
+	})
 }

@@ -119,8 +119,12 @@ func (v *view) unanswered(e Episode, finding string) string {
 		}
 	}
 	if len(stopped) > 0 {
-		return fmt.Sprintf("%s Somebody stopped the receiver of %s: start it (%s), and it finds out whether %v lives",
-			finding, strings.Join(stopped, ", "), "START REPLICA IO_THREAD, START SLAVE IO_THREAD", e.Failed)
+		receiver, start := "receiver", "start it"
+		if len(stopped) > 1 {
+			receiver, start = "receivers", "start one of them"
+		}
+		return fmt.Sprintf("%s Somebody stopped the %s of %s: %s (%s), and it finds out whether %v lives", finding,
+			receiver, strings.Join(stopped, ", "), start, "START REPLICA IO_THREAD, START SLAVE IO_THREAD", e.Failed)
 	}
 	return fmt.Sprintf("%s If you know that it is dead, stop its process or its host for good: "+
 		"a refused connection counts at once", finding)

@@ -207,11 +207,12 @@ db1 down since=100ms
 		{"those who could witness are gone too", `
 db1 down
   db2 down
-  db3 down`, suspected, "wait: no witness: db1:3306 is out of reach, and so are those who could tell"},
+  db3 down`, suspected, "wait: no witness: db1:3306 and all its replicas are out of reach, so it may be our own network that is down: look from another host, and bring one of the servers back"},
 		{"downtime begins while it is suspected", `
 db1 down=timeout since=2s downtime=1h
   db2
-  db3`, suspected, "refused: downtime: db1:3306 is in downtime until 2026-01-01T01:00:10Z (somebody: work)"},
+  db3`, suspected, "refused: downtime: db1:3306 is in downtime until 2026-01-01T01:00:10Z (somebody: work); to have " +
+			"it done all the same: orchestrator-client recover db1:3306 [--candidate SERVER] --reason TEXT"},
 		{"a replica receives again, although we can't reach the primary", `
 db1 down=timeout of=c
   db2
@@ -253,7 +254,7 @@ db1
 		{"nobody above an intermediate", `
 db1 down
   db2 down
-    db3 io=connecting ioerr=2003`, higher, "refused: no witness: db1:3306 and all its replicas are out of reach; db3:3306 answers, so not all of our network is down, but it can't replace db1:3306: bring one of the replicas back; refused: no living server above db2:3306 can take its replicas"},
+    db3 io=connecting ioerr=2003`, higher, "refused: no witness: db1:3306 and all its replicas are out of reach; db3:3306 answers, so not all of our network is down, but it can't replace db1:3306: bring one of the replicas back; refused: no living server above db2:3306 can take its replicas: bring it back, or a server above it"},
 		{"a replica of an intermediate is out of reach", `
 db1
   db2 down

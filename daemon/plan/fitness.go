@@ -57,10 +57,19 @@ func (v *view) noReplica(s *topology.Server, all choice, e Episode) string {
 	return ""
 }
 
-// unserved says which other server could not follow s, because s does not log what it replicates; "" when all can. It
-// is no veto: no data is lost, and servers that can't follow are named. But whoever can be followed goes first.
+// unserved says which other server could not follow s, because the two have one identity, or because s does not log what
+// it replicates; "" when all can. It is no veto: no data is lost, and servers that can't follow are named. But whoever
+// can be followed goes first.
 func unserved(s *topology.Server, all choice) string {
-	if !s.Up() || !s.Instance.LogBin || s.Instance.LogReplicaUpdates {
+	if !s.Up() {
+		return ""
+	}
+	for _, o := range all.donors {
+		if why := alike(o, s); o.Key != s.Key && why != "" {
+			return fmt.Sprintf("%v could not follow it: %s", o.Key, why)
+		}
+	}
+	if !s.Instance.LogBin || s.Instance.LogReplicaUpdates {
 		return ""
 	}
 	for _, o := range all.donors {

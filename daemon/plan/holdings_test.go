@@ -195,7 +195,7 @@ refused: no replica of db1:3306 can be promoted
 refused: db5:3306: its promotion rule is must_not
 refused: db2:3306: out of reach (timeout)
 refused: db3:3306: it follows db2:3306, which is silent, and which others may have promoted
-refused: no living server above db2:3306 can take its replicas`},
+refused: no living server above db2:3306 can take its replicas: bring it back, or a server above it`},
 		{"MariaDB: a higher number does not contain what another server wrote, where the log shows it", `
 db1 mariadb=10.11.6 down
   db2 mariadb=10.11.6 ioerr=2003 exec=0-2-150 recv=0-1-100 state=0-1-100+0-2-150

@@ -59,24 +59,9 @@ func (i *intermediateFailover) claims() []topology.Key {
 
 func (i *intermediateFailover) next() Work {
 	if i.e.Stage == Suspected {
-		if s := i.servers[i.e.Failed]; i.finding(i.e.Failed, deadIntermediate...) == nil && (s == nil || s.Up()) {
-			return i.answers()
-		}
-		var nobody []string
-		if why := i.unchosen(); why != "" {
-			nobody = append(nobody, why)
-		}
-		if no := i.gate(i.e, nobody...); len(no) > 0 {
-			return Work{Episode: i.stored(i.e), Refused: no}
-		}
-		if w, undecided := i.undecided(); undecided {
+		if w, undecided := i.suspected(); undecided {
 			return w
 		}
-		i.e.Touched = nil
-		for _, r := range i.followers[i.e.Failed] {
-			i.e.touch(r.Key)
-		}
-		i.e.Stage = Committed
 	}
 	if s := i.servers[i.e.Failed]; s == nil || s.Up() && !i.deaf() {
 		return i.answers()
@@ -86,7 +71,8 @@ func (i *intermediateFailover) next() Work {
 		if len(i.replicas[i.e.Failed]) == 0 {
 			return i.over()
 		}
-		i.e.Blocked = fmt.Sprintf("no living server above %v can take its replicas", i.e.Failed)
+		i.e.Blocked = fmt.Sprintf("no living server above %v can take its replicas: bring it back, or a server above it",
+			i.e.Failed)
 		return Work{Episode: &i.e, Refused: []string{i.e.Blocked}, Wait: i.e.Blocked}
 	}
 	w := Work{Episode: &i.e}
@@ -97,7 +83,11 @@ func (i *intermediateFailover) next() Work {
 			c != nil && c.IO == topology.Running {
 			continue // it receives: its source lives after all
 		}
-		i.take(&w, i.move(r, above, i.e), r)
+		m := i.move(r, above, i.e)
+		if m == (moved{}) {
+			m = i.arrived(r, above, i.e)
+		}
+		i.take(&w, m, r)
 	}
 	if i.e.Candidate != above.Key {
 		i.e.abandon(i.e.Candidate)
@@ -108,6 +98,51 @@ func (i *intermediateFailover) next() Work {
 		return w
 	}
 	return i.over()
+}
+
+// suspected says whether the replicas may be moved: undecided is what is done, or waited for, as long as they may not.
+func (i *intermediateFailover) suspected() (w Work, undecided bool) {
+	if s := i.servers[i.e.Failed]; i.finding(i.e.Failed, deadIntermediate...) == nil && (s == nil || s.Up()) {
+		return i.answers(), true
+	}
+	if len(i.replicas[i.e.Failed]) == 0 {
+		return i.over(), true
+	}
+	var nobody []string
+	if why := i.unchosen(); why != "" {
+		nobody = append(nobody, why)
+	}
+	if no := i.gate(i.e, nobody...); len(no) > 0 {
+		return i.block(no...), true
+	}
+	if w, undecided := i.undecided(); undecided {
+		return w, true
+	}
+	i.e.Touched = nil
+	for _, r := range i.followers[i.e.Failed] {
+		i.e.touch(r.Key)
+	}
+	i.e.Stage = Committed
+	return Work{}, false
+}
+
+// block puts on record why nothing is done about a source that is of no use to its replicas. Each turn weighs the
+// reasons again. A mere suspicion is no record.
+func (i *intermediateFailover) block(reasons ...string) Work {
+	f := i.finding(i.e.Failed, deadIntermediate...)
+	if f == nil {
+		return Work{Episode: i.stored(i.e), Refused: reasons}
+	}
+	i.note(f)
+	i.e.Blocked = strings.Join(reasons, "; ")
+	return Work{Episode: &i.e, Refused: reasons}
+}
+
+// note keeps what was found first, else the record would change with each probe.
+func (i *intermediateFailover) note(f *analysis.Finding) {
+	if i.stored(i.e) == nil || i.e.Code != f.Code {
+		i.e.Code, i.e.Evidence = f.Code, f.Evidence
+	}
 }
 
 // unchosen says why replicas of a former primary are not moved to the present one; "" where they may be. Which server
@@ -134,7 +169,7 @@ func (i *intermediateFailover) unchosen() string {
 func (i *intermediateFailover) undecided() (Work, bool) {
 	s := i.servers[i.e.Failed]
 	if f := i.finding(i.e.Failed, deadIntermediate...); f != nil {
-		i.e.Code, i.e.Evidence = f.Code, f.Evidence
+		i.note(f)
 		if up := i.Snapshot.At.Sub(started(s)); s.Up() && up < startedLongAgo {
 			return i.waits(i.e, "%v was started %s ago: its replicas are given time to connect", i.e.Failed,
 				up.Round(time.Second)), true
@@ -202,13 +237,13 @@ func (i *intermediateFailover) answers() Work {
 // over ends the work when nothing is left to move. A failover of the primary may have taken replicas from it, so the
 // outcome says which server they follow.
 func (i *intermediateFailover) over() Work {
+	if !i.began() && len(i.e.Lost) > 0 {
+		return i.stuck()
+	}
 	for _, r := range i.replicas[i.e.Failed] {
 		if !r.Up() {
 			i.e.lose(r.Key, fmt.Sprintf("out of reach (%s)", r.Probe.Failure))
 		}
-	}
-	if i.stored(i.e) == nil && len(i.e.Lost) > 0 {
-		return i.stuck()
 	}
 	var follow []string
 	for _, k := range i.e.Touched {
@@ -227,16 +262,24 @@ func (i *intermediateFailover) over() Work {
 	return i.close(i.e, withLost(outcome, i.e))
 }
 
-// stuck says why no replica can be moved, so that no work begins. It does not repeat what is on record as lost.
+// began says that the record shows more than a suspicion.
+func (i *intermediateFailover) began() bool {
+	return slices.ContainsFunc(i.Episodes, func(o Episode) bool { return o.ID == i.e.ID && o.Stage != Suspected })
+}
+
+// stuck puts on record why no replica can be moved. It does not repeat what another episode has as lost.
 func (i *intermediateFailover) stuck() Work {
-	var w Work
+	var why []string
 	for _, l := range i.e.Lost {
-		if slices.ContainsFunc(i.Episodes, func(o Episode) bool { return o.lost(l.Key) }) {
-			continue
+		if !slices.ContainsFunc(i.Episodes, func(o Episode) bool { return o.ID != i.e.ID && o.lost(l.Key) }) {
+			why = append(why, fmt.Sprintf("%v can't be moved: %s", l.Key, l.Why))
 		}
-		w.Refused = append(w.Refused, fmt.Sprintf("%v can't be moved: %s", l.Key, l.Why))
 	}
-	return w
+	if len(why) == 0 {
+		return Work{Episode: i.stored(i.e)}
+	}
+	i.e.Stage, i.e.Touched, i.e.Lost, i.e.Candidate, i.e.Why = Suspected, nil, nil, topology.Key{}, ""
+	return i.block(why...)
 }
 
 // above is the nearest server up the tree from k that is up and can serve replicas; otherwise the primary. It is nil

@@ -57,6 +57,10 @@ func (p *primaryFailover) regroup() Work {
 	if len(w.Steps) > 0 || w.Wait != "" {
 		return w
 	}
+	if e.Blocked = p.hangs(primary); e.Blocked != "" {
+		w.Wait, w.Refused = e.Blocked, []string{e.Blocked}
+		return w
+	}
 	for _, r := range p.replicas[e.Failed] {
 		if !r.Up() {
 			e.lose(r.Key, fmt.Sprintf("out of reach (%s); it is moved under %v when it comes back",

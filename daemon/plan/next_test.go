@@ -134,7 +134,7 @@ repoint db2 db3`},
 db1 down
   db2 down
   db3 down`, `
-refused: no witness: db1:3306 and all its replicas are out of reach, so it may be our own network that is down`},
+refused: no witness: db1:3306 and all its replicas are out of reach, so it may be our own network that is down: look from another host, and bring one of the servers back`},
 		{"a replica out of reach is reported as lost", `
 db1 down
   db2 io=connecting ioerr=2003

@@ -39,13 +39,10 @@ func primaryFailovers(v *view) []work {
 			p.e = v.begin(PrimaryFailover, f)
 		case slices.Contains(lonely, f.Code) && v.orphaned(f.At):
 			p.e, p.verdict = v.beginOrphaned(f), f.Code
-		case f.Code == analysis.DeadPrimaryAndReplicas:
-			p.e = v.begin(PrimaryFailover, f)
-			p.refused = []string{v.deserted(f)}
+		case slices.Contains(lonely, f.Code) && v.forlorn(f.At) != "":
+			p.e, p.refused = v.begin(PrimaryFailover, f), []string{v.forlorn(f.At)}
 		case f.Code == analysis.PrimaryStalled && v.servers[f.At].Instance.Stalled.Seconds >= stalledFor:
 			p.e = v.begin(PrimaryFailover, f)
-		case f.Code == analysis.DeadPrimaryWithoutReplicas && v.stranded(f.At) != "":
-			p.e, p.refused = v.begin(PrimaryFailover, f), []string{v.stranded(f.At)}
 		default:
 			continue
 		}
@@ -54,21 +51,32 @@ func primaryFailovers(v *view) []work {
 	return nil
 }
 
-// deserted says why a primary is not replaced that is out of reach with all its replicas, and what would help.
-func (v *view) deserted(f analysis.Finding) string {
+// forlorn says why a primary is not replaced that is out of reach and has no replica in reach, and what would help; ""
+// where there is nobody to be promoted.
+func (v *view) forlorn(k topology.Key) string {
+	switch {
+	case v.finding(k, analysis.DeadPrimaryAndReplicas) != nil:
+		return v.deserted(k)
+	case v.finding(k, analysis.DeadPrimaryWithoutReplicas) != nil:
+		return v.stranded(k)
+	}
+	return ""
+}
+
+// deserted is that of a primary whose replicas are all out of reach.
+func (v *view) deserted(k topology.Key) string {
 	for i := range v.Snapshot.Servers {
 		if s := &v.Snapshot.Servers[i]; s.Up() {
 			return fmt.Sprintf("no witness: %v and all its replicas are out of reach; %v answers, so not all of our "+
-				"network is down, but it can't replace %v: bring one of the replicas back", f.At, s.Key, f.At)
+				"network is down, but it can't replace %v: bring one of the replicas back", k, s.Key, k)
 		}
 	}
-	return fmt.Sprintf("no witness: %v and all its replicas are out of reach, "+
-		"so it may be our own network that is down", f.At)
+	return fmt.Sprintf("no witness: %v and all its replicas are out of reach, so it may be our own network that is "+
+		"down: look from another host, and bring one of the servers back", k)
 }
 
-// stranded says why nobody is promoted in the place of a dead primary that no server follows, although other servers
-// of its cluster live; "" when none does. They follow a server that it has replaced, and nothing tells
-// what it wrote since.
+// stranded is that of a dead primary that no server follows, although other servers of its cluster live; "" when none
+// does. They follow a server that it has replaced, and nothing tells what it wrote since.
 func (v *view) stranded(k topology.Key) string {
 	var alive []string
 	for i := range v.Snapshot.Servers {
@@ -79,8 +87,12 @@ func (v *view) stranded(k topology.Key) string {
 	if len(alive) == 0 {
 		return ""
 	}
+	one := alive[0]
+	if len(alive) > 1 {
+		one = "one of " + strings.Join(alive, ", ")
+	}
 	return fmt.Sprintf("%v is the primary and dead, and no server follows it: what it wrote is on no other server; "+
-		"bring it back, or promote one of %s by hand and lose that", k, strings.Join(alive, ", "))
+		"bring it back, or promote %s by hand and lose that", k, one)
 }
 
 // begin makes the episode of a failure that was found. It is on record only once the work has done something.
@@ -188,6 +200,9 @@ func (p *primaryFailover) suspected() Work {
 	}
 	f := p.finding(p.e.Failed, suspect...)
 	if f == nil {
+		if why := p.forlorn(p.e.Failed); why != "" {
+			return p.unwitnessed(why)
+		}
 		return p.waits(p.e, "no witness: %v is out of reach, and so are those who could tell", p.e.Failed)
 	}
 	if no := p.gate(p.e); len(no) > 0 {
@@ -274,7 +289,9 @@ func (p *primaryFailover) goOn() Work {
 	}
 	if p.e.Stage == Promoted && p.e.Candidate != c.chosen.Key {
 		p.e.Blocked = fmt.Sprintf(
-			"%v was promoted, and takes no writes now; another server must not be promoted beside it", p.e.Candidate)
+			"%v was promoted, and takes no writes now; another server must not be promoted beside it: "+
+				"if it should be the primary, set its read_only to 0; if not, acknowledge this episode",
+			p.e.Candidate)
 		w.Refused, w.Wait = []string{p.e.Blocked}, p.e.Blocked
 		return w
 	}

@@ -55,7 +55,7 @@ wait: what is done next depends on whether they reach db1:3306: if they do, noth
 db1 down
   db2 io=no
   db3 io=no`, `
-wait: db1:3306, the primary of cluster db1:3306, does not answer us, and is not proved dead: none of its 2 replicas can tell. Somebody stopped the receiver of db2:3306, db3:3306: start it (`},
+wait: db1:3306, the primary of cluster db1:3306, does not answer us, and is not proved dead: none of its 2 replicas can tell. Somebody stopped the receivers of db2:3306, db3:3306: start one of them (`},
 		{"a hung intermediate is challenged as a primary is", `
 db1
   db2 down=timeout since=20s

@@ -20,7 +20,10 @@ const (
 // refusals are the errors with which replication under a new source ends for good, or until a person acts, and what
 // that person can do.
 var refusals = map[int]string{
-	1045:  "its replication account is refused there: create the account on the new primary",
+	1045:  "its replication account is refused there: create the account on its new source",
+	1129:  "its new source has blocked its host after many failures: TRUNCATE performance_schema.host_cache there",
+	1130:  "its new source does not let its host in: create the replication account for that host there",
+	2061:  "its account must connect with TLS, or with the public key of its new source: set one of the two",
 	1236:  "its new source can't send what it lacks: rebuild it",
 	13114: "its new source can't send what it lacks: rebuild it",
 	1593:  "a setting of the two servers forbids it, such as equal server ids: change it, and start its receiver",
@@ -38,7 +41,7 @@ func (v *view) arrived(r, source *topology.Server, e Episode) moved {
 	if c == nil || !e.touched(r.Key) {
 		return moved{}
 	}
-	switch since := r.Probe.Answered.Sub(e.Promoted); {
+	switch since := r.Probe.Answered.Sub(e.movedAt(c)); {
 	case c.SQL == topology.Stopped && c.SQLErrno != 0:
 		return moved{lost: "its applier stopped with " + failed(c.SQLErrno, c.SQLError)}
 	case c.IO == topology.Running:
@@ -47,7 +50,11 @@ func (v *view) arrived(r, source *topology.Server, e Episode) moved {
 		}
 		return moved{}
 	case c.IOErrno != 0 && !topology.ConnectionError(c.IOErrno) && !passing[c.IOErrno]:
-		return moved{lost: "its receiver stopped with " + failed(c.IOErrno, c.IOError)}
+		how := "its receiver stopped with "
+		if c.IO == topology.Connecting {
+			how = "it can't connect: "
+		}
+		return moved{lost: how + failed(c.IOErrno, c.IOError)}
 	case since < connectWithin:
 		return moved{wait: fmt.Sprintf("%v connects to %v", r.Key, source.Key)}
 	case c.IOErrno != 0:
@@ -55,6 +62,17 @@ func (v *view) arrived(r, source *topology.Server, e Episode) moved {
 			source.Key, connectWithin, failed(c.IOErrno, c.IOError))}
 	}
 	return moved{lost: fmt.Sprintf("it has not connected to %v within %s", source.Key, connectWithin)}
+}
+
+// movedAt is since when a server that was moved can have connected to its new source at the earliest.
+func (e Episode) movedAt(c *topology.Channel) time.Time {
+	switch {
+	case e.Kind.Promotes():
+		return e.Promoted
+	case c.IOSince.After(e.Opened):
+		return c.IOSince
+	}
+	return e.Opened
 }
 
 // failed is an error of a replication thread, with what to do about it where that is known.

@@ -48,7 +48,7 @@ db1 down
 		Touched: []topology.Key{key("db3"), key("db4")}})
 	want := `
 primary_failover db1: stop_receiver db5; stop_receiver db6;
-intermediate_failover db2: refused: no living server above db2:3306 can take its replicas`
+intermediate_failover db2: refused: no living server above db2:3306 can take its replicas: bring it back, or a server above it`
 	if got := works(plan.Next(s)); got != strings.TrimSpace(want) {
 		t.Errorf("got\n%s\nwant%s", got, want)
 	}
@@ -226,7 +226,7 @@ db1 down downtime=1h
 				"allow_unfenced is false"},
 		{"no witness", "db1 down\n  db2 down", nil,
 			"primary_failover db1: refused: no witness: db1:3306 and all its replicas are out of reach, " +
-				"so it may be our own network that is down"},
+				"so it may be our own network that is down: look from another host, and bring one of the servers back"},
 		{"it has not failed", "db1\n  db2", nil,
 			"primary_failover db1: refused: request r1: db1:3306 has not failed: it answers"},
 		{"an intermediate source",

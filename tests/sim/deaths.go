@@ -183,11 +183,22 @@ func codes(s plan.Situation) []string {
 func (r *run) open() string {
 	text := ""
 	for _, e := range r.episodes {
-		if e.Closed.IsZero() {
+		if e.Closed.IsZero() && !r.forbidden(e) {
 			text += fmt.Sprintf("%s of %v at stage %s: %s; ", e.Kind, e.Failed, e.Stage, e.Blocked)
 		}
 	}
 	return text
+}
+
+// forbidden says that people do not want a dead intermediate source replaced, or that none of its replicas can be
+// moved: that stays on record, blocked, as long as it is so.
+func (r *run) forbidden(e plan.Episode) bool {
+	for _, v := range r.Servers {
+		if v.Key == e.Failed && r.Heard(v).Downtime == nil && !strings.Contains(e.Blocked, "can't be moved") {
+			return false
+		}
+	}
+	return e.Kind == plan.IntermediateFailover && e.Stage == plan.Suspected && e.Blocked != ""
 }
 
 func (r *run) lost() map[topology.Key]bool {
