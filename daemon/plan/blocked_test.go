@@ -119,7 +119,7 @@ func TestASuspicionThatIsRefutedIsNotOpenedAgain(t *testing.T) {
 	}
 }
 
-// A dead intermediate source that may not be recovered has an episode, as a dead primary has. A mere suspicion has none.
+// A dead intermediate source that may not be recovered has an episode, as a dead primary has. A suspicion has none.
 func TestARefusedIntermediateIsAnEpisode(t *testing.T) {
 	const dead = `
 db1
@@ -164,6 +164,7 @@ func TestABlockedIntermediateGoesOnByItself(t *testing.T) {
 		{"the reason is gone", "\ndb1\n  db2 down\n    db3 ioerr=2003\n    db4 ioerr=2003" + opened,
 			"repoint db3 db1\nrepoint db4 db1", "refused"},
 		{"it answers again", "\ndb1\n  db2\n    db3\n    db4" + opened, "db2:3306 answers again", ""},
-		{"somebody has moved the replicas", "\ndb1\n  db2 down\n  db3\n  db4" + opened, "no replica follows db2:3306", ""},
+		{"somebody has moved the replicas", "\ndb1\n  db2 down\n  db3\n  db4" + opened,
+			"no replica follows db2:3306", ""},
 	})
 }

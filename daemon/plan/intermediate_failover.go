@@ -71,8 +71,8 @@ func (i *intermediateFailover) next() Work {
 		if len(i.replicas[i.e.Failed]) == 0 {
 			return i.over()
 		}
-		i.e.Blocked = fmt.Sprintf("no living server above %v can take its replicas: bring it back, or a server above it",
-			i.e.Failed)
+		i.e.Blocked = fmt.Sprintf(
+			"no living server above %v can take its replicas: bring it back, or a server above it", i.e.Failed)
 		return Work{Episode: &i.e, Refused: []string{i.e.Blocked}, Wait: i.e.Blocked}
 	}
 	w := Work{Episode: &i.e}
