@@ -58,8 +58,8 @@ func (v *view) noReplica(s *topology.Server, all choice, e Episode) string {
 }
 
 // unserved says which other server could not follow s, because the two have one identity, or because s does not log
-// what it replicates; "" when all can. It is no veto: no data is lost, and servers that can't follow are named. But whoever
-// can be followed goes first.
+// what it replicates; "" when all can. It is no veto: no data is lost, and servers that can't follow are named. But
+// whoever can be followed goes first.
 func unserved(s *topology.Server, all choice) string {
 	if !s.Up() {
 		return ""
