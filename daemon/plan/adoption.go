@@ -20,7 +20,8 @@ func (v *view) adopted(e Episode, all choice) *topology.Server {
 			continue
 		}
 		s := v.servers[o.Candidate]
-		if s != nil && (writable(s) || v.half(s, e)) && s.Key != e.Failed && !v.exchanged(s, *o) {
+		if s != nil && (writable(s) || v.half(s, e)) && s.Key != e.Failed && !v.exchanged(s, *o) &&
+			!(o == &e && v.openedByOthers(s, all, e)) {
 			return s
 		}
 	}
@@ -35,6 +36,13 @@ func (v *view) adopted(e Episode, all choice) *topology.Server {
 // are several, nothing tells which one people want to be the primary.
 func (v *view) opened(e Episode) []*topology.Server {
 	return slices.DeleteFunc(v.writers(e), func(s *topology.Server) bool { return !v.wasReplica(s, e) })
+}
+
+// openedByOthers says that the candidate was not told to take writes before it had all that is needed: somebody else
+// opened it, and threw away what it had received and not applied.
+func (v *view) openedByOthers(cand *topology.Server, all choice, e Episode) bool {
+	return e.Stage != Promoted && !v.Policy.AllowReceivedLoss && !slices.Contains(e.Opening, cand.Key) &&
+		cand.Instance.Executed.Missing(all.need) > 0
 }
 
 // recorded is the episode of another promotion after this one began; nil when there was none.

@@ -80,9 +80,9 @@ func (a *aftercare) startLeft(w *Work) {
 		case s == nil:
 		case !s.Up():
 			a.e.Left = append(a.e.Left, k)
-		case s.ChannelFrom(a.e.Failed) != nil && !s.MultiSource() && s.ChannelFrom(a.e.Failed).Halted():
+		case s.Channel() != nil && s.Channel().Halted():
 			a.e.Left = append(a.e.Left, k)
-			w.Steps = append(w.Steps, a.start(s, a.e.Failed,
+			w.Steps = append(w.Steps, a.start(s, s.Channel().Source,
 				fmt.Sprintf("it was stopped when %v seemed dead, and out of reach when the others were started again",
 					a.e.Failed)))
 		}
@@ -144,7 +144,7 @@ func (a *aftercare) bringHome(w *Work) {
 	for i := range a.Snapshot.Servers {
 		r := &a.Snapshot.Servers[i]
 		if !r.Up() || r.Key == primary.Key || a.taken[r.Key] != nil ||
-			r.ChannelFrom(a.e.Failed) == nil && !a.e.Unfinished ||
+			r.ChannelFrom(a.e.Failed) == nil && !a.e.Unfinished && !a.stoppedAsCandidate(r) ||
 			slices.ContainsFunc(w.Steps, func(s Step) bool { return s.At == r.Key }) {
 			continue
 		}
@@ -160,4 +160,11 @@ func (a *aftercare) bringHome(w *Work) {
 			a.e.lose(r.Key, m.lost)
 		}
 	}
+}
+
+// stoppedAsCandidate says that the receiver of r from another replica was stopped when r was the candidate, and that r
+// was given up then.
+func (a *aftercare) stoppedAsCandidate(r *topology.Server) bool {
+	c := r.Channel()
+	return c != nil && c.Source != a.last.Candidate && slices.Contains(a.e.Abandoned, r.Key)
 }

@@ -47,7 +47,7 @@ func (v *view) kept(c *choice, e Episode, allKnown bool) []string {
 	failed := v.servers[e.Failed]
 	plain := allKnown && !v.Policy.AllowReceivedLoss &&
 		(failed == nil || failed.Instance == nil || !failed.Instance.BinlogFilters)
-	var said []string
+	var said, unknown []string
 	var lost gtid.Set
 	var holders []topology.Key
 	for _, s := range v.below(e, v.pool(e)) {
@@ -56,6 +56,11 @@ func (v *view) kept(c *choice, e Episode, allKnown bool) []string {
 		}
 		if left := v.passedOn(s, e).Subtract(c.need); !left.Empty() {
 			lost, holders = lost.Union(left), append(holders, s.Key)
+		}
+		if from := v.between(s, e); !from.IsZero() && v.up(from) == nil && !s.Channel().AutoPosition {
+			plain = false
+			unknown = append(unknown, fmt.Sprintf("%v does not replicate by GTID: what only it received from %v, "+
+				"which is out of reach, can't be known, and is lost", s.Key, from))
 		}
 	}
 	switch {
@@ -68,6 +73,7 @@ func (v *view) kept(c *choice, e Episode, allKnown bool) []string {
 		said = append(said, fmt.Sprintf("%v has, or fetches before it is opened, all that the replicas in reach "+
 			"received", c.chosen.Key))
 	}
+	said = append(said, unknown...)
 	if v.Policy.AllowReceivedLoss {
 		said = append(said, fmt.Sprintf("what it can't apply within %s is dropped, as allow_received_loss says",
 			v.Policy.DrainTimeout))

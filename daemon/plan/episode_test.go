@@ -30,14 +30,15 @@ func TestContinuation(t *testing.T) {
 		Touched: witnesses, Opened: at}
 	chosen, moving, over := begun, begun, begun
 	chosen.Stage, chosen.Candidate = plan.Chosen, key("db2")
-	opening, next, troubled := chosen, chosen, chosen
+	opening, next, troubled, unopened := chosen, chosen, chosen, chosen
 	troubled.Candidate = key("db3")
 	opening.Opening = []topology.Key{key("db2")}
 	next.Candidate, next.Abandoned, next.Opening = key("db3"), opening.Opening, opening.Opening
 	moving.Stage, moving.Candidate, moving.Promoted = plan.Promoted, key("db2"), at
 	over = moving
 	over.Stage, over.Closed = plan.Ended, at
-	acknowledged := over
+	givenUp, acknowledged := over, over
+	givenUp.Touched, givenUp.Abandoned = append(witnesses, key("db4")), []topology.Key{key("db3")}
 	acknowledged.Acknowledged = &plan.Acknowledgement{By: "ann"}
 	higher := plan.Episode{ID: "i", Kind: plan.IntermediateFailover, Failed: key("db2"), Stage: plan.Committed,
 		Touched: []topology.Key{key("db3")}, Opened: at}
@@ -45,6 +46,8 @@ func TestContinuation(t *testing.T) {
 	unfinished.Unfinished = true
 	undone := plan.Episode{ID: "u", Kind: plan.PrimaryFailover, Failed: key("db1"), Closed: at,
 		Left: []topology.Key{key("db2")}}
+	left := undone
+	left.Left = []topology.Key{key("db3")}
 	restarting := plan.Episode{ID: "r", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected,
 		Challenged: at, Touched: witnesses}
 	suspected := plan.Episode{ID: "s", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Suspected,
@@ -74,6 +77,28 @@ db1 down of=c
   db3 io=no nologupdates recv=1-120 exec=1-120
     db4 recv=1-90 exec=1-90
   db5 io=no recv=1-120 exec=1-120`, troubled, "promote db5"},
+		{"a candidate that followed another replica was given up, and is back", `
+db1 down of=c
+db2 of=c rw exec=db1:1-100
+  db4
+    db3 io=no`, givenUp, "repoint db3 db2"},
+		{"who had as much as a replica without GTID is silent: another, which has less, is not promoted", `
+db1 down of=c
+  db2 down io=no read=binlog.000010:5 exec=1-120 recv=1-120
+  db3 io=no nogtid read=binlog.000010:4
+  db4 io=no read=binlog.000010:3`, begun, "refused: db3:3306 does not replicate by GTID, and has received up to binlog.000010:4 of db1:3306: no replica with GTID is shown to have as much"},
+		{"an emptied intermediate dies, and the primary lives", `
+db1 of=c exec=db1:1-100
+db2 of=c down exec=none
+  db3 ioerr=2003 exec=db1:1-90`, plan.Episode{}, "refused: db1:3306 takes writes, and db3:3306 has from it what it has: it is the primary, and db2:3306 was between the two. Move the replicas of db2:3306 under db1:3306 by hand"},
+		{"one that was the candidate below another replica, and was left stopped, is back", `
+db1
+  db2
+    db3 io=no`, left, "start_receiver db3"},
+		{"somebody else opened the candidate before it had applied what it received", `
+db1 down of=c
+  db3 io=no recv=1-120 exec=1-120
+db2 of=c rw exec=db1:1-100+db2:1-3`, unopened, "refused: db2:3306 takes writes already, opened by somebody else since db1:3306 fell silent, and is not taken for the new primary: it lacks 20 transactions that others of its cluster have. To promote another server beside it would split the cluster: make db2:3306 read-only, or stop it"},
 		{"one receiver is left to stop", `
 db1 down of=c
   db2 io=no
@@ -278,6 +303,9 @@ db1
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := under(c.drawing, c.episode)
+			if c.episode.ID == "" {
+				s = under(c.drawing)
+			}
 			d := plan.Next(s)
 			var got []string
 			for _, step := range d.Steps() {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/topology"
 )
 
@@ -27,7 +28,11 @@ func (v *view) gate(e Episode, others ...string) []string {
 	if e.Kind.Promotes() {
 		unsafe = append(unsafe, v.unsafe(e, failed)...)
 	}
-	unsafe = append(unsafe, others...)
+	for _, why := range others { // each reason once
+		if !slices.Contains(unsafe, why) {
+			unsafe = append(unsafe, why)
+		}
+	}
 	if len(unasked) > 0 && len(off) == 0 && len(unsafe) == 0 {
 		unasked[len(unasked)-1] += v.offer(e)
 	}
@@ -104,12 +109,46 @@ func (v *view) unsafe(e Episode, failed *topology.Server) []string {
 			}
 		}
 	}
-	for _, r := range v.followers[e.Failed] {
-		if !r.ChannelFrom(e.Failed).AutoPosition && !r.MultiSource() && v.partial(r, e.Failed) == "" {
-			if why := v.unshown(r, e); why != "" {
-				no = append(no, why)
+	if why := v.stillPrimary(e); why != "" {
+		no = append(no, why)
+	}
+	return append(no, v.incomparable(e, gtid.Set{})...)
+}
+
+// stillPrimary names another server that is the primary of the failed one's replicas, although they follow the failed
+// one: it takes writes, wrote what they have, and has all of it. The failed one was between, and was emptied. "" when
+// there is none, or when the failed one was promoted.
+func (v *view) stillPrimary(e Episode) string {
+	failed := v.servers[e.Failed]
+	if failed.Instance == nil || v.last != nil && v.last.Candidate == e.Failed {
+		return ""
+	}
+	for i := range v.Snapshot.Servers {
+		s := &v.Snapshot.Servers[i]
+		if s.Key == e.Failed || !writable(s) || s.Instance.ServerID == failed.Instance.ServerID {
+			continue // a copy may have the id of the failed one
+		}
+		for _, r := range v.followers[e.Failed] {
+			have := r.Received()
+			if wrote(s, have.Subtract(failed.Instance.Executed)) && v.received(s).Contains(have) {
+				return fmt.Sprintf("%v takes writes, and %v has from it what it has: it is the primary, and %v was "+
+					"between the two. Move the replicas of %v under %v by hand",
+					s.Key, r.Key, e.Failed, e.Failed, s.Key)
 			}
 		}
 	}
-	return no
+	return ""
+}
+
+// wrote says that some transactions of the set were written at s; of MariaDB's only the last one of each domain tells.
+func wrote(s *topology.Server, set gtid.Set) bool {
+	if !set.From(s.Instance.UUID).Empty() {
+		return true
+	}
+	for _, writer := range set.LastWriters() {
+		if writer == s.Instance.ServerID {
+			return true
+		}
+	}
+	return false
 }

@@ -196,13 +196,27 @@ func logNumber(file string) (name string, n uint64, ok bool) {
 	return file[:i], n, err == nil
 }
 
+// incomparable are the replicas without GTID that may have received what no other has, each with the reason. need is
+// what a new primary must have.
+func (v *view) incomparable(e Episode, need gtid.Set) (why []string) {
+	for _, r := range v.followers[e.Failed] {
+		if !r.ChannelFrom(e.Failed).AutoPosition && !r.MultiSource() && v.partial(r, e.Failed) == "" {
+			if one := v.unshown(r, e, need); one != "" {
+				why = append(why, one)
+			}
+		}
+	}
+	return why
+}
+
 // unshown says why a replica without GTID may have received what no other has; "" when its coordinates show that one
-// that replicates by GTID from the same source has received as much.
-func (v *view) unshown(r *topology.Server, e Episode) string {
+// that replicates by GTID from the same source has received as much. One that has fallen silent since shows it where
+// all that it had is needed.
+func (v *view) unshown(r *topology.Server, e Episode, need gtid.Set) string {
 	c := r.ChannelFrom(e.Failed)
-	for _, o := range v.followers[e.Failed] {
+	for _, o := range v.replicas[e.Failed] {
 		with := o.ChannelFrom(e.Failed)
-		if !with.AutoPosition || v.partial(o, e.Failed) != "" {
+		if !with.AutoPosition || v.partial(o, e.Failed) != "" || !o.Up() && !need.Contains(o.Received()) {
 			continue
 		}
 		if n, ok := ahead(with, c); ok && n >= 0 {

@@ -67,6 +67,12 @@ func (p *primaryFailover) regroup() Work {
 				r.Probe.Failure, primary.Key))
 		}
 	}
+	for _, k := range e.Abandoned { // also one that followed another replica
+		if s := p.servers[k]; p.down(k) && s.Channel() != nil {
+			e.lose(k, fmt.Sprintf("out of reach (%s); it is moved under %v when it comes back", s.Probe.Failure,
+				primary.Key))
+		}
+	}
 	for _, k := range e.Abandoned {
 		if s := p.up(k); k != e.Candidate && s != nil && len(s.Instance.Channels) == 0 {
 			e.lose(k, fmt.Sprintf("its promotion was begun and failed, and with its source it has forgotten the "+
@@ -164,8 +170,8 @@ func (v *view) applyFirst(r, source *topology.Server, kept gtid.Set, e Episode) 
 }
 
 // toMove is the channel of r that must be moved. It is the one from the failed server, or one that we pointed at
-// another source but did not start, because the daemon was killed between the two. It is nil when there is nothing to
-// move.
+// another source but did not start, because the daemon was killed between the two, or one that we stopped when r was
+// the candidate and followed another replica. It is nil when there is nothing to move.
 func (v *view) toMove(r, source *topology.Server, e Episode) *topology.Channel {
 	if c := r.ChannelFrom(e.Failed); c != nil {
 		return c
@@ -175,7 +181,7 @@ func (v *view) toMove(r, source *topology.Server, e Episode) *topology.Channel {
 		return nil
 	}
 	if c.Source == source.Key || c.Source == e.Candidate || c.Source == e.Donor ||
-		slices.Contains(e.Abandoned, c.Source) {
+		slices.Contains(e.Abandoned, c.Source) || slices.Contains(e.Abandoned, r.Key) {
 		return c
 	}
 	return nil

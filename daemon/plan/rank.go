@@ -342,6 +342,10 @@ func (v *view) choose(c *choice, e Episode) {
 		c.refused = append(c.refused, why)
 		return
 	}
+	if why := v.incomparable(e, c.need); len(why) > 0 && !v.begun(c.ranking[0], e) {
+		c.refused = append(c.refused, why...)
+		return
+	}
 	for i, r := range c.ranking {
 		if !r.Eligible {
 			break
