@@ -15,7 +15,7 @@ func (r *run) bound(w plan.Work, cand, failed *world.Server) {
 	promises := strings.Contains(w.Bound, "no transaction that a reachable replica received is lost")
 	drops := strings.Contains(w.Bound, " dropped") || strings.Contains(w.Bound, " lost: only")
 	for _, v := range r.Servers {
-		if v == cand || v == failed || !r.below(v, failed) || cand.Executed.Has(v.Received) {
+		if v == cand || v == failed || !r.below(v, failed) || cand.Executed.Has(v.Received) || r.unknown(w, v, failed) {
 			continue
 		}
 		switch {
@@ -27,6 +27,12 @@ func (r *run) bound(w plan.Work, cand, failed *world.Server) {
 		}
 	}
 	r.acknowledged(w, cand, failed)
+}
+
+// unknown says that what v has received can't be compared, and that this is said.
+func (r *run) unknown(w plan.Work, v, failed *world.Server) bool {
+	return v.Coordinates && v.Source != failed.N && !r.reachable(r.Servers[v.Source]) &&
+		strings.Contains(w.Bound, v.Key.String()+" does not replicate by GTID")
 }
 
 // afresh says that the server came back with another identity: what it wrote itself does not count.

@@ -28,9 +28,11 @@ func (r *run) check(w plan.Work, step plan.Step) {
 		}
 	}
 	r.chosen(w, step)
+	r.recorded(w, step)
 	if step.Kind != plan.Promote {
 		return
 	}
+	r.waitsForSome(step)
 	failed, cand := r.Find(e.Failed), r.Find(step.At)
 	if cand.Rule == topology.MustNot {
 		r.hurt("never against a must_not", "%v is promoted", cand.Key)
@@ -44,7 +46,8 @@ func (r *run) check(w plan.Work, step plan.Step) {
 		if v == cand || v == failed || !r.reachable(v) {
 			continue
 		}
-		if r.below(v, failed) && !r.partial(v) && !cand.Executed.Has(v.Received) && !r.policy.AllowReceivedLoss {
+		if r.below(v, failed) && !r.partial(v) && !cand.Executed.Has(v.Received) && !r.policy.AllowReceivedLoss &&
+			!r.unknown(w, v, failed) {
 			r.hurt("never less advanced, nothing received is lost", "%v is promoted with %v, %v received %v",
 				cand.Key, cand.Executed, v.Key, v.Received)
 		}

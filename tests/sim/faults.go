@@ -8,8 +8,8 @@ import (
 	"orchestrator/tests/world"
 )
 
-// fault lets something go wrong, now and then.
-func (r *run) fault() {
+// fail lets something go wrong, now and then.
+func (r *run) fail() {
 	if r.Rand.IntN(16) > 0 {
 		return
 	}
@@ -17,15 +17,42 @@ func (r *run) fault() {
 	if p := r.primary(); p != nil && r.Rand.IntN(2) == 0 { // half of all faults hit whoever is the primary
 		v = p
 	}
-	faults[r.Rand.IntN(len(faults))](r, v)
+	r.faults[r.Rand.IntN(len(r.faults))](r, v)
 }
 
+// fault is something that goes wrong at a server.
+type fault func(*run, *world.Server)
+
 // faults are what can go wrong with a server; those that are here twice do so more often.
-var faults = []func(*run, *world.Server){
+var faults = []fault{
 	(*run).kill, (*run).kill, (*run).start, (*run).hang, (*run).hang, (*run).wake, (*run).cutFromDaemon, (*run).cut,
 	(*run).mend, (*run).lag, (*run).purge, (*run).stopApplier,
 	(*run).lock, (*run).stopReceiver, (*run).unresolve, (*run).openByHand, (*run).dieAfterTests,
 	(*run).dieBeforeRelayed, (*run).dieWithAcknowledgers, (*run).restart,
+}
+
+// rare are what goes wrong besides in some worlds.
+var rare = []fault{(*run).exchange, (*run).exchange, (*run).exchange}
+
+// exchange has the candidate of a failover come back with an empty data directory before it was promoted. Where nobody
+// has ever written it would be the same as before.
+func (r *run) exchange(*world.Server) {
+	for _, e := range r.episodes {
+		if r.Idle || !e.Kind.Promotes() || e.Stage != plan.Chosen || !e.Closed.IsZero() {
+			continue
+		}
+		v := r.Find(e.Candidate)
+		r.kill(v)
+		r.after(1+r.Rand.IntN(5), func() {
+			if v.Health != world.Dead {
+				return
+			}
+			r.Start(v, world.Emptied)
+			v.ReadOnly = r.Rand.IntN(4) == 0
+			v.Stray = !v.ReadOnly
+		})
+		return
+	}
 }
 
 func (r *run) kill(v *world.Server) {

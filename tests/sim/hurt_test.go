@@ -11,6 +11,13 @@ func TestWorldsThatHurtOnce(t *testing.T) {
 	}{
 		{"the replicas of an emptied primary that died had errant transactions", Run, 41533},
 		{"the candidate was kept although another could be followed by more", RunDeaths, 59657},
+		{"an emptied intermediate died, and was replaced beside the primary", Run, 61168},
+		{"a candidate below another replica, whose receiver was stopped, was forgotten", Run, 62787},
+		{"the same, when the primary was back", Run, 70448},
+		{"who had as much as a replica without GTID had fallen silent", Run, 63913},
+		{"somebody opened the candidate, which had not applied what it received", Run, 71901},
+		{"a replica without GTID below a dead intermediate had more, and the bound was silent", RunDeaths, 70937},
+		{"what a dead server had shown of a replica without GTID did not count", RunDeaths, 65519},
 		{"a replica that was just moved had acknowledged, and died with the primary", RunDeaths, 30577},
 	} {
 		if _, v := c.play(c.seed); v != nil {

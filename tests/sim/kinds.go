@@ -11,7 +11,8 @@ type Kind struct {
 
 // kinds are all kinds.
 var kinds = []Kind{
-	{"faults of all kinds", Run, "-run TestWorlds -seed", 17},
+	{"faults of all kinds", Run, "-run TestWorlds -seed", 15},
+	{"a primary that dies alone", RunReady, "-run TestReadiness -dead", 2},
 	{"several deaths close together", RunDeaths, "-run TestDeathsCloseTogether -death", 3},
 }
 
@@ -39,5 +40,6 @@ func (s Stats) Plus(o Stats) Stats {
 	s.Survivable += o.Survivable
 	s.Adopted += o.Adopted
 	s.Blocked += o.Blocked
+	s.Ready += o.Ready
 	return s
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strings"
 
 	"orchestrator/daemon/analysis"
@@ -45,6 +46,9 @@ func (r *run) told(before, e plan.Episode) {
 	if before.Closed.IsZero() && !e.Closed.IsZero() && e.Promoted.IsZero() {
 		n.closed[e.Failed] = r.Tick
 	}
+	if e.Blocked != before.Blocked && before.Blocked != "" && words(e.Blocked) == words(before.Blocked) {
+		r.hurt("what is on record changes with the reason only", "%q was %q", e.Blocked, before.Blocked)
+	}
 	if e.Blocked == "" || len(e.Failing) > 0 || // how a step fails may change each time
 		words(e.Blocked) == words(before.Blocked) || n.blocked[e.ID] == nil {
 		return
@@ -56,14 +60,11 @@ func (r *run) told(before, e plan.Episode) {
 	n.blocked[e.ID][words(e.Blocked)] = r.Tick
 }
 
-// words are the reason without its numbers, which may count up.
+// words are the reason without its numbers and times, which may count up.
 func words(reason string) string {
-	return strings.Map(func(c rune) rune {
-		if c >= '0' && c <= '9' || c == '.' {
-			return -1
-		}
-		return c
-	}, reason)
+	return strings.Join(slices.DeleteFunc(strings.Fields(reason), func(word string) bool {
+		return word[0] >= '0' && word[0] <= '9'
+	}), " ")
 }
 
 // state is what the world is like, time and positions apart.

@@ -45,7 +45,7 @@ type run struct {
 	down     int            // ticks until the daemon is started again
 	steadily bool           // the daemon is never killed, and no step is lost
 	direct   map[int]bool   // the servers that followed the primary at first
-	faults   bool           // random ones happen
+	faults   []fault        // what can go wrong at random
 	byHand   map[int]bool   // those whom a person has opened for writes
 	stopped  map[int]bool   // those whose receiver a person has stopped
 	later    map[int][]func()
@@ -61,7 +61,7 @@ type run struct {
 
 // Stats tell what the worlds were made of, so that a simulation in which nothing happens is noticed.
 type Stats struct {
-	Promotions, Withdrawn, Refused, Fenced, Crashes, Lost, Moved, Adopted, Blocked, Survivable int
+	Promotions, Withdrawn, Refused, Fenced, Crashes, Lost, Moved, Adopted, Blocked, Survivable, Ready int
 }
 
 // Run plays one world, and returns the first property that was hurt, or nil.
@@ -69,14 +69,17 @@ func Run(seed uint64) (Stats, *Violation) { return retold(seed, playFaults) }
 
 func playFaults(seed uint64, tell bool) (Stats, *Violation) {
 	r := newRun(world.New(seed), seed, tell)
-	r.faults, r.policy = true, r.anyPolicy()
+	r.faults, r.policy = faults, r.anyPolicy()
+	if seed%8 == 7 {
+		r.faults = slices.Concat(faults, rare)
+	}
 	for r.Tick < end && r.calm < calm && r.found == nil {
 		r.Advance()
 		for _, do := range r.later[r.Tick] {
 			do()
 		}
 		if r.Tick < faultsEnd {
-			r.fault()
+			r.fail()
 		}
 		if r.Tick >= healed && !r.well {
 			r.well = true
@@ -199,8 +202,8 @@ func (r *run) turn() {
 		}
 		if r.Rand.IntN(3) == 0 { // time passes while steps are done, and the world goes on
 			r.Advance()
-			if r.faults && r.Tick < faultsEnd {
-				r.fault()
+			if r.faults != nil && r.Tick < faultsEnd {
+				r.fail()
 			}
 		}
 		for _, step := range d.Steps() {
@@ -314,5 +317,6 @@ func (r *run) put(e plan.Episode) (before plan.Episode) {
 	r.verdict(before, e)
 	r.adoption(before, e)
 	r.told(before, e)
+	r.givenUp(before, e)
 	return before
 }

@@ -1,6 +1,9 @@
 package sim
 
 import (
+	"slices"
+	"strings"
+
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/world"
@@ -72,6 +75,51 @@ func (r *run) quiet(v *world.Server) {
 		}
 	} else {
 		r.writes[v.N] = 0
+	}
+}
+
+// waitsForSome holds that a server is not opened to wait for more acknowledgements than can come.
+func (r *run) waitsForSome(step plan.Step) {
+	if step.SemiSync != plan.On {
+		return
+	}
+	n, cand := 0, r.Find(step.At)
+	for _, v := range r.Servers {
+		if s := r.Heard(v); v != cand && s.Up() && s.Instance.SemiSync.ReplicaEnabled {
+			n++
+		}
+	}
+	if n < cand.Semi.Wait {
+		r.hurt("a promoted server waits for nobody who can't come", "%v is opened to wait for %d, and %d acknowledge",
+			cand.Key, cand.Semi.Wait, n)
+	}
+}
+
+// recorded holds that a server is on record before its replication is changed: a daemon that takes over would else not
+// know that this was our work.
+func (r *run) recorded(w plan.Work, step plan.Step) {
+	switch step.Kind {
+	case plan.StopReceiver, plan.RestartReceiver, plan.Repoint, plan.Promote:
+	default:
+		return
+	}
+	known := slices.ContainsFunc(r.episodes, func(e plan.Episode) bool {
+		return w.Episode != nil && e.ID == w.Episode.ID &&
+			(e.Candidate == step.At || slices.Contains(e.Touched, step.At))
+	})
+	if !known {
+		r.hurt("a server is on record before its replication is changed", "%s of %v: %s at %v", w.Kind, w.Failed,
+			step.Kind, step.At)
+	}
+}
+
+// givenUp holds that no replica is lost that would only have to apply first what it has received.
+func (r *run) givenUp(before, e plan.Episode) {
+	for _, l := range e.Lost[len(before.Lost):] {
+		v, source := r.Find(l.Key), r.Find(e.Candidate)
+		if strings.Contains(l.Why, "has purged") && v.SQLErrno == 0 && !v.Delayed && v.Received.Has(r.known(source)) {
+			r.hurt("a replica that has to apply first is not given up", "%v: %s", l.Key, l.Why)
+		}
 	}
 }
 
