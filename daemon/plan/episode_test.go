@@ -44,6 +44,9 @@ func TestContinuation(t *testing.T) {
 		Touched: []topology.Key{key("db3")}, Opened: at}
 	unfinished := over
 	unfinished.Unfinished = true
+	passedOver := next
+	passedOver.Opening = nil
+	passedOver.Abandoned = nil
 	undone := plan.Episode{ID: "u", Kind: plan.PrimaryFailover, Failed: key("db1"), Closed: at,
 		Left: []topology.Key{key("db2")}}
 	left := undone
@@ -99,6 +102,11 @@ db1
 db1 down of=c
   db3 io=no recv=1-120 exec=1-120
 db2 of=c rw exec=db1:1-100+db2:1-3`, unopened, "refused: db2:3306 takes writes already, opened by somebody else since db1:3306 fell silent, and is not taken for the new primary: it lacks 20 transactions that others of its cluster have. To promote another server beside it would split the cluster: make db2:3306 read-only, or stop it"},
+		{"the candidate that another was adopted in the place of is no longer left stopped", `
+db1 down of=c
+db2 of=c rw exec=db1:1-100
+  db4
+    db3 io=no`, passedOver, "repoint db3 db2"},
 		{"one receiver is left to stop", `
 db1 down of=c
   db2 io=no

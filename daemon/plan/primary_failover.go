@@ -250,6 +250,9 @@ func (p *primaryFailover) commit() Work {
 func (p *primaryFailover) goOn() Work {
 	c := p.choice(p.e)
 	if c.adopted != nil {
+		if p.e.Candidate != c.adopted.Key {
+			p.e.abandon(p.e.Candidate)
+		}
 		p.e.Candidate, p.e.CandidateUUID, p.e.Blocked = c.adopted.Key, c.adopted.Instance.UUID, ""
 		if p.e.Why == "" {
 			p.e.Why = "it had already been opened for writes"
