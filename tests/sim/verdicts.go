@@ -117,7 +117,7 @@ func (r *run) recorded(w plan.Work, step plan.Step) {
 func (r *run) givenUp(before, e plan.Episode) {
 	for _, l := range e.Lost[len(before.Lost):] {
 		v, source := r.Find(l.Key), r.Find(e.Candidate)
-		if strings.Contains(l.Why, "has purged") && v.SQLErrno == 0 && !v.Delayed && v.Received.Has(r.known(source)) {
+		if strings.Contains(l.Why, "has purged") && v.SQLErrno == 0 && !v.Delayed && v.Received.Has(source.Purged) {
 			r.hurt("a replica that has to apply first is not given up", "%v: %s", l.Key, l.Why)
 		}
 	}
