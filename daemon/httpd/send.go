@@ -80,14 +80,13 @@ func takesGzip(r *http.Request) bool {
 // Part is a piece of an answer that can be kept and sent again. It is never changed.
 type Part struct {
 	raw []byte
-	// deflated is raw as blocks of a deflate stream that end on a byte and refer to nothing outside, so that parts can
-	// be joined. nil: the part is too small to be compressed.
-	deflated func() []byte
+	// deflated is nil when the part is too small to be compressed.
+	deflated func() deflated
 }
 
 // NewPart is a piece that is compressed once, when a client first takes that.
 func NewPart(raw []byte) Part {
-	return Part{raw, sync.OnceValue(func() []byte { return deflate(raw) })}
+	return Part{raw, sync.OnceValue(func() deflated { return deflate(raw) })}
 }
 
 // Literal is a piece that is too small to be compressed, like the commas between others.
@@ -104,14 +103,22 @@ var deflaters = sync.Pool{New: func() any {
 	return w
 }}
 
-func deflate(raw []byte) []byte {
+// deflated is text as blocks of a deflate stream that end on a byte and refer to nothing outside, so that those of
+// several parts can be joined, and what joins their checksums: a long answer need not be read again to be sent.
+type deflated struct {
+	blocks []byte
+	sum    uint32
+	shift  uint32 // see follow
+}
+
+func deflate(raw []byte) deflated {
 	var out bytes.Buffer
 	w := deflaters.Get().(*flate.Writer)
 	defer deflaters.Put(w)
 	w.Reset(&out)
 	_, _ = w.Write(raw) // to memory, which takes everything
 	_ = w.Flush()
-	return slices.Clip(out.Bytes())
+	return deflated{slices.Clip(out.Bytes()), crc32.ChecksumIEEE(raw), shiftOf(len(raw))}
 }
 
 // stored is raw as blocks that are not compressed: their length, and its complement.
@@ -163,10 +170,12 @@ func sendGzip(w http.ResponseWriter, parts []Part, whole int) {
 	to := gather{w: w}
 	to.write(gzipHead)
 	for _, p := range parts {
-		sum = crc32.Update(sum, crc32.IEEETable, p.raw)
 		if p.deflated != nil {
-			to.write(p.deflated())
+			d := p.deflated()
+			sum = follow(sum, d)
+			to.write(d.blocks)
 		} else {
+			sum = crc32.Update(sum, crc32.IEEETable, p.raw)
 			to.buffer = stored(to.buffer, p.raw)
 		}
 	}
