@@ -30,7 +30,7 @@ type fleet struct {
 
 func newFleet(s topology.Snapshot, t Thresholds) *fleet {
 	f := &fleet{at: s.At, t: t, promoted: s.Promoted,
-		servers:   map[topology.Key]*topology.Server{},
+		servers:   make(map[topology.Key]*topology.Server, len(s.Servers)),
 		following: map[topology.Key][]*topology.Server{},
 		members:   map[string][]topology.Server{},
 		followed:  map[topology.Key]bool{},
@@ -39,10 +39,10 @@ func newFleet(s topology.Snapshot, t Thresholds) *fleet {
 	s.Servers = slices.Clone(s.Servers)
 	s.Sort()
 	nameClusters(s)
+	f.enter(s.Servers)
 	for i := range s.Servers {
 		v := &s.Servers[i]
 		f.servers[v.Key] = v
-		f.members[v.Cluster] = append(f.members[v.Cluster], *v)
 		f.mark(v)
 		if v.Instance == nil {
 			continue
@@ -70,6 +70,22 @@ func newFleet(s topology.Snapshot, t Thresholds) *fleet {
 		slices.SortFunc(f.following[v.Key], func(a, b *topology.Server) int { return a.Key.Compare(b.Key) })
 	}
 	return f
+}
+
+// enter sorts out who is in which cluster. Nearly always all are in one.
+func (f *fleet) enter(servers []topology.Server) {
+	for len(servers) > 0 {
+		cluster, n := servers[0].Cluster, 1
+		for n < len(servers) && servers[n].Cluster == cluster {
+			n++
+		}
+		if before := f.members[cluster]; before == nil {
+			f.members[cluster] = servers[:n:n] // shared: nobody changes it
+		} else {
+			f.members[cluster] = append(before, servers[:n]...)
+		}
+		servers = servers[n:]
+	}
 }
 
 // nameClusters fills in the clusters of a snapshot written by hand. A daemon's has them all.
