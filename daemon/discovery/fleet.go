@@ -79,6 +79,7 @@ type Fleet struct {
 	alarm    time.Time // for when the timer of the loop is set
 	flights  uint64    // probes started so far
 	inflight int
+	idle     []chan job // of the goroutines that wait for a probe to make
 
 	greetings greetings
 

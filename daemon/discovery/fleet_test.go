@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -184,6 +185,34 @@ func TestEveryServerIsAskedEachPoll(t *testing.T) {
 			}
 			if most, _ := p.crowd(); most > 8 {
 				t.Errorf("%d of 100 servers were asked at the same time", most)
+			}
+		})
+	})
+}
+
+// A burst leaves few goroutines behind; those that it leaves make the next probes.
+func TestGoroutinesProbeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newFake()
+		p.latency = 100 * time.Millisecond
+		var seeds []topology.Key
+		for i := range 200 {
+			p.server(fmt.Sprintf("h%03d", i), "")
+			seeds = append(seeds, key(fmt.Sprintf("h%03d", i)))
+		}
+		run(t, p, Options{Seeds: seeds, Poll: time.Second}, func(f *Fleet) {
+			time.Sleep(4 * time.Second)
+			before := runtime.NumGoroutine()
+			f.Look(t.Context(), seeds...)
+			f.mu.Lock()
+			idle := len(f.idle)
+			f.mu.Unlock()
+			if most, _ := p.crowd(); most < 2*kept || idle != kept {
+				t.Errorf("after %d probes at a time %d goroutines wait, want %d", most, idle, kept)
+			}
+			time.Sleep(10 * time.Second)
+			if after := runtime.NumGoroutine(); after > before+kept {
+				t.Errorf("%d goroutines, before the burst %d", after, before)
 			}
 		})
 	})

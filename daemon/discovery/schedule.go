@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"container/heap"
+	"context"
 	"hash/fnv"
 	"time"
 
@@ -180,23 +181,59 @@ func (f *Fleet) start(s *server) {
 	f.flights++
 	f.inflight++
 	s.flight = f.flights
-	ctx, k, flight, first := f.ctx, s.key, s.flight, !s.met
-	f.wg.Go(func() {
-		asked := time.Now()
-		i, failure, err := f.prober.Probe(ctx, k)
-		f.mu.Lock()
-		defer f.unlock()
-		f.inflight--
-		if ctx.Err() != nil { // it is we who gave up
+	j := job{server: s, key: s.key, flight: s.flight, first: !s.met}
+	if last := len(f.idle) - 1; last >= 0 {
+		f.idle[last] <- j
+		f.idle = f.idle[:last]
+		return
+	}
+	ctx, jobs := f.ctx, make(chan job, 1)
+	f.wg.Go(func() { f.work(ctx, jobs, j) })
+}
+
+// job is one probe.
+type job struct {
+	server *server
+	key    topology.Key
+	flight uint64
+	first  bool // the server has not answered yet
+}
+
+// kept is how many goroutines wait for more to probe. A probe needs a stack of several kilobytes, which a new goroutine
+// acquires by copying it several times; the one that has probed last has a large one still.
+const kept = 64
+
+// work probes, one server after another, until there is nothing to do and others enough wait for that to change.
+func (f *Fleet) work(ctx context.Context, jobs chan job, j job) {
+	for f.probe(ctx, jobs, j) {
+		select {
+		case j = <-jobs:
+		case <-ctx.Done():
 			return
 		}
-		if first {
-			s.met = s.met || failure == topology.OK
-			f.greeted(time.Since(asked), failure == topology.OK)
-		}
-		f.finish(s, flight, asked, answer{i, failure, err})
-		f.dispatch(time.Now())
-	})
+	}
+}
+
+// probe says whether to wait for another job.
+func (f *Fleet) probe(ctx context.Context, jobs chan job, j job) (wait bool) {
+	asked := time.Now()
+	i, failure, err := f.prober.Probe(ctx, j.key)
+	f.mu.Lock()
+	defer f.unlock()
+	f.inflight--
+	if ctx.Err() != nil { // it is we who gave up
+		return false
+	}
+	if j.first {
+		j.server.met = j.server.met || failure == topology.OK
+		f.greeted(time.Since(asked), failure == topology.OK)
+	}
+	f.finish(j.server, j.flight, asked, answer{i, failure, err})
+	if wait = len(f.idle) < kept; wait {
+		f.idle = append(f.idle, jobs)
+	}
+	f.dispatch(time.Now())
+	return wait
 }
 
 // queue is a heap of servers by when they are due; urgent ones, with a zero time, are first.
