@@ -114,14 +114,17 @@ type Policy struct {
 	AllowFilters        bool    `json:"allow_filters"`
 	FenceOthers         bool    `json:"fence_others"`
 	AntiFlap            float64 `json:"anti_flap_seconds"`
+
+	Members []topology.Key `json:"members,omitempty" doc:"all servers of the cluster, where the policy names them"`
+	SameTag string         `json:"same_tag,omitempty" doc:"a tag: candidates with its value at the failed server go first"`
 }
 
 func policyOf(p plan.Policy) Policy {
 	return Policy{Named: p.Named, RecoverPrimary: p.RecoverPrimary, RecoverIntermediate: p.RecoverIntermediate,
 		DrainTimeout: p.DrainTimeout.Seconds(), MaxLag: p.MaxLag.Seconds(), AllowReceivedLoss: p.AllowReceivedLoss,
 		AllowUnfenced: p.AllowUnfenced, AllowErrant: p.AllowErrant, AllowFilters: p.AllowFilters,
-		FenceOthers: p.FenceOthers,
-		AntiFlap:    p.AntiFlap.Seconds()}
+		FenceOthers: p.FenceOthers, Members: p.Members, SameTag: p.SameTag,
+		AntiFlap: p.AntiFlap.Seconds()}
 }
 
 // ClusterPlan is what would be done about a cluster, and why, and why not.

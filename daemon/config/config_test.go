@@ -16,6 +16,7 @@ import (
 
 	"orchestrator/daemon/hook"
 	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
 )
 
 const topFile = "../../orchestrator.toml"
@@ -458,7 +459,8 @@ func TestSecretsAreNeverShown(t *testing.T) {
 func TestTheFirstPolicyThatNamesTheClusterCounts(t *testing.T) {
 	c := parsed(t, full)
 	named := func(change func(*plan.Policy)) plan.Policy {
-		p := plan.Policy{Named: true, DrainTimeout: 10 * time.Second, AllowUnfenced: true, AntiFlap: 10 * time.Minute}
+		p := plan.Policy{Named: true, DrainTimeout: 10 * time.Second, AllowUnfenced: true, AntiFlap: 10 * time.Minute,
+			SameTag: "dc"}
 		change(&p)
 		return p
 	}
@@ -479,15 +481,19 @@ func TestTheFirstPolicyThatNamesTheClusterCounts(t *testing.T) {
 		{"[::1]:3306", "", rest},
 		{"", "", rest},
 	} {
-		if got := c.Policy(x.cluster, x.alias); got != x.want {
+		if got := c.Policy(x.cluster, x.alias); !reflect.DeepEqual(got, x.want) {
 			t.Errorf("%s %q: got %+v, want %+v", x.cluster, x.alias, got, x.want)
 		}
 	}
-	if got := Default().Policy("db1:3306", "shop"); got != (plan.Policy{}) {
+	if got := Default().Policy("db1:3306", "shop"); !reflect.DeepEqual(got, plan.Policy{}) {
 		t.Errorf("nobody names it, and it is allowed %+v", got)
 	}
 	if got := parsed(t, "[[policy]]\nclusters = [\"[::1]:3306\"]").Policy("[::1]:3306", ""); !got.Named {
 		t.Error("an IPv6 name is taken for a pattern")
+	}
+	members := parsed(t, "[[policy]]\nclusters = [\"*\"]\nmembers = [\"db1\", \"db2:3307\"]").Policy("shop", "").Members
+	if want := []topology.Key{{Host: "db1", Port: 3306}, {Host: "db2", Port: 3307}}; !slices.Equal(members, want) {
+		t.Errorf("members %v", members)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
 )
 
 // PolicyConfig says what is allowed in some clusters.
@@ -25,11 +26,13 @@ type PolicyConfig struct {
 	AllowFilters        bool          `toml:"allow_filters"`
 	FenceOthers         bool          `toml:"fence_others"`
 	AntiFlap            time.Duration `toml:"anti_flap" min:"0s" max:"720h"`
+	Members             []string      `toml:"members"`
+	SameTag             string        `toml:"same_tag"`
 }
 
 // defaultPolicy is a [[policy]] block that only names its clusters.
 func defaultPolicy() PolicyConfig {
-	return PolicyConfig{DrainTimeout: 10 * time.Second, AllowUnfenced: true, AntiFlap: 10 * time.Minute}
+	return PolicyConfig{DrainTimeout: 10 * time.Second, AllowUnfenced: true, AntiFlap: 10 * time.Minute, SameTag: "dc"}
 }
 
 // Permissive is the policy of a block that names every cluster, sets recover_primary and recover_intermediate, and
@@ -59,6 +62,8 @@ func (c Config) Policy(cluster, alias string) plan.Policy {
 			AllowFilters:        p.AllowFilters,
 			FenceOthers:         p.FenceOthers,
 			AntiFlap:            p.AntiFlap,
+			Members:             p.members(),
+			SameTag:             p.SameTag,
 		}
 	}
 	return plan.Policy{}
@@ -74,10 +79,25 @@ func (r *reader) policies(policies []PolicyConfig) {
 					`put that one last`, ordinal(all+1))
 		}
 		r.clusters(key+".clusters", p.Clusters)
+		for _, name := range p.Members {
+			if _, err := topology.ParseKey(name); err != nil {
+				r.add(key+".members", "%v", err)
+			}
+		}
 		if all < 0 && slices.Contains(p.Clusters, "*") {
 			all = i
 		}
 	}
+}
+
+// members are the servers that the block names; those that are no names were reported when the file was read.
+func (p PolicyConfig) members() (out []topology.Key) {
+	for _, name := range p.Members {
+		if k, err := topology.ParseKey(name); err == nil {
+			out = append(out, k)
+		}
+	}
+	return out
 }
 
 // clusters checks the patterns by which a block names clusters.

@@ -53,6 +53,8 @@ var policyFields = []field[plan.Policy]{
 	{"allow_filters", yesOrNo, truth(func(o *plan.Policy) *bool { return &o.AllowFilters })},
 	{"fence_others", yesOrNo, truth(func(o *plan.Policy) *bool { return &o.FenceOthers })},
 	{"anti_flap", "10m", interval(func(o *plan.Policy) *time.Duration { return &o.AntiFlap })},
+	{"members", "HOST+HOST", keys(func(o *plan.Policy) *[]topology.Key { return &o.Members })},
+	{"same_tag", "NAME", words(func(o *plan.Policy) *string { return &o.SameTag })},
 }
 
 func (p *picture) readPolicy(st statement) error {

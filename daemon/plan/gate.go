@@ -66,11 +66,37 @@ func (v *view) unasked(e Episode, failed *topology.Server) []string {
 		no = append(no, why)
 	}
 	if e.Kind.Promotes() && failed.Instance == nil && e.Stage == Suspected {
-		no = append(no, fmt.Sprintf("%v has never answered this daemon, so no server has told which replicas it has: "+
-			"one that is not known may have received more; check that all its replicas are listed, "+
-			"and request the failover", e.Failed))
+		if why := v.unlisted(e.Failed); why != "" {
+			no = append(no, why)
+		}
 	}
 	return no
+}
+
+// unlisted says why a replica that is not known may have received more from a primary that never answered; "" where the
+// policy names all members of the cluster, and all others have answered.
+func (v *view) unlisted(failed topology.Key) string {
+	if len(v.Policy.Members) == 0 {
+		return fmt.Sprintf("%v has never answered this daemon, so no server has told which replicas it has: "+
+			"one that is not known may have received more; check that all its replicas are listed, "+
+			"and request the failover, or name all members of the cluster in the policy (members)", failed)
+	}
+	named := map[topology.Key]bool{}
+	for _, k := range v.Policy.Members {
+		s := v.Snapshot.Named(k)
+		if s == nil || s.Instance == nil && s.Key != failed {
+			return fmt.Sprintf("%v has never answered this daemon, and nor has %v, which the policy names as a "+
+				"member: it may have received more; bring it back, or take it out of members", failed, k)
+		}
+		named[s.Key] = true
+	}
+	for i := range v.Snapshot.Servers {
+		if k := v.Snapshot.Servers[i].Key; !named[k] {
+			return fmt.Sprintf("%v has never answered this daemon, and %v is not among the members that the policy "+
+				"names, so there may be others that have received more: add it to members", failed, k)
+		}
+	}
+	return ""
 }
 
 // antiFlap says that the last promotion was too short a time ago.

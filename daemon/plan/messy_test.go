@@ -144,3 +144,36 @@ db1 down since=20s
   db3 io=no`, "the receivers of db2:3306, db3:3306: start one of them", ""},
 	})
 }
+
+func TestAPrimaryThatNeverAnswered(t *testing.T) {
+	const never = `
+db1 never down since=20s
+  db2 ioerr=2003
+  db3 ioerr=2003`
+	const named = "\npolicy recover_primary members="
+	try(t, []messy{
+		{"nobody has told which replicas it has", never, "or name all members of the cluster in the policy", "promote"},
+		{"the policy names all, and all others have answered", never + named + "db1+db2+db3", "promote db2", "refused"},
+		{"one that is named is not known", never + named + "db1+db2+db3+db4", "nor has db4:3306", "promote"},
+		{"one that is named has never answered", never + "\ndb4 of=db1 never down" + named + "db1+db2+db3+db4",
+			"nor has db4:3306", "promote"},
+		{"one is not named", never + named + "db1+db2", "db3:3306 is not among the members", "promote"},
+	})
+}
+
+// Of equals, one near the failed primary is promoted. A promotion rule weighs more.
+func TestOneWithTheSameTagGoesFirst(t *testing.T) {
+	const tag = "\npolicy recover_primary same_tag=dc"
+	const two = `
+db1 tag=dc:east down
+  db2 tag=dc:west ioerr=2003 recv=1-101`
+	try(t, []messy{
+		{"it fetches what it lacks",
+			two + "\n  db3 tag=dc:east ioerr=2003" + tag, "promote db3\nrepoint db2", "promote db2"},
+		{"no policy wants that",
+			two + "\n  db3 tag=dc:east ioerr=2003\npolicy recover_primary", "promote db2", "promote db3"},
+		{"a rule against it", two + "\n  db3 tag=dc:east ioerr=2003 prefer_not" + tag, "promote db2", "promote db3"},
+		{"the failed one has no such tag", "\ndb1 down\n  db2 ioerr=2003\n  db3 tag=dc:east ioerr=2003" + tag,
+			"promote db2", "promote db3"},
+	})
+}

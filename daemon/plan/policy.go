@@ -1,6 +1,10 @@
 package plan
 
-import "time"
+import (
+	"time"
+
+	"orchestrator/daemon/topology"
+)
 
 // Policy is what the operator allows in one cluster. The zero value allows nothing.
 type Policy struct {
@@ -26,6 +30,12 @@ type Policy struct {
 	FenceOthers bool `json:"fence_others"`
 	// AntiFlap is how long after a finished promotion the next automatic one is refused.
 	AntiFlap time.Duration `json:"anti_flap"`
+	// Members are all servers of the cluster. Where they are named, and all have answered this daemon, a primary that
+	// never did is failed over like any other: no replica of it is unknown.
+	Members []topology.Key `json:"members,omitempty"`
+	// SameTag is the name of a tag: of candidates with the same promotion rule, those go first that have the same value
+	// of it as the failed server. "" is none.
+	SameTag string `json:"same_tag,omitempty"`
 }
 
 // allows says whether the policy recovers failures of a kind by itself, and the name of the setting that says so.

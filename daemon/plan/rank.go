@@ -154,6 +154,9 @@ func (v *view) weigh(s *topology.Server, all choice, e Episode) Candidate {
 	c.Vetoes = append(c.Vetoes, v.unfit(s, all, e)...)
 	c.Eligible = len(c.Vetoes) == 0
 	c.Reasons = reasons(s, c)
+	if tag := v.Policy.SameTag; v.near(s.Key, e) {
+		c.Reasons = append(c.Reasons, fmt.Sprintf("its tag %s is %s, as that of %v", tag, s.Tags[tag], e.Failed))
+	}
 	if why := unserved(s, all); why != "" {
 		c.Reasons = append(c.Reasons, why)
 	}
@@ -301,10 +304,18 @@ func (v *view) order(a, b Candidate, all choice, e Episode) int {
 		cmp.Compare(first(unserved(v.servers[a.Key], all) == ""), first(unserved(v.servers[b.Key], all) == "")),
 		cmp.Compare(first(v.serves(a)), first(v.serves(b))),
 		cmp.Compare(rule(a), rule(b)),
+		cmp.Compare(first(v.near(a.Key, e)), first(v.near(b.Key, e))),
 		cmp.Compare(a.Behind, b.Behind),
 		cmp.Compare(a.Unapplied, b.Unapplied),
 		a.Key.Compare(b.Key),
 	)
+}
+
+// near says that the server at k has the same value of the tag that the policy names as the failed one.
+func (v *view) near(k topology.Key, e Episode) bool {
+	s, failed := v.servers[k], v.servers[e.Failed]
+	tag := v.Policy.SameTag
+	return tag != "" && s != nil && failed != nil && failed.Tags[tag] != "" && s.Tags[tag] == failed.Tags[tag]
 }
 
 // begun says that the promotion of c was begun: it has forgotten its source already.
