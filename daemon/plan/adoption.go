@@ -185,6 +185,12 @@ func (p *primaryFailover) fenceable() []*topology.Server {
 			out = append(out, s)
 		}
 	}
+	for _, k := range p.e.Abandoned { // a former candidate, or another server at its address
+		replaced := slices.ContainsFunc(p.Episodes, func(o Episode) bool { return o.counts() && o.Failed == k })
+		if s := p.up(k); s != nil && writable(s) && k != p.e.Candidate && !replaced { // else aftercare does it
+			out = append(out, s)
+		}
+	}
 	if p.Policy.FenceOthers {
 		for _, s := range p.writers(p.e) {
 			if !p.downtime(s) && !slices.Contains(out, s) {

@@ -44,7 +44,8 @@ func TestContinuation(t *testing.T) {
 		Touched: []topology.Key{key("db3")}, Opened: at}
 	unfinished := over
 	unfinished.Unfinished = true
-	passedOver := next
+	passedOver, abandoned := next, next
+	abandoned.Opening = nil
 	passedOver.Opening = nil
 	passedOver.Abandoned = nil
 	undone := plan.Episode{ID: "u", Kind: plan.PrimaryFailover, Failed: key("db1"), Closed: at,
@@ -107,6 +108,11 @@ db1 down of=c
 db2 of=c rw exec=db1:1-100
   db4
     db3 io=no`, passedOver, "repoint db3 db2"},
+		{"a former candidate that takes writes is made read-only before another is opened", `
+db1 down of=c
+db2 of=c rw exec=db1:1-100+db2:1-3
+  db4
+db3 of=c ro exec=db1:1-100`, abandoned, "fence db2; wait: made read-only first, because it takes writes: db2:3306"},
 		{"one receiver is left to stop", `
 db1 down of=c
   db2 io=no
