@@ -30,6 +30,8 @@ func (r *run) anyPolicy() plan.Policy {
 		p.AntiFlap = 2 * time.Second
 	case 7:
 		p.AllowErrant = true
+	case 8:
+		p.MaxLag, r.Lags = time.Second, true
 	}
 	r.Say("policy: %+v", p)
 	return p

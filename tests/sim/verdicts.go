@@ -116,11 +116,21 @@ func (r *run) recorded(w plan.Work, step plan.Step) {
 // givenUp holds that no replica is lost that would only have to apply first what it has received.
 func (r *run) givenUp(before, e plan.Episode) {
 	for _, l := range e.Lost[len(before.Lost):] {
-		v, source := r.Find(l.Key), r.Find(e.Candidate)
-		if strings.Contains(l.Why, "has purged") && v.SQLErrno == 0 && !v.Delayed && v.Received.Has(source.Purged) {
+		v, source := r.Find(l.Key), r.named(strings.Cut(l.Why, " has purged"))
+		if source != nil && v.SQLErrno == 0 && !v.Delayed && v.Received.Has(source.Purged) {
 			r.hurt("a replica that has to apply first is not given up", "%v: %s", l.Key, l.Why)
 		}
 	}
+}
+
+// named is the server that a text begins with; nil where it does not.
+func (r *run) named(key, _ string, found bool) *world.Server {
+	for _, v := range r.Servers {
+		if found && v.Key.String() == key {
+			return v
+		}
+	}
+	return nil
 }
 
 // openOf is the open episode that has promoted the server.

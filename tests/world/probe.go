@@ -111,6 +111,10 @@ func (w *World) channel(v *Server) topology.Channel {
 	if !v.Coordinates {
 		c.Received = w.GTIDs(v.Received)
 	}
+	if w.Lags {
+		lag := int64(w.Tick-v.level) * Step.Milliseconds() / 1000
+		c.Lag = &lag
+	}
 	if v.Delayed {
 		c.Delay = 3600
 	}

@@ -76,6 +76,8 @@ type Server struct {
 	Locked    int  // for so many ticks nobody can write to it, open it, close it, or change its source
 	lockedAt  int
 
+	level int // the tick at which all that it had received was applied last
+
 	Executed   Set
 	Received   Set // with what was executed
 	Purged     Set // what its binary logs no longer have

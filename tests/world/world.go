@@ -27,6 +27,7 @@ type World struct {
 	// Daemon is the number of the one that asks and acts now; each remembers what it heard itself.
 	Daemon int
 	Idle   bool // nobody writes, and nobody ever has
+	Lags   bool // replicas tell for how long they have not applied all
 	Acked  Set  // by identity, what a client was told to be committed and acknowledged
 	Log    []string
 
@@ -99,6 +100,9 @@ func (w *World) Advance() {
 			v.LagTicks--
 		case v.Applies():
 			v.Executed = v.Received
+		}
+		if v.Executed == v.Received {
+			v.level = w.Tick
 		}
 	}
 	for _, v := range w.Servers {
