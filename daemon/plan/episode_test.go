@@ -42,6 +42,8 @@ func TestContinuation(t *testing.T) {
 	acknowledged.Acknowledged = &plan.Acknowledgement{By: "ann"}
 	higher := plan.Episode{ID: "i", Kind: plan.IntermediateFailover, Failed: key("db2"), Stage: plan.Committed,
 		Touched: []topology.Key{key("db3")}, Opened: at}
+	halfMoved := higher
+	halfMoved.Candidate = key("db1")
 	unfinished := over
 	unfinished.Unfinished = true
 	passedOver, abandoned := next, next
@@ -290,6 +292,11 @@ db1
   db2 down=timeout since=9s
     db3
     db4 io=connecting ioerr=2003`, higher, "repoint db4 db1"},
+		{"moved and not started when its new source fell silent, too", `
+db1 down=timeout since=200ms
+  db2 down
+  db3 io=no
+  db4`, halfMoved, "start_receiver db3; wait: db1:3306 has been out of reach for only 200ms"},
 		{"nobody above an intermediate", `
 db1 down
   db2 down

@@ -68,6 +68,10 @@ func (i *intermediateFailover) next() Work {
 	}
 	above := i.above(i.e.Failed)
 	if above == nil {
+		steps := slices.DeleteFunc(i.unstarted(), func(s Step) bool { return i.taken[s.At] != nil })
+		if len(steps) > 0 { // those that its own failover does not take
+			return Work{Episode: &i.e, Steps: steps}
+		}
 		if len(i.replicas[i.e.Failed]) == 0 {
 			return i.over()
 		}
@@ -221,17 +225,20 @@ func (i *intermediateFailover) take(w *Work, m moved, r *topology.Server) {
 
 // answers ends the work on a server that can be reached again: what was moved and not started yet is started.
 func (i *intermediateFailover) answers() Work {
-	w := Work{Episode: &i.e}
-	w.Steps = i.halfway(i.e)
-	for _, r := range i.followers[i.e.Candidate] {
-		if c := r.ChannelFrom(i.e.Candidate); i.e.touched(r.Key) && !r.MultiSource() && c.Halted() {
-			w.Steps = append(w.Steps, i.start(r, i.e.Candidate, "it was moved, and not started yet"))
-		}
-	}
-	if len(w.Steps) > 0 {
-		return w
+	if steps := append(i.halfway(i.e), i.unstarted()...); len(steps) > 0 {
+		return Work{Episode: &i.e, Steps: steps}
 	}
 	return i.close(i.e, fmt.Sprintf("%v answers again", i.e.Failed))
+}
+
+// unstarted are the starts of receivers that were moved and not started: the daemon was killed between the two.
+func (i *intermediateFailover) unstarted() (steps []Step) {
+	for _, r := range i.followers[i.e.Candidate] {
+		if c := r.ChannelFrom(i.e.Candidate); i.e.touched(r.Key) && !r.MultiSource() && c.Halted() {
+			steps = append(steps, i.start(r, i.e.Candidate, "it was moved, and not started yet"))
+		}
+	}
+	return steps
 }
 
 // over ends the work when nothing is left to move. A failover of the primary may have taken replicas from it, so the
