@@ -64,7 +64,7 @@ func (r *run) acknowledged(w plan.Work, cand, failed *world.Server) {
 		r.hurt("with semi-sync nothing acknowledged is lost",
 			"%v is promoted with %d of %d, and nobody who acknowledged is in reach", cand.Key, have, acked)
 	case !strings.Contains(w.Bound, "acknowledged is lost") && !strings.Contains(w.Bound, "out of reach") &&
-		!strings.Contains(w.Bound, "that no reachable replica received"):
+		!strings.Contains(w.Bound, " lost: only") && !strings.Contains(w.Bound, "that no reachable replica received"):
 		r.hurt("a stated loss bound is true", "%v is promoted with %d of %d acknowledged: %s", cand.Key, have, acked,
 			w.Bound)
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 var (
-	deaths = flag.Int("deaths", 10_000, "how many random worlds to try in which several servers die close together")
+	deaths = flag.Int("deaths", 15_000, "how many random worlds to try in which several servers die close together")
 	death  = flag.Uint64("death", 0, "play this one of them only, and print it")
 )
 

@@ -6,7 +6,7 @@ import (
 )
 
 var (
-	deadPrimaries = flag.Int("ready", 20_000, "how many random worlds to try in which only the primary dies")
+	deadPrimaries = flag.Int("ready", 23_000, "how many random worlds to try in which only the primary dies")
 	deadPrimary   = flag.Uint64("dead", 0, "play this one of them only, and print it")
 )
 

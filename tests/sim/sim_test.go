@@ -6,7 +6,7 @@ import (
 )
 
 var (
-	worlds = flag.Int("worlds", 25_000, "how many random worlds to try")
+	worlds = flag.Int("worlds", 60_000, "how many random worlds to try")
 	seed   = flag.Uint64("seed", 0, "play this one world only, and print it")
 )
 
