@@ -47,12 +47,16 @@ as if a policy allowed recovery of primaries and intermediate primaries.`,
 			if err != nil {
 				return err
 			}
+			var doubts []string
 			if dies != "" {
-				if situations, err = kill(situations, dies); err != nil {
+				if situations, doubts, err = kill(situations, dies); err != nil {
 					return err
 				}
 			}
 			results := study(situations, planned || dies != "")
+			if len(doubts) > 0 {
+				results[0].Preview.Doubts = doubts
+			}
 			if output == "json" {
 				return writeJSON(cmd.OutOrStdout(), results)
 			}
@@ -117,16 +121,17 @@ func readSnapshot(file string, in io.Reader) ([]byte, error) {
 	return data, nil
 }
 
-// kill assumes that one server died, and returns only the situation of its cluster.
-func kill(situations []plan.Situation, server string) ([]plan.Situation, error) {
+// kill assumes that one server died, and returns only the situation of its cluster, and what makes the end of its
+// failover doubtful.
+func kill(situations []plan.Situation, server string) (out []plan.Situation, doubts []string, err error) {
 	key, err := topology.ParseKey(server)
 	if err != nil {
-		return nil, coded(exitUsage, fmt.Errorf("--if-dies: %w", err))
+		return nil, nil, coded(exitUsage, fmt.Errorf("--if-dies: %w", err))
 	}
 	var known []string
 	for _, s := range situations {
 		if s.Snapshot.Server(key) != nil {
-			return []plan.Situation{s.With(plan.Died(s.Snapshot, key))}, nil
+			return []plan.Situation{s.With(plan.Died(s.Snapshot, key))}, plan.Doubts(s, key), nil
 		}
 		for _, v := range s.Snapshot.Servers {
 			known = append(known, v.Key.String())
@@ -135,7 +140,7 @@ func kill(situations []plan.Situation, server string) ([]plan.Situation, error) 
 	if len(known) > 10 {
 		known = append(known[:10], "…")
 	}
-	return nil, coded(exitUsage, fmt.Errorf("--if-dies %v: no such server in the snapshot, which has %s", key,
+	return nil, nil, coded(exitUsage, fmt.Errorf("--if-dies %v: no such server in the snapshot, which has %s", key,
 		strings.Join(known, ", ")))
 }
 
@@ -254,6 +259,9 @@ func tell(b *strings.Builder, r studied) {
 			fmt.Fprintf(b, "  %d. %s of %v\n", i+1, strings.ReplaceAll(string(w.Kind), "_", " "), w.Failed)
 		}
 		tellWork(b, w, now(r.Plan, w), r.Permits)
+	}
+	for _, why := range p.Doubts {
+		fmt.Fprintf(b, "  Not ready all the same: %s\n", why)
 	}
 	if len(p.Steps) > 0 {
 		b.WriteString("Afterwards\n")

@@ -65,11 +65,12 @@ func (v *view) askedFirst() bool {
 }
 
 // errantMaria looks for local writes: MariaDB names the last writer of each domain, and nobody but the replica writes
-// under its own id. An old local write that the source has gone past is seen only where the source's log shows that it
-// lacks it: else it may as well date from when this server was the primary.
+// under its own id. A local write has a higher number than all that the replica has received, unless its source has
+// gone past it since: that is seen only where the source's log shows that it lacks it, because it may as well date from
+// when this server was the primary.
 func (v *view) errantMaria(have gtid.Set) gtid.Set {
 	own := fmt.Sprint(v.Instance.ServerID)
-	left := v.Instance.BinlogWritten.Subtract(have)
+	left := v.Instance.BinlogWritten.Subtract(have).Union(v.beyondReceived(have))
 	for _, s := range v.sources {
 		left = left.Union(s.Instance.ShownToLack(v.Instance.BinlogWritten))
 	}
@@ -82,4 +83,29 @@ func (v *view) errantMaria(have gtid.Set) gtid.Set {
 	})
 	set, _ := gtid.Parse(strings.Join(local, ",")) // printed by a set: it can be parsed
 	return set
+}
+
+// beyondReceived is what the replica has logged with higher numbers than all that it has received, where its sources
+// have gone on with transactions of other writers.
+func (v *view) beyondReceived(have gtid.Set) (left gtid.Set) {
+	var received gtid.Set
+	for _, c := range v.Instance.Channels {
+		if !c.AutoPosition || c.Received.Empty() {
+			return gtid.Set{} // what it has received is not known
+		}
+		received = received.Union(c.Received)
+	}
+	left = v.Instance.BinlogWritten.Subtract(received)
+	if left.Empty() { // as nearly always
+		return left
+	}
+	theirs, ours := have.LastWriters(), left.LastWriters()
+	same := false
+	for domain, writer := range ours {
+		same = same || theirs[domain] == writer
+	}
+	if same { // the last that its sources have is its own: it was the primary until a moment ago
+		return gtid.Set{}
+	}
+	return left
 }

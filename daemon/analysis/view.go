@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"orchestrator/daemon/topology"
@@ -266,8 +267,19 @@ func (v *view) minority() bool {
 
 func (v *view) minoritySays() string {
 	yes, of := v.votes()
-	return fmt.Sprintf("%d of %s can't reach %v, and it may be our side that is cut off: silence counts with %d",
+	text := fmt.Sprintf("%d of %s can't reach %v, and it may be our side that is cut off: silence counts with %d",
 		yes, many(of, "replica"), v.Key, of/2+1)
+	var long []string
+	for _, r := range v.replicas {
+		if r.stand == gone && !v.downtimed(r.Server) && failingSince(r.Server).Before(v.since().Add(-time.Minute)) {
+			long = append(long, r.Key.String())
+		}
+	}
+	if len(long) > 0 {
+		text += fmt.Sprintf(" (declare a downtime of those that are silent for another reason, so that they do not "+
+			"count: %s)", strings.Join(long, ", "))
+	}
+	return text
 }
 
 // votes counts the witnesses among the replicas that were there before the viewed server fell silent. A replica in

@@ -96,5 +96,5 @@ func (p *picture) snapshot() topology.Snapshot {
 		s.Servers = append(s.Servers, d.server)
 	}
 	s.Sort()
-	return s
+	return s.Canonical()
 }

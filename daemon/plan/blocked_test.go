@@ -40,6 +40,18 @@ func TestARefusalIsAnEpisode(t *testing.T) {
 		{"commits that are slow for a moment", "db1 stalled=commit,6s\n  db2", nil, ""},
 		{"a server without replicas is no cluster to recover", "db1 down", nil, ""},
 		{"one that lives, and refuses us", "db1 down=too_many_connections\n  db2", nil, ""},
+		{"a name that this daemon can't resolve",
+			"db1 down=no_such_host since=1h\n  db2 ioerr=2003\n  db3 ioerr=2003", nil,
+			"can't resolve the name of db1:3306, which says nothing of the server: fix its resolver"},
+		{"replicas that are silent for another reason have a vote", "db1 down=timeout since=60s\n  db2 ioerr=2003\n" +
+			"  db3 down=timeout since=72h\n  db4 down=timeout since=72h", nil,
+			"silence counts with 2 (declare a downtime of those that are silent for another reason, so that they do " +
+				"not count: db3:3306, db4:3306)"},
+		{"receivers that stopped with an error", "db1 down=timeout since=60s\n  db2 ioerr=1236\n  db3 ioerr=1593", nil,
+			"The receivers stopped at db2:3306 (error 1236), db3:3306 (error 1593): start one of them"},
+		{"a stopped receiver whose start would cost relay logs",
+			"db1 mariadb=10.11.6 down=timeout since=60s\n  db2 io=no sql=no recv=0-1-100 exec=0-1-50", nil,
+			"If you know that it is dead"},
 		{"one that only we can't reach", "db1 down=timeout since=20s\n  db2\n  db3", func(f *plan.Facts) {
 			f.Policy.RecoverPrimary = false
 		}, ""},

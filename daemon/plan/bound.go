@@ -17,7 +17,8 @@ func (v *view) bound(c *choice, e Episode) {
 	silent := v.silent(e)
 	acked := v.acknowledged(e, v.pool(e)).bound(e.Failed)
 	unheard := v.unheard(e.Failed)
-	said := v.kept(c, e, len(silent)+len(unheard) == 0 && acked == "")
+	uncompared := v.incomparable(e, c.need)
+	said := v.kept(c, e, len(silent)+len(unheard)+len(uncompared) == 0 && acked == "")
 	if failed := v.servers[e.Failed]; failed != nil && failed.Instance != nil {
 		if n := c.need.Missing(failed.Instance.Executed); n > 0 && c.need.Count() > 0 {
 			said = append(said, fmt.Sprintf("%v was seen to have %s that no reachable replica received",
@@ -37,7 +38,7 @@ func (v *view) bound(c *choice, e Episode) {
 		said = append(said, fmt.Sprintf("%s out of reach may have received more (%s)",
 			count(len(silent), "replica"), list(silent)))
 	}
-	said = append(said, unheard...)
+	said = append(append(said, unheard...), uncompared...)
 	c.bound = strings.Join(said, "; ")
 }
 

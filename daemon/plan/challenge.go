@@ -17,8 +17,8 @@ const challengeAgain = 30 * time.Second
 // much later. finding says what is known. Where nobody can be asked, missing says what would help.
 func (v *view) challenge(e *Episode, failed *topology.Server, finding string) (w Work, missing string) {
 	if failed.Probe.Failure == topology.NoHost {
-		return v.waits(*e, "this daemon can't resolve the name of %v, which says nothing of the server: "+
-			"fix its resolver, or add the server by its address", e.Failed), ""
+		return Work{}, fmt.Sprintf("this daemon can't resolve the name of %v, which says nothing of the server: "+
+			"fix its resolver, or add the server by its address", e.Failed)
 	}
 	silent := v.Snapshot.At.Sub(failed.Probe.FailingSince)
 	patience, failures := v.Thresholds.Silence*2/5, 1 // one time-out is long enough in itself
@@ -112,19 +112,29 @@ func (v *view) answer(e Episode, asked []*topology.Server, since time.Duration) 
 
 // unanswered says what is missing where no replica can be asked, and what would help.
 func (v *view) unanswered(e Episode, finding string) string {
-	var stopped []string
+	var stopped, broken []string
 	for _, r := range v.followers[e.Failed] {
-		if c := r.ChannelFrom(e.Failed); c.IO == topology.Stopped && c.IOErrno == 0 {
+		switch c := r.ChannelFrom(e.Failed); {
+		case c.IO != topology.Stopped || topology.ConnectionError(c.IOErrno):
+		case r.Instance.Flavor == topology.MariaDB && !c.Drained(r.Instance.Executed): // a start would cost relay logs
+		case c.IOErrno == 0:
 			stopped = append(stopped, r.Key.String())
+		default:
+			broken = append(broken, fmt.Sprintf("%v (error %d)", r.Key, c.IOErrno))
 		}
 	}
-	if len(stopped) > 0 {
-		receiver, start := "receiver", "start it"
-		if len(stopped) > 1 {
-			receiver, start = "receivers", "start one of them"
-		}
-		return fmt.Sprintf("%s Somebody stopped the %s of %s: %s (%s), and it finds out whether %v lives", finding,
-			receiver, strings.Join(stopped, ", "), start, "START REPLICA IO_THREAD, START SLAVE IO_THREAD", e.Failed)
+	const start = "(START REPLICA IO_THREAD, START SLAVE IO_THREAD), and it finds out whether"
+	receiver, it := "receiver", "start it"
+	if len(stopped)+len(broken) > 1 {
+		receiver, it = "receivers", "start one of them"
+	}
+	switch {
+	case len(stopped) > 0:
+		return fmt.Sprintf("%s Somebody stopped the %s of %s: %s %s %v lives", finding, receiver,
+			strings.Join(stopped, ", "), it, start, e.Failed)
+	case len(broken) > 0:
+		return fmt.Sprintf("%s The %s stopped at %s: %s %s %v lives", finding, receiver, strings.Join(broken, ", "),
+			it, start, e.Failed)
 	}
 	return fmt.Sprintf("%s If you know that it is dead, stop its process or its host for good: "+
 		"a refused connection counts at once", finding)

@@ -92,7 +92,7 @@ db2 of=c rw exec=db1:1-100
 db1 down of=c
   db2 down io=no read=binlog.000010:5 exec=1-120 recv=1-120
   db3 io=no nogtid read=binlog.000010:4
-  db4 io=no read=binlog.000010:3`, begun, "refused: db3:3306 does not replicate by GTID, and has received up to binlog.000010:4 of db1:3306: no replica with GTID is shown to have as much"},
+  db4 io=no read=binlog.000010:3`, begun, "refused: db3:3306 does not replicate by GTID, and has received up to binlog.000010:4 of db1:3306: no replica with GTID is shown to have as much; allow_received_loss is false, else it would be left behind"},
 		{"an emptied intermediate dies, and the primary lives", `
 db1 of=c exec=db1:1-100
 db2 of=c down exec=none
@@ -300,7 +300,7 @@ db1 down=timeout since=200ms
 		{"nobody above an intermediate", `
 db1 down
   db2 down
-    db3 io=connecting ioerr=2003`, higher, "refused: no witness: db1:3306 and all its replicas are out of reach; db3:3306 answers, so not all of our network is down, but it can't replace db1:3306: bring one of the replicas back; refused: no living server above db2:3306 can take its replicas: bring it back, or a server above it"},
+    db3 io=connecting ioerr=2003`, higher, "refused: no witness: db1:3306 and all its replicas are out of reach; db3:3306 answers, so not all of our network is down, but it did not follow db1:3306 itself, so it can't tell whether that lives: bring one of the replicas back, or, if you know that db1:3306 is dead for good, promote db3:3306 or another by hand; refused: no living server above db2:3306 can take its replicas: bring it back, or a server above it"},
 		{"a replica of an intermediate is out of reach", `
 db1
   db2 down

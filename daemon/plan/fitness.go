@@ -1,9 +1,11 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
+	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/topology"
 )
 
@@ -27,7 +29,7 @@ func (v *view) unfit(s *topology.Server, all choice, e Episode) (vetoes []string
 	if why := v.partial(s, e.Failed); why != "" {
 		vetoes = append(vetoes, why)
 	}
-	if left := s.Instance.ShownToLack(all.need); !left.Empty() {
+	if left := v.parted(s, all, e); !left.Empty() {
 		vetoes = append(vetoes, fmt.Sprintf("its binary log shows that it lacks %s, although its position is further",
 			left.Text()))
 	}
@@ -36,6 +38,17 @@ func (v *view) unfit(s *topology.Server, all choice, e Episode) (vetoes []string
 			"so servers below it would get only that part")
 	}
 	return vetoes
+}
+
+// parted is what s is shown to lack although its position is further. Each server that is needed is compared alone: the
+// union of their positions names one writer a domain, and would hide what the others wrote.
+func (v *view) parted(s *topology.Server, all choice, e Episode) (left gtid.Set) {
+	for _, o := range all.donors {
+		if o.Key != s.Key && v.partial(o, e.Failed) == "" {
+			left = left.Union(s.Instance.ShownToLack(v.passedOn(o, e)))
+		}
+	}
+	return left
 }
 
 // noReplica says why a server that follows nobody can't be promoted; "" when it can: this work has taken it from its
@@ -57,28 +70,54 @@ func (v *view) noReplica(s *topology.Server, all choice, e Episode) string {
 	return ""
 }
 
-// unserved says which other server could not follow s, because the two have one identity, or because s does not log
-// what it replicates; "" when all can. It is no veto: no data is lost, and servers that can't follow are named. But
-// whoever can be followed goes first.
-func unserved(s *topology.Server, all choice) string {
-	if !s.Up() {
-		return ""
-	}
-	for _, o := range all.donors {
-		if why := alike(o, s); o.Key != s.Key && why != "" {
-			return fmt.Sprintf("%v could not follow it: %s", o.Key, why)
-		}
-	}
-	if !s.Instance.LogBin || s.Instance.LogReplicaUpdates {
-		return ""
+// unserved counts the servers that could not follow s, and says why the first can't. It is no veto: no data is lost,
+// and servers that can't follow are named. But whoever keeps most of the cluster goes first.
+func (v *view) unserved(s *topology.Server, all choice, e Episode) (n int, why string) {
+	if !s.Up() || !s.Instance.LogBin {
+		return 0, ""
 	}
 	for _, o := range all.donors {
 		if o.Key == s.Key || o.MultiSource() || o.Channel() == nil || !o.Channel().AutoPosition {
 			continue
 		}
-		if n := o.Received().Missing(s.Received()); n > 0 { // what may have arrived since is not known to have
+		if k := v.between(o, e); k != s.Key && v.up(k) != nil {
+			continue // it stays where it is
+		}
+		if text := unfollowing(o, s); text != "" {
+			n++
+			why = cmp.Or(why, text)
+		}
+	}
+	if failed := v.servers[e.Failed]; failed != nil && failed.Instance != nil && failed.Key != s.Key {
+		if text := alike(failed, s); text != "" {
+			n++
+			why = cmp.Or(why, fmt.Sprintf("%v could not follow it when it comes back: %s", failed.Key, text))
+		}
+	}
+	return n, why
+}
+
+// unfollowing says why o could not follow s once s is promoted; "" when it could. What may have arrived at o since it
+// was asked is not known to have.
+func unfollowing(o, s *topology.Server) string {
+	if s.Address().IsZero() {
+		return unaddressed(s)
+	}
+	if why := alike(o, s); why != "" {
+		return fmt.Sprintf("%v could not follow it: %s", o.Key, why)
+	}
+	have := o.Received()
+	if !s.Instance.LogReplicaUpdates {
+		if n := have.Missing(s.Received()); n > 0 {
 			return fmt.Sprintf("it does not log what it replicates (log_replica_updates is off), and %v, which lacks "+
 				"%s of that, can't follow it", o.Key, count(n, "transaction"))
+		}
+		return ""
+	}
+	if purged := s.Instance.Purged; !have.Contains(purged) {
+		if n := have.Missing(purged.Intersect(s.Received())); n > 0 {
+			return fmt.Sprintf("it has purged %s that %v lacks, so that can't follow it", count(n, "transaction"),
+				o.Key)
 		}
 	}
 	return ""

@@ -138,7 +138,7 @@ func (v *view) unsafe(e Episode, failed *topology.Server) []string {
 	if why := v.stillPrimary(e); why != "" {
 		no = append(no, why)
 	}
-	return append(no, v.incomparable(e, gtid.Set{})...)
+	return append(no, v.notCompared(e, gtid.Set{})...)
 }
 
 // stillPrimary names another server that is the primary of the failed one's replicas, although they follow the failed

@@ -82,6 +82,24 @@ func relayed(r, source *topology.Server) gtid.Set {
 	return r.Received().Subtract(r.Instance.Executed).Intersect(unsendable(source))
 }
 
+// idle says that the applier of s was stopped by somebody, and has something to apply. On MariaDB the start of a thread
+// throws the relay logs away while the other thread stands still, too.
+func idle(s *topology.Server) bool {
+	return !s.Instance.Executed.Contains(s.Received()) && slices.ContainsFunc(s.Instance.Channels,
+		func(c topology.Channel) bool { return c.SQL == topology.Stopped && c.SQLErrno == 0 })
+}
+
+// stopReceiver is the step that stops a receiver; first the one that starts the applier, where that could not be
+// started any more afterwards.
+func (v *view) stopReceiver(r *topology.Server, source topology.Key, why string) Step {
+	expect := Expect{UUID: r.Instance.UUID, Source: source}
+	if r.Instance.Flavor == topology.MariaDB && idle(r) {
+		return Step{Kind: StartApplier, At: r.Key, From: source, Expect: expect,
+			Why: "its applier is stopped: were its receiver stopped, too, MariaDB would throw away what it received"}
+	}
+	return Step{Kind: StopReceiver, At: r.Key, From: source, Expect: expect, Why: why}
+}
+
 // withholds says why donor can't give cand what that lacks of the set; "" when it can.
 func (v *view) withholds(donor, cand *topology.Server, set gtid.Set, e Episode) string {
 	i, lacks := donor.Instance, set.Subtract(cand.Received())
@@ -132,11 +150,34 @@ func stuck(s *topology.Server) string {
 	}
 	for _, c := range s.Instance.Channels {
 		if c.Delay > 0 {
-			return fmt.Sprintf("it is delayed by %s, and has not applied them: set its delay to 0 to apply them now",
-				seconds(c.Delay))
+			return fmt.Sprintf("it is delayed by %s, and has not applied them; %s", seconds(c.Delay), liftDelay(s, c))
+		}
+		if s.Instance.Flavor == topology.MariaDB && idle(s) && c.IO == topology.Stopped {
+			return "both its threads are stopped, and MariaDB throws away what it has received when it starts one: " +
+				keepRelayLogs
 		}
 	}
 	return ""
+}
+
+// keepRelayLogs is how a person has MariaDB apply its relay logs although both threads are stopped.
+const keepRelayLogs = "to have it apply them: CHANGE MASTER TO RELAY_LOG_FILE = …, RELAY_LOG_POS = … as SHOW SLAVE " +
+	"STATUS has them, START SLAVE SQL_THREAD; at the end STOP SLAVE, CHANGE MASTER TO MASTER_USE_GTID = slave_pos"
+
+// liftDelay is how a person ends a delay, so that s applies what it has received. Both flavours throw relay logs away
+// where the delay is changed while both threads stand still.
+func liftDelay(s *topology.Server, c topology.Channel) string {
+	if s.Instance.Flavor == topology.MariaDB {
+		return "to apply them now: STOP SLAVE, CHANGE MASTER TO MASTER_DELAY = 0, RELAY_LOG_FILE = …, " +
+			"RELAY_LOG_POS = … as SHOW SLAVE STATUS has them (else it throws them away), START SLAVE SQL_THREAD; at " +
+			"the end STOP SLAVE, CHANGE MASTER TO MASTER_USE_GTID = slave_pos"
+	}
+	start := ""
+	if c.IO == topology.Stopped {
+		start = "START REPLICA IO_THREAD (else it throws them away), "
+	}
+	return fmt.Sprintf("to apply them now: %sSTOP REPLICA SQL_THREAD, CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 0, "+
+		"START REPLICA SQL_THREAD", start)
 }
 
 // tree are all servers that follow failed, directly or through others, whether they can be reached or not.
@@ -194,6 +235,17 @@ func logNumber(file string) (name string, n uint64, ok bool) {
 	}
 	_, err := fmt.Sscanf(file[i+1:], "%d", &n)
 	return file[:i], n, err == nil
+}
+
+// notCompared are the reasons of incomparable, where they forbid a promotion.
+func (v *view) notCompared(e Episode, need gtid.Set) (why []string) {
+	if v.Policy.AllowReceivedLoss {
+		return nil
+	}
+	for _, one := range v.incomparable(e, need) {
+		why = append(why, one+"; allow_received_loss is false, else it would be left behind")
+	}
+	return why
 }
 
 // incomparable are the replicas without GTID that may have received what no other has, each with the reason. need is

@@ -44,6 +44,7 @@ db1 down
 stop_receiver db4
 promote db4
 lost: db2 out of reach (refused); it is moved under db4:3306 when it comes back
+lost: db3 it follows db2:3306, which is out of reach, and has 20 transactions that db4:3306 lacks (` + drawing.UUID(key("db1")) + `:101-120)
 lost: db3 db2:3306, from which it got its data, filters what it replicates; db4:3306 would send it all: what it lacks would break it, and what must not be there would come`},
 		{"a donor that has purged what it should give is passed over for one that has not", `
 db1 down
@@ -84,7 +85,7 @@ refused: 20 received transactions would be thrown away: db3:3306 has them, and c
 db1 down
   db2 ioerr=2003 recv=1-110
   db3 ioerr=2003 recv=1-120 exec=1-50 delay=1h`, `
-refused: 10 received transactions would be thrown away: db3:3306 has them, and can't pass them on to db2:3306 (it is delayed by 1h0m0s, and has not applied them: set its delay to 0 to apply them now); allow_received_loss is false`},
+refused: 10 received transactions would be thrown away: db3:3306 has them, and can't pass them on to db2:3306 (it is delayed by 1h0m0s, and has not applied them; to apply them now: STOP REPLICA SQL_THREAD, CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 0, START REPLICA SQL_THREAD); allow_received_loss is false`},
 		{"a delayed replica that has applied what is lacking gives it", `
 db1 down
   db2 ioerr=2003 recv=1-110
@@ -223,7 +224,7 @@ lost: db3 it does not replicate by GTID, so its place in another source's binary
 db1 down
   db2 ioerr=2003 read=binlog.000009:400
   db3 ioerr=2003 nogtid read=binlog.000010:4`, `
-refused: db3:3306 does not replicate by GTID, and has received up to binlog.000010:4 of db1:3306: no replica with GTID is shown to have as much`},
+refused: db3:3306 does not replicate by GTID, and has received up to binlog.000010:4 of db1:3306: no replica with GTID is shown to have as much; allow_received_loss is false, else it would be left behind`},
 		{"a wish does not outweigh hours of applying where another has applied all", `
 db1 down
   db2 prefer ioerr=2003 recv=1-500000 exec=1-100
@@ -254,7 +255,7 @@ db1 mariadb=10.11.6 exec=0-1-120 purged=0-1-110
     db3 mariadb=10.11.6 ioerr=2003 recv=0-1-120 exec=0-1-60 delay=1h
     db4 mariadb=10.11.6 ioerr=2003`, `
 repoint db4 db1
-lost: db3 its relay logs hold 50 transactions that db1:3306 has purged, and a change of its source would throw them away; it is delayed by 1h0m0s, and has not applied them: set its delay to 0 to apply them now`},
+lost: db3 its relay logs hold 50 transactions that db1:3306 has purged, and a change of its source would throw them away; it is delayed by 1h0m0s, and has not applied them; to apply them now: STOP SLAVE, CHANGE MASTER TO MASTER_DELAY = 0, RELAY_LOG_FILE = …, RELAY_LOG_POS = … as SHOW SLAVE STATUS has them (else it throws them away), START SLAVE SQL_THREAD; at the end STOP SLAVE, CHANGE MASTER TO MASTER_USE_GTID = slave_pos`},
 		{"relay logs that the new source can send again may go", `
 db1 exec=1-120 purged=1-50
   db2 down
@@ -310,6 +311,16 @@ func TestTheBoundIsTrue(t *testing.T) {
 			func(p *plan.Policy) { p.AllowReceivedLoss, p.DrainTimeout = true, 10*time.Second },
 			"10 received transactions are lost: only db3:3306 received them; " +
 				"what it can't apply within 10s is dropped, as allow_received_loss says" + moments},
+		{"a replica by coordinates that has more, where the loss is allowed",
+			"db1 down\n  db2 ioerr=2003 read=binlog.000001:10\n  db3 ioerr=2003 nogtid read=binlog.000001:20",
+			func(p *plan.Policy) { p.AllowReceivedLoss, p.DrainTimeout = true, 10*time.Second },
+			"db2:3306 has, or fetches before it is opened, all that the replicas in reach received; " +
+				"what it can't apply within 10s is dropped, as allow_received_loss says" + moments +
+				"; db3:3306 does not replicate by GTID, and has received up to binlog.000001:20 of db1:3306: " +
+				"no replica with GTID is shown to have as much"},
+		{"a replica that is registered under two of its names",
+			"db1 down registered=db2+10.0.0.2\n  db2 names=10.0.0.2 ioerr=2003", nil,
+			"no transaction that a reachable replica received is lost" + moments},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := situation(c.drawing)

@@ -73,6 +73,12 @@ func (p *primaryFailover) regroup() Work {
 				primary.Key))
 		}
 	}
+	for _, s := range p.tree(e.Failed) {
+		if left := p.passedOn(s, *e).Subtract(primary.Instance.Executed); s.Up() && !left.Empty() {
+			e.lose(s.Key, fmt.Sprintf("it follows %v, which is out of reach, and has %s that %v lacks (%s)",
+				s.Channel().Source, count(left.Count(), "transaction"), primary.Key, left.Text()))
+		}
+	}
 	for _, k := range e.Abandoned {
 		if s := p.up(k); k != e.Candidate && s != nil && len(s.Instance.Channels) == 0 {
 			e.lose(k, fmt.Sprintf("its promotion was begun and failed, and with its source it has forgotten the "+

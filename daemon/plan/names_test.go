@@ -86,10 +86,18 @@ stop_receiver db3 db1 db1
 stop_receiver vip db1 db1
 promote vip db1 db1
 repoint db3 db2`},
-		{"no name leads to it alone: nothing is written, and the replica is named as lost", `
+		{"no name leads to the preferred one alone: another is promoted, which all can follow", `
 db1 down
   vip doubtful=vip ioerr=2003 prefer
   db3 ioerr=2003`, `
+stop_receiver db3 db1 db1
+stop_receiver vip db1 db1
+promote db3 db1 db1
+repoint vip db3`},
+		{"no name leads to the one that alone has the data: it is promoted, and the replica is named as lost", `
+db1 down
+  vip doubtful=vip ioerr=2003
+  db3 ioerr=2003 exec=1-90 recv=1-90`, `
 stop_receiver db3 db1 db1
 stop_receiver vip db1 db1
 promote vip db1 db1`},

@@ -228,7 +228,7 @@ refused: `},
 		{"without GTID it is refused", `
 db1 down
   db2 io=connecting ioerr=2003 nogtid`, `
-refused: db2:3306 does not replicate by GTID, and has received up to binlog.000001:10000 of db1:3306: no replica with GTID is shown to have as much
+refused: db2:3306 does not replicate by GTID, and has received up to binlog.000001:10000 of db1:3306: no replica with GTID is shown to have as much; allow_received_loss is false, else it would be left behind
 refused: no replica of db1:3306 can be promoted
 refused: db2:3306: it does not replicate by GTID`},
 		{"downtime", `

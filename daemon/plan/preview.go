@@ -105,7 +105,7 @@ func play(s Situation) Previewed {
 func IfDies(s Situation, dead topology.Key) Previewed {
 	s = settled(s)
 	p := play(s.With(Died(s.Snapshot, dead)))
-	p.Dead, p.Doubts = dead, doubts(s, dead)
+	p.Dead, p.Doubts = dead, Doubts(s, dead)
 	return p
 }
 

@@ -68,7 +68,9 @@ func (v *view) deserted(k topology.Key) string {
 	for i := range v.Snapshot.Servers {
 		if s := &v.Snapshot.Servers[i]; s.Up() {
 			return fmt.Sprintf("no witness: %v and all its replicas are out of reach; %v answers, so not all of our "+
-				"network is down, but it can't replace %v: bring one of the replicas back", k, s.Key, k)
+				"network is down, but it did not follow %v itself, so it can't tell whether that lives: bring one of "+
+				"the replicas back, or, if you know that %v is dead for good, promote %v or another by hand",
+				k, s.Key, k, k, s.Key)
 		}
 	}
 	return fmt.Sprintf("no witness: %v and all its replicas are out of reach, so it may be our own network that is "+
@@ -338,10 +340,8 @@ func (p *primaryFailover) stop(w *Work) (alive bool) {
 			return true
 		}
 		p.e.touch(r.Key) // it may have come back meanwhile
-		w.Steps = append(w.Steps, Step{Kind: StopReceiver, At: r.Key, From: p.e.Failed,
-			Expect: Expect{UUID: r.Instance.UUID, Source: p.e.Failed},
-			Why: fmt.Sprintf(
-				"from now on no server receives from %v, so what each replica has is final", p.e.Failed)})
+		w.Steps = append(w.Steps, p.stopReceiver(r, p.e.Failed, fmt.Sprintf(
+			"from now on no server receives from %v, so what each replica has is final", p.e.Failed)))
 	}
 	return false
 }

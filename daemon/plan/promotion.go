@@ -19,9 +19,8 @@ func (p *primaryFailover) promote(w *Work, c choice) {
 	}
 	if k := p.between(cand, p.e); !k.IsZero() && cand.Channel().IO != topology.Stopped {
 		p.e.touch(cand.Key)
-		w.Steps = append(w.Steps, Step{Kind: StopReceiver, At: cand.Key, From: k,
-			Expect: Expect{UUID: cand.Instance.UUID, Source: k},
-			Why:    fmt.Sprintf("it is promoted in place of %v, so it receives nothing more from %v", p.e.Failed, k)})
+		w.Steps = append(w.Steps, p.stopReceiver(cand, k, fmt.Sprintf(
+			"it is promoted in place of %v, so it receives nothing more from %v", p.e.Failed, k)))
 		return
 	}
 	if !cand.Instance.Executed.Contains(c.need) && len(cand.Instance.Channels) > 0 {

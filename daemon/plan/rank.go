@@ -31,8 +31,9 @@ type choice struct {
 	need    gtid.Set           // all that reachable replicas have received, and a new primary must have
 	donors  []*topology.Server // who has something from the failed one, and might pass it on
 	slow    map[topology.Key]bool
-	refused []string // why nobody was chosen
-	bound   string   // what may be lost
+	left    map[topology.Key]int // how many servers could not follow each, were it promoted
+	refused []string             // why nobody was chosen
+	bound   string               // what may be lost
 }
 
 // Rank is the ranking of the servers that could replace the failed primary, each with its reasons. Next would choose
@@ -71,7 +72,7 @@ func (v *view) unmoved(s *topology.Server, k topology.Key) bool {
 
 func (v *view) choice(e Episode) choice {
 	pool := v.pool(e)
-	c := choice{pool: pool}
+	c := choice{pool: pool, left: map[topology.Key]int{}}
 	for _, s := range v.below(e, pool) {
 		c.donors = append(c.donors, s)
 		if v.partial(s, e.Failed) == "" {
@@ -90,7 +91,7 @@ func (v *view) choice(e Episode) choice {
 	v.refuseUnnamed(&c, e)
 	c.slow = v.slow(c.ranking, e)
 	slices.SortStableFunc(c.ranking, func(a, b Candidate) int { return v.order(a, b, c, e) })
-	v.keep(c, e)
+	keep(c, e)
 	for i := range c.ranking {
 		if r := &c.ranking[i]; e.fails(r.Key) {
 			r.Reasons = append([]string{"steps at it fail: " + e.failing(r.Key).Why}, r.Reasons...)
@@ -157,9 +158,11 @@ func (v *view) weigh(s *topology.Server, all choice, e Episode) Candidate {
 	if tag := v.Policy.SameTag; v.near(s.Key, e) {
 		c.Reasons = append(c.Reasons, fmt.Sprintf("its tag %s is %s, as that of %v", tag, s.Tags[tag], e.Failed))
 	}
-	if why := unserved(s, all); why != "" {
+	n, why := v.unserved(s, all, e)
+	if why != "" {
 		c.Reasons = append(c.Reasons, why)
 	}
+	all.left[s.Key] = n
 	if k := v.between(s, e); !k.IsZero() {
 		c.Reasons = append(c.Reasons, fmt.Sprintf("it follows %v, so direct replicas go first", k))
 	}
@@ -191,8 +194,14 @@ func (v *view) unable(s *topology.Server, unapplied uint64) (vetoes []string) {
 		if !c.AutoPosition {
 			veto("it does not replicate by GTID")
 		}
-		if c.Delay > 0 {
+		switch why := stuck(s); {
+		case c.Delay > 0 && unapplied > 0:
+			veto("it is delayed on purpose by %s, and has not applied %s; %s", seconds(c.Delay),
+				count(unapplied, "received transaction"), liftDelay(s, *c))
+		case c.Delay > 0:
 			veto("it is delayed on purpose by %s", seconds(c.Delay))
+		case broken(s) == "" && why != "":
+			veto("%s", why)
 		}
 		if lag := c.Lag; v.Policy.MaxLag > 0 && lag != nil && time.Duration(*lag)*time.Second > v.Policy.MaxLag {
 			veto("it lags by %s, and the policy allows %s at most", time.Duration(*lag)*time.Second, v.Policy.MaxLag)
@@ -301,7 +310,7 @@ func (v *view) order(a, b Candidate, all choice, e Episode) int {
 		cmp.Compare(e.failures(a.Key), e.failures(b.Key)), // where all fail each has its turn
 		cmp.Compare(first(!all.slow[a.Key]), first(!all.slow[b.Key])),
 		cmp.Compare(first(all.direct(v, a)), first(all.direct(v, b))),
-		cmp.Compare(first(unserved(v.servers[a.Key], all) == ""), first(unserved(v.servers[b.Key], all) == "")),
+		cmp.Compare(all.left[a.Key], all.left[b.Key]),
 		cmp.Compare(first(v.serves(a)), first(v.serves(b))),
 		cmp.Compare(rule(a), rule(b)),
 		cmp.Compare(first(v.near(a.Key, e)), first(v.near(b.Key, e))),
@@ -327,12 +336,12 @@ func (v *view) begun(c Candidate, e Episode) bool {
 // keep leaves the candidate that the episode is committed to at the top, unless it still has to apply what another has
 // applied, or others could follow the best one and can't follow it: the best one had a moment's trouble when it was
 // chosen.
-func (v *view) keep(all choice, e Episode) {
+func keep(all choice, e Episode) {
 	ranking := all.ranking
 	at := slices.IndexFunc(ranking, func(c Candidate) bool { return c.Key == e.Candidate && c.Eligible })
 	if at <= 0 || e.fails(e.Candidate) ||
 		ranking[at].Unapplied > 0 && ranking[0].Unapplied == 0 && ranking[0].Behind == 0 ||
-		unserved(v.servers[e.Candidate], all) != "" && unserved(v.servers[ranking[0].Key], all) == "" {
+		all.left[e.Candidate] > 0 && all.left[ranking[0].Key] == 0 {
 		return
 	}
 	kept := ranking[at]
@@ -353,7 +362,7 @@ func (v *view) choose(c *choice, e Episode) {
 		c.refused = append(c.refused, why)
 		return
 	}
-	if why := v.incomparable(e, c.need); len(why) > 0 && !v.begun(c.ranking[0], e) {
+	if why := v.notCompared(e, c.need); len(why) > 0 && !v.begun(c.ranking[0], e) {
 		c.refused = append(c.refused, why...)
 		return
 	}

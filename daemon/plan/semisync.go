@@ -31,7 +31,9 @@ type acknowledgement struct {
 	waited  int            // how many acknowledgements a commit waited for; 0: commits did not wait
 	heard   int            // replicas that acknowledge and can be reached
 	silent  []topology.Key // replicas that acknowledge, were there until the end, and can't be reached now
-	unknown int            // acknowledgers that the primary counted and that no known replica can be
+	partial []topology.Key // replicas that acknowledge, can be reached, and have only a part of the data
+	unknown int            // acknowledgers that the primary counted, and that are none of these
+	long    []topology.Key // silent to this daemon for longer: they may be the unknown ones
 }
 
 // acknowledged reads what is known of it. Everything that was acknowledged is on one of the servers heard, unless as
@@ -44,18 +46,23 @@ func (v *view) acknowledged(e Episode, pool []*topology.Server) (a acknowledgeme
 	semi := failed.Instance.SemiSync
 	a.waited = max(1, semi.WaitCount)
 	for _, s := range pool {
+		began := s.Probe.FailingSince
 		switch {
 		case s.Instance == nil || !s.Instance.SemiSync.ReplicaEnabled:
-		case s.Up():
+		case s.Up() && v.partial(s, e.Failed) == "":
 			a.heard++
-		case s.Probe.FailingSince.IsZero() || !s.Probe.FailingSince.Before(failed.Probe.FailingSince.Add(-justNow)):
+		case s.Up(): // what it acknowledged it has in part only
+			a.partial = append(a.partial, s.Key)
+		case began.IsZero() || !began.Before(failed.Probe.FailingSince.Add(-justNow)):
 			a.silent = append(a.silent, s.Key)
+		case !s.Probe.Failure.Dead():
+			a.long = append(a.long, s.Key)
 		}
 	}
 	if semi.Clients > 0 && semi.Clients <= a.heard {
-		a.silent = nil // the primary counted those that we reach, and no others
+		a.silent, a.partial = nil, nil // the primary counted those that we reach, and no others
 	}
-	a.unknown = max(0, semi.Clients-a.heard-len(a.silent))
+	a.unknown = max(0, semi.Clients-a.heard-len(a.silent)-len(a.partial))
 	return a
 }
 
@@ -74,19 +81,25 @@ func (v *view) waitedAgain(failed *topology.Server) bool {
 
 // mayBeElsewhere says that something may have been acknowledged by servers out of reach only.
 func (a acknowledgement) mayBeElsewhere() bool {
-	return a.waited > 0 && len(a.silent)+a.unknown >= a.waited
+	return a.waited > 0 && len(a.silent)+len(a.partial)+a.unknown >= a.waited
 }
 
 // unheard says that nobody who acknowledged can be reached: what was committed last is then on no server in reach.
 func (a acknowledgement) unheard() bool { return a.mayBeElsewhere() && a.heard == 0 }
 
-// elsewhere names the servers that may have what no server in reach has.
+// elsewhere names the servers that may have what no server in reach has whole.
 func (a acknowledgement) elsewhere() string {
 	var out []string
 	for _, k := range a.silent {
 		out = append(out, k.String())
 	}
-	if a.unknown > 0 {
+	for _, k := range a.partial {
+		out = append(out, fmt.Sprintf("%v, which filters what it replicates,", k))
+	}
+	switch {
+	case a.unknown > 0 && len(a.long) >= a.unknown:
+		out = append(out, fmt.Sprintf("%v, which this daemon has not reached for longer,", list(a.long)))
+	case a.unknown > 0:
 		out = append(out, count(a.unknown, "replica")+" that this daemon does not know")
 	}
 	return strings.Join(out, ", ")
@@ -97,9 +110,13 @@ func (a acknowledgement) refusal(failed topology.Key) string {
 	if !a.unheard() {
 		return ""
 	}
-	return fmt.Sprintf("semi-sync: what %v committed last was acknowledged by %s only, and that is out of reach: "+
+	where := "that is out of reach"
+	if len(a.partial) > 0 {
+		where = "no server in reach has it whole"
+	}
+	return fmt.Sprintf("semi-sync: what %v committed last was acknowledged only by %s, and %s: "+
 		"a promotion may lose acknowledged transactions; bring it back, or set allow_received_loss",
-		failed, a.elsewhere())
+		failed, strings.TrimSuffix(a.elsewhere(), ","), where)
 }
 
 // bound says what may be lost of what was acknowledged; "" when nothing can be.
@@ -198,9 +215,9 @@ func (v *view) waitAgain(e *Episode) *Step {
 			count(n, "replica"), waitsFor(primary))}
 }
 
-// doubts are what is wrong with the semi-synchronous replication of a primary that lives: people set it up to lose
+// Doubts are what is wrong with the semi-synchronous replication of a primary that lives: people set it up to lose
 // nothing of what was acknowledged, and that is not so now.
-func doubts(s Situation, primary topology.Key) (out []string) {
+func Doubts(s Situation, primary topology.Key) (out []string) {
 	for _, f := range s.Findings {
 		if f.At == primary && (f.Code == analysis.SemiSyncShort || f.Code == analysis.SemiSyncOff) {
 			out = append(out, "semi-sync: "+f.Says)

@@ -46,6 +46,28 @@ db1 down semisync=source,active,wait=2,clients=2
 db1 down semisync=source,active,wait=1
   db2 ioerr=2003
   db3 down=timeout since=1h semisync=replica`, false, "db2", ""},
+		{"the only acknowledger filters: what it acknowledged it has in part", `
+db1 down semisync=source,active,wait=1,clients=1
+  db2 ioerr=2003 semisync=replica filters recv=1-120
+  db3 ioerr=2003 recv=1-100`, false, "refused", ""},
+		{"the same, and the policy allows the loss", `
+db1 down semisync=source,active,wait=1,clients=1
+  db2 ioerr=2003 semisync=replica filters recv=1-120
+  db3 ioerr=2003 recv=1-100`, true, "db3", "what only db2:3306, which filters what it replicates, acknowledged is lost"},
+		{"the primary counted one more than we reach: it may be the one that is silent to us for long", `
+db1 down semisync=source,active,wait=1,clients=2
+  db2 ioerr=2003 semisync=replica
+  db3 down=timeout since=1h semisync=replica`, false, "db2",
+			"what only db3:3306, which this daemon has not reached for longer, acknowledged is lost"},
+		{"an acknowledger that may not be promoted gives what it has", `
+db1 down semisync=source,active,wait=1,clients=1
+  db2 ioerr=2003 semisync=replica must_not recv=1-120
+  db3 ioerr=2003 recv=1-100`, false, "db3", ""},
+		{"the only acknowledger died with a server below it that has something, not all", `
+db1 down semisync=source,active,wait=1,clients=1
+  db2 down since=5s semisync=replica
+    db3 ioerr=2003 exec=1-120 recv=1-120
+  db4 ioerr=2003`, false, "refused", ""},
 		{"the primary had fallen back: nothing was acknowledged", `
 db1 down semisync=source,wait=1,clients=1
   db2 ioerr=2003

@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"orchestrator/daemon/analysis"
@@ -214,7 +216,24 @@ func (v *view) shared(s *topology.Server) gtid.Set {
 	case len(s.Instance.Channels) == 0:
 		return have
 	case s.Instance.Flavor == topology.MariaDB && v.finding(s.Key, analysis.ErrantGTID) != nil:
-		return gtid.Set{} // MariaDB names the last writer only, so its own writes can't be told apart
+		// MariaDB names the last writer only, so its own writes can't be told apart in what it has executed.
+		return replicated(s)
 	}
 	return have.Subtract(have.From(s.Instance.UUID))
+}
+
+// replicated is what came by replication, as the receivers and appliers of a server of MariaDB tell. A domain in which
+// the server itself wrote last tells nothing.
+func replicated(s *topology.Server) gtid.Set {
+	own := fmt.Sprint(s.Instance.ServerID)
+	var came []string
+	for _, c := range s.Instance.Channels {
+		for position := range strings.SplitSeq(c.Received.String(), ",") {
+			if f := strings.Split(position, "-"); len(f) == 3 && f[1] != own {
+				came = append(came, position)
+			}
+		}
+	}
+	set, _ := gtid.Parse(strings.Join(came, ",")) // printed by a set: it can be parsed
+	return set
 }

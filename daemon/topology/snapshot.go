@@ -27,8 +27,8 @@ func (s Snapshot) Named(k Key) *Server {
 	return nil
 }
 
-// Canonical is the snapshot in which every channel names its source by the key of that server. A daemon's snapshots are
-// so; one that people write may use any name that a server has.
+// Canonical is the snapshot in which every channel names its source, and every server its registered replicas, by their
+// keys. A daemon's snapshots are so; one that people write may use any name that a server has.
 func (s Snapshot) Canonical() Snapshot {
 	names := map[Key]Key{}
 	for _, v := range s.Servers {
@@ -45,11 +45,13 @@ func (s Snapshot) Canonical() Snapshot {
 	s.Servers = slices.Clone(s.Servers)
 	for i := range s.Servers {
 		v := &s.Servers[i]
-		if v.Instance == nil || !slices.ContainsFunc(v.Instance.Channels,
-			func(c Channel) bool { return !names[c.Source.Attached()].IsZero() }) {
+		named := func(k Key) bool { return !names[k].IsZero() }
+		if v.Instance == nil || !slices.ContainsFunc(v.Instance.Registered, named) && !slices.ContainsFunc(
+			v.Instance.Channels, func(c Channel) bool { return named(c.Source.Attached()) }) {
 			continue
 		}
 		instance := *v.Instance
+		instance.Registered = canonical(names, instance.Registered)
 		instance.Channels = slices.Clone(instance.Channels)
 		for j := range instance.Channels {
 			instance.Channels[j].resolve(names)
@@ -57,6 +59,20 @@ func (s Snapshot) Canonical() Snapshot {
 		v.Instance = &instance
 	}
 	return s
+}
+
+// canonical has the key of each server once, in the place of its names.
+func canonical(names map[Key]Key, keys []Key) []Key {
+	var out []Key
+	for _, k := range keys {
+		if of, ok := names[k]; ok {
+			k = of
+		}
+		if !slices.Contains(out, k) {
+			out = append(out, k)
+		}
+	}
+	return out
 }
 
 // resolve gives a channel the key of the server that its source is a name of.

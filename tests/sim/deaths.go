@@ -150,10 +150,10 @@ func (r *run) gives(v *world.Server) bool {
 }
 
 // heard says that what the primary committed last, and only with acknowledgements, was acknowledged by somebody who
-// still lives.
+// still lives, and has it whole.
 func (r *run) heard(living []*world.Server) bool {
 	return !r.Servers[0].Semi.Source || slices.ContainsFunc(living, func(v *world.Server) bool {
-		return v.Semi.Replica && r.direct[v.N]
+		return v.Semi.Replica && r.direct[v.N] && !r.partial(v)
 	})
 }
 
