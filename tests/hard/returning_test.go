@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
 	"orchestrator/tests/watched"
@@ -50,6 +51,30 @@ func TestAnEmptyServerAtTheOldAddressIsFenced(t *testing.T) {
 		f.Must(f.Primary.Renew(f.Ctx, "--read-only=0"))
 		f.Within(20*time.Second, "the empty server is read-only", func() bool { return f.SaysReadOnly(f.Primary) })
 		f.Settled(primary)
+	})
+}
+
+// Nothing may be recovered, and the primary comes back with an empty data directory: it is found at the primary, and
+// not as transactions of its replicas that it never had, which would be cloned from it.
+func TestAnEmptiedPrimaryIsFound(t *testing.T) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+		f := watched.StartAs(t, l, lab.Spec{Flavor: flavor}, 2, lab.DaemonSpec{Binary: binary,
+			Config: "\n[[policy]]\nclusters = [\"*\"]\n"})
+		for row := range 5 {
+			commits(f, f.Primary, 10+row)
+		}
+		f.Must(lab.AwaitReplication(f.Ctx, f.Primary, f.Replicas...))
+		for _, r := range f.Replicas {
+			caughtUp(f, r)
+		}
+		f.Must(f.Primary.Kill())
+		f.Must(f.Primary.Renew(f.Ctx, "--read-only=0"))
+		f.Within(40*time.Second, "it is found, with what not to do", func() bool {
+			return f.Found(analysis.SourceLacksTransactions, "o not clone")
+		})
+		f.During(2*time.Second, "nothing else is blamed, and nobody is opened", func() bool {
+			return !f.Found(analysis.ErrantGTID, "") && f.ReadOnly(f.Replicas[0]) && f.ReadOnly(f.Replicas[1])
+		})
 	})
 }
 

@@ -3,8 +3,6 @@ package hard
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -70,78 +68,6 @@ func TestALeftoverChannelOnThePrimary(t *testing.T) {
 		})
 		f.FailsOver()
 	})
-}
-
-// relayLogs finds out how much a server keeps in relay logs.
-func relayLogs(f *watched.Fleet, s *lab.Server) func() int64 {
-	row, err := s.Row(f.Ctx, "SELECT @@datadir AS dir")
-	f.Must(err)
-	return func() (n int64) {
-		files, _ := filepath.Glob(f.Lab.Root(s.Flavor) + row["dir"] + "/relay*")
-		for _, file := range files {
-			if i, err := os.Stat(file); err == nil {
-				n += i.Size()
-			}
-		}
-		return n
-	}
-}
-
-// The primary is killed in the middle of sending a transaction of 40 MB. MySQL's applier waits a minute for the rest:
-// writers do not, whether the daemon may end the applier or not.
-func TestATransactionCutInTwo(t *testing.T) {
-	all(t)
-	for _, c := range []struct {
-		name   string
-		flavor topology.Flavor
-		may    bool
-	}{{"mariadb", lab.MariaDB, true}, {"mysql", lab.MySQL, true}, {"mysql without SYSTEM_USER", lab.MySQL, false}} {
-		t.Run(c.name, func(t *testing.T) { cutInTwo(t, lab.Test(t), c.flavor, c.may) })
-	}
-}
-
-func cutInTwo(t *testing.T, l *lab.Lab, flavor topology.Flavor, may bool) {
-	f := watched.Servers(t, l, lab.Spec{Flavor: flavor, ExtraArgs: []string{"--max-allowed-packet=64M"}}, 1)
-	if flavor == lab.MySQL {
-		grant := map[bool]string{true: "GRANT SYSTEM_USER ON *.* TO", false: "REVOKE SYSTEM_USER ON *.* FROM"}[may]
-		f.Must(f.Primary.Exec(f.Ctx, grant+" '"+lab.User+"'@'%'"))
-	}
-	f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy})
-	_, err := f.API.AwaitServers(f.Ctx, 2)
-	f.Must(err)
-	replica := f.Replicas[0]
-	f.Must(f.Primary.Exec(f.Ctx, "CREATE TABLE app.big (id INT PRIMARY KEY AUTO_INCREMENT, b LONGBLOB)"))
-	f.Await("the table is there", func() bool {
-		return replica.Exec(f.Ctx, "SELECT COUNT(*) FROM app.big") == nil
-	})
-	kept := relayLogs(f, replica)
-	before := kept()
-	go func() {
-		c, err := f.Primary.DB().Conn(f.Ctx)
-		if err != nil {
-			return
-		}
-		_, _ = c.ExecContext(f.Ctx, "BEGIN")
-		for range 40 {
-			_, _ = c.ExecContext(f.Ctx, "INSERT INTO app.big (b) VALUES (REPEAT('x', 1000000))")
-		}
-		_, _ = c.ExecContext(f.Ctx, "COMMIT")
-	}()
-	for kept() < before+4<<20 {
-		time.Sleep(time.Millisecond)
-	}
-	f.Must(f.Primary.Kill())
-	took := f.Within(5*time.Second, "the replica takes writes", func() bool { return !f.ReadOnly(replica) })
-	t.Logf("after %v, with %d MB of the transaction received", took, (kept()-before)>>20)
-	writes(f, replica, 3*time.Second)
-	e, _ := f.Promoted()
-	t.Logf("%s after %v", e.Outcome, e.Closed.Sub(e.Opened))
-	if row, err := replica.Row(f.Ctx, say(flavor, "SHOW SLAVE STATUS", "SHOW REPLICA STATUS")); len(row) > 0 {
-		t.Errorf("what is left of its replication: %v (%v)", row, err)
-	}
-	if log := f.API.Log(); strings.Contains(log, "another daemon is at work") {
-		t.Errorf("its own session is taken for another daemon's:\n%s", log)
-	}
 }
 
 // The best candidate is locked by a backup: a server that is as good is promoted.
