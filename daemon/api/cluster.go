@@ -113,6 +113,7 @@ type Policy struct {
 	AllowErrant         bool    `json:"allow_errant"`
 	AllowFilters        bool    `json:"allow_filters"`
 	FenceOthers         bool    `json:"fence_others"`
+	Heartbeat           string  `json:"heartbeat,omitempty" doc:"the table to which a row is written after a promotion"`
 	AntiFlap            float64 `json:"anti_flap_seconds"`
 
 	Members []topology.Key `json:"members,omitempty" doc:"all servers of the cluster, where the policy names them"`
@@ -123,7 +124,7 @@ func policyOf(p plan.Policy) Policy {
 	return Policy{Named: p.Named, RecoverPrimary: p.RecoverPrimary, RecoverIntermediate: p.RecoverIntermediate,
 		DrainTimeout: p.DrainTimeout.Seconds(), MaxLag: p.MaxLag.Seconds(), AllowReceivedLoss: p.AllowReceivedLoss,
 		AllowUnfenced: p.AllowUnfenced, AllowErrant: p.AllowErrant, AllowFilters: p.AllowFilters,
-		FenceOthers: p.FenceOthers, Members: p.Members, SameTag: p.SameTag,
+		FenceOthers: p.FenceOthers, Heartbeat: p.Heartbeat, Members: p.Members, SameTag: p.SameTag,
 		AntiFlap: p.AntiFlap.Seconds()}
 }
 

@@ -262,6 +262,8 @@ func TestAllProblemsAtOnce(t *testing.T) {
 			`1: discovery.max_backoff: 10s is shorter than discovery.poll (1m0s)`},
 		{"a lease without room", "[lease]\nttl = \"3900ms\"",
 			`1: lease.tick: 1s is more than a quarter of lease.ttl (3.9s): one late beat could lose the leadership`},
+		{"a table without its database", "[[policy]]\nclusters = [\"*\"]\nheartbeat = \"heartbeat\"",
+			`3: policy[0].heartbeat: "heartbeat" is not the name of a table: want "database.table"`},
 		{"a policy for nobody", "[[policy]]\n", `1: policy[0].clusters: names no cluster; use ["*"] for every cluster`},
 		{"patterns", "[[policy]]\nclusters = [\"~a(\", \"[\", \"\"]",
 			"2: policy[0].clusters: \"[\" is not a valid pattern: * matches anything, ? one character, [a-z] one of " +

@@ -25,6 +25,7 @@ type PolicyConfig struct {
 	AllowErrant         bool          `toml:"allow_errant"`
 	AllowFilters        bool          `toml:"allow_filters"`
 	FenceOthers         bool          `toml:"fence_others"`
+	Heartbeat           string        `toml:"heartbeat"`
 	AntiFlap            time.Duration `toml:"anti_flap" min:"0s" max:"720h"`
 	Members             []string      `toml:"members"`
 	SameTag             string        `toml:"same_tag"`
@@ -61,6 +62,7 @@ func (c Config) Policy(cluster, alias string) plan.Policy {
 			AllowErrant:         p.AllowErrant,
 			AllowFilters:        p.AllowFilters,
 			FenceOthers:         p.FenceOthers,
+			Heartbeat:           p.Heartbeat,
 			AntiFlap:            p.AntiFlap,
 			Members:             p.members(),
 			SameTag:             p.SameTag,
@@ -84,6 +86,9 @@ func (r *reader) policies(policies []PolicyConfig) {
 				r.add(key+".members", "%v", err)
 			}
 		}
+		if p.Heartbeat != "" && !tableName.MatchString(p.Heartbeat) {
+			r.add(key+".heartbeat", `%q is not the name of a table: want "database.table"`, p.Heartbeat)
+		}
 		if all < 0 && slices.Contains(p.Clusters, "*") {
 			all = i
 		}
@@ -99,6 +104,8 @@ func (p PolicyConfig) members() (out []topology.Key) {
 	}
 	return out
 }
+
+var tableName = regexp.MustCompile(`^[0-9A-Za-z_$-]{1,64}\.[0-9A-Za-z_$-]{1,64}$`)
 
 // clusters checks the patterns by which a block names clusters.
 func (r *reader) clusters(key string, patterns []string) {

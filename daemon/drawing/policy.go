@@ -52,6 +52,7 @@ var policyFields = []field[plan.Policy]{
 	{"allow_errant", yesOrNo, truth(func(o *plan.Policy) *bool { return &o.AllowErrant })},
 	{"allow_filters", yesOrNo, truth(func(o *plan.Policy) *bool { return &o.AllowFilters })},
 	{"fence_others", yesOrNo, truth(func(o *plan.Policy) *bool { return &o.FenceOthers })},
+	{"heartbeat", "DATABASE.TABLE", text(func(o *plan.Policy) *string { return &o.Heartbeat })},
 	{"anti_flap", "10m", interval(func(o *plan.Policy) *time.Duration { return &o.AntiFlap })},
 	{"members", "HOST+HOST", keys(func(o *plan.Policy) *[]topology.Key { return &o.Members })},
 	{"same_tag", "NAME", words(func(o *plan.Policy) *string { return &o.SameTag })},

@@ -100,6 +100,11 @@ func TestRealServers(t *testing.T) {
 		}
 		from := plan.Expect{UUID: r.UUID, Source: primary.Key}
 
+		own := plan.Step{Kind: plan.TryWrite, At: a.Key, Table: "app.written"}
+		if err, refused := s.Do(t.Context(), own), new(mysql.ErrExpect); !errors.As(err, &refused) {
+			t.Errorf("a row of our own at a read-only server: %v", err)
+		}
+
 		// Expectations.
 		for name, e := range map[string]plan.Expect{
 			"another server":        {UUID: p.UUID},

@@ -37,6 +37,8 @@ func (t *site) act(ctx context.Context, step plan.Step) error {
 	case plan.SemiSyncOff:
 		t.first(ctx, semiSyncSourceOff)
 		return nil
+	case plan.TryWrite:
+		return t.tryWrite(ctx, step.Table)
 	}
 	return errors.New("there is no such step")
 }

@@ -43,6 +43,7 @@ func (a *aftercare) next() Work {
 		}
 		if s := a.up(a.e.Candidate); s != nil && a.e.ID == a.last.ID && writable(s) && a.e.Had > 0 {
 			a.sawCommit(&a.e, s)
+			a.tryWrite(&w, s)
 		}
 	}
 	if len(w.Steps)+len(w.Refused) == 0 && w.Wait == "" && same(before, a.e) {

@@ -180,3 +180,18 @@ func TestABlockedIntermediateGoesOnByItself(t *testing.T) {
 			"no replica follows db2:3306", ""},
 	})
 }
+
+// What an operator may lift is not offered where a request would be refused all the same.
+func TestARequestThatWouldBeRefusedIsNotOffered(t *testing.T) {
+	for drawing, offered := range map[string]bool{
+		twoReplicas: true,
+		"db1 down\n  db2 io=connecting ioerr=2003 must_not": false,
+	} {
+		s := situation(drawing)
+		s.Policy.RecoverPrimary = false
+		w := plan.Next(plan.Situate(s.Facts)).Works[0]
+		if got := strings.Contains(strings.Join(w.Refused, "; "), "orchestrator-client recover"); got != offered {
+			t.Errorf("%s\noffered: %v: %q", drawing, got, w.Refused)
+		}
+	}
+}

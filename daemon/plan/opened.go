@@ -61,11 +61,26 @@ func (v *view) sawCommit(e *Episode, primary *topology.Server) {
 	}
 }
 
+// tryWrite has a row of our own committed at the server that was promoted, where the operator has a table for it and no
+// commit has been seen. A failover does not wait for that, and where it fails it is not tried for ever.
+func (a *aftercare) tryWrite(w *Work, primary *topology.Server) {
+	k := primary.Key
+	if a.Policy.Heartbeat == "" || a.e.Closed.IsZero() || !a.e.Committed.IsZero() || a.e.fails(k) || w.acts(k) ||
+		a.taken[k] != nil {
+		return
+	}
+	w.Steps = append(w.Steps, Step{Kind: TryWrite, At: k, Table: a.Policy.Heartbeat,
+		Expect: Expect{UUID: primary.Instance.UUID}, Why: "no commit has been seen there since it was opened"})
+}
+
 // Writes says what is known of writes at the server that was promoted; "" when none was.
 func (e Episode) Writes() string {
 	switch {
 	case e.Promoted.IsZero():
 		return ""
+	case e.Committed.IsZero() && e.failing(e.Candidate) != nil:
+		return fmt.Sprintf("no commit has been seen at %v since it was opened: %s", e.Candidate,
+			e.failing(e.Candidate).Why)
 	case e.Committed.IsZero():
 		return fmt.Sprintf("no commit has been seen at %v since it was opened", e.Candidate)
 	}

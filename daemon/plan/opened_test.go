@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"testing"
@@ -78,6 +79,49 @@ func TestACommitIsSeen(t *testing.T) {
 	}
 	e.Committed = at.Add(time.Second)
 	if got := e.Writes(); got != "a commit was seen at db2:3306, 1s after it was opened" {
+		t.Error(got)
+	}
+}
+
+// A row of our own is written once the failover is over, until a commit has been seen or it failed twice.
+func TestTryWrite(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 10, 0, time.UTC)
+	whole := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Ended,
+		Opened: at.Add(-5 * time.Second), Candidate: key("db2"), Promoted: at.Add(-4 * time.Second), Had: 100,
+		Closed: at.Add(-3 * time.Second), Outcome: "db2:3306 replaces db1:3306"}
+	failed := plan.Done{Step: plan.Step{Kind: plan.TryWrite, At: key("db2")}, Error: "try_write: no such table"}
+	for _, c := range []struct {
+		name, drawing string
+		change        func(*plan.Episode, *plan.Policy)
+		want          string
+	}{
+		{"nobody has written", "", nil, "try_write db2"},
+		{"there is no table", "", func(_ *plan.Episode, p *plan.Policy) { p.Heartbeat = "" }, ""},
+		{"a commit was seen", "", func(e *plan.Episode, _ *plan.Policy) { e.Committed = at }, ""},
+		{"it failed once", "", func(e *plan.Episode, _ *plan.Policy) { *e = e.Tried(failed, errors.New("x")) },
+			"try_write db2"},
+		{"it failed twice", "", func(e *plan.Episode, _ *plan.Policy) {
+			*e = e.Tried(failed, errors.New("x")).Tried(failed, errors.New("x"))
+		}, ""},
+		{"it is read-only", "db2 ro\n  db3", nil, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := whole
+			s := situation(cmp.Or(c.drawing, "db2\n  db3"))
+			s.Policy.Heartbeat = "meta.heartbeat"
+			e.Cluster = s.Cluster
+			if c.change != nil {
+				c.change(&e, &s.Policy)
+			}
+			s.Episodes = []plan.Episode{e}
+			next := plan.Next(plan.Situate(s.Facts))
+			if got := told(plan.Previewed{Steps: next.Steps()}); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+	twice := whole.Tried(failed, errors.New("x")).Tried(failed, errors.New("x"))
+	if got := twice.Writes(); !strings.HasSuffix(got, "since it was opened: try_write: no such table") {
 		t.Error(got)
 	}
 }

@@ -1,9 +1,11 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
+	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/topology"
 )
 
@@ -148,6 +150,18 @@ func (p paper) repoint(step Step) {
 
 func (p paper) fence(Step) {
 	p.ReadOnly, p.SuperReadOnly, p.Scheduler = true, p.Flavor == topology.MySQL, false
+}
+
+// commit makes up a transaction that nobody has.
+func (p paper) commit(Step) {
+	const number = 1 << 50
+	text := fmt.Sprintf("%s:%d", p.UUID, number)
+	if p.Flavor == topology.MariaDB {
+		text = fmt.Sprintf("0-%d-%d", p.ServerID, number)
+	}
+	if one, err := gtid.Parse(text); err == nil {
+		p.Executed = p.Executed.Union(one)
+	}
 }
 
 func (p paper) detach(step Step) {

@@ -28,6 +28,9 @@ type Policy struct {
 	// FenceOthers lets a failover make read-only any server of the cluster that takes writes and is neither its primary
 	// nor its replica.
 	FenceOthers bool `json:"fence_others"`
+	// Heartbeat is the table, "database.table", to which one row is written after a promotion, so that a commit is seen
+	// although no client writes; "" is none.
+	Heartbeat string `json:"heartbeat,omitempty"`
 	// AntiFlap is how long after a finished promotion the next automatic one is refused.
 	AntiFlap time.Duration `json:"anti_flap"`
 	// Members are all servers of the cluster. Where they are named, and all have answered this daemon, a primary that

@@ -19,7 +19,8 @@ type Step struct {
 	// SemiSync says whether commits wait for acknowledgements from now on.
 	SemiSync Switch `json:"semi_sync,omitempty"`
 	// Events turns the event scheduler on, which a fence turned off.
-	Events bool `json:"events,omitempty"`
+	Events bool   `json:"events,omitempty"`
+	Table  string `json:"table,omitempty"` // "database.table", to write a row to
 	// Expect is what must hold at the server just before.
 	Expect Expect `json:"expect,omitzero"`
 	Why    string `json:"why"`
@@ -53,6 +54,7 @@ const (
 	Detach          StepKind = "detach"        // reversibly: stop, and spoil the source's host name with "//"
 	SemiSyncOn      StepKind = "semi_sync_on"  // commits wait for acknowledgements of replicas
 	SemiSyncOff     StepKind = "semi_sync_off" // commits do not wait, also those that hang now
+	TryWrite        StepKind = "try_write"     // commit a row of our own, where the operator has a table for it
 )
 
 // stepKind is a row of the table: all that is known of a kind of step.
@@ -80,6 +82,7 @@ var stepKinds = []stepKind{
 	{Detach, true, lacksFrom, paper.detach, "detach {at} from {from}, so that it can be attached again"},
 	{SemiSyncOn, false, lacksNothing, paper.semiSyncOn, "have commits at {at} wait for acknowledgements"},
 	{SemiSyncOff, false, lacksNothing, paper.semiSyncOff, "have commits at {at} go on without acknowledgements"},
+	{TryWrite, false, lacksTable, paper.commit, "commit a row at {at}, to see that it takes writes"},
 }
 
 func lacksNothing(Step) string { return "" }
@@ -87,6 +90,8 @@ func lacksNothing(Step) string { return "" }
 func lacksFrom(s Step) string { return unless(!s.From.IsZero(), "the source of its channel") }
 
 func lacksSet(s Step) string { return unless(!s.Set.Empty(), "what must be applied") }
+
+func lacksTable(s Step) string { return unless(s.Table != "", "the table to write to") }
 
 func lacksSource(s Step) string { return unless(!s.Source.IsZero(), "the new source") }
 

@@ -13,6 +13,7 @@ import (
 
 func TestStepsSayWhatTheyAreAndLack(t *testing.T) {
 	whole := plan.Step{At: key("db1"), From: key("db2"), Source: key("db3"), Set: gtid.MustParse("0-1-5"),
+		Table:  "meta.heartbeat",
 		Expect: plan.Expect{NotFrom: key("db2")}}
 	for _, c := range []struct {
 		kind        plan.StepKind
@@ -29,6 +30,7 @@ func TestStepsSayWhatTheyAreAndLack(t *testing.T) {
 		{plan.Detach, "detach db1:3306 from db2:3306, so that it can be attached again", "the source of its channel"},
 		{plan.SemiSyncOn, "have commits at db1:3306 wait for acknowledgements", ""},
 		{plan.SemiSyncOff, "have commits at db1:3306 go on without acknowledgements", ""},
+		{plan.TryWrite, "commit a row at db1:3306, to see that it takes writes", "the table to write to"},
 	} {
 		if !slices.Contains(plan.StepKinds(), c.kind) {
 			t.Errorf("%s is not among the kinds", c.kind)

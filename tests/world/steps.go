@@ -118,6 +118,7 @@ func (w *World) parts(v *Server, step plan.Step) []func() {
 	case plan.SemiSyncOff:
 		return []func(){func() { v.Semi.Source = false }}
 	}
+	// plan.TryWrite is for policies with a table, which no world has.
 	panic("unknown step " + step.Kind)
 }
 
