@@ -46,6 +46,20 @@ db2 promoted
 db1
   db2
 db9 ro of=db1`, `db9 FollowsNobody`},
+		{"one with replicas of its own follows nobody", `
+db1
+  db2
+  db3
+db8 ro of=db1
+  db9`, `db8 FollowsNobody`},
+		{"a replica that was opened since the primary fell silent is being promoted", `
+db1 down
+  db2 ioerr=2003
+db4 of=db1 rw left=db1,1s`, `db1 DeadPrimary`},
+		{"one that left it before is not", `
+db1 down
+  db2 ioerr=2003
+db4 of=db1 rw left=db1,1h`, `db1 DeadPrimary, db4 TwoWritable`},
 		{"replicas of a virtual address that has moved to one of them", `
 db1
 db2 ro of=db1 names=vip source=vip`, `db2 SelfReplication`},
@@ -105,7 +119,23 @@ db1 ro of=db2 exec=db2:1-50`, "It has nothing that db2:3306 lacks: to rejoin it,
 		{"a former primary with a transaction that nobody has", `
 db2 promoted
   db3
-db1 ro of=db2 exec=db2:1-50+db1:7`, "It has 1 transaction that db2:3306 lacks: keep them if they matter, then rebuild it"},
+db1 ro of=db2 exec=db2:1-50+db1:7`, "It has 1 transaction that db2:3306 lacks: keep it if it matters, then rebuild the server"},
+		{"a replica that a failover detached", `
+db2 promoted
+db4 of=db2 detached=db1 io=no`, "it was detached, and gets no new data: have it replicate from the primary"},
+		{"the primary is down, and the former one is back", `
+db2 promoted down
+db1 of=db2 ro`, "follows nobody. db2:3306 does not answer now: bring that back first."},
+		{"a scratch server, while the primary is down", `
+db1 down
+  db2 ioerr=2003
+db4 of=db1 rw`, "so it is not taken for the new primary. Make it read-only, or take it out of the fleet."},
+		{"the only replica is the witness", `
+db1 down
+  db2 ioerr=2003`, "and its only replica can't reach it either."},
+		{"nothing is applied, and the clock stands at 0", `
+db1 exec=1-100000
+  db2 exec=1-100 recv=1-100000 lag=0s`, "has not applied 99900 transactions that it received"},
 		{"a lock of the whole server", `
 db1 stalled=lock,30s,8
   db2`, "because a session holds a lock of the whole server"},

@@ -49,6 +49,13 @@ func replicaBehindSays(v *view) (string, []string) {
 	}
 	for _, c := range v.Instance.Channels {
 		source := v.f.servers[c.Source]
+		if n := v.Instance.Executed.Missing(c.Received); n >= manyTransactions && c.SQL == topology.Running &&
+			c.Lag != nil && *c.Lag == 0 && c.Delay == 0 {
+			return fmt.Sprintf("%s has not applied %d transactions that it received from %v, although it says that it "+
+					"is 0 s behind. Check its applier.", v.is(), n, c.Source),
+				[]string{fmt.Sprintf("%v: has not applied %s", v.channel(c),
+					c.Received.Subtract(v.Instance.Executed).Text())}
+		}
 		if source == nil || !source.Up() || source.Probe.Answered.After(v.Probe.Answered) || !c.AutoPosition ||
 			c.IO != topology.Running || c.Lag == nil {
 			continue

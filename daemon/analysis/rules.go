@@ -82,7 +82,8 @@ var rules = []rule{
 			"policy recovers primaries and no other server takes writes."},
 	{TwoWritable, intermediate | former | leaf, false, twoWritableSays,
 		"A server of the cluster takes writes beside the primary, without following it, or in a circle with it. What " +
-			"is written to one is missing on the other. Make the wrong one read-only at once."},
+			"is written to one is missing on the other. Make the wrong one read-only at once. Also one that takes " +
+			"writes while the primary does not answer, and was no replica of it when it fell silent."},
 	{EventsNotRun, primary, false, eventsNotRunSays,
 		"The primary has scheduled events that came by replication from another server, which ran them as long as it " +
 			"was the primary. Here they are disabled, so nobody runs them. Enable those that should run. Not seen " +
@@ -95,7 +96,7 @@ var rules = []rule{
 	{FormerPrimaryBack, former | leaf, false, formerBackSays,
 		"A server that a promoted one has replaced answers again, is read-only, and follows nobody. It is not part " +
 			"of replication until it is rejoined: by GTID if it has nothing that the primary lacks, else rebuilt."},
-	{FollowsNobody, leaf, false, followsNobodySays,
+	{FollowsNobody, former | leaf, false, followsNobodySays,
 		"A member of a cluster, not its primary, has no source. What is written to the primary does not reach it."},
 
 	{DeadIntermediate, intermediate, false, when(dead, several(allReachable), deadSays),
@@ -137,7 +138,8 @@ var rules = []rule{
 		"A server other than the primary is alive and does not accept our connection: too many connections, access " +
 			"denied, a TLS error. Nothing is known about its replication until that is fixed."},
 	{ReplicaStopped, anyone, false, channelSays("has its replication stopped", stopped),
-		"A replication thread was stopped without an error, so somebody stopped it. Start it, or declare a downtime."},
+		"A replication thread was stopped without an error, so somebody stopped it. Start it, or declare a downtime. " +
+			"Or a failover detached the server, because it could not follow the new primary; its episode says why."},
 	{ReplicaBroken, anyone, false, channelSays("has its replication broken", broken),
 		"A replication thread stopped with an error other than a failure to connect. It will not continue by itself. " +
 			"The evidence has the error."},
@@ -150,7 +152,8 @@ var rules = []rule{
 	{ReplicaBehind, anyone, false, replicaBehindSays,
 		"A replica lacks 10,000 transactions or more that its source had before, although the lag that it reports " +
 			"is below the threshold: its receiver hangs, or the network is too slow. Restart its receiver, and " +
-			"check the network."},
+			"check the network. Or it has not applied that many of what it has received, and says that it is 0 s " +
+			"behind: check its applier."},
 	{IncompleteSource, primary | intermediate | former, false, incompleteSourceSays,
 		"The replicas of a server get only a part of what it has: it has no binary log, does not log what it " +
 			"replicates, or filters what it logs or replicates. They can replace nothing but a part of it. Correct " +
@@ -226,8 +229,11 @@ func primaryLives(v *view) bool {
 }
 
 func deadSays(v *view) string {
-	text := fmt.Sprintf("%s is dead: it does not answer us, and %d of its %s can't reach it either", v.is(),
-		v.count(witnesses), many(len(v.replicas), "replica"))
+	who := fmt.Sprintf("%d of its %s", v.count(witnesses), many(len(v.replicas), "replica"))
+	if single(v) {
+		who = "its only replica"
+	}
+	text := fmt.Sprintf("%s is dead: it does not answer us, and %s can't reach it either", v.is(), who)
 	if n := v.count(gone); n > 0 {
 		text += fmt.Sprintf("; %d more can't be asked", n)
 	}
@@ -414,25 +420,34 @@ func allFailSays(v *view) (string, []string) {
 		many(len(v.replicas), "replica")), v.standings()
 }
 
-// twoWritableSays is silent while the primary takes no writes: then the one that does is more likely what is being
-// promoted.
+// twoWritableSays is silent while the primary answers and takes no writes: then the one that does is more likely what
+// is being promoted. Beside a primary that does not answer, so is one that was its replica until then.
 func twoWritableSays(v *view) (string, []string) {
-	if !writes(v.Server) || !writes(v.primary) || !v.leads() {
+	if !writes(v.Server) || !v.leads() {
 		return "", nil
 	}
-	return fmt.Sprintf("%v takes writes beside %v, the primary of cluster %s.", v.Key, v.primary.Key, v.Cluster),
-		[]string{
-			fmt.Sprintf("%v: read_only is off, it has %s and %s", v.Key, many(len(v.replicas), "replica"),
-				many(len(v.Instance.Channels), "source")),
-			fmt.Sprintf("%v: read_only is off", v.primary.Key),
-		}
+	out := []string{fmt.Sprintf("%v: read_only is off, it has %s and %s", v.Key, many(len(v.replicas), "replica"),
+		many(len(v.Instance.Channels), "source"))}
+	switch {
+	case writes(v.primary):
+		return fmt.Sprintf("%v takes writes beside %v, the primary of cluster %s. Make the wrong one read-only at "+
+			"once.", v.Key, v.primary.Key, v.Cluster), append(out, fmt.Sprintf("%v: read_only is off", v.primary.Key))
+	case v.primary.Probe.Failure != topology.OK && len(v.Instance.Channels) == 0 &&
+		(v.Left == nil || v.Left.Seen.Before(failingSince(v.primary))):
+		return fmt.Sprintf("%v takes writes, and %v, the primary of cluster %s, does not answer. It was no replica "+
+				"of that when that fell silent, so it is not taken for the new primary. Make it read-only, or take it "+
+				"out of the fleet.", v.Key, v.primary.Key, v.Cluster),
+			append(out, fmt.Sprintf("%v: %s", v.primary.Key, howFailed(v.primary, v.f.at)))
+	}
+	return "", nil
 }
 
 func replicaWritableSays(v *view) (string, []string) {
 	if !writes(v.Server) || v.leads() {
 		return "", nil
 	}
-	return fmt.Sprintf("%s takes writes from clients.", v.is()), []string{fmt.Sprintf("%v: read_only is off", v.Key)}
+	return fmt.Sprintf("%s takes writes from clients. Make it read-only.", v.is()),
+		[]string{fmt.Sprintf("%v: read_only is off", v.Key)}
 }
 
 func replicaDeadSays(v *view) (string, []string) {
@@ -467,7 +482,10 @@ func channelSays(what string, wrong func(*view, topology.Channel) string) func(*
 
 func stopped(_ *view, c topology.Channel) string {
 	var out []string
-	if c.IO == topology.Stopped && c.IOErrno == 0 {
+	switch {
+	case c.Source.Detached():
+		out = append(out, "it was detached, and gets no new data: have it replicate from the primary, or rebuild it")
+	case c.IO == topology.Stopped && c.IOErrno == 0:
 		out = append(out, "IO thread stopped without an error")
 	}
 	if c.SQL == topology.Stopped && c.SQLErrno == 0 {

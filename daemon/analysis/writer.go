@@ -64,8 +64,15 @@ func formerBackSays(v *view) (string, []string) {
 	extra := v.extra()
 	if !extra.Empty() {
 		out = append(out, fmt.Sprintf("%v: only here: %s", v.Key, extra.Text()))
-		return fmt.Sprintf("%s. It has %s that %v lacks: keep them if they matter, then rebuild it from a replica.",
-			text, many(int(extra.Count()), "transaction"), v.primary.Key), out
+		keep := "keep them if they matter"
+		if extra.Count() == 1 {
+			keep = "keep it if it matters"
+		}
+		return fmt.Sprintf("%s. It has %s that %v lacks: %s, then rebuild the server from a replica.",
+			text, many(int(extra.Count()), "transaction"), v.primary.Key, keep), out
+	}
+	if !v.primary.Up() {
+		return fmt.Sprintf("%s. %v does not answer now: bring that back first.", text, v.primary.Key), out
 	}
 	return fmt.Sprintf("%s. It has nothing that %v lacks: to rejoin it, have it replicate from %v by GTID.",
 		text, v.primary.Key, v.primary.Key), out
