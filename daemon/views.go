@@ -12,18 +12,18 @@ import (
 type views struct{ *Daemon }
 
 func (v views) Views() []api.View {
-	all := v.recovery.All()
-	out := make([]api.View, 0, len(all))
-	for _, j := range all {
+	out := make([]api.View, 0, len(v.fleet.Clusters()))
+	for j := range v.recovery.All() {
 		out = append(out, v.view(j))
 	}
 	return out
 }
 
 func (v views) view(j recovery.Judged) api.View {
+	decide, ready := j.Later()
 	return api.View{
 		Edition: j.Edition, Alias: v.declarations.Alias(j.Cluster), Situation: j.Situation,
-		Decide: j.Decision, Readiness: j.Readiness,
+		Decide: decide, Readiness: ready,
 	}
 }
 

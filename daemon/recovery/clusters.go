@@ -67,7 +67,7 @@ func (c clusters) Collect(ch chan<- prometheus.Metric) {
 	if !c.leading() {
 		return
 	}
-	for _, j := range c.All() {
+	for j := range c.All() {
 		c.mu.Lock()
 		ready, asked := c.ready[j.Cluster]
 		c.mu.Unlock()

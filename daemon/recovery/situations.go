@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -70,16 +71,15 @@ func (r *Runner) Judged(cluster string) Judged {
 	return j
 }
 
-// All are all clusters, sorted by name.
-func (r *Runner) All() []Judged {
-	names := r.Fleet.Clusters()
-	out := make([]Judged, 0, len(names))
-	for _, name := range names {
-		if j := r.Judged(name); len(j.Snapshot.Servers) > 0 {
-			out = append(out, j)
+// All are all clusters, sorted by name, each as it is when its turn comes.
+func (r *Runner) All() iter.Seq[Judged] {
+	return func(yield func(Judged) bool) {
+		for _, name := range r.Fleet.Clusters() {
+			if j := r.Judged(name); len(j.Snapshot.Servers) > 0 && !yield(j) {
+				return
+			}
 		}
 	}
-	return out
 }
 
 // Mark adds to a snapshot of the fleet what the episodes know: who was promoted last.
@@ -173,11 +173,18 @@ func (j Judged) Primary() *topology.Server { return j.Snapshot.Server(j.verdict.
 func (j Judged) Decision() plan.Decision { return j.verdict.permitted() }
 
 // Readiness is what would be done if the primary died now; false when there is none.
-func (j Judged) Readiness() (plan.Previewed, bool) {
-	if j.verdict.primary.IsZero() {
+func (j Judged) Readiness() (plan.Previewed, bool) { return j.verdict.ready() }
+
+func (v *verdict) ready() (plan.Previewed, bool) {
+	if v.primary.IsZero() {
 		return plan.Previewed{}, false
 	}
-	return j.verdict.readiness(), true
+	return v.readiness(), true
+}
+
+// Later are Decision and Readiness, for who may ask later. They hold no copy of the situation, as j.Decision would.
+func (j Judged) Later() (decide func() plan.Decision, ready func() (plan.Previewed, bool)) {
+	return j.verdict.permitted, j.verdict.ready
 }
 
 // Ready says that the primary answers, and could be replaced if it died now.

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -53,7 +54,8 @@ func TestAClusterIsJudgedOncePerChange(t *testing.T) {
 		r.mu.Lock()
 		r.remember(plan.Episode{ID: "e", Cluster: "db1:3306", Closed: time.Now()})
 		r.mu.Unlock()
-		if all := r.All(); len(all) != 2 || all[0].Cluster != "db1:3306" || all[0].Edition == all[1].Edition {
+		all := slices.Collect(r.All())
+		if len(all) != 2 || all[0].Cluster != "db1:3306" || all[0].Edition == all[1].Edition {
 			t.Errorf("%+v", all)
 		}
 		if j := r.Judged("nobody"); len(j.Snapshot.Servers) > 0 || j.Primary() != nil || j.Ready() ||
