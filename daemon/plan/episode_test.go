@@ -115,6 +115,10 @@ db1 down of=c
 db2 of=c rw exec=db1:1-100+db2:1-3
   db4
 db3 of=c ro exec=db1:1-100`, abandoned, "fence db2; wait: made read-only first, because it takes writes: db2:3306"},
+		{"the only acknowledger was the candidate, and came back emptied", `
+db1 down of=c semisync=source,active,wait=1,clients=1
+  db3 io=no
+db2 of=c ro exec=none semisync=replica`, chosen, "refused: semi-sync: what db1:3306 committed last was acknowledged by db2:3306 only, and that is out of reach: a promotion may lose acknowledged transactions; bring it back, or set allow_received_loss"},
 		{"one receiver is left to stop", `
 db1 down of=c
   db2 io=no

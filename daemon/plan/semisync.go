@@ -45,12 +45,17 @@ func (v *view) acknowledged(e Episode, pool []*topology.Server) (a acknowledgeme
 	}
 	semi := failed.Instance.SemiSync
 	a.waited = max(1, semi.WaitCount)
+	counted := 0 // of those in reach, by the primary when it last answered
 	for _, s := range pool {
 		began := s.Probe.FailingSince
 		switch {
 		case s.Instance == nil || !s.Instance.SemiSync.ReplicaEnabled:
+		case s.Up() && len(s.Instance.Channels) == 0 && s.Instance.Executed.Missing(failed.Instance.Executed) > 0:
+			a.silent = append(a.silent, s.Key) // it came back, and without the data
 		case s.Up() && v.partial(s, e.Failed) == "":
-			a.heard++
+			if a.heard++; !s.Instance.StartedAt.After(failed.Probe.Answered) {
+				counted++
+			}
 		case s.Up(): // what it acknowledged it has in part only
 			a.partial = append(a.partial, s.Key)
 		case began.IsZero() || !began.Before(failed.Probe.FailingSince.Add(-justNow)):
@@ -59,7 +64,7 @@ func (v *view) acknowledged(e Episode, pool []*topology.Server) (a acknowledgeme
 			a.long = append(a.long, s.Key)
 		}
 	}
-	if semi.Clients > 0 && semi.Clients <= a.heard {
+	if semi.Clients > 0 && semi.Clients <= counted {
 		a.silent, a.partial = nil, nil // the primary counted those that we reach, and no others
 	}
 	a.unknown = max(0, semi.Clients-a.heard-len(a.silent)-len(a.partial))

@@ -72,6 +72,10 @@ db1 down semisync=source,active,wait=1,clients=1
 db1 down semisync=source,wait=1,clients=1
   db2 ioerr=2003
   db3 down=timeout since=5s semisync=replica`, false, "db2", ""},
+		{"the primary counted one that was there, and not one that has been started since", `
+db1 down semisync=source,active,wait=1,clients=1
+  db2 ioerr=2003 semisync=replica started=1s
+  db3 down=timeout since=5s semisync=replica`, false, "db2", "what only db3:3306 acknowledged is lost"},
 		{"it had, and a replica that acknowledges was moved under it since it last answered", `
 db1 down semisync=source,wait=1,clients=0
   db2 ioerr=2003
