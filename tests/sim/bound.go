@@ -49,7 +49,7 @@ func (r *run) acknowledged(w plan.Work, cand, failed *world.Server) {
 	for _, v := range r.Servers {
 		switch {
 		case v == failed || !v.Semi.Replica:
-		case r.reachable(v) && !v.Stray && !r.afresh(v):
+		case r.reachable(v) && !v.Stray && (v.Source >= 0 || !r.afresh(v)):
 			if heard++; r.partial(v) { // what it acknowledged is worth nothing
 				silent++
 			}

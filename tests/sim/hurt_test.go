@@ -19,6 +19,8 @@ func TestWorldsThatHurtOnce(t *testing.T) {
 		{"a replica was moved and not started when its new source fell silent", Run, 136667},
 		{"who had as much as a replica without GTID had fallen silent", Run, 63913},
 		{"somebody opened the candidate, which had not applied what it received", Run, 71901},
+		{"the only acknowledger had come back emptied", Run, 166423},
+		{"the primary had counted another acknowledger than the one in reach", Run, 169586},
 		{"a replica without GTID below a dead intermediate had more, and the bound was silent", RunDeaths, 70937},
 		{"what a dead server had shown of a replica without GTID did not count", RunDeaths, 65519},
 		{"a replica that was just moved had acknowledged, and died with the primary", RunDeaths, 30577},

@@ -285,7 +285,9 @@ func (r *run) store(d plan.Decision) {
 		if err := w.Episode.Check(); err != nil {
 			r.hurt("every episode on record is consistent", "%v", err)
 		}
-		if r.put(*w.Episode).Candidate != w.Episode.Candidate {
+		before := r.put(*w.Episode)
+		r.preempted(before, w)
+		if before.Candidate != w.Episode.Candidate {
 			r.Say("chosen: %v: %s", w.Episode.Candidate, w.Episode.Why)
 			for _, c := range w.Candidates {
 				r.Say("  %v: %s", c.Key, strings.Join(c.Vetoes, "; "))

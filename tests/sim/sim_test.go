@@ -26,7 +26,8 @@ var (
 //	never a server that nobody chose                 plan: wasReplica always true
 //	never a server that has only a part of the data  plan: no veto for filters
 //	never moved to where it would stop               plan: gone not asked for in move
-//	nobody is adopted whom nobody chose              plan: wasReplica always true
+//	what is pre-empted waits on record               plan: preempted not called
+//	nobody is adopted whom nobody chose              plan: wasReplica always true; exchanged always false
 //	a stated loss bound is true                      plan: filters do not change what the bound says; silent replicas
 //	                                                 left out
 //	a name that does not resolve is no death         analysis: it counts as silence
@@ -34,6 +35,11 @@ var (
 //	who was replaced writes nothing                  plan: the fence leaves the event scheduler on
 //	relay logs that nobody can send again are not    plan: neither relayed nor gone asked for in move
 //	  thrown away
+//	a replica that has to apply first is not given   plan: relayed not asked for in move
+//	  up
+//	a promoted server waits for nobody who can't     plan: a promotion always switches the source side on
+//	  come
+//	what is on record changes with the reason only   plan: reasons that differ in numbers only replace each other
 //	in the end one server is writable                the world: servers that were cut off never come back
 //	in the end every replica receives, or is         plan: undo without starting receivers; replicas out of reach
 //	  reported as lost                               at an undo forgotten
@@ -45,7 +51,7 @@ var (
 //
 // Properties that found faults of the code before they were fixed: nobody is adopted whom nobody chose; never two
 // writable; never a server that nobody chose; a stated loss bound is true; in the end every replica receives. Without a
-// break so far: news are told once; a promoted server waits for nobody who can't come.
+// break so far: news are told once; a server is on record before its replication is changed.
 func TestWorlds(t *testing.T) {
 	if *seed != 0 {
 		stats, v := Run(*seed)

@@ -113,6 +113,14 @@ func (r *run) recorded(w plan.Work, step plan.Step) {
 	}
 }
 
+// preempted holds that work which waits for another does not begin, and that what has begun says why it does not go on.
+func (r *run) preempted(before plan.Episode, w plan.Work) {
+	if e := w.Episode; strings.Contains(w.Wait, "which goes first") && len(w.Steps) == 0 && e.Closed.IsZero() &&
+		(before.ID == "" || e.Blocked == "") {
+		r.hurt("what is pre-empted waits on record", "%s of %v: %s", w.Kind, w.Failed, w.Wait)
+	}
+}
+
 // givenUp holds that no replica is lost that would only have to apply first what it has received.
 func (r *run) givenUp(before, e plan.Episode) {
 	for _, l := range e.Lost[len(before.Lost):] {
