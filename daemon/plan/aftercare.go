@@ -81,7 +81,7 @@ func (a *aftercare) startLeft(w *Work) {
 		case s == nil:
 		case !s.Up():
 			a.e.Left = append(a.e.Left, k)
-		case s.Channel() != nil && s.Channel().Halted():
+		case s.Channel() != nil && s.Channel().Halted() && !s.Channel().Source.Detached():
 			a.e.Left = append(a.e.Left, k)
 			w.Steps = append(w.Steps, a.start(s, s.Channel().Source,
 				fmt.Sprintf("it was stopped when %v seemed dead, and out of reach when the others were started again",

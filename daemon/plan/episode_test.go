@@ -37,7 +37,8 @@ func TestContinuation(t *testing.T) {
 	moving.Stage, moving.Candidate, moving.Promoted = plan.Promoted, key("db2"), at
 	over = moving
 	over.Stage, over.Closed = plan.Ended, at
-	givenUp, acknowledged := over, over
+	parted, givenUp, acknowledged := moving, over, over
+	parted.Abandoned = []topology.Key{key("db3")}
 	givenUp.Touched, givenUp.Abandoned = append(witnesses, key("db4")), []topology.Key{key("db3")}
 	acknowledged.Acknowledged = &plan.Acknowledgement{By: "ann"}
 	higher := plan.Episode{ID: "i", Kind: plan.IntermediateFailover, Failed: key("db2"), Stage: plan.Committed,
@@ -118,7 +119,12 @@ db3 of=c ro exec=db1:1-100`, abandoned, "fence db2; wait: made read-only first, 
 		{"the only acknowledger was the candidate, and came back emptied", `
 db1 down of=c semisync=source,active,wait=1,clients=1
   db3 io=no
-db2 of=c ro exec=none semisync=replica`, chosen, "refused: semi-sync: what db1:3306 committed last was acknowledged by db2:3306 only, and that is out of reach: a promotion may lose acknowledged transactions; bring it back, or set allow_received_loss"},
+db2 of=c ro exec=none semisync=replica`, chosen, "refused: semi-sync: what db1:3306 committed last was acknowledged only by db2:3306, and that is out of reach: a promotion may lose acknowledged transactions; bring it back, or set allow_received_loss"},
+		{"a former candidate that was detached because it has more stays so", `
+db1 down of=c
+db2 of=c rw exec=db1:1-100
+  db4
+db3 of=c source=//db1 ro io=no sql=no exec=db1:1-120`, parted, "outcome: db2:3306 replaces db1:3306"},
 		{"one receiver is left to stop", `
 db1 down of=c
   db2 io=no

@@ -183,7 +183,7 @@ func (v *view) toMove(r, source *topology.Server, e Episode) *topology.Channel {
 		return c
 	}
 	c := r.Channel()
-	if c == nil || !c.Halted() || !e.touched(r.Key) {
+	if c == nil || !c.Halted() || !e.touched(r.Key) || c.Source.Detached() {
 		return nil
 	}
 	if c.Source == source.Key || c.Source == e.Candidate || c.Source == e.Donor ||
