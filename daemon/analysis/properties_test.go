@@ -167,11 +167,19 @@ func ways(s topology.Snapshot, k topology.Key, f func(r topology.Server, c topol
 			continue
 		}
 		for _, c := range r.Instance.Channels {
-			if c.Source == k {
+			leftover := r.Unused(c) && isFollowed(s, r.Key) // of a server that was promoted
+			if c.Source == k && !leftover {
 				f(r, c)
 			}
 		}
 	}
+}
+
+func isFollowed(s topology.Snapshot, k topology.Key) bool {
+	return slices.ContainsFunc(s.Servers, func(r topology.Server) bool {
+		return r.Key != k && r.Instance != nil &&
+			slices.ContainsFunc(r.Instance.Channels, func(c topology.Channel) bool { return c.Source == k })
+	})
 }
 
 func TestNeverDeadWhileReceived(t *testing.T) {
