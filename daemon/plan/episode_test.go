@@ -32,6 +32,8 @@ func TestContinuation(t *testing.T) {
 	chosen.Stage, chosen.Candidate = plan.Chosen, key("db2")
 	opening, next, troubled, unopened := chosen, chosen, chosen, chosen
 	troubled.Candidate = key("db3")
+	fetching := chosen
+	fetching.Donor = key("db3")
 	opening.Opening = []topology.Key{key("db2")}
 	next.Candidate, next.Abandoned, next.Opening = key("db3"), opening.Opening, opening.Opening
 	moving.Stage, moving.Candidate, moving.Promoted = plan.Promoted, key("db2"), at
@@ -120,6 +122,12 @@ db3 of=c ro exec=db1:1-100`, abandoned, "fence db2; wait: made read-only first, 
 db1 down of=c semisync=source,active,wait=1,clients=1
   db3 io=no
 db2 of=c ro exec=none semisync=replica`, chosen, "refused: semi-sync: what db1:3306 committed last was acknowledged only by db2:3306, and that is out of reach: a promotion may lose acknowledged transactions; bring it back, or set allow_received_loss"},
+		{"the candidate has left the coordinates that a replica without GTID was compared with, to fetch what it lacks", `
+db1 down of=c
+  db4 down=timeout
+    db3 exec=db1:1-120 recv=db1:1-120
+      db2 exec=db1:1-100 recv=db1:1-100
+  db6 io=no nogtid read=binlog.000010:4`, fetching, "await_applied db2; wait: db2:3306 fetches from db3:3306 what it lacks; db3:3306 is needed by the failover of the primary of db1:3306, which goes first: nobody can write to the cluster until it is over, and what its replicas have received must not change meanwhile"},
 		{"a former candidate that was detached because it has more stays so", `
 db1 down of=c
 db2 of=c rw exec=db1:1-100

@@ -239,13 +239,20 @@ func logNumber(file string) (name string, n uint64, ok bool) {
 
 // notCompared are the reasons of incomparable, where they forbid a promotion.
 func (v *view) notCompared(e Episode, need gtid.Set) (why []string) {
-	if v.Policy.AllowReceivedLoss {
+	if v.Policy.AllowReceivedLoss || v.fetches(e) {
 		return nil
 	}
 	for _, one := range v.incomparable(e, need) {
 		why = append(why, one+"; allow_received_loss is false, else it would be left behind")
 	}
 	return why
+}
+
+// fetches says that the candidate was compared when it was chosen, and follows another replica now to fetch what it
+// lacks: it shows no coordinates any more.
+func (v *view) fetches(e Episode) bool {
+	s := v.up(e.Candidate)
+	return s != nil && !e.Donor.IsZero() && s.ChannelFrom(e.Donor) != nil
 }
 
 // incomparable are the replicas without GTID that may have received what no other has, each with the reason. need is
