@@ -143,21 +143,22 @@ func (r *run) partial(v *world.Server) bool {
 func (r *run) followable(cand, failed *world.Server, failing []plan.Failing) {
 	for _, v := range r.Servers {
 		if !cand.LogUpdates && v != cand && r.reachable(v) && r.below(v, failed) && !v.Coordinates &&
-			!v.Received.Has(cand.Received) && r.better(cand, failed, failing) {
+			!v.Received.Has(cand.Received) && r.better(cand, failed, v, failing) {
 			r.hurt("never a server that nobody can follow", "%v is promoted, and %v lacks what it has not logged",
 				cand.Key, v.Key)
 		}
 	}
 }
 
-// better says that a direct replica that can be reached logs what it replicates and has as much as the candidate.
-func (r *run) better(cand, failed *world.Server, failing []plan.Failing) bool {
+// better says that a direct replica that can be reached logs what it replicates and has as much as the candidate, and
+// that one which lacks something can get that from it.
+func (r *run) better(cand, failed, lacking *world.Server, failing []plan.Failing) bool {
 	for _, v := range r.Servers {
 		if v != cand && v.Source == failed.N && r.reachable(v) && v.LogUpdates &&
 			!v.Detached && !r.partial(v) && v.Rule != topology.MustNot && v.Applies() && !v.Coordinates &&
 			!v.LogFilters && r.Heard(v).Downtime == nil &&
 			!slices.ContainsFunc(failing, func(f plan.Failing) bool { return f.Key == v.Key }) &&
-			v.Executed.Has(cand.Received) {
+			v.Executed.Has(cand.Received) && lacking.Received.Has(v.Purged) {
 			return true
 		}
 	}

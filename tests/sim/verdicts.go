@@ -17,7 +17,7 @@ func (r *run) verdict(before, e plan.Episode) {
 		return
 	}
 	failed := r.Find(e.Failed)
-	if f := r.Heard(failed).Probe.Failure; f == topology.NoHost {
+	if f := r.Heard(failed).Probe.Failure; f == topology.NoHost && len(e.Abandoned) == 0 {
 		r.hurt("a name that does not resolve is no death", "%v is declared dead, and only its name failed", e.Failed)
 	}
 	if failed.Health != world.Alive || len(e.Abandoned) > 0 || e.Kind != plan.PrimaryFailover {
