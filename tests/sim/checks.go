@@ -142,7 +142,8 @@ func (r *run) partial(v *world.Server) bool {
 // only where no other could be that has as much.
 func (r *run) followable(cand, failed *world.Server, failing []plan.Failing) {
 	for _, v := range r.Servers {
-		if !cand.LogUpdates && v != cand && r.reachable(v) && r.below(v, failed) && !v.Coordinates &&
+		stays := v.Source >= 0 && v.Source != failed.N && r.reachable(r.Servers[v.Source])
+		if !cand.LogUpdates && v != cand && !stays && r.reachable(v) && r.below(v, failed) && !v.Coordinates &&
 			!v.Received.Has(cand.Received) && r.better(cand, failed, v, failing) {
 			r.hurt("never a server that nobody can follow", "%v is promoted, and %v lacks what it has not logged",
 				cand.Key, v.Key)
