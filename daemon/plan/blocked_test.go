@@ -49,6 +49,8 @@ func TestARefusalIsAnEpisode(t *testing.T) {
 				"not count: db3:3306, db4:3306)"},
 		{"receivers that stopped with an error", "db1 down=timeout since=60s\n  db2 ioerr=1236\n  db3 ioerr=1593", nil,
 			"The receivers stopped at db2:3306 (error 1236), db3:3306 (error 1593): start one of them"},
+		{"one of several sources still seems connected", "db1 down since=60s\n  db2 ioerr=2003\n  db3 also=far", nil,
+			"left alone (db3:3306): restart the receiver from db1:3306 there by hand, and it finds out"},
 		{"a stopped receiver whose start would cost relay logs",
 			"db1 mariadb=10.11.6 down=timeout since=60s\n  db2 io=no sql=no recv=0-1-100 exec=0-1-50", nil,
 			"If you know that it is dead"},

@@ -112,9 +112,11 @@ func (v *view) answer(e Episode, asked []*topology.Server, since time.Duration) 
 
 // unanswered says what is missing where no replica can be asked, and what would help.
 func (v *view) unanswered(e Episode, finding string) string {
-	var stopped, broken []string
+	var stopped, broken, several []string
 	for _, r := range v.followers[e.Failed] {
 		switch c := r.ChannelFrom(e.Failed); {
+		case c.IO == topology.Running && r.MultiSource():
+			several = append(several, r.Key.String())
 		case c.IO != topology.Stopped || topology.ConnectionError(c.IOErrno):
 		case r.Instance.Flavor == topology.MariaDB && !c.Drained(r.Instance.Executed): // a start would cost relay logs
 		case c.IOErrno == 0:
@@ -129,6 +131,9 @@ func (v *view) unanswered(e Episode, finding string) string {
 		receiver, it = "receivers", "start one of them"
 	}
 	switch {
+	case len(several) > 0:
+		return fmt.Sprintf("%s Replicas with several sources are left alone (%s): restart the receiver from %v there "+
+			"by hand, and it finds out whether %v lives", finding, strings.Join(several, ", "), e.Failed, e.Failed)
 	case len(stopped) > 0:
 		return fmt.Sprintf("%s Somebody stopped the %s of %s: %s %s %v lives", finding, receiver,
 			strings.Join(stopped, ", "), it, start, e.Failed)

@@ -162,7 +162,8 @@ func stuck(s *topology.Server) string {
 
 // keepRelayLogs is how a person has MariaDB apply its relay logs although both threads are stopped.
 const keepRelayLogs = "to have it apply them: CHANGE MASTER TO RELAY_LOG_FILE = …, RELAY_LOG_POS = … as SHOW SLAVE " +
-	"STATUS has them, START SLAVE SQL_THREAD; at the end STOP SLAVE, CHANGE MASTER TO MASTER_USE_GTID = slave_pos"
+	"STATUS has them, START SLAVE SQL_THREAD; at the end STOP SLAVE, CHANGE MASTER TO MASTER_USE_GTID = slave_pos, " +
+	"START SLAVE"
 
 // liftDelay is how a person ends a delay, so that s applies what it has received. Both flavours throw relay logs away
 // where the delay is changed while both threads stand still.
@@ -170,7 +171,7 @@ func liftDelay(s *topology.Server, c topology.Channel) string {
 	if s.Instance.Flavor == topology.MariaDB {
 		return "to apply them now: STOP SLAVE, CHANGE MASTER TO MASTER_DELAY = 0, RELAY_LOG_FILE = …, " +
 			"RELAY_LOG_POS = … as SHOW SLAVE STATUS has them (else it throws them away), START SLAVE SQL_THREAD; at " +
-			"the end STOP SLAVE, CHANGE MASTER TO MASTER_USE_GTID = slave_pos"
+			"the end STOP SLAVE, CHANGE MASTER TO MASTER_USE_GTID = slave_pos, START SLAVE"
 	}
 	start := ""
 	if c.IO == topology.Stopped {

@@ -255,7 +255,7 @@ db1 mariadb=10.11.6 exec=0-1-120 purged=0-1-110
     db3 mariadb=10.11.6 ioerr=2003 recv=0-1-120 exec=0-1-60 delay=1h
     db4 mariadb=10.11.6 ioerr=2003`, `
 repoint db4 db1
-lost: db3 its relay logs hold 50 transactions that db1:3306 has purged, and a change of its source would throw them away; it is delayed by 1h0m0s, and has not applied them; to apply them now: STOP SLAVE, CHANGE MASTER TO MASTER_DELAY = 0, RELAY_LOG_FILE = …, RELAY_LOG_POS = … as SHOW SLAVE STATUS has them (else it throws them away), START SLAVE SQL_THREAD; at the end STOP SLAVE, CHANGE MASTER TO MASTER_USE_GTID = slave_pos`},
+lost: db3 its relay logs hold 50 transactions that db1:3306 has purged, and a change of its source would throw them away; it is delayed by 1h0m0s, and has not applied them; to apply them now: STOP SLAVE, CHANGE MASTER TO MASTER_DELAY = 0, RELAY_LOG_FILE = …, RELAY_LOG_POS = … as SHOW SLAVE STATUS has them (else it throws them away), START SLAVE SQL_THREAD; at the end STOP SLAVE, CHANGE MASTER TO MASTER_USE_GTID = slave_pos, START SLAVE`},
 		{"relay logs that the new source can send again may go", `
 db1 exec=1-120 purged=1-50
   db2 down

@@ -66,7 +66,7 @@ repoint db2 db3`},
 db1 mariadb=10.11.6 down
   db2 ioerr=2003 recv=0-1-90 exec=0-1-90
   db3 io=no sql=no recv=0-1-100 exec=0-1-60`, `
-refused: 10 received transactions would be thrown away: db3:3306 has them, and can't pass them on to db2:3306 (both its threads are stopped, and MariaDB throws away what it has received when it starts one: to have it apply them: CHANGE MASTER TO RELAY_LOG_FILE = …, RELAY_LOG_POS = … as SHOW SLAVE STATUS has them, START SLAVE SQL_THREAD; at the end STOP SLAVE, CHANGE MASTER TO MASTER_USE_GTID = slave_pos); allow_received_loss is false`},
+refused: 10 received transactions would be thrown away: db3:3306 has them, and can't pass them on to db2:3306 (both its threads are stopped, and MariaDB throws away what it has received when it starts one: to have it apply them: CHANGE MASTER TO RELAY_LOG_FILE = …, RELAY_LOG_POS = … as SHOW SLAVE STATUS has them, START SLAVE SQL_THREAD; at the end STOP SLAVE, CHANGE MASTER TO MASTER_USE_GTID = slave_pos, START SLAVE); allow_received_loss is false`},
 		{"all are delayed: it is said how to end that without losing their relay logs", `
 db1 down
   db2 delay=1h ioerr=2003 recv=1-120 exec=1-50

@@ -315,6 +315,27 @@ func TestDelayedDonor(t *testing.T) {
 			return strings.Contains(fmt.Sprint(f.Refused()), "it is delayed by 1h0m0s")
 		})
 		f.NoFailover()
+
+		// A person does what the refusal says: no relay log is lost, and the failover goes on.
+		if flavor == lab.MariaDB {
+			threads(f, r2, "STOP", "")
+			row, err := r2.Row(f.Ctx, "SHOW SLAVE STATUS")
+			f.Must(err)
+			f.Must(r2.Exec(f.Ctx, fmt.Sprintf("CHANGE MASTER TO MASTER_DELAY = 0, RELAY_LOG_FILE = '%s', "+
+				"RELAY_LOG_POS = %s", row["Relay_Log_File"], row["Relay_Log_Pos"])))
+			threads(f, r2, "START", "SQL_THREAD")
+			f.Await("it has applied them", func() bool { return sold(f, r2) == 10 })
+			threads(f, r2, "STOP", "")
+			f.Must(r2.Exec(f.Ctx, "CHANGE MASTER TO MASTER_USE_GTID = slave_pos"))
+			threads(f, r2, "START", "")
+		} else {
+			threads(f, r2, "STOP", "SQL_THREAD")
+			f.Must(r2.Exec(f.Ctx, "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 0"))
+			threads(f, r2, "START", "SQL_THREAD")
+		}
+		if _, promoted := f.Promoted(); sold(f, promoted) != 10 {
+			t.Errorf("%v was promoted with %d of 10 rows", promoted.Key, sold(f, promoted))
+		}
 	})
 }
 
