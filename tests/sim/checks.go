@@ -125,7 +125,7 @@ func (r *run) partial(v *world.Server) bool {
 		return false
 	}
 	for range r.Servers {
-		if v.Filters {
+		if v.Filters && v.Source >= 0 { // a primary has all by decree
 			return true
 		}
 		if v.Source < 0 || v.Detached {
