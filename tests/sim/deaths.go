@@ -73,8 +73,10 @@ func (r *run) survivors(dead map[int]int) {
 	r.Stats.Survivable++
 	primary := r.primary()
 	if primary == nil {
-		r.hurt("where a direct replica lives, a primary is promoted", "there is none: %s; refused: %v; findings: %v",
-			r.open(), plan.Next(r.situation()).Refused(), codes(r.situation()))
+		d := plan.Next(r.situation())
+		r.hurt("where a direct replica lives, a primary is promoted",
+			"there is none: %s; waits: %s; refused: %v; findings: %v", r.open(), d.Wait(), d.Refused(),
+			codes(r.situation()))
 		return
 	}
 	if open := r.open(); open != "" {
