@@ -230,7 +230,6 @@ func (e *Episode) lose(k topology.Key, why string) {
 	}
 }
 
-// abandon notes that k was the candidate and fell silent.
 // opening notes that k is told to take writes.
 func (e *Episode) opening(k topology.Key) {
 	if !slices.Contains(e.Opening, k) {
@@ -238,6 +237,7 @@ func (e *Episode) opening(k topology.Key) {
 	}
 }
 
+// abandon notes that k was the candidate and fell silent.
 func (e *Episode) abandon(k topology.Key) {
 	if !k.IsZero() && !slices.Contains(e.Abandoned, k) {
 		e.Abandoned = append(slices.Clip(e.Abandoned), k)
