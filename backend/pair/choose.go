@@ -3,6 +3,7 @@ package pair
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,9 +58,24 @@ func (c Choice) Fit(k topology.Key) (bool, string) {
 // leader's member comes first, so that all daemons serve the same one. A daemon that can't reach that member serves
 // none rather than the other one.
 func Choose(members []Member, k Known) Choice {
-	c := Choice{Unfit: map[topology.Key]string{}}
-	var fit []Member
-	reasons := map[topology.Key]string{}
+	w := weigh(members, k)
+	if c, chosen := w.stay(); chosen {
+		return c
+	}
+	return w.anew()
+}
+
+// weighed are the members, each judged.
+type weighed struct {
+	Known
+	members []Member
+	fit     []Member
+	unfit   map[topology.Key]string // why not
+	despite map[topology.Key]string // what is wrong with one that is fit
+}
+
+func weigh(members []Member, k Known) weighed {
+	w := weighed{Known: k, members: members, unfit: map[topology.Key]string{}, despite: map[topology.Key]string{}}
 	for i, m := range members {
 		var other *Member
 		if len(members) == 2 {
@@ -67,63 +83,74 @@ func Choose(members []Member, k Known) Choice {
 		}
 		unfit, although := judge(m, other, k)
 		if unfit != "" {
-			c.Unfit[m.Key] = unfit
+			w.unfit[m.Key] = unfit
 			continue
 		}
-		fit = append(fit, m)
-		reasons[m.Key] = although
+		w.fit = append(w.fit, m)
+		w.despite[m.Key] = although
 	}
-	serve := func(m Member, why string) Choice {
-		c.Serve, c.Why = m.Key, why
-		if although := reasons[m.Key]; although != "" {
-			c.Why += "; " + although
-		}
-		return c
+	return w
+}
+
+func (w weighed) serve(m Member, why string, args ...any) Choice {
+	why = fmt.Sprintf(why, args...)
+	if although := w.despite[m.Key]; although != "" {
+		why += "; " + although
 	}
-	for _, m := range fit {
-		if m.Key == k.Leader {
-			return serve(m, "the leader serves it")
-		}
+	return Choice{Serve: m.Key, Why: why, Unfit: w.unfit}
+}
+
+func (w weighed) nobody(why string, args ...any) Choice {
+	return Choice{Why: fmt.Sprintf(why, args...), Unfit: w.unfit}
+}
+
+// stay chooses the member that serves already, the leader's or else ours, or nobody while that one may come back.
+func (w weighed) stay() (c Choice, chosen bool) {
+	if m := find(w.fit, w.Leader); m != nil {
+		return w.serve(*m, "the leader serves it"), true
 	}
-	previous := find(members, k.Previous)
-	silent := previous != nil && !previous.Up && !gone(*previous)
-	if silent && !k.Away && previous.ID != "" && (k.Leader.IsZero() || k.Leader == k.Previous) {
+	previous := w.silent()
+	if previous != nil && !w.Away && previous.ID != "" && (w.Leader.IsZero() || w.Leader == w.Previous) {
 		// A slow look on a busy machine must not end a working service. Clients that wait there now would wait as long
 		// for the other one.
-		return serve(*previous, fmt.Sprintf("it serves, and has not answered for only %v: %s",
-			previous.Unreachable.Round(time.Millisecond), previous.Err))
+		return w.serve(*previous, "it serves, and has not answered for only %v: %s",
+			previous.Unreachable.Round(time.Millisecond), previous.Err), true
 	}
-	if leads := find(members, k.Leader); leads != nil {
-		c.Why = fmt.Sprintf("the leader serves %v, which is not fit from here: %s", k.Leader, c.Unfit[k.Leader])
-		return c
+	if find(w.members, w.Leader) != nil {
+		return w.nobody("the leader serves %v, which is not fit from here: %s", w.Leader, w.unfit[w.Leader]), true
 	}
-	for _, m := range fit {
-		if m.Key == k.Previous {
-			return serve(m, "it serves, and is fit")
-		}
-	}
-	if silent {
-		c.Why = fmt.Sprintf("%v served, and has not answered for only %v: %s", k.Previous,
-			previous.Unreachable.Round(time.Millisecond), previous.Err)
-		return c
-	}
-	switch len(fit) {
-	case 0:
-		var why []string
-		for _, m := range members {
-			why = append(why, fmt.Sprintf("%v: %s", m.Key, c.Unfit[m.Key]))
-		}
-		c.Why = "no member is fit: " + strings.Join(why, "; ")
-		return c
-	case 2:
-		if farther(fit[1], fit[0]) > 0 {
-			fit[0], fit[1] = fit[1], fit[0]
-		}
+	if m := find(w.fit, w.Previous); m != nil {
+		return w.serve(*m, "it serves, and is fit"), true
 	}
 	if previous != nil {
-		return serve(fit[0], fmt.Sprintf("%v, which served, is not fit: %s", k.Previous, c.Unfit[k.Previous]))
+		return w.nobody("%v served, and has not answered for only %v: %s", w.Previous,
+			previous.Unreachable.Round(time.Millisecond), previous.Err), true
 	}
-	return serve(fit[0], "it is fit, and no member served yet")
+	return Choice{}, false
+}
+
+// silent is the member that this daemon chose before, if it doesn't answer and may only be slow.
+func (w weighed) silent() *Member {
+	if m := find(w.members, w.Previous); m != nil && !m.Up && !gone(*m) {
+		return m
+	}
+	return nil
+}
+
+// anew chooses when no member serves: the fit one that holds most.
+func (w weighed) anew() Choice {
+	if len(w.fit) == 0 {
+		var why []string
+		for _, m := range w.members {
+			why = append(why, fmt.Sprintf("%v: %s", m.Key, w.unfit[m.Key]))
+		}
+		return w.nobody("no member is fit: %s", strings.Join(why, "; "))
+	}
+	best := slices.MaxFunc(w.fit, farther) // the first of equals
+	if find(w.members, w.Previous) != nil {
+		return w.serve(best, "%v, which served, is not fit: %s", w.Previous, w.unfit[w.Previous])
+	}
+	return w.serve(best, "it is fit, and no member served yet")
 }
 
 // Behind returns the member with an identity, or zero. A member that is out of reach keeps its identity; one that
