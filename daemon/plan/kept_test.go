@@ -52,6 +52,16 @@ stop_receiver db4
 promote db3
 repoint db2 db3
 repoint db4 db3`},
+		{"what a delayed server has not applied reaches nobody further down, however long one waits", `
+db1 down exec=1-55
+  db2 answered=0s ioerr=2003 io=no delay=1h exec=1-22 recv=1-57
+    db3 answered=0.1s recv=1-22
+      db5 answered=0.1s recv=1-22 prefer
+  db6 answered=0s ioerr=2003 io=no exec=1-56`, `
+refused: 1 received transaction would be thrown away: db2:3306 has them, and can't pass them on to db6:3306 (it is ` +
+			`delayed by 1h0m0s, and has not applied them; to apply them now: START REPLICA IO_THREAD (else it throws ` +
+			`them away), STOP REPLICA SQL_THREAD, CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 0, START REPLICA ` +
+			`SQL_THREAD); allow_received_loss is false`},
 		{"MariaDB: the applier is started while the receiver still tries to connect", `
 db1 mariadb=10.11.6 down
   db2 ioerr=2003 recv=0-1-90 exec=0-1-90

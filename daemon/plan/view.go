@@ -176,22 +176,25 @@ func (v *view) levelled() map[topology.Key]gtid.Set {
 }
 
 // passed is what of a set the source of s can have sent it since: a source that receives nothing itself sends only what
-// it has, and one that does not apply that only what it has applied.
+// it has, one that does not apply that only what it has applied, and any other what its own source can have sent.
 func (v *view) passed(s *topology.Server, set gtid.Set) gtid.Set {
-	c := s.Channel()
-	if c == nil {
-		return set
+	for range v.Snapshot.Servers { // up to one that decides it; there may be a circle
+		c := s.Channel()
+		if c == nil {
+			return set
+		}
+		switch source := v.up(c.Source); {
+		case source == nil, writable(source):
+			return set
+		case stuck(source) != "":
+			return set.Intersect(source.Instance.Executed)
+		case source.Receiving():
+			s = source
+		default:
+			return set.Intersect(source.Received())
+		}
 	}
-	switch source := v.up(c.Source); {
-	case source == nil, writable(source):
-		return set
-	case stuck(source) != "":
-		return set.Intersect(source.Instance.Executed)
-	case source.Receiving():
-		return set
-	default:
-		return set.Intersect(source.Received())
-	}
+	return set
 }
 
 // union is of what servers have that were asked after a moment; that only goes back.
