@@ -39,7 +39,7 @@ func playDeaths(seed uint64, tell bool) (Stats, *Violation) {
 		r.live()
 	}
 	if r.found == nil {
-		r.survivors(dies)
+		r.survivors()
 	}
 	return r.Stats, r.found
 }
@@ -66,8 +66,8 @@ func (r *run) intermediate(v *world.Server) bool {
 }
 
 // survivors holds what must be true when the dead stay dead.
-func (r *run) survivors(dead map[int]int) {
-	if r.candidates(dead) == 0 {
+func (r *run) survivors() {
+	if r.candidates() == 0 {
 		return // nobody is left to witness, or to be promoted
 	}
 	r.Stats.Survivable++
@@ -117,10 +117,10 @@ func (r *run) belowOneOf(lost map[topology.Key]bool, v *world.Server) bool {
 // candidates are the direct replicas that live, can be promoted, and were not lost by an earlier failover. There is
 // none where a server that has no binary log of what it replicates has received more: it can't pass that on, and the
 // policy does not allow its loss.
-func (r *run) candidates(dead map[int]int) int {
+func (r *run) candidates() int {
 	var living []*world.Server
 	for _, v := range r.Servers[1:] {
-		if _, dies := dead[v.N]; !dies {
+		if v.Health == world.Alive { // also one that was to die, and got away
 			living = append(living, v)
 		}
 	}
