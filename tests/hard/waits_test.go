@@ -148,7 +148,8 @@ func TestReceiversWereStoppedByHand(t *testing.T) {
 		f.Must(f.Primary.Kill())
 		f.Await("it says what helps", func() bool {
 			p, err := f.API.Plan(f.Ctx, f.Primary.Key.String(), "")
-			return err == nil && strings.Contains(fmt.Sprint(p.Now.Refused(), p.Now.Wait()), "start it (")
+			return err == nil && strings.Contains(fmt.Sprint(p.Now.Refused(), p.Now.Wait()),
+				"start one of them (")
 		})
 		f.During(2*time.Second, "nobody is promoted",
 			func() bool { return f.ReadOnly(f.Replicas[0]) && f.ReadOnly(f.Replicas[1]) })

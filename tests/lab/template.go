@@ -132,7 +132,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // tail is the end of a long text, for errors.
 func tail(text string) string {
-	const most = 1500
+	const most = 6000
 	if text = strings.TrimSpace(text); len(text) > most {
 		text = "…" + text[len(text)-most:]
 	}
