@@ -38,7 +38,7 @@ func TestThreeThousandServers(t *testing.T) {
 		p.latency = 20 * time.Millisecond
 		before := runtime.NumGoroutine()
 		run(t, p, Options{Seeds: seeds, Concurrency: 100}, func(f *Fleet) {
-			time.Sleep(5 * time.Second)
+			pass(5 * time.Second)
 			if s := f.Snapshot(); len(s.Servers) != 3000 || len(s.Clusters()) != 750 {
 				t.Fatalf("found %d servers in %d clusters", len(s.Servers), len(s.Clusters()))
 			}
@@ -55,7 +55,7 @@ func TestThreeThousandServers(t *testing.T) {
 				}
 			})
 			for range 20 {
-				time.Sleep(time.Second)
+				pass(time.Second)
 				if n := runtime.NumGoroutine() - before; n > 2*100+750+10 { // probes, urgent ones, watches
 					t.Fatalf("%d goroutines", n)
 				}
@@ -65,7 +65,7 @@ func TestThreeThousandServers(t *testing.T) {
 			}
 			died := time.Now()
 			p.kill("c700-0")
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if got := p.probes("c700-0", died); len(got) == 0 || got[0] > 0 {
 				t.Errorf("the dead hold up a suspicion: the failed server is asked at %v", got)
 			}
@@ -182,7 +182,7 @@ func TestWhatIsLogged(t *testing.T) {
 			}
 		}
 		run(t, p, o, func(f *Fleet) {
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 			got := log.text()
 			for _, want := range []string{
 				`msg="server found" server=db1:3306 from=seed`,
@@ -195,13 +195,13 @@ func TestWhatIsLogged(t *testing.T) {
 				}
 			}
 			log.reset()
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 			lines("") // a poll that found nothing new is no event
 			p.kill("db4")
-			time.Sleep(5 * time.Second)
+			pass(5 * time.Second)
 			lines(`level=WARN msg="server down" server=db4:3306 failure=refused err="it fails"`)
 			p.do(func() { p.servers[key("db4")].fails = topology.OK })
-			time.Sleep(5 * time.Second)
+			pass(5 * time.Second)
 			if got := log.text(); strings.Count(got, "\n") != 1 ||
 				!strings.Contains(got, `level=INFO msg="server up again" server=db4:3306 after=refused down_for=`) {
 				t.Errorf("logged %s", got)
@@ -220,9 +220,9 @@ func TestMetrics(t *testing.T) {
 		reg := prometheus.NewRegistry()
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1"), Registerer: reg}, func(f *Fleet) {
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 			p.kill("db1")
-			time.Sleep(time.Second)
+			pass(time.Second)
 			f.mu.Lock()
 			f.add(key("new"), "test")
 			f.unlock()
@@ -265,13 +265,13 @@ func TestPollsThatWaitAreOverdue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1"), Concurrency: 1, Registerer: prometheus.NewRegistry()}, func(f *Fleet) {
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 			p.do(func() {
 				for _, s := range p.servers {
 					s.hang = 3 * time.Second
 				}
 			})
-			time.Sleep(2500 * time.Millisecond)
+			pass(2500 * time.Millisecond)
 			if late := f.overdue(); late < 0.5 || late > 2.5 {
 				t.Errorf("%v seconds overdue", late)
 			}
@@ -305,14 +305,14 @@ func TestWhatIsWorthStoring(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := tree()
 				run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
-					time.Sleep(2 * time.Second)
+					pass(2 * time.Second)
 					for _, v := range f.Dirty() {
 						if v.Cluster == "" || v.Instance == nil || v.Instance.BinlogPos != 0 {
 							t.Errorf("%+v", v)
 						}
 					}
 					p.do(func() { c.change(p) })
-					time.Sleep(2 * time.Second)
+					pass(2 * time.Second)
 					var got []string
 					for _, v := range f.Dirty() {
 						got = append(got, v.Key.Host)
@@ -341,10 +341,10 @@ func TestAnotherNameThatMovedIsNoticedByAReplica(t *testing.T) {
 		c := &p.servers[key("db4")].instance.Channels[0]
 		c.Source, c.SourceID = key("vip"), 1
 		run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			expect(t, f, "db1 up, db2<db1 up, db3<db1 up, db4<db1 up")
 			p.do(func() { p.addresses[key("vip")], c.SourceID = key("db3"), 3 })
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			expect(t, f, "db1 up, db2<db1 up, db3<db1 up, db4<db3 up")
 		})
 	})
@@ -356,13 +356,13 @@ func TestAnAddressThatNobodyUsesIsNotKept(t *testing.T) {
 		c := &p.servers[key("db3")].instance.Channels[0]
 		c.Source = key("typo")
 		run(t, p, Options{Seeds: keys("db1", "gone")}, func(f *Fleet) {
-			time.Sleep(3 * time.Hour)
+			pass(3 * time.Hour)
 			expect(t, f, "db1 up, db2<db1 up, db3<typo up, db4<db2 up, gone no_such_host, typo no_such_host")
 			if p.count(p.forgot, "typo") > 0 {
 				t.Error("it was dropped although db3 points there")
 			}
 			p.do(func() { c.Source = key("db1") })
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 			expect(t, f, "db1 up, db2<db1 up, db3<db1 up, db4<db2 up, gone no_such_host")
 		})
 	})

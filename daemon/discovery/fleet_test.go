@@ -35,6 +35,13 @@ func run(t *testing.T, p *fakeFleet, o Options, test func(f *Fleet)) {
 	}
 }
 
+// pass lets time pass, and all that happens at its end happen: a probe that is due at that very moment is not under way
+// while the test looks.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // tree is db1 over db2 and db3, and db4 under db2.
 func tree() *fakeFleet {
 	p := newFake()
@@ -92,7 +99,7 @@ func TestFromAnyServerTheWholeTreeIsFound(t *testing.T) {
 		t.Run(seed, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				run(t, tree(), Options{Seeds: keys(seed)}, func(f *Fleet) {
-					time.Sleep(50 * time.Millisecond)
+					pass(50 * time.Millisecond)
 					expect(t, f, "db1 up, db2<db1 up, db3<db1 up, db4<db2 up")
 					for _, v := range f.Snapshot().Servers {
 						if v.Cluster != "db1:3306" {
@@ -119,7 +126,7 @@ func TestFromAnyServerTheWholeTreeIsFound(t *testing.T) {
 				}
 				p.register()
 				run(t, p, Options{Seeds: keys(fmt.Sprintf("h%02d", seed))}, func(f *Fleet) {
-					time.Sleep(time.Duration(2*n+2) * 2 * time.Millisecond)
+					pass(time.Duration(2*n+2) * 2 * time.Millisecond)
 					s := f.Snapshot()
 					if len(s.Servers) != n || len(s.Clusters()) != 1 {
 						rt.Errorf("found %d of %d servers in clusters %v: %s", len(s.Servers), n, s.Clusters(),
@@ -151,7 +158,7 @@ func TestNotEverybodyIsLookedAt(t *testing.T) {
 				p, o := tree(), Options{Seeds: keys("db1")}
 				c.change(p, &o)
 				run(t, p, o, func(f *Fleet) {
-					time.Sleep(3 * time.Second)
+					pass(3 * time.Second)
 					expect(t, f, c.want)
 				})
 			})
@@ -168,10 +175,10 @@ func TestEveryServerIsAskedEachPoll(t *testing.T) {
 			seeds = append(seeds, key(fmt.Sprintf("h%02d", i)))
 		}
 		run(t, p, Options{Seeds: seeds, Poll: time.Second}, func(f *Fleet) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			p.crowd()
 			since := time.Now()
-			time.Sleep(10*time.Second - time.Nanosecond)
+			pass(10*time.Second - time.Nanosecond)
 			for _, k := range seeds {
 				got := p.probes(k.Host, since)
 				if len(got) != 10 {
@@ -201,7 +208,7 @@ func TestGoroutinesProbeAgain(t *testing.T) {
 			seeds = append(seeds, key(fmt.Sprintf("h%03d", i)))
 		}
 		run(t, p, Options{Seeds: seeds, Poll: time.Second}, func(f *Fleet) {
-			time.Sleep(4 * time.Second)
+			pass(4 * time.Second)
 			before := runtime.NumGoroutine()
 			f.Look(t.Context(), seeds...)
 			f.mu.Lock()
@@ -210,7 +217,7 @@ func TestGoroutinesProbeAgain(t *testing.T) {
 			if most, _ := p.crowd(); most < 2*kept || idle != kept {
 				t.Errorf("after %d probes at a time %d goroutines wait, want %d", most, idle, kept)
 			}
-			time.Sleep(10 * time.Second)
+			pass(10 * time.Second)
 			if after := runtime.NumGoroutine(); after > before+kept {
 				t.Errorf("%d goroutines, before the burst %d", after, before)
 			}
@@ -234,23 +241,23 @@ func TestTheDeadAreAskedLess(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := tree()
 				run(t, p, Options{Seeds: keys("db1"), Poll: time.Second, MaxBackoff: 20 * time.Second}, func(f *Fleet) {
-					time.Sleep(time.Second)
+					pass(time.Second)
 					f.StayClose("db1:3306", c.close...)
 					p.kill(c.kill)
 					died := time.Now()
-					time.Sleep(10 * time.Second)
+					pass(10 * time.Second)
 					if n := len(p.probes(c.kill, died)); n < 9 {
 						t.Errorf("in the first 10 s it was asked %d times only", n)
 					}
-					time.Sleep(50 * time.Second)
+					pass(50 * time.Second)
 					n := len(p.probes(c.kill, time.Now()))
 					since := time.Now()
-					time.Sleep(60 * time.Second)
+					pass(60 * time.Second)
 					if n = len(p.probes(c.kill, since)) - n; n < c.min || n > c.max {
 						t.Errorf("asked %d times in the second minute, want %d to %d", n, c.min, c.max)
 					}
 					p.do(func() { p.servers[key(c.kill)].fails = topology.OK })
-					time.Sleep(21 * time.Second)
+					pass(21 * time.Second)
 					if s := f.Snapshot().Server(key(c.kill)); !s.Up() || s.Probe.Failures != 0 ||
 						!s.Probe.FailingSince.IsZero() {
 						t.Errorf("it is back: %+v", s.Probe)
@@ -265,12 +272,12 @@ func TestStayCloseHoldsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1"), MaxBackoff: time.Hour}, func(f *Fleet) {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			p.kill("db3")
-			time.Sleep(2 * time.Hour)
+			pass(2 * time.Hour)
 			since := time.Now()
 			f.StayClose("db1:3306", key("db3"))
-			time.Sleep(2500 * time.Millisecond)
+			pass(2500 * time.Millisecond)
 			if n := len(p.probes("db3", since)); n != 2 {
 				t.Errorf("asked %d times in 2.5 s, want 2", n)
 			}
@@ -282,12 +289,12 @@ func TestACrashIsNoticedInMilliseconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1"), Poll: 10 * time.Second}, func(f *Fleet) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			news := f.Subscribe()
 			news.Take()
 			died := time.Now()
 			p.kill("db1")
-			time.Sleep(4 * time.Millisecond)
+			pass(4 * time.Millisecond)
 			if s := f.Snapshot().Server(key("db1")); s.Probe.Failure != topology.Refused {
 				t.Errorf("after 4 ms: %+v", s.Probe)
 			}
@@ -299,16 +306,16 @@ func TestACrashIsNoticedInMilliseconds(t *testing.T) {
 					t.Errorf("%s was asked at %v after the death", r, got)
 				}
 			}
-			time.Sleep(200 * time.Millisecond)
+			pass(200 * time.Millisecond)
 			if got := p.probes("db2", died); len(got) < 6 {
 				t.Errorf("db2 was asked %d times in 0.2 s: %v", len(got), got)
 			}
 			if got := p.probes("db1", died); len(got) < 3 {
 				t.Errorf("db1 was asked again %d times in 0.2 s: %v", len(got), got)
 			}
-			time.Sleep(20 * time.Second)
+			pass(20 * time.Second)
 			since := time.Now()
-			time.Sleep(60 * time.Second)
+			pass(60 * time.Second)
 			if n := len(p.probes("db2", since)); n > 7 {
 				t.Errorf("db2 is still asked %d times a minute, with a poll of 10 s", n)
 			}
@@ -316,7 +323,7 @@ func TestACrashIsNoticedInMilliseconds(t *testing.T) {
 				t.Errorf("%d watches of db1 were begun, although it never came back", n)
 			}
 			p.do(func() { p.servers[key("db1")].fails = topology.OK })
-			time.Sleep(10 * time.Second)
+			pass(10 * time.Second)
 			if n := p.count(p.watching, "db1"); n != 1 {
 				t.Errorf("db1 is back, and watched %d times", n)
 			}
@@ -329,7 +336,7 @@ func TestWhoHasNoReplicasAnyMoreIsNotWatched(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
 			for _, want := range []int{1, 0, 1} {
-				time.Sleep(3 * time.Second)
+				pass(3 * time.Second)
 				if n := p.count(p.watching, "db2"); n != want {
 					t.Errorf("db2 is watched %d times, want %d", n, want)
 				}
@@ -346,10 +353,10 @@ func TestSiblingsOfAFailedIntermediateAreAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1"), Poll: 100 * time.Second}, func(f *Fleet) {
-			time.Sleep(150 * time.Second)
+			pass(150 * time.Second)
 			died := time.Now()
 			p.kill("db2")
-			time.Sleep(3 * time.Millisecond)
+			pass(3 * time.Millisecond)
 			for _, k := range []string{"db1", "db3", "db4"} {
 				if len(p.probes(k, died)) == 0 {
 					t.Errorf("%s was not asked", k)
@@ -363,25 +370,25 @@ func TestAReceiverThatHasJustBeenStartedIsAskedAgainSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1"), Poll: 100 * time.Second}, func(f *Fleet) {
-			time.Sleep(150 * time.Second)
+			pass(150 * time.Second)
 			c := &p.servers[key("db3")].instance.Channels[0]
 			p.do(func() { c.Source, c.IO = key("db2"), topology.Connecting })
 			f.Look(t.Context(), key("db3"))
-			time.Sleep(45 * time.Millisecond)
+			pass(45 * time.Millisecond)
 			p.do(func() { c.IO = topology.Running })
-			time.Sleep(15 * time.Millisecond)
+			pass(15 * time.Millisecond)
 			if got := f.Cluster("db1:3306").Server(key("db3")).Instance.Channels[0]; got.IO != topology.Running {
 				t.Errorf("15 ms after it has connected it is shown as %s", got.IO)
 			}
 			since := time.Now()
-			time.Sleep(90 * time.Second)
+			pass(90 * time.Second)
 			if n := len(p.probes("db3", since)); n > 1 {
 				t.Errorf("it is asked %d times more", n)
 			}
 			p.do(func() { c.IO = topology.Connecting })
-			time.Sleep(150 * time.Second)
+			pass(150 * time.Second)
 			since = time.Now()
-			time.Sleep(290 * time.Second)
+			pass(290 * time.Second)
 			if n := len(p.probes("db3", since)); n > 3 {
 				t.Errorf("one that does not get through is asked %d times in 290 s, with a poll of 100 s", n)
 			}
@@ -393,14 +400,14 @@ func TestATimeoutIsAskedAgainWithinTheSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1"), Poll: 5 * time.Second, Silence: 2500 * time.Millisecond}, func(f *Fleet) {
-			time.Sleep(10 * time.Second)
+			pass(10 * time.Second)
 			p.do(func() {
 				p.servers[key("db1")].hang = time.Second
 				p.servers[key("db1")].fails = topology.Timeout
 			})
-			time.Sleep(6 * time.Second) // by now a probe has failed
+			pass(6 * time.Second) // by now a probe has failed
 			v := f.Snapshot().Server(key("db1"))
-			time.Sleep(time.Until(v.Probe.FailingSince.Add(2500 * time.Millisecond)))
+			pass(time.Until(v.Probe.FailingSince.Add(2500 * time.Millisecond)))
 			v = f.Snapshot().Server(key("db1"))
 			if v.Probe.Failures < 2 || v.Probe.Asked.Sub(v.Probe.FailingSince) < 1250*time.Millisecond {
 				t.Errorf("%+v", v.Probe)
@@ -413,9 +420,9 @@ func TestWhoseSilenceMattersIsAskedMoreOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1"), Poll: 5 * time.Second, Silence: 2500 * time.Millisecond}, func(f *Fleet) {
-			time.Sleep(20 * time.Second)
+			pass(20 * time.Second)
 			since := time.Now()
-			time.Sleep(50 * time.Second)
+			pass(50 * time.Second)
 			if source, leaf := len(p.probes("db1", since)), len(p.probes("db3", since)); source != 20 || leaf != 10 {
 				t.Errorf("in 50 s db1 was asked %d times, and db3, which has no replicas, %d times", source, leaf)
 			}
@@ -447,7 +454,7 @@ func TestProbeBookkeeping(t *testing.T) {
 			at("Answered", v.Answered, v.Asked)
 			answered := v.Answered
 
-			time.Sleep(time.Second)
+			pass(time.Second)
 			p.kill("db1")
 			broke := time.Now()
 			v = look()
@@ -458,7 +465,7 @@ func TestProbeBookkeeping(t *testing.T) {
 				t.Errorf("%+v", v)
 			}
 			p.do(func() { p.servers[key("db1")].fails = topology.Timeout })
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if v = look(); v.Failures < 2 || v.Failure != topology.Timeout {
 				t.Errorf("%+v", v)
 			}
@@ -487,10 +494,10 @@ func TestLookWaitsForAProbeThatBeganAfterIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1"), Poll: time.Hour}, func(f *Fleet) {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			p.do(func() { p.servers[key("db2")].hang = 100 * time.Millisecond })
 			go f.Look(t.Context(), key("db2"))
-			time.Sleep(60 * time.Millisecond)
+			pass(60 * time.Millisecond)
 			p.do(func() { p.servers[key("db2")].instance.ReadOnly = false })
 			began := time.Now()
 			f.Look(t.Context(), key("db1"), key("db2"), key("db2"), key("nobody"))
@@ -551,7 +558,7 @@ func TestOneServerUnderTwoNames(t *testing.T) {
 					p.servers[key("db3")].instance.Channels[0].Source = key("db1")
 				}
 				run(t, p, o, func(f *Fleet) {
-					time.Sleep(3 * time.Second)
+					pass(3 * time.Second)
 					expect(t, f, c.want)
 					root := f.Snapshot().Primary()
 					if got := fmt.Sprint(root.Names); c.names != "" && got != "["+c.names+"]" {
@@ -559,7 +566,7 @@ func TestOneServerUnderTwoNames(t *testing.T) {
 					}
 					if c.names != "" {
 						since := time.Now()
-						time.Sleep(5 * time.Second)
+						pass(5 * time.Second)
 						if n := len(p.probes(c.names, since)); n > 0 {
 							t.Errorf("%s was asked %d times although it is only another name", c.names, n)
 						}
@@ -590,12 +597,12 @@ func TestASourceIsKnownByItsUUID(t *testing.T) {
 		c := &p.servers[key("db2")].instance.Channels[0]
 		c.Source, c.SourceUUID = key("10.0.0.1"), "uuid-db1" // an address that only servers among themselves can reach
 		run(t, p, Options{Seeds: keys("db2", "db1")}, func(f *Fleet) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			expect(t, f, "db1 up, db2<db1 up, db3<db1 up, db4<db2 up")
 			// Pointed elsewhere, where it can't connect, a replica may still remember the UUID of whom it was
 			// connected to.
 			p.do(func() { c.Source, c.IO = key("db3"), topology.Connecting })
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 			expect(t, f, "db1 up, db2<db3 up, db3<db1 up, db4<db2 up")
 		})
 	})
@@ -606,10 +613,10 @@ func TestAnotherServerAtAnAddress(t *testing.T) {
 		p := tree()
 		p.addresses[key("vip")] = key("db1")
 		run(t, p, Options{Seeds: keys("vip", "db1")}, func(f *Fleet) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			expect(t, f, "db2<vip up, db3<vip up, db4<db2 up, vip up")
 			p.do(func() { p.addresses[key("vip")] = key("db3") })
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			expect(t, f, "db1 up, db2<db1 up, db4<db2 up, vip<db1 up")
 		})
 	})
@@ -622,13 +629,13 @@ func TestForgottenServersStayForgotten(t *testing.T) {
 		gone := map[topology.Key]bool{}
 		run(t, p, Options{Seeds: keys("db1", "vip"), Forgotten: func(k topology.Key) bool { return gone[k] }},
 			func(f *Fleet) {
-				time.Sleep(3 * time.Second)
+				pass(3 * time.Second)
 				expect(t, f, "db1 up, db2<db1 up, db4<db2 up, vip<db1 up")
 				f.mu.Lock()
 				gone[key("vip")] = true
 				f.unlock()
 				f.Forget(key("db3")) // by its other name
-				time.Sleep(3 * time.Second)
+				pass(3 * time.Second)
 				expect(t, f, "db1 up, db2<db1 up, db4<db2 up")
 				if p.count(p.forgot, "vip") != 1 {
 					t.Error("the prober keeps its connection")
@@ -640,7 +647,7 @@ func TestForgottenServersStayForgotten(t *testing.T) {
 				delete(gone, key("vip"))
 				gone[key("db4")] = true // by another daemon
 				f.unlock()
-				time.Sleep(3 * time.Second)
+				pass(3 * time.Second)
 				expect(t, f, "db1 up, db2<db1 up, db3<db1 up")
 			})
 	})
@@ -657,7 +664,7 @@ func TestDiscoverNow(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "typo:3306: no_such_host: no such host") {
 				t.Errorf("a server that is not there: %v", err)
 			}
-			time.Sleep(time.Second)
+			pass(time.Second)
 			expect(t, f, "db1 up, db2<db1 up, db3<db1 up, db4<db2 up")
 		})
 	})
@@ -669,7 +676,7 @@ func TestRestoredServersAreNotUpBeforeTheyAnswer(t *testing.T) {
 		p.addresses[key("vip")] = key("db1")
 		var remembered []topology.Server
 		run(t, p, Options{Seeds: keys("db1", "vip")}, func(f *Fleet) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			remembered = f.Dirty()
 			if len(remembered) != 4 || len(f.Dirty()) != 0 {
 				t.Errorf("dirty: %v", remembered)
@@ -687,7 +694,7 @@ func TestRestoredServersAreNotUpBeforeTheyAnswer(t *testing.T) {
 		p.kill("db1")
 		ctx, cancel := context.WithCancel(t.Context())
 		go f.Run(ctx)
-		time.Sleep(1100 * time.Millisecond)
+		pass(1100 * time.Millisecond)
 		expect(t, f, "db1 refused, db2<db1 up, db3<db1 up, db4<db2 up")
 		cancel()
 		synctest.Wait()
@@ -698,7 +705,7 @@ func TestClusterNamesStick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			f.Snapshot()
 			p.kill("db1")
 			p.do(func() { // db2 is promoted
@@ -706,7 +713,7 @@ func TestClusterNamesStick(t *testing.T) {
 				p.servers[key("db2")].instance.ReadOnly = false
 				p.servers[key("db3")].instance.Channels[0].Source = key("db2")
 			})
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			expect(t, f, "db1 refused, db2 up, db3<db2 up, db4<db2 up")
 			for _, v := range f.Snapshot().Servers {
 				if v.Cluster != "db1:3306" {
@@ -740,7 +747,7 @@ func TestReceiversAreTimed(t *testing.T) {
 				f.Look(t.Context(), key("db2"))
 				return time.Since(f.Snapshot().Server(key("db2")).Instance.Channels[0].IOSince)
 			}
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if got := since(); got < time.Second {
 				t.Errorf("running for %v", got)
 			}
@@ -748,7 +755,7 @@ func TestReceiversAreTimed(t *testing.T) {
 			if got := since(); got != time.Millisecond {
 				t.Errorf("connecting for %v", got)
 			}
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if got := since(); got != time.Second+2*time.Millisecond {
 				t.Errorf("connecting for %v", got)
 			}

@@ -61,7 +61,7 @@ func TestANameThatOnlyReplicasResolve(t *testing.T) {
 				c.change(p)
 				seeds := keys("db1", "db2", "db3", "db4", "other1")[:len(p.servers)]
 				run(t, p, Options{Seeds: seeds}, func(f *Fleet) {
-					time.Sleep(5 * time.Second)
+					pass(5 * time.Second)
 					expect(t, f, c.want)
 					s := f.Snapshot().Server(key("db2"))
 					if got := s.Instance.Channels[0].Written(); got != key("only") {
@@ -84,7 +84,7 @@ func TestAVirtualAddressThatMoved(t *testing.T) {
 				p.servers[key(r)].instance.Channels[0].SourceUUID = "uuid-db1"
 			}
 			run(t, p, Options{Seeds: seeds}, func(f *Fleet) {
-				time.Sleep(3 * time.Second)
+				pass(3 * time.Second)
 				before := f.Snapshot()
 				p.do(func() {
 					p.addresses[key("vip")] = key("db2")
@@ -92,7 +92,7 @@ func TestAVirtualAddressThatMoved(t *testing.T) {
 					c.IO, c.IOErrno = topology.Stopped, 13117
 					p.servers[key("db3")].instance.Channels[0].SourceUUID = "uuid-db2"
 				})
-				time.Sleep(20 * time.Second)
+				pass(20 * time.Second)
 				after := f.Snapshot()
 				if len(before.Servers) != 4 || len(after.Servers) != 4 {
 					t.Fatalf("%s\nthen %s", drawn(before), drawn(after))
@@ -123,9 +123,9 @@ func TestANewServerAtAnAddressIsNoDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			p.do(func() { p.servers[key("db3")].instance.UUID = "set up anew" })
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			expect(t, f, "db1 up, db2<db1 up, db3<db1 up, db4<db2 up")
 			if got := f.Snapshot().Server(key("db3")).Doubtful; len(got) > 0 {
 				t.Errorf("doubtful: %v", got)
@@ -139,13 +139,13 @@ func TestWhoNeverAnsweredBelongsToWhereItRegistered(t *testing.T) {
 		p := tree()
 		p.servers[key("db1")].instance.Registered = append(p.servers[key("db1")].instance.Registered, key("reader"))
 		run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			expect(t, f, "db1 up, db2<db1 up, db3<db1 up, db4<db2 up, reader no_such_host")
 			if got := f.Clusters(); !slices.Equal(got, []string{"db1:3306"}) {
 				t.Errorf("clusters %v", got)
 			}
 			p.do(func() { p.servers[key("db1")].instance.Registered = keys("db2", "db3") })
-			time.Sleep(2 * time.Hour)
+			pass(2 * time.Hour)
 			expect(t, f, "db1 up, db2<db1 up, db3<db1 up, db4<db2 up")
 		})
 	})
@@ -158,7 +158,7 @@ func TestASpoiltNameIsThatOfTheServer(t *testing.T) {
 		p.servers[key("db3")].instance.Channels[0].Source = key("vip").Detach()
 		p.servers[key("db3")].instance.Channels[0].IO = topology.Stopped
 		run(t, p, Options{Seeds: keys("db1", "vip", "db3")}, func(f *Fleet) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			c := f.Snapshot().Server(key("db3")).Instance.Channels[0]
 			if c.Source != key("db1").Detach() || c.Spelt != key("vip").Detach() {
 				t.Errorf("%+v", c)

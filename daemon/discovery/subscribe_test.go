@@ -41,7 +41,7 @@ func TestWhatSubscribersAreToldAtOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := tree()
 				run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
-					time.Sleep(3 * time.Second)
+					pass(3 * time.Second)
 					before := f.Cluster("db1:3306").Revision
 					news := f.Subscribe()
 					news.Take()
@@ -49,7 +49,7 @@ func TestWhatSubscribersAreToldAtOnce(t *testing.T) {
 					f.clusters["db1:3306"].told = time.Now().Add(time.Minute) // nothing but what is told at once
 					f.unlock()
 					p.do(func() { c.change(&p.servers[key("db2")].instance) })
-					time.Sleep(2 * time.Second)
+					pass(2 * time.Second)
 					if got := taken(news) != ""; got != c.told {
 						t.Errorf("told: %v", got)
 					}
@@ -73,9 +73,9 @@ func TestEveryProbeInATroubledClusterIsTold(t *testing.T) {
 		p := tree()
 		p.server("other", "")
 		run(t, p, Options{Seeds: keys("db1", "other")}, func(f *Fleet) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			p.kill("db1")
-			time.Sleep(30 * time.Second)
+			pass(30 * time.Second)
 			news := f.Subscribe()
 			news.Take()
 			f.Look(t.Context(), key("db4"), key("other"))
@@ -90,7 +90,7 @@ func TestPositionsAreToldOncePerPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1"), Poll: time.Second}, func(f *Fleet) {
-			time.Sleep(5 * time.Second)
+			pass(5 * time.Second)
 			a, b := f.Subscribe(), f.Subscribe()
 			b.Take()
 			told := 0
@@ -100,7 +100,7 @@ func TestPositionsAreToldOncePerPoll(t *testing.T) {
 						s.instance.BinlogPos++
 					}
 				})
-				time.Sleep(10 * time.Millisecond)
+				pass(10 * time.Millisecond)
 				select {
 				case <-b.Changed():
 					if taken(b) != "" {
@@ -115,9 +115,9 @@ func TestPositionsAreToldOncePerPoll(t *testing.T) {
 			if got := taken(a); got != "db1:3306" {
 				t.Errorf("one that never took anything finds %q", got)
 			}
-			time.Sleep(5 * time.Second)
+			pass(5 * time.Second)
 			b.Take()
-			time.Sleep(5 * time.Second)
+			pass(5 * time.Second)
 			if got := taken(b); got != "" {
 				t.Errorf("told of %q, and nothing changed", got)
 			}
@@ -131,10 +131,10 @@ func TestWhatIsReadAfterAMoveIsContent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := tree()
 		run(t, p, Options{Seeds: keys("db1"), Poll: time.Hour}, func(f *Fleet) {
-			time.Sleep(2 * time.Hour)
+			pass(2 * time.Hour)
 			revision := func(name string) uint64 {
 				f.Look(t.Context(), key(name))
-				time.Sleep(time.Second)
+				pass(time.Second)
 				return f.Cluster("db1:3306").Revision
 			}
 			before := revision("db2")
@@ -162,14 +162,14 @@ func TestReadersShareWhatTheyRead(t *testing.T) {
 		o := Options{Seeds: keys("db1"), Declared: func(v *topology.Server) { v.Rule = rule },
 			Edition: func() uint64 { return edition }}
 		run(t, p, o, func(f *Fleet) {
-			time.Sleep(1500 * time.Millisecond)
+			pass(1500 * time.Millisecond)
 			a := f.Cluster("db1:3306")
-			time.Sleep(time.Nanosecond)
+			pass(time.Nanosecond)
 			b := f.Cluster("db1:3306")
 			if &a.Servers[0] != &b.Servers[0] || !b.At.After(a.At) {
 				t.Error("two readers have two copies, or one time")
 			}
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 			c := f.Cluster("db1:3306")
 			if c.Revision != a.Revision || c.Servers[0].Instance != a.Servers[0].Instance ||
 				c.Servers[0].Probe == a.Servers[0].Probe {
@@ -191,7 +191,7 @@ func TestReadersShareWhatTheyRead(t *testing.T) {
 			f.mu.Lock()
 			edition, rule = 3, topology.MustNot
 			f.unlock()
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 			if got := taken(news); got != "db1:3306" {
 				t.Errorf("something was declared, nobody reads, and told of is %q", got)
 			}
@@ -204,7 +204,7 @@ func TestFind(t *testing.T) {
 		p := tree()
 		p.addresses[key("vip")] = key("db3")
 		run(t, p, Options{Seeds: keys("vip", "db1")}, func(f *Fleet) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			for _, name := range []string{"vip", "db3"} {
 				if k, cluster, ok := f.Find(key(name)); !ok || k != key("vip") || cluster != "db1:3306" {
 					t.Errorf("%s is %v in %s (%v)", name, k, cluster, ok)
@@ -228,7 +228,7 @@ func TestAClusterThatEndsIsTold(t *testing.T) {
 		p := tree()
 		p.server("other", "")
 		run(t, p, Options{Seeds: keys("db1", "other")}, func(f *Fleet) {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			news := f.Subscribe()
 			if got := taken(news); got != "db1:3306 other:3306" {
 				t.Errorf("a new list is %q", got)
@@ -239,7 +239,7 @@ func TestAClusterThatEndsIsTold(t *testing.T) {
 					SQL: topology.Running}}
 				s.instance.ReadOnly = true
 			})
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 			got := taken(news)
 			if s := f.Cluster("db1:3306"); got != "db1:3306 other:3306" || len(s.Servers) != 5 ||
 				len(f.Clusters()) != 1 {
@@ -302,12 +302,12 @@ func TestNamesOfGroupsAreThoseOfTheFleet(t *testing.T) {
 						f.Forget(key(name(rapid.IntRange(0, n-1).Draw(rt, "whom"))))
 						f.Discover(key(name(rapid.IntRange(0, n-1).Draw(rt, "back"))))
 					}
-					time.Sleep(time.Duration(rapid.IntRange(1, 3000).Draw(rt, "ms")) * time.Millisecond)
+					pass(time.Duration(rapid.IntRange(1, 3000).Draw(rt, "ms")) * time.Millisecond)
 					if rapid.Bool().Draw(rt, "take") {
 						takeAll(news, f, known)
 					}
 				}
-				time.Sleep(3 * time.Second)
+				pass(3 * time.Second)
 				takeAll(news, f, known)
 				checkNames(rt, f, known)
 			})
