@@ -17,6 +17,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -111,7 +112,7 @@ func (d *Daemon) listen(c config.Config) error {
 	if err != nil {
 		return err
 	}
-	d.listener = l
+	d.listener = httpd.NewCrowd(l, room())
 	d.opened.add("the port of the API", func() error {
 		if err := l.Close(); !errors.Is(err, net.ErrClosed) { // who serves it closes it as well
 			return err
@@ -125,8 +126,19 @@ func (d *Daemon) listen(c config.Config) error {
 		return err
 	}
 	serving := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return d.certificate.Load(), nil }
-	d.listener = tls.NewListener(l, &tls.Config{GetCertificate: serving, MinVersion: tls.VersionTLS12})
+	d.listener = tls.NewListener(d.listener, &tls.Config{GetCertificate: serving, MinVersion: tls.VersionTLS12})
 	return nil
+}
+
+// room is how many connections of clients there may be: a quarter of the files that this process may have open. The
+// others are for servers, the store, and what it takes to act.
+func room() int {
+	const most = 1000
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return most / 4
+	}
+	return int(min(files.Cur/4, most))
 }
 
 // present shows clients another certificate from now on.
@@ -274,8 +286,8 @@ func (d *Daemon) reach(ctx context.Context, k topology.Key) bool {
 
 // mount makes the one handler of all that is served.
 func (d *Daemon) mount(c config.Config, registry *prometheus.Registry) (*httpd.Root, error) {
-	o := httpd.Options{Token: string(c.HTTP.Token), TokenForReads: c.HTTP.TokenForReads, Logger: d.options.Logger,
-		Registerer: registry}
+	o := httpd.Options{Token: string(c.HTTP.Token), TokenForReads: c.HTTP.TokenForReads, Hosts: c.HTTP.Names(),
+		Logger: d.options.Logger, Registerer: registry}
 	v1, err := api.New(d.nouns(), api.Options{
 		NeedsToken: o.NeedsToken, Logger: d.options.Logger, Metrics: promhttp.HandlerFor(registry,
 			promhttp.HandlerOpts{}),

@@ -295,7 +295,7 @@ func (c *crowd) use(t *testing.T, tokens ...string) {
 // The new token becomes valid beside the old one, then the one in use, then the only one. A client that sends a valid
 // one is never refused meanwhile, and the daemon keeps leading.
 func TestTheTokenIsChangedWithoutAGap(t *testing.T) {
-	const first, second = "the-first-token", "the-second-token"
+	const first, second = "the-first-of-two-tokens", "the-second-of-two-tokens"
 	listen, tokens := free(t), file(t, "token", first+"\n")
 	p := start(t, file(t, "o.toml", fmt.Sprintf("[http]\nlisten = %q\ntoken_file = %q\n[backend]\npath = "+
 		"\"orchestrator.db\"\n", listen, tokens)))

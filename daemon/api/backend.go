@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"orchestrator/backend/report"
+	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/topology"
 )
 
@@ -185,7 +186,7 @@ func drain(text string, otherwise time.Duration) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 || d > time.Hour {
-		return 0, refuse(http.StatusBadRequest, `field "drain_timeout": %q is no duration up to an hour; write 30s or 10m`, clip(text))
+		return 0, refuse(http.StatusBadRequest, `field "drain_timeout": %q is no duration up to an hour; write 30s or 10m`, httpd.Clip(text))
 	}
 	return d, nil
 }

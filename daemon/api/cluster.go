@@ -263,8 +263,8 @@ func (a *API) findCluster(text string) (View, error) {
 			return v, nil
 		}
 	default:
-		p := httpd.NewProblem(http.StatusNotFound, "the alias %q is ambiguous: write the name of one of %s", clip(text),
-			strings.Join(found, ", "))
+		p := httpd.NewProblem(http.StatusNotFound, "the alias %q is ambiguous: write the name of one of %s",
+			httpd.Clip(text), strings.Join(found, ", "))
 		p.Near = found
 		return View{}, &p
 	}
@@ -275,7 +275,7 @@ func (a *API) findCluster(text string) (View, error) {
 	}
 	if strings.ContainsAny(text, "/\\ \t?#\"'<>") {
 		return View{}, refuse(http.StatusBadRequest, "%q is no name of a cluster, no alias and no address (host:port)",
-			clip(text))
+			httpd.Clip(text))
 	}
 	return View{}, missing("cluster", text, a.names())
 }
@@ -312,7 +312,7 @@ func plainName(what, name string) error {
 	})
 	if !ok {
 		return refuse(http.StatusBadRequest, "%s %q: use 1 to 64 letters, digits, dots, dashes and underscores",
-			what, clip(name))
+			what, httpd.Clip(name))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/hook"
+	"orchestrator/daemon/httpd"
 )
 
 func (a *API) hookRoutes() []route {
@@ -70,7 +71,7 @@ func (a *API) tryHook(r *http.Request, in HookTrialRequest) (HookTrial, error) {
 	}
 	if !slices.Contains(hook.Moments(), in.Moment) {
 		return HookTrial{}, refuse(http.StatusBadRequest, "field \"moment\": %q is none; there are %v",
-			clip(string(in.Moment)), hook.Moments())
+			httpd.Clip(string(in.Moment)), hook.Moments())
 	}
 	name := r.PathValue("name")
 	var names []string

@@ -192,7 +192,7 @@ func (a *API) beginDowntime(r *http.Request, in DowntimeRequest) (topology.Downt
 		long, err := time.ParseDuration(in.Duration)
 		if err != nil {
 			return d, refuse(http.StatusBadRequest, `field "duration": %q is no duration; write 30m or 2h`,
-				clip(in.Duration))
+				httpd.Clip(in.Duration))
 		}
 		d.Until = now.Add(long).UTC().Truncate(time.Second)
 	}

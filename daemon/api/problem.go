@@ -19,7 +19,7 @@ func refuse(status int, format string, args ...any) error {
 
 // unknown refuses a name that does not exist, and says which ones do.
 func unknown(what, name string, names []string) *httpd.Problem {
-	p := httpd.NewProblem(http.StatusBadRequest, "there is no %s %q", what, clip(name))
+	p := httpd.NewProblem(http.StatusBadRequest, "there is no %s %q", what, httpd.Clip(name))
 	p.Near = httpd.Near(name, names)
 	switch {
 	case len(p.Near) > 0:
@@ -34,7 +34,7 @@ func unknown(what, name string, names []string) *httpd.Problem {
 
 // missing answers for a thing that is not here. names are compared with all that there are: collect them only now.
 func missing(what, name string, names []string) error {
-	p := httpd.NewProblem(http.StatusNotFound, "there is no %s %q", what, clip(name))
+	p := httpd.NewProblem(http.StatusNotFound, "there is no %s %q", what, httpd.Clip(name))
 	p.Near = httpd.Near(name, names)
 	switch {
 	case len(p.Near) > 0:
@@ -45,14 +45,6 @@ func missing(what, name string, names []string) error {
 		p.Detail += "; none is known yet"
 	}
 	return &p
-}
-
-// clip keeps what somebody sent from filling the answer.
-func clip(s string) string {
-	if len(s) > 100 {
-		return strings.ToValidUTF8(s[:100], "") + "…"
-	}
-	return s
 }
 
 // explain turns the error of a handler into an answer.

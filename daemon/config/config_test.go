@@ -158,13 +158,16 @@ func TestEveryMomentMayBeConfigured(t *testing.T) {
 
 func TestAllProblemsAtOnce(t *testing.T) {
 	dir := t.TempDir()
-	for name, mode := range map[string]os.FileMode{"open": 0o644, "closed": 0o640, "empty": 0o600, "blank": 0o600} {
+	for name, mode := range map[string]os.FileMode{"open": 0o644, "token": 0o640, "closed": 0o640, "empty": 0o600,
+		"blank": 0o600} {
 		text := "s3cret\n"
 		switch name {
 		case "blank":
 			text = "\n \t\r\n\n"
 		case "empty":
 			text = ""
+		case "token":
+			text = "a rather long s3cret\nof two lines each\n"
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
 			t.Fatal(err)
@@ -221,10 +224,16 @@ func TestAllProblemsAtOnce(t *testing.T) {
 			`2: http.listen: "localhost" is not an address to listen on; it must be "host:port", such as "127.0.0.1:3000"`},
 		{"the world is let in", "[http]\nlisten = \":3000\"",
 			`2: http.listen: ":3000" can be reached from other machines, and no token is required: set http.token_file, or listen on 127.0.0.1`},
-		{"the world with a token", "[http]\nlisten = \":3000\"\ntoken_file = \"closed\"", ``},
+		{"the world with a token", "[http]\nlisten = \":3000\"\ntoken_file = \"token\"", ``},
+		{"a short token", "[http]\ntoken_file = \"closed\"",
+			"2: http.token_file: DIR/closed has a token of 6 characters (number 1); it must have at least 16: " +
+				"openssl rand -hex 32 makes one"},
+		{"hosts", "[http]\nhosts = [\"ops.example.com\"]", ``},
+		{"a host with a port", "[http]\nhosts = [\"ops:3000\"]",
+			`2: http.hosts[0]: "ops:3000" is not a name; write it without a port, such as "db-ops.example.com"`},
 		{"a token for reads without a token", "[http]\ntoken_for_reads = true",
 			`2: http.token_for_reads: needs http.token_file, the file with the token`},
-		{"a token for reads", "[http]\ntoken_for_reads = true\ntoken_file = \"closed\"", ``},
+		{"a token for reads", "[http]\ntoken_for_reads = true\ntoken_file = \"token\"", ``},
 		{"a certificate alone", "[http]\ntls_cert = \"closed\"",
 			`2: http.tls_cert: needs http.tls_key, the key of the certificate`},
 		{"no certificate", "[http]\ntls_cert = \"closed\"\ntls_key = \"closed\"",

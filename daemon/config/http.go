@@ -1,9 +1,11 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 )
 
 // HTTPConfig is about what the daemon serves.
@@ -13,8 +15,10 @@ type HTTPConfig struct {
 	// restart.
 	TokenFile     string `toml:"token_file" reload:"replace"`
 	TokenForReads bool   `toml:"token_for_reads"`
-	TLSCert       string `toml:"tls_cert" reload:"replace"`
-	TLSKey        string `toml:"tls_key" reload:"replace"`
+	// Hosts are the names that clients may ask for. Names is what is in force.
+	Hosts   []string `toml:"hosts"`
+	TLSCert string   `toml:"tls_cert" reload:"replace"`
+	TLSKey  string   `toml:"tls_key" reload:"replace"`
 
 	Token       Secret `toml:"-" reload:"replace"` // the content of TokenFile, one token a line; "" for none
 	Certificate Secret `toml:"-" reload:"replace"` // the content of TLSCert, PEM; "" when HTTP is served
@@ -32,6 +36,7 @@ func (r *reader) http(h *HTTPConfig) {
 	switch {
 	case h.TokenFile != "":
 		h.Token = r.secret("http.token_file", h.TokenFile)
+		r.length("http.token_file", h.TokenFile, h.Token)
 	case r.bad["http.token_file"]:
 	case err == nil && !local(host):
 		r.add("http.listen", "%q can be reached from other machines, and no token is required: "+
@@ -39,7 +44,28 @@ func (r *reader) http(h *HTTPConfig) {
 	case h.TokenForReads:
 		r.add("http.token_for_reads", "needs http.token_file, the file with the token")
 	}
+	for i, name := range h.Hosts {
+		if name == "" || strings.ContainsAny(name, ":/ []*") {
+			r.add(fmt.Sprintf("http.hosts[%d]", i), `%q is not a name; write it without a port, such as "db-ops.example.com"`,
+				name)
+		}
+	}
 	r.certificate(h)
+}
+
+// Names are the names that clients may ask for, addresses aside: those of hosts, or else what listen says. nil: any.
+func (h HTTPConfig) Names() []string {
+	host, _, _ := net.SplitHostPort(h.Listen)
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case len(h.Hosts) > 0:
+		return append([]string{"localhost"}, h.Hosts...)
+	case host == "" || err == nil && !ip.IsLoopback(): // other machines reach it by names that nobody has told
+		return nil
+	case err == nil || host == "localhost":
+		return []string{"localhost"}
+	}
+	return []string{"localhost", host}
 }
 
 // certificate checks that the files of a certificate and its key belong together.

@@ -7,7 +7,9 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"unicode/utf8"
 
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/secret"
 )
 
@@ -75,6 +77,19 @@ func (r *reader) secret(key, file string) Secret {
 		r.add(key, "%s contains only white space", file)
 	}
 	return Secret(s)
+}
+
+// shortest is how many characters a token that people choose must have.
+const shortest = 16
+
+// length reports tokens that can be guessed.
+func (r *reader) length(key, file string, s Secret) {
+	for i, line := range secret.Lines(string(s)) {
+		if n := utf8.RuneCountInString(line); n < shortest {
+			r.add(key, "%s has a token of %s (number %d); it must have at least %d: openssl rand -hex 32 makes one",
+				file, plural.Count(n, "character"), i+1, shortest)
+		}
+	}
 }
 
 // content is a file with a secret, line by line, without what editors leave there: white space, empty lines, a byte

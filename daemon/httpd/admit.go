@@ -30,7 +30,7 @@ func (o Options) NeedsToken(a Access) bool {
 // SetToken replaces the token. The text may have several lines, each a valid token. New decided whether a token is
 // needed at all: after that, a text without a token admits nobody.
 func (h *Root) SetToken(text string) {
-	var digests [][sha256.Size]byte
+	var digests []digest
 	for _, token := range secret.Lines(text) {
 		digests = append(digests, sha256.Sum256([]byte(token)))
 	}
@@ -39,6 +39,10 @@ func (h *Root) SetToken(text string) {
 
 // admit says why the request is not admitted, or nil.
 func (h *Root) admit(r *http.Request, a Access) *Problem {
+	if a != Open && !h.options.hosted(r) {
+		return &Problem{Status: http.StatusMisdirectedRequest, Detail: fmt.Sprintf("%q is not a name of this daemon: "+
+			"ask for its address, or add the name to http.hosts", Clip(bare(r.Host)))}
+	}
 	if a == Change {
 		if err := h.origin.Check(r); err != nil {
 			return &Problem{Status: http.StatusForbidden,
@@ -46,13 +50,42 @@ func (h *Root) admit(r *http.Request, a Access) *Problem {
 					"send it from the daemon's own pages or from a program", err)}
 		}
 	}
-	if h.options.NeedsToken(a) && !h.knows(r) {
+	if h.options.NeedsToken(a) {
+		return h.identify(r)
+	}
+	return nil
+}
+
+// identify compares the token of a request, unless its client has tried too many wrong ones.
+func (h *Root) identify(r *http.Request) *Problem {
+	given, sent := token(r)
+	client, sum, now := address(r.RemoteAddr), digest(sha256.Sum256([]byte(given))), h.options.Now()
+	if !sent {
 		return &Problem{Status: http.StatusUnauthorized,
 			Detail: "this needs the daemon's token: send it as Authorization: Bearer, " +
 				"or as the password of basic authentication " +
 				"(orchestrator-client reads it from the file that ORCHESTRATOR_TOKEN_FILE names)"}
 	}
+	if !h.guesses.may(client, sum, now) {
+		return &Problem{Status: http.StatusTooManyRequests, Detail: fmt.Sprintf("too many wrong tokens came from %v: "+
+			"another one is compared each %v; send the right one then", client, guessEvery)}
+	}
+	right := h.knows(sum)
+	h.guesses.compared(client, sum, right, now)
+	if !right {
+		return &Problem{Status: http.StatusUnauthorized, Detail: "this is not the daemon's token: " +
+			"it is in the file that http.token_file names, on the daemon's host"}
+	}
 	return nil
+}
+
+// token is what a request brings, and whether it brings any.
+func token(r *http.Request) (given string, sent bool) {
+	given, sent = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !sent {
+		_, given, _ = r.BasicAuth()
+	}
+	return given, given != ""
 }
 
 // refuse answers a request that is not admitted. A refused change is logged: somebody may be trying tokens.
@@ -60,26 +93,24 @@ func (h *Root) refuse(w http.ResponseWriter, r *http.Request, p *Problem) {
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="orchestrator", Basic realm="orchestrator"`)
 	}
+	if p.Status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "5")
+	}
 	WriteProblem(w, *p)
 	level := slog.LevelWarn
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		level = slog.LevelDebug
 	}
-	h.options.Logger.Log(r.Context(), level, "request not admitted", "method", r.Method, "path", r.URL.Path,
-		"from", r.RemoteAddr, "status", p.Status, "why", p.Detail)
+	h.quiet.log(r.Context(), h.options.Now(), level, "request not admitted", "method", Clip(r.Method),
+		"path", Clip(r.URL.Path), "from", r.RemoteAddr, "status", p.Status, "why", p.Detail)
 }
 
 // knows compares digests, and all of them. So the time it takes shows neither the length of a token, nor a common
 // beginning, nor which token matched.
-func (h *Root) knows(r *http.Request) bool {
-	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		_, given, ok = r.BasicAuth()
-	}
-	digest := sha256.Sum256([]byte(given))
+func (h *Root) knows(given digest) bool {
 	known := 0
 	for _, token := range *h.tokens.Load() {
-		known |= subtle.ConstantTimeCompare(digest[:], token[:])
+		known |= subtle.ConstantTimeCompare(given[:], token[:])
 	}
-	return ok && known == 1
+	return known == 1
 }

@@ -7,7 +7,7 @@
 package httpd
 
 import (
-	"crypto/sha256"
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -39,21 +39,34 @@ type Options struct {
 	Token string
 	// TokenForReads asks for the token on reads too.
 	TokenForReads bool
-	Logger        *slog.Logger // gets refused changes and panics; nil: nobody does
-	Registerer    prometheus.Registerer
-	Now           func() time.Time // nil: time.Now
+	// Hosts are the names that requests may be sent to, addresses aside; empty: any.
+	Hosts []string
+	// Requests is how many are answered at the same time, those that need nothing aside; 0: 64.
+	Requests   int
+	Logger     *slog.Logger // gets refused changes and panics; nil: nobody does
+	Registerer prometheus.Registerer
+	Now        func() time.Time // nil: time.Now
 }
 
 // Root answers for everything that is mounted.
 type Root struct {
 	options Options
-	tokens  atomic.Pointer[[][sha256.Size]byte] // digests of those that are valid
-	mounts  map[string]Mount                    // by the pattern of the mux
-	paths   []string                            // of the mounts, in order
+	tokens  atomic.Pointer[[]digest] // of those that are valid
+	mounts  map[string]Mount         // by the pattern of the mux
+	paths   []string                 // of the mounts, in order
 	mux     *http.ServeMux
 	origin  *http.CrossOriginProtection
+	turns   *turns
+	guesses *guesses
+	quiet   *quiet
 	metrics *metrics
 }
+
+const (
+	usualRequests = 64
+	// patience is how long a request waits for its turn.
+	patience = 2 * time.Second
+)
 
 // New mounts everything. It fails only if the metrics can't be registered. Two mounts of one path are a defect, and
 // panic.
@@ -64,7 +77,8 @@ func New(o Options, mounts ...Mount) (*Root, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	h := &Root{options: o, mounts: map[string]Mount{}, mux: http.NewServeMux(), origin: http.NewCrossOriginProtection()}
+	h := &Root{options: o, mounts: map[string]Mount{}, mux: http.NewServeMux(), origin: http.NewCrossOriginProtection(),
+		turns: newTurns(cmp.Or(o.Requests, usualRequests), patience), guesses: newGuesses(), quiet: newQuiet(o.Logger)}
 	h.SetToken(o.Token)
 	for _, m := range mounts {
 		h.mounts[m.pattern()] = m
@@ -99,12 +113,27 @@ func (h *Root) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !found:
 		h.unrouted(out, r)
 	default:
-		if p := h.admit(r, m.Access); p != nil {
-			h.refuse(out, r, p)
+		h.serve(out, r, m.Access)
+	}
+}
+
+// serve calls the handler of an admitted request when it is its turn. What needs nothing, such as health checks and the
+// calls of other daemons, never waits for others.
+func (h *Root) serve(out *answer, r *http.Request, a Access) {
+	if p := h.admit(r, a); p != nil {
+		h.refuse(out, r, p)
+		return
+	}
+	if a != Open {
+		done, p := h.turns.take(r.Context(), address(r.RemoteAddr))
+		if p != nil {
+			out.Header().Set("Retry-After", "1")
+			WriteProblem(out, *p)
 			return
 		}
-		h.mux.ServeHTTP(out, r)
+		defer done()
 	}
+	h.mux.ServeHTTP(out, r)
 }
 
 // panicked answers for a handler that could not. net/http's own way to drop a connection is passed on.
@@ -134,10 +163,11 @@ func (h *Root) unrouted(w http.ResponseWriter, r *http.Request) {
 		takes := strings.Join(allowed, ", ")
 		w.Header().Set("Allow", takes)
 		WriteProblem(w, NewProblem(http.StatusMethodNotAllowed, "%s does not take %s; it takes %s",
-			r.URL.Path, r.Method, takes))
+			Clip(r.URL.Path), Clip(r.Method), takes))
 		return
 	}
-	p := NewProblem(http.StatusNotFound, "there is no %s here; every route is in /api/v1/openapi.json", r.URL.Path)
+	p := NewProblem(http.StatusNotFound, "there is no %s here; every route is in /api/v1/openapi.json",
+		Clip(r.URL.Path))
 	p.Near = Near(r.URL.Path, h.paths)
 	WriteProblem(w, p)
 }

@@ -31,6 +31,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Log
 		MaxHeaderBytes:    64 << 10,
 		// What clients do wrong on their connections.
 		ErrorLog:    slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ConnState:   track,
 		BaseContext: func(net.Listener) context.Context { return requests },
 	}
 	ended := make(chan error, 1)
