@@ -29,7 +29,7 @@ func TestATokenForReads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := httptest.NewRequest(http.MethodGet, c.path, nil)
+		r := httptest.NewRequest(http.MethodGet, "http://localhost"+c.path, nil)
 		if c.token != "" {
 			r.Header.Set("Authorization", "Bearer "+c.token)
 		}
