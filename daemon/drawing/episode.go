@@ -32,7 +32,8 @@ var episodeFields = []field[episode]{
 	{"candidate_start", "1h", moment(func(e *episode) *time.Time { return &e.CandidateStart })},
 	{"donor", "HOST", key(func(e *episode) *topology.Key { return &e.Donor })},
 	{"drain_since", "2s", moment(func(e *episode) *time.Time { return &e.DrainSince })},
-	{"events_off", `"HOST 1h"`, codec[episode]{read: readEventsOff, show: showEventsOff, repeats: true}},
+	{"unreached", `"HOST DONOR"`, codec[episode]{read: readUnreached, show: showUnreached, repeats: true}},
+	{"events_off", `"HOST 1h 1h"`, codec[episode]{read: readEventsOff, show: showEventsOff, repeats: true}},
 	{"fence_since", "2s", moment(func(e *episode) *time.Time { return &e.FenceSince })},
 	{"promoted", "1s", moment(func(e *episode) *time.Time { return &e.Promoted }).then(expectStage)},
 	{"opening", "HOST+HOST", keys(func(e *episode) *[]topology.Key { return &e.Opening })},
@@ -152,14 +153,36 @@ func showLost(_ *picture, e *episode) string {
 	return strings.Join(out, between)
 }
 
+func readUnreached(_ *picture, e *episode, v string) error {
+	candidate, donor, _ := strings.Cut(v, " ")
+	k, err := topology.ParseKey(candidate)
+	if err != nil {
+		return err
+	}
+	from, err := topology.ParseKey(donor)
+	e.Unreached = append(e.Unreached, plan.Unreached{Key: k, Donor: from})
+	return err
+}
+
+func showUnreached(_ *picture, e *episode) string {
+	var out []string
+	for _, u := range e.Unreached {
+		out = append(out, brief(u.Key)+" "+brief(u.Donor))
+	}
+	return strings.Join(out, between)
+}
+
 func readEventsOff(p *picture, e *episode, v string) error {
-	host, ago, _ := strings.Cut(v, " ")
+	host, rest, _ := strings.Cut(v, " ")
 	k, err := topology.ParseKey(host)
 	if err != nil {
 		return err
 	}
 	off := plan.EventsOff{Key: k}
-	err = p.readAgo(ago, &off.At)
+	last, first, series := strings.Cut(rest, " ")
+	if err = p.readAgo(last, &off.At); err == nil && series {
+		err = p.readAgo(first, &off.Since)
+	}
 	e.EventsOff = append(e.EventsOff, off)
 	return err
 }
@@ -167,7 +190,11 @@ func readEventsOff(p *picture, e *episode, v string) error {
 func showEventsOff(p *picture, e *episode) string {
 	var out []string
 	for _, o := range e.EventsOff {
-		out = append(out, brief(o.Key)+" "+p.ago(o.At))
+		text := brief(o.Key) + " " + p.ago(o.At)
+		if !o.Since.IsZero() {
+			text += " " + p.ago(o.Since)
+		}
+		out = append(out, text)
 	}
 	return strings.Join(out, between)
 }

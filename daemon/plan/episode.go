@@ -44,6 +44,9 @@ type Episode struct {
 	// DrainSince is when the candidate began to apply what it had received, or to connect to its donor, by the clock of
 	// the daemon that wrote it.
 	DrainSince time.Time `json:"drain_since,omitzero"`
+	// Unreached are the donors to which a candidate did not connect within the policy's drain_timeout, each pair once.
+	// It is not waited for again until it has connected: else two candidates that reach no donor would take turns.
+	Unreached []Unreached `json:"unreached,omitempty"`
 	// FenceSince is when the first writable replica was to be made read-only, so that the candidate could be opened.
 	FenceSince time.Time `json:"fence_since,omitzero"`
 	// Promoted is when the candidate was seen to take writes; only for kinds that promote. It is never before an
@@ -106,10 +109,17 @@ type Lost struct {
 	Why string       `json:"why"`
 }
 
+// Unreached is that a candidate did not connect to its donor in time.
+type Unreached struct {
+	Key   topology.Key `json:"key"` // the candidate
+	Donor topology.Key `json:"donor"`
+}
+
 // EventsOff is that a fence turned the event scheduler of a server off, or tried to.
 type EventsOff struct {
-	Key topology.Key `json:"key"`
-	At  time.Time    `json:"at"` // the last try
+	Key   topology.Key `json:"key"`
+	At    time.Time    `json:"at"`             // the last try
+	Since time.Time    `json:"since,omitzero"` // the first of the tries that followed each other
 }
 
 // Failing is a server at which steps of a work fail: it refuses them, or does not do them in time.
@@ -217,6 +227,11 @@ func (e Episode) failures(k topology.Key) int {
 		return f.Times
 	}
 	return 0
+}
+
+// unreached says that the candidate did not connect to the donor in time.
+func (e Episode) unreached(candidate, donor topology.Key) bool {
+	return slices.Contains(e.Unreached, Unreached{candidate, donor})
 }
 
 // lost says that the server at k could not be kept.

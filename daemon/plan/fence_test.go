@@ -56,11 +56,11 @@ func TestTheEventSchedulerIsRemembered(t *testing.T) {
 		Outcome: "db2 replaces db1"}
 	s := under("db2 of=c exec=db1:1-100\n  db3\ndb1 of=c rw scheduler", ended)
 	d := plan.Next(s)
-	off := []plan.EventsOff{{Key: key("db1"), At: at}}
+	off := []plan.EventsOff{{Key: key("db1"), At: at, Since: at}}
 	if e := d.Works[0].Episode; !slices.Equal(e.EventsOff, off) || d.Steps()[0].Kind != plan.Fence {
 		t.Fatalf("on record %v, steps %v", e.EventsOff, d.Steps())
 	}
-	ended.EventsOff = []plan.EventsOff{{Key: key("db1"), At: at.Add(-time.Second)}}
+	ended.EventsOff = []plan.EventsOff{{Key: key("db1"), At: at.Add(-time.Second), Since: at.Add(-3 * time.Second)}}
 	denied := under("db2 of=c exec=db1:1-100\n  db3\ndb1 of=c mariadb=10.11.6 ro scheduler", ended)
 	if steps := plan.Next(denied).Steps(); len(steps) > 0 {
 		t.Errorf("what was not allowed a second ago is tried again: %v", steps)
@@ -74,6 +74,35 @@ func TestTheEventSchedulerIsRemembered(t *testing.T) {
 	back.Opened, back.Promoted = at.Add(-time.Minute), at.Add(-time.Minute)
 	if p := promoteStep(under("db3 of=c down\n  db1 io=connecting ioerr=2003", back, ended)); p.Events {
 		t.Error("a scheduler that somebody turned off since is turned on")
+	}
+}
+
+// A fence of scheduled events that may have been lost is repeated soon, and then ever more seldom.
+func TestScheduledEventsAreStoppedAgain(t *testing.T) {
+	at := situation("db1").Snapshot.At
+	for _, c := range []struct {
+		name        string
+		last, first time.Duration // how long ago it was tried
+		again       bool
+	}{
+		{"just now", 100 * time.Millisecond, 100 * time.Millisecond, false},
+		{"it may have been lost", 300 * time.Millisecond, 300 * time.Millisecond, true},
+		{"tried for 4 s, 3 s ago", 3 * time.Second, 7 * time.Second, false},
+		{"tried for 4 s, 5 s ago", 5 * time.Second, 9 * time.Second, true},
+		{"tried for an hour", 29 * time.Second, time.Hour, false},
+		{"tried for an hour, half a minute ago", 30 * time.Second, time.Hour, true},
+	} {
+		s := under("db2 of=c exec=db1:1-100\n  db3\ndb1 of=c mariadb=10.11.6 ro scheduler", plan.Episode{ID: "e",
+			Kind: plan.PrimaryFailover, Failed: key("db1"), Candidate: key("db2"), Stage: plan.Ended, Promoted: at,
+			Closed: at, Outcome: "db2 replaces db1", EventsOff: []plan.EventsOff{{Key: key("db1"), At: at.Add(-c.last),
+				Since: at.Add(-c.first)}}})
+		d := plan.Next(s)
+		if got := len(d.Steps()) > 0; got != c.again {
+			t.Errorf("%s: fenced again: %t", c.name, got)
+		}
+		if c.again && d.Works[0].Episode.EventsOff[0].Since != at.Add(-c.first) {
+			t.Errorf("%s: the first try is forgotten", c.name)
+		}
 	}
 }
 

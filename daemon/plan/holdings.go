@@ -130,17 +130,23 @@ func (v *view) withholds(donor, cand *topology.Server, set gtid.Set, e Episode) 
 	if lost := lacks.Intersect(unsendable(donor)); !lost.Empty() {
 		return fmt.Sprintf("it has purged %s from its binary logs", lost.Text())
 	}
-	c := cand.ChannelFrom(donor.Key)
-	switch {
-	case c == nil:
-		return ""
-	case c.IO == topology.Stopped && c.IOErrno != 0 && !topology.ConnectionError(c.IOErrno):
+	switch c := cand.ChannelFrom(donor.Key); {
+	case c != nil && c.IO == topology.Stopped && c.IOErrno != 0 && !topology.ConnectionError(c.IOErrno):
 		return fmt.Sprintf("%v followed it, and its receiver stopped with error %d", cand.Key, c.IOErrno)
-	case c.IO == topology.Connecting && e.Donor == donor.Key && e.Candidate == cand.Key && !e.DrainSince.IsZero() &&
-		v.Snapshot.At.Sub(e.DrainSince) > v.Policy.DrainTimeout:
-		return fmt.Sprintf("%v has not connected to it within %s", cand.Key, v.Policy.DrainTimeout)
+	case e.unreached(cand.Key, donor.Key) && (c == nil || c.IO != topology.Running):
+		return v.unconnected(cand, donor)
 	}
 	return ""
+}
+
+// unconnected tells of a candidate that has not connected to its donor in time, and what a person can do.
+func (v *view) unconnected(cand, donor *topology.Server) string {
+	why := ""
+	if c := cand.ChannelFrom(donor.Key); c != nil && c.IOErrno != 0 {
+		why = ": " + failed(c.IOErrno, c.IOError)
+	}
+	return fmt.Sprintf("%v has not connected to it within %s%s; to go on, have %v replicate from %v", cand.Key,
+		v.Policy.DrainTimeout, why, cand.Key, donor.Key)
 }
 
 // stuck says why s will not apply what it has received; "" when it does, or needs only to be started.

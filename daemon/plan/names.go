@@ -90,6 +90,10 @@ func (f Facts) known() Facts {
 		e.Candidate, e.Donor = key(e.Candidate), key(e.Donor)
 		e.Touched, e.Abandoned, e.Left = keys(e.Touched), keys(e.Abandoned), keys(e.Left)
 		e.Opening = keys(e.Opening)
+		e.Unreached = slices.Clone(e.Unreached)
+		for j, u := range e.Unreached {
+			e.Unreached[j] = Unreached{key(u.Key), key(u.Donor)}
+		}
 		e.Lost = slices.Clone(e.Lost)
 		for j := range e.Lost {
 			e.Lost[j].Key = key(e.Lost[j].Key)

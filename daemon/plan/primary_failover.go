@@ -250,6 +250,7 @@ func (p *primaryFailover) commit() Work {
 
 // goOn carries a committed failover on, from wherever it stands.
 func (p *primaryFailover) goOn() Work {
+	p.giveUpDonor()
 	c := p.choice(p.e)
 	if c.adopted != nil {
 		if p.e.Candidate != c.adopted.Key {

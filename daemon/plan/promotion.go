@@ -171,6 +171,18 @@ func (p *primaryFailover) catchUp(w *Work, c choice, cand *topology.Server) {
 	}
 }
 
+// giveUpDonor notes that the candidate has not connected to its donor in time.
+func (p *primaryFailover) giveUpDonor() {
+	cand := p.up(p.e.Candidate)
+	if cand == nil || p.e.DrainSince.IsZero() || p.Snapshot.At.Sub(p.e.DrainSince) <= p.Policy.DrainTimeout {
+		return
+	}
+	c := cand.ChannelFrom(p.e.Donor)
+	if c != nil && c.IO == topology.Connecting && !p.e.unreached(cand.Key, p.e.Donor) {
+		p.e.Unreached = append(slices.Clip(p.e.Unreached), Unreached{cand.Key, p.e.Donor})
+	}
+}
+
 // donor is the first server that has all that is needed and can pass it on to the candidate.
 func (v *view) donor(c choice, cand *topology.Server, e Episode) *topology.Server {
 	for _, s := range c.donors {

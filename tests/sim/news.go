@@ -16,6 +16,13 @@ type news struct {
 	changed int    // the tick at which that changed last, or a step failed
 	closed  map[topology.Key]int
 	blocked map[string]map[string]int // by episode and reason, the tick
+	chosen  map[chosen][]int          // the ticks at which a candidate took the place of another
+}
+
+// chosen is the candidate of an episode.
+type chosen struct {
+	episode string
+	key     topology.Key
 }
 
 // silence is for how many ticks a server may be silent before that counts.
@@ -58,6 +65,23 @@ func (r *run) told(before, e plan.Episode) {
 			e.Blocked)
 	}
 	n.blocked[e.ID][words(e.Blocked)] = r.Tick
+}
+
+// turns holds that candidates do not take turns while nothing changes, unless steps fail at them.
+func (r *run) turns(before, e plan.Episode) {
+	if before.Candidate == e.Candidate || len(e.Failing) > 0 {
+		return
+	}
+	if r.news.chosen == nil {
+		r.news.chosen = map[chosen][]int{}
+	}
+	c := chosen{e.ID, e.Candidate}
+	ticks := append(r.news.chosen[c], r.Tick)
+	r.news.chosen[c] = ticks
+	if again := len(ticks) - 3; again >= 0 && ticks[again] > r.news.changed {
+		r.hurt("candidates do not take turns for ever", "%v is chosen for the third time, and nothing has changed",
+			e.Candidate)
+	}
 }
 
 // words are the reason without its numbers and times, which may count up.

@@ -81,7 +81,7 @@ func (r *run) kept(said plan.Previewed, promoted, possible bool) {
 	case possible && !promoted && !r.ahead():
 		r.hurt("a failover that is possible ends within its bound", "no server was promoted in time: %s; %v; %v",
 			r.open(), d.Refused(), codes(r.situation()))
-	case !promoted && r.open() == "" && len(d.Refused()) == 0 && d.Wait() == "":
+	case r.primary() == nil && r.open() == "" && len(d.Refused()) == 0 && d.Wait() == "":
 		r.hurt("what is not done is refused", "nothing is said of a dead primary")
 	case said.Ready() && promoted && strings.Contains(r.open(), string(plan.PrimaryFailover)):
 		r.hurt("readiness that says yes is kept", "the failover did not end: %s", r.open())

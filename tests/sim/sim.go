@@ -319,6 +319,7 @@ func (r *run) put(e plan.Episode) (before plan.Episode) {
 	r.verdict(before, e)
 	r.adoption(before, e)
 	r.told(before, e)
+	r.turns(before, e)
 	r.givenUp(before, e)
 	return before
 }

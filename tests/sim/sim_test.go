@@ -39,6 +39,7 @@ var (
 //	  up
 //	a promoted server waits for nobody who can't     plan: a promotion always switches the source side on
 //	  come
+//	candidates do not take turns for ever            plan: that a donor was not reached is not recorded
 //	what is on record changes with the reason only   plan: reasons that differ in numbers only replace each other
 //	in the end one server is writable                the world: servers that were cut off never come back
 //	in the end every replica receives, or is         plan: undo without starting receivers; replicas out of reach
