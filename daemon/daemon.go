@@ -58,7 +58,8 @@ type Daemon struct {
 	started      time.Time
 	opened       opened
 	mode         mode
-	store        store // of the mode
+	store        store           // of the mode
+	outbox       *backend.Outbox // to store, for what nobody waits for
 	clock        *backend.Clock
 	servers      *mysql.Servers
 	fleet        *discovery.Fleet
@@ -242,7 +243,7 @@ func (d *Daemon) newRecovery(registry prometheus.Registerer) *recovery.Runner {
 	guard := d.mode.guard()
 	return recovery.New(recovery.Options{
 		Fleet: d.fleet, Subscribe: func() recovery.Subscription { return d.fleet.Subscribe() }, Operator: d.servers,
-		Store: d.store, Clock: d.clock, Writer: d.id,
+		Store: d.store, Outbox: d.outbox, Clock: d.clock, Writer: d.id,
 		Policy: d.Policy, Requests: d.declarations.Planned, Off: d.declarations.RecoveriesOff,
 		Alias:      d.declarations.Alias,
 		Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
@@ -275,6 +276,7 @@ func (d *Daemon) openMode(c config.Config, registry prometheus.Registerer) error
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
 	d.mode, d.store = m, m.store()
+	d.outbox = backend.NewOutbox(d.store, time.Now)
 	return nil
 }
 
@@ -399,6 +401,7 @@ func (d *Daemon) keep(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			d.remember(context.WithoutCancel(ctx))
+			d.part(context.WithoutCancel(ctx))
 			return
 		case <-tick.C:
 			d.remember(ctx)
@@ -447,7 +450,7 @@ func (d *Daemon) discover() {
 	}
 }
 
-// remember stores the facts that somebody would miss. It may fail: they are found again.
+// remember stores the facts that somebody would miss. What can't be stored now is kept, and tried again.
 func (d *Daemon) remember(ctx context.Context) {
 	var records []backend.Record
 	for _, v := range d.fleet.Dirty() {
@@ -459,15 +462,28 @@ func (d *Daemon) remember(ctx context.Context) {
 		r.Version, r.Writer = d.clock.Next(), d.id
 		records = append(records, r)
 	}
-	if len(records) == 0 {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	if err := d.store.Put(ctx, records...); err != nil {
+	var err error
+	if _, down := d.outbox.Down(); down == "" && len(records) > 0 {
+		err = d.outbox.Put(ctx, records...)
+	} else {
+		err = errors.Join(d.outbox.Keep(records...), d.outbox.Flush(ctx))
+	}
+	if err != nil {
 		d.unstored.WithLabelValues(keeping).Inc()
-		d.options.Logger.Error("facts could not be stored; they will be found again", "servers", len(records), "err",
-			err)
+		d.options.Logger.Error("facts could not be stored; it is tried again", "servers", len(records), "waiting",
+			d.outbox.Waits(), "err", err)
+	}
+}
+
+// part stores what still waits, for the last time.
+func (d *Daemon) part(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	if err := d.outbox.Empty(ctx); err != nil {
+		d.options.Logger.Error("what could not be stored is lost with this process; what concerns servers is found "+
+			"again", "records", d.outbox.Waits(), "err", err)
 	}
 }
 

@@ -240,7 +240,7 @@ func (m *sharedMode) keepComparison(ctx context.Context, at time.Time, why strin
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	return m.journal.Put(ctx, records...)
+	return backend.PutEach(ctx, m.journal, records...)
 }
 
 // comparisons are those on record: the last one, and those that found something, the newest first.

@@ -211,12 +211,11 @@ func (p *Pair) put(ctx context.Context, k topology.Key, records []backend.Record
 	}
 	defer s.Close()
 	const portion = 200
+	var errs []error
 	for part := range slices.Chunk(records, portion) {
-		if err := s.Put(ctx, part...); err != nil {
-			return err
-		}
+		errs = append(errs, backend.PutEach(ctx, s, part...)) // the others are merged, whatever one of them has
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // store opens the records of one member, whether it serves or not.

@@ -19,7 +19,12 @@ type dialect struct {
 }
 
 // multirow is a statement that repeats one part for each row.
-type multirow struct{ head, row, tail string }
+type multirow struct {
+	head, row, tail string
+	// most is how many bytes the server takes in one statement; 0: as many as we send. It ends the connection at a
+	// longer one, often before it says why.
+	most int64
+}
 
 func (m multirow) of(rows int) string {
 	return m.head + m.row + strings.Repeat(",\n\t"+m.row, rows-1) + m.tail

@@ -25,6 +25,7 @@ type Identity struct {
 	Tables     bool             `json:"tables"` // record and lease are there
 	Hold       backend.Hold     `json:"hold"`   // the lease "leader"
 	Newest     int64            `json:"newest"` // the highest version of any record
+	Packet     int64            `json:"packet"` // @@max_allowed_packet, in bytes
 }
 
 // Unfit says why no daemon may store anything there, or "".
@@ -42,15 +43,17 @@ func (f Identity) Unfit() string {
 }
 
 func (f Identity) dialect() dialect {
+	d := mariadb
 	if f.Flavor == topology.MySQL && f.Version.AtLeast(8, 0, 19) {
-		return mysql8
+		d = mysql8
 	}
-	return mariadb
+	d.merge.most = f.Packet
+	return d
 }
 
 // askVariables asks for those of the session: binlog_format and autocommit as a new connection gets them.
 var askVariables = server.Statement{Text: "SHOW VARIABLES WHERE Variable_name IN (" + server.IdentityVariables + `,
-	'autocommit', 'binlog_format', 'log_bin', 'read_only', 'super_read_only', 'version'
+	'autocommit', 'binlog_format', 'log_bin', 'max_allowed_packet', 'read_only', 'super_read_only', 'version'
 )`}
 
 var askTables = server.Statement{Text: `
@@ -73,6 +76,7 @@ func readIdentity(ctx context.Context, c *server.Conn) (f Identity, err error) {
 	f.ReadOnly = vars.On("read_only") || vars.On("super_read_only")
 	f.Format = strings.ToUpper(vars.Get("binlog_format"))
 	f.LogBin, f.Autocommit = vars.On("log_bin"), vars.On("autocommit")
+	f.Packet = vars.Int("max_allowed_packet")
 
 	r, err := c.One(ctx, askTables)
 	switch {

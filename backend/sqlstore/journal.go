@@ -230,6 +230,7 @@ func (j *Journal) replay() error {
 	started := time.Now()
 	var epoch int64
 	var records []backend.Record
+	var refused backend.Refusals
 	pool := j.remote.read // not the pool of one connection, for which all that wait for this queue
 	if j.remote.mysql == nil {
 		pool = j.remote.write
@@ -241,14 +242,8 @@ func (j *Journal) replay() error {
 		if records, err = j.missing(epoch); err != nil {
 			return fmt.Errorf("read the journal: %w", err)
 		}
-		for left := records; len(left) > 0; {
-			first, values := part(left)
-			if _, err := c.ExecContext(j.ctx, d.merge.of(len(first)), values...); err != nil {
-				return err
-			}
-			left = left[len(first):]
-		}
-		return nil
+		refused, err = d.each(j.ctx, c, records)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("deliver the journal to %s: %w", j.remote.name, err)
@@ -261,8 +256,14 @@ func (j *Journal) replay() error {
 			delete(j.owed, name{r.Kind, r.Key})
 		}
 	}
+	if len(refused) > 0 { // they stay in the file, and are offered to the next server
+		j.undelivered.Add(1)
+		j.o.Logger.Error("records of the journal are refused; the others are delivered", "into", j.remote.name,
+			"refused", len(refused), "error", refused)
+	}
 	j.replayed.Add(1)
-	j.o.Logger.Info("journal replayed", "into", j.remote.name, "records", len(records), "took", time.Since(started))
+	j.o.Logger.Info("journal replayed", "into", j.remote.name, "records", len(records)-len(refused), "took",
+		time.Since(started))
 	return nil
 }
 
@@ -436,7 +437,7 @@ func (j *Journal) learn(ctx context.Context, kind string, found []backend.Record
 		old, ok := here[r.Key]
 		return ok && !r.Wins(old)
 	})
-	return j.local.Put(ctx, fresh...)
+	return backend.PutEach(ctx, j.local, fresh...)
 }
 
 // Everything returns all records, including deleted ones, sorted by kind and key; without the backend, those in the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -366,7 +367,7 @@ func TestTheJournalCountsWhatFails(t *testing.T) {
 		return out
 	}
 	must(t, j.local.Put(t.Context(), of("tag", "old"))) // of a former life
-	if err := j.Put(t.Context(), of("instance", "db1")); err == nil {
+	if err := j.Put(t.Context(), of("episode", "e1")); err == nil {
 		t.Error("stored although there is no table")
 	}
 	if got := shown(); got["orchestrator_journal_owed_records"] != 1 ||
@@ -381,4 +382,43 @@ func TestTheJournalCountsWhatFails(t *testing.T) {
 		got["orchestrator_journal_replays_total"] != 0 {
 		t.Errorf("without a file: %v", got)
 	}
+}
+
+// A record that the server refuses, at each writing or only when it is back, keeps no other out, and is named.
+func TestABadRecordKeepsNobodyOut(t *testing.T) {
+	onMembers(t, func(t *testing.T, s *lab.Server) {
+		must(t, s.Exec(t.Context(), "SET GLOBAL max_allowed_packet = 1048576"))
+		t.Cleanup(func() { must(t, s.Exec(context.Background(), "SET GLOBAL max_allowed_packet = 16777216")) })
+		bad := of("episode", "bad")
+		bad.Document = []byte(`"` + strings.Repeat("x", 3<<20) + `"`)
+		for name, put := range map[string]func(s backend.Store, records ...backend.Record) error{
+			"one by one": func(s backend.Store, records ...backend.Record) (failed error) {
+				for _, r := range records {
+					if err := s.Put(t.Context(), r); err != nil && failed == nil {
+						failed = err
+					}
+				}
+				return failed
+			},
+			"at once": func(s backend.Store, records ...backend.Record) error {
+				return backend.PutEach(t.Context(), s, records...)
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				there := databasesOf(s)(t, t.TempDir())
+				j := openJournal(t, there, filepath.Join(t.TempDir(), "journal.db"))
+				err := put(j, of("episode", "a"), bad, of("episode", "c"), of("instance", "i"), of("tag", "t"))
+				if err == nil || !strings.Contains(err.Error(), "max_allowed_packet") {
+					t.Errorf("put = %v", err)
+				}
+				must(t, j.Put(t.Context(), of("tag", "later")))
+				wantKeys(t, there, "episode", "a", "c")
+				wantKeys(t, there, "instance", "i")
+				wantKeys(t, j, "tag", "later", "t")
+				if n := j.undelivered.Load(); n != 0 {
+					t.Logf("%d undelivered", n)
+				}
+			})
+		}
+	})
 }

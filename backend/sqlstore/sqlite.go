@@ -13,6 +13,8 @@ import (
 
 	driver "modernc.org/sqlite"
 	code "modernc.org/sqlite/lib"
+
+	"orchestrator/backend"
 )
 
 // applicationID marks our files in their headers: "orch".
@@ -208,15 +210,15 @@ func openSQLite(path string) (*Store, error) {
 		// Writing to an unlinked file works, but everything acknowledged would be gone at the next start.
 		now, err := os.Stat(path)
 		if err != nil || !os.SameFile(opened, now) {
-			return errors.New("the file was removed or replaced while it was in use: restart with the right one " +
-				"in place")
+			return trouble{errors.New("the file was removed or replaced while it was in use: restart with the right " +
+				"one in place")}
 		}
 		c, err := pool.Conn(ctx)
 		if err != nil {
-			return err
+			return whole(err)
 		}
 		defer c.Close()
-		return do(c, sqlite)
+		return whole(do(c, sqlite))
 	}
 	s.write, err = connect(path, url.Values{
 		"mode":    {"rw"},
@@ -279,6 +281,25 @@ func connect(path string, how url.Values, connections int) (*sql.DB, error) {
 	db.SetMaxIdleConns(connections)
 	return db, nil
 }
+
+// whole marks an error of the file as a whole, as opposed to one of a record.
+func whole(err error) error {
+	var e *driver.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code() & 0xff {
+	case code.SQLITE_TOOBIG, code.SQLITE_CONSTRAINT, code.SQLITE_MISMATCH, code.SQLITE_INTERRUPT:
+		return err
+	}
+	return trouble{err}
+}
+
+// trouble is an error of a file that can't be used as it is. The words are those of the error: it is no server that
+// can't be reached.
+type trouble struct{ error }
+
+func (t trouble) Unwrap() []error { return []error{backend.ErrUnavailable, t.error} }
 
 // explain adds what to do to SQLite errors that operators see.
 func explain(err error) error {

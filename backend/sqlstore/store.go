@@ -92,7 +92,12 @@ func (s *Store) put(ctx context.Context, records []backend.Record) error {
 }
 
 func (d dialect) put(ctx context.Context, c *sql.Conn, records []backend.Record) error {
-	first, values := part(records)
+	for _, r := range records {
+		if err := d.merge.fits(r); err != nil {
+			return err
+		}
+	}
+	first, values := d.merge.part(records)
 	if len(first) == len(records) {
 		_, err := c.ExecContext(ctx, d.merge.of(len(first)), values...)
 		return err
@@ -103,7 +108,7 @@ func (d dialect) put(ctx context.Context, c *sql.Conn, records []backend.Record)
 	}
 	defer tx.Rollback() // after a Commit it does nothing
 	for len(records) > 0 {
-		first, values := part(records)
+		first, values := d.merge.part(records)
 		if _, err := tx.ExecContext(ctx, d.merge.of(len(first)), values...); err != nil {
 			return err
 		}
@@ -112,16 +117,72 @@ func (d dialect) put(ctx context.Context, c *sql.Conn, records []backend.Record)
 	return tx.Commit()
 }
 
-// part returns the first records, as many as one statement carries, and their values.
-func part(records []backend.Record) (first []backend.Record, values []any) {
-	n, bytes := 0, 0
-	for n < len(records) && n < maxRows && (n == 0 || bytes < maxBytes) {
+// each merges records that have nothing to do with each other, outside of a transaction. One that the server refuses
+// does not keep the others out. An error is one of the server, or of the connection.
+func (d dialect) each(ctx context.Context, c *sql.Conn, records []backend.Record) (refused backend.Refusals,
+	err error) {
+	var below error
+	merge := func(ctx context.Context, records ...backend.Record) error {
+		if below != nil {
+			return below
+		}
+		if err := d.merge.fits(records[0]); err != nil {
+			return err
+		}
+		_, values := d.merge.part(records)
+		_, err := c.ExecContext(ctx, d.merge.of(len(records)), values...)
+		if broken(err) || collided(err) || unusable(err) || errors.Is(whole(err), backend.ErrUnavailable) {
+			below = err // lend knows what to do about it
+		}
+		return err
+	}
+	for len(records) > 0 {
+		first, _ := d.merge.part(records)
+		records = records[len(first):]
+		var some backend.Refusals
+		errors.As(backend.Each(ctx, merge, first...), &some)
+		if err := cmp.Or(below, ctx.Err()); err != nil {
+			return nil, err
+		}
+		refused = append(refused, some...)
+	}
+	return refused, nil
+}
+
+// part returns the first records, as many as one statement carries, and their values. What does not fit is alone.
+func (m multirow) part(records []backend.Record) (first []backend.Record, values []any) {
+	n, bytes, most := 0, 0, maxBytes
+	if m.most > 0 {
+		most = min(most, int(m.most/4)) // far from it
+	}
+	for n < len(records) && n < maxRows && (n == 0 || bytes+quoted(records[n]) < most) {
 		r := records[n]
 		values = append(values, r.Kind, r.Key, r.Version, r.Writer, r.Deleted, string(r.Document))
-		bytes += len(r.Document)
+		bytes += quoted(r)
 		n++
 	}
 	return records[:n], values
+}
+
+// fits says why a record is too long for the server.
+func (m multirow) fits(r backend.Record) error {
+	if needs := int64(quoted(r) + len(m.head) + len(m.tail)); m.most > 0 && needs > m.most {
+		return fmt.Errorf("%s %q takes %d bytes in a statement, and the server takes %d: raise max_allowed_packet "+
+			"there", r.Kind, r.Key, needs, m.most)
+	}
+	return nil
+}
+
+// quoted is about how many bytes a record takes in a statement, and not less.
+func quoted(r backend.Record) int {
+	n := len(r.Document) + 2*(len(r.Kind)+len(r.Key)+len(r.Writer)) + 64
+	for _, b := range r.Document {
+		switch b {
+		case 0, '\n', '\r', 26, '\'', '"', '\\':
+			n++
+		}
+	}
+	return n
 }
 
 // Get returns the live record, or backend.ErrNotFound.

@@ -227,7 +227,8 @@ func (t *teller) message(e plan.Episode, task hook.Task) hook.Message {
 	return m
 }
 
-// save remembers a run. That it can't be stored stops nothing: a successor would tell the hook once more.
+// save remembers a run. That it can't be stored stops nothing, and is tried again: until it is, a successor would tell
+// the hook once more.
 func (t *teller) save(ctx context.Context, run hook.Run) {
 	key := hook.Key(run.Episode, run.Moment, run.Hook)
 	t.mu.Lock()
@@ -238,9 +239,10 @@ func (t *teller) save(ctx context.Context, run hook.Run) {
 	t.mu.Unlock()
 	short, cancel := parting(ctx)
 	defer cancel()
-	if err := t.Store.Put(short, rec); err != nil {
+	if err := t.Outbox.Put(short, rec); err != nil {
 		t.metrics.bookkeeping.Inc()
-		t.Logger.Error("what a hook was told could not be stored", "hook", run.Hook, "episode", run.Episode, "err", err)
+		t.Logger.Error("what a hook was told could not be stored; it is tried again", "hook", run.Hook, "episode",
+			run.Episode, "err", err)
 	}
 }
 

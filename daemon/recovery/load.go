@@ -22,7 +22,7 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 	if err != nil {
 		return err
 	}
-	ss, err := r.Store.List(ctx, StepKind)
+	ss, err := r.Outbox.List(ctx, StepKind)
 	if err != nil {
 		return fmt.Errorf("read the journal of steps: %w", err)
 	}
@@ -65,11 +65,11 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 // onRecord are the episodes, and then what hooks were told about them: a daemon that knew an episode, and not what
 // was told about it, would tell it again.
 func (r *Runner) onRecord(ctx context.Context) (episodes, runs []backend.Record, err error) {
-	if episodes, err = r.Store.List(ctx, EpisodeKind); err != nil {
+	if episodes, err = r.Outbox.List(ctx, EpisodeKind); err != nil {
 		return nil, nil, fmt.Errorf("read the episodes on record: %w", err)
 	}
 	if r.Hooks != nil {
-		if runs, err = r.Store.List(ctx, HookKind); err != nil {
+		if runs, err = r.Outbox.List(ctx, HookKind); err != nil {
 			return nil, nil, fmt.Errorf("read what hooks were told: %w", err)
 		}
 	}

@@ -197,9 +197,9 @@ func (r *Runner) keepJournal(ctx context.Context) {
 			batch = append(batch, <-r.journal)
 		}
 		short, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
-		if err := r.Store.Put(short, batch...); err != nil {
+		if err := r.Outbox.Put(short, batch...); err != nil {
 			r.metrics.bookkeeping.Inc()
-			r.Logger.Error("steps could not be journaled", "steps", len(batch), "err", err)
+			r.Logger.Error("steps could not be journaled; it is tried again", "steps", len(batch), "err", err)
 		}
 		cancel()
 	}

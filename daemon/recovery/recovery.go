@@ -46,6 +46,7 @@ type Options struct {
 	Subscribe  func() Subscription // to the clusters of Fleet
 	Operator   Operator
 	Store      backend.Store
+	Outbox     *backend.Outbox // to Store, for what is written behind; nil: one of its own
 	Clock      *backend.Clock
 	Writer     string // id of this daemon
 	Policy     func(cluster string) plan.Policy
@@ -128,6 +129,9 @@ func New(o Options) *Runner {
 	}
 	if o.Turned == nil {
 		o.Turned = func() {}
+	}
+	if o.Outbox == nil {
+		o.Outbox = backend.NewOutbox(o.Store, time.Now)
 	}
 	if o.Edition == nil {
 		o.Edition = func() uint64 { return 0 }

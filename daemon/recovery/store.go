@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"errors"
 
 	"orchestrator/backend"
 )
@@ -31,27 +32,20 @@ func (r *Runner) store(ctx context.Context, records []backend.Record) <-chan str
 // storeAll stores one batch after another until none waits.
 func (r *Runner) storeAll(ctx context.Context) {
 	for b := r.nextBatch(); b != nil; b = r.nextBatch() {
-		sound := b.records[:0]
-		for _, rec := range b.records {
-			if err := rec.Check(); err != nil { // it must not cost the others of the batch their place
-				r.unstorable(err, rec)
-			} else {
-				sound = append(sound, rec)
-			}
-		}
 		short, cancel := context.WithTimeout(ctx, storeTime)
-		if err := r.Store.Put(short, sound...); err != nil {
-			r.unstorable(err, sound...)
-		}
+		r.unstorable(r.Outbox.Put(short, b.records...))
 		cancel()
 		close(b.stored)
 	}
 }
 
-func (r *Runner) unstorable(err error, records ...backend.Record) {
-	for _, rec := range records {
+func (r *Runner) unstorable(err error) {
+	var refused backend.Refusals
+	errors.As(err, &refused)
+	for _, one := range refused {
 		r.metrics.bookkeeping.Inc()
-		r.Logger.Error("an episode could not be stored; the recovery goes on", "episode", rec.Key, "err", err)
+		r.Logger.Error("an episode could not be stored; the recovery goes on, and storing is tried again", "episode",
+			one.Record.Key, "err", one.Err)
 	}
 }
 

@@ -53,7 +53,7 @@ func (t *teller) storeTenures(ctx context.Context, now time.Time) {
 	t.calls.Go(func() {
 		short, cancel := parting(ctx)
 		defer cancel()
-		if err := t.Store.Put(short, records...); err != nil {
+		if err := backend.PutEach(short, t.Store, records...); err != nil {
 			t.metrics.bookkeeping.Inc()
 			t.Logger.Error("since when hooks are configured could not be stored; it is tried again", "records",
 				len(records), "err", err)
