@@ -28,6 +28,7 @@ import (
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/config"
+	"orchestrator/daemon/crowd"
 	"orchestrator/daemon/declared"
 	"orchestrator/daemon/discovery"
 	"orchestrator/daemon/hook"
@@ -113,7 +114,7 @@ func (d *Daemon) listen(c config.Config) error {
 	if err != nil {
 		return err
 	}
-	d.listener = httpd.NewCrowd(l, room())
+	d.listener = crowd.New(l, room())
 	d.opened.add("the port of the API", func() error {
 		if err := l.Close(); !errors.Is(err, net.ErrClosed) { // who serves it closes it as well
 			return err

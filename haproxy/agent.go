@@ -10,12 +10,15 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"orchestrator/daemon/crowd"
 )
 
 const (
 	// agentDeadline bounds one question and its answer. HAProxy asks again after 250 ms.
 	agentDeadline = time.Second
-	// agentConnections is how many may be open at the same time; 16 HAProxies that ask for two members open fewer.
+	// agentConnections is how many may be open at the same time; 16 HAProxies that ask for two members open fewer. One
+	// client has half of them at most. Then its oldest connection gives way: one that asked was answered long before.
 	agentConnections = 64
 	agentLine        = 512
 	agentWhy         = 120
@@ -33,7 +36,6 @@ type Agent struct {
 	Fit func(member string) (serve bool, why string)
 
 	listener net.Listener
-	slots    chan struct{}
 	handlers sync.WaitGroup
 	mu       sync.Mutex
 	open     map[net.Conn]bool // nil when closed
@@ -45,7 +47,7 @@ func (a *Agent) Open() error {
 	if err != nil {
 		return fmt.Errorf("listen for HAProxy's agent checks at %s (haproxy.agent): %w", a.Listen, err)
 	}
-	a.listener, a.slots, a.open = l, make(chan struct{}, agentConnections), map[net.Conn]bool{}
+	a.listener, a.open = crowd.New(l, agentConnections), map[net.Conn]bool{}
 	return nil
 }
 
@@ -74,22 +76,13 @@ func (a *Agent) Serve(ctx context.Context) error {
 				continue
 			}
 		}
-		select {
-		case a.slots <- struct{}{}:
-		default: // HAProxy ignores a failed agent check, and soon asks again
-			conn.Close()
-			continue
-		}
 		if !a.hold(conn) {
 			conn.Close()
 			return nil
 		}
 		go func() {
-			defer func() {
-				a.release(conn)
-				<-a.slots
-				a.handlers.Done()
-			}()
+			defer a.handlers.Done()
+			defer a.release(conn)
 			a.answer(conn)
 		}()
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 
+	"orchestrator/daemon/crowd"
 	"orchestrator/daemon/secret"
 )
 
@@ -59,7 +60,7 @@ func (h *Root) admit(r *http.Request, a Access) *Problem {
 // identify compares the token of a request, unless its client has tried too many wrong ones.
 func (h *Root) identify(r *http.Request) *Problem {
 	given, sent := token(r)
-	client, sum, now := address(r.RemoteAddr), digest(sha256.Sum256([]byte(given))), h.options.Now()
+	client, sum, now := crowd.Client(r.RemoteAddr), digest(sha256.Sum256([]byte(given))), h.options.Now()
 	if !sent {
 		return &Problem{Status: http.StatusUnauthorized,
 			Detail: "this needs the daemon's token: send it as Authorization: Bearer, " +

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"orchestrator/daemon/crowd"
 )
 
 func root(t *testing.T, o Options, mounts ...Mount) *Root {
@@ -71,7 +73,7 @@ func TestGuessersThatComeFromEverywhereAreForgotten(t *testing.T) {
 	g := newGuesses()
 	now := time.Unix(1, 0)
 	for i := range 2 * guessers {
-		g.compared(address(fmt.Sprintf("[2001:db8:%x::1]:1", i)), digest{}, false, now.Add(time.Duration(i)))
+		g.compared(crowd.Client(fmt.Sprintf("[2001:db8:%x::1]:1", i)), digest{}, false, now.Add(time.Duration(i)))
 	}
 	if len(g.by) > guessers {
 		t.Errorf("%d are remembered", len(g.by))

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"orchestrator/daemon/crowd"
 )
 
 // open is a connection from an address that has asked once, and is idle since.
@@ -50,13 +52,13 @@ func isTimeout(err error) bool {
 	return ok && e.Timeout()
 }
 
-func crowded(t *testing.T, room int, h http.Handler) *Crowd {
+func crowded(t *testing.T, room int, h http.Handler) *crowd.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.31.2:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := NewCrowd(l, room)
+	c := crowd.New(l, room)
 	ctx, end := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- Serve(ctx, c, h, slog.New(slog.DiscardHandler)) }()

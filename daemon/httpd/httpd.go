@@ -19,6 +19,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"orchestrator/daemon/crowd"
 )
 
 // Mount is a handler and where it answers.
@@ -125,7 +127,7 @@ func (h *Root) serve(out *answer, r *http.Request, a Access) {
 		return
 	}
 	if a != Open {
-		done, p := h.turns.take(r.Context(), address(r.RemoteAddr))
+		done, p := h.turns.take(r.Context(), crowd.Client(r.RemoteAddr))
 		if p != nil {
 			out.Header().Set("Retry-After", "1")
 			WriteProblem(out, *p)

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"orchestrator/daemon/crowd"
 )
 
 const (
@@ -31,7 +33,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Log
 		MaxHeaderBytes:    64 << 10,
 		// What clients do wrong on their connections.
 		ErrorLog:    slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-		ConnState:   track,
+		ConnState:   note,
 		BaseContext: func(net.Listener) context.Context { return requests },
 	}
 	ended := make(chan error, 1)
@@ -54,4 +56,14 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Log
 		return fmt.Errorf("close the API on %v: %w", l.Addr(), err)
 	}
 	return nil
+}
+
+// note tells a crowd whether a request is under way on a connection.
+func note(conn net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateActive:
+		crowd.Busy(conn, true)
+	case http.StateIdle:
+		crowd.Busy(conn, false)
+	}
 }

@@ -1,19 +1,19 @@
-package httpd
+// Package crowd bounds how many connections a listener holds at the same time, in all and of each client.
+package crowd
 
 import (
 	"cmp"
 	"crypto/tls"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync"
 	"time"
 )
 
-// Crowd is a listener that has room for so many connections. When it is full, the client with the most connections
+// Listener is a listener that has room for so many connections. When it is full, the client with the most connections
 // loses the one that has been idle longest. So connections that nobody uses never keep anybody out, and never take the
 // files that the daemon needs to act.
-type Crowd struct {
+type Listener struct {
 	net.Listener
 	room int
 
@@ -26,25 +26,25 @@ type Crowd struct {
 // guest is one connection.
 type guest struct {
 	net.Conn
-	crowd *Crowd
+	crowd *Listener
 	from  netip.Addr
 	idle  time.Time // since when; zero: a request is under way
 	left  bool
 }
 
-// NewCrowd bounds the connections that l accepts. TLS goes on top of it.
-func NewCrowd(l net.Listener, room int) *Crowd {
-	return &Crowd{Listener: l, room: max(room, 2), guests: map[*guest]struct{}{}, by: map[netip.Addr]int{}}
+// New bounds the connections that l accepts. TLS goes on top of it.
+func New(l net.Listener, room int) *Listener {
+	return &Listener{Listener: l, room: max(room, 2), guests: map[*guest]struct{}{}, by: map[netip.Addr]int{}}
 }
 
 // Accept returns the next connection that there is room for.
-func (c *Crowd) Accept() (net.Conn, error) {
+func (c *Listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := c.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		g := &guest{Conn: conn, crowd: c, from: address(conn.RemoteAddr().String()), idle: time.Now()}
+		g := &guest{Conn: conn, crowd: c, from: Client(conn.RemoteAddr().String()), idle: time.Now()}
 		leaves, enters := c.enter(g)
 		if leaves != nil {
 			_ = leaves.Close()
@@ -57,7 +57,7 @@ func (c *Crowd) Accept() (net.Conn, error) {
 }
 
 // Turned is how many connections were closed because there was no room.
-func (c *Crowd) Turned() uint64 {
+func (c *Listener) Turned() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.turned
@@ -65,7 +65,7 @@ func (c *Crowd) Turned() uint64 {
 
 // enter lets a connection in, and says which one has to leave for it. Where a client has half of the room, it is its
 // own that leaves, or the new one.
-func (c *Crowd) enter(g *guest) (leaves *guest, enters bool) {
+func (c *Listener) enter(g *guest) (leaves *guest, enters bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	mine := c.by[g.from] >= max(c.room/2, 1)
@@ -87,11 +87,11 @@ func (c *Crowd) enter(g *guest) (leaves *guest, enters bool) {
 }
 
 // sooner says which of two idle connections has to leave.
-func (c *Crowd) sooner(a, b *guest) bool {
+func (c *Listener) sooner(a, b *guest) bool {
 	return cmp.Or(cmp.Compare(c.by[b.from], c.by[a.from]), a.idle.Compare(b.idle)) < 0
 }
 
-func (c *Crowd) forget(g *guest) {
+func (c *Listener) forget(g *guest) {
 	if g.left {
 		return
 	}
@@ -102,8 +102,9 @@ func (c *Crowd) forget(g *guest) {
 	}
 }
 
-// track is for http.Server: it notes whether a request is under way on a connection.
-func track(conn net.Conn, state http.ConnState) {
+// Busy notes whether a request is under way on a connection that a Listener accepted; it does not leave before the
+// request has ended. A new connection is idle.
+func Busy(conn net.Conn, busy bool) {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
 	}
@@ -113,11 +114,8 @@ func track(conn net.Conn, state http.ConnState) {
 	}
 	g.crowd.mu.Lock()
 	defer g.crowd.mu.Unlock()
-	switch state {
-	case http.StateActive:
+	if g.idle = time.Now(); busy {
 		g.idle = time.Time{}
-	case http.StateIdle:
-		g.idle = time.Now()
 	}
 }
 
@@ -129,9 +127,9 @@ func (g *guest) Close() error {
 	return g.Conn.Close()
 }
 
-// address is that of a client, without its port; zero where it has none. Of IPv6, one client has a whole network of 64
-// bits.
-func address(remote string) netip.Addr {
+// Client is the address of a client, without its port; zero where it has none. Of IPv6, one client has a whole network
+// of 64 bits.
+func Client(remote string) netip.Addr {
 	a, err := netip.ParseAddrPort(remote)
 	if err != nil {
 		return netip.Addr{}
