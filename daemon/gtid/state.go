@@ -56,6 +56,30 @@ func (s State) Lacks(set, at Set) Set {
 	return out
 }
 
+// ByWriter takes sets of MariaDB apart: of each domain, the latest position of each server that wrote in it, as a set of
+// its own. A union would name one writer a domain, and hide the others.
+func ByWriter(sets []Set) []Set {
+	last := map[uint32]map[uint32]position{}
+	for _, s := range sets {
+		for d, p := range s.maria {
+			if last[d] == nil {
+				last[d] = map[uint32]position{}
+			}
+			if q, ok := last[d][p.server]; ok {
+				p.from, p.seq = min(p.from, q.from), max(p.seq, q.seq)
+			}
+			last[d][p.server] = p
+		}
+	}
+	var out []Set
+	for _, d := range slices.Sorted(maps.Keys(last)) {
+		for _, server := range slices.Sorted(maps.Keys(last[d])) {
+			out = append(out, Set{maria: map[uint32]position{d: last[d][server]}})
+		}
+	}
+	return out
+}
+
 // Has reports whether it shows that all of a set was logged.
 func (s State) Has(set Set) bool {
 	for d, p := range set.maria {

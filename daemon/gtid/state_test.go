@@ -1,6 +1,9 @@
 package gtid
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestWhatAStateShows(t *testing.T) {
 	for _, c := range []struct{ at, state, set, lacks string }{
@@ -45,5 +48,19 @@ func TestStatesAreText(t *testing.T) {
 	}
 	if !(State{}).With(Set{}).Empty() || o.UnmarshalText([]byte("x")) == nil {
 		t.Error("nothing is something, or something is nothing")
+	}
+}
+
+func TestEachWriterOfADomainIsToldApart(t *testing.T) {
+	var sets []Set
+	for _, text := range []string{"0-1-10,7-1-3", "0-2-8", "0-1-12", "", "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"} {
+		sets = append(sets, MustParse(text))
+	}
+	var got []string
+	for _, s := range ByWriter(sets) {
+		got = append(got, s.String())
+	}
+	if got := strings.Join(got, " "); got != "0-1-12 0-2-8 7-1-3" {
+		t.Errorf("got %s", got)
 	}
 }

@@ -29,7 +29,7 @@ func (v *view) unfit(s *topology.Server, all choice, e Episode) (vetoes []string
 	if why := v.partial(s, e.Failed); why != "" {
 		vetoes = append(vetoes, why)
 	}
-	if left := v.parted(s, all, e); !left.Empty() {
+	if left := parted(s, all); !left.Empty() {
 		vetoes = append(vetoes, fmt.Sprintf("its binary log shows that it lacks %s, although its position is further",
 			left.Text()))
 	}
@@ -40,13 +40,10 @@ func (v *view) unfit(s *topology.Server, all choice, e Episode) (vetoes []string
 	return vetoes
 }
 
-// parted is what s is shown to lack although its position is further. Each server that is needed is compared alone: the
-// union of their positions names one writer a domain, and would hide what the others wrote.
-func (v *view) parted(s *topology.Server, all choice, e Episode) (left gtid.Set) {
-	for _, o := range all.donors {
-		if o.Key != s.Key && v.partial(o, e.Failed) == "" {
-			left = left.Union(s.Instance.ShownToLack(v.passedOn(o, e)))
-		}
+// parted is what s is shown to lack although its position is further.
+func parted(s *topology.Server, all choice) (left gtid.Set) {
+	for _, one := range all.writers {
+		left = left.Union(s.Instance.ShownToLack(one))
 	}
 	return left
 }
@@ -70,18 +67,35 @@ func (v *view) noReplica(s *topology.Server, all choice, e Episode) string {
 	return ""
 }
 
+// movable is a replica that can be moved under a promoted server, and what is asked of it for each candidate.
+type movable struct {
+	*topology.Server
+	received gtid.Set
+	below    topology.Key // the server that it follows in place of the failed one
+	stays    bool         // below that, unless that is promoted
+}
+
+// movable are the donors that can be moved.
+func (v *view) movable(donors []*topology.Server, e Episode) (out []movable) {
+	for _, s := range donors {
+		if s.MultiSource() || s.Channel() == nil || !s.Channel().AutoPosition {
+			continue
+		}
+		k := v.between(s, e)
+		out = append(out, movable{s, s.Received(), k, v.up(k) != nil})
+	}
+	return out
+}
+
 // unserved counts the servers that could not follow s, and says why the first can't. It is no veto: no data is lost,
 // and servers that can't follow are named. But whoever keeps most of the cluster goes first.
 func (v *view) unserved(s *topology.Server, all choice, e Episode) (n int, why string) {
 	if !s.Up() || !s.Instance.LogBin {
 		return 0, ""
 	}
-	for _, o := range all.donors {
-		if o.Key == s.Key || o.MultiSource() || o.Channel() == nil || !o.Channel().AutoPosition {
+	for _, o := range all.movable {
+		if o.Key == s.Key || o.stays && o.below != s.Key {
 			continue
-		}
-		if k := v.between(o, e); k != s.Key && v.up(k) != nil {
-			continue // it stays where it is
 		}
 		if text := unfollowing(o, s); text != "" {
 			n++
@@ -99,23 +113,22 @@ func (v *view) unserved(s *topology.Server, all choice, e Episode) (n int, why s
 
 // unfollowing says why o could not follow s once s is promoted; "" when it could. What may have arrived at o since it
 // was asked is not known to have.
-func unfollowing(o, s *topology.Server) string {
+func unfollowing(o movable, s *topology.Server) string {
 	if s.Address().IsZero() {
 		return unaddressed(s)
 	}
-	if why := alike(o, s); why != "" {
+	if why := alike(o.Server, s); why != "" {
 		return fmt.Sprintf("%v could not follow it: %s", o.Key, why)
 	}
-	have := o.Received()
 	if !s.Instance.LogReplicaUpdates {
-		if n := have.Missing(s.Received()); n > 0 {
+		if n := o.received.Missing(s.Received()); n > 0 {
 			return fmt.Sprintf("it does not log what it replicates (log_replica_updates is off), and %v, which lacks "+
 				"%s of that, can't follow it", o.Key, count(n, "transaction"))
 		}
 		return ""
 	}
-	if purged := s.Instance.Purged; !have.Contains(purged) {
-		if n := have.Missing(purged.Intersect(s.Received())); n > 0 {
+	if purged := s.Instance.Purged; !o.received.Contains(purged) {
+		if n := o.received.Missing(purged.Intersect(s.Received())); n > 0 {
 			return fmt.Sprintf("it has purged %s that %v lacks, so that can't follow it", count(n, "transaction"),
 				o.Key)
 		}

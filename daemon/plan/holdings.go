@@ -189,6 +189,9 @@ func liftDelay(s *topology.Server, c topology.Channel) string {
 
 // tree are all servers that follow failed, directly or through others, whether they can be reached or not.
 func (v *view) tree(failed topology.Key) []*topology.Server {
+	if t, ok := v.trees[failed]; ok {
+		return t.servers
+	}
 	seen := map[topology.Key]bool{failed: true}
 	var out []*topology.Server
 	for todo := slices.Clone(v.replicas[failed]); len(todo) > 0; todo = todo[1:] {
@@ -198,14 +201,24 @@ func (v *view) tree(failed topology.Key) []*topology.Server {
 			todo = append(todo, v.replicas[s.Key]...)
 		}
 	}
+	delete(seen, failed)
+	v.trees[failed] = tree{slices.Clip(out), seen}
 	return out
+}
+
+// tree is what tree has found once.
+type tree struct {
+	servers []*topology.Server
+	in      map[topology.Key]bool
 }
 
 // between is the server that s follows in place of the failed one; zero where s follows that, nobody, or several.
 func (v *view) between(s *topology.Server, e Episode) topology.Key {
 	c := s.Channel()
-	if c == nil || c.Source == e.Failed || c.Source == e.Donor ||
-		!slices.ContainsFunc(v.tree(e.Failed), func(o *topology.Server) bool { return o.Key == c.Source }) {
+	if c == nil || c.Source == e.Failed || c.Source == e.Donor {
+		return topology.Key{}
+	}
+	if v.tree(e.Failed); !v.trees[e.Failed].in[c.Source] {
 		return topology.Key{}
 	}
 	return c.Source

@@ -30,6 +30,8 @@ type choice struct {
 	adopted *topology.Server   // somebody who was opened for writes already
 	need    gtid.Set           // all that reachable replicas have received, and a new primary must have
 	donors  []*topology.Server // who has something from the failed one, and might pass it on
+	writers []gtid.Set         // of need, by who wrote it: see gtid.ByWriter
+	movable []movable          // the donors that can follow a new primary
 	slow    map[topology.Key]bool
 	left    map[topology.Key]int // how many servers could not follow each, were it promoted
 	refused []string             // why nobody was chosen
@@ -73,12 +75,15 @@ func (v *view) unmoved(s *topology.Server, k topology.Key) bool {
 func (v *view) choice(e Episode) choice {
 	pool := v.pool(e)
 	c := choice{pool: pool, left: map[topology.Key]int{}}
+	var parts []gtid.Set
 	for _, s := range v.below(e, pool) {
 		c.donors = append(c.donors, s)
 		if v.partial(s, e.Failed) == "" {
-			c.need = c.need.Union(v.passedOn(s, e))
+			one := v.passedOn(s, e)
+			parts, c.need = append(parts, one), c.need.Union(one)
 		}
 	}
+	c.writers, c.movable = gtid.ByWriter(parts), v.movable(c.donors, e)
 	c.adopted = v.adopted(e, c)
 	for _, s := range v.candidates(e, pool) {
 		one := v.weigh(s, c, e)

@@ -28,6 +28,8 @@ type view struct {
 	acted map[topology.Key]bool
 	// level is what each server that can be reached has received; nil until somebody asks. See received.
 	level map[topology.Key]gtid.Set
+	// trees are the servers below others, as far as somebody asked.
+	trees map[topology.Key]tree
 }
 
 func newView(s Situation) *view {
@@ -38,6 +40,7 @@ func newView(s Situation) *view {
 		findings:  map[topology.Key][]*analysis.Finding{},
 		taken:     map[topology.Key]*Work{},
 		acted:     map[topology.Key]bool{},
+		trees:     map[topology.Key]tree{},
 	}
 	for i := range s.Snapshot.Servers {
 		r := &s.Snapshot.Servers[i]
