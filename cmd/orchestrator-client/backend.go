@@ -88,7 +88,7 @@ func printBackend(w io.Writer, b api.Backend) {
 
 func printComparison(w io.Writer, c api.BackendComparison) {
 	line(w, "Compared %s by %s (%s):", stamp(c.At), c.By, c.Why)
-	fmt.Fprint(w, clean(c.Comparison.String()))
+	fmt.Fprint(w, c.Comparison.String())
 	if c.More > 0 {
 		line(w, "… and %d more differences", c.More)
 	}
@@ -147,11 +147,11 @@ func (p *program) worked(ctx context.Context, w api.BackendWork) error {
 	err := p.print(w, func(out io.Writer) {
 		switch {
 		case w.Report != nil:
-			fmt.Fprint(out, clean(w.Report.String()))
+			fmt.Fprint(out, w.Report.String())
 		case w.Comparison != nil:
-			fmt.Fprint(out, clean(w.Comparison.String()))
+			fmt.Fprint(out, w.Comparison.String())
 		case w.Doctor != nil:
-			fmt.Fprint(out, clean(w.Doctor.String()))
+			fmt.Fprint(out, w.Doctor.String())
 		}
 	})
 	switch {

@@ -45,7 +45,7 @@ func (p *program) topology() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return p.print(c, func(w io.Writer) { fmt.Fprint(w, clean(strings.TrimRight(c.Drawing, "\n")), "\n") })
+			return p.print(c, func(w io.Writer) { fmt.Fprintln(w, strings.TrimRight(c.Drawing, "\n")) })
 		}}
 }
 

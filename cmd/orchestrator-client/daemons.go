@@ -110,7 +110,7 @@ func (p *program) snapshot() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return p.print(map[string]string{"drawing": s}, func(w io.Writer) { fmt.Fprint(w, clean(s)) })
+				return p.print(map[string]string{"drawing": s}, func(w io.Writer) { fmt.Fprint(w, s) })
 			}
 			return misuse("--format %q: want json or drawing", format)
 		}}

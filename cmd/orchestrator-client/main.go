@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"orchestrator/daemon/api/client"
+	"orchestrator/daemon/printable"
 	"orchestrator/daemon/release"
 	"orchestrator/daemon/secret"
 )
@@ -66,6 +67,7 @@ func main() {
 
 // run is the whole program, for main and for tests.
 func run(ctx context.Context, args []string, env environment) int {
+	env.out, env.err = printable.Writer(env.out), printable.Writer(env.err)
 	p := &program{env: env}
 	root := p.root()
 	root.SetArgs(args)
@@ -76,7 +78,7 @@ func run(ctx context.Context, args []string, env environment) int {
 		return exitOK
 	}
 	if !errors.Is(err, errNo) {
-		fmt.Fprintln(env.err, "orchestrator-client:", clean(err.Error()))
+		fmt.Fprintln(env.err, "orchestrator-client:", err)
 	}
 	unreachable, usage := new(client.Unreachable), new(usageError)
 	switch {

@@ -7,7 +7,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
+
+	"orchestrator/daemon/printable"
 )
 
 // print writes the answer of a command: as JSON, or as text says.
@@ -35,27 +36,15 @@ func (p *program) done(format string, args ...any) error {
 	return p.print(map[string]string{"done": says}, func(w io.Writer) { line(w, "%s", says) })
 }
 
-// line prints one line. Texts that come from servers must not move the cursor of a terminal.
-func line(w io.Writer, format string, args ...any) {
-	fmt.Fprintln(w, clean(fmt.Sprintf(format, args...)))
-}
-
-// clean replaces control characters, other than line breaks.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && unicode.IsControl(r) {
-			return '·'
-		}
-		return r
-	}, s)
-}
+// line prints one line.
+func line(w io.Writer, format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 
 // table prints aligned columns; a row without anything in it is left out.
 func table(w io.Writer, head []string, rows [][]string) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	write := func(cells []string) {
 		for i, c := range cells {
-			c = strings.ReplaceAll(clean(c), "\n", " ")
+			c = strings.ReplaceAll(printable.Text(c), "\n", " ")
 			if c == "" {
 				c = "-"
 			}

@@ -78,7 +78,7 @@ func (p *program) request(cmd *cobra.Command, cluster string, r api.RecoverReque
 	}
 	done, err := p.client.AwaitRequest(cmd.Context(), out.Request.ID)
 	if client.NotFound(err) {
-		fmt.Fprintln(p.env.err, "orchestrator-client:", clean(err.Error()))
+		fmt.Fprintln(p.env.err, "orchestrator-client:", err)
 		return errNo
 	}
 	if err != nil {

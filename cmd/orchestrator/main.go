@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"orchestrator/daemon/config"
+	"orchestrator/daemon/printable"
 )
 
 // Exit codes; docs/configuration.md lists them too.
@@ -46,6 +47,7 @@ func main() {
 
 // run is the whole program, for main and for tests.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
+	out, errs = printable.Writer(out), printable.Writer(errs)
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetIn(in)

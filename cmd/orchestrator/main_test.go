@@ -230,6 +230,16 @@ claim db1 locks=%s alive=db2+db3
 	}
 }
 
+func TestTextOfServersDoesNotActOnATerminal(t *testing.T) {
+	const drawn = "db1\n  db2 ioerr=1236 \"iotext=a\x1b[2J\u202eb\"\n"
+	for _, output := range []string{"text", "json"} {
+		_, out, _ := program(t, drawn, "analyze", "--output", output, "-")
+		if !strings.Contains(out, `a\u001b[2J\u202eb`) || strings.ContainsAny(out, "\x1b\u202e") {
+			t.Errorf("as %s: %q", output, out)
+		}
+	}
+}
+
 func TestAnalyzeForPrograms(t *testing.T) {
 	code, out, errs := program(t, killed, "analyze", "--plan", "--output", "json", "-")
 	var got []struct {

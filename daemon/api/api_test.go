@@ -149,6 +149,8 @@ func TestChanges(t *testing.T) {
 		{`PUT /api/v1/instances/db2/tags/dc {"value":"` + strings.Repeat("x", 1025) + `"}`, 400, "", `at most 1024`},
 		{`PUT /api/v1/instances/db2/tags/dc {"value":"` + strings.Repeat("x", api.MaxBody) + `"}`, 413, "",
 			`larger than 1048576 bytes`},
+		{`PUT /api/v1/instances/db2/tags/dc {"value":"\u001b[2J"}`, 400, "", `control characters`},
+		{`PUT /api/v1/instances/db2/downtime {"owner":"ann","reason":"a\u202eb","duration":"1h"}`, 400, "", `text direction`},
 		{`DELETE /api/v1/instances/db2/tags/dc`, 204, "untag db2:3306 dc", ``},
 		{`PUT /api/v1/instances/db2/promotion-rule {"rule":"must_not"}`, 200, "rule db2:3306 must_not", ``},
 		{`PUT /api/v1/instances/db2/promotion-rule {"rule":"mustnot"}`, 400, "", `did you mean \"must_not\"?`},

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -171,9 +172,8 @@ func (d Declared) check() error {
 		if err := plainName("tag", one.Name); err != nil {
 			return err
 		}
-		if len(one.Value) > 1024 {
-			return refuse(http.StatusBadRequest, `the tag %q of %v has %d bytes; at most 1024 are kept`,
-				one.Name, one.Server, len(one.Value))
+		if err := legible(fmt.Sprintf("the tag %q of %v", one.Name, one.Server), one.Value); err != nil {
+			return err
 		}
 	}
 	for _, one := range d.Aliases {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/httpd"
+	"orchestrator/daemon/printable"
 	"orchestrator/daemon/topology"
 )
 
@@ -225,8 +226,8 @@ func (a *API) setTag(r *http.Request, in Tag) (Tag, error) {
 	if err := plainName("tag", name); err != nil {
 		return in, err
 	}
-	if len(in.Value) > 1024 {
-		return in, refuse(http.StatusBadRequest, `field "value": %d bytes; a tag takes at most 1024`, len(in.Value))
+	if err := legible(`field "value"`, in.Value); err != nil {
+		return in, err
 	}
 	return in, a.Declarations.SetTag(r.Context(), k, name, in.Value)
 }
@@ -260,12 +261,25 @@ func (a *API) setRule(r *http.Request, in PromotionRule) (PromotionRule, error) 
 // said refuses fields that must not be empty, or that are longer than anybody reads. It takes names and values in turn.
 func said(pairs ...string) error {
 	for i := 0; i < len(pairs); i += 2 {
-		switch name, value := pairs[i], pairs[i+1]; {
-		case value == "":
+		name, value := pairs[i], pairs[i+1]
+		if value == "" {
 			return refuse(http.StatusBadRequest, "field %q is missing; others will want to know", name)
-		case len(value) > 1024:
-			return refuse(http.StatusBadRequest, "field %q: %d bytes; at most 1024 are kept", name, len(value))
 		}
+		if err := legible(fmt.Sprintf("field %q", name), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// legible refuses a text that is too long to keep, or that would act on the terminal of whoever reads it.
+func legible(what, value string) error {
+	switch {
+	case len(value) > 1024:
+		return refuse(http.StatusBadRequest, "%s: %d bytes; at most 1024 are kept", what, len(value))
+	case !printable.Is(value):
+		return refuse(http.StatusBadRequest, "%s: control characters, marks of text direction, and what is not "+
+			"UTF-8 are not kept", what)
 	}
 	return nil
 }

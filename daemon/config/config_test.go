@@ -333,6 +333,9 @@ func TestAllProblemsAtOnce(t *testing.T) {
 			`3: log.level: is not TOML: Key 'log.level' has already been defined.`},
 		{"brackets and nothing else", "a = " + strings.Repeat("[", 1<<19),
 			`0: is not a configuration: values are nested deeper than any key needs`},
+		{"dots and nothing else", strings.Repeat(`a."a".`, 1<<16) + "a = 1",
+			`0: is not a configuration: values are nested deeper than any key needs`},
+		{"a line of dots", "# " + strings.Repeat(".", 115) + "\n[http]\n", ``},
 		{"several", "[servers]\nuser = 1\nprobe_timeot = \"1s\"\n[discovery]\npoll = \"-1s\"\n[lease]\nttl = true",
 			"2: servers.user: must be a text in quotes; got 1\n3: servers.probe_timeot: unknown key; did you mean " +
 				"\"probe_timeout\"?\n" +

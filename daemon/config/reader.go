@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"encoding"
 	"errors"
@@ -46,18 +47,32 @@ func parse(file string, data []byte) (Config, Problems) {
 	return c, r.problems
 }
 
-// deep guards the TOML decoder, which recurses for each bracket, against a file of brackets.
+// deepest is how deep values may be nested. Keys of ours need four levels.
+const deepest = 100
+
+// deep guards the TOML decoder against a file that is made to exhaust it: it recurses for each bracket, and copies what
+// it has of a dotted key for each dot. It need not be exact: no configuration comes near the bound.
 func deep(data []byte) bool {
 	depth := 0
-	for _, b := range data {
-		switch b {
-		case '[', '{':
-			depth++
-		case ']', '}', '\n': // brackets over several lines are rare, and may count for less
-			depth = max(0, depth-1)
+	for line := range bytes.Lines(data) {
+		if bytes.HasPrefix(bytes.TrimLeft(line, " \t"), []byte("#")) {
+			continue
 		}
-		if depth > 100 {
-			return true
+		dots := 0
+		for _, b := range line {
+			switch b {
+			case '[', '{':
+				depth++
+			case ']', '}', '\n': // brackets over several lines are rare, and may count for less
+				depth = max(0, depth-1)
+			case '.':
+				dots++
+			case ',', '=':
+				dots = 0
+			}
+			if max(depth, dots) > deepest {
+				return true
+			}
 		}
 	}
 	return false

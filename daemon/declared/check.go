@@ -2,9 +2,8 @@ package declared
 
 import (
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
+	"orchestrator/daemon/printable"
 	"orchestrator/daemon/topology"
 )
 
@@ -22,13 +21,11 @@ func checkText(what, text string, most int, required bool) error {
 		return invalid("the %s is missing", what)
 	case len(text) > most:
 		return invalid("the %s has %d bytes, and at most %d are kept", what, len(text), most)
-	case !utf8.ValidString(text) || strings.ContainsFunc(text, unprintable):
+	case !printable.Is(text):
 		return invalid("the %s has control characters or is not UTF-8", what)
 	}
 	return nil
 }
-
-func unprintable(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
 
 // checkName checks that a name can be used in a path, a shell and a label without quotes.
 func checkName(what, name string) error {

@@ -56,8 +56,8 @@ func (s State) Lacks(set, at Set) Set {
 	return out
 }
 
-// ByWriter takes sets of MariaDB apart: of each domain, the latest position of each server that wrote in it, as a set of
-// its own. A union would name one writer a domain, and hide the others.
+// ByWriter takes sets of MariaDB apart: of each domain, the latest position of each server that wrote in it, as a set
+// of its own. A union would name one writer a domain, and hide the others.
 func ByWriter(sets []Set) []Set {
 	last := map[uint32]map[uint32]position{}
 	for _, s := range sets {
