@@ -42,6 +42,7 @@ type Servers struct {
 	o      Options
 	logger *slog.Logger
 	crash  crash
+	room   *server.Room // for the answers of all
 
 	mu      sync.Mutex
 	closed  bool
@@ -61,6 +62,9 @@ type kept struct {
 	changed atomic.Bool
 	logs    logs
 }
+
+// longAnswers is the memory that answers may take at a time: hardly one in a fleet is longer than a few kilobytes.
+const longAnswers = 32 << 20
 
 // New opens nothing: connections are made when a server is asked.
 func New(o Options) *Servers {
@@ -82,7 +86,8 @@ func New(o Options) *Servers {
 	if o.Term == nil {
 		o.Term = func() int64 { return 0 }
 	}
-	return &Servers{o: o, logger: o.Logger, account: server.Account{User: o.User, Password: o.Password},
+	return &Servers{o: o, logger: o.Logger, room: server.NewRoom(longAnswers),
+		account: server.Account{User: o.User, Password: o.Password},
 		servers: map[topology.Key]*kept{},
 		held:    map[topology.Key]*hold{}, lost: map[topology.Key][]string{}, others: map[topology.Key]sighting{}}
 }
@@ -108,7 +113,7 @@ func (s *Servers) connect(ctx context.Context, k topology.Key) (*server.Conn, er
 }
 
 func (s *Servers) dialling() server.Options {
-	return server.Options{Account: s.credentials(), TLS: s.o.TLS, Timeout: s.o.ConnectTimeout}
+	return server.Options{Account: s.credentials(), TLS: s.o.TLS, Timeout: s.o.ConnectTimeout, Room: s.room}
 }
 
 // SetCredentials is for those that log in from now on; connections that are open stay open.

@@ -89,7 +89,7 @@ func (c *Conn) query(ctx context.Context, text string, statements int, args []an
 		return nil, err
 	}
 	defer guard(&err)
-	c.wire.bound(ctx, c.budget.Bytes)
+	c.wire.ask(ctx)
 	defer c.wire.release()
 	var values []driver.NamedValue
 	for i, a := range args {
@@ -105,8 +105,8 @@ func (c *Conn) query(ctx context.Context, text string, statements int, args []an
 	if err != nil {
 		return nil, err
 	}
-	answers, err = readAnswers(r, statements, c.budget.Rows)
-	if errors.Is(err, ErrTooMuch) {
+	answers, err = readAnswers(r, statements, c.budget.Rows, c.wire.packets.taken)
+	if isAny(err, ErrTooMuch, errIncomplete) {
 		c.Break() // what is left need not be read
 	}
 	return answers, errors.Join(err, r.Close())

@@ -82,11 +82,15 @@ func Named(rows []Row) (all Row) {
 	return all
 }
 
-// readAnswers reads what so many statements have returned.
-func readAnswers(r driver.Rows, statements, most int) (answers [][]Row, err error) {
+// readAnswers reads what so many statements have returned; taken says whether these are all the rows of an
+// answer.
+func readAnswers(r driver.Rows, statements, most int, taken func(rows int) bool) (answers [][]Row, err error) {
 	answers = make([][]Row, 0, statements)
 	for {
 		rows, err := readAll(r, most)
+		if err == nil && len(r.Columns()) > 0 && !taken(len(rows)) {
+			err = errIncomplete
+		}
 		if err != nil {
 			return answers, err
 		}

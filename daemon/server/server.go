@@ -37,13 +37,15 @@ type Options struct {
 	// quoted should be no more than an error.
 	Several bool
 	Budget  Budget
+	Room    *Room // that the answers of all connections share; nil: each has its own budget only
 }
 
 // Budget is the most that the answer to one question may be. What is longer breaks the connection. Zero is the default
-// of each.
+// of each. Columns are always bounded: at most 4,096.
 type Budget struct {
-	Bytes int64 // 64 MiB by default; NoLimit: any
-	Rows  int   // 100,000 by default
+	Bytes int64         // 8 MiB by default; NoLimit: any
+	Rows  int           // 100,000 by default; NoLimit: any
+	Time  time.Duration // where the context of the question has no deadline; a minute by default
 }
 
 // NoLimit is for an answer that holds as much as somebody has stored.
@@ -54,10 +56,13 @@ const maxColumns = 4096
 
 func (b Budget) withDefaults() Budget {
 	if b.Bytes == 0 {
-		b.Bytes = 64 << 20
+		b.Bytes = 8 << 20
 	}
 	if b.Rows == 0 {
 		b.Rows = 100_000
+	}
+	if b.Time <= 0 {
+		b.Time = time.Minute
 	}
 	return b
 }
@@ -108,8 +113,9 @@ func (c *Conn) connector(address string, o Options) (driver.Connector, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.wire = newWire(raw.(*net.TCPConn), o.Silence)
-		c.wire.bound(ctx, c.budget.Bytes)
+		c.wire = &wire{TCPConn: raw.(*net.TCPConn), silence: o.Silence, budget: c.budget, room: o.Room,
+			secured: o.TLS != nil}
+		c.wire.bound(ctx)
 		return c.wire, nil
 	}
 	return mysqldriver.NewConnector(cfg)
@@ -123,7 +129,7 @@ func (c *Conn) login(ctx context.Context, connector driver.Connector) (err error
 	}
 	c.wire.release()
 	c.driver = opened.(driverConn)
-	return nil
+	return c.wire.decipher(opened)
 }
 
 // loginFailure says at which point nobody answered, and puts in place of the driver's "invalid connection" what

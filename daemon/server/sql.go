@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
+	"io"
 )
 
 // What database/sql asks of a connection. It gets the driver's own errors, of which it knows some (driver.ErrBadConn);
@@ -12,24 +14,36 @@ import (
 // QueryContext is for database/sql.
 func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Rows, err error) {
 	defer guard(&err)
-	c.wire.bound(ctx, c.budget.Bytes)
+	c.wire.ask(ctx)
 	r, err = c.driver.QueryContext(context.Background(), query, args)
 	if err != nil {
 		c.wire.release()
 		return nil, err
 	}
-	return &openRows{r, c.wire}, nil
+	return &openRows{Rows: r, wire: c.wire}, nil
 }
 
 // openRows belong to a question that ends when they are closed.
 type openRows struct {
 	driver.Rows
 	wire *wire
+	rows int
+	over bool
 }
 
 func (r *openRows) Next(cells []driver.Value) (err error) {
 	defer guard(&err)
-	return r.Rows.Next(cells)
+	err = r.Rows.Next(cells)
+	switch {
+	case err == nil:
+		r.rows++
+	case errors.Is(err, io.EOF) && !r.over:
+		if r.over = true; len(r.Columns()) > 0 && !r.wire.packets.taken(r.rows) {
+			r.wire.breakUp()
+			return errIncomplete
+		}
+	}
+	return err
 }
 
 func (r *openRows) Close() (err error) {
@@ -41,14 +55,14 @@ func (r *openRows) Close() (err error) {
 // ExecContext is for database/sql.
 func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (r driver.Result, err error) {
 	defer guard(&err)
-	c.wire.bound(ctx, c.budget.Bytes)
+	c.wire.ask(ctx)
 	defer c.wire.release()
 	return c.driver.ExecContext(context.Background(), query, args)
 }
 
 // BeginTx is for database/sql.
 func (c *Conn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
-	c.wire.bound(ctx, c.budget.Bytes)
+	c.wire.ask(ctx)
 	defer c.wire.release()
 	tx, err := c.driver.BeginTx(context.Background(), o)
 	if err != nil {
@@ -64,20 +78,20 @@ type openTx struct {
 }
 
 func (t openTx) Commit() error {
-	t.c.wire.bound(context.Background(), t.c.budget.Bytes)
+	t.c.wire.ask(context.Background())
 	defer t.c.wire.release()
 	return t.Tx.Commit()
 }
 
 func (t openTx) Rollback() error {
-	t.c.wire.bound(context.Background(), t.c.budget.Bytes)
+	t.c.wire.ask(context.Background())
 	defer t.c.wire.release()
 	return t.Tx.Rollback()
 }
 
 // Ping is for database/sql.
 func (c *Conn) Ping(ctx context.Context) error {
-	c.wire.bound(ctx, c.budget.Bytes)
+	c.wire.ask(ctx)
 	defer c.wire.release()
 	return c.driver.Ping(context.Background())
 }

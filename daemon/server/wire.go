@@ -6,17 +6,21 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 )
 
-// wire is the connection below the driver. It holds each question to its time and its bytes, remembers how it failed
-// (the driver keeps that to itself), and refuses what does not greet like a server: the driver would wait for the
-// megabytes that the first letters of "SSH-" promise. It embeds the TCP connection so that the driver can check whether
-// it is still open.
+// wire is the connection below the driver. It holds each question to its budget, remembers how it failed (the driver
+// keeps that to itself), and refuses what does not greet like a server: the driver would wait for the megabytes that
+// the first letters of "SSH-" promise. It embeds the TCP connection so that the driver can check whether it is still
+// open.
 type wire struct {
 	*net.TCPConn
 	silence time.Duration
+	budget  Budget
+	room    *Room       // nil: none that is shared
+	secured bool        // TLS is above: what the packets say is seen there
 	greeted atomic.Bool // the greeting is that of a server
 	heard   atomic.Bool // anything has come
 	failure atomic.Pointer[error]
@@ -24,12 +28,14 @@ type wire struct {
 
 	// Of the question that is under way; only its goroutine uses them.
 	deadline time.Time // zero: none
-	most     int64     // bytes of the answer; below 0: any
-	left     int64
+	left     int64     // bytes of the answer
+	cost     int64     // memory that the answer costs
+	held     int64     // of it, what is taken from the room
+	packets  packets
+	answered bool        // the greeting was
+	early    []byte      // came behind an answer: a server that ends the connection says why
 	stop     func() bool // ends the watch over the context
 }
-
-func newWire(c *net.TCPConn, silence time.Duration) *wire { return &wire{TCPConn: c, silence: silence} }
 
 var (
 	// ErrAlien is what answers and is neither MySQL nor MariaDB.
@@ -40,18 +46,29 @@ var (
 
 // bound begins a question. No goroutine waits for its end: the deadline is the socket's own, and a context that is
 // cancelled earlier closes the socket.
-func (w *wire) bound(ctx context.Context, most int64) {
-	w.deadline, _ = ctx.Deadline()
-	w.most, w.left = most, most
+func (w *wire) bound(ctx context.Context) {
+	var known bool
+	if w.deadline, known = ctx.Deadline(); !known {
+		w.deadline = time.Now().Add(w.budget.Time)
+	}
+	w.left, w.cost = w.budget.Bytes, 0
 	_ = w.SetDeadline(w.deadline)
 	if ctx.Done() != nil {
 		w.stop = context.AfterFunc(ctx, w.breakUp)
 	}
 }
 
+// ask is bound for a question that follows the login.
+func (w *wire) ask(ctx context.Context) {
+	w.bound(ctx)
+	w.packets.ask()
+}
+
 // release ends a question. Where its context has ended meanwhile the connection is of no use any more: breakUp may be
 // late.
 func (w *wire) release() {
+	w.room.give(w.held)
+	w.held = 0
 	if w.stop != nil && !w.stop() {
 		w.breakUp()
 	}
@@ -62,16 +79,65 @@ func (w *wire) breakUp() { _ = w.TCPConn.Close() }
 
 func (w *wire) Read(p []byte) (int, error) {
 	w.hurry()
+	if w.secured {
+		return w.readRaw(p)
+	}
+	return w.follow(p, w.readRaw)
+}
+
+// readRaw reads from the socket, within the bytes of the budget.
+func (w *wire) readRaw(p []byte) (int, error) {
 	if !w.greeted.Load() && len(p) >= 5 {
 		return w.readGreeting(p)
 	}
 	n, err := w.TCPConn.Read(p)
-	if n > 0 && w.most >= 0 {
+	if n > 0 && w.budget.Bytes >= 0 {
 		if w.left -= int64(n); w.left < 0 {
-			return 0, w.note(fmt.Errorf("%w: more than %d bytes", ErrTooMuch, w.most))
+			return 0, w.note(fmt.Errorf("%w: more than %d bytes", ErrTooMuch, w.budget.Bytes))
 		}
 	}
 	return n, w.note(err)
+}
+
+// follow reads what the packets allow.
+func (w *wire) follow(p []byte, read func([]byte) (int, error)) (n int, err error) {
+	if len(w.early) > 0 {
+		n = copy(p, w.early)
+		w.early = w.early[n:]
+	} else if n, err = read(p); n == 0 {
+		return 0, err
+	}
+	used, senseless := w.packets.follow(p[:n], w.charge)
+	if senseless != nil {
+		return 0, w.note(senseless)
+	}
+	if used < n {
+		w.early = append(slices.Clone(p[used:n]), w.early...)
+	}
+	if used == 0 && err == nil { // the driver asks for more than the answer has
+		return 0, w.note(errSenseless)
+	}
+	return used, err
+}
+
+// modest is what an answer may cost without regard to the others.
+const modest = 64 << 10
+
+// charge counts memory that the answer is about to cost.
+func (w *wire) charge(bytes int) error {
+	if w.budget.Bytes >= 0 && int64(bytes) > w.budget.Bytes {
+		return fmt.Errorf("%w: more than %d bytes", ErrTooMuch, w.budget.Bytes)
+	}
+	w.cost += int64(bytes)
+	more := w.cost - modest - w.held
+	if more <= 0 || w.room == nil {
+		return nil
+	}
+	if !w.room.take(more) {
+		return fmt.Errorf("%w: more than %d bytes, together with the answers of other servers", ErrTooMuch, w.room.size)
+	}
+	w.held += more
+	return nil
 }
 
 // hurry bounds the wait for the next bytes.
@@ -119,6 +185,10 @@ func (w *wire) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	w.hurry()
+	if !w.answered {
+		w.answered = true
+		w.packets.agreed(p)
+	}
 	n, err := w.TCPConn.Write(p)
 	return n, w.note(err)
 }

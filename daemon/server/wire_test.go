@@ -45,15 +45,19 @@ func listen(t *testing.T, answer func(p *peer, question string)) string {
 
 var ok, eof = []byte{0, 0, 0, 2, 0, 0, 0}, []byte{0xfe, 0, 0, 2, 0}
 
-func (p *peer) serve(answer func(p *peer, question string)) {
+// greeting is that of a server that can this besides what each can.
+func greeting(besides uint32) []byte {
 	// protocol 4.1, long authentication data, plugins, several statements at once, long passwords
-	const capabilities = 0x200 | 0x8000 | 0x80000 | 0x30000 | 1
+	capabilities := 0x200 | 0x8000 | 0x80000 | 0x30000 | 1 | besides
 	g := append([]byte{10}, "8.4.0\x00\x01\x00\x00\x00abcdefgh\x00"...)
-	g = binary.LittleEndian.AppendUint16(g, capabilities&0xffff)
+	g = binary.LittleEndian.AppendUint16(g, uint16(capabilities))
 	g = append(g, 45, 2, 0)
-	g = binary.LittleEndian.AppendUint16(g, capabilities>>16)
-	g = append(g, "\x15\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00ijklmnopqrst\x00mysql_native_password\x00"...)
-	p.send(g)
+	g = binary.LittleEndian.AppendUint16(g, uint16(capabilities>>16))
+	return append(g, "\x15\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00ijklmnopqrst\x00mysql_native_password\x00"...)
+}
+
+func (p *peer) serve(answer func(p *peer, question string)) {
+	p.send(greeting(0))
 	if p.receive() == nil {
 		return
 	}

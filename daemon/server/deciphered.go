@@ -1,0 +1,34 @@
+package server
+
+import (
+	"database/sql/driver"
+	"errors"
+	"net"
+	"reflect"
+)
+
+// deciphered is a connection above TLS: there the packets can be read.
+type deciphered struct {
+	net.Conn
+	wire *wire
+}
+
+func (d *deciphered) Read(p []byte) (int, error) { return d.wire.follow(p, d.Conn.Read) }
+
+// decipher follows the packets above TLS. The driver begins TLS itself, in the middle of the login, and has no place
+// for anything between that and its buffer: so the connection that it reads from is replaced, by the name of its field.
+func (w *wire) decipher(opened driver.Conn) error {
+	if !w.secured {
+		return nil
+	}
+	conn := reflect.ValueOf(opened)
+	if conn.Kind() == reflect.Pointer && conn.Elem().Kind() == reflect.Struct {
+		field := conn.Elem().FieldByName("netConn")
+		if field.IsValid() && field.Type() == reflect.TypeFor[net.Conn]() {
+			reads := (*net.Conn)(field.Addr().UnsafePointer())
+			*reads = &deciphered{*reads, w}
+			return nil
+		}
+	}
+	return errors.New("the driver keeps its connection in another place than this program knows: answers have no bound")
+}
