@@ -11,10 +11,9 @@ func privilegesSays(v *view) (string, []string) {
 		return "", nil
 	}
 	var grants, out []string
-	for _, text := range v.Instance.Ungranted {
-		grant, _, _ := strings.Cut(text, ": without it, ")
-		grants = append(grants, grant)
-		out = append(out, fmt.Sprintf("%v: %s", v.Key, text))
+	for _, u := range v.Instance.Ungranted {
+		grants = append(grants, u.Grant)
+		out = append(out, fmt.Sprintf("%v: %v", v.Key, u))
 	}
 	return fmt.Sprintf("%s does not give this daemon's account every privilege that it needs: %s.", v.is(),
 		strings.Join(grants, "; ")), out

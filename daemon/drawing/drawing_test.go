@@ -442,7 +442,8 @@ func anySnapshot(t *rapid.T) topology.Snapshot {
 			i.Unusable = []string{pick("what", `source "a:1", port 2`, "x"), "report_host \"\""}
 		}
 		if odd("ungranted") {
-			i.Ungranted = []string{"GRANT EVENT ON *.* TO `o`@`%`: without it, this", "that"}
+			i.Ungranted = []topology.Ungranted{{Grant: "GRANT EVENT ON *.* TO `o`@`%`", Without: "this"},
+				{Grant: "GRANT RELOAD ON *.* TO o", Without: "that"}}
 		}
 		i.Readers = rapid.IntRange(0, 2).Draw(t, "readers")
 		if odd("registered") {

@@ -36,7 +36,8 @@ var identityAttributes = []attribute{
 	{"doubtful", "HOST+HOST|none", nothing, keys(func(d *drawn) *[]topology.Key { return &d.server.Doubtful })},
 	{"promoted", "yes|no", nothing, truth(func(d *drawn) *bool { return &d.promoted })},
 	{"unusable", "TEXT", instance, list(func(d *drawn) *[]string { return &d.instance().Unusable })},
-	{"ungranted", "TEXT", instance, list(func(d *drawn) *[]string { return &d.instance().Ungranted })},
+	{"ungranted", `"GRANT: without it, TEXT"`, instance, codec[drawn]{read: readUngranted, show: showUngranted,
+		repeats: true}},
 	// Last, because the others need an instance to speak of.
 	{"never", "yes", nothing, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
 		d.server.Instance = nil
@@ -178,3 +179,24 @@ func brief(k topology.Key) string {
 // reserved words have a meaning of their own where a server is named: such a host is written with its port.
 var reserved = []string{"none", "unknown", "detached", "off", "thresholds", "policy",
 	"request", "episode", "claim", "peer"}
+
+// withoutIt parts a GRANT from what is lost without it.
+const withoutIt = ": without it, "
+
+func readUngranted(_ *picture, d *drawn, v string) error {
+	grant, without, ok := strings.Cut(v, withoutIt)
+	if !ok {
+		return fmt.Errorf("want GRANT%sTEXT", withoutIt)
+	}
+	i := d.instance()
+	i.Ungranted = append(i.Ungranted, topology.Ungranted{Grant: grant, Without: without})
+	return nil
+}
+
+func showUngranted(_ *picture, d *drawn) string {
+	var out []string
+	for _, u := range d.instance().Ungranted {
+		out = append(out, u.Grant+withoutIt+u.Without)
+	}
+	return strings.Join(out, between)
+}

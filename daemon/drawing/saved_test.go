@@ -153,6 +153,7 @@ func TestDocs(t *testing.T) {
 		"semi_sync": topology.SemiSync{}, "stalled": topology.Stall{}, "downtime": topology.Downtime{},
 		"departure":  topology.Departure{},
 		"events_off": plan.EventsOff{}, "unreached": plan.Unreached{},
+		"ungranted":  topology.Ungranted{},
 		"thresholds": analysis.Thresholds{}, "cluster": Cluster{}, "policy": plan.Policy{}, "request": plan.Request{},
 		"episode": plan.Episode{}, "lost": plan.Lost{}, "acknowledgement": plan.Acknowledgement{},
 		"claim": plan.Claim{},

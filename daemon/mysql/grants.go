@@ -35,14 +35,9 @@ var privileges = []privilege{
 // seesLocks is what MySQL's performance_schema needs.
 const seesLocks = "a full disk is not told from other stalls, nor who holds a lock of the whole server"
 
-// Missing is a GRANT that our account lacks, and what is lost without it.
-type Missing struct{ Grant, Without string }
-
-func (m Missing) String() string { return m.Grant + ": without it, " + m.Without }
-
 // CheckGrants returns the GRANT statements that our account lacks at k, in the words of that server; none when it has
 // all. An error is a server that could not be asked.
-func (s *Servers) CheckGrants(ctx context.Context, k topology.Key) ([]Missing, error) {
+func (s *Servers) CheckGrants(ctx context.Context, k topology.Key) ([]topology.Ungranted, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.StepTimeout)
 	defer cancel()
 	missing, err := s.checkGrants(ctx, k)
@@ -52,7 +47,7 @@ func (s *Servers) CheckGrants(ctx context.Context, k topology.Key) ([]Missing, e
 	return missing, nil
 }
 
-func (s *Servers) checkGrants(ctx context.Context, k topology.Key) ([]Missing, error) {
+func (s *Servers) checkGrants(ctx context.Context, k topology.Key) ([]topology.Ungranted, error) {
 	c, err := s.connect(ctx, k)
 	if err != nil {
 		return nil, err
@@ -70,35 +65,33 @@ func (s *Servers) checkGrants(ctx context.Context, k topology.Key) ([]Missing, e
 
 // missing reads the lines of SHOW GRANTS: those of the account, and of the roles that are active in this session, as in
 // each of ours, for none of them sets a role.
-func missing(d server.Dialect, lines []string, account string) (out []Missing) {
+func missing(d server.Dialect, lines []string, account string) (out []topology.Ungranted) {
 	for _, p := range privileges {
 		if lacks := server.MissingPrivileges(d.Privileges(p.word), lines, ""); len(lacks) > 0 {
-			out = append(out, Missing{server.Grant(strings.Join(lacks, ", "), account), p.without})
+			out = append(out, topology.Ungranted{Grant: server.Grant(strings.Join(lacks, ", "), account),
+				Without: p.without})
 		}
 	}
 	const schema = "performance_schema"
 	if !d.MariaDB() && len(server.MissingPrivileges([]string{"SELECT"}, lines, schema)) > 0 {
-		out = append(out, Missing{server.Grant("SELECT ON "+schema+".*", account), seesLocks})
+		out = append(out, topology.Ungranted{Grant: server.Grant("SELECT ON "+schema+".*", account), Without: seesLocks})
 	}
 	return out
 }
 
 // readGrants notes what our account lacks.
 func (p *poll) readGrants(rows []server.Row) error {
-	p.known.instance.Ungranted = nil
-	for _, m := range missing(p.conn.Dialect, server.ReadGrants(rows), p.conn.Account) {
-		p.known.instance.Ungranted = append(p.known.instance.Ungranted, m.String())
-	}
+	p.known.instance.Ungranted = missing(p.conn.Dialect, server.ReadGrants(rows), p.conn.Account)
 	return nil
 }
 
 // reportMissing logs what our account lacks since now. Once it lacks nothing any more it has to log in again: a session
 // keeps the privileges that it began with.
-func (s *Servers) reportMissing(k topology.Key, v *kept, before []string) {
+func (s *Servers) reportMissing(k topology.Key, v *kept, before []topology.Ungranted) {
 	now := v.known.instance.Ungranted
 	for _, m := range now {
 		if !slices.Contains(before, m) {
-			s.logger.Warn("the account on this server lacks a privilege", "at", k, "grant", m)
+			s.logger.Warn("the account on this server lacks a privilege", "at", k, "grant", m.String())
 		}
 	}
 	if len(before) > 0 && len(now) == 0 {

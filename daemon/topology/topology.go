@@ -62,15 +62,22 @@ type Instance struct {
 	Readers int `json:"readers,omitempty"`
 	// Unusable is what the server says in the place of a name, and that can't be one.
 	Unusable []string `json:"unusable,omitempty"`
-	// Ungranted are privileges that our account needs there and lacks: each a GRANT statement, and what is lost without
-	// it. Read seldom.
-	Ungranted []string `json:"ungranted,omitempty"`
+	// Ungranted are privileges that our account needs there and lacks. Read seldom.
+	Ungranted []Ungranted `json:"missing_privileges,omitempty"`
 	// Dormant are scheduled events that came by replication, and that this server does not run: schema and name, the
 	// first of them. Read seldom, and only on a server without a source; empty where the account may not see events.
 	Dormant []string `json:"dormant_events,omitempty"`
 	// Stalled tells of commits that hang although the server answers; nil when none do. Read on primaries only, seldom.
 	Stalled *Stall `json:"stalled,omitempty"`
 }
+
+// Ungranted is a privilege that our account needs and lacks.
+type Ungranted struct {
+	Grant   string `json:"grant"`   // the statement that gives it, without a semicolon
+	Without string `json:"without"` // what is lost without it
+}
+
+func (u Ungranted) String() string { return u.Grant + ": without it, " + u.Without }
 
 // ShownToLack is what of a set a MariaDB server lacks by its own log, although its position may have a higher number.
 func (i Instance) ShownToLack(set gtid.Set) gtid.Set {
