@@ -247,6 +247,10 @@ db1
 db1
   db2
     db3`, higher, "outcome: db2:3306 answers again"},
+		{"the intermediate answers again, and a replica that was stopped for a restart does not", `
+db1
+  db2
+    db3 io=no down=timeout`, higher, "outcome: db2:3306 answers again; left: db3"},
 		{"a replica reached the primary: it lives", `
 db1 down=timeout since=3s
   db2
@@ -300,7 +304,7 @@ db2 of=c rw exec=db1:1-100`, moving, "outcome: db2:3306 replaces db1:3306; 1 los
 		{"a replica is out of reach when the others are started again", `
 db1 of=c
   db2 down io=no
-  db3`, begun, "outcome: db1:3306 answered again before another server was promoted"},
+  db3`, begun, "outcome: db1:3306 answered again before another server was promoted; left: db2"},
 		{"what was done by half is finished when the new primary is back", `
 db1 down of=c
 db2 of=c rw exec=db1:1-100
@@ -366,6 +370,9 @@ db1
 					got = append(got, "updated")
 				case w.Kind != plan.Aftercare && w.Outcome() != "":
 					got = append(got, "outcome: "+w.Outcome())
+					for _, k := range w.Episode.Left {
+						got = append(got, "left: "+k.Host)
+					}
 				}
 			}
 			if text := strings.Join(got, "; "); text != c.want {

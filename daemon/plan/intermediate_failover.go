@@ -228,6 +228,7 @@ func (i *intermediateFailover) answers() Work {
 	if steps := append(i.halfway(i.e), i.unstarted()...); len(steps) > 0 {
 		return Work{Episode: &i.e, Steps: steps}
 	}
+	i.leave(&i.e)
 	return i.close(i.e, fmt.Sprintf("%v answers again", i.e.Failed))
 }
 

@@ -398,12 +398,17 @@ func (p *primaryFailover) withdraw(why, outcome string) Work {
 	if len(w.Steps) > 0 {
 		return w
 	}
+	p.leave(e)
+	return p.close(*e, outcome)
+}
+
+// leave notes the servers that are out of reach, and whose receivers the episode may have stopped.
+func (v *view) leave(e *Episode) {
 	for _, k := range e.Touched {
-		if p.down(k) {
-			e.Left = append(e.Left, k)
+		if v.down(k) {
+			e.Left = append(slices.Clip(e.Left), k)
 		}
 	}
-	return p.close(*e, outcome)
 }
 
 // start makes the step that starts the receiver of r again.
