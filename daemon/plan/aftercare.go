@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"orchestrator/daemon/topology"
 )
@@ -10,6 +11,10 @@ import (
 // aftercare does what an ended failover still needs. The server that was promoted last is the rightful primary. Any
 // other server that failed, or was a candidate, is fenced when it comes back writable, and the fence is repeated until
 // it holds. A replica that was out of reach is moved when it is back. A receiver that was left stopped is started.
+//
+// While recoveries are switched off it changes nothing, not even a second server that takes writes: people work there.
+// It says what it leaves to them. A failover that is under way goes on all the same, and so does what it needs: half a
+// failover would be worse than either end.
 type aftercare struct {
 	*view
 	e Episode
@@ -31,6 +36,20 @@ func (a *aftercare) failed() topology.Key { return a.e.Failed }
 func (a *aftercare) claims() []topology.Key { return nil }
 
 func (a *aftercare) next() Work {
+	w := a.due()
+	if a.Off == "" || a.replacing() || len(w.Steps) == 0 {
+		return w
+	}
+	var left []string
+	for _, s := range w.Steps {
+		left = append(left, s.Says()+": "+s.Why)
+	}
+	return Work{Refused: []string{fmt.Sprintf("recoveries are switched off: %s; so this is not done, and can be done by "+
+		"hand: %s", a.Off, strings.Join(left, "; "))}}
+}
+
+// due is all that is left to do.
+func (a *aftercare) due() Work {
 	var w Work
 	before := a.e
 	a.startLeft(&w)
@@ -139,7 +158,7 @@ func (a *aftercare) bringHome(w *Work) {
 	primary := a.up(a.last.Candidate)
 	if primary == nil || len(primary.Instance.Channels) > 0 || a.e.Failed == primary.Key ||
 		a.last.Acknowledged != nil ||
-		a.Off != "" || !a.Policy.RecoverPrimary && a.e.Request == nil || a.replacing() {
+		!a.Policy.RecoverPrimary && a.e.Request == nil || a.replacing() {
 		return
 	}
 	for i := range a.Snapshot.Servers {

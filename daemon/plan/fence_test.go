@@ -77,6 +77,44 @@ func TestTheEventSchedulerIsRemembered(t *testing.T) {
 	}
 }
 
+// While recoveries are switched off nothing is begun, not even a fence: what would be done is said. A failover that is
+// under way goes on, with all that it needs.
+func TestFencesWhileRecoveriesAreOff(t *testing.T) {
+	at := situation("db1").Snapshot.At
+	ended := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Candidate: key("db2"),
+		Stage: plan.Ended, Opened: at.Add(-time.Hour), Promoted: at.Add(-time.Hour), Closed: at.Add(-time.Hour),
+		Outcome: "db2 replaces db1"}
+	open := plan.Episode{ID: "f", Kind: plan.PrimaryFailover, Failed: key("db2"), Stage: plan.Committed, Opened: at,
+		Touched: []topology.Key{key("db3")}}
+	moving := ended
+	moving.Stage, moving.Closed, moving.Outcome = plan.Promoted, time.Time{}, ""
+	for _, c := range []struct {
+		name, drawing string
+		episodes      []plan.Episode
+		want          string
+	}{
+		{"a former primary comes back writable", "db2 of=c exec=db1:1-100\n  db3\ndb1 of=c rw",
+			[]plan.Episode{ended}, "aftercare db1: refused: recoveries are switched off: ann works there; so this is not " +
+				"done, and can be done by hand: make db1:3306 read-only: db2:3306 was promoted in its place: it must not " +
+				"take writes"},
+		{"it is read-only", "db2 of=c exec=db1:1-100\n  db3\ndb1 of=c ro", []plan.Episode{ended},
+			"aftercare db1: outcome: db2 replaces db1"},
+		{"while another failover is under way", "db2 of=c down exec=db1:1-100\n  db3 io=no\ndb1 of=c rw",
+			[]plan.Episode{open, ended}, "primary_failover db2: wait: made read-only first, because it takes writes: " +
+				"db1:3306\naftercare db1: fence db1; outcome: db2 replaces db1"},
+		{"while its own failover is under way", "db2 of=c rw exec=db1:1-100\n  db3\ndb1 of=c rw",
+			[]plan.Episode{moving}, "primary_failover db1: fence db1;"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := under(c.drawing, c.episodes...)
+			s.Off = "ann works there"
+			if got := works(plan.Next(plan.Situate(s.Facts))); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
 // A fence of scheduled events that may have been lost is repeated soon, and then ever more seldom.
 func TestScheduledEventsAreStoppedAgain(t *testing.T) {
 	at := situation("db1").Snapshot.At

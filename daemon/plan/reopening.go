@@ -30,7 +30,7 @@ func (a *aftercare) reopen(w *Work) {
 		return
 	}
 	if a.e.CandidateStart.IsZero() || s.Instance.StartedAt.Sub(a.e.CandidateStart) < startsDiffer ||
-		a.Off != "" || !a.Policy.RecoverPrimary && a.e.Request == nil || a.downtime(s) {
+		!a.Policy.RecoverPrimary && a.e.Request == nil || a.downtime(s) {
 		return
 	}
 	if why := a.staysShut(s); why != "" {

@@ -119,6 +119,16 @@ db1 down of=c
 primary_failover db1: stop_receiver db7;
 intermediate_failover db2: wait: db3:3306 is needed by the failover of the primary of db1:3306, which goes first: ` +
 			`nobody can write to the cluster until it is over, and what its replicas have received must not change meanwhile`},
+		{"a failover that has not begun does not begin while another needs a server of it", `
+db1 down of=c
+db2 of=c rw exec=db1:1-100
+  db3 down
+    db4 io=no
+    db5 io=connecting ioerr=2003`, []plan.Episode{{ID: "p", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Promoted,
+			Opened: at, Promoted: at, Candidate: key("db2"), Touched: []topology.Key{key("db4")}, Abandoned: []topology.Key{key("db4")}}}, `
+primary_failover db1: repoint db4 db2;
+intermediate_failover db3: wait: db4:3306 is needed by the failover of the primary of db1:3306, which goes first: ` +
+			`nobody can write to the cluster until it is over, and what its replicas have received must not change meanwhile`},
 		{"a replica of a former primary is brought home while an intermediate is repaired", `
 db1 of=c rw exec=db9:1-100
   db4 down

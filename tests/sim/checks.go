@@ -28,6 +28,7 @@ func (r *run) check(w plan.Work, step plan.Step) {
 		}
 	}
 	r.chosen(w, step)
+	r.continued(w, step)
 	r.recorded(w, step)
 	if step.Kind != plan.Promote {
 		return
@@ -202,7 +203,7 @@ func (r *run) watch() {
 		}
 		r.quiet(v)
 	}
-	if n < 2 || len(r.byHand) > 0 { // what a person does is told, and not undone
+	if n < 2 || len(r.byHand) > 0 || r.off != "" { // what a person does is told, and not undone
 		r.two = 0
 		return
 	}

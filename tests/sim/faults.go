@@ -274,6 +274,7 @@ func (r *run) after(ticks int, do func()) {
 // heal brings everything back. Servers start with their configured settings, so a former primary comes back writable.
 func (r *run) heal() {
 	r.Say("everything is healed")
+	r.off = ""
 	clear(r.Cut)
 	clear(r.Unresolved)
 	for _, v := range r.Servers {

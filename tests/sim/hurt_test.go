@@ -25,6 +25,7 @@ func TestWorldsThatHurtOnce(t *testing.T) {
 		{"the primary had counted another acknowledger than the one in reach", Run, 169586},
 		{"a replica without GTID below a dead intermediate had more, and the bound was silent", RunDeaths, 70937},
 		{"what a dead server had shown of a replica without GTID did not count", RunDeaths, 65519},
+		{"a replica that was stopped to be asked hung when its source answered again", Run, 704530},
 		{"two candidates that could not reach the only donor took turns for ever", RunReady, 77815},
 		{"a lost fence of a read-only server whose events write was repeated after 30 s only", Run, 218641},
 		{"a candidate whose donor has no name that resolves was chosen again", RunReady, 233095},

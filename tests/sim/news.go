@@ -102,6 +102,7 @@ func (r *run) state() uint64 {
 		}
 		add(n)
 	}
+	bit(r.off == "")
 	for _, v := range r.Servers {
 		for _, n := range []int{int(v.Health), v.Source, v.IOErrno, v.SQLErrno, v.Writer, v.Log} {
 			add(n)

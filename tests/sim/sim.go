@@ -41,6 +41,7 @@ type run struct {
 	*world.World
 	seed     uint64
 	policy   plan.Policy
+	off      string         // why recoveries are switched off; "" when they are on
 	episodes []plan.Episode // on record: they survive the daemon
 	down     int            // ticks until the daemon is started again
 	steadily bool           // the daemon is never killed, and no step is lost
@@ -49,6 +50,7 @@ type run struct {
 	byHand   map[int]bool   // those whom a person has opened for writes
 	stopped  map[int]bool   // those whose receiver a person has stopped
 	later    map[int][]func()
+	onCommit func()      // happens when a failover is committed; may be nil
 	well     bool        // everything has come back
 	two      int         // for how many ticks two servers have been writable in the daemon's sight
 	writes   map[int]int // for how many ticks a server has written that should not, by number
@@ -70,8 +72,11 @@ func Run(seed uint64) (Stats, *Violation) { return retold(seed, playFaults) }
 func playFaults(seed uint64, tell bool) (Stats, *Violation) {
 	r := newRun(world.New(seed), seed, tell)
 	r.faults, r.policy = faults, r.anyPolicy()
-	if seed%8 == 7 {
+	switch seed % 8 {
+	case 7:
 		r.faults = slices.Concat(faults, rare)
+	case 4:
+		r.faults = slices.Concat(faults, deliberate)
 	}
 	for r.Tick < end && r.calm < calm && r.found == nil {
 		r.Advance()
@@ -167,7 +172,7 @@ func (r *run) hurt(property, format string, args ...any) {
 
 func (r *run) situation() plan.Situation {
 	return plan.Situate(plan.Facts{Cluster: "c", Snapshot: r.Snapshot(), Policy: r.policy,
-		Thresholds: analysis.Defaults, Episodes: r.episodes})
+		Thresholds: analysis.Defaults, Episodes: r.episodes, Off: r.off})
 }
 
 // turn is that of recovery.Runner: act, look again, ask again.
@@ -317,6 +322,11 @@ func (r *run) put(e plan.Episode) (before plan.Episode) {
 		r.Stats.Blocked++
 	}
 	r.verdict(before, e)
+	r.begun(before, e)
+	if before.Stage != plan.Committed && e.Stage == plan.Committed && r.onCommit != nil {
+		r.onCommit()
+		r.onCommit = nil
+	}
 	r.adoption(before, e)
 	r.told(before, e)
 	r.turns(before, e)

@@ -13,7 +13,8 @@ var (
 // Each property, and the break of the code that it was seen to catch:
 //
 //	never dead while a reachable replica receives    plan: commit on UnreachablePrimary
-//	never less advanced, nothing received is lost    plan: promote without the catch-up; promote without the drain
+//	never less advanced, nothing received is lost    plan: promote without the catch-up; promote without the drain;
+//	                                                 incomparable not asked for in the ranking
 //	with semi-sync nothing acknowledged is lost      plan: the same; no refusal for its sake; analysis and plan: a
 //	                                                 half-promoted server forgotten as a candidate
 //	never two writable                               plan: continue although the primary answers again; continue
@@ -39,6 +40,7 @@ var (
 //	  up
 //	a promoted server waits for nobody who can't     plan: a promotion always switches the source side on
 //	  come
+//	while recoveries are off nothing is begun        plan: aftercare goes on; the gate does not ask
 //	candidates do not take turns for ever            plan: that a donor was not reached is not recorded
 //	what is on record changes with the reason only   plan: reasons that differ in numbers only replace each other
 //	in the end one server is writable                the world: servers that were cut off never come back

@@ -52,7 +52,9 @@ func (r *run) adopts(v, failed *world.Server) {
 		return
 	}
 	for _, o := range r.Servers {
-		if o != v && r.reachable(o) && r.below(o, failed) && !r.partial(o) && !v.Executed.Has(o.Received) {
+		// One without GTID can't be compared: a person has decided, and it is lost by name.
+		if o != v && r.reachable(o) && r.below(o, failed) && !r.partial(o) && !v.Executed.Has(o.Received) &&
+			!r.policy.AllowReceivedLoss && !o.Coordinates {
 			r.hurt("nobody is adopted who lacks something", "%v is taken for the new primary, and %v received more",
 				v.Key, o.Key)
 		}
@@ -65,7 +67,7 @@ func (r *run) adopts(v, failed *world.Server) {
 func (r *run) quiet(v *world.Server) {
 	const bound = 25 // ticks
 	const patience = 80
-	if r.reachable(v) && v.Writes() && r.replaced(v) {
+	if r.reachable(v) && v.Writes() && r.replaced(v) && r.off == "" {
 		if r.writes[v.N]++; r.writes[v.N] > bound {
 			r.hurt("who was replaced writes nothing", "%v does, for %d ticks", v.Key, r.writes[v.N])
 		}
