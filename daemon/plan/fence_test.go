@@ -94,9 +94,9 @@ func TestFencesWhileRecoveriesAreOff(t *testing.T) {
 		want          string
 	}{
 		{"a former primary comes back writable", "db2 of=c exec=db1:1-100\n  db3\ndb1 of=c rw",
-			[]plan.Episode{ended}, "aftercare db1: refused: recoveries are switched off: ann works there; so this is not " +
-				"done, and can be done by hand: make db1:3306 read-only: db2:3306 was promoted in its place: it must not " +
-				"take writes"},
+			[]plan.Episode{ended}, "aftercare db1: refused: recoveries are switched off: ann works there; so this is " +
+				"not done, and can be done by hand: make db1:3306 read-only: db2:3306 was promoted in its place: it " +
+				"must not take writes"},
 		{"it is read-only", "db2 of=c exec=db1:1-100\n  db3\ndb1 of=c ro", []plan.Episode{ended},
 			"aftercare db1: outcome: db2 replaces db1"},
 		{"while another failover is under way", "db2 of=c down exec=db1:1-100\n  db3 io=no\ndb1 of=c rw",
