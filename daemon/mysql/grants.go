@@ -74,7 +74,8 @@ func missing(d server.Dialect, lines []string, account string) (out []topology.U
 	}
 	const schema = "performance_schema"
 	if !d.MariaDB() && len(server.MissingPrivileges([]string{"SELECT"}, lines, schema)) > 0 {
-		out = append(out, topology.Ungranted{Grant: server.Grant("SELECT ON "+schema+".*", account), Without: seesLocks})
+		out = append(out, topology.Ungranted{Grant: server.Grant("SELECT ON "+schema+".*", account),
+			Without: seesLocks})
 	}
 	return out
 }
