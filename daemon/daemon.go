@@ -290,7 +290,7 @@ func (d *Daemon) reach(ctx context.Context, k topology.Key) bool {
 // mount makes the one handler of all that is served.
 func (d *Daemon) mount(c config.Config, registry *prometheus.Registry) (*httpd.Root, error) {
 	o := httpd.Options{Token: string(c.HTTP.Token), TokenForReads: c.HTTP.TokenForReads, Hosts: c.HTTP.Names(),
-		Logger: d.options.Logger, Registerer: registry}
+		Local: httpd.OwnOrRoot, Logger: d.options.Logger, Registerer: registry}
 	v1, err := api.New(d.nouns(), api.Options{
 		NeedsToken: o.NeedsToken, Logger: d.options.Logger, Metrics: promhttp.HandlerFor(registry,
 			promhttp.HandlerOpts{}),

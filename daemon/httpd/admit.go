@@ -51,8 +51,13 @@ func (h *Root) admit(r *http.Request, a Access) *Problem {
 					"send it from the daemon's own pages or from a program", err)}
 		}
 	}
-	if h.options.NeedsToken(a) {
+	switch {
+	case h.options.NeedsToken(a):
 		return h.identify(r)
+	case a == Change && h.options.Token == "" && h.options.Local != nil:
+		if err := h.options.Local(r); err != nil {
+			return &Problem{Status: http.StatusForbidden, Detail: err.Error()}
+		}
 	}
 	return nil
 }

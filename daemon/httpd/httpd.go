@@ -41,6 +41,8 @@ type Options struct {
 	Token string
 	// TokenForReads asks for the token on reads too.
 	TokenForReads bool
+	// Local says why a client may change nothing where no token is configured; nil: every client may.
+	Local func(*http.Request) error
 	// Hosts are the names that requests may be sent to, addresses aside; empty: any.
 	Hosts []string
 	// Requests is how many are answered at the same time, those that need nothing aside; 0: 64.
