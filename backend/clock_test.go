@@ -3,6 +3,7 @@ package backend
 import (
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,7 +21,9 @@ func TestClockRises(t *testing.T) {
 			now = wall.Draw(t, "wall")
 			if rapid.Bool().Draw(t, "observe") {
 				seen := wall.Draw(t, "seen")
-				c.Observe(seen)
+				if err := c.Observe(seen); err != nil {
+					t.Fatal(err)
+				}
 				floor = max(floor, seen)
 				continue
 			}
@@ -35,7 +38,7 @@ func TestClockRises(t *testing.T) {
 
 func TestClockNeverWraps(t *testing.T) {
 	c := NewClock(time.Now)
-	c.Observe(math.MaxInt64)
+	c.Resume(math.MaxInt64)
 	if v := c.Next(); v != math.MaxInt64 {
 		t.Fatalf("Next = %d after the last number there is", v)
 	}
@@ -112,5 +115,37 @@ func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
 	}
 	if _, err := Encode("tag", "k", func() {}); err == nil {
 		t.Fatal("a function was encoded")
+	}
+}
+
+// Versions that are too far ahead are refused, and said to be so; those of a daemon whose clock is a little ahead, and
+// those that this daemon gave itself before its clock was set back, are not.
+func TestClockIsBounded(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	at := func(ahead time.Duration) int64 { return now.Add(ahead).UnixMicro() }
+	c := NewClock(func() time.Time { return now })
+	for _, far := range []int64{math.MaxInt64, at(time.Hour + time.Second), at(87600 * time.Hour)} {
+		err := c.See(Record{Kind: "tag", Key: "db1/x", Version: far, Writer: "w"})
+		if err == nil || !strings.Contains(err.Error(), "backend.clock_ahead") {
+			t.Errorf("version %d: %v", far, err)
+		}
+		if v := c.Next(); v > at(time.Second) {
+			t.Errorf("the clock follows it to %d", v)
+		}
+		if says := c.Runaway(); len(says) != 1 || !strings.Contains(says[0], "db1/x") {
+			t.Errorf("it is not named: %v", says)
+		}
+	}
+	if err := c.See(Record{Kind: "tag", Key: "db1/x", Version: at(time.Hour), Writer: "w"}); err != nil || c.Next() <=
+		at(time.Hour) || len(c.Runaway()) != 0 {
+		t.Errorf("an hour ahead: %v, still refused %v", err, c.Runaway())
+	}
+
+	before := c.Latest()
+	now = now.Add(-87600 * time.Hour) // and then the daemon starts again
+	c = NewClock(func() time.Time { return now })
+	c.Resume(before)
+	if err := c.Observe(before + 1); err != nil || c.Next() <= before+1 {
+		t.Errorf("what was before the clock was set back: %v", err)
 	}
 }

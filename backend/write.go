@@ -4,48 +4,59 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // tries is how often a write is repeated that loses against a record whose version was unknown here.
 const tries = 3
 
 // Write stores one record, with a version of the clock, verifies that it is stored, and returns it as stored. A daemon
-// whose clock is ahead may have written a record that wins: then the clock observes that version, so that the next
-// attempt wins.
+// whose clock is ahead may have written a record that wins: then the next attempt wins over that version. Where the
+// clock refuses to follow it, only this record does.
 func Write(ctx context.Context, s Store, c *Clock, r Record) (Record, error) {
+	var above int64
 	for range tries {
-		r.Version = c.Next()
+		if above == math.MaxInt64 {
+			return r, fmt.Errorf("store %s %q: what is stored has the highest version that there is, so no write can "+
+				"win: remove that record from the table record of the backend (of both members), and try again", r.Kind,
+				r.Key)
+		}
+		r.Version = max(c.Next(), above+1)
 		if err := s.Put(ctx, r); err != nil {
 			return r, err
 		}
-		stands, err := stands(ctx, s, c, r)
+		stored, err := standing(ctx, s, c, r)
 		if err != nil {
 			return r, fmt.Errorf("verify that %s %q is stored: %w", r.Kind, r.Key, err)
 		}
-		if stands {
+		if stored.Version == r.Version && stored.Writer == r.Writer {
 			return r, nil
 		}
+		above = stored.Version
 	}
 	return r, fmt.Errorf("store %s %q: another daemon wrote a newer one %d times: compare the clocks of the daemons, "+
 		"and try again", r.Kind, r.Key, tries)
 }
 
-// stands reports whether r is stored now.
-func stands(ctx context.Context, s Store, c *Clock, r Record) (bool, error) {
+// standing is what is stored now under the name of r, the deleted too.
+func standing(ctx context.Context, s Store, c *Clock, r Record) (Record, error) {
 	got, err := s.Get(ctx, r.Kind, r.Key)
 	switch {
 	case err == nil:
-		c.Observe(got.Version)
-		return got.Version == r.Version && got.Writer == r.Writer, nil
+		_ = c.See(got) // where it is refused, it is known by name now
+		return got, nil
 	case !errors.Is(err, ErrNotFound):
-		return false, err
+		return Record{}, err
 	case r.Deleted:
-		return true, nil
+		return r, nil
 	}
-	// Deleted by a newer record, which only Everything shows.
+	// What is deleted only Everything shows: r itself, or a newer record.
 	all, err := s.Everything(ctx)
 	for _, o := range all {
-		c.Observe(o.Version)
+		_ = c.See(o)
+		if o.Kind == r.Kind && o.Key == r.Key {
+			got = o
+		}
 	}
-	return false, err
+	return got, err
 }

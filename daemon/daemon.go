@@ -97,8 +97,8 @@ func New(c config.Config, o Options) (*Daemon, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Daemon{options: o, id: identity(), started: time.Now(), clock: backend.NewClock(time.Now),
-		opened: opened{log: o.Logger}}
+	d := &Daemon{options: o, id: identity(), started: time.Now(),
+		clock: backend.NewClock(time.Now).Bound(c.Backend.ClockAhead), opened: opened{log: o.Logger}}
 	d.config.Store(&c)
 	if err := d.wire(c); err != nil {
 		return nil, errors.Join(err, d.opened.close())
@@ -309,7 +309,7 @@ func (d *Daemon) restore(ctx context.Context) error {
 	}
 	var servers []topology.Server
 	for _, r := range records {
-		d.clock.Observe(r.Version)
+		_ = d.clock.See(r)
 		v, err := backend.Decode[topology.Server](r)
 		if err != nil {
 			d.options.Logger.Error("skip an unreadable server on record", "key", r.Key, "err", err)

@@ -86,7 +86,7 @@ func openMode(ctx context.Context, h host) (mode, error) {
 	b := h.config.Backend
 	switch {
 	case b.Kind == "sqlite":
-		return openAlone(h)
+		return openAlone(ctx, h)
 	case len(b.Members) == 0:
 		return openShared(ctx, h)
 	case len(b.Members) == 1:

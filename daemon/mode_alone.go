@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"orchestrator/backend"
 	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
@@ -15,15 +16,29 @@ import (
 // aloneMode is one daemon with its records in an SQLite file. It asks nobody.
 type aloneMode struct {
 	noPair
+	host
 	file *sqlstore.Store
 }
 
-func openAlone(h host) (mode, error) {
+// versionRow is the lease row in which this daemon keeps the latest version that it has given, so that a clock that is
+// wrong at the next start takes nothing back.
+const versionRow = "latest version"
+
+// versionEvery is how often; far less than backend.clock_ahead.
+const versionEvery = 30 * time.Second
+
+func openAlone(ctx context.Context, h host) (mode, error) {
 	file, err := openFile(h)
 	if err != nil {
 		return nil, err
 	}
-	return &aloneMode{file: file}, nil
+	m := &aloneMode{host: h, file: file}
+	row, err := file.Lease(versionRow).Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h.clock.Resume(row.Term)
+	return m, nil
 }
 
 // openFile opens the SQLite file of this daemon.
@@ -38,12 +53,33 @@ func openFile(h host) (*sqlstore.Store, error) {
 
 func (m *aloneMode) store() store                    { return m.file }
 func (m *aloneMode) guard() guard                    { return guard{} }
-func (m *aloneMode) loops() (always, leading []loop) { return nil, nil }
+func (m *aloneMode) loops() (always, leading []loop) { return []loop{m.keepVersion}, nil }
 func (m *aloneMode) mounts() []httpd.Mount           { return nil }
 func (m *aloneMode) leave(context.Context) error     { return nil }
 func (m *aloneMode) reload(config.Config)            {}
 func (m *aloneMode) Findings() []analysis.Finding    { return nil }
 func (m *aloneMode) status(*api.Status)              {}
+
+// keepVersion keeps the latest version again and again, and once more at the end.
+func (m *aloneMode) keepVersion(ctx context.Context) error {
+	tick := time.NewTicker(versionEvery)
+	defer tick.Stop()
+	for {
+		short, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+		_, err := m.file.Lease(versionRow).Beat(short, backend.Hold{Term: m.clock.Latest()})
+		cancel()
+		if err != nil {
+			m.log.Warn("the latest version of a record could not be kept; it is tried again", "err", err)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
 
 func (m *aloneMode) Backend(context.Context) api.Backend {
 	return api.Backend{Kind: "sqlite", Members: []api.BackendMember{}}

@@ -103,7 +103,7 @@ func (m *watchedMode) known(ctx context.Context) pair.Known {
 	m.turned("looking at the members of the backend")
 	// what this daemon finds out next must win against all that is there
 	for _, member := range m.watch.State().Members {
-		m.clock.Observe(member.Newest)
+		_ = m.clock.Observe(member.Newest) // which record is too far ahead is known when it is read
 	}
 	k := pair.Known{Term: m.journal.Highest(), Newest: m.journal.Newest(), Leader: m.leaderUses(ctx)}
 	if served, err := topology.ParseKey(m.journal.Served()); err == nil {

@@ -116,7 +116,7 @@ func OpenJournal(ctx context.Context, remote, local *Store, o JournalOptions) (*
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
 	j.served = row.Holder
-	o.Clock.Observe(j.newest)
+	o.Clock.Resume(j.newest)
 	if err := j.age(ctx); err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
@@ -371,15 +371,17 @@ func (j *Journal) Put(ctx context.Context, records ...backend.Record) error {
 	return nil
 }
 
-// saw remembers the newest version that the backend has had.
+// saw remembers the newest version that the backend has had. One that is too far ahead does not count: every other
+// server would look stale for ever.
 func (j *Journal) saw(records ...backend.Record) {
 	newest := int64(0)
 	for _, r := range records {
-		newest = max(newest, r.Version)
+		if j.o.Clock.See(r) == nil {
+			newest = max(newest, r.Version)
+		}
 	}
 	j.mu.Lock()
 	rises := newest > j.newest
-	j.o.Clock.Observe(newest)
 	j.newest = max(newest, j.newest)
 	j.mu.Unlock()
 	if rises {

@@ -23,6 +23,7 @@ type BackendConfig struct {
 	TLS          string         `toml:"tls"` // as ServersConfig.TLS
 	Timeout      time.Duration  `toml:"timeout" min:"50ms" max:"1m"`
 	Compare      time.Duration  `toml:"compare" min:"0s" max:"24h"`
+	ClockAhead   time.Duration  `toml:"clock_ahead" min:"1s" max:"24h"`
 	// AdminUser is the admin account: it changes the members when the API is asked to; "" is User.
 	AdminUser         string `toml:"admin_user"`
 	AdminPasswordFile string `toml:"admin_password_file"`

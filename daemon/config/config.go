@@ -72,6 +72,8 @@ func Default() Config {
 			TLS:      "off",
 			Timeout:  time.Second,
 			Compare:  5 * time.Minute,
+
+			ClockAhead: backend.MaxAhead,
 		},
 		Lease:   LeaseConfig{TTL: backend.LeaseTTL, Tick: time.Second},
 		HAProxy: HAProxyConfig{Socket: "/run/haproxy/admin.sock", Database: "127.0.0.1:3307", HTTP: "127.0.0.1:3080"},

@@ -94,7 +94,7 @@ func (ds *Declarations) read(ctx context.Context) (content, error) {
 			return c, err
 		}
 		for _, r := range records {
-			ds.clock.Observe(r.Version)
+			_ = ds.clock.See(r) // what was acknowledged counts all the same
 			if err := c.apply(r); err != nil {
 				wrong = append(wrong, fmt.Errorf("%w: %w", errUnreadable, err))
 			}

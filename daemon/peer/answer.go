@@ -3,10 +3,13 @@ package peer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -46,6 +49,7 @@ type notice struct {
 type refusal struct {
 	Detail  string `json:"detail"`
 	Version int64  `json:"version,omitempty"` // on record, higher than the one that was sent
+	Again   bool   `json:"again,omitempty"`   // ask again: the answer says who is asked, and what time it is there
 }
 
 // decodeAnswer reads the body of an answer. Its sender knows the secret, and may run another version.
@@ -96,48 +100,88 @@ func (p *Peers) Handler() http.Handler {
 	return mux
 }
 
-// handle checks a question, and signs the answer.
+// handle checks a question, and signs the answer. Until the signature of its head is known to be right, a question
+// costs one digest: it takes no place among those that are answered, and nothing of its body is read.
 func (p *Peers) handle(do func(r *http.Request, body []byte) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		q, err := headOf(r)
+		if err != nil {
+			p.reject(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		secret := whose(*p.secrets.Load(), r.Header.Get(headerMAC), q.parts()...)
+		if secret == "" {
+			p.reject(w, http.StatusUnauthorized, "the question is not signed with the secret of this daemon: it "+
+				"(peers.secret_file) must be the same on all daemons, and so must the version of the program")
+			return
+		}
+		reply := func(status int, said any) { p.reply(w, q, secret, status, said) }
+		if why := p.ears.listen(q); why != "" {
+			reply(http.StatusConflict, refusal{Detail: "the question is not answered: " + why, Again: true})
+			return
+		}
 		select {
 		case p.busy <- struct{}{}:
 			defer func() { <-p.busy }()
 		default:
-			http.Error(w, `{"detail":"too many questions at once"}`, http.StatusServiceUnavailable)
+			reply(http.StatusServiceUnavailable, refusal{Detail: "too many questions at once"})
 			return
 		}
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, longest))
-		if err != nil {
-			http.Error(w, `{"detail":"the question is too long or incomplete"}`, http.StatusBadRequest)
+		body, err := p.bodyOf(w, r, q)
+		if err != nil || digestOf(body) != q.digest {
+			reply(http.StatusBadRequest, refusal{Detail: "the body of the question is not the one that was signed"})
 			return
 		}
-		target, nonce := r.URL.Path, r.Header.Get(headerNonce)
-		if r.URL.RawQuery != "" {
-			target += "?" + r.URL.RawQuery
-		}
-		secret := whose(*p.secrets.Load(), r.Header.Get(headerMAC), "question", r.Method, target, nonce, string(body))
-		if len(nonce) < 16 || len(nonce) > 64 || secret == "" {
-			http.Error(w, `{"detail":"the question is not signed with the secret of this daemon: `+
-				`it (peers.secret_file) must be the same on all daemons"}`, http.StatusUnauthorized)
-			return
-		}
-		status := http.StatusOK
 		said, err := do(r, body)
-		if err != nil {
-			said, status = refusal{Detail: err.Error()}, http.StatusBadRequest
-			if e, ok := err.(*errRefused); ok {
-				said, status = refusal{e.says, e.version}, e.status
-			}
+		if e := (*errRefused)(nil); errors.As(err, &e) {
+			reply(e.status, refusal{Detail: e.says, Version: e.version})
+		} else if err != nil {
+			reply(http.StatusBadRequest, refusal{Detail: err.Error()})
+		} else {
+			reply(http.StatusOK, said)
 		}
-		out, err := json.Marshal(said)
-		if err != nil { // our own plain types
-			panic(fmt.Sprintf("encode %T: %v", said, err))
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set(headerMAC, sign(secret, "answer", r.Method, target, nonce, fmt.Sprint(status), string(out)))
-		w.WriteHeader(status)
-		_, _ = w.Write(out)
 	}
+}
+
+// bodyOf reads the body of a question. Who knows the secret has sent it already.
+func (p *Peers) bodyOf(w http.ResponseWriter, r *http.Request, q question) ([]byte, error) {
+	if q.length == 0 {
+		return nil, nil
+	}
+	bound := http.NewResponseController(w) // in a test there may be no connection, and then there is no deadline
+	_ = bound.SetReadDeadline(time.Now().Add(p.o.Timeout))
+	body, err := io.ReadAll(io.LimitReader(r.Body, q.length+1))
+	_ = bound.SetReadDeadline(time.Time{}) // the server still listens for the end of the connection
+	return body, err
+}
+
+// reject answers somebody who has not shown that they know the secret.
+func (p *Peers) reject(w http.ResponseWriter, status int, why string) {
+	w.Header().Set("Connection", "close")
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(p.o.Timeout)) // for a body that nobody wants
+	out, _ := json.Marshal(refusal{Detail: why})                                   // our own plain type
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(out)
+}
+
+// reply sends a signed answer.
+func (p *Peers) reply(w http.ResponseWriter, q question, secret string, status int, said any) {
+	out, err := json.Marshal(said)
+	if err != nil { // our own plain types
+		panic(fmt.Sprintf("encode %T: %v", said, err))
+	}
+	from := p.ears.now()
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set(headerFrom, from)
+	w.Header().Set(headerMAC, sign(secret, answerParts(q, status, from, out)...))
+	w.WriteHeader(status)
+	_, _ = w.Write(out)
+}
+
+// answerParts are what is signed of an answer: with the question, so that it answers no other.
+func answerParts(q question, status int, from string, body []byte) []string {
+	return []string{"answer", q.method, q.target, q.nonce, strconv.Itoa(status), from, string(body)}
 }
 
 func (p *Peers) tell(r *http.Request, _ []byte) (any, error) {

@@ -75,7 +75,9 @@ func (p *Peers) notify(ctx context.Context, base, path string, version int64) er
 			}
 			return nil
 		}
-		p.o.Clock.Observe(refused.version)
+		if err := p.o.Clock.Observe(refused.version); err != nil {
+			return fmt.Errorf("what it has on record can't be followed: %w", err)
+		}
 		version = p.o.Clock.Next()
 	}
 }
@@ -150,11 +152,13 @@ func (p *Peers) put(ctx context.Context, l leave, version int64, back bool) (int
 	case errors.Is(err, backend.ErrNotFound):
 		// The store does not tell the version of what was deleted. Only this daemon writes here, and its clock is ahead
 		// of all that.
-		return 0, &errRefused{http.StatusConflict, p.o.Clock.Next(), "a later return is on record"}
+		return 0, &errRefused{status: http.StatusConflict, version: p.o.Clock.Next(),
+			says: "a later return is on record"}
 	case err != nil:
 		return 0, err
 	case now.Version > version:
-		return now.Version, &errRefused{http.StatusConflict, now.Version, "a later leave is on record"}
+		return now.Version, &errRefused{status: http.StatusConflict, version: now.Version,
+			says: "a later leave is on record"}
 	}
 	return version, nil
 }
@@ -165,12 +169,14 @@ func (p *Peers) recordLeave(r *http.Request, body []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.follow(n); err != nil {
+		return nil, err
+	}
 	base, err := p.identify(r.Context(), n)
 	if err != nil {
 		return nil, err
 	}
 	l := leave{Name: n.Name, ID: n.ID, URL: base}
-	p.o.Clock.Observe(n.Version)
 	if _, err := p.put(r.Context(), l, n.Version, false); err != nil {
 		return nil, failed(err)
 	}
@@ -181,6 +187,17 @@ func (p *Peers) recordLeave(r *http.Request, body []byte) (any, error) {
 	return struct{}{}, nil
 }
 
+// follow lets the clock follow the version of a notice. One that is too far ahead is refused: the record of it could
+// never be changed again.
+func (p *Peers) follow(n notice) error {
+	err := p.o.Clock.Observe(n.Version)
+	if err == nil {
+		return nil
+	}
+	p.o.Logger.Warn("a notice of another daemon is refused", "name", n.Name, "err", err)
+	return &errRefused{status: http.StatusUnprocessableEntity, says: err.Error()}
+}
+
 // identify finds the daemon of the configuration that sends a notice. It answers questions while it leaves.
 func (p *Peers) identify(ctx context.Context, n notice) (string, error) {
 	for i, a := range p.Ask(ctx, topology.Key{}) {
@@ -188,8 +205,8 @@ func (p *Peers) identify(ctx context.Context, n notice) (string, error) {
 			return p.o.Daemons[i], nil
 		}
 	}
-	return "", &errRefused{http.StatusConflict, 0,
-		fmt.Sprintf("none of peers.daemons here (%s) answers as %q", strings.Join(p.o.Daemons, ", "), n.Name)}
+	return "", &errRefused{status: http.StatusConflict,
+		says: fmt.Sprintf("none of peers.daemons here (%s) answers as %q", strings.Join(p.o.Daemons, ", "), n.Name)}
 }
 
 // recordReturn forgets that a daemon has left, which is running again.
@@ -198,7 +215,9 @@ func (p *Peers) recordReturn(r *http.Request, body []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.o.Clock.Observe(n.Version)
+	if err := p.follow(n); err != nil {
+		return nil, err
+	}
 	if _, err := p.put(r.Context(), leave{Name: n.Name, ID: n.ID}, n.Version, true); err != nil {
 		return nil, failed(err)
 	}
@@ -217,5 +236,5 @@ func failed(err error) error {
 	if e := (*errRefused)(nil); errors.As(err, &e) {
 		return e
 	}
-	return &errRefused{http.StatusServiceUnavailable, 0, fmt.Sprintf("it could not be stored: %v", err)}
+	return &errRefused{status: http.StatusServiceUnavailable, says: fmt.Sprintf("it could not be stored: %v", err)}
 }

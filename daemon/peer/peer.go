@@ -3,11 +3,14 @@
 // does.
 //
 // The one idea: an answer counts only if it is fresh, and from a daemon that knows the secret. Each question has a
-// nonce, and the answer is signed together with it; the secret is never sent. The notice of a graceful leave outlives
-// its question. It has a version, so that an old one cannot be replayed against a daemon that has come back.
+// nonce, and the answer is signed together with it; the secret is never sent. A question is for one process, at one
+// time by that one's clock, and is answered once; without a right signature it costs next to nothing. The notice of a
+// graceful leave outlives its question. It has a version, so that an old one cannot be replayed against a daemon that
+// has come back.
 package peer
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -60,6 +63,8 @@ type Peers struct {
 	o      Options
 	client *http.Client
 	busy   chan struct{}
+	ears   ears
+	clocks clocks
 
 	secrets atomic.Pointer[[]string]
 
@@ -108,7 +113,9 @@ func Open(ctx context.Context, o Options) *Peers {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Peers{o: o, left: map[string]leave{}, ids: map[string]string{}, ended: map[string]string{},
-		busy: make(chan struct{}, answering)}
+		busy:   make(chan struct{}, answering),
+		ears:   ears{id: o.ID, began: time.Now(), heard: map[string]time.Time{}},
+		clocks: clocks{of: map[string]told{}}}
 	p.SetSecret(o.Secret)
 	p.o.Daemons = nil
 	for _, d := range o.Daemons {
@@ -129,7 +136,7 @@ func Open(ctx context.Context, o Options) *Peers {
 		p.excused = slices.Clone(p.o.Daemons)
 	}
 	for _, r := range records {
-		o.Clock.Observe(r.Version)
+		_ = o.Clock.See(r)
 		f, err := backend.Decode[leave](r)
 		if err != nil {
 			o.Logger.Error("skip an unreadable record of a daemon that left", "key", r.Key, "err", err)
@@ -316,28 +323,44 @@ type errRefused struct {
 	status  int
 	version int64
 	says    string
+	again   bool
 }
 
 func (e *errRefused) Error() string { return e.says }
 
-// call sends a signed question, and returns the body of an answer whose signature is right.
+// call asks, and returns the body of an answer whose signature is right. A process that was not asked before, or that
+// believes the question to be old, first says who it is and what time it is there.
 func (p *Peers) call(ctx context.Context, method, base, target string, body []byte) ([]byte, error) {
+	got, err := p.send(ctx, method, base, target, body)
+	if e := (*errRefused)(nil); errors.As(err, &e) && e.again {
+		got, err = p.send(ctx, method, base, target, body)
+	}
+	return got, err
+}
+
+// send sends one signed question.
+func (p *Peers) send(ctx context.Context, method, base, target string, body []byte) ([]byte, error) {
 	var random [16]byte
 	rand.Read(random[:]) // never fails
-	nonce := hex.EncodeToString(random[:])
 	key := (*p.secrets.Load())[0]
-	r, err := http.NewRequestWithContext(ctx, method, base+target, strings.NewReader(string(body)))
+	q := question{method: method, target: target, nonce: hex.EncodeToString(random[:]), to: p.clocks.to(base),
+		length: int64(len(body)), digest: digestOf(body)}
+	r, err := http.NewRequestWithContext(ctx, method, base+target, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set(headerNonce, nonce)
-	r.Header.Set(headerMAC, sign(key, "question", method, target, nonce, string(body)))
+	for name, value := range map[string]string{headerNonce: q.nonce, headerTo: q.to, headerDigest: q.digest,
+		headerMAC: sign(key, q.parts()...)} {
+		r.Header.Set(name, value)
+	}
+	asked := time.Now()
 	w, err := p.client.Do(r)
 	if err != nil {
 		return nil, err
 	}
 	defer w.Body.Close()
 	got, err := io.ReadAll(io.LimitReader(w.Body, longest+1))
+	from := w.Header.Get(headerFrom)
 	switch {
 	case err != nil:
 		return nil, err
@@ -345,18 +368,20 @@ func (p *Peers) call(ctx context.Context, method, base, target string, body []by
 		return nil, fmt.Errorf("its answer is longer than %d bytes", longest)
 	case w.StatusCode == http.StatusUnauthorized:
 		return nil, errors.New("it refuses our signature: the secret (peers.secret_file) must be the same on all " +
-			"daemons")
+			"daemons, and so must the version of the program")
 	case w.Header.Get(headerMAC) == "":
 		return nil, fmt.Errorf("what answers there (status %d) is not a daemon that has our secret", w.StatusCode)
-	case !signed(w.Header.Get(headerMAC), key, "answer", method, target, nonce, fmt.Sprint(w.StatusCode), string(got)):
+	case !signed(w.Header.Get(headerMAC), key, answerParts(q, w.StatusCode, from, got)...):
 		return nil, errors.New("its answer is not signed with our secret: it (peers.secret_file) must be the same " +
 			"on all daemons")
-	case w.StatusCode != http.StatusOK:
+	}
+	p.clocks.learn(base, from, asked)
+	if w.StatusCode != http.StatusOK {
 		var says refusal
 		if err := json.Unmarshal(got, &says); err != nil {
 			return nil, fmt.Errorf("it answers with status %d and no reason", w.StatusCode)
 		}
-		return nil, &errRefused{w.StatusCode, says.Version, says.Detail}
+		return nil, &errRefused{w.StatusCode, says.Version, says.Detail, says.Again}
 	}
 	return got, nil
 }

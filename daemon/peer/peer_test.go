@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -531,6 +533,7 @@ func FuzzQuestion(f *testing.F) {
 		Status: func() plan.PeerStatus { return plan.PeerStatus{} },
 		Reach:  func(context.Context, topology.Key) bool { return true }})
 	h := p.Handler()
+	var nonces atomic.Int64
 	f.Fuzz(func(t *testing.T, method, target string, body []byte, knows bool) {
 		if method != "GET" && method != "POST" || !strings.HasPrefix(target, "/") ||
 			strings.ContainsAny(target, " #\r\n\t\\") {
@@ -548,9 +551,9 @@ func FuzzQuestion(f *testing.F) {
 		if u.URL.RawQuery != "" {
 			path += "?" + u.URL.RawQuery
 		}
-		const nonce = "0123456789abcdef"
-		u.Header.Set(headerNonce, nonce)
-		u.Header.Set(headerMAC, sign(key, "question", method, path, nonce, string(body)))
+		u.ContentLength = int64(len(body))
+		ask(u, key, question{method: method, target: path, nonce: fmt.Sprintf("%016d", nonces.Add(1)),
+			to: p.ears.now(), length: int64(len(body)), digest: digestOf(body)})
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, u)
 		if !knows && w.Code == http.StatusOK {
@@ -585,4 +588,123 @@ func TestGone(t *testing.T) {
 	gone("c#1", true)
 	gone("c#2", false)
 	gone("", false)
+}
+
+// One signed message with the highest version there is neither stops the clock nor makes a record unchangeable.
+func TestANoticeFromTheFutureIsRefused(t *testing.T) {
+	ns := nodes(t, 2)
+	a, b := ns[0], ns[1]
+	for _, version := range []int64{math.MaxInt64, time.Now().Add(2 * time.Hour).UnixMicro()} {
+		for _, path := range []string{pathLeave, pathReturn} {
+			body, err := json.Marshal(notice{"b", b.o.ID, version})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.call(t.Context(), "POST", a.url, path, body); err == nil ||
+				!strings.Contains(err.Error(), "ahead of this daemon's clock") {
+				t.Errorf("%s with version %d: %v", path, version, err)
+			}
+		}
+	}
+	if v := a.o.Clock.Next(); v > time.Now().Add(time.Minute).UnixMicro() {
+		t.Errorf("the clock follows it to %d", v)
+	}
+	if err := b.Leave(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if s := a.Status(); !slices.Equal(s.Left, []string{"b"}) {
+		t.Errorf("what it says later does not count: %v", s.Left)
+	}
+}
+
+// ask makes r a signed question.
+func ask(r *http.Request, secret string, q question) {
+	for name, value := range map[string]string{headerNonce: q.nonce, headerTo: q.to, headerDigest: q.digest,
+		headerMAC: sign(secret, q.parts()...)} {
+		r.Header.Set(name, value)
+	}
+}
+
+// A question that somebody has recorded is not answered again: not by the process that has answered it, not by
+// another, not later.
+func TestAQuestionIsAnsweredOnce(t *testing.T) {
+	ns := nodes(t, 2)
+	a, b := ns[0], ns[1]
+	asked := 0
+	b.reach = func(context.Context, topology.Key) bool { asked++; return true }
+	play := func(q question, secret string) (int, string) {
+		r, err := http.NewRequest(q.method, b.url+q.target, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask(r, secret, q)
+		w, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Body.Close()
+		body, _ := io.ReadAll(w.Body)
+		return w.StatusCode, string(body)
+	}
+	q := question{method: "GET", target: pathStatus + "?about=db1", nonce: "0123456789abcdef", to: b.ears.now(),
+		digest: digestOf(nil)}
+	if code, says := play(q, shared); code != http.StatusOK || asked != 1 {
+		t.Fatalf("a question: %d %s", code, says)
+	}
+	old, elsewhere, first := q, q, q
+	old.nonce, old.to = "0123456789abcde0", b.o.ID+" -6000"
+	elsewhere.nonce, elsewhere.to = "0123456789abcde1", a.ears.now()
+	first.nonce, first.to = "0123456789abcde2", ""
+	for what, c := range map[string]struct {
+		q    question
+		want string
+	}{
+		"again":       {q, "it was answered before"},
+		"later":       {old, "it was asked"},
+		"for another": {elsewhere, "not for this process"},
+		"for nobody":  {first, "not for this process"},
+	} {
+		if code, says := play(c.q, shared); code != http.StatusConflict || !strings.Contains(says, c.want) {
+			t.Errorf("%s: %d %s", what, code, says)
+		}
+	}
+	b.start()
+	if code, says := play(q, shared); code != http.StatusConflict {
+		t.Errorf("to the next process: %d %s", code, says)
+	}
+	if asked != 1 {
+		t.Errorf("a server was probed %d times for one question", asked)
+	}
+	if got := a.Ask(t.Context(), db1); !got[0].Answered { // a has asked the process before
+		t.Errorf("%+v", got)
+	}
+}
+
+// Connections of those who don't know the secret, however many questions they begin and never end, keep no other
+// daemon from being answered, and in time.
+func TestWhoDoesNotKnowTheSecretSilencesNobody(t *testing.T) {
+	ns := nodes(t, 2)
+	a, b := ns[0], ns[1]
+	b.server.Close()
+	b.server = httptest.NewServer(b.Handler()) // which reads no body beforehand
+	t.Cleanup(b.server.Close)
+	a.others = []string{b.server.URL}
+	a.start()
+	for i := range 200 {
+		c, err := net.Dial("tcp", b.server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n%s: 0123456789abcdef\r\n"+
+			"%s: %064d\r\n\r\n{", pathLeave, headerNonce, headerMAC, i)
+		if _, err := io.WriteString(c, head[:len(head)-i%3*2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		if got := a.Ask(t.Context(), db1)[0]; !got.Answered {
+			t.Errorf("%+v", got)
+		}
+	}
 }

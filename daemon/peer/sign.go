@@ -8,8 +8,11 @@ import (
 )
 
 const (
-	headerNonce = "Orchestrator-Nonce"
-	headerMAC   = "Orchestrator-Mac"
+	headerNonce  = "Orchestrator-Nonce"
+	headerMAC    = "Orchestrator-Mac"
+	headerTo     = "Orchestrator-To"   // see question.to
+	headerFrom   = "Orchestrator-From" // who answers, and the time there, as headerTo
+	headerDigest = "Orchestrator-Digest"
 )
 
 // sign is the HMAC-SHA256 of the parts. Each part has its length before it, so that different lists of parts are

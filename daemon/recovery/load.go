@@ -33,7 +33,7 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 	}
 	r.read = edition(es, hs)
 	for _, rec := range es {
-		r.Clock.Observe(rec.Version)
+		_ = r.Clock.See(rec)
 		if e, err := backend.Decode[plan.Episode](rec); err == nil {
 			if rec.Writer != r.Writer {
 				// measured by the clock of another daemon; too long a wait loses nothing, too short a one may
@@ -46,7 +46,7 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 	}
 	known := r.known()
 	for _, rec := range hs {
-		r.Clock.Observe(rec.Version)
+		_ = r.Clock.See(rec)
 		if run, err := backend.Decode[hook.Run](rec); err == nil && known[run.Episode] &&
 			run.Newer(r.runs[run.Episode][rec.Key]) {
 			r.keep(rec.Key, run)
@@ -54,7 +54,7 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 	}
 	r.steps = map[string][]plan.Done{}
 	for _, rec := range ss {
-		r.Clock.Observe(rec.Version)
+		_ = r.Clock.See(rec)
 		if d, err := backend.Decode[plan.Done](rec); err == nil && known[d.Episode] {
 			r.steps[d.Episode] = append(r.steps[d.Episode], d)
 		}

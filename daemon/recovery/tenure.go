@@ -80,7 +80,7 @@ func (t *teller) readTenures(ctx context.Context) error {
 	defer t.mu.Unlock()
 	newest := maps.Clone(t.unstored)
 	for _, rec := range records {
-		t.Clock.Observe(rec.Version)
+		_ = t.Clock.See(rec)
 		if !newest[rec.Key].Wins(rec) {
 			newest[rec.Key] = rec
 			delete(t.unstored, rec.Key)
