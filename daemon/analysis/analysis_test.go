@@ -686,7 +686,14 @@ func TestSays(t *testing.T) {
 				"disk is full."},
 		{"db1\n  db5\n  db2 sqlerr=1062",
 			"db2:3306, a replica in cluster db1:3306, has its replication broken: db2:3306 from db1:3306: SQL thread " +
-				"stopped (error 1062: could not apply: duplicate entry (1062))."},
+				"stopped (error 1062: could not apply: duplicate entry (1062)). It does not continue by itself: " +
+				"remove the cause, and start its replication; if its data differ, clone it again."},
+		{"db1 ro\n  db2",
+			"db1:3306, the primary of cluster db1:3306, is read-only: nobody can write to the cluster. If it should " +
+				"be the primary, set its read_only to 0."},
+		{"db1\n  db2 id=7\n  db3 id=7",
+			"db2:3306, a replica in cluster db1:3306, has server_id 7, and so has db3:3306: neither can follow the " +
+				"other. Set another server_id at one of them, also in its configuration, and restart its replication."},
 		{"db1\n  db5\n  db2 lag=1h delay=10m",
 			"db2:3306, a replica in cluster db1:3306, lags: it is 3000 s behind db1:3306, and the threshold is 10 s."},
 	} {

@@ -38,7 +38,8 @@ func TestLocalWritesThatTheSourceHasPassed(t *testing.T) {
 func TestErrantTransactionsAreToldAsGTIDs(t *testing.T) {
 	found := analysis.Analyze(drawing.MustParse("db1 mariadb=10.11.6\n  db2 written=0-2-101 exec=0-2-101"),
 		analysis.Defaults)
-	if len(found) != 1 || !strings.HasSuffix(found[0].Says, "its source: 0-2-101.") ||
+	if len(found) != 1 || !strings.HasSuffix(found[0].Says, "its source: 0-2-101. Read in "+
+		"its binary log what they are, and make it read-only; then clone it again.") ||
 		found[0].Transactions.Count() != 1 {
 		t.Errorf("got %+v", found)
 	}

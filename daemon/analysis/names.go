@@ -65,18 +65,20 @@ func duplicateIDSays(v *view) (string, []string) {
 	if v.Instance == nil {
 		return "", nil
 	}
-	return v.duplicate("server_id", fmt.Sprint(v.Instance.ServerID), mark{v.Cluster, v.Instance.ServerID, ""})
+	return v.duplicate("server_id", fmt.Sprint(v.Instance.ServerID), mark{v.Cluster, v.Instance.ServerID, ""},
+		"Set another server_id at one of them, also in its configuration, and restart its replication")
 }
 
 func duplicateUUIDSays(v *view) (string, []string) {
 	if v.Instance == nil {
 		return "", nil
 	}
-	return v.duplicate("server UUID", v.Instance.UUID, mark{v.Cluster, 0, v.Instance.UUID})
+	return v.duplicate("server UUID", v.Instance.UUID, mark{v.Cluster, 0, v.Instance.UUID},
+		"Stop one of them, remove auto.cnf from its data directory, and start it")
 }
 
-// duplicate says that other servers of the cluster have the same of what must be a server's own.
-func (v *view) duplicate(what, value string, m mark) (string, []string) {
+// duplicate says that other servers of the cluster have the same of what must be a server's own, and then what to do.
+func (v *view) duplicate(what, value string, m mark, then string) (string, []string) {
 	same := v.f.marked[m]
 	if len(same) < 2 {
 		return "", nil
@@ -88,8 +90,8 @@ func (v *view) duplicate(what, value string, m mark) (string, []string) {
 			others = append(others, k.String())
 		}
 	}
-	return fmt.Sprintf("%s has %s %s, and so has %s: neither can follow the other.", v.is(), what, value,
-		strings.Join(others, " and ")), out
+	return fmt.Sprintf("%s has %s %s, and so has %s: neither can follow the other. %s.", v.is(), what, value,
+		strings.Join(others, " and "), then), out
 }
 
 // registrars are the servers at which s has registered as a replica.

@@ -16,6 +16,20 @@ db3 of=db1 source=unknown unusable="source \"db1:3306\", port 3306" io=connectin
 db1 names=vip doubtful=vip
   db2 spelt=vip
   db3`, `db1 DoubtfulName`},
+		{"silent, and known by that name: what can't be reached by it need not be that server", `
+db1 names=vip doubtful=vip down=timeout since=20s
+  db2 spelt=vip ioerr=2003
+  db3 spelt=vip ioerr=2003`, `db1 DoubtfulName, db1 UnreachablePrimary, db2 ReplicaFailingToConnect, ` +
+			`db3 ReplicaFailingToConnect`},
+		{"a majority knows it by another name", `
+db1 names=vip doubtful=vip down=timeout since=20s
+  db2 spelt=vip ioerr=2003
+  db3 ioerr=2003
+  db4 ioerr=2003`, `db1 DeadPrimary, db1 DoubtfulName, db2 ReplicaFailingToConnect`},
+		{"its port is closed: that is no matter of names", `
+db1 names=vip doubtful=vip down since=20s
+  db2 spelt=vip ioerr=2003
+  db3 spelt=vip ioerr=2003`, `db1 DeadPrimary, db1 DoubtfulName`},
 		{"it follows itself: a virtual address has moved to it", `
 db1 names=vip source=vip io=no ioerr=1593 doubtful=vip ro
   db2 spelt=vip`, `db1 DoubtfulName, db1 PrimaryNotWritable, db1 ReplicaBroken, db1 SelfReplication`},

@@ -137,13 +137,15 @@ var rules = []rule{
 	{ReplicaRefusesConnections, intermediate | former | leaf, false, refusesSays,
 		"A server other than the primary is alive and does not accept our connection: too many connections, access " +
 			"denied, a TLS error. Nothing is known about its replication until that is fixed."},
-	{ReplicaStopped, anyone, false, channelSays("has its replication stopped", stopped),
+	{ReplicaStopped, anyone, false, channelSays("has its replication stopped", stopped, ""),
 		"A replication thread was stopped without an error, so somebody stopped it. Start it, or declare a downtime. " +
 			"Or a failover detached the server, because it could not follow the new primary; its episode says why."},
-	{ReplicaBroken, anyone, false, channelSays("has its replication broken", broken),
+	{ReplicaBroken, anyone, false, channelSays("has its replication broken", broken,
+		"It does not continue by itself: remove the cause, and start its replication; if its data differ, clone it "+
+			"again."),
 		"A replication thread stopped with an error other than a failure to connect. It will not continue by itself. " +
 			"The evidence has the error."},
-	{ReplicaFailingToConnect, anyone, false, channelSays("can't connect to its source", (*view).failsToConnect),
+	{ReplicaFailingToConnect, anyone, false, channelSays("can't connect to its source", (*view).failsToConnect, ""),
 		"The receiver of a replica can't connect to its source, although the source is alive, or is outside of the " +
 			"fleet. Check the replication account, the network and TLS. Not reported where the source is down, " +
 			"unless the error has another cause, such as a refused login."},
@@ -462,7 +464,8 @@ func replicaDeadSays(v *view) (string, []string) {
 }
 
 // channelSays makes a rule of what is wrong with a channel; a line of evidence each.
-func channelSays(what string, wrong func(*view, topology.Channel) string) func(*view) (string, []string) {
+// channelSays tells of all channels with which something is wrong, and then what to do.
+func channelSays(what string, wrong func(*view, topology.Channel) string, then string) func(*view) (string, []string) {
 	return func(v *view) (string, []string) {
 		if !v.Up() {
 			return "", nil
@@ -476,7 +479,7 @@ func channelSays(what string, wrong func(*view, topology.Channel) string) func(*
 		if len(out) == 0 {
 			return "", nil
 		}
-		return fmt.Sprintf("%s %s: %s.", v.is(), what, strings.Join(out, "; ")), out
+		return strings.TrimSpace(fmt.Sprintf("%s %s: %s. %s", v.is(), what, strings.Join(out, "; "), then)), out
 	}
 }
 
@@ -543,7 +546,12 @@ func errantSays(v *view) (string, []string) {
 	for _, s := range v.sources {
 		out = append(out, fmt.Sprintf("%v: its source, has %s", s.Key, s.Received()))
 	}
-	return fmt.Sprintf("%s has transactions that did not come from its source: %s.", v.is(), set.Text()), out
+	then := "clone it again"
+	if v.Instance.Flavor == topology.MySQL {
+		then += ", or, if they are harmless, commit empty transactions with these GTIDs at the primary"
+	}
+	return fmt.Sprintf("%s has transactions that did not come from its source: %s. Read in its binary log what they "+
+		"are, and make it read-only; then %s.", v.is(), set.Text(), then), out
 }
 
 func multiSourceSays(v *view) (string, []string) {

@@ -383,7 +383,19 @@ func (v *view) judge(r *topology.Server) replica {
 //   - A replica that can't resolve the name (2005) has not tried to reach the server.
 //   - A receiver that waits for space for its relay logs does not look at its connection, so it counts neither way.
 //   - "Connecting" without an error is true of every receiver that was started a moment ago: it must have lasted.
+//   - A name that has led to another server may do so now. That a replica can't reach what it leads to shows nothing of
+//     a server that is only silent.
 func (v *view) testimony(r *topology.Server, c topology.Channel) (stand, string) {
+	s, why := v.channelSays(r, c)
+	if s == witnesses && !v.Probe.Failure.Dead() && slices.Contains(v.Doubtful, c.Written()) {
+		return cannotTell, fmt.Sprintf("%s; it knows %v by the name %v, which has led to another server too", why,
+			v.Key, c.Written())
+	}
+	return s, why
+}
+
+// channelSays is testimony as it is without regard to names.
+func (v *view) channelSays(r *topology.Server, c topology.Channel) (stand, string) {
 	since := v.since()
 	if r.Probe.Answered.Before(since) {
 		return pending, fmt.Sprintf("%v: not asked since %v fell silent (last answered %s before)", r.Key, v.Key,

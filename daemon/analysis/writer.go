@@ -24,10 +24,13 @@ func notWritableSays(v *view) (string, []string) {
 		}
 	}
 	if len(writers) > 0 {
-		return fmt.Sprintf("%s is read-only, and %s, which is not the primary, takes writes.", v.is(),
-			strings.Join(writers, " and ")), out
+		them := strings.Join(writers, " and ")
+		return fmt.Sprintf("%s is read-only, and %s, which is not the primary, takes writes. Decide which one should "+
+			"be the primary: make %s read-only before you set read_only to 0 at %v, or have %v and the others follow "+
+			"the one that takes writes.", v.is(), them, them, v.Key, v.Key), out
 	}
-	return fmt.Sprintf("%s is read-only: nobody can write to the cluster.", v.is()), out
+	return fmt.Sprintf("%s is read-only: nobody can write to the cluster. If it should be the primary, set its "+
+		"read_only to 0.", v.is()), out
 }
 
 // followsOutside says that the server follows one that is not of its cluster.
