@@ -1,6 +1,7 @@
 package hostile_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -28,10 +29,11 @@ func TestMain(m *testing.M) { os.Exit(lab.RunWith(m, &binary)) }
 //	r.failsOver(func(f *watched.Fleet) { … }) // what else is done to it, just before the primary dies
 type row struct {
 	*testing.T
-	lab    *lab.Lab
-	seeds  []topology.Key
-	config string // of the daemon, besides watched.Policy
-	flavor topology.Flavor
+	lab     *lab.Lab
+	seeds   []topology.Key
+	config  string // of the daemon, besides watched.Policy
+	flavor  topology.Flavor
+	program string // the daemon's; "" is the usual one
 }
 
 func begin(t *testing.T) *row {
@@ -92,7 +94,7 @@ func (r *row) failsOver(attack func(f *watched.Fleet)) *watched.Fleet {
 func (r *row) start() *watched.Fleet {
 	r.Helper()
 	f := watched.Servers(r.T, r.lab, lab.Spec{Flavor: r.flavor}, 2)
-	f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy + r.config,
+	f.Watch(lab.DaemonSpec{Binary: cmp.Or(r.program, binary), Config: watched.Policy + r.config,
 		Seeds: append([]topology.Key{f.Replicas[0].Key}, r.seeds...)})
 	_, err := f.API.AwaitServers(f.Ctx, 3)
 	f.Must(err)
