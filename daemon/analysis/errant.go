@@ -1,9 +1,7 @@
 package analysis
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
 	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/topology"
@@ -69,20 +67,11 @@ func (v *view) askedFirst() bool {
 // gone past it since: that is seen only where the source's log shows that it lacks it, because it may as well date from
 // when this server was the primary.
 func (v *view) errantMaria(have gtid.Set) gtid.Set {
-	own := fmt.Sprint(v.Instance.ServerID)
 	left := v.Instance.BinlogWritten.Subtract(have).Union(v.beyondReceived(have))
 	for _, s := range v.sources {
 		left = left.Union(s.Instance.ShownToLack(v.Instance.BinlogWritten))
 	}
-	if left.Empty() { // as nearly always
-		return left
-	}
-	local := slices.DeleteFunc(strings.Split(left.String(), ","), func(position string) bool {
-		f := strings.Split(position, "-")
-		return len(f) < 3 || f[1] != own
-	})
-	set, _ := gtid.Parse(strings.Join(local, ",")) // printed by a set: it can be parsed
-	return set
+	return left.LastBy(v.Instance.ServerID)
 }
 
 // beyondReceived is what the replica has logged with higher numbers than all that it has received, where its sources

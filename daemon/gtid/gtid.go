@@ -496,6 +496,26 @@ func (s Set) LastWriters() map[uint32]uint32 {
 	return out
 }
 
+// LastBy is what a MariaDB set has of the domains in which the server with that id wrote last.
+func (s Set) LastBy(server uint32) Set {
+	return s.ofDomains(func(p position) bool { return p.server == server })
+}
+
+// NotLastBy is the rest of LastBy.
+func (s Set) NotLastBy(server uint32) Set {
+	return s.ofDomains(func(p position) bool { return p.server != server })
+}
+
+func (s Set) ofDomains(keep func(position) bool) Set {
+	out := Set{maria: map[uint32]position{}}
+	for d, p := range s.maria {
+		if keep(p) {
+			out.maria[d] = p
+		}
+	}
+	return out
+}
+
 // MarshalText makes sets readable in JSON.
 func (s Set) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 

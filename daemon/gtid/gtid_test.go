@@ -180,6 +180,10 @@ func TestWriters(t *testing.T) {
 	if got := s.From("nobody"); !got.Empty() {
 		t.Errorf("From(nobody) = %v", got)
 	}
+	if m := set("0-1-100,3-7-9,4-7-2"); m.LastBy(7).String() != "3-7-9,4-7-2" || m.NotLastBy(7).String() != "0-1-100" ||
+		!m.LastBy(2).Empty() || !m.NotLastBy(2).Equal(m) {
+		t.Errorf("LastBy(7) = %v, NotLastBy(7) = %v", m.LastBy(7), m.NotLastBy(7))
+	}
 	if got := set("0-1-100,3-7-9").LastWriters(); !reflect.DeepEqual(got, map[uint32]uint32{0: 1, 3: 7}) {
 		t.Errorf("LastWriters = %v", got)
 	}

@@ -52,8 +52,12 @@ func (p *primaryFailover) answering(s *topology.Server) Work {
 	if p.finding(s.Key, analysis.PrimaryStalled) == nil || slices.ContainsFunc(p.e.Touched, p.halted) {
 		return p.undo()
 	}
-	return p.block(fmt.Sprintf("%v answers, and its commits hang: it is alive, so no other server is promoted. %s",
-		s.Key, unstall(s.Instance.Stalled)))
+	return p.block(stalls(s, "answers", ": it is alive, so no other server is promoted"))
+}
+
+// stalls says that commits at a server hang, which is so, and what follows; then what a person can do.
+func stalls(s *topology.Server, is, so string) string {
+	return fmt.Sprintf("%v %s, and its commits hang%s. %s", s.Key, is, so, unstall(s.Instance.Stalled))
 }
 
 // unstall is what a person can do about commits that hang.
@@ -76,8 +80,7 @@ func (p *primaryFailover) hangs(primary *topology.Server) string {
 	if primary.Instance.Stalled == nil || !p.e.Committed.IsZero() {
 		return ""
 	}
-	return fmt.Sprintf("%v was promoted, and its commits hang, so no client can write. %s", primary.Key,
-		unstall(primary.Instance.Stalled))
+	return stalls(primary, "was promoted", ", so no client can write")
 }
 
 // halted says that the receiver of the server at k stands still.

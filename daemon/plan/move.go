@@ -24,6 +24,31 @@ func (p *primaryFailover) regroup() Work {
 	if s := p.up(e.Failed); s != nil && p.unfenced(s, *e) {
 		w.Steps = append(w.Steps, p.fence(s, e, replacedBy(e.Candidate)))
 	}
+	p.moveAll(&w, primary)
+	if step, wait := p.forgetSource(primary, *e); step != nil {
+		w.Steps = append(w.Steps, *step)
+	} else if wait != "" {
+		w.Wait = wait
+	}
+	if step, wait := p.stopWaiting(primary, e); step != nil && !w.acts(primary.Key) {
+		w.Steps = append(w.Steps, *step)
+	} else if wait != "" && w.Wait == "" {
+		w.Wait = wait
+	}
+	if len(w.Steps) > 0 || w.Wait != "" {
+		return w
+	}
+	if e.Blocked = p.hangs(primary); e.Blocked != "" {
+		w.Wait, w.Refused = e.Blocked, []string{e.Blocked}
+		return w
+	}
+	p.loseRest(e, primary)
+	return p.close(*e, withLost(fmt.Sprintf("%v replaces %v", e.Candidate, e.Failed), *e))
+}
+
+// moveAll has every replica that can be reached follow the new primary.
+func (p *primaryFailover) moveAll(w *Work, primary *topology.Server) {
+	e := &p.e
 	for i := range p.Snapshot.Servers {
 		r := &p.Snapshot.Servers[i]
 		if r.Key == primary.Key || r.Key == e.Failed || !r.Up() {
@@ -44,23 +69,10 @@ func (p *primaryFailover) regroup() Work {
 			w.Wait = m.wait
 		}
 	}
-	if step, wait := p.forgetSource(primary, *e); step != nil {
-		w.Steps = append(w.Steps, *step)
-	} else if wait != "" {
-		w.Wait = wait
-	}
-	if step, wait := p.stopWaiting(primary, e); step != nil && !w.acts(primary.Key) {
-		w.Steps = append(w.Steps, *step)
-	} else if wait != "" && w.Wait == "" {
-		w.Wait = wait
-	}
-	if len(w.Steps) > 0 || w.Wait != "" {
-		return w
-	}
-	if e.Blocked = p.hangs(primary); e.Blocked != "" {
-		w.Wait, w.Refused = e.Blocked, []string{e.Blocked}
-		return w
-	}
+}
+
+// loseRest names the servers that could not be kept, each with the reason.
+func (p *primaryFailover) loseRest(e *Episode, primary *topology.Server) {
 	for _, r := range p.replicas[e.Failed] {
 		if !r.Up() {
 			e.lose(r.Key, fmt.Sprintf("out of reach (%s); it is moved under %v when it comes back",
@@ -88,7 +100,6 @@ func (p *primaryFailover) regroup() Work {
 	for _, r := range p.strangers(e.Failed) {
 		e.lose(r.Key, "it is registered as a replica, and has never answered this daemon")
 	}
-	return p.close(*e, withLost(fmt.Sprintf("%v replaces %v", e.Candidate, e.Failed), *e))
 }
 
 // withLost adds to an outcome how many servers were lost.

@@ -253,13 +253,7 @@ func (p *primaryFailover) goOn() Work {
 	p.giveUpDonor()
 	c := p.choice(p.e)
 	if c.adopted != nil {
-		if p.e.Candidate != c.adopted.Key {
-			p.e.abandon(p.e.Candidate)
-		}
-		p.e.Candidate, p.e.CandidateUUID, p.e.Blocked = c.adopted.Key, c.adopted.Instance.UUID, ""
-		if p.e.Why == "" {
-			p.e.Why = "it had already been opened for writes"
-		}
+		p.adopt(c.adopted)
 		return p.regroup()
 	}
 	if p.e.Stage == Promoted && p.up(p.e.Candidate) == nil {
@@ -288,32 +282,13 @@ func (p *primaryFailover) goOn() Work {
 	}
 	// What is left are receivers that do not stop although they were told to, again and again. They are no reason to
 	// keep writers waiting: they can't reach the failed server.
-	if c.chosen == nil {
-		p.e.Blocked = strings.Join(c.refused, "; ")
-		w.Refused, w.Wait = c.refused, p.e.Blocked
+	if no, none := p.notChosen(c); none {
+		p.e.Blocked = strings.Join(no, "; ")
+		w.Refused, w.Wait = no, p.e.Blocked
 		return w
 	}
-	if p.e.Stage == Promoted && p.e.Candidate != c.chosen.Key {
-		p.e.Blocked = fmt.Sprintf(
-			"%v was promoted, and takes no writes now; another server must not be promoted beside it: "+
-				"if it should be the primary, set its read_only to 0; if not, acknowledge this episode",
-			p.e.Candidate)
-		w.Refused, w.Wait = []string{p.e.Blocked}, p.e.Blocked
-		return w
-	}
-	if p.e.Candidate != c.chosen.Key {
-		if s := p.up(p.e.Candidate); s == nil || p.e.fails(s.Key) || p.exchanged(s, p.e) {
-			p.e.abandon(p.e.Candidate)
-		}
-		p.e.Candidate, p.e.Why = c.chosen.Key, strings.Join(c.ranking[0].Reasons, "; ")
-		p.e.DrainSince = time.Time{}
-		p.e.Stage = Chosen
-	}
-	if !p.begun(c.ranking[0], p.e) { // it may have come back with another
-		p.e.CandidateUUID = c.chosen.Instance.UUID
-	}
-	p.e.Blocked = ""
-	if p.e.fails(c.chosen.Key) {
+	p.commitTo(c)
+	if p.e.Blocked = ""; p.e.fails(c.chosen.Key) {
 		p.e.Blocked = p.e.allFail()
 		w.Refused = append(w.Refused, p.e.Blocked)
 	}
@@ -327,6 +302,46 @@ func (p *primaryFailover) goOn() Work {
 		}
 	}
 	return w
+}
+
+// adopt takes a server that takes writes already for the candidate.
+func (p *primaryFailover) adopt(s *topology.Server) {
+	if p.e.Candidate != s.Key {
+		p.e.abandon(p.e.Candidate)
+	}
+	p.e.Candidate, p.e.CandidateUUID, p.e.Blocked = s.Key, s.Instance.UUID, ""
+	if p.e.Why == "" {
+		p.e.Why = "it had already been opened for writes"
+	}
+}
+
+// notChosen says that nobody is promoted, and why.
+func (p *primaryFailover) notChosen(c choice) (why []string, none bool) {
+	if c.chosen == nil {
+		return c.refused, true
+	}
+	if p.e.Stage == Promoted && p.e.Candidate != c.chosen.Key {
+		return []string{fmt.Sprintf(
+			"%v was promoted, and takes no writes now; another server must not be promoted beside it: "+
+				"if it should be the primary, set its read_only to 0; if not, acknowledge this episode",
+			p.e.Candidate)}, true
+	}
+	return nil, false
+}
+
+// commitTo commits the episode to the candidate that was chosen.
+func (p *primaryFailover) commitTo(c choice) {
+	if p.e.Candidate != c.chosen.Key {
+		if s := p.up(p.e.Candidate); s == nil || p.e.fails(s.Key) || p.exchanged(s, p.e) {
+			p.e.abandon(p.e.Candidate)
+		}
+		p.e.Candidate, p.e.Why = c.chosen.Key, strings.Join(c.ranking[0].Reasons, "; ")
+		p.e.DrainSince = time.Time{}
+		p.e.Stage = Chosen
+	}
+	if !p.begun(c.ranking[0], p.e) { // it may have come back with another
+		p.e.CandidateUUID = c.chosen.Instance.UUID
+	}
 }
 
 // stop has every replica stop its receiver. It returns true when one of them receives again from the failed server,

@@ -1,9 +1,7 @@
 package plan
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"orchestrator/daemon/analysis"
@@ -230,16 +228,9 @@ func (v *view) shared(s *topology.Server) gtid.Set {
 
 // replicated is what came by replication, as the receivers and appliers of a server of MariaDB tell. A domain in which
 // the server itself wrote last tells nothing.
-func replicated(s *topology.Server) gtid.Set {
-	own := fmt.Sprint(s.Instance.ServerID)
-	var came []string
+func replicated(s *topology.Server) (came gtid.Set) {
 	for _, c := range s.Instance.Channels {
-		for position := range strings.SplitSeq(c.Received.String(), ",") {
-			if f := strings.Split(position, "-"); len(f) == 3 && f[1] != own {
-				came = append(came, position)
-			}
-		}
+		came = came.Union(c.Received.NotLastBy(s.Instance.ServerID))
 	}
-	set, _ := gtid.Parse(strings.Join(came, ",")) // printed by a set: it can be parsed
-	return set
+	return came
 }

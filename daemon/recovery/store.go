@@ -32,9 +32,11 @@ func (r *Runner) store(ctx context.Context, records []backend.Record) <-chan str
 // storeAll stores one batch after another until none waits.
 func (r *Runner) storeAll(ctx context.Context) {
 	for b := r.nextBatch(); b != nil; b = r.nextBatch() {
-		short, cancel := context.WithTimeout(ctx, storeTime)
-		r.unstorable(r.Outbox.Put(short, b.records...))
-		cancel()
+		if len(b.records) > 0 {
+			short, cancel := context.WithTimeout(ctx, storeTime)
+			r.unstorable(r.Outbox.Put(short, b.records...))
+			cancel()
+		}
 		close(b.stored)
 	}
 }
