@@ -37,6 +37,7 @@ import (
 	"orchestrator/daemon/mysql"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/recovery"
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
 
@@ -177,7 +178,7 @@ func (d *Daemon) wire(c config.Config) error {
 	if err := d.measure(c, registry); err != nil {
 		return err
 	}
-	security, err := c.Servers.TLSConfig()
+	security, err := c.Servers.Security()
 	if err != nil {
 		return err
 	}
@@ -210,9 +211,9 @@ func (d *Daemon) wire(c config.Config) error {
 }
 
 // newServers is what speaks to the managed servers.
-func (d *Daemon) newServers(c config.Config, security *tls.Config) *mysql.Servers {
+func (d *Daemon) newServers(c config.Config, security server.Security) *mysql.Servers {
 	return mysql.New(mysql.Options{
-		User: c.Servers.User, Password: string(c.Servers.Password), TLS: security,
+		User: c.Servers.User, Password: string(c.Servers.Password), Security: security,
 		ConnectTimeout: c.Servers.ConnectTimeout, ProbeTimeout: c.Servers.ProbeTimeout,
 		Term: d.mode.guard().term, Patience: c.Lease.TTL, Logger: d.options.Logger,
 	})
@@ -496,7 +497,7 @@ func (d *Daemon) Reload(next config.Config) []string {
 	d.config.Store(&c)
 	d.reloads.Add(1)
 	d.waits.Store(&restart)
-	d.servers.SetCredentials(c.Servers.User, string(c.Servers.Password))
+	d.servers.SetCredentials(c.Servers.User, string(c.Servers.Password), c.Servers.Keys())
 	d.root.SetToken(string(c.HTTP.Token))
 	if c.HTTP.Certificate != before.HTTP.Certificate || c.HTTP.Key != before.HTTP.Key {
 		if err := d.present(c); err != nil { // it was read and tried a moment ago

@@ -63,13 +63,13 @@ func (m *sharedMode) open(ctx context.Context, accept func(sqlstore.Identity) er
 	if err != nil {
 		return err
 	}
-	security, err := c.TLSConfig()
+	security, err := c.Security()
 	if err != nil {
 		return err
 	}
 	remote, err := sqlstore.OpenMySQL(sqlstore.MySQLOptions{
 		Address: c.Address, Database: c.Database, User: c.User, Password: string(c.Password),
-		TLS: security, Timeout: c.Timeout, Logger: m.log,
+		Security: security, Timeout: c.Timeout, Logger: m.log,
 		Accept: func(_ context.Context, _, offered sqlstore.Identity) error {
 			err := accept(offered)
 			if err != nil {

@@ -67,10 +67,11 @@ func (m *watchedMode) open(ctx context.Context) error {
 // membersOptions are how the members are looked at: by the account of the daemons.
 func (m *watchedMode) membersOptions() (pair.Options, error) {
 	c := m.config.Backend
-	security, err := c.TLSConfig()
+	security, err := c.Security()
 	account := pair.Account{User: c.User, Password: string(c.Password)}
-	return pair.Options{Members: c.Members, Database: c.Database, Account: account, Backend: account, TLS: security,
-		Logger: m.log}, err
+	return pair.Options{Members: c.Members, Database: c.Database, Account: account, Backend: account,
+		Security: security,
+		Logger:   m.log}, err
 }
 
 // listen opens the port for HAProxy's agent checks.

@@ -52,6 +52,7 @@ listen database
 	}
 	// A client of the old one must be gone afterwards.
 	through := server.Options{Account: Account{User: lab.BackendUser, Password: lab.BackendPassword},
+		Security: lab.Security(),
 		Database: lab.BackendDatabase, Timeout: 10 * time.Second}
 	client, err := server.Dial(t.Context(), front+":3307", through)
 	if err != nil {

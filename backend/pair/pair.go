@@ -10,7 +10,6 @@ package pair
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -32,7 +31,7 @@ type Options struct {
 	Account Account
 	// Backend is the account that the daemons use; Doctor looks at its privileges. Its password may be missing.
 	Backend Account
-	TLS     *tls.Config
+	server.Security
 	// LookTimeout bounds a look at one member, connecting included; 500 ms by default.
 	LookTimeout time.Duration
 	// StatementTimeout bounds a statement that changes something; 10 s by default.

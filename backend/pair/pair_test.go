@@ -76,7 +76,7 @@ func (r *rig) open(proxy Proxy) {
 	r.pair, err = Open(Options{Members: keys, Database: lab.BackendDatabase, Account: Account{User: admin,
 		Password: adminPassword},
 		Backend: Account{User: lab.BackendUser,
-			Password: lab.BackendPassword}, LookTimeout: 2 * time.Second, Proxy: proxy,
+			Password: lab.BackendPassword}, Security: lab.Security(), LookTimeout: 2 * time.Second, Proxy: proxy,
 		Progress: func(says string) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

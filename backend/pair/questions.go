@@ -41,9 +41,9 @@ func askNow(d server.Dialect) server.Statement {
 	return askNowMySQL
 }
 
-// follow is what is set when a member is pointed at the other one.
-var follow = []server.Word{server.SourceAddress, server.AutoPosition, server.RetryForLong, server.Heartbeat,
-	server.PublicKey}
+// follow is what is set when a member is pointed at the other one. Whether the source may send its public key stays as
+// it is: whoever answers at the address of the source would get the password.
+var follow = []server.Word{server.SourceAddress, server.AutoPosition, server.RetryForLong, server.Heartbeat}
 
 // AdminGrants are the statements that give an account, as "user@host", all that Status, Doctor, Verify, Promote and
 // Rejoin need.

@@ -25,6 +25,10 @@ type RejoinOptions struct {
 	Seed bool
 	// Replication is the account for replication; needed if the server has none yet.
 	Replication Account
+	// GetPublicKey lets the member ask its source for the public key that the password of that account is encrypted
+	// with: MySQL without TLS needs it. Anyone who answers at the address of the source gets the password, so it is
+	// never set unasked, and stays where it is set.
+	GetPublicKey bool
 }
 
 // Rejoin makes a returning or new member follow the other one, merges what only that member had, and verifies that the
@@ -136,8 +140,8 @@ func (p *Pair) planRejoin(s situation, o RejoinOptions, r *Report) []Step {
 			Run:  func(ctx context.Context) error { return p.seed(ctx, s) }})
 	}
 	if c := s.to.From(active.key); c == nil || !c.Running() || !c.AutoPosition || o.Seed {
-		steps = append(steps, back.follow(active, o.Replication, o.Seed, fmt.Sprintf("replicate from %v by GTID",
-			active.key), p.o.Progress))
+		steps = append(steps, back.follow(active, o, o.Seed, fmt.Sprintf("replicate from %v by GTID", active.key),
+			p.o.Progress))
 	}
 	steps = append(steps, Step{At: back.key, Does: fmt.Sprintf("wait until it has caught up with %v", active.key),
 		Run: func(ctx context.Context) error {
@@ -147,7 +151,7 @@ func (p *Pair) planRejoin(s situation, o RejoinOptions, r *Report) []Step {
 		// A seed does not continue the previous binary logs, but a receiver may not have noticed.
 		if c := s.from.From(back.key); o.Seed || c == nil || c.IO == topology.Stopped || c.SQL == topology.Stopped ||
 			!c.AutoPosition {
-			steps = append(steps, active.follow(back, o.Replication, false,
+			steps = append(steps, active.follow(back, o, false,
 				fmt.Sprintf("replicate from %v by GTID, too", back.key), p.o.Progress))
 		}
 		steps = append(steps, back.say("take writes: it is ready to serve from now on",
@@ -187,8 +191,13 @@ func (p *Pair) catchUpAgain(ctx context.Context, s situation, o RejoinOptions) e
 	if broken.channel.SQLErrno != 0 && broken.channel.SQL != topology.Running {
 		return fmt.Errorf("%w; fix that, or use --seed to copy the records and skip what can't be applied", err)
 	}
+	if server.MeansNumber(broken.channel.IOErrno, server.KeyMissing) {
+		return fmt.Errorf("%w; let it replicate with TLS (CHANGE REPLICATION SOURCE TO SOURCE_SSL = 1), or use "+
+			"--get-source-public-key, with which anyone who answers at %v gets the password of the account",
+			err, active.key)
+	}
 	if server.MeansNumber(broken.channel.IOErrno, server.PositionPurged) && !o.Seed {
-		again := back.follow(active, o.Replication, false, "", p.o.Progress)
+		again := back.follow(active, o, false, "", p.o.Progress)
 		if s.to.Flavor == topology.MariaDB {
 			p.o.Progress(fmt.Sprintf("%v: start again where the two diverged", back.key))
 			if e := again.Run(ctx); e != nil {
@@ -205,11 +214,15 @@ func (p *Pair) catchUpAgain(ctx context.Context, s situation, o RejoinOptions) e
 
 // follow makes a member replicate from the other one, from what both have in common. What it has received before is
 // applied first: CHANGE discards it.
-func (s *site) follow(source *site, a Account, seeded bool, does string, progress func(string)) Step {
-	q := s.dialect.Change(follow...)
-	if a.User != "" {
-		q = s.dialect.Change(append(slices.Clone(follow), server.SourceAccount)...)
+func (s *site) follow(source *site, o RejoinOptions, seeded bool, does string, progress func(string)) Step {
+	a, words := o.Replication, slices.Clone(follow)
+	if o.GetPublicKey {
+		words = append(words, server.PublicKey)
 	}
+	if a.User != "" {
+		words = append(words, server.SourceAccount)
+	}
+	q := s.dialect.Change(words...)
 	step := Step{At: s.key, Does: does, Statements: []string{
 		s.dialect.Say(server.Stop).ForChannel("").Text, q.Text, s.dialect.Say(server.Start).ForChannel("").Text,
 	}}

@@ -84,8 +84,20 @@ func TestRejoinAFormerPrimary(t *testing.T) {
 			strings.Contains(steps(dry), replicator.Password) {
 			t.Errorf("a dry run changed something, or told a secret: %v %+v", err, m[0])
 		}
+		if f == topology.MySQL { // without TLS, it asks its source for a key only if somebody says so
+			if _, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Replication: replicator}); err != nil {
+				t.Fatal(err) // a new channel of MySQL 9 has TLS
+			}
+			r.exec(0, "STOP REPLICA", "CHANGE REPLICATION SOURCE TO SOURCE_SSL = 0")
+			r.put(1, "tag", "b1")
+			r.exec(1, "FLUSH LOCAL PRIVILEGES") // its source has forgotten who has logged in
+			_, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Replication: replicator})
+			if err == nil || !strings.Contains(err.Error(), "--get-source-public-key") {
+				t.Errorf("without the key of its source: %v", err)
+			}
+		}
 		for range 2 {
-			report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Replication: replicator})
+			report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Replication: replicator, GetPublicKey: true})
 			if err != nil {
 				t.Fatalf("%v\n%s", err, steps(report))
 			}
@@ -95,7 +107,8 @@ func TestRejoinAFormerPrimary(t *testing.T) {
 			r.equal("a1 b1 lost")
 		}
 		// From a replica to a pair.
-		report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Replication: replicator})
+		report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Replication: replicator,
+			GetPublicKey: true})
 		if err != nil {
 			t.Fatalf("%v\n%s", err, steps(report))
 		}
@@ -157,7 +170,7 @@ func TestRejoinANewServer(t *testing.T) {
 			t.Errorf("from binary logs that are gone: %v", err)
 		}
 		report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Seed: true,
-			Replication: replicator})
+			Replication: replicator, GetPublicKey: true})
 		if err != nil {
 			t.Fatalf("%v\n%s", err, steps(report))
 		}
@@ -215,7 +228,7 @@ func TestRejoinANewServerInTheOldPlace(t *testing.T) {
 			t.Errorf("by replication alone: %v", err)
 		}
 		report, err := r.pair.Rejoin(t.Context(), r.a(), RejoinOptions{Mutual: true, Seed: true,
-			Replication: replicator})
+			Replication: replicator, GetPublicKey: true})
 		if err != nil {
 			t.Fatalf("%v\n%s", err, steps(report))
 		}

@@ -60,7 +60,7 @@ func (s *site) dial(ctx context.Context, a Account) (*server.Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		most = time.Until(deadline)
 	}
-	return server.Dial(ctx, server.Address(s.key), server.Options{Account: a, TLS: s.o.TLS, Timeout: most,
+	return server.Dial(ctx, server.Address(s.key), server.Options{Account: a, Security: s.o.Security, Timeout: most,
 		Budget: server.Budget{Bytes: server.NoLimit, Rows: server.NoLimit}}) // records are as many as were stored
 }
 

@@ -131,7 +131,8 @@ func (s *site) catchUp(ctx context.Context, other *site, within time.Duration, p
 		case c == nil:
 			return fmt.Errorf("%v does not replicate from %v, which has %s that it lacks: orchestrator backend "+
 				"rejoin %v", s.key, other.key, plural.Count(missing, "transaction"), s.key)
-		case c.SQL != topology.Running && c.SQLErrno != 0, c.IO == topology.Stopped && c.IOErrno != 0:
+		case c.SQL != topology.Running && c.SQLErrno != 0, c.IO == topology.Stopped && c.IOErrno != 0,
+			c.IO != topology.Running && server.MeansNumber(c.IOErrno, server.KeyMissing): // it tries again, in vain
 			return &brokenError{s.key, other.key, *c, missing}
 		}
 		if since := time.Since(said); since > time.Second {

@@ -226,7 +226,7 @@ func (p *Pair) store(k topology.Key) (*sqlstore.Store, error) {
 	}
 	return sqlstore.OpenMySQL(sqlstore.MySQLOptions{Address: server.Address(k), Database: p.o.Database,
 		User:     account.User,
-		Password: account.Password, TLS: p.o.TLS,
+		Password: account.Password, Security: p.o.Security,
 		Timeout: p.o.StatementTimeout, Logger: p.o.Logger})
 }
 

@@ -127,7 +127,7 @@ func TestFacts(t *testing.T) {
 		id, err := s.Identity(t.Context())
 		must(t, err)
 		want := Identity{ID: id, Flavor: m.Flavor, Version: f.Version, Format: "STATEMENT", LogBin: true,
-			Autocommit: true, Tables: true, Hold: h, Newest: 12345}
+			Autocommit: true, Tables: true, Hold: h, Newest: 12345, Packet: f.Packet}
 		if f != want || len(id) != 36 || f.Version.Major < 9 {
 			t.Errorf("Facts = %+v, want %+v", f, want)
 		}

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -26,9 +25,9 @@ type MySQLOptions struct {
 	Database string // which must exist; default "orchestrator"
 	User     string
 	Password string
-	TLS      *tls.Config   // nil: plain text
-	Timeout  time.Duration // of one statement, and of connecting; default a second
-	Logger   *slog.Logger  // nil: silent
+	server.Security
+	Timeout time.Duration // of one statement, and of connecting; default a second
+	Logger  *slog.Logger  // nil: silent
 	// Accept is asked at the first connection, and at each whose identity differs from the one in use, or that has lost
 	// records, unless that one is unfit anyway. An error refuses it, and is what the caller of the store gets. It is
 	// called for one connection at a time, and must end with its context.
@@ -113,7 +112,7 @@ func (m *mysqlServer) Connect(ctx context.Context) (driver.Conn, error) {
 func (m *mysqlServer) dial(ctx context.Context) (*session, error) {
 	o := m.options
 	c, err := server.Dial(ctx, o.Address, server.Options{
-		Account: server.Account{User: o.User, Password: o.Password}, Database: o.Database, TLS: o.TLS,
+		Account: server.Account{User: o.User, Password: o.Password}, Database: o.Database, Security: o.Security,
 		Timeout: o.Timeout, Silence: o.Timeout,
 		Budget: server.Budget{Bytes: server.NoLimit}, // there are as many records as were stored
 	})

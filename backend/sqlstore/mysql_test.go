@@ -20,7 +20,7 @@ import (
 
 func options(address string) MySQLOptions {
 	return MySQLOptions{Address: address, Database: lab.BackendDatabase, User: lab.BackendUser,
-		Password: lab.BackendPassword, Timeout: 5 * time.Second}
+		Password: lab.BackendPassword, Security: lab.Security(), Timeout: 5 * time.Second}
 }
 
 func dial(t testing.TB, o MySQLOptions) *Store {

@@ -71,7 +71,7 @@ func (b *backendFlags) open(cmd *cobra.Command) (*pair.Pair, error) {
 		}
 		members = []topology.Key{only}
 	}
-	security, err := c.Backend.TLSConfig()
+	security, err := c.Backend.Security()
 	if err != nil {
 		return nil, coded(exitConfig, fmt.Errorf("%s: %w", b.config, err))
 	}
@@ -79,7 +79,8 @@ func (b *backendFlags) open(cmd *cobra.Command) (*pair.Pair, error) {
 	if account, err = b.account(daemons); err != nil {
 		return nil, coded(exitUsage, err)
 	}
-	o := pair.Options{Members: members, Database: c.Backend.Database, Account: account, Backend: daemons, TLS: security,
+	o := pair.Options{Members: members, Database: c.Backend.Database, Account: account, Backend: daemons,
+		Security:    security,
 		LookTimeout: max(c.Backend.Timeout, 2*time.Second), // a person can wait; a busy server is not dead
 		Progress:    func(says string) { fmt.Fprintln(cmd.ErrOrStderr(), says) }}
 	if !b.noProxy {
@@ -277,6 +278,8 @@ Use --seed only for a server that holds nothing but this backend.`,
 		"new server, or one that was away for too long")
 	f.StringVar(&o.Replication.User, "replication-user", "", "replicate as this account `NAME`")
 	f.StringVar(&passwordFile, "replication-password-file", "", "`FILE` with its password")
+	f.BoolVar(&o.GetPublicKey, "get-source-public-key", false, "let the member ask its source for the public key that "+
+		"the password is encrypted with (MySQL without TLS); anyone who answers at that address gets the password")
 	return rejoin
 }
 

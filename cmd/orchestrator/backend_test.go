@@ -94,11 +94,12 @@ path = "journal.db"
 address = "127.0.0.1:3307"
 members = ["%v", "%v"]
 password_file = "%s"
+public_key_file = %q
 
 [peers]
 daemons = ["http://127.0.0.1:1"]
 secret_file = "%s"
-`, n.servers[0].Key, n.servers[1].Key, file(n.T, "password", lab.BackendPassword+"\n"),
+`, n.servers[0].Key, n.servers[1].Key, file(n.T, "password", lab.BackendPassword+"\n"), lab.PublicKey(),
 		file(n.T, "secret", strings.Repeat("0123456789abcdef", 4))))
 }
 
@@ -182,7 +183,7 @@ func TestBackendAtNight(t *testing.T) {
 		n.as(exitFailure, "does not replicate", "doctor")
 		n.as(exitOK, "hold the same", "rejoin", c.Key.String(), "--seed", "--mutual", "--replication-user",
 			lab.ReplicationUser,
-			"--replication-password-file", file(t, "repl", lab.ReplicationPassword))
+			"--replication-password-file", file(t, "repl", lab.ReplicationPassword), "--get-source-public-key")
 		n.as(exitOK, "Nothing is wrong", "doctor")
 		if out := n.as(exitOK, `"equal": true`, "status", "--output", "json"); strings.Contains(out,
 			lab.BackendPassword) {
@@ -209,7 +210,8 @@ func (n *night) until(says string, args ...string) {
 func store(t *testing.T, n *night) {
 	t.Helper()
 	s, err := sqlstore.OpenMySQL(sqlstore.MySQLOptions{Address: n.servers[0].Key.String(),
-		Database: lab.BackendDatabase, User: lab.BackendUser, Password: lab.BackendPassword})
+		Database: lab.BackendDatabase, User: lab.BackendUser, Password: lab.BackendPassword,
+		Security: lab.Security()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,13 +15,14 @@ const defaultConfig = "/etc/orchestrator/orchestrator.toml"
 func newConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Check a configuration file, or print the defaults",
+		Short: "Check a configuration file, print the defaults, or print the public key of a server",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return coded(exitUsage, errors.New("config needs a command: check or defaults"))
+			return coded(exitUsage, errors.New("config needs a command: check, defaults or key"))
 		},
 	}
 	cmd.AddCommand(
+		newKey(),
 		&cobra.Command{
 			Use: "check FILE",
 			Short: "List everything that is wrong with a configuration file; if nothing is wrong, print the " +
@@ -32,6 +33,9 @@ func newConfig() *cobra.Command {
 				c, err := config.Vet(args[0])
 				if err != nil {
 					return coded(exitConfig, err)
+				}
+				for _, risk := range c.Risks() {
+					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", risk)
 				}
 				_, err = fmt.Fprint(cmd.OutOrStdout(), c)
 				return err

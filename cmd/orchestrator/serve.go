@@ -33,6 +33,9 @@ func newServe() *cobra.Command {
 			signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 			defer signal.Stop(signals)
 			s := newServer(file, c, cmd.ErrOrStderr())
+			for _, risk := range c.Risks() {
+				s.log.Warn("the configuration has a risk", "what", risk)
+			}
 			return s.serve(cmd.Context(), signals)
 		},
 	}

@@ -1,29 +1,30 @@
 package config
 
 import (
-	"crypto/tls"
 	"net"
 	"os"
 	"regexp"
 	"strconv"
 	"time"
 
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
 
 // BackendConfig is about where records are kept.
 type BackendConfig struct {
-	Kind         string         `toml:"kind" oneof:"sqlite mysql"`
-	Path         string         `toml:"path"` // the database itself (sqlite), or the journal of this daemon (mysql)
-	Address      string         `toml:"address"`
-	Members      []topology.Key `toml:"members"`
-	Database     string         `toml:"database"`
-	User         string         `toml:"user"`
-	PasswordFile string         `toml:"password_file"`
-	TLS          string         `toml:"tls"` // as ServersConfig.TLS
-	Timeout      time.Duration  `toml:"timeout" min:"50ms" max:"1m"`
-	Compare      time.Duration  `toml:"compare" min:"0s" max:"24h"`
-	ClockAhead   time.Duration  `toml:"clock_ahead" min:"1s" max:"24h"`
+	Kind          string         `toml:"kind" oneof:"sqlite mysql"`
+	Path          string         `toml:"path"` // the database itself (sqlite), or the journal of this daemon (mysql)
+	Address       string         `toml:"address"`
+	Members       []topology.Key `toml:"members"`
+	Database      string         `toml:"database"`
+	User          string         `toml:"user"`
+	PasswordFile  string         `toml:"password_file"`
+	TLS           string         `toml:"tls"`             // as ServersConfig.TLS
+	PublicKeyFile string         `toml:"public_key_file"` // as ServersConfig.PublicKeyFile
+	Timeout       time.Duration  `toml:"timeout" min:"50ms" max:"1m"`
+	Compare       time.Duration  `toml:"compare" min:"0s" max:"24h"`
+	ClockAhead    time.Duration  `toml:"clock_ahead" min:"1s" max:"24h"`
 	// AdminUser is the admin account: it changes the members when the API is asked to; "" is User.
 	AdminUser         string `toml:"admin_user"`
 	AdminPasswordFile string `toml:"admin_password_file"`
@@ -31,6 +32,7 @@ type BackendConfig struct {
 	Password      Secret `toml:"-"` // from PasswordFile, or else from the environment
 	AdminPassword Secret `toml:"-"`
 	Authorities   string `toml:"-"` // as ServersConfig.Authorities
+	PublicKeys    string `toml:"-"` // as ServersConfig.PublicKeys
 }
 
 // backend checks the backend. One in a file needs only its path.
@@ -79,6 +81,7 @@ func (r *reader) sharedBackend(c *Config) {
 		r.add("backend.database", "%q is not a name that is allowed here; use letters, digits and _", b.Database)
 	}
 	b.Authorities = r.security("backend.tls", &b.TLS)
+	b.PublicKeys = r.publicKeys("backend.public_key_file", b.PublicKeyFile)
 	if !r.bad["backend.timeout"] && !r.bad["lease.ttl"] && 4*b.Timeout > c.Lease.TTL {
 		r.add("backend.timeout",
 			"%v is more than a quarter of lease.ttl (%v): one statement that hangs would lose the leadership",
@@ -91,8 +94,11 @@ func (r *reader) sharedBackend(c *Config) {
 	}
 }
 
-// TLSConfig is how to connect to the backend; nil is without TLS.
-func (b BackendConfig) TLSConfig() (*tls.Config, error) { return tlsConfig(b.TLS) }
+// Security is how to connect to the backend.
+func (b BackendConfig) Security() (server.Security, error) {
+	t, err := tlsConfig(b.TLS)
+	return server.Security{TLS: t, Keys: keys(b.PublicKeys), Section: "backend"}, err
+}
 
 var word = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
 

@@ -145,9 +145,10 @@ func (c Config) String() string {
 func (r *reader) values(c *Config) {
 	for key, p := range map[string]*string{
 		"http.token_file": &c.HTTP.TokenFile, "http.tls_cert": &c.HTTP.TLSCert, "http.tls_key": &c.HTTP.TLSKey,
-		"servers.password_file": &c.Servers.PasswordFile,
-		"backend.path":          &c.Backend.Path, "backend.password_file": &c.Backend.PasswordFile,
+		"servers.password_file": &c.Servers.PasswordFile, "servers.public_key_file": &c.Servers.PublicKeyFile,
+		"backend.path": &c.Backend.Path, "backend.password_file": &c.Backend.PasswordFile,
 		"backend.admin_password_file": &c.Backend.AdminPasswordFile,
+		"backend.public_key_file":     &c.Backend.PublicKeyFile,
 		"peers.secret_file":           &c.Peers.SecretFile, "peers.ca": &c.Peers.CA,
 		"haproxy.socket": &c.HAProxy.Socket, "haproxy.http_cert": &c.HAProxy.HTTPCert,
 	} {

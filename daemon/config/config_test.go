@@ -159,7 +159,7 @@ func TestEveryMomentMayBeConfigured(t *testing.T) {
 func TestAllProblemsAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	for name, mode := range map[string]os.FileMode{"open": 0o644, "token": 0o640, "closed": 0o640, "empty": 0o600,
-		"blank": 0o600} {
+		"blank": 0o600, "loose": 0o602, "shared": 0o660} {
 		text := "s3cret\n"
 		switch name {
 		case "blank":
@@ -245,6 +245,16 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		{"a password for everybody", "[servers]\npassword_file = \"open\"",
 			`2: servers.password_file: DIR/open can be read by every account (mode 0644): chmod o= DIR/open`},
 		{"a password for the group", "[servers]\npassword_file = \"closed\"", ``},
+		{"a password that everybody can change", "[servers]\npassword_file = \"loose\"",
+			`2: servers.password_file: DIR/loose can be written by every account (mode 0602): chmod o= DIR/loose, ` +
+				`and change the secret`},
+		{"a password that the group can change", "[servers]\npassword_file = \"shared\"",
+			`2: servers.password_file: DIR/shared can be written by its group (mode 0660): chmod g-w DIR/shared`},
+		{"no keys", "[servers]\npublic_key_file = \"closed\"", `2: servers.public_key_file: DIR/closed: it has ` +
+			`no public key in PEM format; orchestrator config key SERVER prints a key`},
+		{"no file of keys", "[servers]\npublic_key_file = \"gone\"",
+			`2: servers.public_key_file: stat DIR/gone: no such file or directory; ` +
+				`orchestrator config key SERVER prints a key`},
 		{"no password", "[servers]\npassword_file = \"empty\"", `2: servers.password_file: DIR/empty is empty`},
 		{"blanks for a password", "[servers]\npassword_file = \"blank\"",
 			`2: servers.password_file: DIR/blank contains only white space`},

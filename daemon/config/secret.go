@@ -1,12 +1,16 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
+	"os/user"
+	"strconv"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 
 	"orchestrator/daemon/plural"
@@ -55,7 +59,7 @@ func (a WebAddress) Format(f fmt.State, _ rune) { io.WriteString(f, a.String()) 
 // MarshalText covers JSON, TOML and slog.
 func (a WebAddress) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// secret reads a file with a secret, and refuses one that every account can read.
+// secret reads a file with a secret, and refuses one that others can read or write.
 func (r *reader) secret(key, file string) Secret {
 	data, err := readRegular(file, 64<<10)
 	if errors.Is(err, os.ErrPermission) {
@@ -66,8 +70,10 @@ func (r *reader) secret(key, file string) Secret {
 		r.add(key, "%v", err)
 		return ""
 	}
-	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
-		r.add(key, "%s can be read by every account (mode %04o): chmod o= %s", file, info.Mode().Perm(), file)
+	if info, err := os.Stat(file); err == nil {
+		r.private(key, file, info)
+	}
+	if r.bad[key] {
 		return ""
 	}
 	s := strings.TrimRight(string(data), "\r\n")
@@ -90,6 +96,40 @@ func (r *reader) length(key, file string, s Secret) {
 				file, plural.Count(n, "character"), i+1, shortest)
 		}
 	}
+}
+
+// private refuses a file that others can read or write.
+func (r *reader) private(key, file string, info os.FileInfo) {
+	r.foreign(key, file, info)
+	switch mode := info.Mode().Perm(); {
+	case mode&0o002 != 0:
+		r.add(key, "%s can be written by every account (mode %04o): chmod o= %s, and change the secret", file, mode,
+			file)
+	case mode&0o007 != 0:
+		r.add(key, "%s can be read by every account (mode %04o): chmod o= %s", file, mode, file)
+	case mode&0o020 != 0:
+		r.add(key, "%s can be written by its group (mode %04o): chmod g-w %s", file, mode, file)
+	}
+}
+
+// serviceAccount is the one that the package makes for the service. Root checks the files of that service.
+const serviceAccount = "orchestrator"
+
+// foreign refuses a file of another account, which could change it at any time.
+func (r *reader) foreign(key, file string, info os.FileInfo) {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || stat.Uid == 0 || int(stat.Uid) == os.Geteuid() {
+		return
+	}
+	owner, name := strconv.Itoa(int(stat.Uid)), ""
+	if u, err := user.LookupId(owner); err == nil {
+		name = u.Username
+	}
+	if os.Geteuid() == 0 && name == serviceAccount {
+		return
+	}
+	r.add(key, "%s belongs to another account (%s), which can change it: chown root %s", file,
+		cmp.Or(name, owner), file)
 }
 
 // content is a file with a secret, line by line, without what editors leave there: white space, empty lines, a byte

@@ -1,9 +1,10 @@
 package config
 
 import (
-	"crypto/tls"
 	"os"
 	"time"
+
+	"orchestrator/daemon/server"
 )
 
 // ServersConfig is about connections to managed servers.
@@ -11,12 +12,14 @@ type ServersConfig struct {
 	User           string        `toml:"user" reload:"yes"`
 	PasswordFile   string        `toml:"password_file" reload:"yes"`
 	TLS            string        `toml:"tls"` // "off", "verify", or a PEM file with authorities: see TLSConfig
+	PublicKeyFile  string        `toml:"public_key_file" reload:"yes"`
 	Resolve        string        `toml:"resolve" oneof:"given hostname report_host"`
 	ConnectTimeout time.Duration `toml:"connect_timeout" min:"10ms" max:"1m"`
 	ProbeTimeout   time.Duration `toml:"probe_timeout" min:"10ms" max:"1m"`
 
 	Password    Secret `toml:"-" reload:"yes"` // from PasswordFile, or else from the environment
 	Authorities string `toml:"-"`              // the content of the file that TLS names, to notice a change
+	PublicKeys  string `toml:"-" reload:"yes"` // the content of PublicKeyFile, PEM
 }
 
 func (r *reader) servers(s *ServersConfig) {
@@ -29,11 +32,18 @@ func (r *reader) servers(s *ServersConfig) {
 		s.Password = Secret(os.Getenv(PasswordVariable))
 	}
 	s.Authorities = r.security("servers.tls", &s.TLS)
+	s.PublicKeys = r.publicKeys("servers.public_key_file", s.PublicKeyFile)
 	if !r.bad["servers.connect_timeout"] && !r.bad["servers.probe_timeout"] && s.ConnectTimeout > s.ProbeTimeout {
 		r.add("servers.connect_timeout", "%v is longer than servers.probe_timeout (%v), which includes it",
 			s.ConnectTimeout, s.ProbeTimeout)
 	}
 }
 
-// TLSConfig is how to connect to managed servers; nil is without TLS.
-func (s ServersConfig) TLSConfig() (*tls.Config, error) { return tlsConfig(s.TLS) }
+// Security is how to connect to managed servers.
+func (s ServersConfig) Security() (server.Security, error) {
+	t, err := tlsConfig(s.TLS)
+	return server.Security{TLS: t, Keys: s.Keys(), Section: "servers"}, err
+}
+
+// Keys are the public keys that may get the password without TLS.
+func (s ServersConfig) Keys() server.Keys { return keys(s.PublicKeys) }

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"errors"
 	"fmt"
 
 	"orchestrator/daemon/server"
@@ -17,6 +18,8 @@ func explain(err error) error {
 
 func advice(err error) string {
 	switch {
+	case errors.Is(err, server.ErrKeyNeeded): // which says what to do
+		return ""
 	case server.Means(err, server.PrivilegeMissing):
 		if grant := server.MissingGrant(err); grant != "" {
 			return "; a privilege is missing: " + grant

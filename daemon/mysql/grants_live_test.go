@@ -24,7 +24,7 @@ func TestPrivilegesByRoles(t *testing.T) {
 		}
 		of := func(user string) string {
 			t.Helper()
-			asking := mysql.New(mysql.Options{User: user, Password: "role-secret"})
+			asking := mysql.New(mysql.Options{User: user, Password: "role-secret", Security: lab.Security()})
 			defer asking.Close()
 			missing, err := asking.CheckGrants(t.Context(), s.Key)
 			if err != nil {

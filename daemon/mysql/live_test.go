@@ -15,8 +15,8 @@ import (
 )
 
 func open(t testing.TB) *mysql.Servers {
-	s := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, ProbeTimeout: 5 * time.Second,
-		ConnectTimeout: 5 * time.Second})
+	s := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, Security: lab.Security(),
+		ProbeTimeout: 5 * time.Second, ConnectTimeout: 5 * time.Second})
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
@@ -153,7 +153,8 @@ func TestRealServers(t *testing.T) {
 			t.Fatal(err)
 		}
 		do(t, s, plan.Step{Kind: plan.RestartReceiver, At: a.Key, Expect: from})
-		short := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, ProbeTimeout: 300 * time.Millisecond})
+		short := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, Security: lab.Security(),
+			ProbeTimeout: 300 * time.Millisecond})
 		defer func() { _ = short.Close() }()
 		start := time.Now()
 		if _, failure, err := short.Probe(t.Context(), primary.Key); failure != topology.Timeout ||

@@ -18,9 +18,10 @@ import (
 
 // inTerm is a daemon that leads in a term.
 func inTerm(t *testing.T, term int64) *mysql.Servers {
-	s := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, ConnectTimeout: 5 * time.Second,
-		Term:     func() int64 { return term },
-		Patience: 300 * time.Millisecond})
+	s := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, Security: lab.Security(),
+		ConnectTimeout: 5 * time.Second,
+		Term:           func() int64 { return term },
+		Patience:       300 * time.Millisecond})
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
@@ -65,7 +66,8 @@ func TestLocks(t *testing.T) {
 			t.Error("an equal term took a lock")
 		}
 
-		patient := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, Term: func() int64 { return 6 },
+		patient := mysql.New(mysql.Options{User: lab.User, Password: lab.Password,
+			Security: lab.Security(), Term: func() int64 { return 6 },
 			Patience: time.Minute})
 		defer func() { _ = patient.Close() }()
 		var waits *mysql.ErrLocked

@@ -8,7 +8,6 @@ package mysql
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,7 +22,7 @@ import (
 // Options of Servers.
 type Options struct {
 	User, Password string
-	TLS            *tls.Config // nil: without TLS. ServerName is set to the host of each server
+	server.Security
 	ConnectTimeout time.Duration
 	ProbeTimeout   time.Duration // a probe with all it needs, connecting included; 1 s by default
 	StepTimeout    time.Duration // one step; 10 s by default
@@ -113,14 +112,16 @@ func (s *Servers) connect(ctx context.Context, k topology.Key) (*server.Conn, er
 }
 
 func (s *Servers) dialling() server.Options {
-	return server.Options{Account: s.credentials(), TLS: s.o.TLS, Timeout: s.o.ConnectTimeout, Room: s.room}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return server.Options{Account: s.account, Security: s.o.Security, Timeout: s.o.ConnectTimeout, Room: s.room}
 }
 
 // SetCredentials is for those that log in from now on; connections that are open stay open.
-func (s *Servers) SetCredentials(user, password string) {
+func (s *Servers) SetCredentials(user, password string, keys server.Keys) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.account = server.Account{User: user, Password: password}
+	s.account, s.o.Keys = server.Account{User: user, Password: password}, keys
 }
 
 func (s *Servers) credentials() server.Account {

@@ -271,10 +271,7 @@ func (t *site) repoint(ctx context.Context, step plan.Step) error {
 		return t.tell(ctx, server.Start, c.Name)
 	}
 	// MySQL changes the host while the applier goes on with what it has; all else stops it.
-	stop, what := server.StopReceiver, []server.Word{server.PublicKey}
-	if c.SSL {
-		what = nil
-	}
+	stop, what := server.StopReceiver, []server.Word(nil)
 	if t.Dialect.MariaDB() || !c.AutoPosition {
 		stop, what = server.Stop, []server.Word{server.AutoPosition}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/mysql"
+	dialled "orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
 )
@@ -34,7 +35,8 @@ func TestTLS(t *testing.T) {
 		{"another authority is trusted", &tls.Config{RootCAs: x509.NewCertPool()}, topology.TLSError},
 		{"the server insists on TLS", nil, topology.Denied}, // MariaDB says 1045, MySQL 3159,
 	} {
-		s := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, TLS: c.tls, ProbeTimeout: 5 * time.Second})
+		s := mysql.New(mysql.Options{User: lab.User, Password: lab.Password,
+			Security: dialled.Security{TLS: c.tls}, ProbeTimeout: 5 * time.Second})
 		if _, got, err := s.Probe(t.Context(), server.Key); got != c.want {
 			t.Errorf("%s: %q: %v, want %q", c.name, got, err, c.want)
 		}
@@ -44,7 +46,8 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := mysql.New(mysql.Options{User: lab.User, Password: lab.Password, TLS: &tls.Config{RootCAs: pool}})
+	s := mysql.New(mysql.Options{User: lab.User, Password: lab.Password,
+		Security: dialled.Security{TLS: &tls.Config{RootCAs: pool}}})
 	defer func() { _ = s.Close() }()
 	if _, got, err := s.Probe(t.Context(), plain.Key); got != topology.TLSError {
 		t.Errorf("a server without TLS: %q: %v", got, err)

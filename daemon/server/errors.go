@@ -42,6 +42,7 @@ const (
 	PacketTooLarge // for its max_allowed_packet
 	UnsafeLevel    // the isolation level does not allow to replicate statements
 	PositionPurged // the source has not got what a replica asks for; receivers report it too
+	KeyMissing     // receivers report it: the source wants the password itself, and they have neither TLS nor its key
 )
 
 // errorNumbers are those that mean something to us. They are the same in both flavours, but where it says so. The names
@@ -79,6 +80,7 @@ var errorNumbers = map[uint16]Meaning{
 	1836: ReadOnly,         // ER_READ_ONLY_MODE
 	1862: LoginDenied,      // ER_MUST_CHANGE_PASSWORD_LOGIN
 	1927: ConnectionEnded,  // ER_CONNECTION_KILLED (MariaDB)
+	2061: KeyMissing,       // CR_AUTH_PLUGIN_ERR (MySQL)
 	3118: LoginDenied,      // ER_ACCOUNT_HAS_BEEN_LOCKED (MySQL)
 	3159: TLSRequired,      // ER_SECURE_TRANSPORT_REQUIRED (MySQL; MariaDB says 1045)
 	4031: ConnectionEnded,  // ER_CLIENT_INTERACTION_TIMEOUT (MySQL)
@@ -136,7 +138,7 @@ func Failure(err error) topology.Failure {
 	case isTLS(err):
 		return topology.TLSError
 	case isAny(err, mysqldriver.ErrUnknownPlugin, mysqldriver.ErrCleartextPassword, mysqldriver.ErrNativePassword,
-		mysqldriver.ErrOldPassword):
+		mysqldriver.ErrOldPassword, ErrKeyNeeded):
 		return topology.Denied
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return topology.Refused

@@ -180,7 +180,7 @@ func TestColumnsAboveTLS(t *testing.T) {
 			p.send(answer)
 		}
 	}()
-	c := dial(t, l.Addr().String(), Options{TLS: &tls.Config{InsecureSkipVerify: true}})
+	c := dial(t, l.Addr().String(), Options{Security: Security{TLS: &tls.Config{InsecureSkipVerify: true}}})
 	if _, err := c.Query(t.Context(), question); err != nil {
 		t.Fatal(err)
 	}

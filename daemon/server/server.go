@@ -10,7 +10,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"database/sql/driver"
 	"fmt"
 	"net"
@@ -27,8 +26,8 @@ type Account struct{ User, Password string }
 // Options say how to connect.
 type Options struct {
 	Account
+	Security
 	Database string        // "": none
-	TLS      *tls.Config   // nil: without TLS. A missing ServerName is the host
 	Timeout  time.Duration // of connecting: the dial, TLS and the login together; 1 s by default
 	// Silence is how long to wait for the next bytes of an answer, whatever time a question has in all. 0: as long as
 	// that.
@@ -71,20 +70,34 @@ func (b Budget) withDefaults() Budget {
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 3}
 
 // Dial logs in to the server at address (host:port).
-func Dial(ctx context.Context, address string, o Options) (c *Conn, err error) {
+func Dial(ctx context.Context, address string, o Options) (*Conn, error) {
+	c, err := attempt(ctx, address, o)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// attempt returns a connection also where it fails, which tells how far it came.
+func attempt(ctx context.Context, address string, o Options) (*Conn, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = time.Second
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	c = &Conn{budget: o.Budget.withDefaults()}
+	c := &Conn{budget: o.Budget.withDefaults()}
 	connector, err := c.connector(address, o)
-	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
+	if err == nil {
+		err = c.login(ctx, connector)
 	}
-	if err := c.login(ctx, connector); err != nil {
-		c.Close()
-		return nil, fmt.Errorf("connect: %w", err)
+	if err != nil && c.wire != nil && c.wire.login.unserved() {
+		if f := Failure(err); f == topology.Denied || f == topology.Other {
+			err = c.wire.login.refusal(address, o.Security, err)
+		}
+	}
+	if err != nil {
+		return c, fmt.Errorf("connect: %w", err)
 	}
 	return c, nil
 }
@@ -108,6 +121,9 @@ func (c *Conn) connector(address string, o Options) (driver.Connector, error) {
 			cfg.TLS.ServerName = host
 		}
 	}
+	if len(o.Keys) == 0 {
+		cfg.ServerPubKey = nobodys()
+	}
 	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		raw, err := (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext(ctx, network, address)
 		if err != nil {
@@ -115,6 +131,9 @@ func (c *Conn) connector(address string, o Options) (driver.Connector, error) {
 		}
 		c.wire = &wire{TCPConn: raw.(*net.TCPConn), silence: o.Silence, budget: c.budget, room: o.Room,
 			secured: o.TLS != nil}
+		if o.TLS == nil {
+			c.wire.login = &handshake{keys: o.Keys}
+		}
 		c.wire.bound(ctx)
 		return c.wire, nil
 	}
@@ -128,6 +147,7 @@ func (c *Conn) login(ctx context.Context, connector driver.Connector) (err error
 		return c.loginFailure(ctx, err)
 	}
 	c.wire.release()
+	c.wire.login = nil
 	c.driver = opened.(driverConn)
 	return c.wire.decipher(opened)
 }

@@ -25,6 +25,7 @@ type wire struct {
 	heard   atomic.Bool // anything has come
 	failure atomic.Pointer[error]
 	muted   atomic.Bool // what the driver does from now on does not reach the socket
+	login   *handshake  // until we are let in; nil: the connection has TLS, or the login is over
 
 	// Of the question that is under way; only its goroutine uses them.
 	deadline time.Time // zero: none
@@ -82,7 +83,13 @@ func (w *wire) Read(p []byte) (int, error) {
 	if w.secured {
 		return w.readRaw(p)
 	}
-	return w.follow(p, w.readRaw)
+	n, err := w.follow(p, w.readRaw)
+	if n > 0 && w.login != nil {
+		if why := w.login.hear(p[:n]); why != nil {
+			return 0, w.note(why)
+		}
+	}
+	return n, err
 }
 
 // readRaw reads from the socket, within the bytes of the budget.
@@ -188,6 +195,9 @@ func (w *wire) Write(p []byte) (int, error) {
 	if !w.answered {
 		w.answered = true
 		w.packets.agreed(p)
+	}
+	if w.login != nil {
+		p = w.login.speak(p)
 	}
 	n, err := w.TCPConn.Write(p)
 	return n, w.note(err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	daemonmysql "orchestrator/daemon/mysql"
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
 )
@@ -254,7 +255,7 @@ func (m modules) certificates() {
 	trusts := func(pool *x509.CertPool, want topology.Failure) {
 		m.Helper()
 		servers := daemonmysql.New(daemonmysql.Options{User: lab.User, Password: lab.Password,
-			TLS: &tls.Config{RootCAs: pool}, ProbeTimeout: 5 * time.Second})
+			Security: server.Security{TLS: &tls.Config{RootCAs: pool}}, ProbeTimeout: 5 * time.Second})
 		defer servers.Close()
 		if _, got, err := servers.Probe(m.Context(), s.Key); got != want {
 			m.Errorf("a client that trusts that certificate sees %q, not %q: %v", got, want, err)

@@ -133,10 +133,11 @@ listen = "%s:%d"
 [servers]
 user = %q
 password_file = "password"
+public_key_file = %q
 %s
 [discovery]
 seeds = [%s]
-%s%s`, d.host, d.port, User, cmp.Or(spec.Backend, "[backend]\npath = \"orchestrator.db\""), strings.Join(seeds, ", "), poll, config)
+%s%s`, d.host, d.port, User, PublicKey(), cmp.Or(spec.Backend, "[backend]\npath = \"orchestrator.db\""), strings.Join(seeds, ", "), poll, config)
 	if err := os.WriteFile(filepath.Join(d.dir, "password"), []byte(Password+"\n"), 0o600); err != nil {
 		return err
 	}

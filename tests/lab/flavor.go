@@ -29,17 +29,19 @@ const (
 )
 
 // mysqlRoot is the Debian root that MySQL runs in.
-func (l *Lab) mysqlRoot() string { return filepath.Join(l.cache, "mysql-sid") }
+func mysqlRoot() string { return filepath.Join(cacheDir(), "mysql-sid") }
 
 // mysqlDir is where this lab's MySQL data directories are: they must lie below the root.
 func (l *Lab) mysqlDir() string {
-	return filepath.Join(l.mysqlRoot(), "tmp", fmt.Sprintf("lab-%d", l.Subnet))
+	return filepath.Join(mysqlRoot(), "tmp", fmt.Sprintf("lab-%d", l.Subnet))
 }
 
 // Root is "" where the server sees the same files as we do.
-func (l *Lab) Root(f topology.Flavor) string {
+func (l *Lab) Root(f topology.Flavor) string { return rootOf(f) }
+
+func rootOf(f topology.Flavor) string {
 	if f == MySQL {
-		return l.mysqlRoot()
+		return mysqlRoot()
 	}
 	return ""
 }

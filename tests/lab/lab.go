@@ -10,6 +10,7 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log"
@@ -59,12 +60,11 @@ type Lab struct {
 	closed  bool
 }
 
+func cacheDir() string { return cmp.Or(os.Getenv(CacheEnv), defaultCache) }
+
 // New takes the first free subnet and clears away what a lab that was killed left there.
 func New() (*Lab, error) {
-	cache := os.Getenv(CacheEnv)
-	if cache == "" {
-		cache = defaultCache
-	}
+	cache := cacheDir()
 	subnets := os.Getenv(SubnetsEnv)
 	if subnets == "" {
 		subnets = defaultSubnets

@@ -59,6 +59,7 @@ address = %q
 members = [%s]
 user = %q
 password_file = %q
+public_key_file = %q
 %s%s%s[peers]
 daemons = [%s]
 secret_file = %q
@@ -66,7 +67,8 @@ secret_file = %q
 agent = "%s:3001"
 socket = %q
 database = %q
-http = %q`, proxies[i].Database, strings.Join(keys, ", "), BackendUser, filepath.Join(l.dir, "backend"), timeout, admin, lease, strings.Join(others, ", "), filepath.Join(l.dir, "peers"),
+http = %q`, proxies[i].Database, strings.Join(keys, ", "), BackendUser, filepath.Join(l.dir, "backend"),
+			PublicKey(), timeout, admin, lease, strings.Join(others, ", "), filepath.Join(l.dir, "peers"),
 			d.host, proxies[i].Socket, proxies[i].Database, proxies[i].HTTP)
 		if err := d.configure(spec); err != nil {
 			return nil, nil, err

@@ -12,13 +12,14 @@ import (
 	"syscall"
 	"time"
 
+	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
 
-// template returns a prepared data directory, made by the first who needs it and kept for all later labs. Its name
-// tells what it was made with, so that a new version of a server or of this file makes its own.
-func (l *Lab) template(ctx context.Context, f topology.Flavor) (string, error) {
-	root := l.Root(f)
+// templateDir is where the prepared data directory is. Its name tells what it was made with, so that a new version of a
+// server or of this file makes its own.
+func templateDir(f topology.Flavor) (string, error) {
+	root := rootOf(f)
 	binary := filepath.Join(root, mariadbd)
 	if f == MySQL {
 		binary = filepath.Join(root, mysqld)
@@ -29,14 +30,22 @@ func (l *Lab) template(ctx context.Context, f topology.Flavor) (string, error) {
 	}
 	h := fnv.New64a()
 	fmt.Fprint(h, made.Size(), made.ModTime().UnixNano(), options(f, false), accounts(f))
-	parent := filepath.Join(l.cache, "template")
+	parent := filepath.Join(cacheDir(), "template")
 	if f == MySQL {
 		parent = filepath.Join(root, "var", "tmp", "lab-template")
 	}
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	return filepath.Join(parent, fmt.Sprintf("%s-%016x", strings.ToLower(string(f)), h.Sum64())), nil
+}
+
+// template returns a prepared data directory, made by the first who needs it and kept for all later labs.
+func (l *Lab) template(ctx context.Context, f topology.Flavor) (string, error) {
+	dir, err := templateDir(f)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(dir), 0o755)
+	}
+	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(parent, fmt.Sprintf("%s-%016x", strings.ToLower(string(f)), h.Sum64()))
 	unlock, err := lockFile(ctx, dir+".lock")
 	if err != nil {
 		return "", err
@@ -53,6 +62,28 @@ func (l *Lab) template(ctx context.Context, f topology.Flavor) (string, error) {
 		return "", fmt.Errorf("prepare a data directory of %s: %w", f, err)
 	}
 	return dir, os.Rename(draft, dir)
+}
+
+// PublicKey is the file with the public key of the MySQL servers, which all copies of the prepared directory share. It
+// is "" where there is none: no MySQL server was ever started.
+func PublicKey() string {
+	dir, err := templateDir(MySQL)
+	if err != nil {
+		return ""
+	}
+	file := filepath.Join(dir, "public_key.pem")
+	if _, err := os.Stat(file); err != nil {
+		return ""
+	}
+	return file
+}
+
+// Security is how a client without TLS gets into the servers of both flavours.
+func Security() (s server.Security) {
+	if text, err := os.ReadFile(PublicKey()); err == nil {
+		s.Keys, _ = server.ParseKeys(text) // without keys, MySQL refuses
+	}
+	return s
 }
 
 // prepare makes a data directory with the accounts and the table of the writer.

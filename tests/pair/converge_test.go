@@ -379,7 +379,7 @@ func rows(t *testing.T, server *lab.Server, query string) (out []string) {
 
 func (s *schedule) options(k topology.Key) sqlstore.MySQLOptions {
 	return sqlstore.MySQLOptions{Address: k.String(), Database: s.database, User: lab.BackendUser,
-		Password: lab.BackendPassword, Timeout: 2 * time.Second}
+		Password: lab.BackendPassword, Security: lab.Security(), Timeout: 2 * time.Second}
 }
 
 func (w *writer) start() {

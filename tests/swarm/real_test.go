@@ -89,6 +89,7 @@ func TestTheSwarmAnswersLikeRealServers(t *testing.T) {
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
 		open := func() *mysql.Servers {
 			s := mysql.New(mysql.Options{User: swarm.User, Password: swarm.Password,
+				Security:     lab.Security(),
 				ProbeTimeout: 5 * time.Second, ConnectTimeout: 5 * time.Second})
 			t.Cleanup(func() { _ = s.Close() })
 			return s

@@ -1,0 +1,49 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"orchestrator/daemon/topology"
+)
+
+// Risks are what the configuration allows and what it costs, where that is no error: one sentence each.
+func (c Config) Risks() (out []string) {
+	if r := c.unencrypted(); r != "" {
+		out = append(out, r)
+	}
+	return out
+}
+
+// unencrypted says what connections without TLS risk, unless all go to this machine.
+func (c Config) unencrypted() string {
+	var keys []string
+	if c.Servers.TLS == "off" && !here(c.Discovery.Seeds) {
+		keys = append(keys, "servers.tls")
+	}
+	members := c.Backend.Members
+	if len(members) == 0 {
+		if k, err := topology.ParseKey(c.Backend.Address); err == nil {
+			members = []topology.Key{k}
+		}
+	}
+	if c.Backend.Kind != "sqlite" && c.Backend.TLS == "off" && !here(members) {
+		keys = append(keys, "backend.tls")
+	}
+	if len(keys) == 0 {
+		return ""
+	}
+	verb := "is"
+	if len(keys) > 1 {
+		verb = "are"
+	}
+	return fmt.Sprintf(`%s %s "off": anyone on the network between can read and change what the daemon and the servers `+
+		"say to each other, act with the account of the daemon while it is connected, and try out passwords on what "+
+		"they read; set a PEM file with the authority of the servers", strings.Join(keys, " and "), verb)
+}
+
+// here says that all of these are on this machine; of none, it is not known.
+func here(keys []topology.Key) bool {
+	return len(keys) > 0 && !slices.ContainsFunc(keys, func(k topology.Key) bool { return !local(k.Host) })
+}
