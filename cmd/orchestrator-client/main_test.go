@@ -129,7 +129,7 @@ func TestCommands(t *testing.T) {
 		{"hooks", 0, "", "pager  *         opened fenced  /usr/local/bin/page  2026-01-01T00:00:10Z  db1-3306-2 " +
 			"opened  failed: exit status 1"},
 		{"recover shop --reason dead", 1, "", "has not failed: it answers"},
-		{"recover db1 --reason dead", 1, "", "is under way: see episode db1-3306-2"},
+		{"recover db1 --reason dead", 0, "request recover db1:3306 ann dead", "the daemon that leads does this"},
 		{"recover db1", 2, "", `"reason" not set`},
 		{"recover db1 --server a/b --reason dead", 2, "", "want host or host:port"},
 		{"requests", 0, "", "OUTCOME"},

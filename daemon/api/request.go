@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -79,11 +80,8 @@ func (a *API) recover(r *http.Request, in RecoverRequest) (Requested, error) {
 		candidate = s.Key
 	}
 	facts := v.Situation.Facts
-	for _, e := range facts.Episodes {
-		if e.Failed == server && e.Closed.IsZero() && e.Stage != plan.Suspected {
-			return Requested{}, refuse(http.StatusConflict, "the failover of %v is under way: see episode %s",
-				server, e.ID)
-		}
+	if why := pending(facts, server, candidate); why != "" {
+		return Requested{}, refuse(http.StatusConflict, "%s", why)
 	}
 	q := plan.Request{ID: "recover-" + strings.ToLower(rand.Text()[:10]), Kind: plan.Recover, Server: server,
 		Candidate: candidate, By: in.By, Reason: in.Reason, At: a.options.Now().UTC()}
@@ -105,6 +103,31 @@ func (a *API) recover(r *http.Request, in RecoverRequest) (Requested, error) {
 	}
 	out.Request, err = a.Requests.AddRequest(r.Context(), v.name(), q)
 	return out, err
+}
+
+// pending says why a failover of the server can't be requested with that candidate now: it is under way, or was
+// requested in another way. One that is blocked before a server was promoted waits for such a request.
+func pending(f plan.Facts, server, candidate topology.Key) string {
+	for _, q := range f.Requests {
+		if q.Server == server && q.Candidate != candidate {
+			return fmt.Sprintf("%s has requested the failover of %v %s: withdraw that first (orchestrator-client "+
+				"withdraw %s)", q.By, server, with(q.Candidate), q.ID)
+		}
+	}
+	for _, e := range f.Episodes {
+		if e.Failed == server && e.Closed.IsZero() && e.Stage != plan.Suspected &&
+			(e.Blocked == "" || e.Stage == plan.Promoted) {
+			return fmt.Sprintf("the failover of %v is under way: see episode %s", server, e.ID)
+		}
+	}
+	return ""
+}
+
+func with(candidate topology.Key) string {
+	if candidate.IsZero() {
+		return "without a candidate"
+	}
+	return "with the candidate " + candidate.String()
 }
 
 // toRecover is the server of the cluster that a request names; the primary when it names none.

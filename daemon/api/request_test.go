@@ -8,6 +8,7 @@ import (
 
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
 	"orchestrator/tests/paper"
 )
 
@@ -69,6 +70,35 @@ func TestARequestIsPlannedAsItWillBeDone(t *testing.T) {
 	expect(t, g.ask(t, "POST /api/v1/clusters/db1/recover"+please), 200) // sent again, because the answer was lost
 	if len(g.Changes) != 1 {
 		t.Errorf("the same request is stored twice: %v", g.Changes)
+	}
+}
+
+// A request that names another server than one that stands would be overlooked: one after the other is planned.
+func TestAnotherRequestForTheSameFailover(t *testing.T) {
+	g := unrecovered(t)
+	expect(t, g.ask(t, `POST /api/v1/clusters/db1/recover {"by":"ann","reason":"x","candidate":"db2"}`), 200)
+	expect(t, g.ask(t, "POST /api/v1/clusters/db1/recover"+please), 409,
+		"ann has requested the failover of db1:3306 with the candidate db2:3306: withdraw that first "+
+			"(orchestrator-client withdraw recover-")
+	if len(g.Changes) != 1 {
+		t.Errorf("did %v", g.Changes)
+	}
+}
+
+// A failover that is blocked before a server was promoted may wait for just that.
+func TestARequestForABlockedFailover(t *testing.T) {
+	g := unrecovered(t)
+	e := plan.Episode{ID: "db1-3306-3", Kind: plan.PrimaryFailover, Cluster: "db1:3306", Stage: plan.Committed,
+		Failed: topology.Key{Host: "db1", Port: 3306}}
+	for _, c := range []struct {
+		blocked string
+		stage   plan.Stage
+		status  int
+	}{{"", plan.Committed, 409}, {"the request was withdrawn", plan.Promoted, 409},
+		{"the request was withdrawn", plan.Committed, 200}} {
+		e.Blocked, e.Stage = c.blocked, c.stage
+		g.Episodes.All = []plan.Episode{e}
+		expect(t, g.ask(t, "POST /api/v1/clusters/db1/recover"+please), c.status)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 // it holds. A replica that was out of reach is moved when it is back. A receiver that was left stopped is started.
 //
 // While recoveries are switched off it changes nothing, not even a second server that takes writes: people work there.
-// It says what it leaves to them. A failover that is under way goes on all the same, and so does what it needs: half a
-// failover would be worse than either end.
+// It says what it leaves to them. A failover that has told a server to take writes is finished all the same, and so is
+// what it needs: half a failover would be worse than either end.
 type aftercare struct {
 	*view
 	e Episode
@@ -37,7 +37,7 @@ func (a *aftercare) claims() []topology.Key { return nil }
 
 func (a *aftercare) next() Work {
 	w := a.due()
-	if a.Off == "" || a.replacing() || len(w.Steps) == 0 {
+	if a.Off == "" || a.finishing() || len(w.Steps) == 0 {
 		return w
 	}
 	var left []string
@@ -46,6 +46,13 @@ func (a *aftercare) next() Work {
 	}
 	return Work{Refused: []string{fmt.Sprintf("recoveries are switched off: %s; so this is not done, and can be done "+
 		"by hand: %s", a.Off, strings.Join(left, "; "))}}
+}
+
+// finishing says that a failover goes on although recoveries are switched off.
+func (a *aftercare) finishing() bool {
+	return slices.ContainsFunc(a.open(PrimaryFailover), func(e Episode) bool {
+		return e.Stage != Suspected && e.Blocked != a.switchedOff()
+	})
 }
 
 // due is all that is left to do.

@@ -292,7 +292,7 @@ db1 down of=c
 		{"nobody is left to be promoted", `
 db1 down of=c
   db2 io=no must_not
-  db3 io=no nobinlog`, begun, "refused: no replica of db1:3306 can be promoted; refused: db2:3306: its promotion rule is must_not; refused: db3:3306: it has no binary log (log_bin is off)"},
+  db3 io=no nobinlog`, begun, "refused: no replica of db1:3306 can be promoted; refused: db2:3306: its promotion rule is must_not; to lift that: orchestrator-client rule set db2:3306 neutral; refused: db3:3306: it has no binary log (log_bin is off)"},
 		{"the candidate fetches what it lacks", `
 db1 down of=c
   db3 io=no exec=db1:1-120

@@ -77,8 +77,8 @@ func TestTheEventSchedulerIsRemembered(t *testing.T) {
 	}
 }
 
-// While recoveries are switched off nothing is begun, not even a fence: what would be done is said. A failover that is
-// under way goes on, with all that it needs.
+// While recoveries are switched off nothing is done, not even a fence: what would be done is said. A failover that has
+// told a server to take writes is finished, with all that it needs.
 func TestFencesWhileRecoveriesAreOff(t *testing.T) {
 	at := situation("db1").Snapshot.At
 	ended := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Candidate: key("db2"),
@@ -99,9 +99,11 @@ func TestFencesWhileRecoveriesAreOff(t *testing.T) {
 				"must not take writes"},
 		{"it is read-only", "db2 of=c exec=db1:1-100\n  db3\ndb1 of=c ro", []plan.Episode{ended},
 			"aftercare db1: outcome: db2 replaces db1"},
-		{"while another failover is under way", "db2 of=c down exec=db1:1-100\n  db3 io=no\ndb1 of=c rw",
-			[]plan.Episode{open, ended}, "primary_failover db2: wait: made read-only first, because it takes writes: " +
-				"db1:3306\naftercare db1: fence db1; outcome: db2 replaces db1"},
+		{"while another failover has begun", "db2 of=c down exec=db1:1-100\n  db3 io=no\ndb1 of=c rw",
+			[]plan.Episode{open, ended}, "primary_failover db2: refused: recoveries are switched off: ann works " +
+				"there\naftercare db1: refused: recoveries are switched off: ann works there; so this is not done, " +
+				"and can be done by hand: make db1:3306 read-only: db2:3306 was promoted in its place: it must " +
+				"not take writes"},
 		{"while its own failover is under way", "db2 of=c rw exec=db1:1-100\n  db3\ndb1 of=c rw",
 			[]plan.Episode{moving}, "primary_failover db1: fence db1;"},
 	} {

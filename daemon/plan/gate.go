@@ -13,7 +13,7 @@ import (
 func (v *view) gate(e Episode, others ...string) []string {
 	var off, unasked, unsafe []string
 	if v.Off != "" {
-		off = append(off, "recoveries are switched off: "+v.Off)
+		off = append(off, v.switchedOff())
 	}
 	failed := v.servers[e.Failed]
 	if failed == nil {

@@ -193,7 +193,7 @@ db1 down
     db3 ioerr=2003
   db5 ioerr=2003 must_not`, `
 refused: no replica of db1:3306 can be promoted
-refused: db5:3306: its promotion rule is must_not
+refused: db5:3306: its promotion rule is must_not; to lift that: orchestrator-client rule set db5:3306 neutral
 refused: db2:3306: out of reach (timeout)
 refused: db3:3306: it follows db2:3306, which is silent, and which others may have promoted
 refused: no living server above db2:3306 can take its replicas: bring it back, or a server above it`},

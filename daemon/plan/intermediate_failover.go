@@ -66,6 +66,10 @@ func (i *intermediateFailover) next() Work {
 	if s := i.servers[i.e.Failed]; s == nil || s.Up() && !i.deaf() {
 		return i.answers()
 	}
+	if i.Off != "" {
+		i.e.Blocked = i.switchedOff()
+		return Work{Episode: &i.e, Refused: []string{i.e.Blocked}, Wait: i.e.Blocked}
+	}
 	above := i.above(i.e.Failed)
 	if above == nil {
 		steps := slices.DeleteFunc(i.unstarted(), func(s Step) bool { return i.taken[s.At] != nil })

@@ -24,20 +24,17 @@ func (v *view) refuseUnnamed(c *choice, e Episode) {
 	if k.IsZero() {
 		return
 	}
-	found := false
+	c.unnamed = fmt.Sprintf("%s named %v to be promoted, which is no replica of %v: name another server, or none",
+		by, k, e.Failed)
 	for i := range c.ranking {
 		r := &c.ranking[i]
 		if r.Key == k {
-			found = true
+			c.unnamed = fmt.Sprintf("%s named %v to be promoted, and it can't be: %s", by, k, v.against(*r))
 			r.Reasons = append([]string{fmt.Sprintf("%s named it", by)}, r.Reasons...)
 			continue
 		}
 		r.Eligible = false
 		r.Vetoes = append(r.Vetoes, fmt.Sprintf("%s named %v to be promoted", by, k))
-	}
-	if !found {
-		c.refused = append(c.refused, fmt.Sprintf("%s named %v to be promoted, which is no replica of %v", by, k,
-			e.Failed))
 	}
 }
 

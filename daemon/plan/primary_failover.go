@@ -239,9 +239,6 @@ func (p *primaryFailover) commit() Work {
 		return w
 	}
 	p.e.Stage, p.e.Blocked, p.e.Touched = Committed, "", nil
-	if r := p.request(p.e.Failed); r != nil {
-		p.e.Request = r
-	}
 	for _, r := range p.followers[p.e.Failed] {
 		p.e.touch(r.Key)
 	}
@@ -250,9 +247,15 @@ func (p *primaryFailover) commit() Work {
 
 // goOn carries a committed failover on, from wherever it stands.
 func (p *primaryFailover) goOn() Work {
+	if r := p.request(p.e.Failed); r != nil && p.e.Stage != Promoted {
+		p.e.Request = r
+	}
 	p.giveUpDonor()
 	c := p.choice(p.e)
 	if c.adopted != nil {
+		if why := p.adoptsLater(c.adopted); why != "" {
+			return p.overrule(c, why)
+		}
 		p.adopt(c.adopted)
 		return p.regroup()
 	}
@@ -273,6 +276,9 @@ func (p *primaryFailover) goOn() Work {
 	if alive := p.stop(&w); alive {
 		// The daemon that committed to this was away, and this replica has reconnected: the failed server is alive.
 		return p.undo()
+	}
+	if no := p.overruled(c); len(no) > 0 {
+		return p.overrule(c, no...)
 	}
 	w.Episode = &p.e
 	if slices.ContainsFunc(w.Steps, func(s Step) bool {

@@ -34,6 +34,7 @@ type choice struct {
 	movable []movable          // the donors that can follow a new primary
 	slow    map[topology.Key]bool
 	left    map[topology.Key]int // how many servers could not follow each, were it promoted
+	unnamed string               // why the server that an operator named can't be chosen; "" when none was named
 	refused []string             // why nobody was chosen
 	bound   string               // what may be lost
 }
@@ -184,6 +185,23 @@ func (v *view) declared(s *topology.Server) (vetoes []string) {
 			d.Until.UTC().Format(time.RFC3339), d.Owner, d.Reason))
 	}
 	return vetoes
+}
+
+// against is what stands against a candidate, with the way to lift it where that is all that people have declared.
+func (v *view) against(c Candidate) string {
+	why := strings.Join(c.Vetoes, "; ")
+	s := v.servers[c.Key]
+	if !s.Up() || len(v.declared(s)) != len(c.Vetoes) {
+		return why
+	}
+	var lift []string
+	if s.Rule == topology.MustNot {
+		lift = append(lift, fmt.Sprintf("orchestrator-client rule set %v neutral", s.Key))
+	}
+	if v.downtime(s) {
+		lift = append(lift, fmt.Sprintf("orchestrator-client downtime end %v", s.Key))
+	}
+	return why + "; to lift that: " + strings.Join(lift, ", and ")
 }
 
 // unable are the vetoes of the server's own state.
@@ -356,9 +374,13 @@ func keep(all choice, e Episode) {
 
 func (v *view) choose(c *choice, e Episode) {
 	if len(c.ranking) == 0 || !c.ranking[0].Eligible {
+		if c.unnamed != "" {
+			c.refused = append(c.refused, c.unnamed)
+			return
+		}
 		c.refused = append(c.refused, fmt.Sprintf("no replica of %v can be promoted", e.Failed))
 		for _, r := range c.ranking {
-			c.refused = append(c.refused, fmt.Sprintf("%v: %s", r.Key, strings.Join(r.Vetoes, "; ")))
+			c.refused = append(c.refused, fmt.Sprintf("%v: %s", r.Key, v.against(r)))
 		}
 		return
 	}

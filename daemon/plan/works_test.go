@@ -230,7 +230,8 @@ db1 down downtime=1h
 			"primary_failover db1: refused: recoveries are switched off: by bob: release"},
 		{"vetoes stay", "db1 down\n  db2 io=connecting ioerr=2003 must_not", nil,
 			"primary_failover db1: refused: no replica of db1:3306 can be promoted; " +
-				"db2:3306: its promotion rule is must_not"},
+				"db2:3306: its promotion rule is must_not; to lift that: " +
+				"orchestrator-client rule set db2:3306 neutral"},
 		{"what is silent and can't be fenced stays", "db1 down=timeout since=9s\n  db2 io=connecting ioerr=2003", nil,
 			"primary_failover db1: refused: policy: db1:3306 is silent, not proved dead, and can't be fenced; " +
 				"allow_unfenced is false"},

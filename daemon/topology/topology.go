@@ -140,10 +140,12 @@ func (c Channel) Written() Key {
 	return c.Spelt
 }
 
-// Drained says that everything received is applied. Replicas without GTID compare coordinates.
+// Drained says that everything received is applied. Replicas without GTID compare coordinates, and so do those of a
+// cluster that has executed nothing. A receiver that has not begun to read has no file, and on MySQL coordinates that
+// differ: 4 read and 0 applied.
 func (c Channel) Drained(executed gtid.Set) bool {
 	if c.Received.Empty() {
-		return c.ReadFile == c.ExecFile && c.ReadPos == c.ExecPos
+		return c.ReadFile == "" || c.ReadFile == c.ExecFile && c.ReadPos == c.ExecPos
 	}
 	return executed.Contains(c.Received)
 }

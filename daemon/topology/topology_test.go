@@ -245,6 +245,9 @@ func TestServer(t *testing.T) {
 	if !at("db6").Channel().Drained(gtid.Set{}) || at("db7").Channel().Drained(gtid.Set{}) {
 		t.Error("without GTID coordinates say what is drained")
 	}
+	if unread := (topology.Channel{AutoPosition: true, ReadPos: 4}); !unread.Drained(gtid.Set{}) {
+		t.Error("a receiver that has not begun to read has received nothing")
+	}
 	if at("db4").ChannelFrom(topology.Key{"db1", 3306}) != nil {
 		t.Error("who never answered has no channel")
 	}
