@@ -102,6 +102,10 @@ const (
 	UnknownReader     Code = "UnknownReader" // of its binary log
 	// MissingPrivileges: our account lacks what a look or a recovery may need there
 	MissingPrivileges Code = "MissingPrivileges"
+	// Stranger: found by a registration alone, and no decision rests on it
+	Stranger Code = "Stranger"
+	// TooManyRegistered: more names than are looked at
+	TooManyRegistered Code = "TooManyRegistered"
 )
 
 // Finding is one trouble at one server.
@@ -144,28 +148,38 @@ func Analyze(s topology.Snapshot, t Thresholds) []Finding {
 	var out []Finding
 	for _, cluster := range f.clusters() {
 		for _, v := range f.views(cluster) {
-			for _, r := range rules {
-				if r.of&v.role == 0 {
-					continue
-				}
-				says, evidence := r.says(v)
-				if says == "" {
-					continue
-				}
-				out = append(out, Finding{
-					Code: r.code, At: v.Key, Cluster: cluster, Says: says, Evidence: evidence,
-					Downtimed: v.downtimed(v.Server) || r.byReplicas && v.allReplicasDowntimed(),
-					Replicas:  len(v.replicas),
-				})
-				if r.code == ErrantGTID {
-					out[len(out)-1].Transactions = v.errant()
-				}
-			}
+			out = v.report(out)
 		}
+	}
+	for _, s := range f.strangers {
+		out = (&view{Server: s, f: f, role: outsider}).report(out)
 	}
 	slices.SortFunc(out, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), a.At.Compare(b.At), cmp.Compare(a.Code, b.Code))
 	})
+	return out
+}
+
+// report adds what the rules say of a server.
+func (v *view) report(out []Finding) []Finding {
+	for _, r := range rules {
+		if r.of&v.role == 0 {
+			continue
+		}
+		says, evidence := r.says(v)
+		if says == "" {
+			continue
+		}
+		found := Finding{
+			Code: r.code, At: v.Key, Cluster: v.Cluster, Says: says, Evidence: evidence,
+			Downtimed: v.downtimed(v.Server) || r.byReplicas && v.allReplicasDowntimed(),
+			Replicas:  len(v.replicas),
+		}
+		if r.code == ErrantGTID {
+			found.Transactions = v.errant()
+		}
+		out = append(out, found)
+	}
 	return out
 }
 

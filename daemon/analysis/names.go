@@ -94,16 +94,6 @@ func (v *view) duplicate(what, value string, m mark, then string) (string, []str
 		strings.Join(others, " and "), then), out
 }
 
-// registrars are the servers at which s has registered as a replica.
-func (f *fleet) registrars(s *topology.Server) (out []*topology.Server) {
-	for _, o := range f.servers {
-		if o.Instance != nil && o != s && slices.Contains(o.Instance.Registered, s.Key) {
-			out = append(out, o)
-		}
-	}
-	return out
-}
-
 // lingers is how long a source may keep the thread that served a replica which has left it. It notices at the next
 // event, or at the next heartbeat: half a minute by default.
 const lingers = time.Minute
@@ -130,21 +120,32 @@ func readerSays(v *view) (string, []string) {
 	}
 	channels := 0
 	var never, out []string
-	for _, r := range v.replicas {
+	heard := func(r *topology.Server, reason string) {
 		if r.Instance == nil && r.Probe.Failure == topology.OK {
 			channels++ // not asked yet
-			continue
+			return
 		}
 		if r.Instance == nil {
 			never = append(never, r.Key.String())
-			out = append(out, fmt.Sprintf("%v: registered as a replica, and never answered (%s)", r.Key,
-				howFailed(r.Server, v.f.at)))
-			continue
+			out = append(out, fmt.Sprintf("%v: registered as a replica, and never answered (%s)", r.Key, reason))
+			return
 		}
 		for _, c := range r.Instance.Channels {
 			if c.Source == v.Key {
 				channels++
 			}
+		}
+	}
+	for _, r := range v.replicas {
+		heard(r.Server, howFailed(r.Server, v.f.at))
+	}
+	for _, k := range v.Instance.Registered {
+		switch s := v.f.strangers[k]; {
+		case s == nil:
+		case s.Stranger.Kind == topology.NotAdmitted:
+			channels++ // it is known that nothing is known of it
+		default:
+			heard(s, howFailed(s, v.f.at))
 		}
 	}
 	more := v.Instance.Readers - channels
@@ -159,9 +160,20 @@ func readerSays(v *view) (string, []string) {
 	case len(never) > 0:
 		return fmt.Sprintf("%s has replicas that registered and never answered this daemon, or readers that are no "+
 			"servers: %s. What they have received is not known. Let the daemon reach them, or set their report_host.",
-			v.is(), strings.Join(never, ", ")), out
+			v.is(), some(never)), out
 	}
 	return "", nil
+}
+
+// shown is how many names a sentence lists.
+const shown = 10
+
+// some lists names: the first of them, and how many more there are.
+func some(names []string) string {
+	if len(names) <= shown {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
 }
 
 func unknownReaders(n int) string {

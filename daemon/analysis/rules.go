@@ -204,6 +204,16 @@ var rules = []rule{
 			"it: a look at the server, a step of a recovery, or a reason in a message. Replicas get what is granted " +
 			"on the primary. What a role gives counts where the role is active as soon as the account logs in (SET " +
 			"DEFAULT ROLE). Read each half minute."},
+	{Stranger, outsider, false, strangerSays,
+		"A server was found by its registration as a replica alone, and no decision rests on it: it is no candidate, " +
+			"no donor and no witness, and it is not moved. Any account that may replicate can register any address. " +
+			"Either the server and its source have not confirmed each other, or it has transactions that its living " +
+			"source, asked later, did not have. If it is yours, discover it by name; if not, find out whose account " +
+			"registered it."},
+	{TooManyRegistered, anyone, false, tooManySays,
+		"More replicas have registered with a server than the daemon looks at: those that it has not confirmed are " +
+			"counted against discovery.max_registered and discovery.max_strangers. The others are not asked and not " +
+			"shown. Find out whose account registers them, name your servers in discovery.only, or raise the limits."},
 }
 
 // when makes a rule of a verdict, a condition and a sentence.
@@ -453,7 +463,7 @@ func replicaWritableSays(v *view) (string, []string) {
 }
 
 func replicaDeadSays(v *view) (string, []string) {
-	if v.Instance == nil && len(v.f.registrars(v.Server)) > 0 { // see UnknownReader
+	if v.Instance == nil && v.f.registrar[v.Key] { // see UnknownReader
 		return "", nil
 	}
 	switch v.verdict {

@@ -17,7 +17,7 @@ import (
 // 10.11 and MySQL 9.7).
 const settled = 500 * time.Millisecond
 
-// fleet is a snapshot, and who follows whom in it.
+// fleet is a snapshot, and who follows whom in it. Strangers are apart: nothing but what is said of them rests on them.
 type fleet struct {
 	at        time.Time
 	t         Thresholds
@@ -27,6 +27,8 @@ type fleet struct {
 	promoted  map[string]topology.Key             // by cluster
 	followed  map[topology.Key]bool               // some channel names it, used or not
 	marked    map[mark][]topology.Key             // who has the same
+	strangers map[topology.Key]*topology.Server
+	registrar map[topology.Key]bool // has registered as a replica of some server
 }
 
 func newFleet(s topology.Snapshot, t Thresholds) *fleet {
@@ -36,10 +38,16 @@ func newFleet(s topology.Snapshot, t Thresholds) *fleet {
 		members:   map[string][]topology.Server{},
 		followed:  map[topology.Key]bool{},
 		marked:    map[mark][]topology.Key{},
+		strangers: map[topology.Key]*topology.Server{},
+		registrar: map[topology.Key]bool{},
 	}
 	s.Servers = slices.Clone(s.Servers)
 	s.Sort()
 	nameClusters(s)
+	for _, v := range s.Strangers() {
+		f.strangers[v.Key] = &v
+	}
+	s = s.Admitted()
 	f.enter(s.Servers)
 	for i := range s.Servers {
 		v := &s.Servers[i]
@@ -64,6 +72,7 @@ func newFleet(s topology.Snapshot, t Thresholds) *fleet {
 			continue
 		}
 		for _, k := range v.Instance.Registered { // a replica that never answered us is known by its registration only
+			f.registrar[k] = f.registrar[k] || k != v.Key
 			if r := f.servers[k]; r != nil && r.Instance == nil && r != v && !slices.Contains(f.following[v.Key], r) {
 				f.following[v.Key] = append(f.following[v.Key], r)
 			}
@@ -149,6 +158,7 @@ const (
 	intermediate                  // has a source in its cluster, and replicas
 	former                        // another root than the primary, with replicas
 	leaf                          // neither the primary nor anybody's source
+	outsider                      // a stranger: only what is said of strangers is said of it
 )
 
 // view is what the rules look at: a server, its place, and what its replicas say of it.

@@ -44,7 +44,7 @@ var short = map[string]string{
 	"prefer": "rule=prefer", "neutral": "rule=neutral", "prefer_not": "rule=prefer_not", "must_not": "rule=must_not",
 	"downtime": "downtime=1h", "semisync": "semisync=on", "filters": "filters=yes", "full": "full=yes",
 	"binlog_filters": "binlog_filters=yes", "ssl": "ssl=yes", "scheduler": "scheduler=yes",
-	"promoted": "promoted=yes",
+	"promoted": "promoted=yes", "stranger": "stranger=unconfirmed",
 }
 
 func find(name string) *attribute {

@@ -122,6 +122,9 @@ func checkServer(v topology.Server) error {
 	if slices.ContainsFunc(v.Names, topology.Key.IsZero) {
 		return errors.New("names: one of them is empty")
 	}
+	if v.Stranger != nil && !slices.Contains(topology.StrangerKinds(), v.Stranger.Kind) {
+		return fmt.Errorf("stranger: kind %q: want one of %v", clip(string(v.Stranger.Kind)), topology.StrangerKinds())
+	}
 	if v.Instance == nil {
 		return nil
 	}

@@ -3,6 +3,7 @@ package drawing
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,10 +41,34 @@ var probeAttributes = []attribute{
 		}
 		return left
 	}}},
+	{"stranger", "unconfirmed|not_admitted|ahead[,3s]", nothing,
+		codec[drawn]{read: readStranger, show: func(p *picture, d *drawn) string {
+			s := d.server.Stranger
+			switch {
+			case s == nil:
+				return ""
+			case s.Since.IsZero():
+				return string(s.Kind)
+			}
+			return string(s.Kind) + "," + p.ago(s.Since)
+		}}},
+	{"why", "TEXT", nothing, codec[drawn]{read: func(_ *picture, d *drawn, v string) error {
+		if d.server.Stranger == nil {
+			return fmt.Errorf("goes with stranger=")
+		}
+		d.server.Stranger.Why = none(v)
+		return nil
+	}, show: func(_ *picture, d *drawn) string {
+		if d.server.Stranger == nil {
+			return ""
+		}
+		return orNone(d.server.Stranger.Why)
+	}}},
+	{"left_out", "5", nothing, number(31, func(d *drawn) *int { return &d.server.LeftOut })},
 }
 
 const failureNames = "refused|reset|timeout|shutdown|too_many_connections|access_denied|tls|" +
-	"not_mysql|no_such_host|other"
+	"not_mysql|no_such_host|not_admitted|other"
 
 var failureTexts = map[topology.Failure]string{
 	topology.Refused:  "connection refused",
@@ -55,6 +80,7 @@ var failureTexts = map[topology.Failure]string{
 	topology.TLSError: "TLS handshake failed",
 	topology.Alien:    "not a MySQL server",
 	topology.NoHost:   "no such host",
+	topology.Barred:   "not admitted",
 	topology.Other:    "the probe failed",
 }
 
@@ -113,6 +139,19 @@ func readLeft(p *picture, d *drawn, v string) error {
 	}
 	d.server.Left = &topology.Departure{From: from, Filters: filters}
 	return p.readAgo(cmp.Or(ago, "1s"), &d.server.Left.Seen)
+}
+
+// readStranger reads why no decision may rest on the server, and for how long that has been known.
+func readStranger(p *picture, d *drawn, v string) error {
+	kind, ago, timed := strings.Cut(v, ",")
+	d.server.Stranger = &topology.Stranger{Kind: topology.StrangerKind(kind)}
+	if !slices.Contains(topology.StrangerKinds(), d.server.Stranger.Kind) {
+		return fmt.Errorf("%q is no reason", clip(kind))
+	}
+	if !timed {
+		return nil
+	}
+	return p.readAgo(ago, &d.server.Stranger.Since)
 }
 
 // fail makes the server fail for that long. It answered a second before, if ever.

@@ -152,6 +152,7 @@ func TestDocs(t *testing.T) {
 		"channel":   topology.Channel{},
 		"semi_sync": topology.SemiSync{}, "stalled": topology.Stall{}, "downtime": topology.Downtime{},
 		"departure":  topology.Departure{},
+		"stranger":   topology.Stranger{},
 		"events_off": plan.EventsOff{}, "unreached": plan.Unreached{},
 		"ungranted":  topology.Ungranted{},
 		"thresholds": analysis.Thresholds{}, "cluster": Cluster{}, "policy": plan.Policy{}, "request": plan.Request{},

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,8 +18,8 @@ func (v *view) bound(c *choice, e Episode) {
 	silent := v.silent(e)
 	acked := v.acknowledged(e, v.pool(e)).bound(e.Failed)
 	unheard := v.unheard(e.Failed)
-	uncompared := v.incomparable(e, c.need)
-	said := v.kept(c, e, len(silent)+len(unheard)+len(uncompared) == 0 && acked == "")
+	uncompared, unproved := v.incomparable(e, c.need), v.unproved(e.Failed)
+	said := v.kept(c, e, len(silent)+len(unheard)+len(uncompared)+len(unproved) == 0 && acked == "")
 	if failed := v.servers[e.Failed]; failed != nil && failed.Instance != nil {
 		if n := c.need.Missing(failed.Instance.Executed); n > 0 && c.need.Count() > 0 {
 			said = append(said, fmt.Sprintf("%v was seen to have %s that no reachable replica received",
@@ -37,6 +38,10 @@ func (v *view) bound(c *choice, e Episode) {
 	if len(silent) > 0 {
 		said = append(said, fmt.Sprintf("%s out of reach may have received more (%s)",
 			count(len(silent), "replica"), list(silent)))
+	}
+	if len(unproved) > 0 {
+		said = append(said, fmt.Sprintf("what %s says it has does not count: registered as a replica, and not "+
+			"confirmed (%s)", count(len(unproved), "server"), list(unproved)))
 	}
 	said = append(append(said, unheard...), uncompared...)
 	c.bound = strings.Join(said, "; ")
@@ -92,7 +97,8 @@ func (v *view) silent(e Episode) []topology.Key {
 	}
 	if failed := v.servers[e.Failed]; failed != nil && failed.Instance != nil {
 		for _, k := range failed.Instance.Registered {
-			if s := v.servers[k]; (s == nil || s.Instance == nil) && !slices.Contains(out, k) {
+			s := cmp.Or(v.servers[k], v.outside[k])
+			if (s == nil || s.Instance == nil && !barred(s)) && !slices.Contains(out, k) {
 				out = append(out, k)
 			}
 		}
@@ -101,10 +107,27 @@ func (v *view) silent(e Episode) []topology.Key {
 	return out
 }
 
+// unproved are the strangers that say that they follow the server at k: they may be its replicas.
+func (v *view) unproved(k topology.Key) (out []topology.Key) {
+	for _, s := range v.outside {
+		if s.ChannelFrom(k) != nil && !barred(s) {
+			out = append(out, s.Key)
+		}
+	}
+	slices.SortFunc(out, topology.Key.Compare)
+	return out
+}
+
+// listed is how many servers a sentence names.
+const listed = 10
+
 func list(keys []topology.Key) string {
 	var out []string
 	for _, k := range keys {
 		out = append(out, k.String())
+	}
+	if len(out) > listed {
+		return fmt.Sprintf("%s and %d more", strings.Join(out[:listed], ", "), len(out)-listed)
 	}
 	return strings.Join(out, ", ")
 }

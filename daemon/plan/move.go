@@ -97,8 +97,18 @@ func (p *primaryFailover) loseRest(e *Episode, primary *topology.Server) {
 				"replication account: make it follow %v by hand", e.Candidate))
 		}
 	}
-	for _, r := range p.strangers(e.Failed) {
+	for n, r := range p.strangers(e.Failed) {
+		if n == listed {
+			break
+		}
 		e.lose(r.Key, "it is registered as a replica, and has never answered this daemon")
+	}
+	for n, k := range p.unproved(e.Failed) {
+		if n == listed {
+			break
+		}
+		e.lose(k, fmt.Sprintf("it registered as a replica and is not confirmed: if it is yours, make it follow %v by "+
+			"hand", e.Candidate))
 	}
 }
 

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -118,11 +119,16 @@ func (v *view) strangers(k topology.Key) (out []*topology.Server) {
 		return nil
 	}
 	for _, n := range s.Instance.Registered {
-		if r := v.servers[n]; r != nil && r.Instance == nil {
+		if r := cmp.Or(v.servers[n], v.outside[n]); r != nil && r.Instance == nil && !barred(r) {
 			out = append(out, r)
 		}
 	}
 	return out
+}
+
+// barred says that the configuration leaves a server out: it is no replica of anybody here.
+func barred(s *topology.Server) bool {
+	return s.Stranger != nil && s.Stranger.Kind == topology.NotAdmitted
 }
 
 // alike says why r can't follow source although it is another server: each takes the other for itself.

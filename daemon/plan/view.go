@@ -13,6 +13,8 @@ import (
 type view struct {
 	Situation
 	servers map[topology.Key]*topology.Server
+	// outside are the strangers: nothing rests on them, and nothing is done there.
+	outside map[topology.Key]*topology.Server
 	// replicas are the direct replicas by source, in the order of the snapshot, reachable or not.
 	replicas  map[topology.Key][]*topology.Server
 	followers map[topology.Key][]*topology.Server // the replicas that can be reached
@@ -31,6 +33,8 @@ type view struct {
 }
 
 func newView(s Situation) *view {
+	strangers := s.Snapshot.Strangers()
+	s.Snapshot = s.Snapshot.Admitted()
 	v := &view{Situation: s, last: lastPromoted(s.Episodes), primary: s.Snapshot.Primary(),
 		servers:   make(map[topology.Key]*topology.Server, len(s.Snapshot.Servers)),
 		replicas:  map[topology.Key][]*topology.Server{},
@@ -39,6 +43,10 @@ func newView(s Situation) *view {
 		taken:     map[topology.Key]*Work{},
 		acted:     map[topology.Key]bool{},
 		trees:     map[topology.Key]tree{},
+		outside:   make(map[topology.Key]*topology.Server, len(strangers)),
+	}
+	for i := range strangers {
+		v.outside[strangers[i].Key] = &strangers[i]
 	}
 	for i := range s.Snapshot.Servers {
 		r := &s.Snapshot.Servers[i]

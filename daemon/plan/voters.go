@@ -13,7 +13,7 @@ const deadBefore = time.Minute
 // Voters are the replicas of the failed server that were alive before the incident: Permit demands locks on a majority
 // of them. All sides of a split must find the same voters, so silence is no reason to leave one out: this daemon may
 // have been cut off from it long before. Only two kinds are left out: a process that was proved dead a minute before
-// the incident began, and a server in downtime.
+// the incident began, and a server in downtime. A stranger has no vote.
 func Voters(s Situation, e Episode) []topology.Key {
 	began := e.Opened
 	if v := s.Snapshot.Server(e.Failed); v != nil && !v.Probe.FailingSince.IsZero() &&
@@ -21,7 +21,7 @@ func Voters(s Situation, e Episode) []topology.Key {
 		began = v.Probe.FailingSince
 	}
 	var out []topology.Key
-	for _, v := range s.Snapshot.Servers {
+	for _, v := range s.Snapshot.Admitted().Servers {
 		touched := v.Key == e.Candidate || e.touched(v.Key) || slices.Contains(e.Abandoned, v.Key)
 		if v.Key == e.Failed || v.ChannelFrom(e.Failed) == nil && !touched {
 			continue

@@ -187,8 +187,7 @@ func (s Snapshot) links() links {
 			continue
 		}
 		for _, k := range v.Instance.Registered { // one that never answered is known as a replica by that only
-			if j, ok := at[k]; ok && s.Servers[j].Instance == nil && l.followers(j) == 0 &&
-				!slices.Contains(l.sources[j], i) {
+			if j, ok := at[k]; ok && j != i && l.tied(j) && l.followers(j) == 0 && !slices.Contains(l.sources[j], i) {
 				l.sources[j] = append(l.sources[j], i)
 				l.below[i] = append(l.below[i], j)
 			}
@@ -197,10 +196,16 @@ func (s Snapshot) links() links {
 	return l
 }
 
+// tied says that nothing but a registration tells where a server belongs: it never answered, or it is a stranger
+// without a source in the snapshot.
+func (l links) tied(j int) bool {
+	return l.servers[j].Instance == nil || l.servers[j].Stranger != nil && len(l.sources[j]) == 0
+}
+
 // followers counts the servers that are known to follow one.
 func (l links) followers(i int) (n int) {
 	for _, j := range l.below[i] {
-		if l.servers[j].Instance != nil {
+		if l.servers[j].Instance != nil && l.servers[j].Stranger == nil {
 			n++
 		}
 	}
@@ -261,10 +266,10 @@ func (l links) circle(i int) []int {
 
 // Primary returns the primary of a one-cluster snapshot: the one that was promoted last, unless it follows another
 // server now; else the root that most servers follow; among equals one that is up and writable, then one that is up,
-// then the first by key. nil when the snapshot is empty.
+// then the first by key. A stranger is none beside others. nil when the snapshot is empty.
 func (s Snapshot) Primary() *Server {
 	l := s.links()
-	best, most := -1, -1
+	best, most := -1, -1<<31
 	for _, top := range l.tops() {
 		for _, i := range top {
 			v := s.Servers[i]
@@ -272,6 +277,9 @@ func (s Snapshot) Primary() *Server {
 				return &s.Servers[i]
 			}
 			weight := 4 * l.followers(i)
+			if v.Stranger != nil {
+				weight = -1 << 16
+			}
 			if v.Up() {
 				weight++
 				if !v.Instance.ReadOnly {

@@ -231,6 +231,7 @@ const (
 	TLSError Failure = "tls"
 	Alien    Failure = "not_mysql" // something answers, and it is no such server
 	NoHost   Failure = "no_such_host"
+	Barred   Failure = "not_admitted" // it was not asked: see NotAdmitted
 	Other    Failure = "other"
 )
 
@@ -273,6 +274,10 @@ type Server struct {
 	// Left tells of a server that follows nobody now which source this daemon saw it follow before; nil when it saw
 	// none.
 	Left *Departure `json:"left,omitempty"`
+	// Stranger says why no decision may rest on this server; nil where it is one of the fleet.
+	Stranger *Stranger `json:"stranger,omitempty"`
+	// LeftOut counts the replicas that registered with this server and are not looked at: there are too many.
+	LeftOut int `json:"left_out,omitempty"`
 
 	// What people declared:
 	Rule     Rule              `json:"promotion_rule,omitempty"`

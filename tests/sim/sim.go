@@ -171,7 +171,7 @@ func (r *run) hurt(property, format string, args ...any) {
 }
 
 func (r *run) situation() plan.Situation {
-	return plan.Situate(plan.Facts{Cluster: "c", Snapshot: r.Snapshot(), Policy: r.policy,
+	return plan.Situate(plan.Facts{Cluster: "c", Snapshot: r.snapshot(), Policy: r.policy,
 		Thresholds: analysis.Defaults, Episodes: r.episodes, Off: r.off})
 }
 
@@ -179,6 +179,7 @@ func (r *run) situation() plan.Situation {
 func (r *run) turn() {
 	for range 30 {
 		d := plan.Next(r.situation())
+		r.unmoved(d)
 		if promotes(d) {
 			r.ProbeAll()
 			d = plan.Next(r.situation())
@@ -194,6 +195,10 @@ func (r *run) turn() {
 		moved := false
 		for _, w := range d.Works {
 			for _, step := range w.Steps {
+				if aims(step) {
+					r.hurt("a stranger changes nothing", "%s at %v, source %v", step.Kind, step.At, step.Source)
+					return
+				}
 				done, killed := r.step(w, step)
 				if killed {
 					return

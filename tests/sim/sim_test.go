@@ -49,6 +49,7 @@ var (
 //	every recovery completes                         plan: an intermediate that answers again does not end its
 //	                                                 episode (found before it was fixed, seed 5650);
 //	                                                 a candidate without transactions taken for an emptied server
+//	a stranger changes nothing                       plan: strangers are not left out of the view; analysis: the same
 //	a turn ends                                      plan: a promotion by an earlier daemon not adopted; a detach
 //	                                                 that is requested again and again
 //
