@@ -39,7 +39,8 @@ This page is made from the table of rules (` + "`go test ./daemon/analysis -upda
 	names := []struct {
 		role
 		text string
-	}{{primary, "primary"}, {intermediate, "intermediate"}, {former, "former primary"}, {leaf, "replica"}, {outsider, "stranger"}}
+	}{{primary, "primary"},
+		{intermediate, "intermediate"}, {former, "former primary"}, {leaf, "replica"}, {outsider, "stranger"}}
 	for _, r := range rules {
 		var at []string
 		for _, n := range names {

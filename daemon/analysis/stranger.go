@@ -33,6 +33,7 @@ func tooManySays(v *view) (string, []string) {
 	if v.LeftOut == 0 {
 		return "", nil
 	}
-	return fmt.Sprintf("%s has more registered replicas than this daemon looks at: %d are left out.", v.is(), v.LeftOut),
+	return fmt.Sprintf("%s has more registered replicas than this daemon looks at: %d are left out.", v.is(),
+			v.LeftOut),
 		[]string{fmt.Sprintf("%v: %s not looked at", v.Key, many(v.LeftOut, "registered name"))}
 }

@@ -7,8 +7,8 @@ import (
 	"orchestrator/daemon/plan"
 )
 
-// A stranger is no candidate, no donor and no witness, has no vote, and nothing is done there. The rest is done as if it
-// was not there, and says what does not count.
+// A stranger is no candidate, no donor and no witness, has no vote, and nothing is done there. The rest is done as if
+// it was not there, and says what does not count.
 func TestStrangers(t *testing.T) {
 	for _, c := range []struct{ name, drawing, want string }{
 		{"it claims to have more than anybody", `

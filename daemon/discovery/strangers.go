@@ -1,0 +1,295 @@
+package discovery
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/topology"
+)
+
+// A name that is known by a registration alone may be anybody's: any account that may replicate can register any host
+// and port. What is there is asked and shown, and is a stranger until it and the server at which it registered have
+// confirmed each other. That server lists the server id of the other (on MySQL also its UUID: MariaDB's have none), the
+// other receives from it and names its identity, and their positions move together: what the replica has received the
+// source has when it is asked after that, and the replica has all that the source had before, or has got more since.
+// Who has a replication account and takes the trouble to replicate can have all that: then it is a replica.
+
+// acquaintance is what is kept of how a server became known.
+type acquaintance struct {
+	stranger *topology.Stranger // nil: it is one of the fleet; never changed, only replaced
+	by       *server            // whose list of registrations brought it, while it is a stranger
+	brought  int                // strangers that the list of this server has brought
+	leftOut  int                // names on it that are not looked at
+	vetted   bool               // it was a stranger, and is confirmed
+	level    bool               // a stranger has what its source had, or has got more
+	looks    int                // how often its source was asked for its sake
+	over     gtid.Set           // what it has, and its source, asked later, has not
+	overAt   time.Time          // since when
+}
+
+const (
+	// hasty is how often a source is asked at once for the sake of a stranger that has answered.
+	hasty = 3
+	// overdrawn is for how long a source must lack what a confirmed replica has, so that the replica is not believed:
+	// a source sends what it has not committed yet.
+	overdrawn = 5 * time.Second
+)
+
+func (s *server) is(kinds ...topology.StrangerKind) bool {
+	return s.stranger != nil && slices.Contains(kinds, s.stranger.Kind)
+}
+
+// estrange says that no decision may rest on a server.
+func (f *Fleet) estrange(s *server, kind topology.StrangerKind, why string) {
+	if s.stranger == nil {
+		f.strangers++
+	}
+	s.stranger = &topology.Stranger{Kind: kind, Since: time.Now(), Why: why}
+	s.level, s.looks = false, 0
+	f.renew(s)
+}
+
+// trust makes a stranger one of the fleet.
+func (f *Fleet) trust(s *server, why string) {
+	if s.stranger == nil {
+		return
+	}
+	f.part(s)
+	s.stranger, s.over, s.overAt = nil, gtid.Set{}, time.Time{}
+	f.log(slog.LevelInfo, "server admitted", "server", s.key, "why", why)
+	f.renew(s)
+	if s.instance != nil {
+		f.acquaint(s)
+	}
+}
+
+// part ends the count of a stranger.
+func (f *Fleet) part(s *server) {
+	if s.stranger == nil {
+		return
+	}
+	f.strangers--
+	if s.by != nil {
+		s.by.brought--
+		s.by = nil
+	}
+}
+
+// renew has all see that a server has become a stranger, or none.
+func (f *Fleet) renew(s *server) {
+	if s.instance != nil {
+		f.unlink(s)
+		f.link(s)
+	}
+	f.stale(s)
+	f.touch(s)
+	f.tell(s, time.Now())
+}
+
+// acquaint follows what a server of the fleet says of others.
+func (f *Fleet) acquaint(s *server) {
+	i := s.instance
+	f.enroll(s, i.Registered)
+	f.vouch(s)
+	f.link(s)
+	f.testify(s)
+	for n, c := range i.Channels {
+		if n < len(s.sources) && s.sources[n] == f.canon(c.Source) { // else it is known by its UUID, under another name
+			f.meet(c.Source, s)
+		}
+	}
+	f.introduce(s)
+	f.prefer(s)
+	f.meetReplicas(s)
+}
+
+// introduce adds those that have registered with a server, as far as there is room for strangers.
+func (f *Fleet) introduce(s *server) {
+	left := 0
+	for _, k := range s.instance.Registered {
+		if f.at(k) != nil {
+			continue
+		}
+		if s.brought >= f.o.MaxRegistered || f.strangers >= f.o.MaxStrangers {
+			left++
+			continue
+		}
+		if t := f.add(k, s.key.String()); t != nil {
+			f.brings(t, s)
+		}
+	}
+	if left != s.leftOut {
+		s.leftOut = left
+		f.tell(s, time.Now())
+	}
+}
+
+// brings makes a server that was just added a stranger, on the account of the one that named it.
+func (f *Fleet) brings(t, by *server) {
+	if t.stranger == nil {
+		f.estrange(t, topology.Unconfirmed, "")
+	}
+	if t.by = by; t.name == "" {
+		t.name = by.name // it is no cluster
+	}
+	by.brought++
+}
+
+// meetReplicas looks for strangers that a server confirms, and for replicas that have more than it.
+func (f *Fleet) meetReplicas(s *server) {
+	if f.strangers > 0 {
+		for _, k := range s.instance.Registered {
+			if t := f.at(k); t != nil && t != s && t.up() {
+				f.introduced(t, s)
+			}
+		}
+	}
+	for _, r := range f.replicas[s.key] {
+		if r.vetted && r.up() {
+			f.audit(r, s)
+		}
+	}
+}
+
+// introduced says what becomes of a stranger when its source has answered.
+func (f *Fleet) introduced(t, source *server) {
+	switch {
+	case t.is(topology.Unconfirmed):
+		why := f.doubt(t, source)
+		if why == "" {
+			t.vetted = true
+			f.trust(t, fmt.Sprintf("it and its source %v have confirmed each other", source.key))
+			return
+		}
+		if why != t.stranger.Why {
+			t.stranger = &topology.Stranger{Kind: t.stranger.Kind, Since: t.stranger.Since, Why: why}
+			f.touch(t)
+			f.tell(t, time.Now())
+		}
+	case t.is(topology.Ahead) && source.instance.Executed.Contains(foreign(t)):
+		f.trust(t, fmt.Sprintf("%v has all that it has", source.key))
+	}
+}
+
+// doubt says why a stranger and the server at which it registered have not confirmed each other; "" when they have.
+func (f *Fleet) doubt(t, source *server) string {
+	i, o := t.instance, source.instance
+	listed := slices.ContainsFunc(o.Registrations, func(r topology.Registration) bool {
+		return f.canon(r.Key) == t.key && r.ServerID == i.ServerID && (o.Flavor == topology.MariaDB || r.UUID == i.UUID)
+	})
+	n := slices.IndexFunc(i.Channels, func(c topology.Channel) bool { return follows(t, c, source) })
+	switch {
+	case !listed:
+		return fmt.Sprintf("%v lists no replica with its address, its server_id %d and its UUID", source.key, i.ServerID)
+	case n < 0:
+		return fmt.Sprintf("it does not say that it receives from %v", source.key)
+	case !i.Channels[n].AutoPosition || foreign(t).Empty():
+		return "" // it can't be promoted, and what it has is not known
+	case !source.probe.Asked.After(t.readAt):
+		return fmt.Sprintf("%v was not asked after it yet", source.key)
+	case !o.Executed.Contains(foreign(t)):
+		return fmt.Sprintf("it has %s that %v, asked later, does not have",
+			transactions(o.Executed.Missing(foreign(t))), source.key)
+	case !t.level:
+		return fmt.Sprintf("it has not received what %v had before it was asked, and nothing since", source.key)
+	}
+	return ""
+}
+
+func transactions(n uint64) string {
+	if n == 1 {
+		return "1 transaction"
+	}
+	return fmt.Sprintf("%d transactions", n)
+}
+
+// follows says that a receiver runs, and tells the identity of a server as that of its source.
+func follows(s *server, c topology.Channel, source *server) bool {
+	if c.IO != topology.Running {
+		return false
+	}
+	if c.SourceUUID == "" && c.SourceID == 0 {
+		return slices.Contains(s.sources, source.key)
+	}
+	return leadsTo(c, source)
+}
+
+// measure notes whether a stranger that has answered has what its source had before it was asked, or got more. before
+// is what it said the last time.
+func (f *Fleet) measure(s *server, before *topology.Instance) {
+	have := foreign(s)
+	if before != nil && before.UUID == s.instance.UUID {
+		then := all(before)
+		s.level = s.level || !have.Empty() && !then.Contains(have) && have.Contains(then)
+	}
+	for _, k := range append([]topology.Key{s.key}, s.names...) {
+		for _, o := range f.names.enrolled[k] {
+			if o.stranger != nil || o.instance == nil {
+				continue
+			}
+			s.level = s.level || o.readAt.Before(s.probe.Asked) && have.Contains(o.instance.Executed)
+			if s.looks < hasty {
+				s.looks++
+				f.want(o)
+			}
+		}
+	}
+}
+
+// audit finds out that a replica whom nobody has named has more than its living source, asked later.
+func (f *Fleet) audit(r, source *server) {
+	o := source.instance
+	if r.over.Empty() && o.Executed.Contains(all(r.instance)) { // as nearly always
+		return
+	}
+	now := time.Now()
+	if r.over = r.over.Subtract(o.Executed); r.over.Empty() {
+		r.over, r.overAt = foreign(r).Subtract(o.Executed), now
+		return
+	}
+	if now.Sub(r.overAt) < overdrawn || o.Stalled != nil || f.shared(r, source) {
+		return
+	}
+	why := fmt.Sprintf("it has %s that its source %v, asked later, does not have (%s)",
+		transactions(r.over.Count()), source.key, r.over.Text())
+	f.log(slog.LevelWarn, "a replica has more than its source, and is not believed", "server", r.key, "why", why)
+	f.estrange(r, topology.Ahead, why)
+}
+
+// shared says that most replicas of a source have what it lacks: then it is the source that has lost it.
+func (f *Fleet) shared(r, source *server) bool {
+	have, of := 0, 0
+	for _, q := range f.replicas[source.key] {
+		if q.up() {
+			if of++; all(q.instance).Contains(r.over) {
+				have++
+			}
+		}
+	}
+	return of > 1 && 2*have > of
+}
+
+// all is what a server has, applied or received.
+func all(i *topology.Instance) gtid.Set { return topology.Server{Instance: i}.Received() }
+
+// foreign is what a server has that it did not write itself. Of a MariaDB position only the last writer of a domain is
+// known.
+func foreign(s *server) gtid.Set {
+	i, have := s.instance, all(s.instance)
+	if i.Flavor != topology.MariaDB {
+		return have.Subtract(have.From(i.UUID))
+	}
+	own := fmt.Sprint(i.ServerID)
+	var others []string
+	for position := range strings.SplitSeq(have.String(), ",") {
+		if part := strings.Split(position, "-"); len(part) == 3 && part[1] != own {
+			others = append(others, position)
+		}
+	}
+	set, _ := gtid.Parse(strings.Join(others, ",")) // printed by a set: it can be parsed
+	return set
+}
