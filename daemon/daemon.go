@@ -224,6 +224,7 @@ func (d *Daemon) newFleet(c config.Config, registry prometheus.Registerer) *disc
 	return discovery.New(d.servers, discovery.Options{
 		Seeds: c.Discovery.Seeds, Poll: c.Discovery.Poll, MaxBackoff: c.Discovery.MaxBackoff,
 		Concurrency: c.Discovery.Concurrency, Ignore: c.Discovery.Ignore, Silence: c.Analysis.Silence,
+		MaxRegistered: c.Discovery.MaxRegistered, MaxStrangers: c.Discovery.MaxStrangers,
 		Resolve:  c.Servers.Resolve,
 		Declared: d.declarations.Mark, Edition: d.declarations.Edition, Forgotten: d.declarations.Forgotten,
 		Turned: func() { d.pulse.turned("discovery") }, Logger: d.options.Logger, Registerer: registry,

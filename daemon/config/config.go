@@ -62,8 +62,9 @@ func Default() Config {
 			ConnectTimeout: time.Second,
 			ProbeTimeout:   time.Second,
 		},
-		Discovery: DiscoveryConfig{Poll: time.Second, MaxBackoff: 10 * time.Second, Concurrency: 300},
-		Analysis:  AnalysisConfig{Lag: analysis.Defaults.Lag, Silence: analysis.Defaults.Silence},
+		Discovery: DiscoveryConfig{Poll: time.Second, MaxBackoff: 10 * time.Second, Concurrency: 300,
+			MaxRegistered: 100, MaxStrangers: 1000},
+		Analysis: AnalysisConfig{Lag: analysis.Defaults.Lag, Silence: analysis.Defaults.Silence},
 		Backend: BackendConfig{
 			Kind:     "sqlite",
 			Path:     "/var/lib/orchestrator/orchestrator.db",

@@ -9,11 +9,14 @@ import (
 
 // DiscoveryConfig is about which servers to probe, and when.
 type DiscoveryConfig struct {
-	Seeds       []topology.Key   `toml:"seeds" reload:"yes"`
-	Poll        time.Duration    `toml:"poll" min:"50ms" max:"1h"`
-	MaxBackoff  time.Duration    `toml:"max_backoff" min:"50ms" max:"24h"`
-	Concurrency int              `toml:"concurrency" min:"1" max:"10000"`
-	Ignore      []*regexp.Regexp `toml:"ignore"` // matched against Key.String()
+	Seeds       []topology.Key `toml:"seeds" reload:"yes"`
+	Poll        time.Duration  `toml:"poll" min:"50ms" max:"1h"`
+	MaxBackoff  time.Duration  `toml:"max_backoff" min:"50ms" max:"24h"`
+	Concurrency int            `toml:"concurrency" min:"1" max:"10000"`
+	// How many servers are looked at that are known by a registration alone.
+	MaxRegistered int              `toml:"max_registered" min:"1" max:"10000"`
+	MaxStrangers  int              `toml:"max_strangers" min:"1" max:"100000"`
+	Ignore        []*regexp.Regexp `toml:"ignore"` // matched against Key.String()
 }
 
 // AnalysisConfig is about when a fact becomes a finding.

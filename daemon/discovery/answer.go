@@ -1,7 +1,9 @@
 package discovery
 
 import (
+	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -67,6 +69,18 @@ func (s *server) settle(flight uint64) {
 // fleeting is for how long a server is kept that never answered and that nobody replicates from or asked for.
 const fleeting = time.Hour
 
+// kept is for how long a server is kept that has not answered. A name that is registered stays, or it would be found
+// anew, and be asked often again.
+func (f *Fleet) kept(s *server) time.Duration {
+	switch {
+	case s.stranger == nil:
+		return fleeting
+	case len(f.names.enrolled[s.key]) > 0:
+		return math.MaxInt64
+	}
+	return time.Minute
+}
+
 // failed keeps the books on a probe that was not answered.
 func (f *Fleet) failed(s *server, asked time.Time, a answer) {
 	if s.trial {
@@ -86,7 +100,7 @@ func (f *Fleet) failed(s *server, asked time.Time, a answer) {
 	if a.err != nil {
 		p.Error = a.err.Error()
 	}
-	if s.instance == nil && !s.seed && asked.Sub(p.FailingSince) > fleeting && len(f.refs[ref{key: s.key}]) == 0 {
+	if s.instance == nil && !s.seed && asked.Sub(p.FailingSince) > f.kept(s) && len(f.refs[ref{key: s.key}]) == 0 {
 		f.log(slog.LevelInfo, "server not kept", "server", s.key, "why",
 			"it never answered, and nothing replicates from it")
 		f.remove(s)
@@ -122,6 +136,7 @@ func (f *Fleet) suspect(s *server) {
 // another name, or nil.
 func (f *Fleet) answered(s *server, asked time.Time, said topology.Instance) *server {
 	was, old, i := s.probe, s.instance, &said
+	s.readAt = time.Now()
 	since(i, s, asked)
 	share(i, old)
 	if old != nil && instanceDifference(old, i) == unchanged && sameHeartbeats(old, i) {
@@ -153,24 +168,19 @@ func (f *Fleet) answered(s *server, asked time.Time, said topology.Instance) *se
 	s.depart(old, was, asked)
 	f.learn(s, uuid)
 	f.leads(s.key, s)
-	f.seek(s, old)
+	if s.stranger == nil {
+		f.seek(s, old)
+	}
 	s = f.identify(s)
-	if s == nil {
+	switch {
+	case s == nil:
 		return nil
+	case s.stranger == nil:
+		f.acquaint(s)
+	default: // what it says of others is not followed
+		f.link(s)
+		f.measure(s, old)
 	}
-	f.enroll(s, i.Registered)
-	f.vouch(s)
-	f.link(s)
-	f.testify(s)
-	for n, c := range i.Channels {
-		if n < len(s.sources) && s.sources[n] == f.canon(c.Source) { // else it is known by its UUID, under another name
-			f.meet(c.Source, s)
-		}
-	}
-	for _, k := range i.Registered {
-		f.meet(k, s)
-	}
-	f.prefer(s)
 	return s
 }
 
@@ -186,10 +196,13 @@ func (s *server) depart(old *topology.Instance, was topology.Probe, asked time.T
 	}
 }
 
-// meet adds a server that another one names, if it is not known.
+// meet adds the source that a server of the fleet names, if it is not known.
 func (f *Fleet) meet(k topology.Key, by *server) {
-	if f.at(k) == nil {
+	switch t := f.at(k); {
+	case t == nil:
 		f.add(k, by.key.String())
+	case t.is(topology.Unconfirmed, topology.Ahead):
+		f.trust(t, fmt.Sprintf("%v follows it", by.key))
 	}
 }
 

@@ -25,16 +25,19 @@ type state struct {
 	instance *topology.Instance
 	sources  []topology.Key
 	names    []topology.Key
+	stranger *topology.Stranger
+	leftOut  int
 }
 
 func (s *server) state() state {
-	return state{s.key, s.probe.Failure, s.up(), s.instance, s.sources, s.names}
+	return state{s.key, s.probe.Failure, s.up(), s.instance, s.sources, s.names, s.stranger, s.leftOut}
 }
 
 // difference says how much b differs from a.
 func difference(a, b state) change {
 	switch {
-	case a.key != b.key || a.failure != b.failure || a.up != b.up || len(a.names) != len(b.names):
+	case a.key != b.key || a.failure != b.failure || a.up != b.up || len(a.names) != len(b.names),
+		!equal(a.stranger, b.stranger) || a.leftOut != b.leftOut:
 		return significant
 	case a.instance == b.instance:
 		return unchanged
@@ -63,7 +66,8 @@ func instanceDifference(a, b *topology.Instance) change {
 	if out == unchanged && (a.BinlogFile != b.BinlogFile || a.BinlogPos != b.BinlogPos ||
 		!a.Executed.Same(b.Executed) ||
 		!a.Purged.Same(b.Purged) || !a.BinlogWritten.Same(b.BinlogWritten) ||
-		!slices.Equal(a.Registered, b.Registered) || a.Readers != b.Readers || !equal(a.Stalled, b.Stalled)) {
+		!slices.Equal(a.Registered, b.Registered) || !slices.Equal(a.Registrations, b.Registrations) ||
+		a.Readers != b.Readers || !equal(a.Stalled, b.Stalled)) {
 		return moved
 	}
 	return out
@@ -128,6 +132,9 @@ func share(i, old *topology.Instance) {
 	}
 	if slices.Equal(i.Registered, old.Registered) {
 		i.Registered = old.Registered
+	}
+	if slices.Equal(i.Registrations, old.Registrations) {
+		i.Registrations = old.Registrations
 	}
 	for n := range i.Channels {
 		before := &topology.Channel{}

@@ -126,7 +126,7 @@ func (f *Fleet) nameGroup(group []*server) {
 		if s.name != "" {
 			before[s.key] = s.name
 		}
-		v := topology.Server{Key: s.key, Probe: s.probe}
+		v := topology.Server{Key: s.key, Probe: s.probe, Stranger: s.stranger}
 		if s.instance != nil {
 			v.Instance = &topology.Instance{ReadOnly: s.instance.ReadOnly}
 			for _, source := range s.sources {

@@ -66,9 +66,12 @@ func (p *fakeFleet) server(name, from string) *fakeServer {
 // register has every server list its replicas.
 func (p *fakeFleet) register() {
 	for k, s := range p.servers {
-		for _, c := range s.instance.Channels {
+		for n, c := range s.instance.Channels {
 			if t := p.find(c.Source); t != nil {
+				s.instance.Channels[n].SourceID = t.instance.ServerID
 				t.instance.Registered = append(t.instance.Registered, k)
+				t.instance.Registrations = append(t.instance.Registrations,
+					topology.Registration{Key: k, ServerID: s.instance.ServerID, UUID: s.instance.UUID})
 			}
 		}
 	}
@@ -138,7 +141,7 @@ func copyInstance(i topology.Instance) topology.Instance {
 			i.Channels[n].Lag = new(*lag)
 		}
 	}
-	i.Registered = slices.Clone(i.Registered)
+	i.Registered, i.Registrations = slices.Clone(i.Registered), slices.Clone(i.Registrations)
 	if i.Stalled != nil {
 		i.Stalled = new(*i.Stalled)
 	}

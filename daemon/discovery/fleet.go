@@ -39,6 +39,9 @@ type Options struct {
 	MaxBackoff  time.Duration    // a dead server is asked at least this often; 0 is 30 s
 	Concurrency int              // scheduled probes at a time; 0 is 300. Urgent ones may take as many again.
 	Ignore      []*regexp.Regexp // matched against host:port: never looked at
+	// MaxRegistered and MaxStrangers bound how many servers are looked at that were found by a registration and are
+	// not confirmed: of one source, and in all. 0 is 100, and 1000.
+	MaxRegistered, MaxStrangers int
 	// Silence is how long a server must time out before it can be called dead: within it, it is asked at least twice.
 	Silence time.Duration
 	// Resolve says which of its names a server goes by: "given" (also ""; the one seen first, seeds before others),
@@ -75,6 +78,7 @@ type Fleet struct {
 	close    map[topology.Key]int          // servers that StayClose named, and for how many clusters
 	closeOf  map[string][]topology.Key     // what StayClose was last told, by cluster
 	found    int                           // servers found so far
+	strange  int                           // servers that are strangers
 	queue    queue
 	alarm    time.Time // for when the timer of the loop is set
 	flights  uint64    // probes started so far
@@ -127,6 +131,8 @@ type server struct {
 	cluster  *cluster  // nil while it is in none: just found, or a trial
 	settled  time.Time // when the last probe was begun that note took notice of
 	left     *topology.Departure
+	readAt   time.Time // end of the last probe that was answered
+	acquaintance
 
 	due     time.Time // zero: at once
 	index   int       // in the queue; -1: not in it
@@ -162,6 +168,12 @@ func New(p Prober, o Options) *Fleet {
 	}
 	if o.Concurrency <= 0 {
 		o.Concurrency = 300
+	}
+	if o.MaxRegistered <= 0 {
+		o.MaxRegistered = 100
+	}
+	if o.MaxStrangers <= 0 {
+		o.MaxStrangers = 1000
 	}
 	if o.Forgotten == nil {
 		o.Forgotten = func(topology.Key) bool { return false }
@@ -277,6 +289,9 @@ func (f *Fleet) discover(k topology.Key) (s *server, added bool) {
 		if s.seed = true; s.trial {
 			s.trial = false
 			f.stale(s)
+		}
+		if s.vetted = false; s.is(topology.Unconfirmed, topology.Ahead) {
+			f.trust(s, "a person named it")
 		}
 		return s, false
 	}
@@ -501,6 +516,14 @@ func (f *Fleet) remove(s *server) {
 				f.stale(mate) // one of them stands for all
 				break
 			}
+		}
+	}
+	f.part(s)
+	s.stranger = nil
+	for _, t := range f.servers {
+		if s.brought > 0 && t.by == s {
+			t.by = nil
+			s.brought--
 		}
 	}
 	f.leave(s)

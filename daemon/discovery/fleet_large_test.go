@@ -340,7 +340,7 @@ func TestAnotherNameThatMovedIsNoticedByAReplica(t *testing.T) {
 		p.addresses[key("vip")] = key("db1")
 		c := &p.servers[key("db4")].instance.Channels[0]
 		c.Source, c.SourceID = key("vip"), 1
-		run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
+		run(t, p, Options{Seeds: keys("db1", "db4")}, func(f *Fleet) {
 			pass(3 * time.Second)
 			expect(t, f, "db1 up, db2<db1 up, db3<db1 up, db4<db1 up")
 			p.do(func() { p.addresses[key("vip")], c.SourceID = key("db3"), 3 })
@@ -355,7 +355,7 @@ func TestAnAddressThatNobodyUsesIsNotKept(t *testing.T) {
 		p := tree()
 		c := &p.servers[key("db3")].instance.Channels[0]
 		c.Source = key("typo")
-		run(t, p, Options{Seeds: keys("db1", "gone")}, func(f *Fleet) {
+		run(t, p, Options{Seeds: keys("db1", "db3", "gone")}, func(f *Fleet) {
 			pass(3 * time.Hour)
 			expect(t, f, "db1 up, db2<db1 up, db3<typo up, db4<db2 up, gone no_such_host, typo no_such_host")
 			if p.count(p.forgot, "typo") > 0 {

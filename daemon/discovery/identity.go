@@ -114,12 +114,17 @@ func (f *Fleet) cloned(a, b *server, why string, sure bool) {
 
 // choose says under which of two keys a server is kept.
 func (f *Fleet) choose(a, b *server) (keep, drop *server) {
+	if a.stranger != nil && b.stranger == nil { // only what a server of the fleet calls itself counts
+		a, b = b, a
+	}
 	k := f.preferred(*a.instance)
 	switch {
 	case k == a.key:
 		return a, b
 	case k == b.key:
 		return b, a
+	case (a.stranger == nil) != (b.stranger == nil):
+		return a, b
 	case a.trial != b.trial:
 		if a.trial {
 			return b, a
@@ -182,7 +187,7 @@ func (f *Fleet) prefer(s *server) {
 // merge makes one server of two.
 func (f *Fleet) merge(keep, drop *server) {
 	f.log(slog.LevelInfo, "one server under two names", "server", keep.key, "also", drop.key)
-	if drop.probe.Asked.After(keep.probe.Asked) {
+	if drop.probe.Asked.After(keep.probe.Asked) && (drop.stranger == nil || keep.stranger != nil) {
 		keep.probe = drop.probe
 		if drop.instance != nil {
 			before := ""
@@ -197,6 +202,11 @@ func (f *Fleet) merge(keep, drop *server) {
 	keep.seed = keep.seed || drop.seed
 	keep.restored = keep.restored || drop.restored
 	keep.trial = false
+	if drop.stranger == nil {
+		defer f.trust(keep, fmt.Sprintf("it is %v", drop.key))
+	} else {
+		f.names.brought[drop.key] = true
+	}
 	keep.again = keep.again || drop.again
 	f.touch(keep)
 	names := append([]topology.Key{drop.key}, drop.names...)
@@ -275,7 +285,9 @@ func (f *Fleet) release(s *server, name topology.Key) {
 	f.unalias(name)
 	s.names = without(s.names, name)
 	f.touch(s)
-	f.add(name, "a former name of "+s.key.String())
+	if t := f.add(name, "a former name of "+s.key.String()); t != nil && f.names.brought[name] {
+		f.brings(t, s)
+	}
 	f.relink(ref{key: name})
 }
 

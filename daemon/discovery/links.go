@@ -40,7 +40,7 @@ func (f *Fleet) link(s *server) {
 		put(f.refs, r, s)
 	}
 	for _, k := range sources {
-		if k != s.key {
+		if k != s.key && s.stranger == nil {
 			put(f.replicas, k, s)
 		}
 	}
@@ -97,14 +97,28 @@ func (f *Fleet) resolve(c topology.Channel) topology.Key {
 		}
 		return k
 	}
-	if len(f.byUUID[c.SourceUUID]) != 1 {
+	only := f.only(c.SourceUUID)
+	if only == nil {
 		return k
 	}
-	only := f.byUUID[c.SourceUUID][0]
 	if id := only.instance.ServerID; c.SourceID == 0 || id == 0 || c.SourceID == id {
 		return only.key
 	}
 	return k
+}
+
+// only is the one server of the fleet with a UUID; nil where there is none, or several.
+func (f *Fleet) only(uuid string) (one *server) {
+	for _, s := range f.byUUID[uuid] {
+		if s.stranger != nil {
+			continue
+		}
+		if one != nil {
+			return nil
+		}
+		one = s
+	}
+	return one
 }
 
 // leadsTo says that what a running receiver says of its source fits a server.

@@ -22,6 +22,7 @@ type names struct {
 	// enrolled are the servers at which somebody has registered, by the address given there.
 	enrolled map[topology.Key][]*server
 	lists    map[*server][]topology.Key // what is in enrolled, by server
+	brought  map[topology.Key]bool      // further names of servers that a registration alone has told
 }
 
 type sighting struct {
@@ -32,7 +33,8 @@ type sighting struct {
 func newNames() names {
 	return names{led: map[topology.Key][]string{}, doubtful: map[topology.Key]bool{},
 		vouched: map[topology.Key]*server{}, sightings: map[*server]map[sighting]gtid.Set{},
-		enrolled: map[topology.Key][]*server{}, lists: map[*server][]topology.Key{}}
+		enrolled: map[topology.Key][]*server{}, lists: map[*server][]topology.Key{},
+		brought: map[topology.Key]bool{}}
 }
 
 // leads notes that a name has led to a server.
@@ -132,6 +134,9 @@ func (f *Fleet) enroll(s *server, registered []topology.Key) {
 		if t := f.at(k); t != nil && t.instance == nil {
 			f.stale(t)
 			f.stale(s)
+			if t.stranger != nil && !slices.Contains(before, k) { // it has registered again: it may answer now
+				f.want(t)
+			}
 		}
 	}
 }
@@ -174,7 +179,7 @@ func (f *Fleet) vouch(s *server) {
 // namesakes are the MariaDB servers with a server id that answer; there are few.
 func (f *Fleet) namesakes(id uint32) (out []*server) {
 	for _, s := range f.byID[id] {
-		if s.up() && s.instance.Flavor == topology.MariaDB {
+		if s.up() && s.stranger == nil && s.instance.Flavor == topology.MariaDB {
 			out = append(out, s)
 		}
 	}
@@ -202,11 +207,11 @@ func (f *Fleet) confirm(s *server) {
 // never answered.
 func (f *Fleet) strangers(s *server) (out []*server) {
 	for _, k := range f.names.lists[s] {
-		if t := f.at(k); t != nil && t != s && t.instance == nil {
+		if t := f.at(k); t != nil && t != s && (t.instance == nil || t.stranger != nil) {
 			out = append(out, t)
 		}
 	}
-	if s.instance == nil {
+	if s.instance == nil || s.stranger != nil {
 		out = append(out, f.names.enrolled[s.key]...)
 	}
 	return out

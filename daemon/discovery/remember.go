@@ -39,6 +39,9 @@ func (f *Fleet) Restore(servers []topology.Server) {
 			continue // a name of another one by now
 		}
 		s.restored = true
+		if v.Stranger != nil && v.Stranger.Kind != topology.NotAdmitted && !s.seed {
+			f.estrange(s, v.Stranger.Kind, v.Stranger.Why)
+		}
 		for _, n := range v.Doubtful {
 			f.names.doubtful[n] = true
 		}
@@ -108,6 +111,9 @@ func near(a, b time.Time) bool { return a.Sub(b).Abs() <= 2*time.Second }
 // storable leaves out what changes all the time.
 func storable(v topology.Server) topology.Server {
 	v.Probe, v.Left = topology.Probe{Failure: v.Probe.Failure, FailingSince: v.Probe.FailingSince}, nil
+	if v.LeftOut = 0; v.Stranger != nil {
+		v.Stranger = &topology.Stranger{Kind: v.Stranger.Kind}
+	}
 	if v.Instance == nil {
 		return v
 	}
@@ -116,6 +122,7 @@ func storable(v topology.Server) topology.Server {
 	v.Instance, i.Channels = i, slices.Clone(i.Channels)
 	i.Executed, i.Purged, i.BinlogWritten, i.BinlogFile, i.BinlogPos = gtid.Set{}, gtid.Set{}, gtid.Set{}, "", 0
 	i.Registered, i.Readers, i.Stalled, i.SemiSync.Clients = nil, 0, nil, 0
+	i.Registrations = nil
 	i.StartedAt = i.StartedAt.UTC().Truncate(time.Second) // as it comes back from a store
 	for n := range i.Channels {
 		c := &i.Channels[n]

@@ -15,6 +15,8 @@ const (
 	// recheck is after how long a server is asked again that never answered, or that has replicas and whose process
 	// seems gone; it doubles, up to Poll.
 	recheck = 50 * time.Millisecond
+	// longest is how long a name that was found by a registration, and never answered, is left alone.
+	longest = 15 * time.Minute
 	// shortest gap between the end of a probe and the next one that nobody asked for.
 	breath = 5 * time.Millisecond
 )
@@ -58,12 +60,15 @@ func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
 				}
 			}
 		case failing < patience || f.isClose(s):
+		case s.instance == nil && s.stranger != nil: // a name that anybody may have made up
+			wait = max(poll, min(longest, failing))
+			wait -= s.phase(wait / 10)
 		default: // a fifth of the time that it has been dead: each wait is longer than the one before by that much
 			wait = max(poll, min(f.o.MaxBackoff, failing/5))
 			wait -= s.phase(wait / 10)
 		}
 	}
-	if failing < patience {
+	if failing < patience && s.stranger == nil {
 		for n, k := range s.sources {
 			c := s.instance.Channels[n]
 			if t := f.servers[k]; t != nil && t.failing() {

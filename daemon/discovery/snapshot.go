@@ -103,7 +103,7 @@ func (f *Fleet) declare() {
 // export shows a server as others see it. What it points to is shared, and never changed.
 func (f *Fleet) export(s *server) topology.Server {
 	return topology.Server{Key: s.key, Cluster: s.name, Probe: s.probe, Names: s.names, Doubtful: f.doubtful(s),
-		Instance: f.canonical(s), Left: s.left}
+		Instance: f.canonical(s), Left: s.left, Stranger: s.stranger, LeftOut: s.leftOut}
 }
 
 // canonical is what a server said, with the keys of the others as the fleet has them: mostly just that.

@@ -46,7 +46,7 @@ func (s *server) is(kinds ...topology.StrangerKind) bool {
 // estrange says that no decision may rest on a server.
 func (f *Fleet) estrange(s *server, kind topology.StrangerKind, why string) {
 	if s.stranger == nil {
-		f.strangers++
+		f.strange++
 	}
 	s.stranger = &topology.Stranger{Kind: kind, Since: time.Now(), Why: why}
 	s.level, s.looks = false, 0
@@ -72,7 +72,7 @@ func (f *Fleet) part(s *server) {
 	if s.stranger == nil {
 		return
 	}
-	f.strangers--
+	f.strange--
 	if s.by != nil {
 		s.by.brought--
 		s.by = nil
@@ -114,7 +114,7 @@ func (f *Fleet) introduce(s *server) {
 		if f.at(k) != nil {
 			continue
 		}
-		if s.brought >= f.o.MaxRegistered || f.strangers >= f.o.MaxStrangers {
+		if s.brought >= f.o.MaxRegistered || f.strange >= f.o.MaxStrangers {
 			left++
 			continue
 		}
@@ -141,7 +141,7 @@ func (f *Fleet) brings(t, by *server) {
 
 // meetReplicas looks for strangers that a server confirms, and for replicas that have more than it.
 func (f *Fleet) meetReplicas(s *server) {
-	if f.strangers > 0 {
+	if f.strange > 0 {
 		for _, k := range s.instance.Registered {
 			if t := f.at(k); t != nil && t != s && t.up() {
 				f.introduced(t, s)
@@ -189,7 +189,7 @@ func (f *Fleet) doubt(t, source *server) string {
 		return fmt.Sprintf("it does not say that it receives from %v", source.key)
 	case !i.Channels[n].AutoPosition || foreign(t).Empty():
 		return "" // it can't be promoted, and what it has is not known
-	case !source.probe.Asked.After(t.readAt):
+	case source.probe.Asked.Before(t.readAt):
 		return fmt.Sprintf("%v was not asked after it yet", source.key)
 	case !o.Executed.Contains(foreign(t)):
 		return fmt.Sprintf("it has %s that %v, asked later, does not have",
@@ -231,7 +231,7 @@ func (f *Fleet) measure(s *server, before *topology.Instance) {
 			if o.stranger != nil || o.instance == nil {
 				continue
 			}
-			s.level = s.level || o.readAt.Before(s.probe.Asked) && have.Contains(o.instance.Executed)
+			s.level = s.level || !o.readAt.After(s.probe.Asked) && have.Contains(o.instance.Executed)
 			if s.looks < hasty {
 				s.looks++
 				f.want(o)

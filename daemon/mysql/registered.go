@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -12,24 +13,29 @@ import (
 	"orchestrator/daemon/topology"
 )
 
+// mostRegistered is how many of those that have registered are read: a server tells of anybody who registers.
+const mostRegistered = 10_000
+
 // readRegistered lists the replicas at the addresses that they report, and counts who reads the binary log. A replica
 // that reports only its port is looked for where the binary log dump threads' clients come from, where that leaves no
 // doubt.
 func (n *known) readRegistered(ctx context.Context, c *server.Conn, rows []server.Row) error {
 	i := &n.instance
-	found, ports, others := map[topology.Key]bool{}, map[int]bool{}, 0
+	found, ports, others := map[topology.Registration]bool{}, map[int][]topology.Registration{}, 0
 	for _, r := range rows {
 		host, port := r.Get("host"), int(r.Uint("port"))
+		one := topology.Registration{ServerID: uint32(r.Uint("server_id")), UUID: r.Get("replica_uuid", "slave_uuid")}
 		switch k, err := topology.MakeKey(host, port); {
 		case port == 0, noServer(r, c.Dialect): // a reader of binary logs that is no server
 			others++
 		case host == "":
-			ports[port] = true
+			ports[port] = append(ports[port], one)
 		case err != nil:
 			i.Unusable = append(i.Unusable, fmt.Sprintf("a replica with server_id %s that registered as %q, port %d",
 				r.Get("server_id"), host, port))
 		default:
-			found[k] = true
+			one.Key = k
+			found[one] = true
 		}
 	}
 	if len(ports) > 0 {
@@ -38,14 +44,25 @@ func (n *known) readRegistered(ctx context.Context, c *server.Conn, rows []serve
 			return err
 		}
 		if len(ports) == 1 || len(hosts) == 1 {
-			for port := range ports {
+			for port, all := range ports {
 				for host := range hosts {
-					found[topology.Key{Host: host, Port: port}] = true
+					for _, one := range all {
+						one.Key = topology.Key{Host: host, Port: port}
+						found[one] = true
+					}
 				}
 			}
 		}
 	}
-	i.Registered = slices.SortedFunc(maps.Keys(found), topology.Key.Compare)
+	i.Registrations = slices.SortedFunc(maps.Keys(found), func(a, b topology.Registration) int {
+		return cmp.Or(a.Key.Compare(b.Key), cmp.Compare(a.ServerID, b.ServerID), cmp.Compare(a.UUID, b.UUID))
+	})
+	i.Registered = nil
+	for _, one := range i.Registrations {
+		if n := len(i.Registered); n == 0 || i.Registered[n-1] != one.Key {
+			i.Registered = append(i.Registered, one.Key)
+		}
+	}
 	n.noServers = others
 	n.countReaders()
 	return nil

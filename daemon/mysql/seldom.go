@@ -77,9 +77,11 @@ func (p *poll) surroundings(ctx context.Context) (all []question) {
 	if n.questions.purged.Text != "" {
 		all = append(all, question{Statement: n.questions.purged, read: n.readPurged})
 	}
-	i.BinlogFile, i.BinlogPos, i.Registered = "", 0, nil
+	i.BinlogFile, i.BinlogPos, i.Registered, i.Registrations = "", 0, nil, nil
 	if i.LogBin {
-		all = append(all, question{Statement: p.conn.Dialect.Say(server.Replicas), read: func(rows []server.Row) error {
+		replicas := p.conn.Dialect.Say(server.Replicas)
+		replicas.Most = mostRegistered
+		all = append(all, question{Statement: replicas, read: func(rows []server.Row) error {
 			return n.readRegistered(ctx, p.conn, rows)
 		}})
 	}

@@ -16,7 +16,11 @@ import (
 )
 
 // Statement is a whole statement, and the privileges that it needs, written as GRANT takes them.
-type Statement struct{ Text, Needs string }
+type Statement struct {
+	Text, Needs string
+	// Most rows are kept, and those after them are read and dropped; 0: more than the budget is an error.
+	Most int
+}
 
 // Conn is one connection, used by one goroutine at a time; only Break may be called beside another call. It asks with
 // Query or QueryAll, or is given to database/sql, whose driver's interfaces it has (sql.go).
@@ -60,7 +64,7 @@ func (c *Conn) Break() {
 // Query runs one statement and reads all that it returns. A failure is a *Refusal. After a failure that the server did
 // not report itself (Number is 0), the connection is of no use any more.
 func (c *Conn) Query(ctx context.Context, q Statement, args ...any) ([]Row, error) {
-	answers, err := c.query(ctx, q.Text, 1, args)
+	answers, err := c.query(ctx, q.Text, []int{q.Most}, args)
 	if err != nil {
 		return nil, &Refusal{Statement: q, Account: c.Account, Cause: c.Cause(ctx, err)}
 	}
@@ -71,11 +75,11 @@ func (c *Conn) Query(ctx context.Context, q Statement, args ...any) ([]Row, erro
 // Each must be one that returns columns. Where one fails, those after it are not run; the answers of those before it
 // come with the *Refusal.
 func (c *Conn) QueryAll(ctx context.Context, all ...Statement) ([][]Row, error) {
-	texts := make([]string, len(all))
+	texts, most := make([]string, len(all)), make([]int, len(all))
 	for n, q := range all {
-		texts[n] = q.Text
+		texts[n], most[n] = q.Text, q.Most
 	}
-	answers, err := c.query(ctx, strings.Join(texts, ";\n"), len(all), nil)
+	answers, err := c.query(ctx, strings.Join(texts, ";\n"), most, nil)
 	if err != nil {
 		failed := all[min(len(answers), len(all)-1)]
 		return answers, &Refusal{Statement: failed, Account: c.Account, Cause: c.Cause(ctx, err)}
@@ -83,8 +87,9 @@ func (c *Conn) QueryAll(ctx context.Context, all ...Statement) ([][]Row, error) 
 	return answers, nil
 }
 
-// query sends a text that holds so many statements. Where one fails, it returns the answers of those before.
-func (c *Conn) query(ctx context.Context, text string, statements int, args []any) (answers [][]Row, err error) {
+// query sends a text that holds a statement for each of most: how many rows of its answer are kept, see Statement.
+// Where one fails, it returns the answers of those before.
+func (c *Conn) query(ctx context.Context, text string, most []int, args []any) (answers [][]Row, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -105,7 +110,7 @@ func (c *Conn) query(ctx context.Context, text string, statements int, args []an
 	if err != nil {
 		return nil, err
 	}
-	answers, err = readAnswers(r, statements, c.budget.Rows, c.wire.packets.taken)
+	answers, err = readAnswers(r, most, c.budget.Rows, c.wire.packets.taken)
 	if isAny(err, ErrTooMuch, errIncomplete) {
 		c.Break() // what is left need not be read
 	}

@@ -57,7 +57,7 @@ func TestAnErrorMeansWhatItsNumberMeans(t *testing.T) {
 
 func TestMissingGrantIsWritten(t *testing.T) {
 	refused := func(n uint16, needs, account string) error {
-		return fmt.Errorf("probe: %w", &Refusal{Statement: Statement{"SHOW REPLICA STATUS", needs}, Account: account,
+		return fmt.Errorf("probe: %w", &Refusal{Statement: Statement{Text: "SHOW REPLICA STATUS", Needs: needs}, Account: account,
 			Cause: reported(n)})
 	}
 	for _, c := range []struct {

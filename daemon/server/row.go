@@ -82,13 +82,14 @@ func Named(rows []Row) (all Row) {
 	return all
 }
 
-// readAnswers reads what so many statements have returned; taken says whether these are all the rows of an
-// answer.
-func readAnswers(r driver.Rows, statements, most int, taken func(rows int) bool) (answers [][]Row, err error) {
+// readAnswers reads what each of several statements has returned: keep says how many rows of it, 0: all that the budget
+// allows. taken says whether these are all the rows of an answer.
+func readAnswers(r driver.Rows, keep []int, most int, taken func(rows int) bool) (answers [][]Row, err error) {
+	statements := len(keep)
 	answers = make([][]Row, 0, statements)
 	for {
-		rows, err := readAll(r, most)
-		if err == nil && len(r.Columns()) > 0 && !taken(len(rows)) {
+		rows, read, err := readAll(r, keep[len(answers)], most)
+		if err == nil && len(r.Columns()) > 0 && !taken(read) {
 			err = errIncomplete
 		}
 		if err != nil {
@@ -107,26 +108,27 @@ func readAnswers(r driver.Rows, statements, most int, taken func(rows int) bool)
 	}
 }
 
-// readAll reads all rows, at most as many as the budget allows (below 0: any number).
-func readAll(r driver.Rows, most int) ([]Row, error) {
+// readAll reads all rows, and keeps so many of them (0: all). Then there may be more than the budget allows (below 0:
+// any number).
+func readAll(r driver.Rows, keep, most int) (out []Row, read int, err error) {
 	names := r.Columns()
 	if len(names) == 0 {
-		return nil, nil
+		return nil, 0, nil
 	}
 	if len(names) > maxColumns {
-		return nil, fmt.Errorf("%w: %d columns", ErrTooMuch, len(names))
+		return nil, 0, fmt.Errorf("%w: %d columns", ErrTooMuch, len(names))
 	}
-	var out []Row
 	values := make([]driver.Value, len(names))
-	for {
+	for ; ; read++ {
 		switch err := r.Next(values); {
 		case errors.Is(err, io.EOF):
-			return out, nil
+			return out, read, nil
 		case err != nil:
-			return nil, err
-		}
-		if most >= 0 && len(out) == most {
-			return nil, fmt.Errorf("%w: more than %d rows", ErrTooMuch, most)
+			return nil, read, err
+		case keep > 0 && read >= keep:
+			continue
+		case most >= 0 && read == most:
+			return nil, read, fmt.Errorf("%w: more than %d rows", ErrTooMuch, most)
 		}
 		out = append(out, Row{names, texts(values)})
 	}

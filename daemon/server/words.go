@@ -240,7 +240,7 @@ func (d Dialect) SayAll(w Word) []Statement {
 	all := d.Say(w)
 	var out []Statement
 	for text := range strings.SplitSeq(all.Text, "; ") {
-		out = append(out, Statement{text, all.Needs})
+		out = append(out, Statement{Text: text, Needs: all.Needs})
 	}
 	return out
 }
@@ -283,5 +283,5 @@ func (d Dialect) Privileges(words ...Word) []string {
 
 // ForChannel is a statement that takes the name of a channel and nothing else, with the name in it, to be shown or run.
 func (q Statement) ForChannel(channel string) Statement {
-	return Statement{strings.Replace(q.Text, "?", Quote(channel), 1), q.Needs}
+	return Statement{Text: strings.Replace(q.Text, "?", Quote(channel), 1), Needs: q.Needs}
 }

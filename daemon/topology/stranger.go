@@ -44,6 +44,13 @@ func (k StrangerKind) Says() string {
 	return ""
 }
 
+// Registration is a replica as its source lists it. The replica says all of it itself.
+type Registration struct {
+	Key      Key
+	ServerID uint32
+	UUID     string // MySQL
+}
+
 // Admitted is the part of the snapshot that decisions may rest on: without strangers. Whoever decides anything reads
 // this.
 func (s Snapshot) Admitted() Snapshot {

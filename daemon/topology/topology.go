@@ -56,6 +56,8 @@ type Instance struct {
 	SemiSync SemiSync  `json:"semi_sync,omitzero"`
 	// Registered are the replicas that have registered with this server, at the addresses that they report.
 	Registered []Key `json:"registered,omitempty"`
+	// Registrations say as whom. Only discovery reads them.
+	Registrations []Registration `json:"-"`
 	// Readers are those that have read this server's binary log for some five seconds, without those that said
 	// themselves that they are no servers. A replica that left it a moment ago may still be among them. 0 where nobody
 	// counted.
