@@ -77,7 +77,7 @@ type ClusterSummary struct {
 	Name    string       `json:"name"`
 	Alias   string       `json:"alias,omitempty"`
 	Primary topology.Key `json:"primary,omitzero"`
-	Servers int          `json:"servers" doc:"how many belong to it"`
+	Servers int          `json:"servers" doc:"how many belong to it, without those that are registered and not confirmed or not admitted"`
 	Up      int          `json:"up" doc:"how many of them answered the last probe"`
 	Codes   []string     `json:"codes" doc:"codes of the findings, each once"`
 	Episode string       `json:"episode,omitempty" doc:"id of the open episode"`
@@ -150,7 +150,7 @@ func (a *API) clusters(*http.Request) (reply, error) {
 }
 
 func (v View) summary() ClusterSummary {
-	of := v.Situation.Snapshot
+	of := v.Situation.Snapshot.Admitted()
 	s := ClusterSummary{Name: v.name(), Alias: v.Alias, Servers: len(of.Servers), Codes: []string{}}
 	if p := of.Primary(); p != nil {
 		s.Primary = p.Key

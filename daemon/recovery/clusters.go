@@ -89,7 +89,7 @@ func (c clusters) Collect(ch chan<- prometheus.Metric) {
 		for _, result := range results {
 			show(closedDesc, closed[result], result)
 		}
-		servers(j.Snapshot.Servers, show)
+		servers(j.Snapshot.Admitted().Servers, show) // anybody can register any name
 		count := map[finding]float64{}
 		for _, f := range j.Findings {
 			count[finding{f.Code, f.Downtimed}]++

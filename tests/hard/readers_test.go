@@ -34,6 +34,28 @@ type reader struct {
 // connection no more.
 func (r reader) reads(f *watched.Fleet, s *lab.Server) {
 	f.Helper()
+	conn := r.logsIn(f, s)
+	file, err := s.Row(f.Ctx, say(s.Flavor, "SHOW MASTER STATUS", "SHOW BINARY LOG STATUS"))
+	f.Must(err)
+	f.Must(r.command(conn, "\x03SET @master_binlog_checksum = 'NONE'"))
+	f.Must(r.command(conn, r.registration()))
+	dump := wire.LittleEndian.AppendUint32([]byte{dumps}, 4)
+	dump = wire.LittleEndian.AppendUint16(dump, 0)
+	dump = append(wire.LittleEndian.AppendUint32(dump, r.id), file["File"]...)
+	f.Must(send(conn, string(dump)))
+	go func() { _, _ = io.Copy(io.Discard, conn) }()
+}
+
+// registers has the reader log in and register as a server with a UUID, until the test ends.
+func (r reader) registers(f *watched.Fleet, s *lab.Server, uuid string) {
+	f.Helper()
+	conn := r.logsIn(f, s)
+	f.Must(r.command(conn, fmt.Sprintf("\x03SET @slave_uuid = '%s', @replica_uuid = '%s'", uuid, uuid)))
+	f.Must(r.command(conn, r.registration()))
+}
+
+func (r reader) logsIn(f *watched.Fleet, s *lab.Server) net.Conn {
+	f.Helper()
 	c := mysql.NewConfig()
 	c.User, c.Passwd, c.Addr = lab.ReplicationUser, lab.ReplicationPassword, s.Key.String()
 	conns := make(chan net.Conn, 1)
@@ -53,15 +75,7 @@ func (r reader) reads(f *watched.Fleet, s *lab.Server) {
 		conn.Close()
 		logged.Close()
 	})
-	file, err := s.Row(f.Ctx, say(s.Flavor, "SHOW MASTER STATUS", "SHOW BINARY LOG STATUS"))
-	f.Must(err)
-	f.Must(r.command(conn, "\x03SET @master_binlog_checksum = 'NONE'"))
-	f.Must(r.command(conn, r.registration()))
-	dump := wire.LittleEndian.AppendUint32([]byte{dumps}, 4)
-	dump = wire.LittleEndian.AppendUint16(dump, 0)
-	dump = append(wire.LittleEndian.AppendUint32(dump, r.id), file["File"]...)
-	f.Must(send(conn, string(dump)))
-	go func() { _, _ = io.Copy(io.Discard, conn) }()
+	return conn
 }
 
 func (r reader) registration() string {
