@@ -63,6 +63,7 @@ type Daemon struct {
 	store        store           // of the mode
 	outbox       *backend.Outbox // to store, for what nobody waits for
 	clock        *backend.Clock
+	gate         *discovery.Gate
 	servers      *mysql.Servers
 	fleet        *discovery.Fleet
 	declarations *declared.Declarations
@@ -190,6 +191,9 @@ func (d *Daemon) wire(c config.Config) error {
 	if d.declarations, err = declared.Open(ctx, d.store, d.clock, d.id); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
+	d.gate = discovery.NewGate(hostname())
+	d.gate.Only(c.Discovery.Only)
+	d.gate.Name(c.Discovery.Seeds...)
 	d.servers = d.newServers(c, security)
 	d.opened.add("connections to servers", d.servers.Close)
 	d.fleet = d.newFleet(c, registry)
@@ -215,7 +219,8 @@ func (d *Daemon) newServers(c config.Config, security server.Security) *mysql.Se
 	return mysql.New(mysql.Options{
 		User: c.Servers.User, Password: string(c.Servers.Password), Security: security,
 		ConnectTimeout: c.Servers.ConnectTimeout, ProbeTimeout: c.Servers.ProbeTimeout,
-		Term: d.mode.guard().term, Patience: c.Lease.TTL, Logger: d.options.Logger,
+		Admit: d.gate.Admit,
+		Term:  d.mode.guard().term, Patience: c.Lease.TTL, Logger: d.options.Logger,
 	})
 }
 
@@ -449,6 +454,7 @@ func (d *Daemon) refresh(ctx context.Context) {
 // discover has this daemon watch what people asked any daemon to watch.
 func (d *Daemon) discover() {
 	for _, k := range d.declarations.Discovered() {
+		d.gate.Name(k)
 		d.fleet.Discover(k)
 	}
 }
@@ -506,9 +512,12 @@ func (d *Daemon) Reload(next config.Config) []string {
 		}
 	}
 	d.mode.reload(c)
+	d.gate.Only(c.Discovery.Only)
 	for _, k := range c.Discovery.Seeds {
+		d.gate.Name(k)
 		d.fleet.Discover(k)
 	}
+	d.fleet.Reconsider()
 	c.LogFailingHooks(d.options.Logger)
 	d.options.Logger.Info("configuration reloaded", "changed", reloaded, "needs_restart", restart)
 	return restart

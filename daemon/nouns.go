@@ -89,6 +89,7 @@ func (d discoverer) Discover(ctx context.Context, k topology.Key) (topology.Serv
 			return topology.Server{}, err
 		}
 	}
+	d.gate.Name(k) // who names it knows it
 	v, err := d.fleet.DiscoverNow(ctx, k)
 	if err != nil {
 		return v, err

@@ -124,6 +124,9 @@ func (c Config) String() string {
 	if c.Discovery.Seeds == nil { // the encoder leaves out what is nil
 		c.Discovery.Seeds = []topology.Key{}
 	}
+	if c.Discovery.Only == nil {
+		c.Discovery.Only = []topology.Pattern{}
+	}
 	if c.Discovery.Ignore == nil {
 		c.Discovery.Ignore = []*regexp.Regexp{}
 	}

@@ -216,6 +216,10 @@ func TestAllProblemsAtOnce(t *testing.T) {
 				"5: discovery.seeds[2]: db1:3306 is listed twice\n" +
 				"6: discovery.seeds[3]: must be a text in quotes; got 7\n" +
 				"6: discovery.seeds[4]: is empty"},
+		{"a seed that is left out", "[discovery]\nseeds = [\"10.0.0.1\", \"db1\"]\nonly = [\"10.1.0.0/16\", \"db*\"]",
+			"2: discovery.seeds[0]: 10.0.0.1:3306 is not admitted by discovery.only: add a pattern for it"},
+		{"no pattern", "[discovery]\nonly = [\"db 1\"]",
+			`2: discovery.only[0]: "db 1": want a network (10.0.0.0/8), an address, or a host with * and ?`},
 		{"a bad expression", "[discovery]\nignore = [\"a(\"]", "2: discovery.ignore[0]: error parsing regexp: " +
 			"missing closing ): `a(`"},
 		{"ports", "[http]\nlisten = \"127.0.0.1:70000\"",

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"orchestrator/daemon/topology"
@@ -13,6 +15,8 @@ type DiscoveryConfig struct {
 	Poll        time.Duration  `toml:"poll" min:"50ms" max:"1h"`
 	MaxBackoff  time.Duration  `toml:"max_backoff" min:"50ms" max:"24h"`
 	Concurrency int            `toml:"concurrency" min:"1" max:"10000"`
+	// Only these servers are asked; none: what is found is.
+	Only []topology.Pattern `toml:"only" reload:"yes"`
 	// How many servers are looked at that are known by a registration alone.
 	MaxRegistered int              `toml:"max_registered" min:"1" max:"10000"`
 	MaxStrangers  int              `toml:"max_strangers" min:"1" max:"100000"`
@@ -26,6 +30,13 @@ type AnalysisConfig struct {
 }
 
 func (r *reader) discovery(c *Config) {
+	for i, k := range c.Discovery.Seeds {
+		named := func(p topology.Pattern) bool { return p.Named(k) || p.IsNetwork() && !k.IsAddress() }
+		if only := c.Discovery.Only; len(only) > 0 && !slices.ContainsFunc(only, named) {
+			r.add(fmt.Sprintf("discovery.seeds[%d]", i),
+				"%v is not admitted by discovery.only: add a pattern for it", k)
+		}
+	}
 	if !r.bad["discovery.max_backoff"] && !r.bad["discovery.poll"] && c.Discovery.MaxBackoff < c.Discovery.Poll {
 		r.add("discovery.max_backoff",
 			"%v is shorter than discovery.poll (%v)", c.Discovery.MaxBackoff, c.Discovery.Poll)

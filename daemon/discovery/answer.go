@@ -106,6 +106,10 @@ func (f *Fleet) failed(s *server, asked time.Time, a answer) {
 		f.remove(s)
 		return
 	}
+	if a.failure == topology.Barred {
+		f.bar(s, p.Error)
+		return
+	}
 	if !news {
 		return
 	}
@@ -168,6 +172,9 @@ func (f *Fleet) answered(s *server, asked time.Time, said topology.Instance) *se
 	s.depart(old, was, asked)
 	f.learn(s, uuid)
 	f.leads(s.key, s)
+	if s.is(topology.NotAdmitted) {
+		f.unbar(s)
+	}
 	if s.stranger == nil {
 		f.seek(s, old)
 	}

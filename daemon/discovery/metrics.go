@@ -21,7 +21,7 @@ var outcomes = map[topology.Failure]string{
 	topology.Shutdown: "shutdown",
 	topology.TooMany:  "too_many_connections", topology.Denied: "access_denied", topology.TLSError: "tls",
 	topology.Alien:  "not_mysql",
-	topology.NoHost: "no_such_host", topology.Other: "other",
+	topology.NoHost: "no_such_host", topology.Barred: "not_admitted", topology.Other: "other",
 }
 
 func newMetrics(reg prometheus.Registerer, f *Fleet) *metrics {

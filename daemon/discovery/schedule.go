@@ -48,6 +48,8 @@ func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
 		failing = now.Sub(s.probe.FailingSince)
 		again := min(poll, recheck<<min(s.probe.Failures-1, 16))
 		switch {
+		case s.is(topology.NotAdmitted):
+			wait = max(poll, min(time.Minute, failing))
 		case s.instance == nil && failing < patience: // a whole fleet that is asked at once may take too long to answer
 			wait = again
 		case len(f.replicas[s.key]) > 0:
@@ -68,7 +70,7 @@ func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
 			wait -= s.phase(wait / 10)
 		}
 	}
-	if failing < patience && s.stranger == nil {
+	if failing < patience && s.stranger == nil && s.instance != nil {
 		for n, k := range s.sources {
 			c := s.instance.Channels[n]
 			if t := f.servers[k]; t != nil && t.failing() {

@@ -67,6 +67,26 @@ func (f *Fleet) trust(s *server, why string) {
 	}
 }
 
+// bar says that a server may not be asked.
+func (f *Fleet) bar(s *server, why string) {
+	if s.is(topology.NotAdmitted) {
+		return
+	}
+	f.log(slog.LevelWarn, "server not admitted", "server", s.key, "why", why)
+	f.estrange(s, topology.NotAdmitted, why)
+	k := s.key
+	f.after = append(f.after, func() { f.prober.Forget(k) })
+}
+
+// unbar has a server be what it was before, now that it may be asked.
+func (f *Fleet) unbar(s *server) {
+	if s.by != nil {
+		f.estrange(s, topology.Unconfirmed, "")
+		return
+	}
+	f.trust(s, "it is admitted now")
+}
+
 // part ends the count of a stranger.
 func (f *Fleet) part(s *server) {
 	if s.stranger == nil {
@@ -184,7 +204,8 @@ func (f *Fleet) doubt(t, source *server) string {
 	n := slices.IndexFunc(i.Channels, func(c topology.Channel) bool { return follows(t, c, source) })
 	switch {
 	case !listed:
-		return fmt.Sprintf("%v lists no replica with its address, its server_id %d and its UUID", source.key, i.ServerID)
+		return fmt.Sprintf("%v lists no replica with its address, its server_id %d and its UUID", source.key,
+			i.ServerID)
 	case n < 0:
 		return fmt.Sprintf("it does not say that it receives from %v", source.key)
 	case !i.Channels[n].AutoPosition || foreign(t).Empty():

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,10 @@ type Options struct {
 	ConnectTimeout time.Duration
 	ProbeTimeout   time.Duration // a probe with all it needs, connecting included; 1 s by default
 	StepTimeout    time.Duration // one step; 10 s by default
-	Logger         *slog.Logger
+	// Admit says why no connection may be made to a server at an address; the zero address is not known yet. nil: all
+	// may be made.
+	Admit  func(topology.Key, netip.Addr) error
+	Logger *slog.Logger
 	// Term is that in which this daemon leads, 0 when it does not; nil: it is alone, and has none. Steps take a
 	// server's lock in it.
 	Term func() int64
@@ -79,6 +83,9 @@ func New(o Options) *Servers {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Admit == nil {
+		o.Admit = func(topology.Key, netip.Addr) error { return nil }
+	}
 	if o.Patience <= 0 {
 		o.Patience = 5 * time.Second
 	}
@@ -108,7 +115,15 @@ func (s *Servers) server(k topology.Key) (*kept, error) {
 }
 
 func (s *Servers) connect(ctx context.Context, k topology.Key) (*server.Conn, error) {
-	return server.Dial(ctx, server.Address(k), s.dialling())
+	return s.dial(ctx, k, s.dialling())
+}
+
+func (s *Servers) dial(ctx context.Context, k topology.Key, o server.Options) (*server.Conn, error) {
+	o.Admit = func(a netip.Addr) error { return s.o.Admit(k, a) }
+	if err := s.o.Admit(k, netip.Addr{}); err != nil {
+		return nil, fmt.Errorf("%w: %w", server.ErrBarred, err)
+	}
+	return server.Dial(ctx, server.Address(k), o)
 }
 
 func (s *Servers) dialling() server.Options {
@@ -216,7 +231,9 @@ func (s *Servers) Probe(ctx context.Context, k topology.Key) (topology.Instance,
 			err)
 	}
 	defer v.give()
-
+	if v.conn != nil && s.o.Admit(k, v.conn.Remote()) != nil {
+		v.hangUp() // that is said when it is connected to again
+	}
 	fresh := v.conn == nil
 	i, err := s.ask(ctx, k, v)
 	if err != nil && !fresh && server.Failure(err) == topology.Reset && ctx.Err() == nil {
@@ -242,7 +259,7 @@ func (s *Servers) ask(ctx context.Context, k topology.Key, v *kept) (topology.In
 	}
 	o := s.dialling()
 	o.Several = true
-	c, err := server.Dial(ctx, server.Address(k), o)
+	c, err := s.dial(ctx, k, o)
 	if err != nil {
 		return topology.Instance{}, err
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -52,6 +54,14 @@ func (c *Conn) Close() {
 	if c.driver != nil {
 		_ = c.driver.Close()
 	}
+}
+
+// Remote is the address of the server; the zero address where that is not known.
+func (c *Conn) Remote() netip.Addr {
+	if a, ok := c.wire.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr()
+	}
+	return netip.Addr{}
 }
 
 // Break closes the socket, and with it whatever is under way. Close must still be called.

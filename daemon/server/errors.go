@@ -135,6 +135,8 @@ func Failure(err error) topology.Failure {
 	case isAny(err, ErrAlien, mysqldriver.ErrMalformPkt, mysqldriver.ErrPktSync, mysqldriver.ErrPktSyncMul,
 		mysqldriver.ErrOldProtocol):
 		return topology.Alien
+	case isAny(err, ErrBarred):
+		return topology.Barred
 	case isTLS(err):
 		return topology.TLSError
 	case isAny(err, mysqldriver.ErrUnknownPlugin, mysqldriver.ErrCleartextPassword, mysqldriver.ErrNativePassword,

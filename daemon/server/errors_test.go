@@ -57,8 +57,8 @@ func TestAnErrorMeansWhatItsNumberMeans(t *testing.T) {
 
 func TestMissingGrantIsWritten(t *testing.T) {
 	refused := func(n uint16, needs, account string) error {
-		return fmt.Errorf("probe: %w", &Refusal{Statement: Statement{Text: "SHOW REPLICA STATUS", Needs: needs}, Account: account,
-			Cause: reported(n)})
+		return fmt.Errorf("probe: %w", &Refusal{Statement: Statement{Text: "SHOW REPLICA STATUS", Needs: needs},
+			Account: account, Cause: reported(n)})
 	}
 	for _, c := range []struct {
 		err  error

@@ -13,6 +13,8 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"net"
+	"net/netip"
+	"syscall"
 	"time"
 
 	mysqldriver "github.com/go-sql-driver/mysql"
@@ -37,6 +39,8 @@ type Options struct {
 	Several bool
 	Budget  Budget
 	Room    *Room // that the answers of all connections share; nil: each has its own budget only
+	// Admit says why no connection may be made to an address, before anything is sent there; nil: to any.
+	Admit func(netip.Addr) error
 }
 
 // Budget is the most that the answer to one question may be. What is longer breaks the connection. Zero is the default
@@ -125,7 +129,11 @@ func (c *Conn) connector(address string, o Options) (driver.Connector, error) {
 		cfg.ServerPubKey = nobodys()
 	}
 	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		raw, err := (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext(ctx, network, address)
+		d := &net.Dialer{KeepAliveConfig: keepAlive}
+		if o.Admit != nil {
+			d.ControlContext = admits(o.Admit)
+		}
+		raw, err := d.DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
@@ -138,6 +146,20 @@ func (c *Conn) connector(address string, o Options) (driver.Connector, error) {
 		return c.wire, nil
 	}
 	return mysqldriver.NewConnector(cfg)
+}
+
+// admits has a dialler ask before it connects to an address, which is that of no name any more.
+func admits(admit func(netip.Addr) error) func(context.Context, string, string, syscall.RawConn) error {
+	return func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		to, err := netip.ParseAddrPort(address)
+		if err == nil {
+			err = admit(to.Addr())
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrBarred, err)
+		}
+		return nil
+	}
 }
 
 func (c *Conn) login(ctx context.Context, connector driver.Connector) (err error) {

@@ -43,6 +43,8 @@ var (
 	ErrAlien = errors.New("this is not a MySQL or MariaDB server")
 	// ErrTooMuch is an answer that exceeds its budget. The connection is closed.
 	ErrTooMuch = errors.New("its answer is too long")
+	// ErrBarred is an address that Options.Admit does not admit: nothing was sent there.
+	ErrBarred = errors.New("no connection is made")
 )
 
 // bound begins a question. No goroutine waits for its end: the deadline is the socket's own, and a context that is

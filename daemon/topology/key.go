@@ -81,6 +81,12 @@ func (k Key) String() string {
 	return k.Host + ":" + strconv.Itoa(k.Port)
 }
 
+// IsAddress says that the host is an IP address, not a name.
+func (k Key) IsAddress() bool {
+	_, err := netip.ParseAddr(k.Host)
+	return err == nil
+}
+
 // IsZero reports whether the key names nothing.
 func (k Key) IsZero() bool { return k == Key{} }
 
