@@ -79,7 +79,11 @@ func TestWhoRegisteredMustBeConfirmed(t *testing.T) {
 			p.moves("db9", 50)
 		}},
 		{"it registered with another server id", topology.Unconfirmed, func(_ *fakeFleet, db1, _ *topology.Instance) {
-			db1.Registrations[1].ServerID = 77
+			for n := range db1.Registrations {
+				if db1.Registrations[n].Key == key("db9") {
+					db1.Registrations[n].ServerID = 77
+				}
+			}
 		}},
 		{"it does not receive", topology.Unconfirmed, func(_ *fakeFleet, _, db9 *topology.Instance) {
 			db9.Channels[0].IO = topology.Stopped
