@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -12,6 +13,10 @@ import (
 func (c Config) Risks() (out []string) {
 	if r := c.unencrypted(); r != "" {
 		out = append(out, r)
+	}
+	if host, _, err := net.SplitHostPort(c.HAProxy.Agent); err == nil && !local(host) {
+		out = append(out, fmt.Sprintf("haproxy.agent is %q: other machines can reach it, and it needs no password; "+
+			"listen on 127.0.0.1, where the HAProxy of this machine asks", c.HAProxy.Agent))
 	}
 	return out
 }

@@ -37,6 +37,16 @@ func TestWhatIsNotEncryptedIsSaidOnce(t *testing.T) {
 	}
 }
 
+func TestAnAgentThatOthersReachIsARisk(t *testing.T) {
+	for agent, want := range map[string]int{"": 0, "127.0.0.1:3001": 0, "[::1]:3001": 0, "localhost:3001": 0,
+		"0.0.0.0:3001": 1, ":3001": 1, "192.0.2.1:3001": 1} {
+		c, _ := parse("o.toml", fmt.Appendf(nil, "[servers]\ntls = \"verify\"\n[haproxy]\nagent = %q", agent))
+		if got := c.Risks(); len(got) != want || want == 1 && !strings.Contains(got[0], "haproxy.agent is") {
+			t.Errorf("%q: %q", agent, got)
+		}
+	}
+}
+
 func TestPublicKeysAreTakenOverByAReload(t *testing.T) {
 	pem := func() string {
 		k, err := rsa.GenerateKey(rand.Reader, 2048)

@@ -52,7 +52,7 @@ var impure = []string{"database/sql", "net", "net/http", "os", "log", "log/slog"
 var top = []string{
 	"cmd", "daemon", "backend", "haproxy", "ansible", "tests", "docs", "go.mod", "go.sum", "Makefile",
 	"orchestrator.toml", "README.md",
-	"LICENSE", "CONTRIBUTING.md", ".ci", ".gitignore", ".gitattributes", ".git", ".github",
+	"LICENSE", "CONTRIBUTING.md", "SECURITY.md", ".ci", ".gitignore", ".gitattributes", ".git", ".github",
 	"bin", "coverage.out", // built, and ignored by git
 }
 
