@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"orchestrator/backend"
+	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/config"
@@ -60,7 +61,8 @@ type Daemon struct {
 	started      time.Time
 	opened       opened
 	mode         mode
-	store        store           // of the mode
+	store        store // of the mode
+	sound        soundness
 	outbox       *backend.Outbox // to store, for what nobody waits for
 	clock        *backend.Clock
 	gate         *discovery.Gate
@@ -268,6 +270,7 @@ func (d *Daemon) openMode(c config.Config, registry prometheus.Registerer) error
 	defer cancel()
 	m, err := openMode(ctx, host{
 		id: d.id, config: c, clock: d.clock, log: d.options.Logger, registry: registry, opened: &d.opened,
+		files:      func(file *sqlstore.Store) { d.sound.file = file },
 		leadership: func() lead.Status { return d.lead.Status() },
 		transfer:   func(ctx context.Context) error { return d.lead.Transfer(ctx) },
 		reach:      d.reach,
@@ -348,6 +351,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer stop(nil)
 	others.Go(func() { _ = d.fleet.Run(looking) })
 	others.Go(func() { d.keep(looking) })
+	others.Go(func() { d.watchFile(looking) })
 	serving, unserve := context.WithCancel(looking)
 	defer unserve()
 	served := make(chan struct{})

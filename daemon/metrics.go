@@ -11,14 +11,16 @@ const (
 	keeping    = "keep"    // write what changed of the fleet
 	refreshing = "refresh" // read what people declared
 	purging    = "purge"   // remove what is old
+	checking   = "check"   // see whether the file of this daemon can be used
 )
 
 // measure registers what concerns the whole daemon; the parts register what is theirs.
 func (d *Daemon) measure(c config.Config, r prometheus.Registerer) error {
 	d.unstored = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orchestrator_store_failures_total",
-		Help: "Background uses of the store that failed, by operation (keep, refresh, purge); they are made again."},
+		Help: "Background uses of the store that failed, by operation (keep, refresh, purge, check); they are " +
+			"made again."},
 		[]string{"operation"})
-	for _, operation := range []string{keeping, refreshing, purging} {
+	for _, operation := range []string{keeping, refreshing, purging, checking} {
 		d.unstored.WithLabelValues(operation)
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "orchestrator_info",

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"orchestrator/backend"
+	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/config"
 	"orchestrator/daemon/httpd"
@@ -69,6 +70,7 @@ type host struct {
 	log      *slog.Logger
 	registry prometheus.Registerer
 	opened   *opened
+	files    func(*sqlstore.Store) // is told of the file that the mode has opened
 
 	// The rest is wired after the mode is open: loops, guards and commands may call it, openMode may not.
 

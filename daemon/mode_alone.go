@@ -48,6 +48,7 @@ func openFile(h host) (*sqlstore.Store, error) {
 		return nil, err
 	}
 	h.opened.add("the file "+h.config.Backend.Path, file.Close)
+	h.files(file)
 	return file, nil
 }
 

@@ -21,8 +21,9 @@ import (
 // nouns are what the API calls. Each is one part of this daemon.
 func (d *Daemon) nouns() api.Nouns {
 	return api.Nouns{
-		Fleet: views{d}, Discovery: discoverer{d}, Deployment: d.mode, Declarations: declarations{d.declarations},
-		Requests: d.declarations, Recoveries: d.declarations, Episodes: episodes{d.recovery},
+		Fleet: views{d}, Discovery: discoverer{d}, Deployment: deployment{d},
+		Declarations: declarations{d.declarations},
+		Requests:     d.declarations, Recoveries: d.declarations, Episodes: episodes{d.recovery},
 		Hooks: hooks{d.recovery, d}, Daemon: itself{d}, Backend: d.mode,
 	}
 }
@@ -157,6 +158,9 @@ func (d itself) Status() api.Status {
 		s.NotReady = "no daemon leads yet, as far as this one knows"
 	}
 	d.mode.status(&s)
+	if why := d.unready(); why != "" && s.NotReady == "" {
+		s.NotReady = why
+	}
 	return s
 }
 

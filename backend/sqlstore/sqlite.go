@@ -199,20 +199,29 @@ func examine(path string, how url.Values) error {
 	return nil
 }
 
+// readers is how many connections read.
+const readers = 4
+
 // openSQLite opens a file that has passed the check.
 func openSQLite(path string) (*Store, error) {
-	s := &Store{name: path}
 	opened, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
+	hasLog := logged(path)
+	f := &file{path: path, opened: opened}
+	s := &Store{name: path, file: f}
 	s.lend = func(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dialect) error) error {
-		// Writing to an unlinked file works, but everything acknowledged would be gone at the next start.
-		now, err := os.Stat(path)
-		if err != nil || !os.SameFile(opened, now) {
-			return trouble{errors.New("the file was removed or replaced while it was in use: restart with the right " +
-				"one in place")}
+		if err := f.whole(); err != nil {
+			return err
 		}
+		if f.logGone() {
+			if err := s.rescue(ctx); err != nil {
+				return err
+			}
+		}
+		f.use.RLock()
+		defer f.use.RUnlock()
 		c, err := pool.Conn(ctx)
 		if err != nil {
 			return whole(err)
@@ -229,9 +238,13 @@ func openSQLite(path string) (*Store, error) {
 		return nil, err
 	}
 	s.hold = s.write
-	s.read, err = connect(path, url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(10000)", "query_only(1)"}}, 4)
+	s.read, err = connect(path, url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(10000)", "query_only(1)"}},
+		readers)
 	if err == nil {
 		err = s.writable()
+	}
+	if err == nil {
+		err = s.begin(context.Background(), hasLog)
 	}
 	if err != nil {
 		s.write.Close()

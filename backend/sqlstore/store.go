@@ -27,6 +27,7 @@ type Store struct {
 	hold  *sql.DB // for changes of a lease
 	lend  lender
 	mysql *mysqlServer // nil for SQLite
+	file  *file        // nil for a server
 }
 
 // lender runs do with a connection of the pool, and the dialect of its server. do may run more than once.
@@ -283,6 +284,9 @@ func (s *Store) Identity(ctx context.Context) (id string, err error) {
 
 // Close ends all connections.
 func (s *Store) Close() error {
+	if s.file != nil {
+		s.end()
+	}
 	if err := errors.Join(s.read.Close(), s.write.Close(), s.hold.Close()); err != nil {
 		return fmt.Errorf("close %s: %w", s.name, err)
 	}

@@ -13,6 +13,7 @@ const (
 	BackendUnavailable Code = "BackendUnavailable"
 	BackendMemberUnfit Code = "BackendMemberUnfit"
 	BackendDiffers     Code = "BackendDiffers"
+	StoreFailing       Code = "StoreFailing"
 )
 
 // Deployment is what a daemon knows of the others, and of the backend.
@@ -22,6 +23,7 @@ type Deployment struct {
 	Unavailable string   // why the backend can't be used; "" when it can
 	Unfit       []Unfit  // members of the backend
 	Differ      []string // the records that the members hold in two ways, as they were compared last
+	Store       []string // what this daemon can't store, or has lost; a sentence each
 }
 
 // Unfit is a member of the backend that could not serve.
@@ -47,6 +49,9 @@ var deploymentRules = []struct {
 		"stale, or does not replicate. `orchestrator backend doctor` says how to fix it."},
 	{BackendDiffers, "backend", "The members have different versions of some records, and merging them has failed. " +
 		"`orchestrator backend verify --repair` tries again, and says why not."},
+	{StoreFailing, "daemon", "This daemon can't use its file (`backend.path`), can't store some records, has lost " +
+		"what it had stored, or has read records whose versions are too far ahead (`backend.clock_ahead`). The " +
+		"evidence says which. What could not be stored is kept in memory and tried again."},
 }
 
 // Findings says what is wrong with a deployment.
@@ -70,6 +75,9 @@ func (d Deployment) Findings() (out []Finding) {
 	if len(d.Differ) > 0 {
 		out = append(out, Finding{Code: BackendDiffers, Says: "the backend's members differ in " +
 			many(len(d.Differ), "record"), Evidence: d.Differ})
+	}
+	if len(d.Store) > 0 {
+		out = append(out, Finding{Code: StoreFailing, Says: "the store of this daemon fails", Evidence: d.Store})
 	}
 	return out
 }

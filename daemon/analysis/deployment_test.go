@@ -20,6 +20,7 @@ func TestDeployment(t *testing.T) {
 			Unfit: []Unfit{{b2, "it is out of reach"}}}, []Code{DaemonSilent, BackendMemberUnfit}},
 		{"no backend", Deployment{Unavailable: "no member is fit"}, []Code{BackendUnavailable}},
 		{"not merged", Deployment{Differ: []string{"tag db1:3306"}}, []Code{BackendDiffers}},
+		{"a full disk", Deployment{Store: []string{"its file system is full"}}, []Code{StoreFailing}},
 	} {
 		got := c.d.Findings()
 		if len(got) != len(c.want) {

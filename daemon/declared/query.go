@@ -46,6 +46,13 @@ func (ds *Declarations) RecoveriesOff() string {
 	return ""
 }
 
+// Unknown says why what was declared is not known; "" when it is.
+func (ds *Declarations) Unknown() string {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	return ds.reason
+}
+
 // SwitchedOff says who has switched recoveries off, and why; false if nobody has, as far as is known.
 func (ds *Declarations) SwitchedOff() (by, reason string, off bool) {
 	ds.mu.RLock()

@@ -480,7 +480,8 @@ var told = map[analysis.Code]string{
 	"DaemonsSplit": "OrchestratorSplit", "DaemonSilent": "OrchestratorPeersSilent",
 	"BackendUnavailable": "OrchestratorBackendUnavailable",
 	"BackendMemberUnfit": "OrchestratorBackendMemberNotFit", "BackendDiffers": "OrchestratorBackendDiverged",
-	"MultiSource": "",
+	"StoreFailing": "OrchestratorStoreFailing",
+	"MultiSource":  "",
 }
 
 // Only people who happen to look see a finding without an alert.
