@@ -100,6 +100,8 @@ const (
 	DuplicateServerID Code = "DuplicateServerID"
 	DuplicateUUID     Code = "DuplicateUUID"
 	UnknownReader     Code = "UnknownReader" // of its binary log
+	// StrangeLock: a session that is no daemon's holds or held a lock of the daemons
+	StrangeLock Code = "StrangeLock"
 	// MissingPrivileges: our account lacks what a look or a recovery may need there
 	MissingPrivileges Code = "MissingPrivileges"
 	// Stranger: found by a registration alone, and no decision rests on it

@@ -5,6 +5,18 @@ import (
 	"strings"
 )
 
+func strangersSays(v *view) (string, []string) {
+	if v.Instance == nil || !v.Up() || len(v.Instance.Strangers) == 0 {
+		return "", nil
+	}
+	var out []string
+	for _, text := range v.Instance.Strangers {
+		out = append(out, fmt.Sprintf("%v: %s", v.Key, text))
+	}
+	return fmt.Sprintf("Somebody interferes with the daemons' locks on %s: %s.", v.is(),
+		strings.Join(v.Instance.Strangers, "; ")), out
+}
+
 // privilegesSays is silent on a server that is down: what was granted there is not known any more.
 func privilegesSays(v *view) (string, []string) {
 	if v.Instance == nil || !v.Up() || len(v.Instance.Ungranted) == 0 {

@@ -199,6 +199,12 @@ var rules = []rule{
 			"replica that this daemon can't reach or does not know: of two with one server_id a source lists only " +
 			"one. What such a replica has received is not known. Discover it, set its report_host, or give it a " +
 			"server_id of its own."},
+	{StrangeLock, anyone, false, strangersSays,
+		"A session that is no daemon's holds one of the daemons' advisory locks on a server, or waits for one, or " +
+			"did so in the last ten minutes. Any account can take them. The daemons end such a session " +
+			"(CONNECTION_ADMIN); where they can't, a step is done without the lock, and the locks of a majority " +
+			"can't be counted there. Find out who it is, and revoke what lets it log in. Looked for each half " +
+			"minute, and before each step."},
 	{MissingPrivileges, anyone, false, privilegesSays,
 		"The daemon's account lacks privileges on a server. The evidence has each GRANT, and what is lost without " +
 			"it: a look at the server, a step of a recovery, or a reason in a message. Replicas get what is granted " +

@@ -55,6 +55,7 @@ func instanceDifference(a, b *topology.Instance) change {
 		a.ReadOnly != b.ReadOnly || a.SuperReadOnly != b.SuperReadOnly || a.LogBin != b.LogBin,
 		a.Scheduler != b.Scheduler || !slices.Equal(a.Dormant, b.Dormant),
 		a.LogReplicaUpdates != b.LogReplicaUpdates || a.GTID != b.GTID || a.SemiSync != b.SemiSync,
+		!slices.Equal(a.Strangers, b.Strangers),
 		!slices.Equal(a.Unusable, b.Unusable) || !slices.Equal(a.Ungranted, b.Ungranted),
 		cause(a.Stalled) != cause(b.Stalled) || len(a.Channels) != len(b.Channels), !near(a.StartedAt, b.StartedAt):
 		return significant

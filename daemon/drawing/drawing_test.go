@@ -441,6 +441,9 @@ func anySnapshot(t *rapid.T) topology.Snapshot {
 		if odd("unusable") {
 			i.Unusable = []string{pick("what", `source "a:1", port 2`, "x"), "report_host \"\""}
 		}
+		if odd("strangers") {
+			i.Strangers = []string{"connection 7 of app@h holds the lock 'orchestrator'; it was ended", "x"}
+		}
 		if odd("ungranted") {
 			i.Ungranted = []topology.Ungranted{{Grant: "GRANT EVENT ON *.* TO `o`@`%`", Without: "this"},
 				{Grant: "GRANT RELOAD ON *.* TO o", Without: "that"}}

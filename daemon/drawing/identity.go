@@ -36,6 +36,7 @@ var identityAttributes = []attribute{
 	{"doubtful", "HOST+HOST|none", nothing, keys(func(d *drawn) *[]topology.Key { return &d.server.Doubtful })},
 	{"promoted", "yes|no", nothing, truth(func(d *drawn) *bool { return &d.promoted })},
 	{"unusable", "TEXT", instance, list(func(d *drawn) *[]string { return &d.instance().Unusable })},
+	{"strangers", "TEXT", instance, list(func(d *drawn) *[]string { return &d.instance().Strangers })},
 	{"ungranted", `"GRANT: without it, TEXT"`, instance, codec[drawn]{read: readUngranted, show: showUngranted,
 		repeats: true}},
 	// Last, because the others need an instance to speak of.

@@ -195,6 +195,8 @@ func replicaOf(t *testing.T, version string) *fake {
 				rows = append(rows, []string{"log_slave_updates", "ON"}, []string{"rpl_semi_sync_slave_enabled", "ON"})
 			}
 			return []string{"Variable_name", "Value"}, rows, 0
+		case strings.HasPrefix(q, "SELECT IS_USED_LOCK("):
+			return one("holder", null, "first_mark", null, "last_mark", null)
 		case strings.HasPrefix(q, "SHOW GLOBAL STATUS"):
 			return []string{"Variable_name", "Value"}, [][]string{{"Uptime", "100"}}, 0
 		case q == "SHOW SLAVE HOSTS" && !onlyNew:

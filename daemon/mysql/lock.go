@@ -55,18 +55,19 @@ func bits(term int64) (out []int) {
 
 // taking is the statement that takes the lock, and only with it those that show the term. Both flavours evaluate a sum
 // from left to right, and only one branch of an IF.
-func taking(term int64, seconds int) server.Statement {
+// bits is how many seconds it waits for each of these: who has just let go of the lock may hold them for a moment.
+func taking(term int64, seconds, bitSeconds int) server.Statement {
 	if term <= 0 {
 		return server.Statement{Text: fmt.Sprintf("SELECT GET_LOCK('orchestrator', %d) AS got, CONNECTION_ID() AS id",
 			seconds)}
 	}
 	var sum strings.Builder
 	for _, n := range bits(term) {
-		fmt.Fprintf(&sum, "GET_LOCK('orchestrator.term.%d', 1) + ", n)
+		fmt.Fprintf(&sum, "GET_LOCK('orchestrator.term.%d', %d) + ", n, bitSeconds)
 	}
 	return server.Statement{Text: fmt.Sprintf("SELECT IF(GET_LOCK('orchestrator', %d), "+
-		"%sGET_LOCK('orchestrator.term', 1) = %d, 0) AS got,"+
-		" CONNECTION_ID() AS id", seconds, sum.String(), len(bits(term))+1)}
+		"%sGET_LOCK('orchestrator.term', %d) = %d, 0) AS got,"+
+		" CONNECTION_ID() AS id", seconds, sum.String(), bitSeconds, len(bits(term))+1)}
 }
 
 // releasing begins with the mark, so that nobody reads half a term.
@@ -95,30 +96,31 @@ var askHolder = func() server.Statement {
 
 var askStillHeld = server.Statement{Text: "SELECT IS_USED_LOCK('orchestrator') = CONNECTION_ID() AS held"}
 
-// holder says whose the lock is; id is "" when it is nobody's, term 0 when its holder shows none.
-func holder(ctx context.Context, c *server.Conn) (id string, term int64, err error) {
-	r, err := c.One(ctx, askHolder)
-	if err != nil {
-		return "", 0, err
-	}
+// readHolder says whose the lock is; id is "" when it is nobody's, term 0 when its holder shows none.
+func readHolder(r server.Row) (id string, term int64) {
 	id = r.Get("holder")
 	if id == "" || r.Get("first_mark") != id || r.Get("last_mark") != id {
-		return id, 0, nil
+		return id, 0
 	}
 	for n := range 63 {
 		if r.Get("bit"+strconv.Itoa(n)) == id {
 			term |= 1 << n
 		}
 	}
-	return id, term, nil
+	return id, term
 }
 
 // lock takes the lock of the server behind c in a term (0: of a daemon that is alone). It returns the id of the
-// connection there.
+// connection there. ErrStranger is returned where somebody who is no daemon keeps it from us.
 func (s *Servers) lock(ctx context.Context, c *server.Conn, k topology.Key, term int64) (id string, err error) {
 	locked := &ErrLocked{Holder: "?"}
+	strange := false
 	for _, seconds := range []int{0, 1, 1} {
-		r, err := c.One(ctx, taking(term, seconds))
+		bitSeconds := seconds
+		if strange { // who knows how many of them are held
+			bitSeconds = 0
+		}
+		r, err := c.One(ctx, taking(term, seconds, bitSeconds))
 		if err != nil {
 			return "", err
 		}
@@ -128,9 +130,29 @@ func (s *Servers) lock(ctx context.Context, c *server.Conn, k topology.Key, term
 			s.mu.Unlock()
 			return r.Get("id"), nil
 		}
-		owner, theirs, err := holder(ctx, c)
+		held, err := c.One(ctx, askHolder)
 		if err != nil {
 			return "", err
+		}
+		owner, theirs := readHolder(held)
+		met, stays, err := s.endStrangers(ctx, c, k, held)
+		if err != nil {
+			return "", err
+		}
+		if met {
+			if owner == r.Get("id") { // they hold what shows the term
+				if _, err := c.Query(ctx, releasing(term)); err != nil {
+					return "", err
+				}
+			}
+			if stays == "" && strange {
+				stays = "sessions that are no daemon's take it again as soon as they are ended"
+			}
+			if stays != "" {
+				return "", &ErrStranger{stays}
+			}
+			strange = true
+			continue
 		}
 		if owner == "" { // it was released meanwhile
 			continue

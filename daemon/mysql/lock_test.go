@@ -2,7 +2,9 @@ package mysql_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -132,6 +134,102 @@ func TestLocks(t *testing.T) {
 		}
 		if err := inTerm(t, 1).Do(t.Context(), step); err != nil {
 			t.Errorf("after the context: %v", err)
+		}
+		h.Release()
+	})
+}
+
+// Anybody who may log in can take a lock of any name. It counts for nothing.
+func TestALockOfAStranger(t *testing.T) {
+	lab.Flavors(t, func(t *testing.T, l *lab.Lab, f topology.Flavor) {
+		v, err := l.Start(t.Context(), lab.Spec{Flavor: f, ExtraArgs: []string{"--read-only=0"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		app, err := sql.Open("mysql", v.DSN(lab.AppUser, lab.AppPassword))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer app.Close()
+		take := func(names ...string) (gone func() bool) {
+			t.Helper()
+			c, err := app.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range names {
+				var got int
+				err := c.QueryRowContext(t.Context(), "SELECT GET_LOCK('"+name+"', 5)").Scan(&got)
+				if err != nil || got != 1 {
+					t.Fatal(name, got, err)
+				}
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			return func() bool { return c.PingContext(t.Context()) != nil }
+		}
+		terms := []string{"orchestrator.term"}
+		for n := range 63 {
+			terms = append(terms, fmt.Sprintf("orchestrator.term.%d", n))
+		}
+		step := plan.Step{Kind: plan.Fence, At: v.Key}
+		alone, seven := inTerm(t, 0), inTerm(t, 7)
+		for name, c := range map[string]struct {
+			s     *mysql.Servers
+			locks []string
+		}{
+			"alone":      {alone, []string{"orchestrator"}},
+			"in a term":  {seven, []string{"orchestrator"}},
+			"the term's": {seven, terms},
+			"all":        {seven, append(terms, "orchestrator")},
+		} {
+			gone := take(c.locks...)
+			began := time.Now()
+			if err := c.s.Do(t.Context(), step); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("%s: it took %v", name, took)
+			}
+			if !gone() {
+				t.Errorf("%s: the session was not ended", name)
+			}
+		}
+		gone := take("orchestrator")
+		h := seven.Hold(t.Context(), []topology.Key{v.Key}, 7)
+		if len(h.Keys(t.Context())) != 1 || !gone() {
+			t.Errorf("it does not hold the lock: %v", h.Refused())
+		}
+		h.Release()
+
+		// A look finds it as well, and reports it.
+		gone = take("orchestrator")
+		looks := inTerm(t, 0)
+		i, _, err := looks.Probe(t.Context(), v.Key)
+		if err != nil || len(i.Strangers) != 1 || !gone() || !strings.Contains(i.Strangers[0], "of "+lab.AppUser+"@") ||
+			!strings.Contains(i.Strangers[0], "'orchestrator'; it was ended") {
+			t.Errorf("%q, %v", i.Strangers, err)
+		}
+		if i, _, err = looks.Probe(t.Context(), v.Key); err != nil || len(i.Strangers) != 1 {
+			t.Errorf("afterwards: %q, %v", i.Strangers, err)
+		}
+
+		// Where it can't be ended, the step is done without the lock, and the lock is not counted.
+		revoke := "REVOKE CONNECTION_ADMIN, SYSTEM_USER ON *.* FROM '" + lab.User + "'@'%'"
+		if f == lab.MariaDB {
+			revoke = "REVOKE CONNECTION ADMIN, SUPER ON *.* FROM '" + lab.User + "'@'%'"
+		}
+		if err := errors.Join(v.SetReadOnly(t.Context(), false), v.Exec(t.Context(), revoke)); err != nil {
+			t.Fatal(err)
+		}
+		gone = take("orchestrator")
+		began := time.Now()
+		if err := inTerm(t, 7).Do(t.Context(), step); err != nil || gone() || time.Since(began) > 2*time.Second {
+			t.Errorf("a session that can't be ended: %v, after %v", err, time.Since(began))
+		}
+		h = inTerm(t, 7).Hold(t.Context(), []topology.Key{v.Key}, 7)
+		if len(h.Keys(t.Context())) != 0 || len(h.Refused()) != 1 ||
+			!strings.Contains(h.Refused()[0].Error(), "no daemon's, holds the lock 'orchestrator', and could not") {
+			t.Errorf("it counts a lock that somebody else has: %v", h.Refused())
 		}
 		h.Release()
 	})

@@ -28,6 +28,7 @@ type known struct {
 	dumps     []int // binary log dump threads, at the last looks, the latest first
 	noServers int   // of those that registered, at readAt
 	memo      gtid.Memo
+	locks     server.Row // the answer to askHolder, until strangers were looked for
 }
 
 // looks is how many looks in a row must have seen a binary log dump thread, so that it counts as a reader: a replica

@@ -71,7 +71,8 @@ func semiSync(vars, status server.Row) topology.SemiSync {
 	return s
 }
 
-// surroundings are what the binary log no longer holds, where it ends and who reads it, and the events that do not run.
+// surroundings are what the binary log no longer holds, where it ends and who reads it, who holds the daemons' locks,
+// and the events that do not run.
 func (p *poll) surroundings(ctx context.Context) (all []question) {
 	n, i := p.known, &p.known.instance
 	if n.questions.purged.Text != "" {
@@ -90,6 +91,12 @@ func (p *poll) surroundings(ctx context.Context) (all []question) {
 	if i.LogBin && !i.GTID {
 		all = append(all, question{Statement: p.conn.Dialect.Say(server.BinlogStatus), read: n.readBinlogEnd})
 	}
+	all = append(all, question{Statement: askHolder, read: func(rows []server.Row) error {
+		if len(rows) > 0 {
+			n.locks = rows[0]
+		}
+		return nil
+	}, mayFail: true})
 	// No decision rests on the events.
 	if i.Dormant = nil; !n.channels {
 		all = append(all, question{Statement: dormantEvents, read: n.readEvents, mayFail: true})

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,7 +54,10 @@ type Servers struct {
 	servers map[topology.Key]*kept
 	held    map[topology.Key]*hold    // locks that are kept between steps
 	others  map[topology.Key]sighting // who was seen to hold a lock, and since when
-	lost    map[topology.Key][]string // ids of connections that broke while they may have held the lock
+	users   []string                  // that daemons log in as: the one of account, and those before it
+	// by strangers, at each server
+	interferences map[topology.Key]interference
+	lost          map[topology.Key][]string // ids of connections that broke while they may have held the lock
 }
 
 // kept is what is kept of a server between probes. Only the goroutine whose element is in turn may use the rest.
@@ -95,7 +99,8 @@ func New(o Options) *Servers {
 	return &Servers{o: o, logger: o.Logger, room: server.NewRoom(longAnswers),
 		account: server.Account{User: o.User, Password: o.Password},
 		servers: map[topology.Key]*kept{},
-		held:    map[topology.Key]*hold{}, lost: map[topology.Key][]string{}, others: map[topology.Key]sighting{}}
+		users:   []string{o.User}, interferences: map[topology.Key]interference{},
+		held: map[topology.Key]*hold{}, lost: map[topology.Key][]string{}, others: map[topology.Key]sighting{}}
 }
 
 var errClosed = errors.New("the daemon is stopping: its connections are closed")
@@ -137,6 +142,9 @@ func (s *Servers) SetCredentials(user, password string, keys server.Keys) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.account, s.o.Keys = server.Account{User: user, Password: password}, keys
+	if !slices.Contains(s.users, user) {
+		s.users = append(s.users, user)
+	}
 }
 
 func (s *Servers) credentials() server.Account {
@@ -254,6 +262,9 @@ func (s *Servers) ask(ctx context.Context, k topology.Key, v *kept) (topology.In
 	before := v.known.instance
 	if v.conn != nil {
 		i, err := v.ask(ctx)
+		if err == nil {
+			err = s.lookForStrangers(ctx, k, v, &i)
+		}
 		s.reportMissing(k, v, before.Ungranted)
 		return i, err
 	}
@@ -265,6 +276,9 @@ func (s *Servers) ask(ctx context.Context, k topology.Key, v *kept) (topology.In
 	}
 	v.conn, v.known = c, known{}
 	i, err := v.ask(ctx)
+	if err == nil {
+		err = s.lookForStrangers(ctx, k, v, &i)
+	}
 	if i.UUID == before.UUID { // until it is asked again
 		i.Ungranted = before.Ungranted
 		v.known.instance.Ungranted = before.Ungranted

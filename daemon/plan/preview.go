@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/topology"
 )
 
@@ -105,8 +106,19 @@ func play(s Situation) Previewed {
 func IfDies(s Situation, dead topology.Key) Previewed {
 	s = settled(s)
 	p := play(s.With(Died(s.Snapshot, dead)))
-	p.Dead, p.Doubts = dead, Doubts(s, dead)
+	p.Dead, p.Doubts = dead, append(Doubts(s, dead), strangers(s, dead)...)
 	return p
+}
+
+// strangers are those who interfere with the locks that a failover takes.
+func strangers(s Situation, dead topology.Key) (out []string) {
+	cluster := s.Snapshot.Server(dead)
+	for _, f := range s.Findings {
+		if f.Code == analysis.StrangeLock && cluster != nil && f.Cluster == cluster.Cluster {
+			out = append(out, "locks: "+f.Says)
+		}
+	}
+	return out
 }
 
 // merged puts episodes in the places of those with their IDs, and says whether that changes anything.

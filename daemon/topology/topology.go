@@ -64,6 +64,9 @@ type Instance struct {
 	Readers int `json:"readers,omitempty"`
 	// Unusable is what the server says in the place of a name, and that can't be one.
 	Unusable []string `json:"unusable,omitempty"`
+	// Strangers are sessions that are no daemon's and that held one of the daemons' advisory locks there, or waited for
+	// one, in the last minutes, and what became of each.
+	Strangers []string `json:"strangers,omitempty"`
 	// Ungranted are privileges that our account needs there and lacks. Read seldom.
 	Ungranted []Ungranted `json:"missing_privileges,omitempty"`
 	// Dormant are scheduled events that came by replication, and that this server does not run: schema and name, the

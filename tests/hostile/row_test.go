@@ -148,7 +148,7 @@ func undisturbed() (usual, error) {
 	return calm.usual, nil
 }
 
-// TestUndisturbed is what all others are compared with. It is not parallel: so it ends before they go on.
+// TestUndisturbed is what all others are compared with. It is not parallel, and they are: so it ends before they go on.
 func TestUndisturbed(t *testing.T) {
 	r := &row{T: t, lab: lab.Test(t), flavor: lab.MariaDB}
 	f := r.start()

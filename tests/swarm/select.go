@@ -90,7 +90,8 @@ func parseFrom(from string) (func(*session) []map[string]string, bool) {
 			}
 			return []map[string]string{noThread}
 		}, true
-	case strings.Contains(lower, ".processlist") && strings.Contains(lower, "command not like 'binlog dump%'"):
+	case strings.Contains(lower, ".processlist") && (strings.Contains(lower, "command not like 'binlog dump%'") ||
+		strings.Contains(lower, "state = 'user lock'")):
 		return clients, true
 	case strings.Contains(lower, ".processlist") && strings.Contains(lower, "command like 'binlog dump%'"):
 		return dumps, true
