@@ -230,8 +230,9 @@ func (d *Daemon) newServers(c config.Config, security server.Security) *mysql.Se
 func (d *Daemon) newFleet(c config.Config, registry prometheus.Registerer) *discovery.Fleet {
 	return discovery.New(d.servers, discovery.Options{
 		Seeds: c.Discovery.Seeds, Poll: c.Discovery.Poll, MaxBackoff: c.Discovery.MaxBackoff,
-		Concurrency: c.Discovery.Concurrency, Ignore: c.Discovery.Ignore, Silence: c.Analysis.Silence,
 		MaxRegistered: c.Discovery.MaxRegistered, MaxStrangers: c.Discovery.MaxStrangers,
+		ProbeTimeout: c.Servers.ProbeTimeout,
+		Concurrency:  c.Discovery.Concurrency, Ignore: c.Discovery.Ignore, Silence: c.Analysis.Silence,
 		Resolve:  c.Servers.Resolve,
 		Declared: d.declarations.Mark, Edition: d.declarations.Edition, Forgotten: d.declarations.Forgotten,
 		Turned: func() { d.pulse.turned("discovery") }, Logger: d.options.Logger, Registerer: registry,

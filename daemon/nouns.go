@@ -161,6 +161,9 @@ func (d itself) Status() api.Status {
 	if why := d.unready(); why != "" && s.NotReady == "" {
 		s.NotReady = why
 	}
+	if s.NotReady == "" {
+		s.NotReady = d.fleet.Blind()
+	}
 	return s
 }
 

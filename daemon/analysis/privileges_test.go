@@ -2,7 +2,7 @@ package analysis_test
 
 import "testing"
 
-func TestStrangers(t *testing.T) {
+func TestStrangeLocks(t *testing.T) {
 	const holds = ` strangers="connection 7 of app@h holds the lock 'orchestrator'; it was ended"`
 	check(t, []picture{
 		{"at the primary", "db1" + holds + "\n  db2", "db1 StrangeLock"},

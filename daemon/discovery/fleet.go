@@ -42,6 +42,8 @@ type Options struct {
 	// MaxRegistered and MaxStrangers bound how many servers are looked at that were found by a registration and are
 	// not confirmed: of one source, and in all. 0 is 100, and 1000.
 	MaxRegistered, MaxStrangers int
+	// ProbeTimeout is how long a probe lasts at most; 0 is 1 s. See watchdog.go for one that does not keep to it.
+	ProbeTimeout time.Duration
 	// Silence is how long a server must time out before it can be called dead: within it, it is asked at least twice.
 	Silence time.Duration
 	// Resolve says which of its names a server goes by: "given" (also ""; the one seen first, seeds before others),
@@ -83,7 +85,10 @@ type Fleet struct {
 	alarm    time.Time // for when the timer of the loop is set
 	flights  uint64    // probes started so far
 	inflight int
-	idle     []chan job // of the goroutines that wait for a probe to make
+	flying   map[uint64]flight // the probes under way, by number
+	stuck    int               // of those that were given up, how many have not ended
+	watched  time.Time         // when the watchdog last looked
+	idle     []chan job        // of the goroutines that wait for a probe to make
 
 	greetings greetings
 
@@ -175,6 +180,9 @@ func New(p Prober, o Options) *Fleet {
 	if o.MaxStrangers <= 0 {
 		o.MaxStrangers = 1000
 	}
+	if o.ProbeTimeout <= 0 {
+		o.ProbeTimeout = time.Second
+	}
 	if o.Forgotten == nil {
 		o.Forgotten = func(topology.Key) bool { return false }
 	}
@@ -193,6 +201,7 @@ func New(p Prober, o Options) *Fleet {
 	f := &Fleet{
 		prober: p, o: o, greetings: greetings{room: fewest, most: max(fewest, 2*o.Concurrency)},
 		wake: make(chan struct{}, 1), over: make(chan struct{}),
+		flying:  map[uint64]flight{},
 		servers: map[topology.Key]*server{}, aliases: map[topology.Key]topology.Key{},
 		buried: map[topology.Key]topology.Key{},
 		close:  map[topology.Key]int{}, closeOf: map[string][]topology.Key{},
@@ -269,6 +278,7 @@ func (f *Fleet) turn() time.Duration {
 	defer f.unlock()
 	now := time.Now()
 	f.declare()
+	f.giveUp(now)
 	f.launch(now)
 	f.alarm = now.Add(idle)
 	if len(f.queue) > 0 && f.queue[0].due.After(now) && f.queue[0].due.Before(f.alarm) {

@@ -13,6 +13,7 @@ type metrics struct {
 	seconds  prometheus.Histogram
 	lateness prometheus.Histogram
 	closed   prometheus.Counter
+	stuck    prometheus.Counter
 }
 
 // outcomes are the values of the label outcome.
@@ -37,6 +38,9 @@ func newMetrics(reg prometheus.Registerer, f *Fleet) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9)}),
 		closed: prometheus.NewCounter(prometheus.CounterOpts{Name: "orchestrator_discovery_watches_closed_total",
 			Help: "Watched connections that servers with replicas closed."}),
+		stuck: prometheus.NewCounter(prometheus.CounterOpts{Name: "orchestrator_discovery_probes_stuck_total",
+			Help: "Probes of servers that were given up because they had not ended long after their deadline: " +
+				"a fault of the daemon."}),
 	}
 	for _, o := range outcomes {
 		m.probes.WithLabelValues(o)
@@ -44,7 +48,7 @@ func newMetrics(reg prometheus.Registerer, f *Fleet) *metrics {
 	if reg == nil {
 		return m
 	}
-	reg.MustRegister(m.probes, m.seconds, m.lateness, m.closed)
+	reg.MustRegister(m.probes, m.seconds, m.lateness, m.closed, m.stuck)
 	reg.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_discovery_poll_interval_seconds",
 			Help: "How often each server is to be asked (discovery.poll)."},

@@ -188,6 +188,7 @@ func (f *Fleet) start(s *server) {
 	f.flights++
 	f.inflight++
 	s.flight = f.flights
+	f.flying[s.flight] = flight{s, time.Now()}
 	j := job{server: s, key: s.key, flight: s.flight, first: !s.met}
 	if last := len(f.idle) - 1; last >= 0 {
 		f.idle[last] <- j
@@ -227,7 +228,10 @@ func (f *Fleet) probe(ctx context.Context, jobs chan job, j job) (wait bool) {
 	i, failure, err := f.prober.Probe(ctx, j.key)
 	f.mu.Lock()
 	defer f.unlock()
-	f.inflight--
+	inTime := f.landed(j.flight)
+	if inTime {
+		f.inflight--
+	}
 	if ctx.Err() != nil { // it is we who gave up
 		return false
 	}
@@ -236,7 +240,7 @@ func (f *Fleet) probe(ctx context.Context, jobs chan job, j job) (wait bool) {
 		f.greeted(time.Since(asked), failure == topology.OK)
 	}
 	f.finish(j.server, j.flight, asked, answer{i, failure, err})
-	if wait = len(f.idle) < kept; wait {
+	if wait = inTime && len(f.idle) < kept; wait {
 		f.idle = append(f.idle, jobs)
 	}
 	f.dispatch(time.Now())
