@@ -256,6 +256,7 @@ func (d *Daemon) newRecovery(registry prometheus.Registerer) *recovery.Runner {
 		Fleet: d.fleet, Subscribe: func() recovery.Subscription { return d.fleet.Subscribe() }, Operator: d.servers,
 		Store: d.store, Outbox: d.outbox, Clock: d.clock, Writer: d.id,
 		Policy: d.Policy, Requests: d.declarations.Planned, Off: d.declarations.RecoveriesOff,
+		OffUnknown: func() bool { return d.declarations.Unknown() != "" },
 		Alias:      d.declarations.Alias,
 		Thresholds: func() analysis.Thresholds { return d.config.Load().Thresholds() },
 		Edition:    func() uint64 { return d.declarations.Edition() + d.reloads.Load() },

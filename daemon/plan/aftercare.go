@@ -37,7 +37,7 @@ func (a *aftercare) claims() []topology.Key { return nil }
 
 func (a *aftercare) next() Work {
 	w := a.due()
-	if a.Off == "" || a.finishing() || len(w.Steps) == 0 {
+	if !a.forbidden() || a.finishing() || len(w.Steps) == 0 {
 		return w
 	}
 	var left []string

@@ -117,6 +117,25 @@ func TestFencesWhileRecoveriesAreOff(t *testing.T) {
 	}
 }
 
+// Whether recoveries are off can't be read while the store does not answer. What was begun goes on; nothing is begun.
+func TestWhatWasBegunGoesOnWhileTheStoreIsSilent(t *testing.T) {
+	at := situation("db1").Snapshot.At
+	begun := plan.Episode{ID: "f", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Committed, Opened: at,
+		Touched: []topology.Key{key("db2"), key("db3")}, Candidate: key("db2")}
+	const dead = "db1 down\n  db2 io=no\n  db3 io=no"
+	for name, s := range map[string]plan.Situation{"begun": under(dead, begun), "not begun": under(dead)} {
+		s.Off, s.OffUnknown = "the store does not answer", true
+		d := plan.Next(plan.Situate(s.Facts))
+		if went := len(d.Steps()) > 0; went != (name == "begun") {
+			t.Errorf("%s: %s", name, works(d))
+		}
+		s.OffUnknown = false
+		if d := plan.Next(plan.Situate(s.Facts)); len(d.Steps()) > 0 {
+			t.Errorf("%s, and switched off by somebody: %s", name, works(d))
+		}
+	}
+}
+
 // A fence of scheduled events that may have been lost is repeated soon, and then ever more seldom.
 func TestScheduledEventsAreStoppedAgain(t *testing.T) {
 	at := situation("db1").Snapshot.At

@@ -66,7 +66,7 @@ func (i *intermediateFailover) next() Work {
 	if s := i.servers[i.e.Failed]; s == nil || s.Up() && !i.deaf() {
 		return i.answers()
 	}
-	if i.Off != "" {
+	if i.forbidden() {
 		i.e.Blocked = i.switchedOff()
 		return Work{Episode: &i.e, Refused: []string{i.e.Blocked}, Wait: i.e.Blocked}
 	}

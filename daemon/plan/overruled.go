@@ -17,7 +17,7 @@ func (p *primaryFailover) overruled(c choice) []string {
 	case failed == nil, p.e.Stage == Promoted,
 		slices.ContainsFunc(c.ranking, func(o Candidate) bool { return p.begun(o, p.e) }):
 		return nil
-	case p.Off != "":
+	case p.forbidden():
 		return []string{p.switchedOff()}
 	case p.request(p.e.Failed) != nil:
 		return nil
@@ -32,7 +32,7 @@ func (p *primaryFailover) overruled(c choice) []string {
 // adoptsLater says why a server that somebody else opened for writes is not taken for the new primary now; "" when it
 // is.
 func (p *primaryFailover) adoptsLater(s *topology.Server) string {
-	if p.Off == "" || p.e.Stage == Promoted || s.Key == p.e.Candidate {
+	if !p.forbidden() || p.e.Stage == Promoted || s.Key == p.e.Candidate {
 		return ""
 	}
 	return p.switchedOff()
@@ -44,6 +44,9 @@ func (p *primaryFailover) overrule(c choice, no ...string) Work {
 	w.Candidates, w.Wait = c.ranking, p.e.Blocked
 	return w
 }
+
+// forbidden says that somebody has switched all recoveries off.
+func (v *view) forbidden() bool { return v.Off != "" && !v.OffUnknown }
 
 // switchedOff is the reason that forbids all recoveries.
 func (v *view) switchedOff() string { return "recoveries are switched off: " + v.Off }

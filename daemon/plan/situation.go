@@ -17,6 +17,9 @@ type Facts struct {
 	Requests   []Request           `json:"requests,omitempty"` // of operators, about this cluster, that have not ended
 	// Off says why recoveries are switched off everywhere; "" when they are on. What can't be known is off.
 	Off string `json:"off,omitempty"`
+	// OffUnknown says that nobody is known to have switched them off, and that it can't be read: the store does not
+	// answer, say. Then nothing is begun, and what was begun goes on.
+	OffUnknown bool `json:"off_unknown,omitempty"`
 	// Claims are what Permit was last called with, for each work that needed it: the answers of the other daemons and
 	// the locks. Next doesn't read them.
 	Claims []Claim `json:"claims,omitempty"`

@@ -52,6 +52,7 @@ type Options struct {
 	Policy     func(cluster string) plan.Policy
 	Requests   func(cluster string) []plan.Request // of operators, that stand; nil: there are none
 	Off        func() string                       // why recoveries are switched off everywhere; "" when on
+	OffUnknown func() bool                         // Off assumes it, because it can't be read; nil: never
 	Alias      func(cluster string) string         // its second name, for the metrics; nil: none has one
 	Thresholds func() analysis.Thresholds
 	Edition    func() uint64 // changes with Policy, Requests and Thresholds; nil: they never change

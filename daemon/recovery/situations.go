@@ -41,7 +41,17 @@ type basis struct {
 	revision uint64 // of the snapshot
 	episodes uint64 // and of the claims
 	edition  uint64 // of the configuration and of the declarations
-	off      string
+	off      switched
+}
+
+// switched says whether recoveries are off, and whether that is only assumed.
+type switched struct {
+	why     string
+	unknown bool
+}
+
+func (r *Runner) switched() switched {
+	return switched{r.Off(), r.OffUnknown != nil && r.OffUnknown()}
 }
 
 // momentary is how long a verdict is shared in which time matters.
@@ -49,7 +59,8 @@ const momentary = 50 * time.Millisecond
 
 // Judged is a cluster as it is known now; without servers when there is none of that name.
 func (r *Runner) Judged(cluster string) Judged {
-	off, edition := r.Off(), r.Edition() // before what they are the edition of: a change in between is seen next time
+	// They are read before what they are the edition of: a change in between is seen next time.
+	off, edition := r.switched(), r.Edition()
 	r.mu.Lock()
 	v, episodes, claims := r.verdicts[cluster], r.episodes[cluster], r.claims[cluster]
 	b := basis{episodes: r.editions[cluster], edition: edition, off: off}
@@ -100,15 +111,16 @@ func (r *Runner) situation(cluster string) plan.Situation {
 	r.mu.Lock()
 	episodes, claims := r.episodes[cluster], r.claims[cluster]
 	r.mu.Unlock()
-	return r.situate(cluster, r.Fleet.Cluster(cluster), episodes, claims, r.Off())
+	return r.situate(cluster, r.Fleet.Cluster(cluster), episodes, claims, r.switched())
 }
 
 func (r *Runner) situate(
-	cluster string, snapshot topology.Snapshot, episodes []plan.Episode, claims []plan.Claim, off string,
+	cluster string, snapshot topology.Snapshot, episodes []plan.Episode, claims []plan.Claim, off switched,
 ) plan.Situation {
 	return plan.Situate(plan.Facts{
 		Cluster: cluster, Snapshot: snapshot, Policy: r.Policy(cluster), Thresholds: r.Thresholds(), Episodes: episodes,
-		Requests: r.requests(cluster, episodes), Claims: claims, Off: off,
+		Requests: r.requests(cluster, episodes), Claims: claims, Off: off.why,
+		OffUnknown: off.unknown,
 	})
 }
 
