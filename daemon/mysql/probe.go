@@ -39,6 +39,7 @@ const looks = 2
 func (v *kept) ask(ctx context.Context) (topology.Instance, error) {
 	c, n := v.conn, &v.known
 	p := poll{now: time.Now(), known: n, conn: c, fresh: n.readAt.IsZero()}
+	p.crowded = v.isCrowded(p.now)
 	p.seldom = v.changed.Swap(false) || p.now.Sub(n.readAt) >= readAllEvery
 	p.threads = !n.channels && p.now.Sub(n.stallsAt) >= lookForStallsAt
 	if p.fresh {
@@ -96,6 +97,7 @@ type poll struct {
 	fresh   bool // the connection is new
 	seldom  bool // what rarely changes
 	threads bool // stalled commits, on servers without a source
+	crowded bool // those that have registered are not asked for: there are too many
 
 	polled
 	channels []topology.Channel
@@ -142,6 +144,9 @@ func (p *poll) instance() topology.Instance {
 	i := n.instance
 	i.ReadOnly, i.SuperReadOnly, i.Scheduler = p.readOnly, p.superReadOnly, p.scheduler
 	i.Executed, i.BinlogWritten, i.BinlogState = p.Executed, p.Written, p.State
+	if p.crowded {
+		p.unusable = append(p.unusable, "a list of registered replicas that is too long to be read")
+	}
 	i.Channels, i.Unusable = p.channels, slices.Concat(i.Unusable, p.unusable)
 	return i
 }

@@ -79,7 +79,7 @@ func (p *poll) surroundings(ctx context.Context) (all []question) {
 		all = append(all, question{Statement: n.questions.purged, read: n.readPurged})
 	}
 	i.BinlogFile, i.BinlogPos, i.Registered, i.Registrations = "", 0, nil, nil
-	if i.LogBin {
+	if i.LogBin && !p.crowded {
 		replicas := p.conn.Dialect.Say(server.Replicas)
 		replicas.Most = mostRegistered
 		all = append(all, question{Statement: replicas, read: func(rows []server.Row) error {

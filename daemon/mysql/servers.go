@@ -68,6 +68,9 @@ type kept struct {
 	// changed says that a step changed what rarely changes, so that the next probe reads it.
 	changed atomic.Bool
 	logs    logs
+	// crowded is when an answer was too long: the list of those that have registered is not read for a while, as
+	// anybody who may replicate can make it long.
+	crowded time.Time
 }
 
 // longAnswers is the memory that answers may take at a time: hardly one in a fleet is longer than a few kilobytes.
@@ -248,6 +251,11 @@ func (s *Servers) Probe(ctx context.Context, k topology.Key) (topology.Instance,
 		v.hangUp()
 		i, err = s.ask(ctx, k, v)
 	}
+	if errors.Is(err, server.ErrTooMuch) && !v.isCrowded(time.Now()) {
+		v.crowded = time.Now()
+		v.hangUp()
+		i, err = s.ask(ctx, k, v)
+	}
 	if err != nil || !s.current(k, v) {
 		v.hangUp() // only another login shows what privileges the account has got
 	}
@@ -256,6 +264,9 @@ func (s *Servers) Probe(ctx context.Context, k topology.Key) (topology.Instance,
 	}
 	return i, topology.OK, nil
 }
+
+// isCrowded says that the list of those that have registered was too long a while ago.
+func (v *kept) isCrowded(now time.Time) bool { return now.Sub(v.crowded) < avoidLogsFor }
 
 // ask is one probe, on the kept connection or another one.
 func (s *Servers) ask(ctx context.Context, k topology.Key, v *kept) (topology.Instance, error) {
