@@ -25,7 +25,8 @@ func TestALongListOfRegisteredReplicas(t *testing.T) {
 				}
 				var rows [][]string
 				for n := range c.n {
-					rows = append(rows, []string{"7", fmt.Sprintf("%s%d", strings.Repeat("h", c.wide), n), "3306", "1", "u"})
+					host := fmt.Sprintf("%s%d", strings.Repeat("h", c.wide), n)
+					rows = append(rows, []string{"7", host, "3306", "1", "u"})
 				}
 				return []string{"Server_Id", "Host", "Port", "Source_Id", "Replica_UUID"}, rows, 0
 			}
