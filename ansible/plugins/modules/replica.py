@@ -39,6 +39,12 @@ options:
   tls_ca:
     description: PEM file on the replica, with the authorities of the source's certificate.
     type: path
+  get_public_key:
+    description:
+      - A new replica of MySQL without TLS asks its source for the public key that the password is encrypted with.
+      - Anyone who answers at the address of the source gets the password.
+    type: bool
+    default: false
   retry:
     description: Seconds until the replica reconnects to a lost source.
     type: int
@@ -116,7 +122,9 @@ class Replica:
         self.look()
         word = "MASTER" if self.maria else "SOURCE"
         p = self.p
-        options = {"%s_CONNECT_RETRY" % word: str(p["retry"]), "%s_SSL" % word: "1" if p["tls"] else "0"}
+        options = {"%s_CONNECT_RETRY" % word: str(p["retry"])}
+        if self.maria or p["tls"]:  # MySQL has a default of its own, which is TLS since version 9
+            options["%s_SSL" % word] = "1" if p["tls"] else "0"
         if p["tls"] and p["tls_ca"]:
             options["%s_SSL_CA" % word] = literal(p["tls_ca"])
         if self.status is None:
@@ -132,7 +140,7 @@ class Replica:
             else:
                 options["SOURCE_AUTO_POSITION"] = "1"
                 options["SOURCE_RETRY_COUNT"] = "86400"
-                if not p["tls"]:
+                if p["get_public_key"]:
                     options["GET_SOURCE_PUBLIC_KEY"] = "1"
             self.change(options, running=False)
             return
@@ -174,6 +182,7 @@ def main():
             password=dict(type="str", required=True, no_log=True),
             renew=dict(type="bool", default=False),
             tls=dict(type="bool", default=False),
+            get_public_key=dict(type="bool", default=False),
             tls_ca=dict(type="path"),
             retry=dict(type="int", default=1),
             heartbeat=dict(type="int", default=2),
