@@ -72,7 +72,7 @@ func FetchKey(ctx context.Context, address string, o Options) (*rsa.PublicKey, e
 	o.Password = rand.Text()                                    // the server asks for the real one, as this is not it
 	o.Security = Security{Keys: Keys{{N: big.NewInt(1), E: 3}}} // which no server has
 	c, err := attempt(ctx, address, o)
-	defer c.Close()
+	defer func() { c.Close() }() // there is one after an error, too: it tells what was sent
 	switch {
 	case c.wire != nil && c.wire.login != nil && c.wire.login.sent != nil:
 		return c.wire.login.sent, nil
