@@ -26,6 +26,7 @@ request recover db1 by=ann reason="it must not wait"
 request recover db3 id=before ended
 episode primary_failover db1 candidate=db2 touched=db2+db3 request=recover/db1:3306 why="it is ahead"
 episode primary_failover db9 request=before candidate=db1 promoted=10m closed=9m acknowledged=8m comment=seen
+episode primary_failover db3 touched=db1+db2 unreached="db1 db2" events_off="db1 3s 9s" lost="db9 error 1236" failing="db1 2 error 3857"
 claim db1 locks=db2 alive=db2+db3 term=7
   peer b reaches
   peer c silent refused
@@ -120,6 +121,11 @@ func TestStatementRefuses(t *testing.T) {
 		"db1\nepisode primary_failover db1 candidate=":                    "want host or host:port",
 		"db1\nepisode primary_failover db1 lost=a/b":                      "want host or host:port",
 		"db1\nepisode primary_failover db1 comment=seen":                  "goes with acknowledged=",
+		"db1\nepisode primary_failover db1 \"unreached=! db2\"":           "want host or host:port",
+		"db1\nepisode primary_failover db1 \"unreached=db2 !\"":           "want host or host:port",
+		"db1\nepisode primary_failover db1 \"events_off=! 1s\"":           "want host or host:port",
+		"db1\nepisode primary_failover db1 \"failing=! 2 why\"":           "want host or host:port",
+		"db1\nepisode primary_failover db1 \"failing=db2 two why\"":       "is no such number",
 		"db1\nepisode primary_failover db1 stage=begun":                   "there is no such stage",
 		"db1\nepisode primary_failover db1 promoted=1s":                   "it has no candidate",
 		"db1\nepisode primary_failover db1 request=r":                     `request=r: no line tells of this request`,
@@ -155,6 +161,7 @@ request recover db1 by=ann reason="it must not wait"
 request recover db3 id=before ended
 episode primary_failover db1 request=recover/db1:3306 touched=db2+db3 candidate=db2 why="it is ahead"
 episode primary_failover db9 request=before candidate=db1 promoted=10m closed=9m acknowledged=8m comment=seen
+episode primary_failover db3 touched=db1+db2 unreached="db1 db2" events_off="db1 3s 9s" lost="db9 error 1236" failing="db1 2 error 3857"
 claim db1 locks=db2 alive=db2+db3 term=7
   peer b reaches
   peer c silent refused
