@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"orchestrator/daemon"
+	"orchestrator/daemon/api/client"
 	"orchestrator/daemon/config"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/swarm"
@@ -86,6 +87,18 @@ recover_intermediate = true
 	await(t, "all servers are asked", func() bool {
 		p := s.Polls(false)
 		return p.Asked == p.Servers
+	})
+	asker, err := client.New(client.Options{Endpoints: []string{"http://" + d.Address().String()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "all servers are confirmed: those that are not count as no server of a cluster", func() bool {
+		all, err := asker.Clusters(t.Context())
+		n := 0
+		for _, c := range all {
+			n += c.Servers
+		}
+		return err == nil && n == s.Polls(false).Servers
 	})
 	time.Sleep(1500 * time.Millisecond) // and asked again, now that all are known
 }
