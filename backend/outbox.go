@@ -123,11 +123,10 @@ func (o *Outbox) settle(ctx context.Context, records []Record, err error) {
 	}
 	if err == nil {
 		o.pause = 0
+		return
 	}
-	if err != nil {
-		o.pause = min(max(2*o.pause, outboxPause), outboxPatient)
-		o.again = o.now().Add(o.pause)
-	}
+	o.pause = min(max(2*o.pause, outboxPause), outboxPatient)
+	o.again = o.now().Add(o.pause)
 }
 
 // Keep keeps the records for the next Flush, for when the store is known to be down. It says what there is no room for.

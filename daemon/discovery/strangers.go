@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
 
@@ -214,18 +214,11 @@ func (f *Fleet) doubt(t, source *server) string {
 		return fmt.Sprintf("%v was not asked after it yet", source.key)
 	case !o.Executed.Contains(foreign(t)):
 		return fmt.Sprintf("it has %s that %v, asked later, does not have",
-			transactions(o.Executed.Missing(foreign(t))), source.key)
+			plural.Count(o.Executed.Missing(foreign(t)), "transaction"), source.key)
 	case !t.level:
 		return fmt.Sprintf("it has not received what %v had before it was asked, and nothing since", source.key)
 	}
 	return ""
-}
-
-func transactions(n uint64) string {
-	if n == 1 {
-		return "1 transaction"
-	}
-	return fmt.Sprintf("%d transactions", n)
 }
 
 // follows says that a receiver runs, and tells the identity of a server as that of its source.
@@ -276,7 +269,7 @@ func (f *Fleet) audit(r, source *server) {
 		return
 	}
 	why := fmt.Sprintf("it has %s that its source %v, asked later, does not have (%s)",
-		transactions(r.over.Count()), source.key, r.over.Text())
+		plural.Count(r.over.Count(), "transaction"), source.key, r.over.Text())
 	f.log(slog.LevelWarn, "a replica has more than its source, and is not believed", "server", r.key, "why", why)
 	f.estrange(r, topology.Ahead, why)
 }
@@ -304,13 +297,5 @@ func foreign(s *server) gtid.Set {
 	if i.Flavor != topology.MariaDB {
 		return have.Subtract(have.From(i.UUID))
 	}
-	own := fmt.Sprint(i.ServerID)
-	var others []string
-	for position := range strings.SplitSeq(have.String(), ",") {
-		if part := strings.Split(position, "-"); len(part) == 3 && part[1] != own {
-			others = append(others, position)
-		}
-	}
-	set, _ := gtid.Parse(strings.Join(others, ",")) // printed by a set: it can be parsed
-	return set
+	return have.NotLastBy(i.ServerID)
 }

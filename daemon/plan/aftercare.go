@@ -44,8 +44,8 @@ func (a *aftercare) next() Work {
 	for _, s := range w.Steps {
 		left = append(left, s.Says()+": "+s.Why)
 	}
-	return Work{Refused: []string{fmt.Sprintf("recoveries are switched off: %s; so this is not done, and can be done "+
-		"by hand: %s", a.Off, strings.Join(left, "; "))}}
+	return Work{Refused: []string{fmt.Sprintf("%s; so this is not done, and can be done by hand: %s",
+		a.switchedOff(), strings.Join(left, "; "))}}
 }
 
 // finishing says that a failover goes on although recoveries are switched off.
