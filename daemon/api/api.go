@@ -170,7 +170,8 @@ func (a *API) write(w http.ResponseWriter, r *http.Request, reply reply) error {
 
 // note logs a change, or the refusal of one: who asked for what, from where, and what came of it.
 func (a *API) note(r *http.Request, rt *route, body any, p *httpd.Problem) {
-	level, args := slog.LevelInfo, []any{"change", rt.ID, "path", r.URL.Path, "from", r.RemoteAddr}
+	level, args := slog.LevelInfo, []any{"change", rt.ID, "path", r.URL.Path, "from", r.RemoteAddr,
+		"who", httpd.Who(r.Context()).String()}
 	if s, ok := body.(signed); ok {
 		args = append(args, "by", s.signature())
 	}

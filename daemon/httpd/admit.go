@@ -38,15 +38,16 @@ func (h *Root) SetToken(text string) {
 	h.tokens.Store(&digests)
 }
 
-// admit says why the request is not admitted, or nil.
-func (h *Root) admit(r *http.Request, a Access) *Problem {
+// admit says who sends the request, or why it is not admitted.
+func (h *Root) admit(r *http.Request, a Access) (Identity, *Problem) {
+	var nobody Identity
 	if a != Open && !h.options.hosted(r) {
-		return &Problem{Status: http.StatusMisdirectedRequest, Detail: fmt.Sprintf("%q is not a name of this daemon: "+
-			"ask for its address, or add the name to http.hosts", Clip(bare(r.Host)))}
+		return nobody, &Problem{Status: http.StatusMisdirectedRequest, Detail: fmt.Sprintf("%q is not a name of this "+
+			"daemon: ask for its address, or add the name to http.hosts", Clip(bare(r.Host)))}
 	}
 	if a == Change {
 		if err := h.origin.Check(r); err != nil {
-			return &Problem{Status: http.StatusForbidden,
+			return nobody, &Problem{Status: http.StatusForbidden,
 				Detail: fmt.Sprintf("%v: a page of another site sent this change; "+
 					"send it from the daemon's own pages or from a program", err)}
 		}
@@ -55,34 +56,37 @@ func (h *Root) admit(r *http.Request, a Access) *Problem {
 	case h.options.NeedsToken(a):
 		return h.identify(r)
 	case a == Change && h.options.Token == "" && h.options.Local != nil:
-		if err := h.options.Local(r); err != nil {
-			return &Problem{Status: http.StatusForbidden, Detail: err.Error()}
+		account, err := h.options.Local(r)
+		if err != nil {
+			return nobody, &Problem{Status: http.StatusForbidden, Detail: err.Error()}
 		}
+		return Identity{account, Admin, ByAccount}, nil
 	}
-	return nil
+	return nobody, nil
 }
 
 // identify compares the token of a request, unless its client has tried too many wrong ones.
-func (h *Root) identify(r *http.Request) *Problem {
+func (h *Root) identify(r *http.Request) (Identity, *Problem) {
 	given, sent := token(r)
 	client, sum, now := crowd.Client(r.RemoteAddr), digest(sha256.Sum256([]byte(given))), h.options.Now()
 	if !sent {
-		return &Problem{Status: http.StatusUnauthorized,
+		return Identity{}, &Problem{Status: http.StatusUnauthorized,
 			Detail: "this needs the daemon's token: send it as Authorization: Bearer, " +
 				"or as the password of basic authentication " +
 				"(orchestrator-client reads it from the file that ORCHESTRATOR_TOKEN_FILE names)"}
 	}
 	if !h.guesses.may(client, sum, now) {
-		return &Problem{Status: http.StatusTooManyRequests, Detail: fmt.Sprintf("too many wrong tokens came from %v: "+
-			"another one is compared each %v; send the right one then", client, guessEvery)}
+		return Identity{}, &Problem{Status: http.StatusTooManyRequests, Detail: fmt.Sprintf(
+			"too many wrong tokens came from %v: another one is compared each %v; send the right one then", client,
+			guessEvery)}
 	}
 	right := h.knows(sum)
 	h.guesses.compared(client, sum, right, now)
 	if !right {
-		return &Problem{Status: http.StatusUnauthorized, Detail: "this is not the daemon's token: " +
+		return Identity{}, &Problem{Status: http.StatusUnauthorized, Detail: "this is not the daemon's token: " +
 			"it is in the file that http.token_file names, on the daemon's host"}
 	}
-	return nil
+	return Identity{SharedToken, Admin, ByToken}, nil
 }
 
 // token is what a request brings, and whether it brings any.

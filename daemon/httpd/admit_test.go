@@ -152,3 +152,17 @@ func TestWhatStrangersSendDoesNotFillTheLog(t *testing.T) {
 		t.Errorf("%d bytes came back", w.Body.Len())
 	}
 }
+
+func TestAHandlerKnowsWhoAsks(t *testing.T) {
+	const shared = "a token that nobody guesses"
+	var who Identity
+	tell := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { who = Who(r.Context()) })
+	h := root(t, Options{Token: shared}, Mount{Method: "POST", Path: "/who", Access: Change, Handler: tell},
+		Mount{Method: "GET", Path: "/who", Access: Read, Handler: tell})
+	if status(h, "10.0.0.1", "POST", "http://x/who", shared); who != (Identity{SharedToken, Admin, ByToken}) {
+		t.Errorf("who sends the token is %v", who)
+	}
+	if status(h, "10.0.0.1", "GET", "http://x/who", ""); who != (Identity{}) {
+		t.Errorf("who proves nothing is %v", who)
+	}
+}

@@ -41,8 +41,9 @@ type Options struct {
 	Token string
 	// TokenForReads asks for the token on reads too.
 	TokenForReads bool
-	// Local says why a client may change nothing where no token is configured; nil: every client may.
-	Local func(*http.Request) error
+	// Local says which account of this host a client has, or why it may change nothing, where no token is configured;
+	// nil: every client may.
+	Local func(*http.Request) (account string, err error)
 	// Hosts are the names that requests may be sent to, addresses aside; empty: any.
 	Hosts []string
 	// Requests is how many are answered at the same time, those that need nothing aside; 0: 64.
@@ -124,7 +125,8 @@ func (h *Root) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve calls the handler of an admitted request when it is its turn. What needs nothing, such as health checks and the
 // calls of other daemons, never waits for others.
 func (h *Root) serve(out *answer, r *http.Request, a Access) {
-	if p := h.admit(r, a); p != nil {
+	who, p := h.admit(r, a)
+	if p != nil {
 		h.refuse(out, r, p)
 		return
 	}
@@ -137,7 +139,7 @@ func (h *Root) serve(out *answer, r *http.Request, a Access) {
 		}
 		defer done()
 	}
-	h.mux.ServeHTTP(out, r)
+	h.mux.ServeHTTP(out, r.WithContext(As(r.Context(), who)))
 }
 
 // panicked answers for a handler that could not. net/http's own way to drop a connection is passed on.

@@ -108,18 +108,19 @@ func plainEnd(text string) netip.AddrPort {
 	return netip.AddrPortFrom(ip.Unmap(), uint16(n))
 }
 
-// OwnOrRoot lets the user of this process in, and root.
-func OwnOrRoot(r *http.Request) error {
+// OwnOrRoot lets the user of this process in, and root. It returns the name of the account.
+func OwnOrRoot(r *http.Request) (string, error) {
 	uid, err := Owner(r)
 	switch own := os.Geteuid(); {
 	case err != nil:
-		return fmt.Errorf("the daemon has no token, so it takes changes from its own user and root only; whose this "+
-			"request is can't be told (%w): set http.token_file", err)
+		return "", fmt.Errorf("the daemon has no token, so it takes changes from its own user and root only; whose "+
+			"this request is can't be told (%w): set http.token_file", err)
 	case uid != own && uid != 0:
-		return fmt.Errorf("the daemon has no token, so it takes changes from its own user, %s, and root only; this is "+
-			"a request of %s: send it as one of them, with sudo, or set http.token_file", account(own), account(uid))
+		return "", fmt.Errorf("the daemon has no token, so it takes changes from its own user, %s, and root only; "+
+			"this is a request of %s: send it as one of them, with sudo, or set http.token_file", account(own),
+			account(uid))
 	}
-	return nil
+	return account(uid), nil
 }
 
 func account(uid int) string {

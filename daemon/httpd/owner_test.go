@@ -16,11 +16,14 @@ import (
 )
 
 // local serves a change that has no token, and counts how often it was done.
-func local(t *testing.T, at string, allows func(*http.Request) error) (to *net.TCPAddr, done *atomic.Int64) {
+func local(t *testing.T, at string, allows func(*http.Request) (string, error)) (to *net.TCPAddr, done *atomic.Int64) {
 	t.Helper()
 	done = new(atomic.Int64)
 	h, err := New(Options{Local: allows}, Mount{Method: "POST", Path: "/do", Access: Change,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if who := Who(r.Context()); who != (Identity{"root", Admin, ByAccount}) {
+				t.Errorf("the change is of %v", who)
+			}
 			done.Add(1)
 			w.WriteHeader(http.StatusNoContent)
 		})}, Mount{Method: "GET", Path: "/see", Access: Read, Handler: nothing})
@@ -88,11 +91,11 @@ func TestWithoutATokenOnlyTheOwnUserChangesAnything(t *testing.T) {
 // The kernel says of a socket that nobody has any more that it is root's.
 func TestAConnectionThatWasClosedIsNobodys(t *testing.T) {
 	asked := make(chan error, 1)
-	to, done := local(t, "127.0.31.2:0", func(r *http.Request) error {
+	to, done := local(t, "127.0.31.2:0", func(r *http.Request) (string, error) {
 		time.Sleep(200 * time.Millisecond) // by then it is closed
-		err := OwnOrRoot(r)
+		account, err := OwnOrRoot(r)
 		asked <- err
-		return err
+		return account, err
 	})
 	as(t, 65534, to, "POST", "/do", "exec 3>&-")
 	if err := <-asked; err == nil || done.Load() != 0 {
