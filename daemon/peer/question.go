@@ -72,7 +72,7 @@ func (e *ears) now() string { return fmt.Sprintf("%s %d", e.id, time.Since(e.beg
 
 // listen says why a question whose signature is right is not answered; "" when it is.
 func (e *ears) listen(q question) string {
-	id, at, _ := cutLast(q.to)
+	id, at := cutLast(q.to)
 	then, err := strconv.ParseInt(at, 10, 64)
 	if err != nil || id != e.id {
 		return "it is not for this process"
@@ -102,12 +102,12 @@ func (e *ears) listen(q question) string {
 }
 
 // cutLast cuts a text at its last space.
-func cutLast(s string) (before, after string, found bool) {
+func cutLast(s string) (before, after string) {
 	i := strings.LastIndexByte(s, ' ')
 	if i < 0 {
-		return s, "", false
+		return s, ""
 	}
-	return s[:i], s[i+1:], true
+	return s[:i], s[i+1:]
 }
 
 // clocks are those of the other processes, by base URL, as they were told last.
@@ -136,7 +136,7 @@ func (c *clocks) to(base string) string {
 
 // learn takes down what a signed answer says of who sent it, and when.
 func (c *clocks) learn(base, from string, asked time.Time) {
-	id, at, _ := cutLast(from)
+	id, at := cutLast(from)
 	ms, err := strconv.ParseInt(at, 10, 64)
 	if err != nil || id == "" || !proper(id) {
 		return
