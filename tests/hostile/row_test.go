@@ -38,7 +38,9 @@ type row struct {
 
 func begin(t *testing.T) *row {
 	t.Helper()
-	t.Parallel()
+	if !whole {
+		t.Parallel()
+	}
 	return &row{T: t, lab: lab.Test(t), flavor: lab.MariaDB}
 }
 
@@ -59,36 +61,59 @@ func (r *row) serve(n int, greet, answer hostile.Act) {
 	}
 }
 
-// The bounds of a failover beside an attack, and of the memory that the attack costs. On a machine that is three times
-// slower everything takes longer, the undisturbed failover as well: so does what it is compared with.
+// The bounds of a failover beside an attack, and of the memory that the attack costs. Everything else that the machine
+// does counts as well, and changes from test to test: so a failover that took long is compared with an undisturbed one
+// that is played at once, beside what else is going on. With ORCHESTRATOR_HOSTILE=all, which runs nothing beside, the
+// bound is what is promised.
 const (
 	longer = time.Second
 	room   = 3 // times the undisturbed one, besides
 	memory = 150 << 20
 )
 
+// whole says that each test runs alone, and in all its variants.
+var whole = os.Getenv("ORCHESTRATOR_HOSTILE") == "all"
+
+// most is how long a failover may take where an undisturbed one takes so long.
+func most(undisturbed time.Duration) time.Duration {
+	if whole {
+		return longer + undisturbed
+	}
+	return longer + room*undisturbed
+}
+
 // failsOver kills the primary while the attack goes on. The failover must take no longer than an undisturbed one, and
 // the daemon must need no more memory.
 func (r *row) failsOver(attack func(f *watched.Fleet)) *watched.Fleet {
 	r.Helper()
-	usual, err := undisturbed()
-	if err != nil {
-		r.Fatal(err)
-	}
 	f := r.start()
 	if attack != nil {
 		attack(f)
 	}
 	took := failover(f)
-	most := longer + room*usual.took
-	r.Logf("promoted after %v (undisturbed %v); memory %d MB (%d MB)", took, usual.took, peak(f)>>20, usual.memory>>20)
-	if took > most {
-		r.Errorf("it took %v, and an undisturbed failover %v", took, usual.took)
+	r.compare(f, took)
+	return f
+}
+
+// compare has a failover, and the daemon's memory, compared with undisturbed ones.
+func (r *row) compare(f *watched.Fleet, took time.Duration) {
+	r.Helper()
+	usual, err := undisturbed()
+	if err != nil {
+		r.Fatal(err)
 	}
+	r.Logf("promoted after %v (undisturbed %v); memory %d MB (%d MB)", took, usual.took, peak(f)>>20, usual.memory>>20)
 	if more := peak(f) - usual.memory; more > memory {
 		r.Errorf("the daemon needed %d MB more memory than undisturbed", more>>20)
 	}
-	return f
+	if took <= most(usual.took) {
+		return
+	}
+	now := (&row{T: r.T, lab: r.lab, flavor: r.flavor}).calm()
+	r.Logf("an undisturbed failover takes %v now", now.took)
+	if took > most(now.took) {
+		r.Errorf("it took %v, and undisturbed failovers %v and %v", took, usual.took, now.took)
+	}
 }
 
 func (r *row) start() *watched.Fleet {
@@ -150,11 +175,16 @@ func undisturbed() (usual, error) {
 
 // TestUndisturbed is what all others are compared with. It is not parallel, and they are: so it ends before they go on.
 func TestUndisturbed(t *testing.T) {
-	r := &row{T: t, lab: lab.Test(t), flavor: lab.MariaDB}
-	f := r.start()
-	u := usual{took: failover(f), memory: peak(f)}
+	u := (&row{T: t, lab: lab.Test(t), flavor: lab.MariaDB}).calm()
 	t.Logf("promoted after %v, memory %d MB", u.took, u.memory>>20)
 	calm.Lock()
 	defer calm.Unlock()
 	calm.usual, calm.played = u, true
+}
+
+// calm plays an undisturbed failover.
+func (r *row) calm() usual {
+	r.Helper()
+	f := r.start()
+	return usual{took: failover(f), memory: peak(f)}
 }

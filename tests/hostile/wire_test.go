@@ -34,7 +34,8 @@ func TestHundredsOfSilentServers(t *testing.T) {
 		r.serve(233, nil, hostile.Answers[name])
 	}
 	f := r.failsOver(nil)
-	if s, err := f.API.Status(f.Ctx); err != nil || s.NotReady != "" {
-		t.Errorf("afterwards it is not ready: %q, %v", s.NotReady, err)
-	}
+	f.Await("it is ready afterwards", func() bool {
+		s, err := f.API.Status(f.Ctx)
+		return err == nil && s.NotReady == ""
+	})
 }
