@@ -152,6 +152,9 @@ func (s *Servers) lock(ctx context.Context, c *server.Conn, k topology.Key, term
 				return "", &ErrStranger{stays}
 			}
 			strange = true
+			if err := letGo(ctx, c, held, r.Get("id")); err != nil {
+				return "", err
+			}
 			continue
 		}
 		if owner == "" { // it was released meanwhile
@@ -175,6 +178,39 @@ func (s *Servers) lock(ctx context.Context, c *server.Conn, k topology.Key, term
 		}
 	}
 	return "", locked
+}
+
+// ending is how long a session that was ended may take to let go of its locks: a moment, but on a machine that is busy.
+const ending = time.Second
+
+// letGo waits until those that held the locks, ourselves aside, hold none of them any more, as they were ended.
+func letGo(ctx context.Context, c *server.Conn, held server.Row, ours string) error {
+	before := holders(held)
+	for end := time.Now().Add(ending); time.Now().Before(end); {
+		now, err := c.One(ctx, askHolder)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(holders(now), func(id string) bool { return id != ours && slices.Contains(before, id) }) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// holders are the ids of the connections that hold the locks.
+func holders(held server.Row) (ids []string) {
+	for _, id := range held.All() {
+		if id != "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // respect says why a holder is not ended; "" when it is.

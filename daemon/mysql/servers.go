@@ -55,9 +55,7 @@ type Servers struct {
 	held    map[topology.Key]*hold    // locks that are kept between steps
 	others  map[topology.Key]sighting // who was seen to hold a lock, and since when
 	users   []string                  // that daemons log in as: the one of account, and those before it
-	// by strangers, at each server
-	interferences map[topology.Key]interference
-	lost          map[topology.Key][]string // ids of connections that broke while they may have held the lock
+	lost    map[topology.Key][]string // ids of connections that broke while they may have held the lock
 }
 
 // kept is what is kept of a server between probes. Only the goroutine whose element is in turn may use the rest.
@@ -71,6 +69,9 @@ type kept struct {
 	// crowded is when an answer was too long: the list of those that have registered is not read for a while, as
 	// anybody who may replicate can make it long.
 	crowded time.Time
+	// strangers is what they have done here. Servers.mu protects it: steps, which have connections of their own, note it
+	// as well.
+	strangers interference
 }
 
 // longAnswers is the memory that answers may take at a time: hardly one in a fleet is longer than a few kilobytes.
@@ -102,8 +103,8 @@ func New(o Options) *Servers {
 	return &Servers{o: o, logger: o.Logger, room: server.NewRoom(longAnswers),
 		account: server.Account{User: o.User, Password: o.Password},
 		servers: map[topology.Key]*kept{},
-		users:   []string{o.User}, interferences: map[topology.Key]interference{},
-		held: map[topology.Key]*hold{}, lost: map[topology.Key][]string{}, others: map[topology.Key]sighting{}}
+		users:   []string{o.User},
+		held:    map[topology.Key]*hold{}, lost: map[topology.Key][]string{}, others: map[topology.Key]sighting{}}
 }
 
 var errClosed = errors.New("the daemon is stopping: its connections are closed")
@@ -270,27 +271,24 @@ func (v *kept) isCrowded(now time.Time) bool { return now.Sub(v.crowded) < avoid
 
 // ask is one probe, on the kept connection or another one.
 func (s *Servers) ask(ctx context.Context, k topology.Key, v *kept) (topology.Instance, error) {
-	before := v.known.instance
-	if v.conn != nil {
-		i, err := v.ask(ctx)
-		if err == nil {
-			err = s.lookForStrangers(ctx, k, v, &i)
+	before, fresh := v.known.instance, v.conn == nil
+	if fresh {
+		o := s.dialling()
+		o.Several = true
+		c, err := s.dial(ctx, k, o)
+		if err != nil {
+			return topology.Instance{}, err
 		}
-		s.reportMissing(k, v, before.Ungranted)
-		return i, err
+		v.conn, v.known = c, known{}
 	}
-	o := s.dialling()
-	o.Several = true
-	c, err := s.dial(ctx, k, o)
-	if err != nil {
-		return topology.Instance{}, err
-	}
-	v.conn, v.known = c, known{}
 	i, err := v.ask(ctx)
 	if err == nil {
 		err = s.lookForStrangers(ctx, k, v, &i)
 	}
-	if i.UUID == before.UUID { // until it is asked again
+	switch {
+	case !fresh:
+		s.reportMissing(k, v, before.Ungranted)
+	case i.UUID == before.UUID: // until it is asked again
 		i.Ungranted = before.Ungranted
 		v.known.instance.Ungranted = before.Ungranted
 	}

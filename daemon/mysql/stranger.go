@@ -153,22 +153,22 @@ func (s *Servers) noteStrangers(k topology.Key, says []string) {
 	if len(says) == 0 {
 		return
 	}
+	const most = 5
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	const most = 5
-	s.interferences[k] = interference{says[:min(len(says), most)], time.Now()}
+	if v := s.servers[k]; v != nil {
+		v.strangers = interference{says[:min(len(says), most)], time.Now()}
+	}
 }
 
 // interference is what strangers have done at a server of late.
-func (s *Servers) interference(k topology.Key) []string {
+func (s *Servers) interference(v *kept) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was, ok := s.interferences[k]
-	if ok && time.Since(was.seen) > rememberStrangers {
-		delete(s.interferences, k)
-		return nil
+	if time.Since(v.strangers.seen) > rememberStrangers {
+		v.strangers.says = nil
 	}
-	return was.says
+	return v.strangers.says
 }
 
 // lookForStrangers ends those that the last probe has seen.
@@ -176,6 +176,6 @@ func (s *Servers) lookForStrangers(ctx context.Context, k topology.Key, v *kept,
 	held := v.known.locks
 	v.known.locks = server.Row{}
 	_, _, err := s.endStrangers(ctx, v.conn, k, held)
-	i.Strangers = s.interference(k)
+	i.Strangers = s.interference(v)
 	return err
 }

@@ -38,9 +38,7 @@ type row struct {
 
 func begin(t *testing.T) *row {
 	t.Helper()
-	if !whole {
-		t.Parallel()
-	}
+	t.Parallel()
 	return &row{T: t, lab: lab.Test(t), flavor: lab.MariaDB}
 }
 
@@ -63,15 +61,15 @@ func (r *row) serve(n int, greet, answer hostile.Act) {
 
 // The bounds of a failover beside an attack, and of the memory that the attack costs. Everything else that the machine
 // does counts as well, and changes from test to test: so a failover that took long is compared with an undisturbed one
-// that is played at once, beside what else is going on. With ORCHESTRATOR_HOSTILE=all, which runs nothing beside, the
-// bound is what is promised.
+// that is played at once, beside what else is going on. With ORCHESTRATOR_HOSTILE=all, for which "make hostile" runs one
+// test at a time, the bound is what is promised.
 const (
 	longer = time.Second
 	room   = 3 // times the undisturbed one, besides
 	memory = 150 << 20
 )
 
-// whole says that each test runs alone, and in all its variants.
+// whole says that each test runs alone, and all of them.
 var whole = os.Getenv("ORCHESTRATOR_HOSTILE") == "all"
 
 // most is how long a failover may take where an undisturbed one takes so long.
