@@ -29,7 +29,7 @@ FROM := 1
 EDGES := 1
 
 .PHONY: help build package install-deps demo test test-package test-deb test-fleet lint lint-ansible bench \
-	bench-failover bench-backend bench-scale sweep hard soak converge chaos fuzz cover clean
+	bench-failover bench-backend bench-scale sweep hard hostile soak converge chaos fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
@@ -45,6 +45,7 @@ help:
 	@echo "make bench-scale     1,000 to 10,000 simulated servers: cost, API, failovers (ARGS='-servers 1000 -quick')"
 	@echo "make sweep           kill a daemon before and after every statement of a failover, on real servers"
 	@echo "make hard            what people have met in the field, on real servers of both flavours"
+	@echo "make hostile         attacks on the daemon, each alone beside a failover of real servers"
 	@echo "make soak            WORLDS=$(WORLDS) random worlds on paper, from number FROM=$(FROM) on"
 	@echo "make converge        SCHEDULES=$(SCHEDULES) random schedules of writes, switches, kills and cuts on a pair"
 	@echo "make chaos           whole deployments, damaged RUNS=$(RUNS) times; each connection cut EDGES=$(EDGES) times"
@@ -113,6 +114,9 @@ sweep: install-deps
 
 hard: install-deps
 	ORCHESTRATOR_HARD=all go test -count=1 -v -timeout 60m ./tests/hard
+
+hostile: install-deps
+	ORCHESTRATOR_HOSTILE=all go test -count=1 -v -timeout 60m -parallel 1 ./tests/hostile
 
 soak:
 	@go run ./tests/sim/soak -worlds $(WORLDS) -from $(FROM)

@@ -55,7 +55,9 @@ func TestWhoLeaves(t *testing.T) {
 			"2001:db8::3", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { whoLeaves(t, c.room, append(c.clients, c.next), c.busy, c.worked, c.leaves) })
+			synctest.Test(t, func(t *testing.T) {
+				whoLeaves(t, c.room, append(c.clients, c.next), c.busy, c.worked, c.leaves)
+			})
 		})
 	}
 }

@@ -191,7 +191,8 @@ func letGo(ctx context.Context, c *server.Conn, held server.Row, ours string) er
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(holders(now), func(id string) bool { return id != ours && slices.Contains(before, id) }) {
+		stays := func(id string) bool { return id != ours && slices.Contains(before, id) }
+		if !slices.ContainsFunc(holders(now), stays) {
 			return nil
 		}
 		select {

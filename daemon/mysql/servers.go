@@ -69,8 +69,8 @@ type kept struct {
 	// crowded is when an answer was too long: the list of those that have registered is not read for a while, as
 	// anybody who may replicate can make it long.
 	crowded time.Time
-	// strangers is what they have done here. Servers.mu protects it: steps, which have connections of their own, note it
-	// as well.
+	// strangers is what they have done here. Servers.mu protects it: steps, which have connections of their own, note
+	// it as well.
 	strangers interference
 }
 

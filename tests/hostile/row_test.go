@@ -61,8 +61,8 @@ func (r *row) serve(n int, greet, answer hostile.Act) {
 
 // The bounds of a failover beside an attack, and of the memory that the attack costs. Everything else that the machine
 // does counts as well, and changes from test to test: so a failover that took long is compared with an undisturbed one
-// that is played at once, beside what else is going on. With ORCHESTRATOR_HOSTILE=all, for which "make hostile" runs one
-// test at a time, the bound is what is promised.
+// that is played at once, beside what else is going on. With ORCHESTRATOR_HOSTILE=all ("make hostile"), where one test
+// runs at a time, the bound is what is promised.
 const (
 	longer = time.Second
 	room   = 3 // times the undisturbed one, besides
