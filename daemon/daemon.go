@@ -132,7 +132,9 @@ func (d *Daemon) listen(c config.Config) error {
 		return err
 	}
 	serving := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return d.certificate.Load(), nil }
-	d.listener = tls.NewListener(d.listener, &tls.Config{GetCertificate: serving, MinVersion: tls.VersionTLS12})
+	greet := func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return d.mode.greet(hello), nil }
+	d.listener = tls.NewListener(d.listener, &tls.Config{GetCertificate: serving, MinVersion: tls.VersionTLS12,
+		GetConfigForClient: greet})
 	return nil
 }
 
@@ -154,7 +156,7 @@ func (d *Daemon) present(c config.Config) error {
 		return fmt.Errorf("load the certificate %s: %w", c.HTTP.TLSCert, err)
 	}
 	d.certificate.Store(pair)
-	d.expiry.WithLabelValues(httpUse).Set(float64(config.FirstEnd([]byte(c.HTTP.Certificate)).Unix()))
+	d.date(httpUse, string(c.HTTP.Certificate))
 	return nil
 }
 
@@ -518,6 +520,8 @@ func (d *Daemon) Reload(next config.Config) []string {
 		}
 	}
 	d.mode.reload(c)
+	d.date(peersUse, string(c.Peers.Certificate))
+	d.date(peersCAUse, c.Peers.Authorities)
 	d.gate.Only(c.Discovery.Only)
 	for _, k := range c.Discovery.Seeds {
 		d.gate.Name(k)

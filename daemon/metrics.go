@@ -40,7 +40,7 @@ func (d *Daemon) measure(c config.Config, r prometheus.Registerer) error {
 		})
 	d.expiry = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orchestrator_certificate_expiry_timestamp_seconds",
 		Help: "When the first certificate ends of each file that this daemon uses, by use (http, servers, backend, " +
-			"peers), and of HAProxy's where this daemon may read it (haproxy)."}, []string{"use"})
+			"peers, peers_cert), and of HAProxy's where this daemon may read it (haproxy)."}, []string{"use"})
 	r.MustRegister(d.unstored, info, members, off, expiries{d.expiry, c.HAProxy.HTTPCert})
 	if file := c.HAProxy.HTTPCert; file != "" {
 		// with its key in it, it may well be none of this account's business
@@ -59,10 +59,20 @@ func (d *Daemon) measure(c config.Config, r prometheus.Registerer) error {
 	return nil
 }
 
+// Certificates by their use, as the metrics have it; config.Certificates has them all.
 const (
-	httpUse    = "http"    // the label of the daemon's own certificate
-	haproxyUse = "haproxy" // of the one by which HAProxy serves the API
+	httpUse    = "http"       // the daemon's own
+	peersUse   = "peers_cert" // the one that it shows other daemons
+	peersCAUse = "peers"      // the authorities of those
+	haproxyUse = "haproxy"    // the one by which HAProxy serves the API
 )
+
+// date shows when the first certificate of a PEM text ends, if there is one.
+func (d *Daemon) date(use, text string) {
+	if ends := config.FirstEnd([]byte(text)); !ends.IsZero() {
+		d.expiry.WithLabelValues(use).Set(float64(ends.Unix()))
+	}
+}
 
 // expiries are the ends of certificates. What this daemon has read stays as it is until it reads that again; HAProxy's
 // is renewed without this daemon, and looked at whenever somebody asks.

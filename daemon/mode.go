@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +33,8 @@ type mode interface {
 	loops() (always, leading []loop)
 	// mounts are what other daemons ask this one.
 	mounts() []httpd.Mount
+	// greet is how TLS begins with another daemon; nil for everybody else.
+	greet(*tls.ClientHelloInfo) *tls.Config
 	// leave tells the other daemons that this one stops. It no longer leads, and its API is still served.
 	leave(context.Context) error
 	// reload takes over what it can of another configuration.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"time"
 
@@ -52,14 +53,15 @@ func openFile(h host) (*sqlstore.Store, error) {
 	return file, nil
 }
 
-func (m *aloneMode) store() store                    { return m.file }
-func (m *aloneMode) guard() guard                    { return guard{} }
-func (m *aloneMode) loops() (always, leading []loop) { return []loop{m.keepVersion}, nil }
-func (m *aloneMode) mounts() []httpd.Mount           { return nil }
-func (m *aloneMode) leave(context.Context) error     { return nil }
-func (m *aloneMode) reload(config.Config)            {}
-func (m *aloneMode) Findings() []analysis.Finding    { return nil }
-func (m *aloneMode) status(*api.Status)              {}
+func (m *aloneMode) store() store                           { return m.file }
+func (m *aloneMode) guard() guard                           { return guard{} }
+func (m *aloneMode) loops() (always, leading []loop)        { return []loop{m.keepVersion}, nil }
+func (m *aloneMode) mounts() []httpd.Mount                  { return nil }
+func (m *aloneMode) leave(context.Context) error            { return nil }
+func (m *aloneMode) greet(*tls.ClientHelloInfo) *tls.Config { return nil }
+func (m *aloneMode) reload(config.Config)                   {}
+func (m *aloneMode) Findings() []analysis.Finding           { return nil }
+func (m *aloneMode) status(*api.Status)                     {}
 
 // keepVersion keeps the latest version again and again, and once more at the end.
 func (m *aloneMode) keepVersion(ctx context.Context) error {

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -106,13 +108,13 @@ func (m *sharedMode) acceptFresh(offered sqlstore.Identity) error {
 // join makes this daemon known to the others.
 func (m *sharedMode) join(ctx context.Context) error {
 	c := m.config
-	security, err := c.Peers.TLSConfig()
+	trust, err := trustOf(c)
 	if err != nil {
 		return err
 	}
 	m.peers = peer.Open(ctx, peer.Options{
 		ID: m.id, Name: hostname() + "=" + c.HTTP.Listen,
-		Daemons: c.Peers.Daemons, Secret: string(c.Peers.Secret), TLS: security,
+		Daemons: c.Peers.Daemons, Trust: trust,
 		Status: m.peerStatus, Reach: m.reach, Store: m.journal, Clock: m.clock, Logger: m.log,
 	})
 	return nil
@@ -158,7 +160,27 @@ func (m *sharedMode) mounts() []httpd.Mount {
 
 func (m *sharedMode) leave(ctx context.Context) error { return m.peers.Leave(ctx) }
 
-func (m *sharedMode) reload(c config.Config) { m.peers.SetSecret(string(c.Peers.Secret)) }
+func (m *sharedMode) greet(hello *tls.ClientHelloInfo) *tls.Config { return m.peers.Greet(hello) }
+
+// trustOf is by what the daemons know each other.
+func trustOf(c config.Config) (t peer.Trust, err error) {
+	t.Secret = string(c.Peers.Secret)
+	t.Authorities = c.Peers.Pool()
+	t.Certificate, err = c.Peers.KeyPair()
+	return t, err
+}
+
+func (m *sharedMode) reload(c config.Config) {
+	trust, err := trustOf(c)
+	if err == nil && trust.Certificate != nil && c.HTTP.Certificate == "" {
+		err = errors.New("peers.cert needs http.tls_cert, which waits for a restart")
+	}
+	if err != nil { // it was read and checked a moment ago
+		m.log.Error("how the daemons know each other stays as it was", "err", err)
+		return
+	}
+	m.peers.SetTrust(trust)
+}
 
 // keepContact asks the backend for its server identity again and again. Another server gets the journal although nobody
 // writes or reads, and what was declared is read from it.

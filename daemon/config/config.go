@@ -154,6 +154,7 @@ func (r *reader) values(c *Config) {
 		"backend.admin_password_file": &c.Backend.AdminPasswordFile,
 		"backend.public_key_file":     &c.Backend.PublicKeyFile,
 		"peers.secret_file":           &c.Peers.SecretFile, "peers.ca": &c.Peers.CA,
+		"peers.cert": &c.Peers.Cert, "peers.key": &c.Peers.KeyFile,
 		"haproxy.socket": &c.HAProxy.Socket, "haproxy.http_cert": &c.HAProxy.HTTPCert,
 	} {
 		r.path(key, p)

@@ -70,27 +70,41 @@ func (h HTTPConfig) Names() []string {
 
 // certificate checks that the files of a certificate and its key belong together.
 func (r *reader) certificate(h *HTTPConfig) {
-	switch {
-	case r.bad["http.tls_cert"] || r.bad["http.tls_key"] || h.TLSCert == "" && h.TLSKey == "":
-		return
-	case h.TLSKey == "":
-		r.add("http.tls_cert", "needs http.tls_key, the key of the certificate")
-		return
-	case h.TLSCert == "":
-		r.add("http.tls_key", "needs http.tls_cert, the certificate of the key")
-		return
+	if r.both("http.tls_cert", h.TLSCert, "http.tls_key", h.TLSKey) {
+		h.Certificate, h.Key = r.pair("http.tls_cert", h.TLSCert, "http.tls_key", h.TLSKey)
 	}
-	key := r.secret("http.tls_key", h.TLSKey)
-	cert, err := readRegular(h.TLSCert, maxConfig)
+}
+
+// both says that a certificate and its key are named, and reports one without the other.
+func (r *reader) both(certName, cert, keyName, key string) bool {
 	switch {
-	case err != nil:
-		r.add("http.tls_cert", "%v", err)
-	case key != "":
-		h.Certificate, h.Key = Secret(cert), key
-		if _, err := h.KeyPair(); err != nil {
-			r.add("http.tls_cert", "%s and %s are not a certificate and its key: %v", h.TLSCert, h.TLSKey, err)
-		}
+	case r.bad[certName] || r.bad[keyName]:
+	case cert != "" && key == "":
+		r.add(certName, "needs %s, the key of the certificate", keyName)
+	case cert == "" && key != "":
+		r.add(keyName, "needs %s, the certificate of the key", certName)
+	default:
+		return cert != ""
 	}
+	return false
+}
+
+// pair reads a certificate and its key; both are empty when they can't be used.
+func (r *reader) pair(certName, certFile, keyName, keyFile string) (cert, key Secret) {
+	key = r.secret(keyName, keyFile)
+	text, err := readRegular(certFile, maxConfig)
+	if err != nil {
+		r.add(certName, "%v", err)
+		return "", ""
+	}
+	if key == "" {
+		return "", ""
+	}
+	if _, err := keyPair(certFile, keyFile, Secret(text), key); err != nil {
+		r.add(certName, "%s and %s are not a certificate and its key: %v", certFile, keyFile, err)
+		return "", ""
+	}
+	return Secret(text), key
 }
 
 // local says that only this machine can reach the address. The only name that counts is localhost: to resolve others

@@ -2,9 +2,11 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"orchestrator/daemon/topology"
 )
@@ -14,6 +16,7 @@ func (c Config) Risks() (out []string) {
 	if r := c.unencrypted(); r != "" {
 		out = append(out, r)
 	}
+	out = append(out, c.expiring(time.Now())...)
 	if host, _, err := net.SplitHostPort(c.HAProxy.Agent); err == nil && !local(host) {
 		out = append(out, fmt.Sprintf("haproxy.agent is %q: other machines can reach it, and it needs no password; "+
 			"listen on 127.0.0.1, where the HAProxy of this machine asks", c.HAProxy.Agent))
@@ -51,4 +54,25 @@ func (c Config) unencrypted() string {
 // here says that all of these are on this machine; of none, it is not known.
 func here(keys []topology.Key) bool {
 	return len(keys) > 0 && !slices.ContainsFunc(keys, func(k topology.Key) bool { return !local(k.Host) })
+}
+
+// expiresSoon is when the alert about a certificate begins, too.
+const expiresSoon = 14 * 24 * time.Hour
+
+// expiring says which files have a certificate that has expired, or soon will.
+func (c Config) expiring(now time.Time) (out []string) {
+	files := c.Certificates()
+	for _, use := range slices.Sorted(maps.Keys(files)) {
+		ends, err := FirstEndOf(files[use])
+		switch date := ends.UTC().Format(time.RFC3339); {
+		case err != nil || ends.After(now.Add(expiresSoon)): // who reads the file says what is wrong with it
+		case ends.Before(now):
+			out = append(out, fmt.Sprintf("%s has a certificate that expired at %s: replace it", files[use],
+				date))
+		default:
+			out = append(out, fmt.Sprintf("%s has a certificate that expires at %s: replace it before that",
+				files[use], date))
+		}
+	}
+	return out
 }

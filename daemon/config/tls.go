@@ -56,12 +56,16 @@ func (r *reader) security(key string, tls *string) (text string) {
 // KeyPair is the certificate, with the authorities that come with it, and its key. Either file may contain more, as a
 // combined one does.
 func (h HTTPConfig) KeyPair() (*tls.Certificate, error) {
-	for file, text := range map[string]Secret{h.TLSCert: h.Certificate, h.TLSKey: h.Key} {
+	return keyPair(h.TLSCert, h.TLSKey, h.Certificate, h.Key)
+}
+
+func keyPair(certFile, keyFile string, cert, key Secret) (*tls.Certificate, error) {
+	for file, text := range map[string]Secret{certFile: cert, keyFile: key} {
 		if !whole(string(text)) {
 			return nil, fmt.Errorf("%s ends in the middle of a PEM block: it is perhaps being written now", file)
 		}
 	}
-	pair, err := tls.X509KeyPair([]byte(h.Certificate), []byte(h.Key))
+	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
 	return &pair, err
 }
 
@@ -82,6 +86,7 @@ func (c Config) Certificates() map[string]string {
 	out := map[string]string{}
 	for use, file := range map[string]string{
 		"http": c.HTTP.TLSCert, "servers": c.Servers.TLS, "backend": c.Backend.TLS, "peers": c.Peers.CA,
+		"peers_cert": c.Peers.Cert,
 	} {
 		if file != "" && file != "off" && file != "verify" {
 			out[use] = file

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -109,10 +110,16 @@ func (p *Peers) handle(do func(r *http.Request, body []byte) (any, error)) http.
 			p.reject(w, http.StatusBadRequest, err.Error())
 			return
 		}
-		secret := whose(*p.secrets.Load(), r.Header.Get(headerMAC), q.parts()...)
-		if secret == "" {
+		t := p.trust.Load()
+		secret, signed := whose(t.secrets, r.Header.Get(headerMAC), q.parts()...)
+		if !signed {
 			p.reject(w, http.StatusUnauthorized, "the question is not signed with the secret of this daemon: it "+
 				"(peers.secret_file) must be the same on all daemons, and so must the version of the program")
+			return
+		}
+		if why := t.doubt(r.TLS, x509.ExtKeyUsageClientAuth, p.hosts()...); why != "" {
+			p.refused.log(p.o.Logger, r.RemoteAddr, why)
+			p.reject(w, http.StatusForbidden, why)
 			return
 		}
 		reply := func(status int, said any) { p.reply(w, q, secret, status, said) }
@@ -155,7 +162,7 @@ func (p *Peers) bodyOf(w http.ResponseWriter, r *http.Request, q question) ([]by
 	return body, err
 }
 
-// reject answers somebody who has not shown that they know the secret.
+// reject answers somebody who has not shown that they are another daemon.
 func (p *Peers) reject(w http.ResponseWriter, status int, why string) {
 	w.Header().Set("Connection", "close")
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(p.o.Timeout)) // for a body that nobody wants
@@ -182,6 +189,13 @@ func (p *Peers) reply(w http.ResponseWriter, q question, secret string, status i
 // answerParts are what is signed of an answer: with the question, so that it answers no other.
 func answerParts(q question, status int, from string, body []byte) []string {
 	return []string{"answer", q.method, q.target, q.nonce, strconv.Itoa(status), from, string(body)}
+}
+
+// reasonOf is why a question without a right certificate is refused; "" when it is not said. Nobody has signed it.
+func reasonOf(body []byte) string {
+	var says refusal
+	_ = json.Unmarshal(body, &says)
+	return clip(says.Detail, 700)
 }
 
 func (p *Peers) tell(r *http.Request, _ []byte) (any, error) {

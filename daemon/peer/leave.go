@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -175,6 +176,9 @@ func (p *Peers) recordLeave(r *http.Request, body []byte) (any, error) {
 	base, err := p.identify(r.Context(), n)
 	if err != nil {
 		return nil, err
+	}
+	if why := p.trust.Load().doubt(r.TLS, x509.ExtKeyUsageClientAuth, hostOf(base)); why != "" {
+		return nil, &errRefused{status: http.StatusConflict, says: "it speaks for another daemon: " + why}
 	}
 	l := leave{Name: n.Name, ID: n.ID, URL: base}
 	if _, err := p.put(r.Context(), l, n.Version, false); err != nil {

@@ -2,7 +2,8 @@
 // backend, whether they can reach a server now, and which of them have left gracefully. It decides nothing: plan.Permit
 // does.
 //
-// The one idea: an answer counts only if it is fresh, and from a daemon that knows the secret. Each question has a
+// The one idea: an answer counts only if it is fresh, and from a daemon that knows the secret, or shows a certificate of
+// the right authority and name (Trust). Each question has a
 // nonce, and the answer is signed together with it; the secret is never sent. A question is for one process, at one
 // time by that one's clock, and is answered once; without a right signature it costs next to nothing. The notice of a
 // graceful leave outlives its question. It has a version, so that an old one cannot be replayed against a daemon that
@@ -15,6 +16,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -33,7 +35,6 @@ import (
 
 	"orchestrator/backend"
 	"orchestrator/daemon/plan"
-	"orchestrator/daemon/secret"
 	"orchestrator/daemon/topology"
 )
 
@@ -42,8 +43,7 @@ type Options struct {
 	ID      string   // of this process, as the lease knows it
 	Name    string   // of this daemon: the same at each start, unlike all others'
 	Daemons []string // base URLs of the API of all others, as "http://host:port"
-	Secret  string   // the same for all; see SetSecret
-	TLS     *tls.Config
+	Trust   Trust    // see SetTrust
 	// Timeout bounds a question and its answer; 0 is 300 ms. A probe that the other daemon makes for it gets two
 	// thirds.
 	Timeout time.Duration
@@ -61,12 +61,12 @@ type Options struct {
 // Peers are the other daemons.
 type Peers struct {
 	o      Options
-	client *http.Client
 	busy   chan struct{}
 	ears   ears
 	clocks clocks
-
-	secrets atomic.Pointer[[]string]
+	trust  atomic.Pointer[trust]
+	// refused are questions without a right certificate.
+	refused refusals
 
 	mu        sync.Mutex
 	left      map[string]leave  // on record here, by the name of the daemon that left
@@ -94,16 +94,6 @@ const LeaveKind = "farewell"
 // answering is how many questions are answered at the same time.
 const answering = 16
 
-// SetSecret replaces the secret. Each line is a secret: questions are signed with the first, and answered with any of
-// them. So the secret can be changed while the daemons keep understanding each other, as package secret explains.
-func (p *Peers) SetSecret(text string) {
-	secrets := secret.Lines(text)
-	if len(secrets) == 0 {
-		secrets = []string{""}
-	}
-	p.secrets.Store(&secrets)
-}
-
 // Open reads which daemons have left gracefully. It asks nobody. A store that cannot be read is no error: then this
 // daemon assumes that the others list it as stopped, until they confirm that they do not.
 func Open(ctx context.Context, o Options) *Peers {
@@ -116,17 +106,10 @@ func Open(ctx context.Context, o Options) *Peers {
 		busy:   make(chan struct{}, answering),
 		ears:   ears{id: o.ID, began: time.Now(), heard: map[string]time.Time{}},
 		clocks: clocks{of: map[string]told{}}}
-	p.SetSecret(o.Secret)
+	p.SetTrust(o.Trust)
 	p.o.Daemons = nil
 	for _, d := range o.Daemons {
 		p.o.Daemons = append(p.o.Daemons, strings.TrimRight(d, "/"))
-	}
-	p.client = &http.Client{
-		Transport: &http.Transport{TLSClientConfig: o.TLS, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
-			DisableCompression: true,
-			DialContext:        (&net.Dialer{Timeout: o.Timeout}).DialContext},
-		// to an address that is not configured
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	p.unnoticed = slices.Clone(p.o.Daemons)
 	records, err := o.Store.List(ctx, LeaveKind)
@@ -181,7 +164,7 @@ func short(base string) string {
 func (p *Peers) Run(ctx context.Context) error {
 	tick := time.NewTicker(p.o.Tick)
 	defer tick.Stop()
-	defer p.client.CloseIdleConnections()
+	defer func() { p.trust.Load().client.CloseIdleConnections() }()
 	for {
 		p.Turn(ctx)
 		select {
@@ -329,20 +312,29 @@ type errRefused struct {
 func (e *errRefused) Error() string { return e.says }
 
 // call asks, and returns the body of an answer whose signature is right. A process that was not asked before, or that
-// believes the question to be old, first says who it is and what time it is there.
+// believes the question to be old, first says who it is and what time it is there. And what failed while the secret or
+// the certificate was replaced here is asked with the new one.
 func (p *Peers) call(ctx context.Context, method, base, target string, body []byte) ([]byte, error) {
-	got, err := p.send(ctx, method, base, target, body)
-	if e := (*errRefused)(nil); errors.As(err, &e) && e.again {
-		got, err = p.send(ctx, method, base, target, body)
+	t := p.trust.Load()
+	got, err := p.send(ctx, t, method, base, target, body)
+	now := p.trust.Load()
+	if e := (*errRefused)(nil); errors.As(err, &e) && e.again || err != nil && now != t {
+		got, err = p.send(ctx, now, method, base, target, body)
 	}
 	return got, err
 }
 
 // send sends one signed question.
-func (p *Peers) send(ctx context.Context, method, base, target string, body []byte) ([]byte, error) {
+func (p *Peers) send(ctx context.Context, t *trust, method, base, target string, body []byte) ([]byte, error) {
+	if len(t.secrets) == 0 {
+		return nil, errors.New("this daemon has neither a secret (peers.secret_file) nor a certificate (peers.cert)")
+	}
+	if t.Certificate != nil && !strings.HasPrefix(base, "https://") {
+		return nil, errors.New("certificates need TLS: write https:// in peers.daemons")
+	}
 	var random [16]byte
 	rand.Read(random[:]) // never fails
-	key := (*p.secrets.Load())[0]
+	key := t.secrets[0]
 	q := question{method: method, target: target, nonce: hex.EncodeToString(random[:]), to: p.clocks.to(base),
 		length: int64(len(body)), digest: digestOf(body)}
 	r, err := http.NewRequestWithContext(ctx, method, base+target, bytes.NewReader(body))
@@ -354,7 +346,7 @@ func (p *Peers) send(ctx context.Context, method, base, target string, body []by
 		r.Header.Set(name, value)
 	}
 	asked := time.Now()
-	w, err := p.client.Do(r)
+	w, err := t.client.Do(r)
 	if err != nil {
 		return nil, err
 	}
@@ -366,6 +358,10 @@ func (p *Peers) send(ctx context.Context, method, base, target string, body []by
 		return nil, err
 	case len(got) > longest:
 		return nil, fmt.Errorf("its answer is longer than %d bytes", longest)
+	case t.doubt(w.TLS, x509.ExtKeyUsageServerAuth, hostOf(base)) != "": // it may have expired since TLS began
+		return nil, errors.New(t.doubt(w.TLS, x509.ExtKeyUsageServerAuth, hostOf(base)))
+	case w.StatusCode == http.StatusForbidden && reasonOf(got) != "":
+		return nil, fmt.Errorf("it refuses the question: %s", reasonOf(got))
 	case w.StatusCode == http.StatusUnauthorized:
 		return nil, errors.New("it refuses our signature: the secret (peers.secret_file) must be the same on all " +
 			"daemons, and so must the version of the program")
@@ -404,7 +400,10 @@ func (p *Peers) words(ctx context.Context, err error) string {
 	case errors.As(err, &dns):
 		return "there is no host " + dns.Name
 	case errors.As(err, &verify):
-		return fmt.Sprintf("its certificate is not trusted (%v); see peers.ca", verify.Err)
+		if len(verify.UnverifiedCertificates) > 0 {
+			return untrusted(verify.UnverifiedCertificates[0], verify.Err)
+		}
+		return verify.Error()
 	case errors.As(err, &below):
 		var op *net.OpError
 		if errors.As(err, &op) && op.Err != nil {

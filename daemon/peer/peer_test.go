@@ -89,7 +89,7 @@ func nodes(t *testing.T, count int) []*node {
 func (n *node) start() {
 	n.life++
 	n.Peers = Open(n.t.Context(), Options{ID: fmt.Sprintf("%s#%d", n.name, n.life), Name: n.name, Daemons: n.others,
-		Secret: n.secret, Store: n.store,
+		Trust: Trust{Secret: n.secret}, Store: n.store,
 		Clock:  backend.NewClock(func() time.Time { return time.Now().Add(n.ahead) }),
 		Status: func() plan.PeerStatus { n.mu.Lock(); defer n.mu.Unlock(); return n.standing },
 		Reach:  func(ctx context.Context, k topology.Key) bool { return n.reach(ctx, k) }})
@@ -170,12 +170,12 @@ func TestTheSecretIsChangedWithoutAGap(t *testing.T) {
 	}
 	for _, text := range []string{shared + "\n" + other, other + "\n" + shared, other} {
 		for _, n := range ns {
-			n.SetSecret(text)
+			n.SetTrust(Trust{Secret: text})
 			understand(fmt.Sprintf("%s has %d lines", n.name, 1+strings.Count(text, "\n")), true)
 		}
 	}
 	for i, n := range ns {
-		n.SetSecret(fmt.Sprintf("%s-%d", shared, i))
+		n.SetTrust(Trust{Secret: fmt.Sprintf("%s-%d", shared, i)})
 	}
 	understand("each has its own", false)
 }
@@ -453,11 +453,11 @@ func TestRun(t *testing.T) {
 		network := &direct{}
 		open := func(name, other string) *Peers {
 			p := Open(t.Context(), Options{
-				ID: name + "#1", Name: name, Daemons: []string{"http://" + other}, Secret: shared,
+				ID: name + "#1", Name: name, Daemons: []string{"http://" + other}, Trust: Trust{Secret: shared},
 				Store: &storetest.Memory{}, Clock: backend.NewClock(time.Now),
 				Status: func() plan.PeerStatus { return plan.PeerStatus{Leader: "a#1", Term: 5, Leading: name == "a"} },
 			})
-			p.client.Transport = network
+			p.trust.Load().client.Transport = network
 			network.handlers.Store("http://"+name, p.Handler())
 			return p
 		}
@@ -528,7 +528,7 @@ func FuzzQuestion(f *testing.F) {
 	}
 	f.Add("GET", pathStatus+"?about=db1", []byte{}, true)
 	f.Add("GET", pathStatus+"?about=%00", []byte{}, true)
-	p := Open(f.Context(), Options{ID: "a#1", Name: "a", Secret: shared, Store: &storetest.Memory{},
+	p := Open(f.Context(), Options{ID: "a#1", Name: "a", Trust: Trust{Secret: shared}, Store: &storetest.Memory{},
 		Clock:  backend.NewClock(time.Now),
 		Status: func() plan.PeerStatus { return plan.PeerStatus{} },
 		Reach:  func(context.Context, topology.Key) bool { return true }})

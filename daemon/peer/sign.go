@@ -28,14 +28,14 @@ func sign(secret string, parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// whose is the secret by which that was signed; "" if it is none of these.
-func whose(secrets []string, mac string, parts ...string) string {
+// whose is the secret by which that was signed, if it is one of these.
+func whose(secrets []string, mac string, parts ...string) (secret string, found bool) {
 	for _, s := range secrets {
 		if signed(mac, s, parts...) {
-			return s
+			return s, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // signed compares in constant time.
