@@ -27,6 +27,8 @@ type DaemonSpec struct {
 	Config string
 	// Backend is TOML in the place of "[backend] path", for daemons that share one; see StartDaemons.
 	Backend string
+	// HTTP is TOML for the section http.
+	HTTP string
 	// Admin is the admin account: it does at the members what the API asks for; its password is in the lab's file of
 	// that name.
 	Admin string
@@ -130,14 +132,14 @@ func (d *Daemon) configure(spec DaemonSpec) error {
 	}
 	text := fmt.Sprintf(`[http]
 listen = "%s:%d"
-[servers]
+%s[servers]
 user = %q
 password_file = "password"
 public_key_file = %q
 %s
 [discovery]
 seeds = [%s]
-%s%s`, d.host, d.port, User, PublicKey(), cmp.Or(spec.Backend, "[backend]\npath = \"orchestrator.db\""), strings.Join(seeds, ", "), poll, config)
+%s%s`, d.host, d.port, spec.HTTP, User, PublicKey(), cmp.Or(spec.Backend, "[backend]\npath = \"orchestrator.db\""), strings.Join(seeds, ", "), poll, config)
 	if err := os.WriteFile(filepath.Join(d.dir, "password"), []byte(Password+"\n"), 0o600); err != nil {
 		return err
 	}
