@@ -72,8 +72,8 @@ func (r *reader) mutual(c *Config, pool *x509.CertPool) {
 		r.add("peers.cert", "needs peers.ca, the authorities that sign the certificates of the daemons")
 	}
 	if c.HTTP.TLSCert == "" {
-		r.add("peers.cert", "needs http.tls_cert and http.tls_key: the daemons ask each other at the address of the API, "+
-			"which must use TLS; they may name the same files")
+		r.add("peers.cert", "needs http.tls_cert and http.tls_key: the daemons ask each other at the address of the "+
+			"API, which must use TLS; they may name the same files")
 	}
 	p.Certificate, p.PrivateKey = r.pair("peers.cert", p.Cert, "peers.key", p.KeyFile)
 	if p.Certificate == "" || pool == nil {
@@ -111,7 +111,8 @@ func signedBy(pair *tls.Certificate, pool *x509.CertPool) error {
 			case x509.Expired: // an authority that is younger
 				continue
 			case x509.IncompatibleUsage:
-				return fmt.Errorf("it lacks the extended key usage %s; the daemons need serverAuth and clientAuth", name)
+				return fmt.Errorf("it lacks the extended key usage %s; the daemons need serverAuth and clientAuth",
+					name)
 			}
 		}
 		if err != nil {

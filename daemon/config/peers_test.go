@@ -48,15 +48,17 @@ func TestCertificatesBetweenDaemons(t *testing.T) {
 	half := write(t, "half.pem", ours.PEM+ours.PEM[:len(ours.PEM)/2], 0o644)
 	secret := write(t, "secret", strings.Repeat("s", 32), 0o600)
 	for name, c := range map[string]struct{ cert, key, ca, api, more, want string }{
-		"right":                    {cert, key, ca, cert, "", ""},
-		"with a secret":            {cert, key, ca, cert, fmt.Sprintf("secret_file = %q", secret), ""},
-		"an expired one":           {expired, expiredKey, ca, cert, "", ""},
-		"without a key":            {cert, "", ca, cert, "", "peers.cert: needs peers.key, the key of the certificate"},
-		"without a certificate":    {"", key, ca, cert, fmt.Sprintf("secret_file = %q", secret), "peers.key: needs peers.cert, the certificate of the key"},
-		"without an authority":     {cert, key, "", cert, "", "peers.cert: needs peers.ca, the authorities"},
-		"without TLS":              {cert, key, ca, "", "", "peers.cert: needs http.tls_cert and http.tls_key"},
-		"the key of another":       {cert, strangeKey, ca, cert, "", "are not a certificate and its key"},
-		"of another authority":     {strange, strangeKey, ca, cert, "", "the other daemons would refuse " + strange + ": it is not signed by"},
+		"right":          {cert, key, ca, cert, "", ""},
+		"with a secret":  {cert, key, ca, cert, fmt.Sprintf("secret_file = %q", secret), ""},
+		"an expired one": {expired, expiredKey, ca, cert, "", ""},
+		"without a key":  {cert, "", ca, cert, "", "peers.cert: needs peers.key, the key of the certificate"},
+		"without a certificate": {"", key, ca, cert, fmt.Sprintf("secret_file = %q", secret),
+			"peers.key: needs peers.cert, the certificate of the key"},
+		"without an authority": {cert, key, "", cert, "", "peers.cert: needs peers.ca, the authorities"},
+		"without TLS":          {cert, key, ca, "", "", "peers.cert: needs http.tls_cert and http.tls_key"},
+		"the key of another":   {cert, strangeKey, ca, cert, "", "are not a certificate and its key"},
+		"of another authority": {strange, strangeKey, ca, cert, "",
+			"the other daemons would refuse " + strange + ": it is not signed by"},
 		"without a name":           {nameless, namelessKey, ca, cert, "", "it names no host"},
 		"for one side":             {server, serverKey, ca, cert, "", "it lacks the extended key usage clientAuth"},
 		"a key that everyone sees": {cert, open, ca, cert, "", "can be read by every account"},
@@ -64,8 +66,8 @@ func TestCertificatesBetweenDaemons(t *testing.T) {
 		"no file":                  {cert + ".gone", key, ca, cert, "", "no such file"},
 		"neither":                  {"", "", ca, cert, "", "peers.secret_file: is empty; the daemons need a shared secret"},
 	} {
-		text := fmt.Sprintf("[peers]\ndaemons = [\"https://o2:3000\"]\ncert = %q\nkey = %q\nca = %q\n%s\n", c.cert, c.key,
-			c.ca, c.more)
+		text := fmt.Sprintf("[peers]\ndaemons = [\"https://o2:3000\"]\ncert = %q\nkey = %q\nca = %q\n%s\n",
+			c.cert, c.key, c.ca, c.more)
 		if c.api != "" {
 			text += fmt.Sprintf("[http]\ntls_cert = %q\ntls_key = %q\n", cert, key)
 		}
@@ -82,8 +84,8 @@ func TestCertificatesBetweenDaemons(t *testing.T) {
 			}
 		}
 	}
-	_, problems := parse("o.toml", fmt.Appendf(nil, "[peers]\ndaemons = [\"http://o2:3000\"]\ncert = %q\nkey = %q\nca = %q\n"+
-		"[http]\ntls_cert = %q\ntls_key = %q", cert, key, ca, cert, key))
+	_, problems := parse("o.toml", fmt.Appendf(nil, "[peers]\ndaemons = [\"http://o2:3000\"]\n"+
+		"cert = %q\nkey = %q\nca = %q\n[http]\ntls_cert = %q\ntls_key = %q", cert, key, ca, cert, key))
 	if len(problems) != 1 || !strings.Contains(problems.Error(), "must begin with https://") {
 		t.Errorf("without TLS: %v", problems)
 	}

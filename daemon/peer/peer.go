@@ -2,12 +2,11 @@
 // backend, whether they can reach a server now, and which of them have left gracefully. It decides nothing: plan.Permit
 // does.
 //
-// The one idea: an answer counts only if it is fresh, and from a daemon that knows the secret, or shows a certificate of
-// the right authority and name (Trust). Each question has a
-// nonce, and the answer is signed together with it; the secret is never sent. A question is for one process, at one
-// time by that one's clock, and is answered once; without a right signature it costs next to nothing. The notice of a
-// graceful leave outlives its question. It has a version, so that an old one cannot be replayed against a daemon that
-// has come back.
+// The one idea: an answer counts only if it is fresh, and from a daemon that knows the secret, or shows a certificate
+// of the right authority and name (Trust). Each question has a nonce, and the answer is signed together with it; the
+// secret is never sent. A question is for one process, at one time by that one's clock, and is answered once; without a
+// right signature it costs next to nothing. The notice of a graceful leave outlives its question. It has a version, so
+// that an old one cannot be replayed against a daemon that has come back.
 package peer
 
 import (

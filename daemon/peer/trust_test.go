@@ -79,7 +79,8 @@ func members(t *testing.T, ours *lab.Authority, trust ...Trust) (out []*member) 
 		name := string(rune('a' + i))
 		m.Peers = Open(t.Context(), Options{ID: name + "#1", Name: name, Daemons: others, Trust: trust[i],
 			Timeout: 5 * time.Second,
-			Store:   &storetest.Memory{}, Clock: backend.NewClock(time.Now), Logger: slog.New(slog.NewTextHandler(m, nil)),
+			Store:   &storetest.Memory{}, Clock: backend.NewClock(time.Now),
+			Logger: slog.New(slog.NewTextHandler(m, nil)),
 			Status: func() plan.PeerStatus { return plan.PeerStatus{Leader: "a#1", Term: 5, Leading: name == "a"} }})
 		s := httptest.NewUnstartedServer(m.Handler())
 		s.Listener.Close()
@@ -134,10 +135,10 @@ func TestACertificateThatIsRefused(t *testing.T) {
 		}, "127.0.0.2", ours), `is not valid before 20`, `is not valid before 20`},
 		"of another host": {right("127.0.0.9"), `is for "127.0.0.9", and not for 127.0.0.2`,
 			`is for "127.0.0.9", and the daemons in peers.daemons are 127.0.0.2`},
-		"for servers only": {shows(t, ours, func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[:1] }, "127.0.0.2",
-			ours), "", "extended key usage"},
-		"for clients only": {shows(t, ours, func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[1:] }, "127.0.0.2",
-			ours), "extended key usage", ""},
+		"for servers only": {shows(t, ours, func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[:1] },
+			"127.0.0.2", ours), "", "extended key usage"},
+		"for clients only": {shows(t, ours, func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[1:] },
+			"127.0.0.2", ours), "extended key usage", ""},
 		"a name that acts on a terminal": {shows(t, stranger, func(c *x509.Certificate) {
 			c.Subject.CommonName = "\x1b[2J" + strings.Repeat("x", 5000)
 		}, "127.0.0.2", ours), `the certificate "\\u001b[2Jxxx`, `the certificate "\\u001b[2Jxxx`},
@@ -145,8 +146,10 @@ func TestACertificateThatIsRefused(t *testing.T) {
 			"refuses our signature", "refuses our signature"},
 		"none, and no secret": {Trust{Authorities: right("127.0.0.2").Authorities}, "refuses our signature",
 			"neither a secret"},
-		"a secret that a has not":    {both(right("127.0.0.2"), shared), "refuses our signature", "refuses our signature"},
-		"an authority that it lacks": {shows(t, ours, nil, "127.0.0.2", stranger), "the question: the certificate", "is not signed"},
+		"a secret that a has not": {both(right("127.0.0.2"), shared), "refuses our signature",
+			"refuses our signature"},
+		"an authority that it lacks": {shows(t, ours, nil, "127.0.0.2", stranger), "the question: the certificate",
+			"is not signed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ms := members(t, ours, right("127.0.0.1"), c.other)
@@ -181,7 +184,8 @@ func TestBothASecretAndACertificateAreNeeded(t *testing.T) {
 		other Trust
 		want  string
 	}{
-		"only the secret":      {Trust{Secret: shared, Authorities: trust("127.0.0.2", "").Authorities}, "no certificate was shown"},
+		"only the secret": {Trust{Secret: shared, Authorities: trust("127.0.0.2", "").Authorities},
+			"no certificate was shown"},
 		"only the certificate": {trust("127.0.0.2", ""), "refuses our signature"},
 		"another secret":       {trust("127.0.0.2", shared+"!"), "refuses our signature"},
 	} {
@@ -313,11 +317,11 @@ func TestOtherClientsAreAskedForNoCertificate(t *testing.T) {
 	ms := members(t, ours, shows(t, ours, nil, "127.0.0.1", ours), shows(t, ours, nil, "127.0.0.2", ours))
 	for offered, names := range map[string]int{"": 1, http1: 1, protocol: 0} {
 		asked := false
-		c := &tls.Config{InsecureSkipVerify: true, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate,
-			error) {
+		c := &tls.Config{InsecureSkipVerify: true}
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			asked = true
 			return &tls.Certificate{}, nil
-		}}
+		}
 		if offered != "" {
 			c.NextProtos = []string{offered, http1}
 		}

@@ -15,8 +15,8 @@ import (
 )
 
 // StartCertified starts n daemons that share one backend server, serve TLS, and know each other by certificates of the
-// authority, without a secret. If stranger is given, it signs the certificate that the last one shows the others, and the
-// others don't trust it. It returns when all are ready.
+// authority, without a secret. If stranger is given, it signs the certificate that the last one shows the others, and
+// they don't trust it. It returns when all are ready.
 func (l *Lab) StartCertified(ctx context.Context, n int, spec DaemonSpec, backend *Server, by, stranger *Authority) (
 	daemons []*Daemon, err error) {
 	if err := os.WriteFile(filepath.Join(l.dir, "backend"), []byte(BackendPassword), 0o600); err != nil {
