@@ -64,7 +64,8 @@ func TestCertificatesBetweenDaemons(t *testing.T) {
 		"a key that everyone sees": {cert, open, ca, cert, "", "can be read by every account"},
 		"half a bundle":            {cert, key, half, cert, "", "ends in the middle of a PEM block"},
 		"no file":                  {cert + ".gone", key, ca, cert, "", "no such file"},
-		"neither":                  {"", "", ca, cert, "", "peers.secret_file: is empty; the daemons need a shared secret"},
+		"neither": {"", "", ca, cert, "",
+			"peers.secret_file: is empty; the daemons need a shared secret"},
 	} {
 		text := fmt.Sprintf("[peers]\ndaemons = [\"https://o2:3000\"]\ncert = %q\nkey = %q\nca = %q\n%s\n",
 			c.cert, c.key, c.ca, c.more)
