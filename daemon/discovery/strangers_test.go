@@ -203,8 +203,8 @@ func TestTooManyRegisteredNames(t *testing.T) {
 		for n := range 5000 {
 			i.Registered = append(i.Registered, key(fmt.Sprintf("x%d", n)))
 		}
-		run(t, p, Options{Seeds: keys("db1"), MaxRegistered: 20, MaxStrangers: 30}, func(f *Fleet) {
-			pass(5 * time.Second)
+		run(t, p, Options{Seeds: keys("db1"), MaxRegistered: 20, MaxStrangers: 30, Poll: 10 * time.Second}, func(f *Fleet) {
+			pass(50 * time.Second)
 			s := f.Snapshot()
 			if len(s.Servers) != 23 || s.Server(key("db1")).LeftOut != 4980 || strange(f, "db9") != "" {
 				t.Errorf("%d servers, %d left out", len(s.Servers), s.Server(key("db1")).LeftOut)

@@ -21,7 +21,7 @@ func TestDeathsCloseTogether(t *testing.T) {
 	}
 	n := *deaths
 	if testing.Short() || racing {
-		n = min(n, 1000)
+		n = min(n, 300)
 	}
 	sum := many(t, n, RunDeaths)
 	if sum.Survivable < n/2 || sum.Promotions < n/2 || sum.Crashes < n/20 {

@@ -21,7 +21,7 @@ func TestReadiness(t *testing.T) {
 	}
 	n := *deadPrimaries
 	if testing.Short() || racing {
-		n = min(n, 1000)
+		n = min(n, 300)
 	}
 	sum := many(t, n, RunReady)
 	if sum.Ready < n/6 || sum.Promotions < n/6 || sum.Blocked < n/40 {

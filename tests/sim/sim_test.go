@@ -67,7 +67,7 @@ func TestWorlds(t *testing.T) {
 	}
 	n := *worlds
 	if testing.Short() || racing {
-		n = min(n, 2000)
+		n = min(n, 600)
 	}
 	sum := many(t, n, Run)
 	if sum.Promotions < n/10 || sum.Withdrawn < n/200 || sum.Fenced < n/100 || sum.Crashes < n/100 {

@@ -12,10 +12,10 @@ var splits = flag.Int("splits", 2000, "how many random splits to try")
 func TestSplits(t *testing.T) {
 	n := *splits
 	if testing.Short() {
-		n = min(n, 300)
+		n = min(n, 200)
 	}
 	if racing {
-		n = min(n, 600)
+		n = min(n, 200)
 	}
 	sum := many(t, n, RunSplit)
 	if sum.ByAgreement < n/100 || sum.ByLocks < n/20 || sum.Refused < n || sum.TwoLeaders < n/4 || sum.Frozen < n/4 {
