@@ -87,7 +87,7 @@ var rules = []rule{
 	{EventsNotRun, primary, false, eventsNotRunSays,
 		"The primary has scheduled events that came by replication from another server, which ran them as long as it " +
 			"was the primary. Here they are disabled, so nobody runs them. Enable those that should run. Not seen " +
-			"where the daemon's account lacks the privilege EVENT."},
+			"where the daemon's account lacks EVENT (MySQL) or SELECT ON mysql.event (MariaDB)."},
 
 	{SourceLacksTransactions, primary | intermediate | former, false, sourceLacksSays,
 		"A source does not have what all its replicas have: it came back with an empty data directory, or with an " +

@@ -203,7 +203,8 @@ func TestTooManyRegisteredNames(t *testing.T) {
 		for n := range 5000 {
 			i.Registered = append(i.Registered, key(fmt.Sprintf("x%d", n)))
 		}
-		run(t, p, Options{Seeds: keys("db1"), MaxRegistered: 20, MaxStrangers: 30, Poll: 10 * time.Second}, func(f *Fleet) {
+		o := Options{Seeds: keys("db1"), MaxRegistered: 20, MaxStrangers: 30, Poll: 10 * time.Second}
+		run(t, p, o, func(f *Fleet) {
 			pass(50 * time.Second)
 			s := f.Snapshot()
 			if len(s.Servers) != 23 || s.Server(key("db1")).LeftOut != 4980 || strange(f, "db9") != "" {

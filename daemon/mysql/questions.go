@@ -18,6 +18,7 @@ type questions struct {
 	clients     server.Statement // the connections that a fence ends
 	// coordinators are MySQL's applier threads that have read all and wait for more.
 	coordinators server.Statement
+	dormant      server.Statement // the events that a server that follows nobody leaves to the one that they came from
 	bars         server.Statement // what would keep a server from taking writes once it is opened
 	lockHolder   server.Statement // who holds a lock of the whole server; no text: it does not say
 }
@@ -49,6 +50,10 @@ var (
 	dormantEvents = server.Statement{Text: `SELECT EVENT_SCHEMA AS event_schema, EVENT_NAME AS event_name
  FROM information_schema.EVENTS WHERE STATUS IN ('SLAVESIDE_DISABLED', 'REPLICA_SIDE_DISABLED')
  ORDER BY EVENT_SCHEMA, EVENT_NAME LIMIT 10`}
+	// MariaDB puts information_schema.EVENTS into a temporary table on disk first, and that can crash a 10.11.19
+	// (ha_maria::drop_table, from free_tmp_table). Its own table needs none.
+	dormantEventsOfMariaDB = server.Statement{Text: `SELECT db AS event_schema, name AS event_name
+ FROM mysql.event WHERE status = 'SLAVESIDE_DISABLED' ORDER BY db, name LIMIT 10`}
 	eventsOff = server.Statement{Text: "SET GLOBAL event_scheduler = OFF"}
 	eventsOn  = server.Statement{Text: "SET GLOBAL event_scheduler = ON"}
 
@@ -111,6 +116,7 @@ var ofMariaDB = questions{
 		Needs: process},
 	dumpClients: server.Statement{Text: selectDumpClients + oldThreads + dumpThreads, Needs: process},
 	clients:     server.Statement{Text: selectClients, Needs: process},
+	dormant:     dormantEventsOfMariaDB,
 	bars:        barsWith("@@GLOBAL.tx_read_only AS transaction_read_only"),
 }
 
@@ -121,6 +127,7 @@ var ofMySQL = questions{
 	dumpClients:     server.Statement{Text: selectDumpClients + oldThreads + dumpThreads, Needs: process},
 	clients:         server.Statement{Text: selectClients, Needs: process},
 	coordinators:    server.Statement{Text: selectCoordinators, Needs: process},
+	dormant:         dormantEvents,
 	bars: barsWith("@@GLOBAL.transaction_read_only AS transaction_read_only, " +
 		"@@GLOBAL.offline_mode AS offline_mode"),
 }
@@ -132,6 +139,7 @@ var ofMySQLWithPerformanceSchema = questions{
 	dumpClients:     server.Statement{Text: selectDumpClients + newThreads + dumpThreads, Needs: process},
 	clients:         ofMySQL.clients,
 	coordinators:    ofMySQL.coordinators,
+	dormant:         ofMySQL.dormant,
 	bars:            ofMySQL.bars,
 	lockHolder: server.Statement{Text: `SELECT t.PROCESSLIST_ID AS id, t.PROCESSLIST_USER AS user,
  t.PROCESSLIST_HOST AS host FROM performance_schema.metadata_locks AS l JOIN performance_schema.threads AS t

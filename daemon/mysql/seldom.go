@@ -97,10 +97,9 @@ func (p *poll) surroundings(ctx context.Context) (all []question) {
 		}
 		return nil
 	}, mayFail: true})
-	// No decision rests on the events. At first it is not known who has a source; and to read this table can crash a
-	// MariaDB 10.11.19 (ha_maria::drop_table, from free_tmp_table), so it is read where it is needed, and nowhere else.
+	// No decision rests on the events. At first it is not known who has a source.
 	if i.Dormant = nil; !n.channels && !p.fresh {
-		all = append(all, question{Statement: dormantEvents, read: n.readEvents, mayFail: true})
+		all = append(all, question{Statement: n.questions.dormant, read: n.readEvents, mayFail: true})
 	}
 	return all
 }

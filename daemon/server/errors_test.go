@@ -89,6 +89,13 @@ func TestMissingPrivileges(t *testing.T) {
 		{"another name", "SLAVE MONITOR", "GRANT REPLICA MONITOR ON *.* TO `a`@`%`", "", ""},
 		{"SUPER", "REPLICATION_SLAVE_ADMIN, REPLICATION CLIENT, RELOAD", "GRANT SUPER ON *.* TO `a`@`%`", "", "RELOAD"},
 		{"SUPER of MariaDB", "READ_ONLY ADMIN", "GRANT SUPER ON *.* TO `a`@`%`", "", "READ_ONLY ADMIN"},
+		{"on a table", "SELECT ON mysql.event", "GRANT SELECT ON `mysql`.`event` TO `a`@`%`", "", ""},
+		{"on another table", "SELECT ON mysql.event", "GRANT SELECT ON `mysql`.`user` TO `a`@`%`", "",
+			"SELECT ON mysql.event"},
+		{"on its database", "SELECT ON mysql.event", "GRANT SELECT ON `mysql`.* TO `a`@`%`", "", ""},
+		{"everywhere is on a table", "SELECT ON mysql.event", "GRANT SELECT ON *.* TO `a`@`%`", "", ""},
+		{"another on that table", "SELECT ON mysql.event", "GRANT INSERT ON `mysql`.`event` TO `a`@`%`", "",
+			"SELECT ON mysql.event"},
 		{"a role is no privilege", "PROCESS", "GRANT `r` TO `a`@`%`", "", "PROCESS"},
 	} {
 		got := MissingPrivileges(strings.Split(c.required, ", "), strings.Split(c.lines, "\n"), c.database)

@@ -24,28 +24,40 @@ func ReadGrants(rows []Row) (lines []string) {
 	return lines
 }
 
-// MissingPrivileges returns those of the required privileges that none of the lines of SHOW GRANTS gives: in a database
-// or, where that is "", everywhere.
+// MissingPrivileges returns those of the required privileges that none of the lines of SHOW GRANTS gives: on the table
+// that a privilege names, as in "SELECT ON mysql.event"; else in a database or, where that is "", everywhere.
 func MissingPrivileges(required, lines []string, database string) (missing []string) {
-	has := map[string]bool{}
-	for _, line := range lines {
-		rest, ok := strings.CutPrefix(line, "GRANT ")
-		given, on, found := strings.Cut(rest, " ON ")
-		on, _, _ = strings.Cut(on, " TO ")
-		on = unquoted.Replace(on)
-		if !ok || !found || on != "*.*" && (database == "" || !strings.EqualFold(on, database+".*")) {
-			continue
+	for _, r := range required {
+		p, table, _ := strings.Cut(r, " ON ")
+		within := database
+		if table != "" {
+			within, _, _ = strings.Cut(table, ".")
 		}
-		for p := range strings.SplitSeq(given, ",") {
-			has[strings.TrimSpace(strings.ToUpper(p))] = true
-		}
-	}
-	for _, p := range required {
+		has := given(lines, within, table)
 		if !has[p] && !has["ALL PRIVILEGES"] && !has[synonyms[p]] && !(has["SUPER"] && slices.Contains(underSuper, p)) {
-			missing = append(missing, p)
+			missing = append(missing, r)
 		}
 	}
 	return missing
+}
+
+// given are the privileges that lines of SHOW GRANTS give everywhere, in a database or on a table; "" is none.
+func given(lines []string, database, table string) map[string]bool {
+	has := map[string]bool{}
+	for _, line := range lines {
+		rest, ok := strings.CutPrefix(line, "GRANT ")
+		privileges, on, found := strings.Cut(rest, " ON ")
+		on, _, _ = strings.Cut(on, " TO ")
+		on = unquoted.Replace(on)
+		if !ok || !found || on != "*.*" && (database == "" || !strings.EqualFold(on, database+".*")) &&
+			(table == "" || !strings.EqualFold(on, table)) {
+			continue
+		}
+		for p := range strings.SplitSeq(privileges, ",") {
+			has[strings.TrimSpace(strings.ToUpper(p))] = true
+		}
+	}
+	return has
 }
 
 // unquoted takes away what a name is quoted with.

@@ -209,7 +209,7 @@ var vocabulary = []saying{
 	{MaySetEvents, topology.MySQL, mysql80, "SYSTEM_VARIABLES_ADMIN", 0, wl8131},
 	{MaySetEvents, topology.MariaDB, maria105, "SUPER", 0, mariaDocs},
 	{MaySeeEvents, topology.MySQL, mysql57, "EVENT", 0, manual57},
-	{MaySeeEvents, topology.MariaDB, maria105, "EVENT", 0, mariaDocs},
+	{MaySeeEvents, topology.MariaDB, maria105, "SELECT ON mysql.event", 0, mariaDocs},
 	{MayEndSystem, topology.MySQL, mysql57, "", 0, manual57}, // nobody is shielded
 	{MayEndSystem, topology.MySQL, mysql8016, "SYSTEM_USER", 0, wl12098},
 	{MayEndSystem, topology.MariaDB, maria105, "", 0, mariaDocs},

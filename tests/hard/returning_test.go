@@ -83,13 +83,6 @@ func TestAnEmptiedPrimaryIsFound(t *testing.T) {
 func TestScheduledEventsOfAFencedPrimary(t *testing.T) {
 	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := shop(t, l, lab.Spec{Flavor: flavor, ExtraArgs: []string{"--event-scheduler=ON"}}, 2)
-		for _, s := range append([]*lab.Server{f.Primary}, f.Replicas...) {
-			grant := "GRANT EVENT ON *.* TO '" + lab.User + "'@'%'"
-			if flavor == lab.MariaDB {
-				grant = "GRANT EVENT, SUPER ON *.* TO '" + lab.User + "'@'%'"
-			}
-			withoutLog(f, s, grant)
-		}
 		f.Must(f.Primary.Exec(f.Ctx, "CREATE TABLE shop.tick (id INT AUTO_INCREMENT PRIMARY KEY)",
 			"CREATE EVENT shop.ticking ON SCHEDULE EVERY 1 SECOND DO INSERT INTO shop.tick VALUES ()"))
 		for _, r := range f.Replicas {

@@ -95,8 +95,8 @@ func accounts(f topology.Flavor) []string {
 	}
 	if f == MariaDB {
 		daemon = []string{"GRANT PROCESS, RELOAD, BINLOG MONITOR, REPLICA MONITOR, REPLICATION SLAVE, REPLICATION " +
-			"SLAVE ADMIN, REPLICATION MASTER ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN, EVENT, SUPER ON *.* TO '" +
-			User + "'@'%'"}
+			"SLAVE ADMIN, REPLICATION MASTER ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN, SUPER ON *.* TO '" +
+			User + "'@'%'", "GRANT SELECT ON mysql.event TO '" + User + "'@'%'"}
 	}
 	out := []string{user(User, Password), user(ReplicationUser, ReplicationPassword), user(AppUser, AppPassword)}
 	out = append(out, daemon...)

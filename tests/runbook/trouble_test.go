@@ -24,8 +24,11 @@ func (s *stage) revoke(v *lab.Server, privilege string) {
 	local := func(statement string) {
 		s.must(v.Exec(s.ctx, "SET SESSION sql_log_bin = 0", statement, "SET SESSION sql_log_bin = 1"))
 	}
-	local("REVOKE " + privilege + " ON *.* FROM " + lab.User)
-	s.later(func() { local("GRANT " + privilege + " ON *.* TO " + lab.User) })
+	if !strings.Contains(privilege, " ON ") {
+		privilege += " ON *.*"
+	}
+	local("REVOKE " + privilege + " FROM " + lab.User)
+	s.later(func() { local("GRANT " + privilege + " TO " + lab.User) })
 }
 
 // dump is a session that reads a table slowly, and has others wait meanwhile who would write it; it lasts until

@@ -95,7 +95,7 @@ func parseFrom(from string) (func(*session) []map[string]string, bool) {
 		return clients, true
 	case strings.Contains(lower, ".processlist") && strings.Contains(lower, "command like 'binlog dump%'"):
 		return dumps, true
-	case strings.HasPrefix(lower, "information_schema.events"),
+	case strings.HasPrefix(lower, "information_schema.events"), strings.HasPrefix(lower, "mysql.event"),
 		strings.Contains(lower, ".processlist") && strings.Contains(lower, "has read all relay log"):
 		return func(*session) []map[string]string { return nil }, true
 	case strings.HasPrefix(lower, "performance_schema.error_log"):
