@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-PURE        := ./daemon/gtid ./daemon/topology ./daemon/analysis ./daemon/plan ./daemon/drawing
+PURE        := ./daemon/gtid ./daemon/topology ./daemon/analysis ./daemon/plan ./daemon/drawing ./daemon/audit
 
 # Where our code runs in the test's own process: there the race detector sees it. The other tests start the programs.
 RACED       := ./backend/... ./cmd/... ./daemon/... ./haproxy/... ./tests/sim ./tests/swarm/...
