@@ -40,6 +40,7 @@ import (
 	"orchestrator/daemon/recovery"
 	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
+	"orchestrator/daemon/trail"
 )
 
 // ErrListen is in the error of New when the address of the API is taken or can't be had.
@@ -71,6 +72,7 @@ type Daemon struct {
 	declarations *declared.Declarations
 	lead         *lead.Lease
 	recovery     *recovery.Runner
+	trail        *trail.Trail
 	unstored     *prometheus.CounterVec
 	expiry       *prometheus.GaugeVec // of certificates, by use
 	listener     net.Listener
@@ -193,6 +195,9 @@ func (d *Daemon) wire(c config.Config) error {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
 	if d.declarations, err = declared.Open(ctx, d.store, d.clock, d.id); err != nil {
+		return fmt.Errorf("%w: %w", ErrBackend, err)
+	}
+	if err := d.openTrail(ctx, c); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
 	d.gate = discovery.NewGate(hostname())
@@ -356,6 +361,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	others.Go(func() { _ = d.fleet.Run(looking) })
 	others.Go(func() { d.keep(looking) })
 	others.Go(func() { d.watchFile(looking) })
+	others.Go(func() { d.pruneTrail(looking) })
 	serving, unserve := context.WithCancel(looking)
 	defer unserve()
 	served := make(chan struct{})
@@ -496,6 +502,7 @@ func (d *Daemon) remember(ctx context.Context) {
 
 // part stores what still waits, for the last time.
 func (d *Daemon) part(ctx context.Context) {
+	d.trail.Wait()
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	if err := d.outbox.Empty(ctx); err != nil {

@@ -21,6 +21,7 @@ import (
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/recovery"
 	"orchestrator/daemon/topology"
+	"orchestrator/daemon/trail"
 )
 
 // sharedMode is one of several daemons that share one MySQL or MariaDB server, of which nothing is configured but its
@@ -86,7 +87,7 @@ func (m *sharedMode) open(ctx context.Context, accept func(sqlstore.Identity) er
 	m.opened.add("the backend "+c.Address, remote.Close)
 	m.journal, err = sqlstore.OpenJournal(ctx, remote, local, sqlstore.JournalOptions{
 		Facts: []string{instanceKind, recovery.StepKind},
-		Owed:  append(recovery.Owed(), peer.LeaveKind, comparisonKind),
+		Owed:  append(append(recovery.Owed(), peer.LeaveKind, comparisonKind), trail.Kinds()...),
 		Clock: m.clock, Logger: m.log,
 	})
 	if err != nil {

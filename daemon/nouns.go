@@ -25,6 +25,7 @@ func (d *Daemon) nouns() api.Nouns {
 		Declarations: declarations{d.declarations},
 		Requests:     d.declarations, Recoveries: d.declarations, Episodes: episodes{d.recovery},
 		Hooks: hooks{d.recovery, d}, Daemon: itself{d}, Backend: d.mode,
+		Audit: d.trail,
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"orchestrator/daemon/audit"
 	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/topology"
 )
@@ -33,6 +34,7 @@ type Nouns struct {
 	Hooks        Hooks
 	Daemon       Daemon
 	Backend      Backends
+	Audit        Audit
 }
 
 // Errors that a noun returns, wrapped, where the caller and not the daemon is at fault. Any other error of a change
@@ -86,7 +88,8 @@ func New(n Nouns, o Options) (*API, error) {
 	for _, noun := range [][]route{
 		a.clusterRoutes(), a.instanceRoutes(), a.findingRoutes(), a.episodeRoutes(), a.requestRoutes(), a.hookRoutes(),
 		a.recoveriesRoutes(),
-		a.declaredRoutes(), a.snapshotRoutes(), a.statusRoutes(), a.backendRoutes(), a.documentRoutes(),
+		a.declaredRoutes(), a.snapshotRoutes(), a.statusRoutes(), a.auditRoutes(), a.backendRoutes(),
+		a.documentRoutes(),
 	} {
 		a.routes = append(a.routes, noun...)
 	}
@@ -111,17 +114,16 @@ func (a *API) Mounts() []httpd.Mount {
 	return out
 }
 
-// take calls the route, and writes what it returned.
+// take calls the route, and writes what it returned. A change is recorded before it is answered.
 func (a *API) take(w http.ResponseWriter, r *http.Request, rt *route) {
 	p := rt.check(r.URL.Query())
-	var body any
-	if p == nil && rt.changes() {
-		body, p = rt.body(w, r)
+	if rt.changes() {
+		a.change(w, r, rt, p)
+		return
 	}
-	var reply reply
 	if p == nil {
-		var err error
-		if reply, err = rt.call(r, body); err == nil {
+		reply, err := rt.call(r, nil)
+		if err == nil {
 			err = a.write(w, r, reply)
 		}
 		if err != nil {
@@ -131,8 +133,30 @@ func (a *API) take(w http.ResponseWriter, r *http.Request, rt *route) {
 	if p != nil {
 		httpd.WriteProblem(w, *p)
 	}
-	if rt.changes() {
-		a.note(r, rt, body, p)
+}
+
+// change is take for a route that changes something. p says that the request is refused already.
+func (a *API) change(w http.ResponseWriter, r *http.Request, rt *route, p *httpd.Problem) {
+	var body any
+	if p == nil {
+		body, p = rt.body(w, r)
+	}
+	entry := a.entry(r, rt, body)
+	var reply reply
+	if p == nil {
+		var err error
+		if reply, err = rt.call(r, body); err != nil {
+			p = explain(err)
+		}
+	}
+	a.note(r, rt, entry, p)
+	if p == nil {
+		if err := a.write(w, r, reply); err != nil {
+			p = explain(err)
+		}
+	}
+	if p != nil {
+		httpd.WriteProblem(w, *p)
 	}
 }
 
@@ -155,6 +179,8 @@ func (a *API) write(w http.ResponseWriter, r *http.Request, reply reply) error {
 		w.WriteHeader(http.StatusNoContent)
 	case Text:
 		httpd.Send(w, r, "text/plain; charset=utf-8", []byte(v))
+	case Lines:
+		httpd.Send(w, r, linesMedia, v)
 	case json.RawMessage:
 		httpd.Send(w, r, "application/json", v)
 	default:
@@ -168,25 +194,28 @@ func (a *API) write(w http.ResponseWriter, r *http.Request, reply reply) error {
 	return nil
 }
 
-// note logs a change, or the refusal of one: who asked for what, from where, and what came of it.
-func (a *API) note(r *http.Request, rt *route, body any, p *httpd.Problem) {
+// note logs and records a change, or the refusal of one: who asked for what, from where, and what came of it.
+func (a *API) note(r *http.Request, rt *route, e audit.Entry, p *httpd.Problem) {
+	if e.Cluster == "" && p == nil { // of a server that is known only now
+		e.Cluster = a.concerned(r)
+	}
 	level, args := slog.LevelInfo, []any{"change", rt.ID, "path", r.URL.Path, "from", r.RemoteAddr,
 		"who", httpd.Who(r.Context()).String()}
-	if s, ok := body.(signed); ok {
-		args = append(args, "by", s.signature())
+	if e.By != "" {
+		args = append(args, "by", e.By)
 	}
-	if body != nil {
-		if text, err := json.Marshal(body); err == nil && string(text) != "{}" {
-			args = append(args, "body", string(text))
-		}
+	if e.Parameters != nil {
+		args = append(args, "body", string(e.Parameters))
 	}
-	if p != nil {
+	if e.Status = rt.success(); p != nil {
 		level = slog.LevelWarn
+		e.Status, e.Error = p.Status, clip(p.Detail, longestText)
 		args = append(args, "status", p.Status, "refused", p.Detail)
 	} else {
-		args = append(args, "status", rt.success())
+		args = append(args, "status", e.Status)
 	}
 	a.options.Logger.Log(r.Context(), level, "api", args...)
+	a.Audit.Append(r.Context(), e)
 }
 
 // signed bodies tell who asks for the change.

@@ -105,6 +105,9 @@ func (a *API) responses(rt *route, s *schemas) object {
 		if rt.text {
 			content["text/plain"] = object{"schema": object{"type": "string"}}
 		}
+		if rt.lines {
+			content[linesMedia] = object{"schema": object{"type": "string"}}
+		}
 	}
 	out := object{"200": object{"description": "the answer", "content": content}}
 	if len(content) == 0 {

@@ -23,6 +23,9 @@ type Nothing struct{}
 // Text is an answer in plain text.
 type Text string
 
+// Lines is an answer of one JSON object a line.
+type Lines []byte
+
 // route is one line of the table: all that httpd and the document know of it.
 type route struct {
 	Method, Path, ID, Summary string
@@ -34,6 +37,7 @@ type route struct {
 	newBody                   func() any
 	call                      func(*http.Request, any) (reply, error)
 	text                      bool // may answer in plain text instead, when asked to
+	lines                     bool // may answer one JSON object a line instead, when asked to
 }
 
 type parameter struct {

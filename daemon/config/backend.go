@@ -25,6 +25,7 @@ type BackendConfig struct {
 	Timeout       time.Duration  `toml:"timeout" min:"50ms" max:"1m"`
 	Compare       time.Duration  `toml:"compare" min:"0s" max:"24h"`
 	ClockAhead    time.Duration  `toml:"clock_ahead" min:"1s" max:"24h"`
+	AuditKeep     time.Duration  `toml:"audit_keep" min:"24h" max:"87600h" reload:"yes"`
 	// AdminUser is the admin account: it changes the members when the API is asked to; "" is User.
 	AdminUser         string `toml:"admin_user"`
 	AdminPasswordFile string `toml:"admin_password_file"`

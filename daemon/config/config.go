@@ -75,6 +75,7 @@ func Default() Config {
 			Compare:  5 * time.Minute,
 
 			ClockAhead: backend.MaxAhead,
+			AuditKeep:  90 * 24 * time.Hour,
 		},
 		Lease:   LeaseConfig{TTL: backend.LeaseTTL, Tick: time.Second},
 		HAProxy: HAProxyConfig{Socket: "/run/haproxy/admin.sock", Database: "127.0.0.1:3307", HTTP: "127.0.0.1:3080"},

@@ -26,12 +26,12 @@ const (
 var ranks = map[string]int{
 	"daemon/gtid": 0, "daemon/plural": 0, "daemon/release": 0, "daemon/secret": 0,
 	"daemon/crowd": 0, "daemon/printable": 0,
-	"daemon/topology": 1, "haproxy": 1,
+	"daemon/topology": 1, "haproxy": 1, "daemon/audit": 1,
 	"daemon/analysis": 2, "daemon/server": 2, // it speaks of keys, flavours and channels in the words of topology
 	"daemon/plan":    3,
 	"daemon/drawing": 4, "backend": 4, "daemon/mysql": 4, "daemon/hook": 4,
 	"backend/report": 5, "backend/sqlstore": 5, "backend/storetest": 5, "daemon/discovery": 5, "daemon/lead": 5,
-	"daemon/declared": 5,
+	"daemon/declared": 5, "daemon/trail": 5,
 	"daemon/recovery": 5, "daemon/peer": 5, "daemon/httpd": 5, "daemon/janitor": 5,
 	"daemon/api": 6, "daemon/api/client": 6, "daemon/api/classic": 6, "daemon/web": 6,
 	"backend/raftstore": 6, "backend/pair": 6,
@@ -43,7 +43,8 @@ var ranks = map[string]int{
 // within: a package and its own parts may know each other.
 var within = map[string]string{"daemon/api": "daemon/api/client", "daemon/api/client": "daemon/api"}
 
-var pure = []string{"daemon/gtid", "daemon/topology", "daemon/analysis", "daemon/plan", "daemon/drawing"}
+var pure = []string{"daemon/gtid", "daemon/topology", "daemon/analysis", "daemon/plan", "daemon/drawing",
+	"daemon/audit"}
 
 // impure is what a decision must not touch: it would depend on more than its arguments.
 var impure = []string{"database/sql", "net", "net/http", "os", "log", "log/slog", "context", "math/rand",

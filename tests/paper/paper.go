@@ -39,6 +39,7 @@ type Daemon struct {
 	Hooks        *Hooks
 	Self         *Self
 	Backend      *Backend
+	Audit        *Audit
 }
 
 // New is a daemon that leads, and whose fleet is drawn.
@@ -54,6 +55,7 @@ func New(drawn string) *Daemon {
 		Hooks:        &Hooks{Record: r},
 		Self:         &Self{Record: r, Now: leading()},
 		Backend:      &Backend{Record: r},
+		Audit:        &Audit{},
 	}
 	d.Fleet = &Fleet{
 		Record: r, Snapshot: drawing.MustParse(drawn), daemon: d,
@@ -71,7 +73,7 @@ func (d *Daemon) Nouns() api.Nouns {
 	return api.Nouns{
 		Fleet: d.Fleet, Discovery: d.Fleet, Deployment: d.Deployment, Declarations: d.Declarations,
 		Requests: d.Requests, Recoveries: d.Recoveries, Episodes: d.Episodes, Hooks: d.Hooks,
-		Daemon: d.Self, Backend: d.Backend,
+		Daemon: d.Self, Backend: d.Backend, Audit: d.Audit,
 	}
 }
 
