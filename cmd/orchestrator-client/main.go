@@ -47,7 +47,7 @@ const exitCodes = `Exit codes:
   5  the answer is no: no daemon leads (leader), something is wrong (findings --check),
      or a failover would be refused (plan --check); the backend's members differ
      (backend verify), or something makes them fail (backend doctor); a hook failed
-     (hook try)`
+     (hook try); an audit chain is broken (audit verify)`
 
 // errNo ends a command that was answered, and whose answer is no.
 var errNo = errors.New("no")
@@ -157,6 +157,7 @@ port 3306).
 	root.AddCommand(p.daemonCommands()...)
 	root.AddCommand(p.backendCommands()...)
 	root.AddCommand(p.declaredCommands()...)
+	root.AddCommand(p.auditCommands())
 	root.AddCommand(p.programCommands()...)
 	return root
 }

@@ -10,6 +10,7 @@ import (
 
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/api"
+	"orchestrator/daemon/audit"
 	"orchestrator/daemon/drawing"
 	"orchestrator/daemon/httpd"
 	"orchestrator/daemon/plan"
@@ -294,6 +295,36 @@ func (c *Client) Backend(ctx context.Context) (out api.Backend, err error) {
 // Comparisons lists the comparisons of the backend's members that found something.
 func (c *Client) Comparisons(ctx context.Context) (out []api.BackendComparison, err error) {
 	err = c.read(ctx, path("backend", "comparisons"), &out)
+	return out, err
+}
+
+// Audit is what was changed through the API since a time, or what of it concerns a cluster or somebody. It calls each
+// with one record after the other, oldest first.
+func (c *Client) Audit(ctx context.Context, cluster, who string, since time.Time, each func(audit.Record) error) error {
+	from, after := "", ""
+	if !since.IsZero() {
+		from = since.UTC().Format(time.RFC3339Nano)
+	}
+	for {
+		var page api.AuditPage
+		where := path("audit") + query("cluster", cluster, "who", who, "since", from, "after", after)
+		if err := c.read(ctx, where, &page); err != nil {
+			return err
+		}
+		for _, r := range page.Records {
+			if err := each(r); err != nil {
+				return err
+			}
+		}
+		if after = page.Next; after == "" {
+			return nil
+		}
+	}
+}
+
+// AuditExport is all audit records that are kept, as audit.Import reads them.
+func (c *Client) AuditExport(ctx context.Context) (out api.Lines, err error) {
+	err = c.read(ctx, path("audit")+query("format", "lines"), &out)
 	return out, err
 }
 

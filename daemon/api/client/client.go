@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"orchestrator/daemon/api"
 	"orchestrator/daemon/httpd"
 )
 
@@ -405,6 +406,13 @@ func (w word) decode(out any) error {
 				w.endpoint, w.media)
 		}
 		*out = string(w.data)
+		return nil
+	case *api.Lines:
+		if w.media != "application/x-ndjson" {
+			return fmt.Errorf("%s: answered %q, and not lines of JSON; is the address that of a daemon?", w.endpoint,
+				w.media)
+		}
+		*out = w.data
 		return nil
 	}
 	if w.media != "application/json" {
