@@ -29,7 +29,7 @@ FROM := 1
 EDGES := 1
 
 .PHONY: help build package install-deps demo test test-package test-deb test-fleet lint lint-ansible bench \
-	bench-failover bench-backend bench-scale sweep hard hostile soak converge chaos fuzz cover clean
+	bench-failover bench-backend bench-scale sweep e2e hard hostile soak converge chaos fuzz cover clean
 
 help:
 	@echo "make build           both programs, into bin/"
@@ -44,6 +44,7 @@ help:
 	@echo "make bench-backend   what a steady fleet of 4 and of 100 servers costs the backend (ARGS=-help)"
 	@echo "make bench-scale     1,000 to 10,000 simulated servers: cost, API, failovers (ARGS='-servers 1000 -quick')"
 	@echo "make sweep           kill a daemon before and after every statement of a failover, on real servers"
+	@echo "make e2e             the failovers of make test, all of them on both flavours"
 	@echo "make hard            what people have met in the field, on real servers of both flavours"
 	@echo "make hostile         attacks on the daemon, each alone beside a failover of real servers"
 	@echo "make soak            WORLDS=$(WORLDS) random worlds on paper, from number FROM=$(FROM) on"
@@ -112,8 +113,11 @@ bench-scale: build
 sweep: install-deps
 	ORCHESTRATOR_SWEEP=all go test -count=1 -v -timeout 30m -run KilledAtEveryStatement ./tests/e2e
 
+e2e: install-deps
+	ORCHESTRATOR_E2E=all go test -count=1 -v -timeout 30m ./tests/e2e
+
 hard: install-deps
-	ORCHESTRATOR_HARD=all go test -count=1 -v -timeout 60m ./tests/hard
+	ORCHESTRATOR_HARD=all go test -count=1 -v -timeout 60m ./tests/hard ./tests/lab
 
 hostile: install-deps
 	ORCHESTRATOR_HOSTILE=all go test -count=1 -v -timeout 60m -parallel 1 ./tests/hostile

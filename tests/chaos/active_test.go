@@ -11,7 +11,7 @@ import (
 // The active backend member and the primary of the topology die at the same moment. What was declared survives, and the
 // failover completes.
 func TestActiveAndPrimaryDieTogether(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		for range runs() {
 			d := deploy(t, l, flavor, 3)
 			w := d.watch("active and primary killed at once, replication of the pair stopped before")
@@ -42,7 +42,7 @@ var stopReceiver = map[topology.Flavor]string{lab.MariaDB: "STOP SLAVE IO_THREAD
 
 // The daemon that leads dies. Another leads, and there is never more than one.
 func TestLeaderDies(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		for range runs() {
 			d := deploy(t, l, flavor, 3)
 			d.settled()
@@ -66,7 +66,7 @@ func TestLeaderDies(t *testing.T) {
 
 // The daemon that was told of a cluster dies, and then the primary of that cluster. Another daemon fails it over.
 func TestTheOneThatWasToldOfTheClusterDies(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		for range runs() {
 			d := deploy(t, l, flavor, 3)
 			w := d.watch("leading daemon killed, which alone was told of the cluster, and the primary")
@@ -85,7 +85,7 @@ func TestTheOneThatWasToldOfTheClusterDies(t *testing.T) {
 // A true split: each of two daemons reaches only its own member, the members don't replicate, and both reach the
 // topology, whose primary dies. Never two promotions.
 func TestTrueSplit(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		for range runs() {
 			d := deploy(t, l, flavor, 2)
 			w := d.watch("true split, primary killed")

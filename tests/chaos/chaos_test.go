@@ -37,13 +37,20 @@ func runs() int {
 
 // flavors plays a scenario on both flavours with ORCHESTRATOR_CHAOS, otherwise on MariaDB.
 func flavors(t *testing.T, test func(t *testing.T, l *lab.Lab, f topology.Flavor)) {
-	if os.Getenv("ORCHESTRATOR_CHAOS") != "" {
-		lab.Flavors(t, test)
-		return
-	}
-	t.Parallel()
-	t.Run(string(lab.MariaDB), func(t *testing.T) { test(t, lab.Test(t), lab.MariaDB) })
+	t.Helper()
+	lab.FlavorsIf(t, whole(), test)
 }
+
+// long plays a scenario with ORCHESTRATOR_CHAOS only.
+func long(t *testing.T, test func(t *testing.T, l *lab.Lab, f topology.Flavor)) {
+	t.Helper()
+	if !whole() {
+		t.Skip("takes long: make chaos")
+	}
+	lab.Flavors(t, test)
+}
+
+func whole() bool { return os.Getenv("ORCHESTRATOR_CHAOS") != "" }
 
 // deployment is all of it.
 type deployment struct {

@@ -152,7 +152,7 @@ func edgeRuns() int {
 
 // Each edge of the network is cut in turn, for longer than the lease lasts, and healed.
 func TestEdges(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	long(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		if edgeRuns() == 0 {
 			t.Skip("make chaos plays it")
 		}
@@ -181,10 +181,10 @@ func TestEdges(t *testing.T) {
 // The primary dies while an edge is cut, at another moment in each run.
 func TestPrimaryDiesWhileAnEdgeIsCut(t *testing.T) {
 	moments := []time.Duration{3 * time.Second, time.Second, 7 * time.Second}
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		play := deadly
 		if edgeRuns() == 0 {
-			play = map[topology.Flavor][][]edge{lab.MariaDB: {{{a: "leader", b: "active"}}}, lab.MySQL: {blind}}[flavor]
+			play = [][]edge{{{a: "leader", b: "active"}}, blind}
 		}
 		for run := range max(1, edgeRuns()) {
 			for _, edges := range play {

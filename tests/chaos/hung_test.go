@@ -34,7 +34,7 @@ var stayStopped = map[topology.Flavor]string{lab.MariaDB: "--skip-slave-start=1"
 // A daemon hangs, the active member dies and comes back stale while it does, and the daemon goes on with what it knew
 // before. Its HAProxy never serves the stale one: neither on the last word of the daemon that hangs, nor on its first.
 func TestDaemonHangsWhileTheActiveChanges(t *testing.T) {
-	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	long(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		for run := range runs() {
 			d := deploy(t, l, flavor, 3)
 			d.settled()

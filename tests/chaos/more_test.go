@@ -40,7 +40,7 @@ var (
 // replication goes on by itself. No HAProxy sends anybody there, neither before it has caught up nor after, for who
 // serves keeps its place.
 func TestActiveReturnsUnderWrites(t *testing.T) {
-	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	long(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		ways := []away{killed, frozen, cutOff}
 		if runs() == 1 {
 			ways = map[topology.Flavor][]away{lab.MariaDB: {frozen}, lab.MySQL: {killed}}[flavor]
@@ -104,7 +104,7 @@ func (d *deployment) orchestrator(args ...string) *exec.Cmd {
 
 // The operator moves the service from one member to the other, and back, while everything works.
 func TestPlannedSwitch(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		d := deploy(t, l, flavor, 3)
 		for range 2 * runs() {
 			d = d.with(t)
@@ -125,7 +125,7 @@ func TestPlannedSwitch(t *testing.T) {
 
 // The daemon that leads is frozen for longer than its lease, the primary dies meanwhile, and the daemon goes on.
 func TestLeaderFrozen(t *testing.T) {
-	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	long(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		for range runs() {
 			d := deploy(t, l, flavor, 3)
 			d.settled()

@@ -115,7 +115,7 @@ func rounds() (n, deadly int) {
 // All daemons are killed, and started again at the same moment, while the primary dies or not. One leads, and one alone
 // repairs.
 func TestStartedAtTheSameMoment(t *testing.T) {
-	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	long(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		d := deployWith(t, l, flavor, 3, lab.DaemonSpec{Binary: binary, TTL: 2 * time.Second})
 		d.settled()
 		n, deadly := rounds()

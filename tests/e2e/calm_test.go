@@ -15,7 +15,7 @@ var stopApplier = map[topology.Flavor]string{lab.MariaDB: "STOP SLAVE SQL_THREAD
 // Nothing may be promoted in any of these.
 
 func TestPrimaryStoppedForTwoSeconds(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
 		for range 3 {
 			f.Must(f.Primary.Hang())
@@ -34,7 +34,7 @@ func TestPrimaryStoppedForTwoSeconds(t *testing.T) {
 }
 
 func TestPrimaryAtMaxConnections(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
 		f.Must(f.Primary.Exec(f.Ctx, "SET GLOBAL max_connections=10"))
 		f.Must(f.API.Kill()) // a daemon that comes new finds every place taken
@@ -47,7 +47,7 @@ func TestPrimaryAtMaxConnections(t *testing.T) {
 }
 
 func TestAppliersStoppedAndAReplicaDead(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 3)
 		for _, r := range f.Replicas[1:] {
 			f.Must(r.Exec(f.Ctx, stopApplier[flavor]))
@@ -71,7 +71,7 @@ func TestAppliersStoppedAndAReplicaDead(t *testing.T) {
 
 // Only the daemon's packets to the primary are lost; the replicas go on.
 func TestDaemonCutOffFromThePrimary(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
 		f.Must(l.CutDaemon(f.API, f.Primary))
 		f.Await("the primary is missed", func() bool {
@@ -87,7 +87,7 @@ func TestDaemonCutOffFromThePrimary(t *testing.T) {
 }
 
 func TestDaemonWithoutNetwork(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
 		f.Must(l.CutDaemon(f.API))
 		f.During(6*time.Second, "nobody is promoted",

@@ -11,7 +11,7 @@ import (
 
 // The binary log of the primary fills a small file system: reads work, commits hang.
 func TestFullDiskIsNamed(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		disk := l.NewSmallDisk(t, flavor)
 		more := []string{"--log-bin=" + disk.Inside + "/binlog"}
 		if flavor == lab.MySQL { // it tells a full disk from other waits by its error log

@@ -35,7 +35,7 @@ func TestKilledPrimary(t *testing.T) {
 // What is found right after a failover is what is left to say of it, also where servers are asked seldom: that the
 // failed primary is dead.
 func TestFindingsAreRightAfterAFailover(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := startWith(t, l, lab.Spec{Flavor: flavor}, 3, lab.DaemonSpec{Binary: binary, Poll: 8 * time.Second})
 		f.Must(f.Primary.Kill())
 		_, primary := f.Promoted()
@@ -61,7 +61,7 @@ func TestFindingsAreRightAfterAFailover(t *testing.T) {
 }
 
 func TestTerminatedPrimary(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
 		w := lab.Write(f.Ctx, 1, append(f.Replicas, f.Primary)...)
 		f.Must(w.AwaitRows(f.Ctx, 100))
@@ -97,7 +97,7 @@ func TestHungPrimary(t *testing.T) {
 }
 
 func TestCutOffPrimary(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor, Semisync: true}, 3)
 		w := lab.Write(f.Ctx, 1, append(f.Replicas, f.Primary)...)
 		f.Must(w.AwaitRows(f.Ctx, 100))
@@ -145,7 +145,7 @@ func TestReceivedRowsAreAppliedFirst(t *testing.T) {
 }
 
 func TestBrokenAppliersAreNotPromoted(t *testing.T) {
-	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
 		w := lab.Write(f.Ctx, 1, f.Primary)
 		f.Must(w.AwaitRows(f.Ctx, 20))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"testing"
 
+	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
 	"orchestrator/tests/watched"
 )
@@ -14,6 +15,12 @@ import (
 var binary string
 
 func TestMain(m *testing.M) { os.Exit(lab.RunWith(m, &binary)) }
+
+// first runs a test for each flavour where all are played, else for MariaDB.
+func first(t *testing.T, test func(t *testing.T, l *lab.Lab, flavor topology.Flavor)) {
+	t.Helper()
+	lab.FlavorsIf(t, os.Getenv("ORCHESTRATOR_E2E") == "all", test)
+}
 
 // fleet is a cluster of real servers with a daemon that watches it.
 type fleet struct{ *watched.Fleet }

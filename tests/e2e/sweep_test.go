@@ -19,14 +19,14 @@ func TestDaemonKilledAtEveryStatement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stride := 5
+	strides := map[topology.Flavor]int{lab.MariaDB: 7, lab.MySQL: 13}
 	if os.Getenv("ORCHESTRATOR_SWEEP") == "all" {
-		stride = 1
+		strides = map[topology.Flavor]int{lab.MariaDB: 1, lab.MySQL: 1}
 	}
 	// More points than a failover of three servers has; the sweep ends with the first that is not reached.
 	const most = 60
 	lab.Flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
-		for point := 1; point <= most; point += stride {
+		for point := 1; point <= most; point += strides[flavor] {
 			reached := false
 			t.Run(fmt.Sprint(point), func(t *testing.T) { reached = killedAt(t, l, flavor, crasher, point) })
 			if err := l.Reset(); err != nil {

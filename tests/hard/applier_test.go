@@ -11,7 +11,7 @@ import (
 // Somebody stopped the applier of the replica that alone has received the last rows. It is started once its receiver is
 // stopped, too: MariaDB throws the relay logs away when a thread starts while both stand still.
 func TestAStoppedApplierHasTheMost(t *testing.T) {
-	quick(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := shop(t, l, lab.Spec{Flavor: flavor}, 2)
 		r1, r2 := f.Replicas[0], f.Replicas[1]
 		threads(f, r2, "STOP", "SQL_THREAD")

@@ -17,7 +17,7 @@ import (
 
 // A former primary that comes back is named, with how to rejoin it. Nothing false is found or said around the failover.
 func TestAFormerPrimaryIsBackAndIdle(t *testing.T) {
-	quick(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
 		stop := collect(f, analysis.ReplicaFailingToConnect)
 		f.Must(f.Primary.Kill())

@@ -72,7 +72,7 @@ func caughtUpWith(f *watched.Fleet, r, source *lab.Server) {
 // A refusal is an event: hooks hear that the primary died and that nothing is done, once, and it goes on by itself when
 // a person lifts the reason.
 func TestARefusalReachesHooks(t *testing.T) {
-	quick(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		chat := watched.NewChat(t)
 		f := watched.Start(t, l, lab.Spec{Flavor: flavor}, 1, lab.DaemonSpec{Binary: binary, Config: chat.Config(t)})
 		r := f.Replicas[0]

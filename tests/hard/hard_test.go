@@ -23,6 +23,12 @@ func quick(t *testing.T, test func(t *testing.T, l *lab.Lab, flavor topology.Fla
 	lab.Flavors(t, test)
 }
 
+// first runs a test for each flavour where all are played, else for MariaDB.
+func first(t *testing.T, test func(t *testing.T, l *lab.Lab, flavor topology.Flavor)) {
+	t.Helper()
+	lab.FlavorsIf(t, whole(), test)
+}
+
 // flavors runs a test for each flavour where all are played.
 func flavors(t *testing.T, test func(t *testing.T, l *lab.Lab, flavor topology.Flavor)) {
 	t.Helper()
@@ -39,10 +45,12 @@ func only(t *testing.T, flavor topology.Flavor, test func(t *testing.T, l *lab.L
 
 func all(t *testing.T) {
 	t.Helper()
-	if os.Getenv("ORCHESTRATOR_HARD") != "all" {
+	if !whole() {
 		t.Skip("takes long: make hard")
 	}
 }
+
+func whole() bool { return os.Getenv("ORCHESTRATOR_HARD") == "all" }
 
 // start makes a primary with n replicas, and lets a daemon find them from the first replica.
 func start(t *testing.T, l *lab.Lab, spec lab.Spec, n int) *watched.Fleet {

@@ -114,7 +114,7 @@ func (r reader) command(conn net.Conn, command string) error {
 // What registers without the UUID of a server is a reader of changes: no cluster, no death, nothing to warn of, and no
 // reason against a failover. MariaDB's replicas have no UUID: a reader that is none shows by its port, which is 0.
 func TestAReaderThatIsNoServer(t *testing.T) {
-	quick(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, 1)
 		host, err := l.Address()
 		f.Must(err)

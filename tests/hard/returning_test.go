@@ -132,7 +132,7 @@ func ticks(f *watched.Fleet, s *lab.Server) (n int) {
 
 // A dies, B is promoted, B dies, and both come back read-only, as their configurations say: nobody could write.
 func TestAPromotedPrimaryThatRestartsReadOnlyIsOpened(t *testing.T) {
-	quick(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 1)
 		f.Must(f.Primary.Kill())
 		_, b := f.Promoted()

@@ -39,7 +39,7 @@ func commits(f *watched.Fleet, s *lab.Server, row int) {
 
 // Semi-sync without fallback and one replica: nobody is left to acknowledge, so nobody is waited for.
 func TestSemiSyncWithOneReplica(t *testing.T) {
-	quick(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor, Semisync: true}, 1)
 		commits(f, f.Primary, 1)
 		f.Must(f.Primary.Kill())

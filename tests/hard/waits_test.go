@@ -139,7 +139,7 @@ func TestTheCandidateTakesNoMoreConnections(t *testing.T) {
 // Somebody stops the receivers one after the other; then the primary dies. The daemon can't know more, and says what
 // helps: as soon as one receiver is started, it goes on.
 func TestReceiversWereStoppedByHand(t *testing.T) {
-	quick(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+	first(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
 		for _, r := range f.Replicas {
 			f.Must(r.Exec(f.Ctx, say(flavor, "STOP SLAVE IO_THREAD", "STOP REPLICA IO_THREAD")))

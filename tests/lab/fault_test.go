@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"database/sql"
+	"os"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func answers(ctx context.Context, t *testing.T, s *Server) bool {
 }
 
 func TestCutAndHungServersAreSilent(t *testing.T) {
-	Flavors(t, func(t *testing.T, l *Lab, f topology.Flavor) {
+	FlavorsIf(t, os.Getenv("ORCHESTRATOR_HARD") == "all", func(t *testing.T, l *Lab, f topology.Flavor) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		primary, replicas := l.TestCluster(t, Spec{Flavor: f}, 2)
@@ -101,7 +102,7 @@ func count(ctx context.Context, t *testing.T, s *Server) (n int) {
 }
 
 func TestSemisyncWaitsForAReplica(t *testing.T) {
-	Flavors(t, func(t *testing.T, l *Lab, f topology.Flavor) {
+	FlavorsIf(t, os.Getenv("ORCHESTRATOR_HARD") == "all", func(t *testing.T, l *Lab, f topology.Flavor) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		primary, replicas := l.TestCluster(t, Spec{Flavor: f, Semisync: true}, 1)

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -8,7 +9,7 @@ import (
 )
 
 func TestPairReplicatesBothWays(t *testing.T) {
-	Flavors(t, func(t *testing.T, l *Lab, f topology.Flavor) {
+	FlavorsIf(t, os.Getenv("ORCHESTRATOR_HARD") == "all", func(t *testing.T, l *Lab, f topology.Flavor) {
 		a, b, err := l.Pair(t.Context(), f)
 		if err != nil {
 			t.Fatal(err)

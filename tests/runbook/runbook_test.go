@@ -36,6 +36,8 @@ const (
 	patience = 45 * time.Second
 	// bound ends one page on a machine that is busy.
 	bound = 3 * time.Minute
+	// patient is how many pages in a row may fail before the others are not played.
+	patient = 3
 )
 
 const policy = `
@@ -649,16 +651,18 @@ func TestRunbooks(t *testing.T) {
 	if err != nil || len(all) == 0 {
 		t.Fatalf("no runbooks (%v)", err)
 	}
-	commands := 0
+	commands, failed := 0, 0
 	for _, file := range all {
-		if !t.Run(strings.TrimSuffix(filepath.Base(file), ".md"), func(t *testing.T) {
+		if t.Run(strings.TrimSuffix(filepath.Base(file), ".md"), func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), bound)
 			defer cancel()
 			one := *s
 			one.T, one.ctx = t, ctx
 			commands += one.page(file)
-		}) && s.ctx.Err() != nil {
-			return
+		}) {
+			failed = 0
+		} else if failed++; failed == patient {
+			t.Fatalf("%d pages in a row have failed: what the first left behind can't be repaired", failed)
 		}
 	}
 	t.Logf("%d commands on %d pages", commands, len(all))
