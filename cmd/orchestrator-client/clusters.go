@@ -127,7 +127,7 @@ candidate, with the reasons for its rank and everything against it.`,
 func printPlan(w io.Writer, c api.ClusterPlan) {
 	line(w, "cluster %s", c.Cluster)
 	if c.RecoveriesOff != "" {
-		line(w, "recoveries are switched off: %s", c.RecoveriesOff)
+		line(w, "recoveries are off: %s", c.RecoveriesOff)
 	}
 	switch {
 	case !c.Policy.Named:

@@ -290,7 +290,7 @@ func (a *API) names() []string {
 			aliases = append(aliases, v.Alias)
 		}
 	}
-	return slices.Concat(names, aliases, addresses(views...))
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(names, aliases, addresses(views...)))))
 }
 
 // addresses are those of all servers.

@@ -181,7 +181,7 @@ func TestWhatIsDeclaredHolds(t *testing.T) {
 			func(ctx context.Context, ds *declared.Declarations) error {
 				return ds.SwitchRecoveries(ctx, true, "bob", "")
 			},
-			"recoveries are switched off by ann: network work", "",
+			"network work (ann)", "",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -41,7 +41,7 @@ func (ds *Declarations) RecoveriesOff() string {
 	case ds.reason != "":
 		return "it is not known whether recoveries are switched off: " + ds.reason
 	case r.Off:
-		return fmt.Sprintf("recoveries are switched off by %s: %s", r.By, r.Reason)
+		return fmt.Sprintf("%s (%s)", r.Reason, r.By)
 	}
 	return ""
 }

@@ -44,8 +44,8 @@ func (a *aftercare) next() Work {
 	for _, s := range w.Steps {
 		left = append(left, s.Says()+": "+s.Why)
 	}
-	return Work{Refused: []string{fmt.Sprintf("%s; so this is not done, and can be done by hand: %s",
-		a.switchedOff(), strings.Join(left, "; "))}}
+	return Work{Refused: []string{fmt.Sprintf("%s; so this is not done: %s%s",
+		a.off(), strings.Join(left, "; "), a.switchOn("do it by hand, or, "))}}
 }
 
 // finishing says that a failover goes on although recoveries are switched off.

@@ -95,15 +95,16 @@ func TestFencesWhileRecoveriesAreOff(t *testing.T) {
 	}{
 		{"a former primary comes back writable", "db2 of=c exec=db1:1-100\n  db3\ndb1 of=c rw",
 			[]plan.Episode{ended}, "aftercare db1: refused: recoveries are switched off: ann works there; so this is " +
-				"not done, and can be done by hand: make db1:3306 read-only: db2:3306 was promoted in its place: it " +
-				"must not take writes"},
+				"not done: make db1:3306 read-only: db2:3306 was promoted in its place: it must not take writes; " +
+				"do it by hand, or, to switch them on: orchestrator-client recoveries on"},
 		{"it is read-only", "db2 of=c exec=db1:1-100\n  db3\ndb1 of=c ro", []plan.Episode{ended},
 			"aftercare db1: outcome: db2 replaces db1"},
 		{"while another failover has begun", "db2 of=c down exec=db1:1-100\n  db3 io=no\ndb1 of=c rw",
 			[]plan.Episode{open, ended}, "primary_failover db2: refused: recoveries are switched off: ann works " +
-				"there\naftercare db1: refused: recoveries are switched off: ann works there; so this is not done, " +
-				"and can be done by hand: make db1:3306 read-only: db2:3306 was promoted in its place: it must " +
-				"not take writes"},
+				"there; to switch them on: orchestrator-client recoveries on\n" +
+				"aftercare db1: refused: recoveries are switched off: ann works there; so this is not done: make " +
+				"db1:3306 read-only: db2:3306 was promoted in its place: it must not take writes; do it by hand, " +
+				"or, to switch them on: orchestrator-client recoveries on"},
 		{"while its own failover is under way", "db2 of=c rw exec=db1:1-100\n  db3\ndb1 of=c rw",
 			[]plan.Episode{moving}, "primary_failover db1: fence db1;"},
 	} {

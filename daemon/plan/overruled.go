@@ -48,5 +48,21 @@ func (p *primaryFailover) overrule(c choice, no ...string) Work {
 // forbidden says that somebody has switched all recoveries off.
 func (v *view) forbidden() bool { return v.Off != "" && !v.OffUnknown }
 
-// switchedOff is the reason that forbids all recoveries.
-func (v *view) switchedOff() string { return "recoveries are switched off: " + v.Off }
+// switchedOff is the reason that forbids all recoveries, and last what lifts it.
+func (v *view) switchedOff() string { return v.off() + v.switchOn("") }
+
+// off says that recoveries are off, and why.
+func (v *view) off() string {
+	if v.OffUnknown {
+		return v.Off
+	}
+	return "recoveries are switched off: " + v.Off
+}
+
+// switchOn is how a person switches recoveries on, as the end of a sentence; "" where nobody has switched them off.
+func (v *view) switchOn(before string) string {
+	if v.OffUnknown {
+		return ""
+	}
+	return "; " + before + "to switch them on: orchestrator-client recoveries on"
+}

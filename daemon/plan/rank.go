@@ -96,7 +96,9 @@ func (v *view) choice(e Episode) choice {
 	v.refuseUnfollowed(c.ranking)
 	v.refuseUnnamed(&c, e)
 	c.slow = v.slow(c.ranking, e)
-	slices.SortStableFunc(c.ranking, func(a, b Candidate) int { return v.order(a, b, c, e) })
+	slices.SortStableFunc(c.ranking, func(a, b Candidate) int {
+		return cmp.Or(v.order(a, b, c, e), a.Key.Compare(b.Key))
+	})
 	keep(c, e)
 	for i := range c.ranking {
 		if r := &c.ranking[i]; e.fails(r.Key) {
@@ -104,6 +106,7 @@ func (v *view) choice(e Episode) choice {
 		}
 	}
 	v.choose(&c, e)
+	v.tie(&c, e)
 	v.bound(&c, e)
 	return c
 }
@@ -310,6 +313,7 @@ func (v *view) refuseUnfollowed(ranking []Candidate) {
 	}
 }
 
+// order compares candidates; 0 where only their names can decide.
 func (v *view) order(a, b Candidate, all choice, e Episode) int {
 	rule := func(c Candidate) int {
 		switch v.servers[c.Key].Rule {
@@ -339,8 +343,23 @@ func (v *view) order(a, b Candidate, all choice, e Episode) int {
 		cmp.Compare(first(v.near(a.Key, e)), first(v.near(b.Key, e))),
 		cmp.Compare(a.Behind, b.Behind),
 		cmp.Compare(a.Unapplied, b.Unapplied),
-		a.Key.Compare(b.Key),
 	)
+}
+
+// tie says of the chosen candidate that only its name puts it before others.
+func (v *view) tie(c *choice, e Episode) {
+	if c.chosen == nil || c.adopted != nil {
+		return
+	}
+	first, same := &c.ranking[0], []topology.Key{c.ranking[0].Key}
+	for _, r := range c.ranking[1:] {
+		if r.Eligible && v.order(*first, r, *c, e) == 0 {
+			same = append(same, r.Key)
+		}
+	}
+	if len(same) > 1 && slices.MinFunc(same, topology.Key.Compare) == first.Key {
+		first.Reasons = append(first.Reasons, fmt.Sprintf("it ties with %s, and its name is first", together(same[1:])))
+	}
 }
 
 // near says that the server at k has the same value of the tag that the policy names as the failed one.
@@ -391,6 +410,10 @@ func (v *view) choose(c *choice, e Episode) {
 	}
 	if why := v.notCompared(e, c.need); len(why) > 0 && !v.begun(c.ranking[0], e) {
 		c.refused = append(c.refused, why...)
+		return
+	}
+	if why := v.diverged(*c, e); why != "" && !v.Policy.AllowReceivedLoss && !v.begun(c.ranking[0], e) {
+		c.refused = append(c.refused, why)
 		return
 	}
 	for i, r := range c.ranking {
@@ -451,8 +474,10 @@ func (v *view) holders(c choice, cand *topology.Server, e Episode) string {
 		if why := v.withholds(s, cand, lacks, e); why != "" {
 			out = append(out, fmt.Sprintf("%v has them, and can't pass them on to %v (%s)", s.Key, cand.Key, why))
 		} else {
-			out = append(out, fmt.Sprintf("%v has %s of them, and no server has all",
-				s.Key, count(v.received(cand).Missing(lacks), "transaction")))
+			only, not := lacks.Subtract(v.received(cand)), c.need.Subtract(v.received(s))
+			out = append(out, fmt.Sprintf("%v has %s of them (%s) and lacks %s that another has (%s), so no server "+
+				"has all", s.Key, count(only.Count(), "transaction"), only.Text(), count(not.Count(), "transaction"),
+				not.Text()))
 		}
 	}
 	return strings.Join(out, "; ")

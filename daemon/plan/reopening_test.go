@@ -30,7 +30,7 @@ func TestAPromotedPrimaryIsOpenedAgain(t *testing.T) {
 			nil, "db3:3306 has 10 transactions that it lacks"},
 		{"in downtime", "db2 of=c ro started=5s downtime=1h exec=db1:1-100\n  db3\ndb1 of=c ro", nil, ""},
 		{"recoveries are off", well, func(f *plan.Facts) { f.Off = "by ann" },
-			"this is not done, and can be done by hand: open db2:3306 for writes"},
+			"this is not done: open db2:3306 for writes"},
 		{"acknowledged", well, func(f *plan.Facts) {
 			f.Episodes[0].Acknowledged = &plan.Acknowledgement{At: at}
 		}, ""},

@@ -3,6 +3,8 @@ package plan
 import (
 	"fmt"
 	"time"
+
+	"orchestrator/daemon/topology"
 )
 
 // count prints a number with its noun.
@@ -29,3 +31,12 @@ func itThem(n uint64) string {
 }
 
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
+
+// together names several servers as one subject.
+func together(keys []topology.Key) string {
+	last := len(keys) - 1
+	if last == 0 || len(keys) > listed {
+		return list(keys)
+	}
+	return list(keys[:last]) + " and " + keys[last].String()
+}

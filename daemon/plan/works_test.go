@@ -227,7 +227,8 @@ db1 down downtime=1h
 				"(acknowledge that episode to allow it now); to have it done all the same: " +
 				"orchestrator-client recover db1:3306 [--candidate SERVER] --reason TEXT"},
 		{"the switch for all recoveries stays", dead, func(f *plan.Facts) { f.Off = "by bob: release" },
-			"primary_failover db1: refused: recoveries are switched off: by bob: release"},
+			"primary_failover db1: refused: recoveries are switched off: by bob: release; to switch them on: " +
+				"orchestrator-client recoveries on"},
 		{"vetoes stay", "db1 down\n  db2 io=connecting ioerr=2003 must_not", nil,
 			"primary_failover db1: refused: no replica of db1:3306 can be promoted; " +
 				"db2:3306: its promotion rule is must_not; to lift that: " +
