@@ -56,6 +56,16 @@ db8 ro of=db1
 db1 down
   db2 ioerr=2003
 db4 of=db1 rw left=db1,1s`, `db1 DeadPrimary`},
+		{"two replicas were opened since: nothing tells which one should be the primary", `
+db1 down
+  db4 ioerr=2003
+db2 of=db1 rw left=db1,1s
+db3 of=db1 rw left=db1,1s`, `db1 DeadPrimary, db2 TwoWritable, db3 TwoWritable`},
+		{"one of the two is read-only again", `
+db1 down
+  db4 ioerr=2003
+db2 of=db1 rw left=db1,1s
+db3 of=db1 ro left=db1,1s`, `db1 DeadPrimary, db3 FollowsNobody`},
 		{"one that left it before is not", `
 db1 down
   db2 ioerr=2003

@@ -83,7 +83,9 @@ var rules = []rule{
 	{TwoWritable, intermediate | former | leaf, false, twoWritableSays,
 		"A server of the cluster takes writes beside the primary, without following it, or in a circle with it. What " +
 			"is written to one is missing on the other. Make the wrong one read-only at once. Also one that takes " +
-			"writes while the primary does not answer, and was no replica of it when it fell silent."},
+			"writes while the primary does not answer, and was no replica of it when it fell silent; and several " +
+			"that were its replicas and take writes since: none of them is taken for the new primary, because " +
+			"nothing tells which one should be. The evidence has what each has that the other lacks."},
 	{EventsNotRun, primary, false, eventsNotRunSays,
 		"The primary has scheduled events that came by replication from another server, which ran them as long as it " +
 			"was the primary. Here they are disabled, so nobody runs them. Enable those that should run. Not seen " +
@@ -337,7 +339,8 @@ func unreachableText(v *view) string {
 		why = append(why, v.minoritySays())
 	}
 	if unresolved(v.Server) {
-		why = append(why, "this daemon can't resolve its name, which says nothing of the server")
+		why = append(why, "this daemon can't resolve its name, which says nothing of the server: have it resolve on "+
+			"the host of this daemon")
 	} else if silence := v.silence(); !v.Probe.Failure.Dead() && silence < v.f.t.Verdict() {
 		why = append(why, fmt.Sprintf("it has been silent for %s of %s only", span(silence), span(v.f.t.Verdict())))
 	}
@@ -438,28 +441,6 @@ func allFailSays(v *view) (string, []string) {
 		many(len(v.replicas), "replica")), v.standings()
 }
 
-// twoWritableSays is silent while the primary answers and takes no writes: then the one that does is more likely what
-// is being promoted. Beside a primary that does not answer, so is one that was its replica until then.
-func twoWritableSays(v *view) (string, []string) {
-	if !writes(v.Server) || !v.leads() {
-		return "", nil
-	}
-	out := []string{fmt.Sprintf("%v: read_only is off, it has %s and %s", v.Key, many(len(v.replicas), "replica"),
-		many(len(v.Instance.Channels), "source"))}
-	switch {
-	case writes(v.primary):
-		return fmt.Sprintf("%v takes writes beside %v, the primary of cluster %s. Make the wrong one read-only at "+
-			"once.", v.Key, v.primary.Key, v.Cluster), append(out, fmt.Sprintf("%v: read_only is off", v.primary.Key))
-	case v.primary.Probe.Failure != topology.OK && len(v.Instance.Channels) == 0 &&
-		(v.Left == nil || v.Left.Seen.Before(failingSince(v.primary))):
-		return fmt.Sprintf("%v takes writes, and %v, the primary of cluster %s, does not answer. It was no replica "+
-				"of that when that fell silent, so it is not taken for the new primary. Make it read-only, or take it "+
-				"out of the fleet.", v.Key, v.primary.Key, v.Cluster),
-			append(out, fmt.Sprintf("%v: %s", v.primary.Key, howFailed(v.primary, v.f.at)))
-	}
-	return "", nil
-}
-
 func replicaWritableSays(v *view) (string, []string) {
 	if !writes(v.Server) || v.leads() {
 		return "", nil
@@ -537,7 +518,11 @@ func (v *view) failsToConnect(c topology.Channel) string {
 			return ""
 		}
 	}
-	return "IO thread " + thread(c.IO, c.IOErrno, c.IOError)
+	said := "IO thread " + thread(c.IO, c.IOErrno, c.IOError)
+	if c.IOErrno == unknownHost {
+		said += fmt.Sprintf(", so its host can't resolve %s", c.Written().Host)
+	}
+	return said
 }
 
 func laggingSays(v *view) (string, []string) {

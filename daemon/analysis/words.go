@@ -143,8 +143,12 @@ func thread(s topology.ThreadState, errno int, text string) string {
 
 // channel names the way of replication that a line of evidence is about.
 func (v *view) channel(c topology.Channel) string {
-	if len(v.Instance.Channels) == 1 || c.Name == "" {
-		return fmt.Sprintf("%v from %v", v.Key, c.Source)
+	source := c.Source.String()
+	if c.Source.IsZero() { // what it says is no name: see UnusableName
+		source = "an unknown source"
 	}
-	return fmt.Sprintf("%v from %v (channel %s)", v.Key, c.Source, c.Name)
+	if len(v.Instance.Channels) == 1 || c.Name == "" {
+		return fmt.Sprintf("%v from %s", v.Key, source)
+	}
+	return fmt.Sprintf("%v from %s (channel %s)", v.Key, source, c.Name)
 }

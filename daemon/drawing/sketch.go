@@ -79,6 +79,8 @@ func remarks(v topology.Server, at time.Time) []string {
 		switch {
 		case c.Source.Detached():
 			say("detached from %s", strings.TrimPrefix(c.Source.String(), "//"))
+		case c.Source.IsZero():
+			say("source unknown")
 		case c.IO == topology.Running && c.SQL == topology.Running:
 			say("replicating")
 		}

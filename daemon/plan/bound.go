@@ -43,6 +43,12 @@ func (v *view) bound(c *choice, e Episode) {
 		said = append(said, fmt.Sprintf("what %s says it has does not count: registered as a replica, and not "+
 			"confirmed (%s)", count(len(unproved), "server"), list(unproved)))
 	}
+	for _, k := range silent {
+		if s := v.servers[k]; s != nil && s.Instance != nil && !s.Instance.ReadOnly {
+			said = append(said, fmt.Sprintf("%v took writes when it last answered, and can't be made read-only: what "+
+				"it takes is on no other server", k))
+		}
+	}
 	said = append(append(said, unheard...), uncompared...)
 	c.bound = strings.Join(said, "; ")
 }

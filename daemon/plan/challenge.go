@@ -16,9 +16,8 @@ const challengeAgain = 30 * time.Second
 // semi-sync notifies the source). If the source lives, they are back in milliseconds. They are restarted again only
 // much later. finding says what is known. Where nobody can be asked, missing says what would help.
 func (v *view) challenge(e *Episode, failed *topology.Server, finding string) (w Work, missing string) {
-	if failed.Probe.Failure == topology.NoHost {
-		return Work{}, fmt.Sprintf("this daemon can't resolve the name of %v, which says nothing of the server: "+
-			"fix its resolver, or add the server by its address", e.Failed)
+	if why := unresolved(failed); why != "" {
+		return Work{}, why
 	}
 	silent := v.Snapshot.At.Sub(failed.Probe.FailingSince)
 	patience, failures := v.Thresholds.Silence*2/5, 1 // one time-out is long enough in itself
@@ -54,6 +53,15 @@ func (v *view) challenge(e *Episode, failed *topology.Server, finding string) (w
 		w.Steps = append(w.Steps, v.ask(r, e.Failed, silent))
 	}
 	return w, ""
+}
+
+// unresolved says that it is our own trouble that the server can't be reached; "" where it is not.
+func unresolved(failed *topology.Server) string {
+	if failed.Probe.Failure != topology.NoHost {
+		return ""
+	}
+	return fmt.Sprintf("this daemon can't resolve the name of %v, which says nothing of the server: "+
+		"fix its resolver, or add the server by its address", failed.Key)
 }
 
 // halfway are the starts of receivers that were stopped for a restart and not started again.

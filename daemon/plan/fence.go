@@ -25,6 +25,7 @@ func (v *view) fence(s *topology.Server, e *Episode, why string) Step {
 		}
 		e.EventsOff = slices.DeleteFunc(slices.Clone(e.EventsOff), func(o EventsOff) bool { return o.Key == s.Key })
 		e.EventsOff = append(e.EventsOff, off)
+		why += "; its event scheduler is turned off, because scheduled events may write on a read-only server"
 	}
 	return Step{Kind: Fence, At: s.Key, Expect: Expect{UUID: s.Instance.UUID}, Why: why}
 }

@@ -139,6 +139,22 @@ func (v *view) withholds(donor, cand *topology.Server, set gtid.Set, e Episode) 
 	return ""
 }
 
+// diverged says that two replicas have different transactions with one number, as MariaDB has when two servers wrote in
+// one domain: then no position contains the other, whatever the numbers are. "" where there is none.
+func (v *view) diverged(c choice, e Episode) string {
+	for _, s := range c.donors {
+		if s.Instance.Flavor != topology.MariaDB || v.partial(s, e.Failed) != "" {
+			continue
+		}
+		if left := v.passedOn(s, e).Subtract(c.need); !left.Empty() {
+			return fmt.Sprintf("%s would be thrown away: %v has %s, and another replica has a transaction of another "+
+				"server with that number, so none has all; allow_received_loss is false",
+				count(left.Count(), "received transaction"), s.Key, left.Text())
+		}
+	}
+	return ""
+}
+
 // unconnected tells of a candidate that has not connected to its donor in time, and what a person can do.
 func (v *view) unconnected(cand, donor *topology.Server) string {
 	why := ""

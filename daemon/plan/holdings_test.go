@@ -67,6 +67,24 @@ stop_receiver db3
 promote db3
 detach db2
 lost: db2 db3:3306 has purged 30 transactions, which it lacks (` + drawing.UUID(key("db1")) + `:81-110): it must be rebuilt`},
+		{"two domains of MariaDB: one position contains the other where it does so in each", `
+db1 mariadb=10.11.6 down
+  db2 ioerr=2003 recv=0-1-100,1-1-60 exec=0-1-100,1-1-60
+  db3 ioerr=2003 recv=0-1-90,1-1-60 exec=0-1-90,1-1-60`, `
+stop_receiver db2
+stop_receiver db3
+promote db2
+repoint db3 db2`},
+		{"each has more in one of two domains", `
+db1 mariadb=10.11.6 down
+  db2 ioerr=2003 recv=0-1-100,1-1-50 exec=0-1-100,1-1-50
+  db3 ioerr=2003 recv=0-1-90,1-1-60 exec=0-1-90,1-1-60`, `
+refused: 10 received transactions would be thrown away: db3:3306 has 10 transactions of them (1-1-51..60) and lacks 10 transactions that another has (0-1-91..100), so no server has all; allow_received_loss is false`},
+		{"two servers wrote under one number", `
+db1 mariadb=10.11.6 down
+  db2 ioerr=2003 recv=0-1-100,1-5-60 exec=0-1-100,1-5-60
+  db3 ioerr=2003 recv=0-1-90,1-1-60 exec=0-1-90,1-1-60`, `
+refused: 1 received transaction would be thrown away: db3:3306 has 1-1-60, and another replica has a transaction of another server with that number, so none has all; allow_received_loss is false`},
 		{"the same on MariaDB, where the oldest log tells", `
 db1 mariadb=10.11.6 down
   db2 mariadb=10.11.6 ioerr=2003 prefer recv=0-1-80 exec=0-1-80

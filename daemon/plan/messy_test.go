@@ -30,6 +30,9 @@ func try(t *testing.T, cases []messy) {
 			got := told(p)
 			for _, w := range p.Works {
 				got += "\n" + w.Outcome() + "\n" + w.Bound
+				for _, s := range w.Steps {
+					got += "\n" + s.Why
+				}
 			}
 			if !strings.Contains(got, c.wants) || c.not != "" && strings.Contains(got, c.not) {
 				t.Errorf("want %q, and not %q: got\n%s", c.wants, c.not, got)
@@ -175,5 +178,24 @@ db1 tag=dc:east down
 		{"a rule against it", two + "\n  db3 tag=dc:east ioerr=2003 prefer_not" + tag, "promote db2", "promote db3"},
 		{"the failed one has no such tag", "\ndb1 down\n  db2 ioerr=2003\n  db3 tag=dc:east ioerr=2003" + tag,
 			"promote db2", "promote db3"},
+	})
+}
+
+// What only a person can set right is named beside what is done.
+func TestWhatThePlanCantReachIsNamed(t *testing.T) {
+	try(t, []messy{
+		{"a replica that takes writes, and is silent",
+			"db1 down\n  db2 ioerr=2003\n  db3 rw down",
+			"db3:3306 took writes when it last answered, and can't be made read-only", ""},
+		{"a silent replica that was read-only", "db1 down\n  db2 ioerr=2003\n  db3 down", "", "took writes"},
+		{"a source that is no name", "db1 down\n  db2 ioerr=2003\n" +
+			"db3 of=db1 source=unknown unusable=\"source \\\"db1:33\\\"\" ioerr=2005",
+			`db3:3306 follows an unknown source, because what it says is no name (source "db1:33")`, ":0"},
+		{"scheduled events are stopped with a fence", "db2 mariadb=10.11.6 promoted\n  db3\n" +
+			"db1 of=db2 mariadb=10.11.6 rw scheduler\nepisode primary_failover db1 candidate=db2 stage=ended " +
+			"promoted=1m closed=1m", "it must not take writes; its event scheduler is turned off", ""},
+		{"a name that we can't resolve, of a primary that never answered",
+			"db1 of=db1 never down=no_such_host since=20s\n  db2\n  db3",
+			"this daemon can't resolve the name of db1:3306, which says nothing of the server", ""},
 	})
 }

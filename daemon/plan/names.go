@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/topology"
@@ -108,6 +109,13 @@ func (f Facts) known() Facts {
 func (v *view) unheard(k topology.Key) (out []string) {
 	if v.finding(k, analysis.UnknownReader) != nil && len(v.strangers(k)) == 0 {
 		out = append(out, fmt.Sprintf("an unknown reader of the binary log of %v may have received more", k))
+	}
+	for i := range v.Snapshot.Servers {
+		if s := &v.Snapshot.Servers[i]; s.Key != k && s.Instance != nil && s.ChannelFrom(topology.Key{}) != nil {
+			out = append(out, fmt.Sprintf("%v follows an unknown source, because what it says is no name (%s): if "+
+				"that is %v, what it received does not count, and it is not moved", s.Key,
+				cmp.Or(strings.Join(s.Instance.Unusable, "; "), "it says none"), k))
+		}
 	}
 	return out
 }

@@ -208,6 +208,9 @@ func (p *primaryFailover) suspected() Work {
 		return p.waits(p.e, "no witness: %v is out of reach, and so are those who could tell", p.e.Failed)
 	}
 	if no := p.gate(p.e); len(no) > 0 {
+		if why := unresolved(failed); why != "" {
+			no = append([]string{why}, no...)
+		}
 		return Work{Episode: p.stored(p.e), Refused: no}
 	}
 	w, missing := p.challenge(&p.e, failed, f.Says)

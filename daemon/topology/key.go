@@ -70,8 +70,11 @@ func badInHost(r rune) bool {
 		r == ':' || r == '%')
 }
 
-// String is the form that ParseKey reads back; the port is always there.
+// String is the form that ParseKey reads back; the port is always there. Of the zero key it says that it is unknown.
 func (k Key) String() string {
+	if k.IsZero() {
+		return "unknown"
+	}
 	if k.Detached() {
 		return detachedMark + k.Attached().String()
 	}

@@ -326,3 +326,9 @@ func TestMakeKey(t *testing.T) {
 		}
 	}
 }
+
+func TestTheZeroKeyIsUnknown(t *testing.T) {
+	if got := (topology.Key{}).String(); got != "unknown" {
+		t.Errorf("printed as %q", got)
+	}
+}
