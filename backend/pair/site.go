@@ -61,7 +61,7 @@ func (s *site) dial(ctx context.Context, a Account) (*server.Conn, error) {
 		most = time.Until(deadline)
 	}
 	return server.Dial(ctx, server.Address(s.key), server.Options{Account: a, Security: s.o.Security, Timeout: most,
-		Budget: server.Budget{Bytes: server.NoLimit, Rows: server.NoLimit}}) // records are as many as were stored
+		Budget: server.Stored(), Room: server.NewRoom(server.Stored().Bytes)})
 }
 
 func (s *site) recognise(ctx context.Context) error {

@@ -56,7 +56,8 @@ func OpenMySQL(o MySQLOptions) (*Store, error) {
 	if _, _, err := net.SplitHostPort(o.Address); err != nil || o.User == "" {
 		return nil, fmt.Errorf("open %s: want an address as host:port, and a user", name)
 	}
-	m := &mysqlServer{options: o, turn: make(chan struct{}, 1), sessions: map[*session]bool{}}
+	m := &mysqlServer{options: o, room: server.NewRoom(server.Stored().Bytes), turn: make(chan struct{}, 1),
+		sessions: map[*session]bool{}}
 	pool := func(connections int) *sql.DB {
 		db := sql.OpenDB(m)
 		db.SetMaxOpenConns(connections)
@@ -71,6 +72,7 @@ func OpenMySQL(o MySQLOptions) (*Store, error) {
 // mysqlServer opens connections, and ensures that all of them are to one server.
 type mysqlServer struct {
 	options MySQLOptions
+	room    *server.Room  // that the answers to all connections share
 	turn    chan struct{} // the goroutine whose element is in it decides about a server identity
 	dials   atomic.Int64
 
@@ -114,7 +116,7 @@ func (m *mysqlServer) dial(ctx context.Context) (*session, error) {
 	c, err := server.Dial(ctx, o.Address, server.Options{
 		Account: server.Account{User: o.User, Password: o.Password}, Database: o.Database, Security: o.Security,
 		Timeout: o.Timeout, Silence: o.Timeout,
-		Budget: server.Budget{Bytes: server.NoLimit}, // there are as many records as were stored
+		Budget: server.Stored(), Room: m.room,
 	})
 	if err != nil {
 		return nil, err
@@ -337,10 +339,11 @@ func broken(err error) bool {
 	return server.Failure(err) == topology.Reset || errors.As(err, &network) || errors.Is(err, sql.ErrConnDone)
 }
 
-// unusable says whether the server answers, but can't be used as it is.
+// unusable says whether the server answers, but can't be used as it is. What it says may make no sense.
 func unusable(err error) bool {
-	return server.Means(err, server.DiskFull, server.OutOfMemory, server.TooMany, server.PrivilegeMissing,
-		server.LoginDenied, server.NoTable, server.Collision, server.UnsafeLevel)
+	return errors.Is(err, server.ErrTooMuch) || server.Failure(err) == topology.Alien ||
+		server.Means(err, server.DiskFull, server.OutOfMemory, server.TooMany, server.PrivilegeMissing,
+			server.LoginDenied, server.NoTable, server.Collision, server.UnsafeLevel)
 }
 
 // explainMySQL adds what to do to errors that operators see.

@@ -240,7 +240,7 @@ func query(ctx context.Context, c *sql.Conn, statement string, values ...any) ([
 		var r backend.Record
 		var document []byte
 		if err := rows.Scan(&r.Kind, &r.Key, &r.Version, &r.Writer, &r.Deleted, &document); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: what it has is no record: %w", backend.ErrUnavailable, err)
 		}
 		if len(document) > 0 {
 			r.Document = document

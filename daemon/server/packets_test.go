@@ -136,7 +136,7 @@ func TestAnswersShareARoom(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	_, err := second.Query(t.Context(), Statement{Text: "SELECT 2"})
-	if !errors.Is(err, ErrTooMuch) || !strings.Contains(err.Error(), "together with the answers of other servers") {
+	if !errors.Is(err, ErrTooMuch) || !strings.Contains(err.Error(), "together with other answers") {
 		t.Errorf("beside a long answer: %v", err)
 	}
 	close(proceed)

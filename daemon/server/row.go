@@ -108,8 +108,7 @@ func readAnswers(r driver.Rows, keep []int, most int, taken func(rows int) bool)
 	}
 }
 
-// readAll reads all rows, and keeps so many of them (0: all). Then there may be more than the budget allows (below 0:
-// any number).
+// readAll reads all rows, and keeps so many of them (0: all). Then there may be more than the budget allows.
 func readAll(r driver.Rows, keep, most int) (out []Row, read int, err error) {
 	names := r.Columns()
 	if len(names) == 0 {
@@ -127,7 +126,7 @@ func readAll(r driver.Rows, keep, most int) (out []Row, read int, err error) {
 			return nil, read, err
 		case keep > 0 && read >= keep:
 			continue
-		case most >= 0 && read == most:
+		case read == most:
 			return nil, read, fmt.Errorf("%w: more than %d rows", ErrTooMuch, most)
 		}
 		out = append(out, Row{names, texts(values)})

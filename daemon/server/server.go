@@ -46,13 +46,14 @@ type Options struct {
 // Budget is the most that the answer to one question may be. What is longer breaks the connection. Zero is the default
 // of each. Columns are always bounded: at most 4,096.
 type Budget struct {
-	Bytes int64         // 8 MiB by default; NoLimit: any
-	Rows  int           // 100,000 by default; NoLimit: any
+	Bytes int64         // 8 MiB by default
+	Rows  int           // 100,000 by default
 	Time  time.Duration // where the context of the question has no deadline; a minute by default
 }
 
-// NoLimit is for an answer that holds as much as somebody has stored.
-const NoLimit = -1
+// Stored is the budget of questions to a backend, whose answers hold what was stored: a fleet of 10,000 servers is some
+// 40 MB. All answers of one backend share a Room of so many bytes.
+func Stored() Budget { return Budget{Bytes: 128 << 20, Rows: 1_000_000} }
 
 // maxColumns is what a table of MySQL has at most; no question of ours has more.
 const maxColumns = 4096

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -35,6 +36,9 @@ func (r *openRows) Next(cells []driver.Value) (err error) {
 	defer guard(&err)
 	err = r.Rows.Next(cells)
 	switch {
+	case err == nil && r.rows == r.wire.budget.Rows:
+		r.wire.breakUp()
+		return fmt.Errorf("%w: more than %d rows", ErrTooMuch, r.rows)
 	case err == nil:
 		r.rows++
 	case errors.Is(err, io.EOF) && !r.over:

@@ -100,7 +100,7 @@ func (w *wire) readRaw(p []byte) (int, error) {
 		return w.readGreeting(p)
 	}
 	n, err := w.TCPConn.Read(p)
-	if n > 0 && w.budget.Bytes >= 0 {
+	if n > 0 {
 		if w.left -= int64(n); w.left < 0 {
 			return 0, w.note(fmt.Errorf("%w: more than %d bytes", ErrTooMuch, w.budget.Bytes))
 		}
@@ -134,7 +134,7 @@ const modest = 64 << 10
 
 // charge counts memory that the answer is about to cost.
 func (w *wire) charge(bytes int) error {
-	if w.budget.Bytes >= 0 && int64(bytes) > w.budget.Bytes {
+	if int64(bytes) > w.budget.Bytes {
 		return fmt.Errorf("%w: more than %d bytes", ErrTooMuch, w.budget.Bytes)
 	}
 	w.cost += int64(bytes)
@@ -143,7 +143,7 @@ func (w *wire) charge(bytes int) error {
 		return nil
 	}
 	if !w.room.take(more) {
-		return fmt.Errorf("%w: more than %d bytes, together with the answers of other servers", ErrTooMuch, w.room.size)
+		return fmt.Errorf("%w: more than %d bytes, together with other answers", ErrTooMuch, w.room.size)
 	}
 	w.held += more
 	return nil

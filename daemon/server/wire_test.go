@@ -220,9 +220,9 @@ func TestAnAnswerHasItsBudget(t *testing.T) {
 		budget Budget
 		says   string
 	}{
-		"bytes":    {Budget{Bytes: 100_000}, "more than 100000 bytes"},
-		"rows":     {Budget{Rows: 10}, "more than 10 rows"},
-		"no limit": {Budget{Bytes: NoLimit, Rows: NoLimit}, ""},
+		"bytes":           {Budget{Bytes: 100_000}, "more than 100000 bytes"},
+		"rows":            {Budget{Rows: 10}, "more than 10 rows"},
+		"what was stored": {Stored(), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := dial(t, listen(t, endless), Options{Budget: c.budget})

@@ -136,16 +136,26 @@ func failover(f *watched.Fleet) time.Duration {
 
 // peak is the most memory that the daemon has had.
 func peak(f *watched.Fleet) int {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.API.Pid()))
-	f.Must(err)
+	f.Helper()
+	return peakOf(f.T, f.API)
+}
+
+func peakOf(t *testing.T, d *lab.Daemon) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for line := range strings.Lines(string(text)) {
 		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
 			kilobytes, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(rest), " kB"))
-			f.Must(err)
+			if err != nil {
+				t.Fatal(err)
+			}
 			return kilobytes << 10
 		}
 	}
-	f.Fatal("the kernel does not say how much memory the daemon has had")
+	t.Fatal("the kernel does not say how much memory the daemon has had")
 	return 0
 }
 

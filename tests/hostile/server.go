@@ -103,6 +103,9 @@ type Session struct {
 	over     bool
 }
 
+// Over says that the client is gone, or the session was ended.
+func (s *Session) Over() bool { return s.over }
+
 // End closes the session.
 func (s *Session) End() {
 	s.over = true

@@ -95,6 +95,15 @@ func (l *Lab) StartDaemon(ctx context.Context, spec DaemonSpec) (*Daemon, error)
 	return d, d.Restart(ctx)
 }
 
+// LaunchDaemon is StartDaemon, and doesn't wait until the daemon is ready, which it may never be.
+func (l *Lab) LaunchDaemon(spec DaemonSpec) (*Daemon, error) {
+	d, err := l.newDaemon(spec)
+	if err != nil {
+		return nil, err
+	}
+	return d, d.Launch()
+}
+
 // newDaemon gives a daemon its address, its directory and its configuration.
 func (l *Lab) newDaemon(spec DaemonSpec) (*Daemon, error) {
 	number, err := l.number()
