@@ -135,8 +135,11 @@ func (d *Daemon) listen(c config.Config) error {
 	}
 	serving := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return d.certificate.Load(), nil }
 	greet := func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return d.mode.greet(hello), nil }
-	d.listener = tls.NewListener(d.listener, &tls.Config{GetCertificate: serving, MinVersion: tls.VersionTLS12,
-		GetConfigForClient: greet})
+	conf := &tls.Config{GetCertificate: serving, MinVersion: tls.VersionTLS12, GetConfigForClient: greet}
+	if c.HTTP.Authorities != "" {
+		conf.ClientAuth = tls.RequestClientCert // who has signed it is checked with each request: see httpd
+	}
+	d.listener = tls.NewListener(d.listener, conf)
 	return nil
 }
 
@@ -308,7 +311,7 @@ func (d *Daemon) reach(ctx context.Context, k topology.Key) bool {
 
 // mount makes the one handler of all that is served.
 func (d *Daemon) mount(c config.Config, registry *prometheus.Registry) (*httpd.Root, error) {
-	o := httpd.Options{Token: string(c.HTTP.Token), TokenForReads: c.HTTP.TokenForReads, Hosts: c.HTTP.Names(),
+	o := httpd.Options{Credentials: credentials(c), TokenForReads: c.HTTP.TokenForReads, Hosts: c.HTTP.Names(),
 		Local: httpd.OwnOrRoot, Logger: d.options.Logger, Registerer: registry}
 	v1, err := api.New(d.nouns(), api.Options{
 		NeedsToken: o.NeedsToken, Logger: d.options.Logger, Metrics: promhttp.HandlerFor(registry,
@@ -520,7 +523,7 @@ func (d *Daemon) Reload(next config.Config) []string {
 	d.reloads.Add(1)
 	d.waits.Store(&restart)
 	d.servers.SetCredentials(c.Servers.User, string(c.Servers.Password), c.Servers.Keys())
-	d.root.SetToken(string(c.HTTP.Token))
+	d.root.SetCredentials(credentials(c))
 	if c.HTTP.Certificate != before.HTTP.Certificate || c.HTTP.Key != before.HTTP.Key {
 		if err := d.present(c); err != nil { // it was read and tried a moment ago
 			d.options.Logger.Error("the certificate stays the one that it was", "err", err)

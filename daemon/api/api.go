@@ -219,4 +219,21 @@ func (a *API) note(r *http.Request, rt *route, e audit.Entry, p *httpd.Problem) 
 }
 
 // signed bodies tell who asks for the change.
-type signed interface{ signature() string }
+type signed interface{ signature() *string }
+
+// sign has a body say who was proved to send it. A user may act for somebody else, and then both are kept: no record
+// has the name of a person who has nothing to do with it, and none hides who it was. Whoever has the shared token, or
+// an account of the host, signs as they like: these are no names of people.
+func sign(body any, who httpd.Identity) {
+	s, ok := body.(signed)
+	if !ok || !who.Named() {
+		return
+	}
+	switch by := s.signature(); *by {
+	case who.Name:
+	case "":
+		*by = who.Name
+	default:
+		*by += " (sent by " + who.Name + ")"
+	}
+}

@@ -295,7 +295,7 @@ func TestTheTokenIsChanged(t *testing.T) {
 		{" \n\n", 401, 401}, // that nobody is asked for one is no change of it
 		{"", 401, 401},
 	} {
-		g.SetToken(c.text)
+		g.SetCredentials(httpd.Credentials{Token: c.text})
 		for token, want := range map[string]int{
 			first: c.first, second: c.then, "": 401, first + "\n" + second + "\n": 401,
 		} {

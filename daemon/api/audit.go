@@ -143,7 +143,7 @@ func (a *API) entry(r *http.Request, rt *route, body any) audit.Entry {
 		e.Target[m[1]] = clip(r.PathValue(m[1]), longestText)
 	}
 	if s, ok := body.(signed); ok {
-		e.By = clip(s.signature(), longestText)
+		e.By = clip(*s.signature(), longestText)
 	}
 	e.Parameters, e.Reason = parameters(body)
 	return e

@@ -105,7 +105,7 @@ type BackendPromoteRequest struct {
 	AllowLoss    bool         `json:"allow_loss,omitempty" doc:"give up what was received and can't be applied"`
 }
 
-func (r BackendPromoteRequest) signature() string { return r.By }
+func (r *BackendPromoteRequest) signature() *string { return &r.By }
 
 // BackendRejoinRequest brings a member back. It replicates with the account that it has.
 type BackendRejoinRequest struct {
@@ -117,7 +117,7 @@ type BackendRejoinRequest struct {
 	Seed         bool         `json:"seed,omitempty" doc:"copy the records instead of replaying binary logs"`
 }
 
-func (r BackendRejoinRequest) signature() string { return r.By }
+func (r *BackendRejoinRequest) signature() *string { return &r.By }
 
 // BackendVerifyRequest compares the members.
 type BackendVerifyRequest struct {
@@ -125,7 +125,7 @@ type BackendVerifyRequest struct {
 	Repair bool   `json:"repair,omitempty" doc:"merge what differs"`
 }
 
-func (r BackendVerifyRequest) signature() string { return r.By }
+func (r *BackendVerifyRequest) signature() *string { return &r.By }
 
 // BackendDoctorRequest examines them.
 type BackendDoctorRequest struct {
@@ -133,7 +133,7 @@ type BackendDoctorRequest struct {
 	Fix bool   `json:"fix,omitempty" doc:"run the statements that are safe whatever goes on"`
 }
 
-func (r BackendDoctorRequest) signature() string { return r.By }
+func (r *BackendDoctorRequest) signature() *string { return &r.By }
 
 func (a *API) backend(r *http.Request) (Backend, error) { return a.Backend.Backend(r.Context()), nil }
 

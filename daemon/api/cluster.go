@@ -29,7 +29,7 @@ func (a *API) clusterRoutes() []route {
 			with(parameter{name: "dead", says: "the server that is supposed to die; the primary when it is not given"}),
 		change(http.MethodPut, one+"/alias", "setClusterAlias",
 			"Give a cluster a second name, or with an empty one take it away",
-			a.setAlias, 404, 409, 503),
+			a.setAlias, 404, 409, 503).operators(),
 	}
 }
 

@@ -22,7 +22,7 @@ func (a *API) episodeRoutes() []route {
 		change(http.MethodPost, "/api/v1/episodes/{id}/acknowledgement", "acknowledgeEpisode",
 			"Take note of an incident: it does not hold up the next promotion, "+
 				"and its old primary is no longer made read-only when it comes back writable",
-			a.acknowledge, 404, 409, 503),
+			a.acknowledge, 404, 409, 503).operators(),
 	}
 }
 
@@ -55,7 +55,7 @@ type AcknowledgementRequest struct {
 	Comment string `json:"comment" doc:"what was found, or done"`
 }
 
-func (r AcknowledgementRequest) signature() string { return r.By }
+func (r *AcknowledgementRequest) signature() *string { return &r.By }
 
 func (a *API) episodes(r *http.Request) ([]plan.Episode, error) {
 	cluster := r.URL.Query().Get("cluster")

@@ -46,7 +46,7 @@ type HookTrialRequest struct {
 	By     string      `json:"by" doc:"who"`
 }
 
-func (r HookTrialRequest) signature() string { return r.By }
+func (r *HookTrialRequest) signature() *string { return &r.By }
 
 // HookTrial is how one attempt went.
 type HookTrial struct {

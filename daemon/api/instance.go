@@ -19,16 +19,18 @@ func (a *API) instanceRoutes() []route {
 			a.instances, 404).with(inCluster),
 		read[topology.Server](one, "getInstance", "All that is known of one server", a.instance, 404),
 		change(http.MethodPost, one, "discoverInstance",
-			"Ask a server now, and watch it and what it replicates with from now on", a.discover, 502, 503),
+			"Ask a server now, and watch it and what it replicates with from now on", a.discover, 502, 503).operators(),
 		change(http.MethodDelete, one, "forgetInstance", "Stop watching a server, until it is discovered by hand again",
 			a.forget, 404, 503),
 		change(http.MethodPut, one+"/downtime", "beginDowntime", "Watch a server, and do not repair it, until a time",
-			a.beginDowntime, 404, 503),
-		change(http.MethodDelete, one+"/downtime", "endDowntime", "Repair a server again", a.endDowntime, 404, 503),
-		change(http.MethodPut, one+"/tags/{name}", "setTag", "Give a server a tag", a.setTag, 404, 503),
-		change(http.MethodDelete, one+"/tags/{name}", "removeTag", "Take a tag away", a.removeTag, 404, 503),
+			a.beginDowntime, 404, 503).operators(),
+		change(http.MethodDelete, one+"/downtime", "endDowntime", "Repair a server again",
+			a.endDowntime, 404, 503).operators(),
+		change(http.MethodPut, one+"/tags/{name}", "setTag", "Give a server a tag", a.setTag, 404, 503).operators(),
+		change(http.MethodDelete, one+"/tags/{name}", "removeTag", "Take a tag away",
+			a.removeTag, 404, 503).operators(),
 		change(http.MethodPut, one+"/promotion-rule", "setPromotionRule",
-			"Say how much a server is wanted as a primary", a.setRule, 404, 503),
+			"Say how much a server is wanted as a primary", a.setRule, 404, 503).operators(),
 	}
 }
 
@@ -52,7 +54,7 @@ type DowntimeRequest struct {
 	Duration string    `json:"duration,omitempty" doc:"for how long, as 30m or 2h; give this or until"`
 }
 
-func (d DowntimeRequest) signature() string { return d.Owner }
+func (d *DowntimeRequest) signature() *string { return &d.Owner }
 
 // maxDowntime keeps a slip of the pen from muting a server for ever.
 const maxDowntime = 366 * 24 * time.Hour

@@ -90,6 +90,7 @@ func (a *API) operation(rt *route, s *schemas) object {
 	}
 	if a.options.NeedsToken(rt.access()) {
 		out["security"] = []object{{"bearer": []string{}}, {"basic": []string{}}}
+		out["x-role"] = rt.access().Role()
 	}
 	return out
 }
@@ -129,7 +130,7 @@ func (rt *route) statuses(token bool) []int {
 			http.StatusGatewayTimeout)
 	}
 	if token {
-		out = append(out, http.StatusUnauthorized)
+		out = append(out, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

@@ -32,7 +32,7 @@ type RecoveriesRequest struct {
 	Reason string `json:"reason,omitempty" doc:"why; needed to switch them off"`
 }
 
-func (r RecoveriesRequest) signature() string { return r.By }
+func (r *RecoveriesRequest) signature() *string { return &r.By }
 
 func (a *API) recoveries(*http.Request) (Recoveries, error) {
 	off := a.Recoveries.RecoveriesOff()

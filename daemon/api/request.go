@@ -18,11 +18,11 @@ func (a *API) requestRoutes() []route {
 		change(http.MethodPost, "/api/v1/clusters/{cluster}/recover", "requestRecovery",
 			"Request the failover of a failed server that the policy does not recover by itself; "+
 				"the daemon that leads does it",
-			a.recover, 404, 409, 503),
+			a.recover, 404, 409, 503).operators(),
 		get("/api/v1/requests", "listRequests", "The requests of the last hour, oldest first, and what came of them",
 			a.requests, 404).with(inCluster),
 		change(http.MethodDelete, "/api/v1/requests/{id}", "withdrawRequest",
-			"Withdraw a request: what has not begun does not begin", a.withdraw, 404, 503),
+			"Withdraw a request: what has not begun does not begin", a.withdraw, 404, 503).operators(),
 	}
 }
 
@@ -50,7 +50,7 @@ type RecoverRequest struct {
 	DryRun    bool         `json:"dry_run,omitempty" doc:"say what would be done, and request nothing"`
 }
 
-func (r RecoverRequest) signature() string { return r.By }
+func (r *RecoverRequest) signature() *string { return &r.By }
 
 // Requested is what was requested, and what comes of it.
 type Requested struct {

@@ -32,7 +32,8 @@ type route struct {
 	query                     []parameter
 	in, out                   reflect.Type
 	codes                     []int        // that it may answer besides the usual ones
-	open                      bool         // never needs the token
+	open                      bool         // needs nothing
+	least                     httpd.Access // what a change needs: see operators
 	handler                   http.Handler // writes the answer itself; nil: call does not
 	newBody                   func() any
 	call                      func(*http.Request, any) (reply, error)
@@ -87,6 +88,10 @@ func change[In, Out any](method, path, id, summary string, f func(*http.Request,
 
 func (rt route) with(query ...parameter) route { rt.query = query; return rt }
 
+// operators is a change that those may make who operate clusters: it is about one server, one cluster or one incident,
+// and can be undone or is what they are there for. Other changes are for admins.
+func (rt route) operators() route { rt.least = httpd.Operate; return rt }
+
 func (rt *route) changes() bool { return rt.Method != http.MethodGet }
 
 func (rt *route) access() httpd.Access {
@@ -94,7 +99,7 @@ func (rt *route) access() httpd.Access {
 	case rt.open:
 		return httpd.Open
 	case rt.changes():
-		return httpd.Change
+		return rt.least
 	}
 	return httpd.Read
 }
@@ -159,6 +164,7 @@ func (rt *route) body(w http.ResponseWriter, r *http.Request) (any, *httpd.Probl
 	if p := decode(data, into); p != nil {
 		return nil, p
 	}
+	sign(into, httpd.Who(r.Context()))
 	return into, nil
 }
 

@@ -62,7 +62,7 @@ type StepDownRequest struct {
 	Reason string `json:"reason" doc:"why"`
 }
 
-func (r StepDownRequest) signature() string { return r.By }
+func (r *StepDownRequest) signature() *string { return &r.By }
 
 func (a *API) stepDown(r *http.Request, in StepDownRequest) (Nothing, error) {
 	if err := said("by", in.By, "reason", in.Reason); err != nil {

@@ -37,6 +37,9 @@ type Config struct {
 	Log       LogConfig       `toml:"log"`
 	Policies  []PolicyConfig  `toml:"policy" reload:"yes"`
 	Hooks     []HookConfig    `toml:"hook" reload:"yes"`
+	// Users are replaced by a reload, but neither the first comes with one, nor does the last go: as with
+	// http.token_file, they guard http.listen.
+	Users []UserConfig `toml:"user" reload:"replace"`
 }
 
 // LogConfig is about the log.
@@ -150,6 +153,7 @@ func (c Config) String() string {
 func (r *reader) values(c *Config) {
 	for key, p := range map[string]*string{
 		"http.token_file": &c.HTTP.TokenFile, "http.tls_cert": &c.HTTP.TLSCert, "http.tls_key": &c.HTTP.TLSKey,
+		"http.client_ca":        &c.HTTP.ClientCA,
 		"servers.password_file": &c.Servers.PasswordFile, "servers.public_key_file": &c.Servers.PublicKeyFile,
 		"backend.path": &c.Backend.Path, "backend.password_file": &c.Backend.PasswordFile,
 		"backend.admin_password_file": &c.Backend.AdminPasswordFile,
@@ -160,7 +164,8 @@ func (r *reader) values(c *Config) {
 	} {
 		r.path(key, p)
 	}
-	r.http(&c.HTTP)
+	r.http(c)
+	r.users(c)
 	r.servers(&c.Servers)
 	r.discovery(c)
 	r.backend(c)

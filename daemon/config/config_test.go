@@ -41,7 +41,8 @@ func TestTheDocumentedFileIsTheDefault(t *testing.T) {
 func TestTheDocumentedBlocksAreTheDefault(t *testing.T) {
 	file := regexp.MustCompile(`(?m)^#(\[\[|[a-z_]+ =)`).ReplaceAllString(DefaultFile(), "$1")
 	got, problems := parse("orchestrator.toml", []byte(file))
-	if len(problems) != 1 || problems[0].Key != "hook[0]" || !strings.HasPrefix(problems[0].Says, "does nothing") {
+	if len(problems) != 2 || problems[0].Key != "hook[0]" || !strings.HasPrefix(problems[0].Says, "does nothing") ||
+		problems[1].Key != "user[0]" {
 		t.Fatal(problems)
 	}
 	told := defaultHook()
@@ -49,6 +50,9 @@ func TestTheDocumentedBlocksAreTheDefault(t *testing.T) {
 		hook.Withdrawn}
 	if len(got.Hooks) != 1 || !reflect.DeepEqual(got.Hooks[0], told) {
 		t.Errorf("orchestrator.toml says %+v, and the default is %+v", got.Hooks, told)
+	}
+	if ann := (UserConfig{Name: "ann", Role: "operate"}); !slices.Equal(got.Users, []UserConfig{ann}) {
+		t.Errorf("orchestrator.toml says %+v", got.Users)
 	}
 	want := defaultPolicy()
 	want.Clusters = []string{"*"}
@@ -79,7 +83,8 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		}
 		if m := regexp.MustCompile(`^#?([a-z_]+) = `).FindStringSubmatch(line); m != nil {
 			listed = append(listed, table+"."+m[1])
-			if !strings.HasPrefix(before, "#") && table+"."+m[1] != "http.tls_key" {
+			if !strings.HasPrefix(before, "#") && !slices.Contains([]string{"http.tls_key", "http.identity_from"},
+				table+"."+m[1]) {
 				t.Errorf("%s.%s: not a word on when to change it", table, m[1])
 			}
 		}
@@ -93,7 +98,10 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, k := range keys {
-		if !strings.Contains(string(handbook), "`"+strings.TrimPrefix(strings.TrimPrefix(k, "policy."), "hook.")+"`") {
+		for _, block := range []string{"policy.", "hook.", "user."} {
+			k = strings.TrimPrefix(k, block)
+		}
+		if !strings.Contains(string(handbook), "`"+k+"`") {
 			t.Errorf("docs/configuration.md does not mention `%s`", k)
 		}
 	}
@@ -227,7 +235,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		{"no port", "[http]\nlisten = \"localhost\"",
 			`2: http.listen: "localhost" is not an address to listen on; it must be "host:port", such as "127.0.0.1:3000"`},
 		{"the world is let in", "[http]\nlisten = \":3000\"",
-			`2: http.listen: ":3000" can be reached from other machines, and no token is required: set http.token_file, or listen on 127.0.0.1`},
+			`2: http.listen: ":3000" can be reached from other machines, and no token is required: set http.token_file, add a [[user]], or listen on 127.0.0.1`},
 		{"the world with a token", "[http]\nlisten = \":3000\"\ntoken_file = \"token\"", ``},
 		{"a short token", "[http]\ntoken_file = \"closed\"",
 			"2: http.token_file: DIR/closed has a token of 6 characters (number 1); it must have at least 16: " +
@@ -236,7 +244,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		{"a host with a port", "[http]\nhosts = [\"ops:3000\"]",
 			`2: http.hosts[0]: "ops:3000" is not a name; write it without a port, such as "db-ops.example.com"`},
 		{"a token for reads without a token", "[http]\ntoken_for_reads = true",
-			`2: http.token_for_reads: needs http.token_file, the file with the token`},
+			`2: http.token_for_reads: needs http.token_file, the file with the token, or a [[user]]`},
 		{"a token for reads", "[http]\ntoken_for_reads = true\ntoken_file = \"token\"", ``},
 		{"a certificate alone", "[http]\ntls_cert = \"closed\"",
 			`2: http.tls_cert: needs http.tls_key, the key of the certificate`},

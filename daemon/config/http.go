@@ -19,13 +19,22 @@ type HTTPConfig struct {
 	Hosts   []string `toml:"hosts"`
 	TLSCert string   `toml:"tls_cert" reload:"replace"`
 	TLSKey  string   `toml:"tls_key" reload:"replace"`
+	// IdentityHeader is the header in which a proxy names a user, when its address is in IdentityFrom.
+	IdentityHeader string    `toml:"identity_header" reload:"yes"`
+	IdentityFrom   []Network `toml:"identity_from" reload:"yes"`
+	// ClientCA has the authorities that sign certificates of users. The first one needs a restart, because clients are
+	// not asked for certificates before.
+	ClientCA string `toml:"client_ca" reload:"replace"`
 
 	Token       Secret `toml:"-" reload:"replace"` // the content of TokenFile, one token a line; "" for none
 	Certificate Secret `toml:"-" reload:"replace"` // the content of TLSCert, PEM; "" when HTTP is served
 	Key         Secret `toml:"-" reload:"replace"` // the content of TLSKey, PEM
+
+	Authorities string `toml:"-" reload:"replace"` // the content of ClientCA, PEM
 }
 
-func (r *reader) http(h *HTTPConfig) {
+func (r *reader) http(c *Config) {
+	h := &c.HTTP
 	host, port, err := net.SplitHostPort(h.Listen)
 	if err != nil {
 		r.add("http.listen",
@@ -38,11 +47,12 @@ func (r *reader) http(h *HTTPConfig) {
 		h.Token = r.secret("http.token_file", h.TokenFile)
 		r.length("http.token_file", h.TokenFile, h.Token)
 	case r.bad["http.token_file"]:
+	case len(c.Users) > 0 || r.about("user"):
 	case err == nil && !local(host):
 		r.add("http.listen", "%q can be reached from other machines, and no token is required: "+
-			"set http.token_file, or listen on 127.0.0.1", h.Listen)
+			"set http.token_file, add a [[user]], or listen on 127.0.0.1", h.Listen)
 	case h.TokenForReads:
-		r.add("http.token_for_reads", "needs http.token_file, the file with the token")
+		r.add("http.token_for_reads", "needs http.token_file, the file with the token, or a [[user]]")
 	}
 	for i, name := range h.Hosts {
 		if name == "" || strings.ContainsAny(name, ":/ []*") {

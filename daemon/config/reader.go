@@ -164,6 +164,9 @@ func (r *reader) value(key string, tag reflect.StructTag, into reflect.Value, v 
 	case *[]HookConfig:
 		*target = blocks(r, key, v, defaultHook)
 		return
+	case *[]UserConfig:
+		*target = blocks(r, key, v, func() UserConfig { return UserConfig{} })
+		return
 	case encoding.TextUnmarshaler:
 		r.parsed(key, target, v)
 		return

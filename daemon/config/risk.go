@@ -21,6 +21,12 @@ func (c Config) Risks() (out []string) {
 		out = append(out, fmt.Sprintf("haproxy.agent is %q: other machines can reach it, and it needs no password; "+
 			"listen on 127.0.0.1, where the HAProxy of this machine asks", c.HAProxy.Agent))
 	}
+	if c.HTTP.IdentityHeader != "" && slices.ContainsFunc(c.HTTP.IdentityFrom, func(n Network) bool {
+		return n.Addr().IsLoopback()
+	}) {
+		out = append(out, fmt.Sprintf("http.identity_from names this machine: every account here can send %s, and be "+
+			"any user; let the proxy run where nobody else can log in", c.HTTP.IdentityHeader))
+	}
 	return out
 }
 

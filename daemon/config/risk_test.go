@@ -48,6 +48,16 @@ func TestAnAgentThatOthersReachIsARisk(t *testing.T) {
 	}
 }
 
+func TestAProxyOnThisMachineIsARisk(t *testing.T) {
+	for from, want := range map[string]int{"127.0.0.1": 1, "127.0.0.0/8": 1, "::1": 1, "10.0.0.7": 0} {
+		c, _ := parse("o.toml", fmt.Appendf(nil, "[servers]\ntls = \"verify\"\n[http]\nidentity_header = \"X-User\"\n"+
+			"identity_from = [\"10.0.0.8\", %q]", from))
+		if got := c.Risks(); len(got) != want || want == 1 && !strings.Contains(got[0], "can send X-User, and be any") {
+			t.Errorf("%q: %q", from, got)
+		}
+	}
+}
+
 func TestPublicKeysAreTakenOverByAReload(t *testing.T) {
 	pem := func() string {
 		k, err := rsa.GenerateKey(rand.Reader, 2048)

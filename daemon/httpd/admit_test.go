@@ -16,7 +16,7 @@ import (
 
 func root(t *testing.T, o Options, mounts ...Mount) *Root {
 	t.Helper()
-	mounts = append(mounts, Mount{Method: "POST", Path: "/change", Access: Change, Handler: nothing},
+	mounts = append(mounts, Mount{Method: "POST", Path: "/change", Access: Administer, Handler: nothing},
 		Mount{Method: "GET", Path: "/read", Access: Read, Handler: nothing},
 		Mount{Method: "GET", Path: "/health", Access: Open, Handler: nothing})
 	h, err := New(o, mounts...)
@@ -41,7 +41,7 @@ func status(h *Root, from, method, url, token string) int {
 func TestWhoGuessesTokensIsSlowedDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const right = "a token that nobody guesses"
-		h := root(t, Options{Token: right})
+		h := root(t, Options{Credentials: Credentials{Token: right}})
 		change := func(from, token string) int { return status(h, from, "POST", "http://x/change", token) }
 		want := func(what string, got, want int) {
 			t.Helper()
@@ -64,7 +64,7 @@ func TestWhoGuessesTokensIsSlowedDown(t *testing.T) {
 		want("of another client", change("10.0.0.3", right), 204)
 		time.Sleep(guessEvery)
 		want("after a while", change("10.0.0.2", right), 204)
-		h.SetToken("another token that nobody guesses")
+		h.SetCredentials(Credentials{Token: "another token that nobody guesses"})
 		want("what is right no more", change("10.0.0.1", right), 401)
 	})
 }
@@ -137,7 +137,8 @@ func TestOneClientTakesHalfOfTheTurns(t *testing.T) {
 
 func TestWhatStrangersSendDoesNotFillTheLog(t *testing.T) {
 	var log bytes.Buffer
-	h := root(t, Options{Token: "a token that nobody guesses", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	h := root(t, Options{Credentials: Credentials{Token: "a token that nobody guesses"},
+		Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	for range 1000 {
 		status(h, "10.0.0.1", "POST", "http://x/change?"+strings.Repeat("x", 5000), "")
 		status(h, "10.0.0.1", strings.Repeat("M", 5000), "http://x/"+strings.Repeat("x", 5000), "")
@@ -150,19 +151,5 @@ func TestWhatStrangersSendDoesNotFillTheLog(t *testing.T) {
 	h.ServeHTTP(w, r)
 	if w.Body.Len() > 1000 {
 		t.Errorf("%d bytes came back", w.Body.Len())
-	}
-}
-
-func TestAHandlerKnowsWhoAsks(t *testing.T) {
-	const shared = "a token that nobody guesses"
-	var who Identity
-	tell := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { who = Who(r.Context()) })
-	h := root(t, Options{Token: shared}, Mount{Method: "POST", Path: "/who", Access: Change, Handler: tell},
-		Mount{Method: "GET", Path: "/who", Access: Read, Handler: tell})
-	if status(h, "10.0.0.1", "POST", "http://x/who", shared); who != (Identity{SharedToken, Admin, ByToken}) {
-		t.Errorf("who sends the token is %v", who)
-	}
-	if status(h, "10.0.0.1", "GET", "http://x/who", ""); who != (Identity{}) {
-		t.Errorf("who proves nothing is %v", who)
 	}
 }

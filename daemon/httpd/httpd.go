@@ -36,13 +36,12 @@ func (m Mount) pattern() string { return strings.TrimSpace(m.Method + " " + m.Pa
 
 // Options of a Root.
 type Options struct {
-	// Token, when set, must come with every change, as a bearer token or as the password of basic authentication. It
-	// may have several lines; see SetToken.
-	Token string
-	// TokenForReads asks for the token on reads too.
+	// Credentials are who may do what. Where they know anybody, every change must prove who sends it.
+	Credentials
+	// TokenForReads asks for a proof on reads too.
 	TokenForReads bool
-	// Local says which account of this host a client has, or why it may change nothing, where no token is configured;
-	// nil: every client may.
+	// Local says which account of this host a client has, or why it may change nothing, where there are no
+	// credentials; nil: every client may.
 	Local func(*http.Request) (account string, err error)
 	// Hosts are the names that requests may be sent to, addresses aside; empty: any.
 	Hosts []string
@@ -56,9 +55,9 @@ type Options struct {
 // Root answers for everything that is mounted.
 type Root struct {
 	options Options
-	tokens  atomic.Pointer[[]digest] // of those that are valid
-	mounts  map[string]Mount         // by the pattern of the mux
-	paths   []string                 // of the mounts, in order
+	known   atomic.Pointer[register]
+	mounts  map[string]Mount // by the pattern of the mux
+	paths   []string         // of the mounts, in order
 	mux     *http.ServeMux
 	origin  *http.CrossOriginProtection
 	turns   *turns
@@ -84,7 +83,7 @@ func New(o Options, mounts ...Mount) (*Root, error) {
 	}
 	h := &Root{options: o, mounts: map[string]Mount{}, mux: http.NewServeMux(), origin: http.NewCrossOriginProtection(),
 		turns: newTurns(cmp.Or(o.Requests, usualRequests), patience), guesses: newGuesses(), quiet: newQuiet(o.Logger)}
-	h.SetToken(o.Token)
+	h.SetCredentials(o.Credentials)
 	for _, m := range mounts {
 		h.mounts[m.pattern()] = m
 		h.paths = append(h.paths, m.Path)
@@ -127,7 +126,7 @@ func (h *Root) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Root) serve(out *answer, r *http.Request, a Access) {
 	who, p := h.admit(r, a)
 	if p != nil {
-		h.refuse(out, r, p)
+		h.refuse(out, r, who, p)
 		return
 	}
 	if a != Open {

@@ -19,7 +19,7 @@ import (
 func local(t *testing.T, at string, allows func(*http.Request) (string, error)) (to *net.TCPAddr, done *atomic.Int64) {
 	t.Helper()
 	done = new(atomic.Int64)
-	h, err := New(Options{Local: allows}, Mount{Method: "POST", Path: "/do", Access: Change,
+	h, err := New(Options{Local: allows}, Mount{Method: "POST", Path: "/do", Access: Administer,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if who := Who(r.Context()); who != (Identity{"root", Admin, ByAccount}) {
 				t.Errorf("the change is of %v", who)

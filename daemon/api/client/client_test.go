@@ -54,7 +54,8 @@ func handler(t *testing.T, d *paper.Daemon, token string) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := httpd.New(httpd.Options{Token: token, TokenForReads: token != ""}, a.Mounts()...)
+	root, err := httpd.New(httpd.Options{Credentials: httpd.Credentials{Token: token}, TokenForReads: token != ""},
+		a.Mounts()...)
 	if err != nil {
 		t.Fatal(err)
 	}
