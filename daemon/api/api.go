@@ -63,6 +63,7 @@ type API struct {
 	life     string // of this table: editions of another process mean nothing here
 	routes   []route
 	document []byte
+	playing  chan struct{} // holds a token for each preview that is under way
 
 	summaries *shelf[string, uint64] // of clusters
 	trouble   *shelf[string, uint64] // findings, by cluster
@@ -81,7 +82,7 @@ func New(n Nouns, o Options) (*API, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	a := &API{Nouns: n, options: o, life: rand.Text()[:10]}
+	a := &API{Nouns: n, options: o, life: rand.Text()[:10], playing: make(chan struct{}, 1)}
 	a.summaries, a.trouble = newShelf[string, uint64](strings.Compare), newShelf[string, uint64](strings.Compare)
 	a.servers = newShelf[topology.Key, serverStamp](topology.Key.Compare)
 	a.known = newShelf[string, uint64](strings.Compare)

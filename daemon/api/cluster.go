@@ -25,7 +25,7 @@ func (a *API) clusterRoutes() []route {
 			a.clusterFindings, 404),
 		get(one+"/plan", "planCluster",
 			"What would be done now, and what if a server died now: candidate by candidate, with the reasons",
-			a.clusterPlan, 404).
+			a.clusterPlan, 404, 503).
 			with(parameter{name: "dead", says: "the server that is supposed to die; the primary when it is not given"}),
 		change(http.MethodPut, one+"/alias", "setClusterAlias",
 			"Give a cluster a second name, or with an empty one take it away",
@@ -225,7 +225,11 @@ func (a *API) clusterPlan(r *http.Request) (ClusterPlan, error) {
 	} else if dead := v.server(k); dead == nil {
 		return ClusterPlan{}, missing("server", k.String(), addresses(v))
 	} else {
-		p, has = plan.IfDies(s, dead.Key), true
+		has = true
+		p, err = a.preview(r.Context(), func(w plan.While) plan.Previewed { return w.IfDies(s, dead.Key) })
+	}
+	if err != nil {
+		return ClusterPlan{}, err
 	}
 	if has {
 		out.IfDead, out.Ready = &p, p.Ready()

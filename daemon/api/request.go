@@ -94,7 +94,10 @@ func (a *API) recover(r *http.Request, in RecoverRequest) (Requested, error) {
 	} else {
 		facts.Requests = append(slices.Clone(facts.Requests), q)
 	}
-	out.Plan = plan.Preview(plan.Situate(facts))
+	out.Plan, err = a.preview(r.Context(), func(w plan.While) plan.Previewed { return w.Preview(plan.Situate(facts)) })
+	if err != nil {
+		return Requested{}, err
+	}
 	if why := refusal(out.Plan, server); why != "" {
 		return Requested{}, refuse(http.StatusConflict, "the failover of %v is refused: %s", server, why)
 	}

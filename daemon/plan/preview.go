@@ -65,14 +65,39 @@ func (p *Previewed) add(d Decision) {
 }
 
 // Preview plays the decisions out on paper: every step is taken to succeed at once.
-func Preview(s Situation) Previewed {
-	return play(settled(s))
+func Preview(s Situation) Previewed { return While(always).Preview(s) }
+
+// IfDies previews what would be done if a server died now in the way a killed process does: it refuses connections, and
+// each of its replicas notices. This answers whether the cluster is ready for a failover.
+func IfDies(s Situation, dead topology.Key) Previewed { return While(always).IfDies(s, dead) }
+
+// While says whether somebody still waits for a preview, which can take seconds in a large cluster. Each round asks it;
+// where nobody waits, the preview is not whole.
+type While func() bool
+
+func always() bool { return true }
+
+// Preview is Preview while somebody waits for it.
+func (w While) Preview(s Situation) Previewed { return w.play(settled(s)) }
+
+// IfDies is IfDies while somebody waits for it.
+func (w While) IfDies(s Situation, dead topology.Key) Previewed {
+	if !w() {
+		return Previewed{}
+	}
+	s = settled(s)
+	p := w.play(s.With(Died(s.Snapshot, dead)))
+	p.Dead, p.Doubts = dead, append(Doubts(s, dead), strangers(s, dead)...)
+	return p
 }
 
-func play(s Situation) Previewed {
+func (w While) play(s Situation) Previewed {
 	var p Previewed
 	waited := 0
 	for range 30 { // a recovery takes some five rounds
+		if !w() {
+			break
+		}
 		d := Next(s)
 		p.add(d)
 		steps := d.Steps()
@@ -98,15 +123,6 @@ func play(s Situation) Previewed {
 	if len(p.Works) == 1 {
 		p.Works[0].Steps = p.Steps // the same ones: a daemon keeps a preview of each cluster
 	}
-	return p
-}
-
-// IfDies previews what would be done if a server died now in the way a killed process does: it refuses connections, and
-// each of its replicas notices. This answers whether the cluster is ready for a failover.
-func IfDies(s Situation, dead topology.Key) Previewed {
-	s = settled(s)
-	p := play(s.With(Died(s.Snapshot, dead)))
-	p.Dead, p.Doubts = dead, append(Doubts(s, dead), strangers(s, dead)...)
 	return p
 }
 
