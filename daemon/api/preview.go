@@ -20,8 +20,8 @@ func (a *API) preview(ctx context.Context, play func(plan.While) plan.Previewed)
 	select {
 	case a.playing <- struct{}{}:
 	case <-wait.C:
-		return plan.Previewed{}, refuse(http.StatusServiceUnavailable, "another preview of a failover is under way, and "+
-			"did not end within %v: ask again later", playFor)
+		return plan.Previewed{}, refuse(http.StatusServiceUnavailable, "the previews of other requests did not end "+
+			"within %v: ask again later", playFor)
 	case <-ctx.Done():
 		return plan.Previewed{}, fmt.Errorf("wait for the preview of another request: %w", ctx.Err())
 	}
