@@ -108,6 +108,9 @@ func (a *API) Mounts() []httpd.Mount {
 		rt := &a.routes[i]
 		out = append(out, httpd.Mount{Method: rt.Method, Path: rt.Path, Access: rt.access(),
 			Handler: rt.handler})
+		if rt.changes() {
+			out[i].Refused = func(r *http.Request, p httpd.Problem) { a.refused(r, rt, p) }
+		}
 		if rt.handler == nil {
 			out[i].Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.take(w, r, rt) })
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,6 +130,20 @@ func pageOf(documents []json.RawMessage, after string, limit int, keep func(audi
 
 // place names a record.
 func place(r audit.Record) string { return r.Daemon + "/" + strconv.FormatInt(r.Number, 10) }
+
+// refused records a change that somebody has no role for. Its body was not read.
+func (a *API) refused(r *http.Request, rt *route, p httpd.Problem) {
+	named, given := strings.Split(rt.Path, "/"), strings.Split(r.URL.EscapedPath(), "/")
+	for i, name := range named {
+		if m := inBraces.FindStringSubmatch(name); m != nil && i < len(given) {
+			value, _ := url.PathUnescape(given[i])
+			r.SetPathValue(m[1], value)
+		}
+	}
+	e := a.entry(r, rt, nil)
+	e.Status, e.Error = p.Status, clip(p.Detail, longestText)
+	a.Audit.Append(r.Context(), e)
+}
 
 // entry is what will be recorded of a request, apart from its outcome. It is made before the request is served: after
 // that, what it names may be gone.

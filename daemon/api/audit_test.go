@@ -133,3 +133,46 @@ func TestPagesOfTheAudit(t *testing.T) {
 	expect(t, g.ask(t, "GET /api/v1/audit?format=lines&who=ann"), http.StatusBadRequest, "leave out")
 	expect(t, g.ask(t, "GET /api/v1/audit?after=d1/99"), http.StatusNotFound, "removed by age")
 }
+
+// Who has proved a name and lacks the role is recorded; who has proved nothing is not.
+func TestWhoLacksTheRoleIsAudited(t *testing.T) {
+	g := newStaffed(t)
+	records := func() []audit.Record {
+		var p api.AuditPage
+		w := g.ask(t, "GET /api/v1/audit", "Authorization: Bearer the token of admin")
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
+			t.Fatalf("%v: %s", err, w.Body)
+		}
+		return p.Records
+	}
+	for _, rt := range g.api.Routes() {
+		path := strings.NewReplacer("{cluster}", "db1", "{key}", "db2:3306", "{id}", "db1-3306-2", "{name}", "d%63").
+			Replace(rt.Path)
+		before := len(records())
+		w := g.ask(t, rt.Method+" "+path+` {"secret":"x"}`, "Authorization: Bearer the token of read")
+		g.ask(t, rt.Method+" "+path+" {}", "Authorization: Bearer a wrong token")
+		g.ask(t, rt.Method+" "+path+" {}")
+		after := records()
+		if !rt.Changes {
+			if len(after) != before {
+				t.Errorf("%s, which reads, is recorded", rt.Pattern())
+			}
+			continue
+		}
+		if len(after) != before+1 {
+			t.Errorf("%s made %d records", rt.Pattern(), len(after)-before)
+			continue
+		}
+		r := after[before]
+		if r.Method+" "+r.Route != rt.Pattern() || r.Status != 403 || w.Code != 403 || r.Who.Name != "read" ||
+			r.Who.Role != "read" || !strings.Contains(r.Error, "needs the role") || r.Parameters != nil {
+			t.Errorf("%s is recorded as %+v", rt.Pattern(), r)
+		}
+		if strings.Contains(path, "db") && r.Cluster != "db1:3306" {
+			t.Errorf("%s is recorded for cluster %q", rt.Pattern(), r.Cluster)
+		}
+		if name, ok := r.Target["name"]; ok && name != "dc" {
+			t.Errorf("%s is recorded for %q", rt.Pattern(), r.Target)
+		}
+	}
+}

@@ -30,6 +30,9 @@ type Mount struct {
 	Access Access
 	// Handler is called for admitted requests only. It writes errors with WriteProblem and all else with Send.
 	Handler http.Handler
+	// Refused is called after a request was refused of somebody who has proved who they are, and lacks the role. nil:
+	// nobody hears of it.
+	Refused func(r *http.Request, p Problem)
 }
 
 func (m Mount) pattern() string { return strings.TrimSpace(m.Method + " " + m.Path) }
@@ -117,19 +120,22 @@ func (h *Root) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !found:
 		h.unrouted(out, r)
 	default:
-		h.serve(out, r, m.Access)
+		h.serve(out, r, m)
 	}
 }
 
 // serve calls the handler of an admitted request when it is its turn. What needs nothing, such as health checks and the
 // calls of other daemons, never waits for others.
-func (h *Root) serve(out *answer, r *http.Request, a Access) {
-	who, p := h.admit(r, a)
+func (h *Root) serve(out *answer, r *http.Request, m Mount) {
+	who, p := h.admit(r, m.Access)
 	if p != nil {
 		h.refuse(out, r, who, p)
+		if m.Refused != nil && who.Name != "" {
+			m.Refused(r.WithContext(As(r.Context(), who)), *p)
+		}
 		return
 	}
-	if a != Open {
+	if m.Access != Open {
 		done, p := h.turns.take(r.Context(), crowd.Client(r.RemoteAddr))
 		if p != nil {
 			out.Header().Set("Retry-After", "1")
