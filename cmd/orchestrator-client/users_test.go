@@ -1,0 +1,51 @@
+package main
+
+import (
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"orchestrator/daemon/api"
+	"orchestrator/daemon/httpd"
+	"orchestrator/tests/paper"
+)
+
+// The token of a user is sent as any other, and what its role does not allow is said in the daemon's words.
+func TestTheTokenOfAUser(t *testing.T) {
+	d := paper.New(drawn)
+	a, err := api.New(d.Nouns(), api.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := httpd.New(httpd.Options{TokenForReads: true, Credentials: httpd.Credentials{Users: []httpd.User{
+		{Name: "ann", Role: httpd.ReadOnly, Tokens: "ann-has-this-token"},
+		{Name: "bob", Role: httpd.Operator, Tokens: "bob-has-this-token"},
+	}}}, a.Mounts()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(root)
+	defer s.Close()
+	for _, c := range []struct {
+		user, args string
+		code       int
+		says       string
+	}{
+		{"ann", "clusters", 0, "web1:3307"},
+		{"ann", "alias db2 main", 1, `this needs the role "operate", and ann has "read"`},
+		{"bob", "alias db2 main", 0, "also called main"},
+		{"bob", "forget db2", 1, `this needs the role "admin", and bob has "operate"`},
+	} {
+		file := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(file, []byte(c.user+"-has-this-token\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		client := desk{d, map[string]string{"ORCHESTRATOR_API": s.URL, "ORCHESTRATOR_TOKEN_FILE": file, "USER": c.user}}
+		code, out, errs := client.run(t, strings.Fields(c.args)...)
+		if code != c.code || !strings.Contains(out+errs, c.says) || strings.Contains(out+errs, "-has-this-token") {
+			t.Errorf("%s: %s: %d %s%s", c.user, c.args, code, out, errs)
+		}
+	}
+}
