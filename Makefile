@@ -91,12 +91,13 @@ cover:
 	done; exit $$failed
 
 fuzz:
-	@for file in $$(git ls-files '*_test.go'); do \
+	@failed=; for file in $$(git ls-files '*_test.go'); do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
 			echo "$$target in ./$$(dirname $$file)"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || \
+				failed="$$failed $$target"; \
 		done; \
-	done
+	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

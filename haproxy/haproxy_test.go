@@ -298,6 +298,20 @@ func FuzzParseStat(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) { parseStat(text) })
 }
 
+// Whatever is asked, an agent says one short line, and never "up" of what it does not know.
+func FuzzAgent(f *testing.F) {
+	for _, s := range []string{"db1:3306", "db1:3306\n", "\r\n", "\x00", "up ready", "[::1]:3306"} {
+		f.Add(s, s)
+	}
+	f.Fuzz(func(t *testing.T, name, why string) {
+		a := &Agent{Members: []string{"db1:3306"}, Fit: func(string) (bool, string) { return false, why }}
+		got := a.word(strings.TrimSpace(name))
+		if !strings.HasPrefix(got, "down #") || strings.Count(got, "\n") != 1 || len(got) > agentWhy+10 {
+			t.Errorf("%q, %q: %q", name, why, got)
+		}
+	})
+}
+
 func ask(t *testing.T, a *Agent, question string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", a.Addr().String())

@@ -12,7 +12,7 @@ import (
 )
 
 // listen answers each connection as serve does.
-func listen(t *testing.T, serve func(net.Conn)) topology.Key {
+func listen(t testing.TB, serve func(net.Conn)) topology.Key {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.42.1:0")
 	if err != nil {

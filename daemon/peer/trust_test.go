@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"orchestrator/backend"
 	"orchestrator/backend/storetest"
 	"orchestrator/daemon/plan"
+	"orchestrator/daemon/printable"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
 )
@@ -337,4 +339,35 @@ func TestOtherClientsAreAskedForNoCertificate(t *testing.T) {
 		}
 		conn.Close()
 	}
+}
+
+// FuzzHead sends anything as the head of a question, and has anything in the name of a certificate. Without the secret
+// nothing is answered, and what is said stays short and printable.
+func FuzzHead(f *testing.F) {
+	f.Add("0123456789abcdef", "a#1 5", strings.Repeat("0", 64), "mac", "daemon", "a#1 7")
+	f.Add("", "a#1 -9223372036854775808", "", "\xff", "\x1b[2J", " ")
+	p := Open(f.Context(), Options{ID: "a#1", Name: "a", Trust: Trust{Secret: shared}, Store: &storetest.Memory{},
+		Clock:  backend.NewClock(time.Now),
+		Status: func() plan.PeerStatus { return plan.PeerStatus{} }})
+	h := p.Handler()
+	f.Fuzz(func(t *testing.T, nonce, to, digest, mac, name, from string) {
+		r := httptest.NewRequest("GET", pathStatus, nil)
+		for header, value := range map[string]string{headerNonce: nonce, headerTo: to, headerDigest: digest,
+			headerMAC: mac} {
+			r.Header.Set(header, value)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code == http.StatusOK {
+			t.Error("answered without the secret")
+		}
+		p.ears.listen(question{to: to, nonce: nonce}) // of somebody who knows it
+		p.clocks.learn("http://b", from, time.Now())
+		p.clocks.to("http://b")
+		why := untrusted(&x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name, name}},
+			x509.HostnameError{Certificate: &x509.Certificate{}, Host: name})
+		if len(why) > 4096 || !printable.Is(why) {
+			t.Errorf("%q", why)
+		}
+	})
 }

@@ -51,7 +51,8 @@ func ParseKey(text string) (Key, error) {
 // spellings of the same name.
 func MakeKey(host string, port int) (Key, error) {
 	name := strings.ToLower(strings.TrimSuffix(host, "."))
-	if name == "" || len(name) > 255 || strings.ContainsFunc(name, badInHost) {
+	// A name with an empty label would read as another one when its dots are cut again.
+	if name == "" || len(name) > 255 || strings.ContainsFunc(name, badInHost) || strings.Contains("."+name+".", "..") {
 		return Key{}, fmt.Errorf("%q is no host", host)
 	}
 	if strings.Contains(name, ":") {

@@ -43,6 +43,8 @@ func TestParseKey(t *testing.T) {
 		"db 1":                   "want host or host:port",
 		"db1;drop":               "want host or host:port",
 		"//db1":                  "want host or host:port",
+		"db1..":                  "want host or host:port",
+		"a..b":                   "want host or host:port",
 		strings.Repeat("x", 256): "want host or host:port",
 	} {
 		if k, err := topology.ParseKey(text); err == nil || !strings.Contains(err.Error(), want) {
