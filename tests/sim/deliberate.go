@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"orchestrator/daemon/plan"
+	"orchestrator/daemon/topology"
 	"orchestrator/tests/world"
 )
 
@@ -65,4 +66,41 @@ func (r *run) dieOnceCommitted(*world.Server) {
 	}
 	r.after(3, func() { r.kill(p) })
 	r.onCommit = func() { r.kill(direct[1]) }
+}
+
+// hangOnceCommitted has the primary die where only a replica of an intermediate source may be promoted, and applies for
+// a while; and once the failover is committed that source hangs. Its other replica is then no server of the failover.
+func (r *run) hangOnceCommitted() {
+	p := r.primary()
+	if p == nil || r.open() != "" {
+		return
+	}
+	below := map[*world.Server][]*world.Server{}
+	for _, v := range r.Servers {
+		if v.Source >= 0 && v.Health == world.Alive && v.Connected && !v.Coordinates && v.Locked == 0 {
+			below[r.Servers[v.Source]] = append(below[r.Servers[v.Source]], v)
+		}
+	}
+	for _, m := range below[p] {
+		if len(below[m]) < 2 {
+			continue
+		}
+		r.Say("only %v, a replica of %v, may be promoted", below[m][0].Key, m.Key)
+		for _, v := range r.Servers {
+			v.Rule = topology.MustNot
+			if v == below[m][0] {
+				v.Rule = ""
+			}
+			r.Heard(v).Rule = v.Rule
+		}
+		below[m][0].LagTicks = 60
+		r.after(3, func() { r.kill(p) })
+		r.onCommit = func() {
+			r.after(2, func() {
+				r.Say("%v hangs", m.Key)
+				m.Health = world.Hung
+			})
+		}
+		return
+	}
 }

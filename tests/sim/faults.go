@@ -10,7 +10,7 @@ import (
 
 // fail lets something go wrong, now and then.
 func (r *run) fail() {
-	if r.Rand.IntN(16) > 0 {
+	if len(r.faults) == 0 || r.Rand.IntN(16) > 0 {
 		return
 	}
 	v := r.Servers[r.Rand.IntN(len(r.Servers))]

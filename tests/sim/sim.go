@@ -70,13 +70,20 @@ type Stats struct {
 func Run(seed uint64) (Stats, *Violation) { return retold(seed, playFaults) }
 
 func playFaults(seed uint64, tell bool) (Stats, *Violation) {
-	r := newRun(world.New(seed), seed, tell)
+	w := world.New(seed)
+	if seed%16 == 12 {
+		w = world.NewTree(seed)
+	}
+	r := newRun(w, seed, tell)
 	r.faults, r.policy = faults, r.anyPolicy()
-	switch seed % 8 {
-	case 7:
+	switch seed % 16 {
+	case 7, 15:
 		r.faults = slices.Concat(faults, rare)
 	case 4:
 		r.faults = slices.Concat(faults, deliberate)
+	case 12:
+		r.faults = nil
+		r.after(10, r.hangOnceCommitted)
 	}
 	for r.Tick < end && r.calm < calm && r.found == nil {
 		r.Advance()

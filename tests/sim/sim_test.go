@@ -50,12 +50,14 @@ var (
 //	                                                 episode (found before it was fixed, seed 5650);
 //	                                                 a candidate without transactions taken for an emptied server
 //	a stranger changes nothing                       plan: strangers are not left out of the view; analysis: the same
+//	a server is on record before its replication     plan: a work that waits for another before it has begun keeps
+//	  is changed                                     its steps at other servers
 //	a turn ends                                      plan: a promotion by an earlier daemon not adopted; a detach
 //	                                                 that is requested again and again
 //
 // Properties that found faults of the code before they were fixed: nobody is adopted whom nobody chose; never two
 // writable; never a server that nobody chose; a stated loss bound is true; in the end every replica receives. Without a
-// break so far: news are told once; a server is on record before its replication is changed.
+// break so far: news are told once.
 func TestWorlds(t *testing.T) {
 	if *seed != 0 {
 		stats, v := Run(*seed)
