@@ -227,9 +227,9 @@ func (a *API) clusterPlan(r *http.Request) (ClusterPlan, error) {
 	} else {
 		has = true
 		p, err = a.preview(r.Context(), func(w plan.While) plan.Previewed { return w.IfDies(s, dead.Key) })
-	}
-	if err != nil {
-		return ClusterPlan{}, err
+		if err != nil { // of this branch only: it hides the one outside
+			return ClusterPlan{}, err
+		}
 	}
 	if has {
 		out.IfDead, out.Ready = &p, p.Ready()
