@@ -200,7 +200,7 @@ func (d *Daemon) wire(c config.Config) error {
 	if d.declarations, err = declared.Open(ctx, d.store, d.clock, d.id); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
-	if err := d.openTrail(ctx, c); err != nil {
+	if err := d.openTrail(c); err != nil {
 		return fmt.Errorf("%w: %w", ErrBackend, err)
 	}
 	d.gate = discovery.NewGate(hostname())

@@ -12,8 +12,10 @@ import (
 const pruneTime = time.Minute
 
 // openTrail goes on with the audit chain of this daemon. Two daemons that share a file of this host have different
-// addresses.
-func (d *Daemon) openTrail(ctx context.Context, c config.Config) (err error) {
+// addresses. It has time of its own: a backend that does not answer may have used up that of others.
+func (d *Daemon) openTrail(c config.Config) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
+	defer cancel()
 	d.trail, err = trail.Open(ctx, trail.Options{
 		Outbox: d.outbox, Store: d.store, Clock: d.clock, Process: d.id, Name: hostname() + "=" + c.HTTP.Listen,
 		Row: d.sound.file.Lease("audit " + c.HTTP.Listen), Logger: d.options.Logger,
