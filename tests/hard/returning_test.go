@@ -107,18 +107,6 @@ func TestScheduledEventsOfAFencedPrimary(t *testing.T) {
 	})
 }
 
-// withoutLog runs a statement that does not replicate.
-func withoutLog(f *watched.Fleet, s *lab.Server, statement string) {
-	f.Helper()
-	c, err := s.DB().Conn(f.Ctx)
-	f.Must(err)
-	defer c.Close()
-	for _, q := range []string{"SET SESSION sql_log_bin = 0", statement, "SET SESSION sql_log_bin = 1"} {
-		_, err := c.ExecContext(f.Ctx, q)
-		f.Must(err)
-	}
-}
-
 func scheduler(f *watched.Fleet, s *lab.Server) bool {
 	var on string
 	f.Must(s.DB().QueryRowContext(f.Ctx, "SELECT @@GLOBAL.event_scheduler").Scan(&on))
