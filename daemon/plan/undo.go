@@ -1,0 +1,74 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"orchestrator/daemon/topology"
+)
+
+// undo takes back what was done before anything irreversible: the primary answers again.
+func (p *primaryFailover) undo() Work { return p.undoFor(p.e.Failed) }
+
+func (p *primaryFailover) undoFor(k topology.Key) Work {
+	e := &p.e
+	if i := slices.IndexFunc(e.Opening, p.down); i >= 0 {
+		e.Blocked = fmt.Sprintf(
+			"%v answers again, and %v, which may have been opened for writes already, does not: both may take writes",
+			k, e.Opening[i])
+		return Work{Episode: e, Wait: e.Blocked, Refused: []string{e.Blocked}}
+	}
+	for _, o := range e.Opening {
+		if s := p.up(o); s != nil && writable(s) {
+			why := fmt.Sprintf("%v answers again, and %v, which was opened in its place, is not taken for the new "+
+				"primary", k, o)
+			return Work{Episode: e, Wait: why, Steps: []Step{p.fence(s, e, why)}}
+		}
+	}
+	return p.withdraw(fmt.Sprintf("%v answers again before another server was promoted: the replicas go back to it", k),
+		fmt.Sprintf("%v answered again before another server was promoted", k))
+}
+
+// withdraw starts the receivers that were stopped, and closes the episode without a promotion.
+func (p *primaryFailover) withdraw(why, outcome string) Work {
+	e := &p.e
+	w := Work{Episode: e, Wait: why}
+	for i := range p.Snapshot.Servers { // also a candidate that fetches from another what it lacks
+		r := &p.Snapshot.Servers[i]
+		if c := r.Channel(); r.Up() && c != nil && c.Halted() && e.touched(r.Key) {
+			w.Steps = append(w.Steps, p.start(r, c.Source, why))
+		}
+	}
+	if len(w.Steps) > 0 {
+		return w
+	}
+	p.leave(e)
+	return p.close(*e, outcome)
+}
+
+// leave notes the servers that are out of reach, and whose receivers the episode may have stopped.
+func (v *view) leave(e *Episode) {
+	for _, k := range e.Touched {
+		if v.down(k) {
+			e.Left = append(slices.Clip(e.Left), k)
+		}
+	}
+}
+
+// start makes the step that starts the receiver of r again.
+func (v *view) start(r *topology.Server, source topology.Key, why string) Step {
+	return Step{Kind: StartReceiver, At: r.Key, From: source, Expect: Expect{UUID: r.Instance.UUID, Source: source},
+		Why: why}
+}
+
+// close ends an episode that is on record; one that never began leaves nothing.
+func (v *view) close(e Episode, outcome string) Work {
+	if v.stored(e) == nil {
+		return Work{}
+	}
+	e.Closed, e.Outcome, e.Blocked = v.Snapshot.At, outcome, ""
+	if e.Stage == Promoted {
+		e.Stage = Ended
+	}
+	return Work{Episode: &e}
+}
