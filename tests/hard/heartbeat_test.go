@@ -71,3 +71,83 @@ func TestACommitOfOurOwnIsRefused(t *testing.T) {
 		})
 	})
 }
+
+// The table is not what it should be. The new primary is promoted and followed all the same; the episode says what is
+// wrong with the table, and that no commit has been seen.
+func TestAnOddTableForOurOwnCommit(t *testing.T) {
+	const table = "CREATE TABLE meta.heartbeat (id INT PRIMARY KEY, at DATETIME(6) NOT NULL)"
+	for _, c := range []struct{ name, want string }{
+		{"there is none", "doesn't exist"},
+		{"it has other columns", "Unknown column 'at'"},
+		{"a trigger refuses", "not on my watch"},
+		{"its time is a number", "Data truncat"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+				f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, 2)
+				f.Must(f.Primary.Exec(f.Ctx, "CREATE DATABASE meta"))
+				f.Must(f.Primary.Exec(f.Ctx, map[string][]string{
+					"there is none":        {"CREATE TABLE meta.other (id INT PRIMARY KEY)"},
+					"it has other columns": {"CREATE TABLE meta.heartbeat (id INT PRIMARY KEY, seen INT)"},
+					"a trigger refuses": {table, "CREATE TRIGGER meta.no BEFORE INSERT ON meta.heartbeat " +
+						"FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not on my watch'"},
+					"its time is a number": {"CREATE TABLE meta.heartbeat (id INT PRIMARY KEY, at INT NOT NULL)"},
+				}[c.name]...))
+				f.Must(f.Primary.Exec(f.Ctx, "GRANT INSERT, DELETE ON meta.* TO '"+lab.User+"'@'%'"))
+				for _, r := range f.Replicas {
+					caughtUp(f, r)
+				}
+				f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy + "heartbeat = \"meta.heartbeat\"\n"})
+				_, err := f.API.AwaitServers(f.Ctx, 3)
+				f.Must(err)
+				f.Must(f.Primary.Kill())
+				e, primary := f.Promoted()
+				f.Settled(primary)
+				f.Within(20*time.Second, "the episode says what is wrong with the table", func() bool {
+					e, err := f.API.Episode(f.Ctx, e.ID)
+					return err == nil && e.Committed.IsZero() && strings.Contains(e.Writes(), c.want)
+				})
+				commits(f, primary, 100)
+				f.Within(20*time.Second, "a commit of somebody else counts all the same", func() bool {
+					e, err := f.API.Episode(f.Ctx, e.ID)
+					return err == nil && !e.Committed.IsZero()
+				})
+			})
+		})
+	}
+}
+
+// Somebody has locked the table at the server that is promoted: our own commit hangs, ends within its bound, and is made
+// once the lock is gone.
+func TestALockedTableForOurOwnCommit(t *testing.T) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+		f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, 1)
+		f.Must(f.Primary.Exec(f.Ctx, "CREATE DATABASE meta",
+			"CREATE TABLE meta.heartbeat (id INT PRIMARY KEY, at DATETIME(6) NOT NULL)",
+			"GRANT INSERT, DELETE ON meta.heartbeat TO '"+lab.User+"'@'%'"))
+		caughtUp(f, f.Replicas[0])
+		f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy + "heartbeat = \"meta.heartbeat\"\n"})
+		_, err := f.API.AwaitServers(f.Ctx, 2)
+		f.Must(err)
+		c, err := f.Replicas[0].DB().Conn(f.Ctx)
+		f.Must(err)
+		defer c.Close()
+		_, err = c.ExecContext(f.Ctx, "LOCK TABLES meta.heartbeat READ")
+		f.Must(err)
+		f.Must(f.Primary.Kill())
+		e, primary := f.Promoted()
+		f.Within(20*time.Second, "the episode says that no commit was seen", func() bool {
+			e, err := f.API.Episode(f.Ctx, e.ID)
+			return err == nil && e.Committed.IsZero() && strings.Contains(e.Writes(), "no commit has been seen")
+		})
+		_, err = c.ExecContext(f.Ctx, "UNLOCK TABLES")
+		f.Must(err)
+		f.Within(30*time.Second, "the commit is made", func() bool {
+			e, err := f.API.Episode(f.Ctx, e.ID)
+			return err == nil && !e.Committed.IsZero()
+		})
+		if n, err := primary.Row(f.Ctx, "SELECT COUNT(*) AS n FROM meta.heartbeat"); err != nil || n["n"] != "1" {
+			t.Errorf("%v has %v rows (%v)", primary.Key, n, err)
+		}
+	})
+}
