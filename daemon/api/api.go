@@ -18,6 +18,7 @@ import (
 
 	"orchestrator/daemon/audit"
 	"orchestrator/daemon/httpd"
+	"orchestrator/daemon/printable"
 	"orchestrator/daemon/topology"
 )
 
@@ -213,7 +214,7 @@ func (a *API) note(r *http.Request, rt *route, e audit.Entry, p *httpd.Problem) 
 	}
 	if e.Status = rt.success(); p != nil {
 		level = slog.LevelWarn
-		e.Status, e.Error = p.Status, clip(p.Detail, longestText)
+		e.Status, e.Error = p.Status, printable.Clip(p.Detail, longestText)
 		args = append(args, "status", p.Status, "refused", p.Detail)
 	} else {
 		args = append(args, "status", e.Status)

@@ -15,6 +15,7 @@ import (
 
 	"orchestrator/daemon/audit"
 	"orchestrator/daemon/httpd"
+	"orchestrator/daemon/printable"
 	"orchestrator/daemon/topology"
 )
 
@@ -141,7 +142,7 @@ func (a *API) refused(r *http.Request, rt *route, p httpd.Problem) {
 		}
 	}
 	e := a.entry(r, rt, nil)
-	e.Status, e.Error = p.Status, clip(p.Detail, longestText)
+	e.Status, e.Error = p.Status, printable.Clip(p.Detail, longestText)
 	a.Audit.Append(r.Context(), e)
 }
 
@@ -155,10 +156,10 @@ func (a *API) entry(r *http.Request, rt *route, body any) audit.Entry {
 		if e.Target == nil {
 			e.Target = map[string]string{}
 		}
-		e.Target[m[1]] = clip(r.PathValue(m[1]), longestText)
+		e.Target[m[1]] = printable.Clip(r.PathValue(m[1]), longestText)
 	}
 	if s, ok := body.(signed); ok {
-		e.By = clip(*s.signature(), longestText)
+		e.By = printable.Clip(*s.signature(), longestText)
 	}
 	e.Parameters, e.Reason = parameters(body)
 	return e
@@ -220,12 +221,5 @@ func parameters(body any) (json.RawMessage, string) {
 	if says.Reason == "" {
 		says.Reason = says.Comment
 	}
-	return text, clip(says.Reason, longestText)
-}
-
-func clip(text string, most int) string {
-	if len(text) > most {
-		return strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return text
+	return text, printable.Clip(says.Reason, longestText)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"orchestrator/daemon/printable"
 	"orchestrator/daemon/topology"
 )
 
@@ -230,9 +231,4 @@ func orNone(text string) string {
 }
 
 // clip keeps an error readable whatever it quotes.
-func clip(text string) string {
-	if len(text) > 60 {
-		return strings.ToValidUTF8(text[:60], "") + "…"
-	}
-	return text
-}
+func clip(text string) string { return printable.Clip(text, 60) }

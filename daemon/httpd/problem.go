@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
+	"orchestrator/daemon/printable"
 )
 
 // Problem is what every error is answered with, as RFC 9457 has it (application/problem+json).
@@ -37,9 +37,4 @@ func WriteProblem(w http.ResponseWriter, p Problem) {
 }
 
 // Clip keeps what somebody sent from filling the answer, or the log.
-func Clip(s string) string {
-	if len(s) > 100 {
-		return strings.ToValidUTF8(s[:100], "") + "…"
-	}
-	return s
-}
+func Clip(s string) string { return printable.Clip(s, 100) }

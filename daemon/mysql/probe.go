@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/printable"
 	"orchestrator/daemon/server"
 	"orchestrator/daemon/topology"
 )
@@ -147,8 +148,25 @@ func (p *poll) instance() topology.Instance {
 	if p.crowded {
 		p.unusable = append(p.unusable, "a list of registered replicas that is too long to be read")
 	}
-	i.Channels, i.Unusable = p.channels, slices.Concat(i.Unusable, p.unusable)
+	i.Channels, i.Unusable = p.channels, some(slices.Concat(i.Unusable, p.unusable))
 	return i
+}
+
+// mostUnusable is how many of the texts that can't be names are shown, each with mostOfText bytes: a server tells of
+// anybody who registers, whatever they call themselves.
+const (
+	mostUnusable = 10
+	mostOfText   = 200
+)
+
+func some(texts []string) (out []string) {
+	for _, t := range texts[:min(len(texts), mostUnusable)] {
+		out = append(out, printable.Clip(t, mostOfText))
+	}
+	if more := len(texts) - len(out); more > 0 {
+		out = append(out, fmt.Sprintf("%d more", more))
+	}
+	return out
 }
 
 // polled is what each poll asks first.

@@ -1,6 +1,10 @@
 package mysql
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
 
 func TestClientHost(t *testing.T) {
 	for text, want := range map[string]string{
@@ -12,5 +16,20 @@ func TestClientHost(t *testing.T) {
 		if got := clientHost(text); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
+	}
+}
+
+// A server tells of anybody who registers, whatever they call themselves.
+func TestWhatIsNoNameIsShownInPart(t *testing.T) {
+	var all []string
+	for n := range 5000 {
+		all = append(all, fmt.Sprintf("%d%s", n, strings.Repeat("x", 1000)))
+	}
+	got := some(all)
+	if len(got) != 11 || got[10] != "4990 more" || !strings.HasPrefix(got[9], "9xx") || len(got[9]) > 210 {
+		t.Errorf("%d texts: %.80q", len(got), got)
+	}
+	if got := some(all[:10]); len(got) != 10 {
+		t.Errorf("%d texts", len(got))
 	}
 }

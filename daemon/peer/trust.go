@@ -158,10 +158,7 @@ func subjects(c *x509.Certificate) string {
 
 // clip bounds what others have written, and spells out what would act on a terminal.
 func clip(text string, most int) string {
-	if len(text) > most {
-		text = text[:most] + "…"
-	}
-	return printable.Text(strings.ToValidUTF8(text, ""))
+	return printable.Text(strings.ToValidUTF8(printable.Clip(text, most), ""))
 }
 
 // hostOf is the host of a base URL, as certificates name it.

@@ -45,6 +45,14 @@ func (w *writer) Write(p []byte) (int, error) {
 // Is says that a text has nothing that Writer would spell out, and is UTF-8.
 func Is(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, acts) }
 
+// Clip keeps what others have written from filling an answer, a log or a line.
+func Clip(s string, most int) string {
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
 // Text is s as Writer writes it. What is not UTF-8 becomes the replacement character.
 func Text(s string) string {
 	if Is(s) {

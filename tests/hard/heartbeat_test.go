@@ -117,8 +117,8 @@ func TestAnOddTableForOurOwnCommit(t *testing.T) {
 	}
 }
 
-// Somebody has locked the table at the server that is promoted: our own commit hangs, ends within its bound, and is made
-// once the lock is gone.
+// Somebody has locked the table at the server that is promoted: our own commit hangs, ends within its bound, and is
+// made once the lock is gone.
 func TestALockedTableForOurOwnCommit(t *testing.T) {
 	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, 1)
