@@ -74,3 +74,25 @@ func TestAnOperatorNamesTheCandidate(t *testing.T) {
 		}
 	})
 }
+
+// Of two replicas that have the same, the one in the primary's data center replaces it.
+func TestTheReplicaInTheSameDataCenterIsPromoted(t *testing.T) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+		f := watched.Start(t, l, lab.Spec{Flavor: flavor}, 2, lab.DaemonSpec{Binary: binary})
+		near := f.Replicas[1] // by its name it would come second
+		for s, center := range map[*lab.Server]string{f.Primary: "east", f.Replicas[0]: "west", near: "east"} {
+			f.Must(f.API.SetTag(f.Ctx, s.Key.String(), "dc", center))
+		}
+		f.Within(20*time.Second, "the plan names it", func() bool {
+			p, err := f.API.Plan(f.Ctx, f.Primary.Key.String(), f.Primary.Key.String())
+			return err == nil && p.IfDead != nil && len(p.IfDead.Main().Candidates) > 0 &&
+				p.IfDead.Main().Candidates[0].Key == near.Key
+		})
+		f.Must(f.Primary.Kill())
+		_, primary := f.Promoted()
+		if primary != near {
+			t.Errorf("%v was promoted, want %v", primary.Key, near.Key)
+		}
+		f.Settled(primary)
+	})
+}

@@ -52,6 +52,30 @@ func TestBornIntoTheAccident(t *testing.T) {
 	})
 }
 
+// As before, but the policy names all members of the cluster, and the daemon finds both replicas: now it is known who may
+// have more, and that one is promoted.
+func TestBornIntoTheAccidentOfAClusterWithMembers(t *testing.T) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+		f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, 2)
+		f.Must(f.Replicas[0].Exec(f.Ctx, say(flavor, "STOP SLAVE IO_THREAD", "STOP REPLICA IO_THREAD")))
+		w := lab.Write(f.Ctx, 1, f.Primary)
+		f.Must(w.AwaitRows(f.Ctx, 30))
+		w.Stop()
+		caughtUp(f, f.Replicas[1])
+		f.Must(f.Primary.Kill())
+		f.Must(f.Replicas[0].Exec(f.Ctx, say(flavor, "START SLAVE IO_THREAD", "START REPLICA IO_THREAD")))
+		f.Watch(lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{f.Replicas[0].Key, f.Replicas[1].Key},
+			Config: watched.Policy + fmt.Sprintf("members = [\"%v\", \"%v\", \"%v\"]\n", f.Primary.Key,
+				f.Replicas[0].Key, f.Replicas[1].Key)})
+		_, primary := f.Promoted()
+		if primary != f.Replicas[1] {
+			t.Errorf("%v was promoted, and %v has more", primary.Key, f.Replicas[1].Key)
+		}
+		f.Settled(primary)
+		f.NothingLost(w, primary)
+	})
+}
+
 // The primary still has the stopped channel of a migration; the source of that is gone.
 func TestALeftoverChannelOnThePrimary(t *testing.T) {
 	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
