@@ -157,10 +157,10 @@ func (v *view) move(r, source *topology.Server, e Episode) moved {
 		}
 		why := fmt.Sprintf("it has %s that %v lacks (%s)", count(extra.Count(), "transaction"), source.Key,
 			extra.Text())
-		return moved{step: detach(r, *c, e.Failed, why), lost: why}
+		return moved{step: detach(r, *c, why), lost: why}
 	}
 	if why := cmp.Or(alike(r, source), analysis.CantFollow(r.Instance, source.Instance)); why != "" {
-		return moved{step: detach(r, *c, e.Failed, why), lost: why}
+		return moved{step: detach(r, *c, why), lost: why}
 	}
 	kept := relayed(r, source)
 	if !keeps(r).Contains(kept) {
@@ -173,7 +173,7 @@ func (v *view) move(r, source *topology.Server, e Episode) moved {
 		}
 		why := fmt.Sprintf("%v %s %s, which it lacks (%s): it must be rebuilt", source.Key, lacks,
 			count(lost.Count(), "transaction"), lost.Text())
-		return moved{step: detach(r, *c, e.Failed, why), lost: why}
+		return moved{step: detach(r, *c, why), lost: why}
 	}
 	return moved{step: &Step{Kind: Repoint, At: r.Key, Source: source.Key,
 		Expect: Expect{UUID: r.Instance.UUID, Within: limit, Kept: kept},
@@ -221,10 +221,11 @@ func within(r, source *topology.Server) gtid.Set {
 }
 
 // detach is nil for a server that receives nothing any more and still has to apply what it received. To change its
-// source now would discard that.
-func detach(r *topology.Server, c topology.Channel, failed topology.Key, why string) *Step {
+// source now would discard that. It may point at its new source already, where a daemon was killed in the middle.
+func detach(r *topology.Server, c topology.Channel, why string) *Step {
 	if c.IO == topology.Stopped && !c.Drained(r.Instance.Executed) {
 		return nil
 	}
-	return &Step{Kind: Detach, At: r.Key, From: failed, Expect: Expect{UUID: r.Instance.UUID, Source: failed}, Why: why}
+	return &Step{Kind: Detach, At: r.Key, From: c.Source, Expect: Expect{UUID: r.Instance.UUID, Source: c.Source},
+		Why: why}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/lab"
 	"orchestrator/tests/watched"
@@ -56,6 +57,7 @@ func TestAnOperatorNamesTheCandidate(t *testing.T) {
 			return strings.Contains(said, "orchestrator-client recover "+f.Primary.Key.String()) &&
 				strings.Contains(said, "--candidate")
 		})
+		f.Await("it is found dead", func() bool { return f.Found(analysis.DeadPrimary, "") })
 		refused("its promotion rule is must_not", "--candidate", barred.Key.String())
 		refused("there is no server", "--candidate", "127.0.0.9:3306")
 		refused("which is no replica", "--candidate", f.Primary.Key.String())

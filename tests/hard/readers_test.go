@@ -162,6 +162,7 @@ func onIPv6(t *testing.T, l *lab.Lab, flavor topology.Flavor, reportHost string)
 		}
 		f.Must(s.Restart(f.Ctx, more...))
 		if s != f.Primary {
+			f.Must(s.Exec(f.Ctx, say(s.Flavor, "STOP SLAVE", "STOP REPLICA")))
 			f.Must(l.ReplicateFrom(f.Ctx, s, f.Primary))
 		}
 	}
