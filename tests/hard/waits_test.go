@@ -52,8 +52,8 @@ func TestBornIntoTheAccident(t *testing.T) {
 	})
 }
 
-// As before, but the policy names all members of the cluster, and the daemon finds both replicas: now it is known who may
-// have more, and that one is promoted.
+// As before, but the policy names all members of the cluster, and the daemon finds both replicas: now it is known who
+// may have more, and that one is promoted.
 func TestBornIntoTheAccidentOfAClusterWithMembers(t *testing.T) {
 	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, 2)
