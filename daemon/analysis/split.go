@@ -2,9 +2,9 @@ package analysis
 
 import (
 	"fmt"
-	"strings"
 
 	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
 
@@ -39,15 +39,11 @@ func twoWritableSays(v *view) (string, []string) {
 		names = append(names, o.Key.String())
 		out = append(out, v.leftSays(o), v.more(v.Server, o), v.more(o, v.Server))
 	}
-	so := "so does " + names[0]
-	if last := len(names) - 1; last > 0 {
-		so = "so do " + strings.Join(names[:last], ", ") + " and " + names[last]
-	}
-	return fmt.Sprintf("%v takes writes, and %s: they were replicas of %v, the primary of cluster %s, and "+
+	return fmt.Sprintf("%v takes writes, and so %s %s: they were replicas of %v, the primary of cluster %s, and "+
 		"were opened since that fell silent. None is taken for the new primary, because nothing tells which one "+
 		"should be. Make all but one read-only at once; then have them follow it, and rebuild those that have what "+
 		"it lacks.",
-		v.Key, so, v.primary.Key, v.Cluster), out
+		v.Key, plural.Of(len(names), "does", "do"), plural.And(names), v.primary.Key, v.Cluster), out
 }
 
 // openedSince says that a server that takes writes was a replica when the primary fell silent.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
@@ -123,3 +124,6 @@ func local(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
+
+// Pool is the authorities that sign certificates of users; nil: none are trusted with that.
+func (h HTTPConfig) Pool() *x509.CertPool { return poolOf(h.Authorities) }

@@ -138,10 +138,5 @@ func (p PeersConfig) KeyPair() (*tls.Certificate, error) {
 
 // Pool is the authorities that sign the certificates of the daemons; nil: those that the system trusts.
 func (p PeersConfig) Pool() *x509.CertPool {
-	if p.Authorities == "" {
-		return nil
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM([]byte(p.Authorities))
-	return pool
+	return poolOf(p.Authorities)
 }

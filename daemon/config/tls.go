@@ -36,6 +36,16 @@ func authorities(file string) (*x509.CertPool, string, error) {
 	return pool, string(pem), nil
 }
 
+// poolOf is the authorities in a text that was read by authorities; nil where there is none.
+func poolOf(text string) *x509.CertPool {
+	if text == "" {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(text))
+	return pool
+}
+
 // security checks how TLS is used, and returns the text of the file with authorities where one is named.
 func (r *reader) security(key string, tls *string) (text string) {
 	const allowed = `it must be "off", "verify", or the path of a PEM file with authorities`

@@ -351,14 +351,14 @@ func (p *Peers) send(ctx context.Context, t *trust, method, base, target string,
 	}
 	defer w.Body.Close()
 	got, err := io.ReadAll(io.LimitReader(w.Body, longest+1))
-	from := w.Header.Get(headerFrom)
+	from, doubt := w.Header.Get(headerFrom), t.doubt(w.TLS, x509.ExtKeyUsageServerAuth, hostOf(base))
 	switch {
 	case err != nil:
 		return nil, err
 	case len(got) > longest:
 		return nil, fmt.Errorf("its answer is longer than %d bytes", longest)
-	case t.doubt(w.TLS, x509.ExtKeyUsageServerAuth, hostOf(base)) != "": // it may have expired since TLS began
-		return nil, errors.New(t.doubt(w.TLS, x509.ExtKeyUsageServerAuth, hostOf(base)))
+	case doubt != "": // it may have expired since TLS began
+		return nil, errors.New(doubt)
 	case w.StatusCode == http.StatusForbidden && reasonOf(got) != "":
 		return nil, fmt.Errorf("it refuses the question: %s", reasonOf(got))
 	case w.StatusCode == http.StatusUnauthorized:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
 
@@ -34,9 +35,12 @@ func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 
 // together names several servers as one subject.
 func together(keys []topology.Key) string {
-	last := len(keys) - 1
-	if last == 0 || len(keys) > listed {
+	if len(keys) > listed {
 		return list(keys)
 	}
-	return list(keys[:last]) + " and " + keys[last].String()
+	var names []string
+	for _, k := range keys {
+		names = append(names, k.String())
+	}
+	return plural.And(names)
 }

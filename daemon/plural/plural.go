@@ -4,7 +4,10 @@
 // nobody formats a count and a noun apart from each other.
 package plural
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Integer is what can be counted.
 type Integer interface {
@@ -22,4 +25,13 @@ func Of[N Integer](n N, one, many string) string {
 		return one
 	}
 	return many
+}
+
+// And joins several words: "db2", "db2 and db3", "db2, db3 and db4".
+func And(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " and " + words[last]
 }

@@ -19,3 +19,12 @@ func TestOf(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestAnd(t *testing.T) {
+	for want, words := range map[string][]string{"": nil, "a": {"a"}, "a and b": {"a", "b"},
+		"a, b and c": {"a", "b", "c"}} {
+		if got := plural.And(words); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -27,13 +27,14 @@ func ReadGrants(rows []Row) (lines []string) {
 // MissingPrivileges returns those of the required privileges that none of the lines of SHOW GRANTS gives: on the table
 // that a privilege names, as in "SELECT ON mysql.event"; else in a database or, where that is "", everywhere.
 func MissingPrivileges(required, lines []string, database string) (missing []string) {
+	widely := given(lines, database, "")
 	for _, r := range required {
-		p, table, _ := strings.Cut(r, " ON ")
-		within := database
-		if table != "" {
-			within, _, _ = strings.Cut(table, ".")
+		has := widely
+		p, table, named := strings.Cut(r, " ON ")
+		if named {
+			within, _, _ := strings.Cut(table, ".")
+			has = given(lines, within, table)
 		}
-		has := given(lines, within, table)
 		if !has[p] && !has["ALL PRIVILEGES"] && !has[synonyms[p]] && !(has["SUPER"] && slices.Contains(underSuper, p)) {
 			missing = append(missing, r)
 		}

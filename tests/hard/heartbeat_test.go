@@ -10,20 +10,33 @@ import (
 	"orchestrator/tests/watched"
 )
 
+const heartbeatTable = "CREATE TABLE meta.heartbeat (id INT PRIMARY KEY, at DATETIME(6) NOT NULL)"
+
+// mayWrite lets the daemon write there.
+func mayWrite(where string) string {
+	return "GRANT INSERT, DELETE ON " + where + " TO '" + lab.User + "'@'%'"
+}
+
+// withTable is a watched cluster whose policy names meta.heartbeat, and where these statements made what is in meta.
+func withTable(t *testing.T, l *lab.Lab, flavor topology.Flavor, replicas int, statements ...string) *watched.Fleet {
+	t.Helper()
+	f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, replicas)
+	f.Must(f.Primary.Exec(f.Ctx, "CREATE DATABASE meta"))
+	f.Must(f.Primary.Exec(f.Ctx, statements...))
+	for _, r := range f.Replicas {
+		caughtUp(f, r)
+	}
+	f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy + "heartbeat = \"meta.heartbeat\"\n"})
+	_, err := f.API.AwaitServers(f.Ctx, replicas+1)
+	f.Must(err)
+	return f
+}
+
 // Nobody writes. Where the operator has a table for it, the daemon commits a row of its own at the promoted server, so
 // that the episode can tell of a commit; its replicas get the row, and lack nothing.
 func TestACommitOfOurOwn(t *testing.T) {
 	quick(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
-		f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, 2)
-		f.Must(f.Primary.Exec(f.Ctx, "CREATE DATABASE meta",
-			"CREATE TABLE meta.heartbeat (id INT PRIMARY KEY, at DATETIME(6) NOT NULL)",
-			"GRANT INSERT, DELETE ON meta.heartbeat TO '"+lab.User+"'@'%'"))
-		for _, r := range f.Replicas {
-			caughtUp(f, r)
-		}
-		f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy + "heartbeat = \"meta.heartbeat\"\n"})
-		_, err := f.API.AwaitServers(f.Ctx, 3)
-		f.Must(err)
+		f := withTable(t, l, flavor, 2, heartbeatTable, mayWrite("meta.heartbeat"))
 		f.Must(f.Primary.Kill())
 		e, primary := f.Promoted()
 		f.Within(20*time.Second, "the episode tells of a commit", func() bool {
@@ -75,7 +88,6 @@ func TestACommitOfOurOwnIsRefused(t *testing.T) {
 // The table is not what it should be. The new primary is promoted and followed all the same; the episode says what is
 // wrong with the table, and that no commit has been seen.
 func TestAnOddTableForOurOwnCommit(t *testing.T) {
-	const table = "CREATE TABLE meta.heartbeat (id INT PRIMARY KEY, at DATETIME(6) NOT NULL)"
 	for _, c := range []struct{ name, want string }{
 		{"there is none", "doesn't exist"},
 		{"it has other columns", "Unknown column 'at'"},
@@ -84,22 +96,13 @@ func TestAnOddTableForOurOwnCommit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
-				f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, 2)
-				f.Must(f.Primary.Exec(f.Ctx, "CREATE DATABASE meta"))
-				f.Must(f.Primary.Exec(f.Ctx, map[string][]string{
+				f := withTable(t, l, flavor, 2, append(map[string][]string{
 					"there is none":        {"CREATE TABLE meta.other (id INT PRIMARY KEY)"},
 					"it has other columns": {"CREATE TABLE meta.heartbeat (id INT PRIMARY KEY, seen INT)"},
-					"a trigger refuses": {table, "CREATE TRIGGER meta.no BEFORE INSERT ON meta.heartbeat " +
+					"a trigger refuses": {heartbeatTable, "CREATE TRIGGER meta.no BEFORE INSERT ON meta.heartbeat " +
 						"FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not on my watch'"},
 					"its time is a number": {"CREATE TABLE meta.heartbeat (id INT PRIMARY KEY, at INT NOT NULL)"},
-				}[c.name]...))
-				f.Must(f.Primary.Exec(f.Ctx, "GRANT INSERT, DELETE ON meta.* TO '"+lab.User+"'@'%'"))
-				for _, r := range f.Replicas {
-					caughtUp(f, r)
-				}
-				f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy + "heartbeat = \"meta.heartbeat\"\n"})
-				_, err := f.API.AwaitServers(f.Ctx, 3)
-				f.Must(err)
+				}[c.name], mayWrite("meta.*"))...)
 				f.Must(f.Primary.Kill())
 				e, primary := f.Promoted()
 				f.Settled(primary)
@@ -121,14 +124,7 @@ func TestAnOddTableForOurOwnCommit(t *testing.T) {
 // made once the lock is gone.
 func TestALockedTableForOurOwnCommit(t *testing.T) {
 	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
-		f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, 1)
-		f.Must(f.Primary.Exec(f.Ctx, "CREATE DATABASE meta",
-			"CREATE TABLE meta.heartbeat (id INT PRIMARY KEY, at DATETIME(6) NOT NULL)",
-			"GRANT INSERT, DELETE ON meta.heartbeat TO '"+lab.User+"'@'%'"))
-		caughtUp(f, f.Replicas[0])
-		f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy + "heartbeat = \"meta.heartbeat\"\n"})
-		_, err := f.API.AwaitServers(f.Ctx, 2)
-		f.Must(err)
+		f := withTable(t, l, flavor, 1, heartbeatTable, mayWrite("meta.heartbeat"))
 		c, err := f.Replicas[0].DB().Conn(f.Ctx)
 		f.Must(err)
 		defer c.Close()

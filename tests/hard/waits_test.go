@@ -32,17 +32,26 @@ func writes(f *watched.Fleet, s *lab.Server, within time.Duration) {
 	}
 }
 
+// accident is a dead primary that nobody has watched, and a replica that has all that was written to it; the other one,
+// which is the first, lags.
+func accident(t *testing.T, l *lab.Lab, flavor topology.Flavor) (*watched.Fleet, *lab.Writer) {
+	t.Helper()
+	f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, 2)
+	f.Must(f.Replicas[0].Exec(f.Ctx, say(flavor, "STOP SLAVE IO_THREAD", "STOP REPLICA IO_THREAD")))
+	w := lab.Write(f.Ctx, 1, f.Primary)
+	f.Must(w.AwaitRows(f.Ctx, 30))
+	w.Stop()
+	caughtUp(f, f.Replicas[1])
+	f.Must(f.Primary.Kill())
+	f.Must(f.Replicas[0].Exec(f.Ctx, say(flavor, "START SLAVE IO_THREAD", "START REPLICA IO_THREAD")))
+	return f, w
+}
+
 // The daemon is started with an empty store while the primary is dead, and finds only the replica that lags: the other,
 // which has more, is unknown to it. It must not choose.
 func TestBornIntoTheAccident(t *testing.T) {
 	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
-		f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, 2)
-		f.Must(f.Replicas[0].Exec(f.Ctx, say(flavor, "STOP SLAVE IO_THREAD", "STOP REPLICA IO_THREAD")))
-		w := lab.Write(f.Ctx, 1, f.Primary)
-		f.Must(w.AwaitRows(f.Ctx, 30))
-		w.Stop()
-		f.Must(f.Primary.Kill())
-		f.Must(f.Replicas[0].Exec(f.Ctx, say(flavor, "START SLAVE IO_THREAD", "START REPLICA IO_THREAD")))
+		f, _ := accident(t, l, flavor)
 		f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy})
 		f.Await("it says why it does nothing",
 			func() bool { return strings.Contains(strings.Join(f.Refused(), " "), "never answered") })
@@ -56,14 +65,7 @@ func TestBornIntoTheAccident(t *testing.T) {
 // may have more, and that one is promoted.
 func TestBornIntoTheAccidentOfAClusterWithMembers(t *testing.T) {
 	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
-		f := watched.Servers(t, l, lab.Spec{Flavor: flavor}, 2)
-		f.Must(f.Replicas[0].Exec(f.Ctx, say(flavor, "STOP SLAVE IO_THREAD", "STOP REPLICA IO_THREAD")))
-		w := lab.Write(f.Ctx, 1, f.Primary)
-		f.Must(w.AwaitRows(f.Ctx, 30))
-		w.Stop()
-		caughtUp(f, f.Replicas[1])
-		f.Must(f.Primary.Kill())
-		f.Must(f.Replicas[0].Exec(f.Ctx, say(flavor, "START SLAVE IO_THREAD", "START REPLICA IO_THREAD")))
+		f, w := accident(t, l, flavor)
 		f.Watch(lab.DaemonSpec{Binary: binary, Seeds: []topology.Key{f.Replicas[0].Key, f.Replicas[1].Key},
 			Config: watched.Policy + fmt.Sprintf("members = [\"%v\", \"%v\", \"%v\"]\n", f.Primary.Key,
 				f.Replicas[0].Key, f.Replicas[1].Key)})

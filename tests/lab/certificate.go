@@ -61,12 +61,7 @@ func selfSigned(ends time.Time, hosts []string) (cert, key string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return "", "", err
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
-		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})), nil
+	return encoded(der, private)
 }
 
 // Authority signs certificates.
@@ -114,6 +109,11 @@ func (a *Authority) Issue(change func(*x509.Certificate), hosts ...string) (cert
 	if err != nil {
 		return "", "", err
 	}
+	return encoded(der, private)
+}
+
+// encoded is a certificate and its key, both PEM.
+func encoded(der []byte, private *ecdsa.PrivateKey) (cert, key string, err error) {
 	secret, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		return "", "", err
