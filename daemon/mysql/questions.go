@@ -50,8 +50,8 @@ var (
 	dormantEvents = server.Statement{Text: `SELECT EVENT_SCHEMA AS event_schema, EVENT_NAME AS event_name
  FROM information_schema.EVENTS WHERE STATUS IN ('SLAVESIDE_DISABLED', 'REPLICA_SIDE_DISABLED')
  ORDER BY EVENT_SCHEMA, EVENT_NAME LIMIT 10`}
-	// MariaDB puts information_schema.EVENTS into a temporary table on disk first, and that can crash a 10.11.19
-	// (ha_maria::drop_table, from free_tmp_table). Its own table needs none.
+	// MariaDB puts information_schema.EVENTS into a temporary table on disk first. Its own table needs none, and
+	// SELECT on it lets an account do less than the privilege EVENT.
 	dormantEventsOfMariaDB = server.Statement{Text: `SELECT db AS event_schema, name AS event_name
  FROM mysql.event WHERE status = 'SLAVESIDE_DISABLED' ORDER BY db, name LIMIT 10`}
 	eventsOff = server.Statement{Text: "SET GLOBAL event_scheduler = OFF"}

@@ -15,6 +15,17 @@ func TestServersLiveDieAndReturn(t *testing.T) {
 		begun := time.Now()
 		primary, replicas := l.TestCluster(t, Spec{Flavor: f}, 2)
 		t.Logf("primary and two replicas after %v", time.Since(begun).Round(time.Millisecond))
+		tmpdirs := map[string]bool{}
+		for _, s := range append(replicas, primary) {
+			var dir string
+			if err := s.DB().QueryRowContext(ctx, "SELECT @@tmpdir").Scan(&dir); err != nil {
+				t.Fatal(err)
+			}
+			tmpdirs[dir] = true
+		}
+		if len(tmpdirs) != 3 {
+			t.Errorf("each server has its own tmpdir: got %v", tmpdirs)
+		}
 		if err := primary.Exec(ctx, "INSERT INTO app.written VALUES (1, 1, 'x')"); err != nil {
 			t.Fatal(err)
 		}

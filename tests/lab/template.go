@@ -58,6 +58,7 @@ func (l *Lab) template(ctx context.Context, f topology.Flavor) (string, error) {
 	if err := os.RemoveAll(draft); err != nil {
 		return "", err
 	}
+	defer os.RemoveAll(draft + ".tmp")
 	if err := l.prepare(ctx, f, draft); err != nil {
 		return "", fmt.Errorf("prepare a data directory of %s: %w", f, err)
 	}
@@ -90,14 +91,18 @@ func Security() (s server.Security) {
 func (l *Lab) prepare(ctx context.Context, f topology.Flavor, dir string) error {
 	root := l.Root(f)
 	inside := strings.TrimPrefix(dir, root)
+	tmp, err := tmpDir(root, dir)
+	if err != nil {
+		return err
+	}
 	var install *exec.Cmd
 	if f == MariaDB {
 		install = exec.CommandContext(ctx, installDB, "--no-defaults", "--user=root", "--datadir="+dir,
-			"--skip-test-db",
+			"--skip-test-db", "--tmpdir="+tmp,
 			"--auth-root-authentication-method=normal", "--innodb-log-file-size=16M")
 	} else {
 		install = exec.CommandContext(ctx, mysqld, "--no-defaults", "--initialize-insecure", "--user=root",
-			"--datadir="+inside,
+			"--datadir="+inside, "--tmpdir="+tmp,
 			"--innodb-redo-log-capacity=16M", "--innodb-use-native-aio=0")
 		install.Dir = "/"
 		install.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
