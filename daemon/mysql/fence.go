@@ -63,7 +63,7 @@ func (t *site) refuseWrites(ctx context.Context) error {
 
 // disconnectClients ends the connections of clients, and says whether one that it may not end is busy.
 func (t *site) disconnectClients(ctx context.Context) (killed []string, busy bool, err error) {
-	rows, err := t.Query(ctx, t.questions.clients)
+	rows, err := askThreads(ctx, t.Conn, t.questions.clients, isClient)
 	if err != nil {
 		return nil, false, err
 	}

@@ -49,7 +49,12 @@ func (v *kept) ask(ctx context.Context) (topology.Instance, error) {
 			return topology.Instance{}, err
 		}
 	}
-	if err := ask(ctx, c, p.questions(ctx)); err != nil {
+	err := ask(ctx, c, p.questions(ctx))
+	if server.Number(err) != 0 && p.threads && survives(err) {
+		p.listed = true
+		err = ask(ctx, c, p.questions(ctx))
+	}
+	if err != nil {
 		return topology.Instance{}, err
 	}
 	if p.seldom {
@@ -98,6 +103,7 @@ type poll struct {
 	fresh   bool // the connection is new
 	seldom  bool // what rarely changes
 	threads bool // stalled commits, on servers without a source
+	listed  bool // the server can't make a table of its threads: list them
 	crowded bool // those that have registered are not asked for: there are too many
 
 	polled
@@ -108,17 +114,24 @@ type poll struct {
 // questions are all that is due.
 func (p *poll) questions(ctx context.Context) []question {
 	q := p.known.questions.poll
-	if p.threads {
+	table := p.threads && !p.listed
+	if table {
 		q = p.known.questions.pollWithThreads
 	}
-	state := question{Statement: q, read: func(rows []server.Row) (err error) {
-		if p.threads {
+	all := []question{{Statement: q, read: func(rows []server.Row) (err error) {
+		if table {
 			p.known.readThreads(ctx, p.conn, rows, p.now)
 		}
 		p.polled, err = readPolled(rows, q, &p.known.memo)
 		return err
-	}}
-	all := []question{state, {Statement: p.conn.Dialect.Say(server.ReplicaStatus), read: p.readChannels}}
+	}}}
+	if p.listed {
+		all = append(all, question{Statement: listThreads, read: func(rows []server.Row) error {
+			p.known.readThreads(ctx, p.conn, filter(rows, isOfInterest), p.now)
+			return nil
+		}})
+	}
+	all = append(all, question{Statement: p.conn.Dialect.Say(server.ReplicaStatus), read: p.readChannels})
 	switch {
 	case p.fresh: // the settings are known already
 	case p.seldom:

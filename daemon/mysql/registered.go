@@ -83,7 +83,7 @@ func noServer(r server.Row, d server.Dialect) bool {
 
 // dumpHosts are the hosts that read the binary log.
 func (n *known) dumpHosts(ctx context.Context, c *server.Conn) (map[string]bool, error) {
-	rows, err := c.Query(ctx, n.questions.dumpClients)
+	rows, err := askThreads(ctx, c, n.questions.dumpClients, isDump)
 	if err != nil {
 		return nil, err
 	}

@@ -22,21 +22,6 @@ func (n *known) readThreads(ctx context.Context, c *server.Conn, rows []server.R
 	n.countReaders()
 }
 
-// thread is one that a stalled commit or a replica shows in.
-type thread struct {
-	command, state string
-	seconds        int64
-}
-
-func readThreads(rows []server.Row) (out []thread) {
-	for _, r := range rows {
-		if command := r.Get("command"); command != "" { // else there is none, and the row is there for the rest
-			out = append(out, thread{command, r.Get("state"), r.Int("seconds")})
-		}
-	}
-	return out
-}
-
 // stall picks the worst of the hanging commits, and counts the binary log dump threads.
 func stall(threads []thread) (worst *topology.Stall, dumps int) {
 	count := 0

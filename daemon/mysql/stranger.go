@@ -89,7 +89,10 @@ func (s *Servers) strangers(ctx context.Context, c *server.Conn, held server.Row
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	rows, err := c.Query(ctx, askOwners(len(ids)), ids...)
+	rows, err := askThreads(ctx, c, askOwners(len(ids)), func(r server.Row) bool {
+		_, holds := locks[r.Int("id")]
+		return holds || r.Get("state") == "User lock" && strings.Contains(r.Get("info"), "orchestrator")
+	}, ids...)
 	if err != nil {
 		return nil, err
 	}
