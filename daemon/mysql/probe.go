@@ -50,7 +50,7 @@ func (v *kept) ask(ctx context.Context) (topology.Instance, error) {
 		}
 	}
 	err := ask(ctx, c, p.questions(ctx))
-	if server.Number(err) != 0 && p.threads && survives(err) {
+	if n.noTable(err) {
 		p.listed = true
 		err = ask(ctx, c, p.questions(ctx))
 	}

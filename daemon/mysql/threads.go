@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -37,6 +38,13 @@ func askThreads(ctx context.Context, c *server.Conn, q server.Statement, fits fu
 	}
 	rows, err = c.Query(ctx, listThreads)
 	return filter(rows, fits), err
+}
+
+// noTable says that the table of threads is why a poll has failed.
+func (n *known) noTable(err error) bool {
+	var r *server.Refusal
+	return errors.As(err, &r) && r.Statement.Text == n.questions.pollWithThreads.Text && server.Number(err) != 0 &&
+		survives(err)
 }
 
 // The conditions of questions.go, for the list.
