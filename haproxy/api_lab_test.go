@@ -1,24 +1,22 @@
 package haproxy_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
+	"bufio"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
+	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"orchestrator/haproxy"
+	"orchestrator/tests/lab"
 )
 
 // daemon is an HTTP server that says whether it lives and leads, and its address to whatever else it is asked.
@@ -26,7 +24,8 @@ type daemon struct {
 	address     string
 	leads, hung atomic.Bool
 	server      *http.Server
-	shows       *tls.Certificate // nil: plain HTTP
+	shows       *tls.Certificate         // nil: plain HTTP
+	users       atomic.Pointer[[]string] // that the last request has named
 }
 
 func (d *daemon) start(t *testing.T) {
@@ -39,6 +38,10 @@ func (d *daemon) start(t *testing.T) {
 		if d.hung.Load() {
 			<-r.Context().Done()
 			return
+		}
+		if !strings.HasPrefix(r.URL.Path, "/health/") {
+			named := r.Header.Values(identity)
+			d.users.Store(&named)
 		}
 		if r.URL.Path == "/health/leader" && !d.leads.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -69,9 +72,10 @@ func (w *world) api(change func(*haproxy.Values), shows ...*tls.Certificate) (da
 	if change != nil {
 		change(&v)
 	}
-	config, err := haproxy.Render(v)
+	var err error
+	w.config, err = haproxy.Render(v)
 	w.must(err)
-	w.must(w.h.Write(config))
+	w.must(w.h.Write(w.config))
 	w.must(w.h.Start(w.Context()))
 	return daemons
 }
@@ -174,74 +178,71 @@ func TestRequestsFollowTheLeader(t *testing.T) {
 	})
 }
 
-// authority signs certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+// identity is the header in which the daemons believe a proxy.
+const identity = "X-Remote-User"
+
+// What a client says of itself does not reach a daemon; what HAProxy itself says does.
+func TestNobodyNamesAUserThroughHAProxy(t *testing.T) {
+	everyVersion(t, func(w *world) {
+		ds := w.api(func(v *haproxy.Values) { v.Identity = identity })
+		ds[1].leads.Store(true)
+		w.reaches(ds[1], ds[0], ds[2])
+		users := func(lines ...string) []string {
+			c, err := net.Dial("tcp", w.h.HTTP)
+			w.must(err)
+			defer c.Close()
+			_, err = fmt.Fprintf(c, "GET /api/v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s\r\n\r\n",
+				strings.Join(lines, "\r\n"))
+			w.must(err)
+			answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+			w.must(err)
+			if answer.Body.Close(); answer.StatusCode != http.StatusOK {
+				w.Fatalf("%q: %s", lines, answer.Status)
+			}
+			return *ds[1].users.Load()
+		}
+		for _, lines := range [][]string{{identity + ": admin"}, {"x-remote-user:admin"},
+			{identity + ": admin", "X-REMOTE-USER: root"}, {"A: b", identity + ": admin", "Connection: " + identity}} {
+			if got := users(lines...); len(got) > 0 {
+				w.Errorf("%q names %q", lines, got)
+			}
+		}
+		const removed = "    http-request del-header " + identity + "\n"
+		w.must(w.h.Write(strings.Replace(w.config, removed, removed+"    http-request set-header "+identity+" ann\n", 1)))
+		w.must(w.h.Reload(w.Context()))
+		w.reaches(ds[1], ds[0], ds[2])
+		if got := users(identity + ": admin"); !slices.Equal(got, []string{"ann"}) {
+			w.Errorf("HAProxy names ann, and the daemon hears %q", got)
+		}
+	})
 }
 
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &authority{key: key, cert: &x509.Certificate{SerialNumber: big.NewInt(1),
-		Subject: pkix.Name{CommonName: "authority"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}}
-	a.cert, _ = a.sign(t, a.cert, &key.PublicKey)
-	return a
-}
-
-func (a *authority) sign(t *testing.T, c *x509.Certificate, public *ecdsa.PublicKey) (*x509.Certificate, []byte) {
-	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, public, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
-
-// issue returns a certificate for a host, and the same with its key as HAProxy reads it.
-func (a *authority) issue(t *testing.T, host string) (*tls.Certificate, []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, text := a.sign(t, &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "a daemon"},
-		DNSNames: []string{host}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, &key.PublicKey)
-	secret := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
-	pair, err := tls.X509KeyPair(text, secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &pair, append(text, secret...)
+// shown is a certificate for a host by this authority, and the same with its key as HAProxy reads it.
+func (w *world) shown(by *lab.Authority, host string) (*tls.Certificate, []byte) {
+	w.Helper()
+	cert, key, err := by.Issue(nil, host)
+	w.must(err)
+	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
+	w.must(err)
+	return &pair, []byte(cert + key)
 }
 
 // All say that they lead. Only the one is believed that shows a certificate of its own name, by an authority that is
 // trusted.
 func TestADaemonMustShowACertificateOfItsName(t *testing.T) {
 	everyVersion(t, func(w *world) {
-		trusted := newAuthority(w.T)
-		ca, err := w.h.File("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: trusted.cert.Raw}))
+		trusted, err := lab.NewAuthority("trusted")
 		w.must(err)
-		_, own := trusted.issue(w.T, "api.example.com")
+		unknown, err := lab.NewAuthority("unknown")
+		w.must(err)
+		ca, err := w.h.File("ca.pem", []byte(trusted.PEM))
+		w.must(err)
+		_, own := w.shown(trusted, "api.example.com")
 		cert, err := w.h.File("api.pem", own)
 		w.must(err)
-		another, _ := trusted.issue(w.T, "another.example.com")
-		right, _ := trusted.issue(w.T, "d1.example.com")
-		stranger, _ := newAuthority(w.T).issue(w.T, "d2.example.com")
+		another, _ := w.shown(trusted, "another.example.com")
+		right, _ := w.shown(trusted, "d1.example.com")
+		stranger, _ := w.shown(unknown, "d2.example.com")
 		ds := w.api(func(v *haproxy.Values) {
 			v.CA, v.Cert = ca, cert
 			for i := range v.Daemons {
@@ -252,7 +253,7 @@ func TestADaemonMustShowACertificateOfItsName(t *testing.T) {
 			d.leads.Store(true)
 		}
 		pool := x509.NewCertPool()
-		pool.AddCert(trusted.cert)
+		pool.AppendCertsFromPEM([]byte(trusted.PEM))
 		c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
 			TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "api.example.com"}}}
 		get := func() string {

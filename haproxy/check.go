@@ -155,6 +155,9 @@ func (c *checker) apis(proxies []proxy, unverified bool) {
 		if secure && offers {
 			c.plain(p)
 		}
+		if offers {
+			c.identity(p)
+		}
 	}
 }
 

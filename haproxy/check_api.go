@@ -97,3 +97,20 @@ func (c *checker) plain(p proxy) {
 			fmt.Sprintf("bind %s ssl crt FILE (haproxy.http_cert)", l.words[1]))
 	}
 }
+
+// identity reports a frontend that passes on the header in which the daemons believe a proxy. A condition is a choice of
+// somebody who has thought of it.
+func (c *checker) identity(p proxy) {
+	if c.want == nil || c.want.Identity == "" {
+		return
+	}
+	if slices.ContainsFunc(p.all(), func(l line) bool {
+		return len(l.words) > 2 && l.has("http-request") && strings.EqualFold(l.words[2], c.want.Identity) &&
+			(l.words[1] == "del-header" || l.words[1] == "set-header" && len(l.words) == 4)
+	}) {
+		return
+	}
+	c.complain(p.at, fmt.Sprintf("the header %s (http.identity_header) is passed on", c.want.Identity),
+		"where http.identity_from has the address of this HAProxy, each of its clients can be any user",
+		"http-request del-header "+c.want.Identity+", before what sets it")
+}

@@ -36,6 +36,9 @@ type Values struct {
 	Daemons  []Daemon // daemons that share it
 	CA       string   // path of the authorities of daemons that serve HTTPS; "" means those of the system
 	Cert     string   // path of a PEM file with certificate and key, to serve the API by HTTPS; "" means plain HTTP
+	// Identity is the header in which the daemons believe a proxy; "" means none. HAProxy removes it from requests:
+	// the daemons may believe HAProxy's address, and its clients could name themselves anybody.
+	Identity string
 }
 
 // Daemon is where one daemon serves its API.
@@ -77,6 +80,9 @@ func Render(v Values) (string, error) {
 		if path == "" || strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == '\'' || r == 0x7f }) {
 			bad("path %q can't be written into a configuration of HAProxy", path)
 		}
+	}
+	if v.Identity != "" && !headerName.MatchString(v.Identity) {
+		bad("header %q: it has other characters than letters, digits and -", v.Identity)
 	}
 	if len(problems) > 0 {
 		return "", fmt.Errorf("write a configuration for HAProxy: %w", errors.Join(problems...))
@@ -140,6 +146,8 @@ func (v Values) normal() (Values, error) {
 	}
 	return v, errors.Join(problems...)
 }
+
+var headerName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
 var hostname = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,253}$`)
 

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 var values = Values{Version: "2.6", Socket: "/run/haproxy/admin.sock", Database: "127.0.0.1:3307", HTTP: ":3080",
 	Agent:   "0.0.0.0:3001",
 	Members: []string{"db1.example.com:3306", "[2001:db8::2]:3306"}, Daemons: []Daemon{{Address: "127.0.0.1:3000"},
-		{Address: "two.example.com:443", TLS: true}}, Cert: "/etc/haproxy/api.pem"}
+		{Address: "two.example.com:443", TLS: true}}, Cert: "/etc/haproxy/api.pem", Identity: "X-Remote-User"}
 
 func golden(t *testing.T, name, got string) {
 	t.Helper()
@@ -104,6 +104,7 @@ func TestWhatCannotBeRenderedIsRefused(t *testing.T) {
 		"a line end in the name of a daemon": {
 			func(v *Values) { v.Daemons = []Daemon{{Address: "d1:443", TLS: true, Name: "x\ny"}} }, "is not one"},
 		"a line end in the path of certificates": {func(v *Values) { v.Cert = "/x\ny" }, "can't be written"},
+		"a line end in the name of a header":     {func(v *Values) { v.Identity = "X\n" }, `header "X\n"`},
 		"a blank in a host of members": {func(v *Values) { v.Members = []string{"a b:3306"} },
 			"not an address"},
 	} {
@@ -195,6 +196,10 @@ func TestEachLineOfOursMatters(t *testing.T) {
 		{"server 127.0.0.1:3000 127.0.0.1:3000", "server 127.0.0.1:3000 127.0.0.1:3000 ssl verify required ca-file " +
 			"@system-ca verifyhost x", "serves plain HTTP, but is asked by HTTPS"},
 		{" ssl crt /etc/haproxy/api.pem", "", "HAProxy serves the API in plain text"},
+		{"http-request del-header X-Remote-User", "", "the header X-Remote-User (http.identity_header) is passed on"},
+		{"http-request del-header X-Remote-User", "http-request set-header X-Remote-User %[src] if TRUE", "is passed on"},
+		{"http-request del-header X-Remote-User", "http-request set-header x-remote-user %[src]", ""},
+		{"http-request del-header X-Remote-User", "http-request del-header X-Remote-User unless TRUE", ""},
 		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" ssl verify none`,
 			"ssl at a member"},
 		{`agent-send "db1.example.com:3306\n"`, `agent-send "db1.example.com:3306\n" check-ssl`,

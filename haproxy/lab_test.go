@@ -95,6 +95,7 @@ func (m *member) die() {
 type world struct {
 	*testing.T
 	version string // of the configuration
+	config  string // as it was rendered for the API
 	lab     *lab.Lab
 	kept    *http.Transport
 

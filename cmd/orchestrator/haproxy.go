@@ -38,7 +38,7 @@ func newHAProxyConfig() *cobra.Command {
 		Short: "Write a configuration for the HAProxy in front of the backend pair and the daemons",
 		Long: `Writes to standard output a configuration for HAProxy. HAProxy then serves the fit member of the backend
 pair at haproxy.database, and the API of the daemon that leads at haproxy.http. The values come from the
-daemon's configuration: backend.members, haproxy.*, http.listen and peers.daemons.`,
+daemon's configuration: backend.members, haproxy.*, http.listen, http.identity_header and peers.daemons.`,
 		Example: `  orchestrator haproxy config --config /etc/orchestrator/orchestrator.toml > haproxy.cfg.new &&
     haproxy -c -f haproxy.cfg.new`,
 		Args: noArgs,
@@ -148,7 +148,7 @@ func haproxyValues(c config.Config) (haproxy.Values, error) {
 			errors.New(`haproxy.agent: is empty; set where the daemon answers agent checks, such as "127.0.0.1:3001"`))
 	}
 	v := haproxy.Values{Socket: c.HAProxy.Socket, Database: c.HAProxy.Database, HTTP: c.HAProxy.HTTP,
-		Agent: c.HAProxy.Agent, CA: c.Peers.CA, Cert: c.HAProxy.HTTPCert}
+		Agent: c.HAProxy.Agent, CA: c.Peers.CA, Cert: c.HAProxy.HTTPCert, Identity: c.HTTP.IdentityHeader}
 	self := haproxy.Daemon{Address: c.HTTP.Listen, TLS: c.HTTP.TLSCert != ""}
 	if self.TLS {
 		name, err := certificateName(c.HTTP.TLSCert)

@@ -50,6 +50,20 @@ agent = "127.0.0.1:3001"
 		}
 	}
 
+	// Nobody but HAProxy itself names a user there.
+	proxied := write("proxied.toml", strings.Replace(readAll(t, config), "listen = \"127.0.0.1:3000\"",
+		"listen = \"127.0.0.1:3000\"\nidentity_header = \"X-Remote-User\"\nidentity_from = [\"10.0.0.1\"]", 1)+
+		"[[user]]\nname = \"ann\"\nrole = \"admin\"\n")
+	code, out, errs := program(t, "", "haproxy", "config", "--config", proxied)
+	if code != exitOK || !strings.Contains(out, "    http-request del-header X-Remote-User\n    default_backend leader") {
+		t.Errorf("code %d: %s\n%s", code, errs, out)
+	}
+	passes := write("passes.cfg", strings.Replace(out, "http-request del-header", "#", 1))
+	if code, out, _ := program(t, "", "haproxy", "check", "--config", proxied, passes); code != exitConfig ||
+		!strings.Contains(out, "the header X-Remote-User (http.identity_header) is passed on") {
+		t.Errorf("code %d: %s", code, out)
+	}
+
 	// HAProxy verifies a name of the daemon's own certificate.
 	tlsConfig := strings.Replace(readAll(t, config), "listen = \"127.0.0.1:3000\"",
 		"listen = \"127.0.0.1:3000\"\ntls_cert = \"cert.pem\"\ntls_key = \"key.pem\"", 1)
@@ -58,7 +72,7 @@ agent = "127.0.0.1:3001"
 	write("cert.pem", cert)
 	write("key.pem", key)
 	secure := write("secure.toml", tlsConfig)
-	code, out, errs := program(t, "", "haproxy", "config", "--config", secure)
+	code, out, errs = program(t, "", "haproxy", "config", "--config", secure)
 	for _, want := range []string{"server 127.0.0.1:3000 127.0.0.1:3000 check ssl verify required ca-file @system-ca " +
 		"verifyhost any.example.com\n",
 		"verifyhost three\n", "bind 127.0.0.1:3080 ssl crt " + filepath.Join(dir, "both.pem") + "\n"} {
