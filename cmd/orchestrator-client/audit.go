@@ -40,7 +40,8 @@ nobody has checked.`,
 		}}
 	f := cmd.Flags()
 	f.StringVar(&cluster, "cluster", "", "only what concerns this `CLUSTER`")
-	f.StringVar(&who, "who", "", "only what this `NAME` has done, proved or signed")
+	f.StringVar(&who, "who", "", "only what this `NAME` has done, proved or signed; of \"bob (sent by ann)\", "+
+		"either name")
 	f.StringVar(&since, "since", "168h", "how long ago, or the `TIME` as 2026-01-02T15:04:05Z; 0 is all that is kept")
 	cmd.AddCommand(p.auditVerify(), p.auditExport())
 	return cmd

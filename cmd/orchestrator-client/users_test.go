@@ -28,6 +28,13 @@ func TestTheTokenOfAUser(t *testing.T) {
 	}
 	s := httptest.NewServer(root)
 	defer s.Close()
+	as := func(user string) desk {
+		file := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(file, []byte(user+"-has-this-token\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return desk{d, map[string]string{"ORCHESTRATOR_API": s.URL, "ORCHESTRATOR_TOKEN_FILE": file, "USER": user}}
+	}
 	for _, c := range []struct {
 		user, args string
 		code       int
@@ -36,16 +43,18 @@ func TestTheTokenOfAUser(t *testing.T) {
 		{"ann", "clusters", 0, "web1:3307"},
 		{"ann", "alias db2 main", 1, `this needs the role "operate", and ann has "read"`},
 		{"bob", "alias db2 main", 0, "also called main"},
+		{"bob", "acknowledge db1-3306-2 --comment seen --by cid", 0, ""},
 		{"bob", "forget db2", 1, `this needs the role "admin", and bob has "operate"`},
 	} {
-		file := filepath.Join(t.TempDir(), "token")
-		if err := os.WriteFile(file, []byte(c.user+"-has-this-token\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		client := desk{d, map[string]string{"ORCHESTRATOR_API": s.URL, "ORCHESTRATOR_TOKEN_FILE": file, "USER": c.user}}
-		code, out, errs := client.run(t, strings.Fields(c.args)...)
+		code, out, errs := as(c.user).run(t, strings.Fields(c.args)...)
 		if code != c.code || !strings.Contains(out+errs, c.says) || strings.Contains(out+errs, "-has-this-token") {
 			t.Errorf("%s: %s: %d %s%s", c.user, c.args, code, out, errs)
+		}
+	}
+	for _, who := range []string{"bob", "cid", "cid (sent by bob)"} {
+		out := as("bob").must(t, 0, "audit", "--since", "0", "--who", who)
+		if strings.Count(out, "bob (signed cid (sent by bob))") != 1 {
+			t.Errorf("--who %s: %s", who, out)
 		}
 	}
 }

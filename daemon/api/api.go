@@ -140,13 +140,24 @@ func (a *API) take(w http.ResponseWriter, r *http.Request, rt *route) {
 	}
 }
 
+// panicked is what a record says of a change that a defect has ended. The log has the panic and its stack.
+var panicked = httpd.Problem{Status: http.StatusInternalServerError, Detail: "panicked: a defect of the daemon ended " +
+	"this change; what was done before stays done; the daemon's log has the details"}
+
 // change is take for a route that changes something. p says that the request is refused already.
 func (a *API) change(w http.ResponseWriter, r *http.Request, rt *route, p *httpd.Problem) {
+	entry, noted := bare(r, rt), false
+	defer func() { // without recover: httpd answers, and logs the stack as it is here
+		if !noted {
+			entry.Panicked = true
+			a.note(r, rt, entry, &panicked)
+		}
+	}()
 	var body any
 	if p == nil {
 		body, p = rt.body(w, r)
 	}
-	entry := a.entry(r, rt, body)
+	entry = a.entry(r, rt, body)
 	var reply reply
 	if p == nil {
 		var err error
@@ -155,6 +166,7 @@ func (a *API) change(w http.ResponseWriter, r *http.Request, rt *route, p *httpd
 		}
 	}
 	a.note(r, rt, entry, p)
+	noted = true
 	if p == nil {
 		if err := a.write(w, r, reply); err != nil {
 			p = explain(err)
@@ -239,6 +251,6 @@ func sign(body any, who httpd.Identity) {
 	case "":
 		*by = who.Name
 	default:
-		*by += " (sent by " + who.Name + ")"
+		*by = audit.SentBy(*by, who.Name)
 	}
 }

@@ -24,7 +24,7 @@ func (a *API) auditRoutes() []route {
 		"Who has changed what through the API of any daemon, or was refused, oldest first",
 		a.trail, 404, 503).with(inCluster,
 		parameter{name: "who", says: "only what somebody has done, by the name that was proved, or that it is signed " +
-			"with"},
+			"with; of \"bob (sent by ann)\", either name"},
 		parameter{name: "since", says: "only from this time on, as 2026-01-02T15:04:05Z"},
 		parameter{name: "after", says: "only what comes after this: the value of next in the page before"},
 		parameter{name: "limit", says: "how many records at most: 1 to 10000, default 1000"},
@@ -101,7 +101,7 @@ func (a *API) sought(cluster, who, since string) (func(audit.Record) bool, error
 	names := []string{cluster, cmp.Or(a.around(cluster), cluster)} // it may be gone, and its records are not
 	return func(r audit.Record) bool {
 		return !r.At.Before(from) && (cluster == "" || slices.Contains(names, r.Cluster)) &&
-			(who == "" || r.Who.Name == who || r.By == who)
+			(who == "" || r.Names(who))
 	}, nil
 }
 
@@ -149,9 +149,8 @@ func (a *API) refused(r *http.Request, rt *route, p httpd.Problem) {
 // entry is what will be recorded of a request, apart from its outcome. It is made before the request is served: after
 // that, what it names may be gone.
 func (a *API) entry(r *http.Request, rt *route, body any) audit.Entry {
-	e := audit.Entry{Who: proved(r.Context()), From: r.RemoteAddr,
-		Change: rt.ID, Method: rt.Method, Route: rt.Path, Cluster: a.concerned(r),
-	}
+	e := bare(r, rt)
+	e.Cluster = a.concerned(r)
 	for _, m := range inBraces.FindAllStringSubmatch(rt.Path, -1) {
 		if e.Target == nil {
 			e.Target = map[string]string{}
@@ -163,6 +162,11 @@ func (a *API) entry(r *http.Request, rt *route, body any) audit.Entry {
 	}
 	e.Parameters, e.Reason = parameters(body)
 	return e
+}
+
+// bare is an entry with what is known without looking at anything else.
+func bare(r *http.Request, rt *route) audit.Entry {
+	return audit.Entry{Who: proved(r.Context()), From: r.RemoteAddr, Change: rt.ID, Method: rt.Method, Route: rt.Path}
 }
 
 // proved is who sends the request that has this context.

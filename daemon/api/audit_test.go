@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"orchestrator/daemon/api"
 	"orchestrator/daemon/audit"
 	"orchestrator/daemon/httpd"
+	"orchestrator/daemon/topology"
 	"orchestrator/tests/paper"
 )
 
@@ -64,6 +66,50 @@ func TestEveryChangeIsAudited(t *testing.T) {
 	}
 	if changes < 15 {
 		t.Errorf("only %d routes change anything", changes)
+	}
+}
+
+// broken panics in the middle of a change, and where a cluster is looked for.
+type broken struct {
+	api.Declarations
+	api.Fleet
+	when string
+}
+
+func (b broken) SetTag(context.Context, topology.Key, string, string) error { panic("in " + b.when) }
+
+func (b broken) View(name string) (api.View, bool) {
+	if b.when == "the fleet" && name != "" {
+		panic("in " + b.when)
+	}
+	return b.Fleet.View(name)
+}
+
+// A change that has begun has its record, wherever a defect ends it; its client has an answer, the log has the stack.
+func TestAPanicIsAudited(t *testing.T) {
+	for _, when := range []string{"the change", "the fleet"} {
+		g := newRig(t, paper.Drawn, func(o *httpd.Options) {
+			o.Users = []httpd.User{{Name: "ann", Role: httpd.Operator, Tokens: "ann-has-this-token"}}
+		})
+		n := g.Nouns()
+		b := broken{n.Declarations, n.Fleet, when}
+		n.Declarations, n.Fleet = b, b
+		g.mount(t, n)
+		w := g.ask(t, `PUT /api/v1/instances/db2/tags/dc {"value":"west"}`, "Authorization: Bearer ann-has-this-token")
+		expect(t, w, http.StatusInternalServerError, "a defect of the daemon")
+		records := page(t, g, "?who=ann").Records
+		if len(records) != 1 {
+			t.Fatalf("%s: it made %d records", when, len(records))
+		}
+		r := records[0]
+		if !r.Panicked || r.Status != http.StatusInternalServerError || !strings.HasPrefix(r.Error, "panicked: ") ||
+			r.Change != "setTag" || r.Who.Name != "ann" || r.From == "" || when == "the change" && (r.Cluster == "" ||
+			r.Target["key"] != "db2" || string(r.Parameters) != `{"value":"west"}`) {
+			t.Errorf("%s: it is recorded as %+v", when, r)
+		}
+		if log := g.log.String(); !strings.Contains(log, "panic=\"in "+when) || !strings.Contains(log, "api_test.broken.") {
+			t.Errorf("%s: the log has no stack: %s", when, log)
+		}
 	}
 }
 

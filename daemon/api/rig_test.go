@@ -21,9 +21,10 @@ import (
 type rig struct {
 	*paper.Daemon
 	*httpd.Root
-	api *api.API
-	reg *prometheus.Registry
-	log *strings.Builder
+	api     *api.API
+	reg     *prometheus.Registry
+	log     *strings.Builder
+	options httpd.Options
 }
 
 func newRig(t testing.TB, drawn string, options ...func(*httpd.Options)) rig {
@@ -34,17 +35,27 @@ func newRig(t testing.TB, drawn string, options ...func(*httpd.Options)) rig {
 	for _, f := range options {
 		f(&o)
 	}
-	d := paper.New(drawn)
-	a, err := api.New(d.Nouns(), api.Options{NeedsToken: o.NeedsToken, Logger: o.Logger, Now: now,
-		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{})})
+	g := rig{Daemon: paper.New(drawn), reg: reg, log: log, options: o}
+	g.mount(t, g.Nouns())
+	return g
+}
+
+// mount makes the routes from these nouns.
+func (g *rig) mount(t testing.TB, n api.Nouns) {
+	t.Helper()
+	o := g.options
+	if g.Root != nil {
+		o.Registerer = prometheus.NewRegistry() // reg has these metrics already
+	}
+	var err error
+	g.api, err = api.New(n, api.Options{NeedsToken: o.NeedsToken, Logger: o.Logger, Now: o.Now,
+		Metrics: promhttp.HandlerFor(g.reg, promhttp.HandlerOpts{})})
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := httpd.New(o, a.Mounts()...)
-	if err != nil {
+	if g.Root, err = httpd.New(o, g.api.Mounts()...); err != nil {
 		t.Fatal(err)
 	}
-	return rig{d, root, a, reg, log}
 }
 
 // ask sends "GET /path" or "PUT /path {body}". Headers are "Name: value"; a body is JSON unless they say otherwise.

@@ -14,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -38,6 +40,22 @@ type Entry struct {
 	Reason     string            `json:"reason,omitempty"`
 	Status     int               `json:"status" doc:"the HTTP status of the answer"`
 	Error      string            `json:"error,omitempty" doc:"why it was refused or has failed"`
+	Panicked   bool              `json:"panicked,omitempty" doc:"a defect of the daemon ended it: it may be done, wholly or in part"`
+}
+
+// sentBy stands between the name that a request is signed with and the one that was proved.
+const sentBy = " (sent by "
+
+// SentBy is the signature of a request that one person has signed, and another one was proved to send.
+func SentBy(signed, proved string) string { return signed + sentBy + proved + ")" }
+
+// Names says whether somebody of this name has made the request: proved, or in its signature.
+func (e Entry) Names(who string) bool {
+	if who == e.Who.Name || who == e.By {
+		return true
+	}
+	signed, senders, _ := strings.Cut(e.By, sentBy)
+	return who == signed || slices.Contains(strings.Split(strings.ReplaceAll(senders, ")", ""), sentBy), who)
 }
 
 // Record is an entry in the chain of a daemon.

@@ -296,3 +296,25 @@ func FuzzImport(f *testing.F) {
 		}
 	})
 }
+
+// Whoever is named in a record is found: who has proved a name, who has signed, and for whom.
+func TestEachNameOfARecordIsFound(t *testing.T) {
+	twice := audit.SentBy(audit.SentBy("bob (ops)", "eve"), "ann")
+	for _, c := range []struct {
+		by   string
+		who  string
+		want bool
+	}{
+		{"bob", "ann", true}, {"bob", "bob", true}, {"bob", "bo", false}, {"", "ann", true}, {"", "bob", false},
+		{audit.SentBy("bob", "ann"), "bob", true}, {audit.SentBy("bob", "ann"), "bob (sent by ann)", true},
+		{audit.SentBy("bob", "ann"), "sent", false}, {audit.SentBy("bob", "ann"), "bob (sent by ann", false},
+		{twice, "bob (ops)", true}, {twice, "eve", true}, {twice, "ann", true}, {twice, "bob", false},
+	} {
+		if got := (audit.Entry{Who: audit.Who{Name: "ann"}, By: c.by}).Names(c.who); got != c.want {
+			t.Errorf("%q of ann names %q: %v", c.by, c.who, got)
+		}
+	}
+	if !(audit.Entry{By: audit.SentBy("bob", "ann")}).Names("ann") {
+		t.Error("the sender is not found")
+	}
+}

@@ -146,7 +146,7 @@ func (t *Trail) Append(ctx context.Context, e audit.Entry) {
 func (t *Trail) seal(e audit.Entry) ([]backend.Record, audit.Mark, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e.Status >= http.StatusBadRequest && !t.failed.Allow() {
+	if e.Status >= http.StatusBadRequest && !e.Panicked && !t.failed.Allow() { // a panic may have changed something
 		t.missed++
 		return nil, audit.Mark{}, nil
 	}

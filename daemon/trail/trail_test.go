@@ -289,21 +289,25 @@ func TestAFloodOfRefusalsIsCounted(t *testing.T) {
 	for range burst + more {
 		w.change(t, "eve", 403)
 	}
+	w.Append(t.Context(), audit.Entry{By: "eve", Change: "setTag", Status: 500, Panicked: true})
 	w.change(t, "ann", 200)
 	n, says := w.verify(t)
-	if n < burst+1 || n > burst+10 || len(says) > 0 {
+	if n < burst+2 || n > burst+10 || len(says) > 0 {
 		t.Fatalf("%d records, broken: %q", n, says)
 	}
 	kept, err := w.Read(t.Context())
 	must(t, err)
-	var missed int64
+	var missed, panicked int64
 	for _, d := range kept.Documents {
 		r, err := audit.Parse(d)
 		must(t, err)
 		missed += r.Missed
+		if r.Panicked {
+			panicked++
+		}
 	}
-	if missed+int64(n) != burst+more+1 {
-		t.Errorf("%d records, and %d counted", n, missed)
+	if missed+int64(n) != burst+more+2 || panicked != 1 {
+		t.Errorf("%d records, %d counted, %d that panicked", n, missed, panicked)
 	}
 }
 
