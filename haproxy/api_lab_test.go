@@ -208,7 +208,8 @@ func TestNobodyNamesAUserThroughHAProxy(t *testing.T) {
 			}
 		}
 		const removed = "    http-request del-header " + identity + "\n"
-		w.must(w.h.Write(strings.Replace(w.config, removed, removed+"    http-request set-header "+identity+" ann\n", 1)))
+		named := removed + "    http-request set-header " + identity + " ann\n"
+		w.must(w.h.Write(strings.Replace(w.config, removed, named, 1)))
 		w.must(w.h.Reload(w.Context()))
 		w.reaches(ds[1], ds[0], ds[2])
 		if got := users(identity + ": admin"); !slices.Equal(got, []string{"ann"}) {

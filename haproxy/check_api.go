@@ -98,8 +98,8 @@ func (c *checker) plain(p proxy) {
 	}
 }
 
-// identity reports a frontend that passes on the header in which the daemons believe a proxy. A condition is a choice of
-// somebody who has thought of it.
+// identity reports a frontend that passes on the header in which the daemons believe a proxy. A condition is a choice
+// of somebody who has thought of it.
 func (c *checker) identity(p proxy) {
 	if c.want == nil || c.want.Identity == "" {
 		return

@@ -55,7 +55,7 @@ agent = "127.0.0.1:3001"
 		"listen = \"127.0.0.1:3000\"\nidentity_header = \"X-Remote-User\"\nidentity_from = [\"10.0.0.1\"]", 1)+
 		"[[user]]\nname = \"ann\"\nrole = \"admin\"\n")
 	code, out, errs := program(t, "", "haproxy", "config", "--config", proxied)
-	if code != exitOK || !strings.Contains(out, "    http-request del-header X-Remote-User\n    default_backend leader") {
+	if code != exitOK || !strings.Contains(out, "    http-request del-header X-Remote-User\n    default_backend") {
 		t.Errorf("code %d: %s\n%s", code, errs, out)
 	}
 	passes := write("passes.cfg", strings.Replace(out, "http-request del-header", "#", 1))

@@ -107,7 +107,8 @@ func TestAPanicIsAudited(t *testing.T) {
 			r.Target["key"] != "db2" || string(r.Parameters) != `{"value":"west"}`) {
 			t.Errorf("%s: it is recorded as %+v", when, r)
 		}
-		if log := g.log.String(); !strings.Contains(log, "panic=\"in "+when) || !strings.Contains(log, "api_test.broken.") {
+		if log := g.log.String(); !strings.Contains(log, `panic="in `+when) ||
+			!strings.Contains(log, "api_test.broken.") {
 			t.Errorf("%s: the log has no stack: %s", when, log)
 		}
 	}
