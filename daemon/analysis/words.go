@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
 
@@ -21,12 +22,7 @@ func span(d time.Duration) string {
 }
 
 // many prints a number with its noun.
-func many(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
+func many(n int, noun string) string { return plural.Count(n, noun) }
 
 // failure prints an error of a replication thread on one line.
 func failure(errno int, text string) string {

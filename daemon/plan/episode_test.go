@@ -200,7 +200,7 @@ db2 of=c rw exec=db1:1-100`, moving, "detach db3"},
 		{"a replica that has more, and has not applied it, keeps its relay logs", `
 db1 down of=c
   db3 io=no recv=1-105 exec=1-100
-db2 of=c rw exec=db1:1-100`, moving, "outcome: db2:3306 replaces db1:3306; 1 lost"},
+db2 of=c rw exec=db1:1-100`, moving, "outcome: db2:3306 replaces db1:3306; 1 replica left behind"},
 		{"a replica that is older than the new primary is detached", `
 db1 down of=c mysql=8.0.36
   db3 io=no mysql=8.0.36
@@ -208,7 +208,7 @@ db2 of=c rw mysql=8.4.0 exec=db1:1-100`, moving, "detach db3"},
 		{"several sources are left alone", `
 db1 down of=c
   db3 io=connecting ioerr=2003 also=db9
-db2 of=c rw exec=db1:1-100`, moving, "outcome: db2:3306 replaces db1:3306; 1 lost"},
+db2 of=c rw exec=db1:1-100`, moving, "outcome: db2:3306 replaces db1:3306; 1 replica left behind"},
 		{"the failed primary comes back writable", `
 db1 of=c
 db2 of=c rw exec=db1:1-100
@@ -300,7 +300,7 @@ db1 down of=c
 		{"without GTID it can't be moved", `
 db1 down of=c
   db3 io=no nogtid
-db2 of=c rw exec=db1:1-100`, moving, "outcome: db2:3306 replaces db1:3306; 1 lost"},
+db2 of=c rw exec=db1:1-100`, moving, "outcome: db2:3306 replaces db1:3306; 1 replica left behind"},
 		{"a replica is out of reach when the others are started again", `
 db1 of=c
   db2 down io=no
@@ -326,7 +326,7 @@ db1 down
 		{"a replica of an intermediate is out of reach", `
 db1
   db2 down
-    db3 down`, higher, "outcome: the replicas of db2:3306 follow db1:3306; 1 lost"},
+    db3 down`, higher, "outcome: the replicas of db2:3306 follow db1:3306; 1 replica left behind"},
 		{"a replica that was left is still out of reach", `
 db1
   db2 down io=no

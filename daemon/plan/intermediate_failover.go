@@ -79,6 +79,12 @@ func (i *intermediateFailover) next() Work {
 		if len(i.replicas[i.e.Failed]) == 0 {
 			return i.over()
 		}
+		if primary := i.replaced(); primary != nil {
+			w := Work{Episode: &i.e, Wait: fmt.Sprintf(
+				"%v is being replaced, and its replicas follow the new primary then", primary.Failed)}
+			w.preempted(i.view)
+			return w
+		}
 		i.e.Blocked = fmt.Sprintf(
 			"no living server above %v can take its replicas: bring it back, or a server above it", i.e.Failed)
 		return Work{Episode: &i.e, Refused: []string{i.e.Blocked}, Wait: i.e.Blocked}
@@ -106,6 +112,16 @@ func (i *intermediateFailover) next() Work {
 		return w
 	}
 	return i.over()
+}
+
+// replaced is the failover of a primary that goes on now; nil when there is none.
+func (v *view) replaced() *Episode {
+	for i := range v.Episodes {
+		if e := &v.Episodes[i]; e.Kind == PrimaryFailover && e.Closed.IsZero() && e.Blocked == "" {
+			return e
+		}
+	}
+	return nil
 }
 
 // suspected says whether the replicas may be moved: undecided is what is done, or waited for, as long as they may not.

@@ -7,6 +7,7 @@ import (
 
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/gtid"
+	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
 
@@ -112,10 +113,10 @@ func (p *primaryFailover) loseRest(e *Episode, primary *topology.Server) {
 	}
 }
 
-// withLost adds to an outcome how many servers were lost.
+// withLost adds to an outcome how many replicas were left behind.
 func withLost(outcome string, e Episode) string {
 	if len(e.Lost) > 0 {
-		outcome += fmt.Sprintf("; %d lost", len(e.Lost))
+		outcome += "; " + plural.Count(len(e.Lost), "replica") + " left behind"
 	}
 	return outcome
 }
