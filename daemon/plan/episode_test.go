@@ -96,10 +96,6 @@ db1 down of=c
   db2 down io=no read=binlog.000010:5 exec=1-120 recv=1-120
   db3 io=no nogtid read=binlog.000010:4
   db4 io=no read=binlog.000010:3`, begun, "refused: db3:3306 does not replicate by GTID, and has received up to binlog.000010:4 of db1:3306: no replica with GTID is shown to have as much; allow_received_loss is false, else it would be left behind"},
-		{"an emptied intermediate dies, and the primary lives", `
-db1 of=c exec=db1:1-100
-db2 of=c down exec=none
-  db3 ioerr=2003 exec=db1:1-90`, plan.Episode{}, "refused: db1:3306 takes writes, and db3:3306 has from it what it has: it is the primary, and db2:3306 was between the two. Move the replicas of db2:3306 under db1:3306 by hand"},
 		{"one that was the candidate below another replica, and was left stopped, is back", `
 db1
   db2

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -70,7 +71,7 @@ func (i *intermediateFailover) next() Work {
 		i.e.Blocked = i.switchedOff()
 		return Work{Episode: &i.e, Refused: []string{i.e.Blocked}, Wait: i.e.Blocked}
 	}
-	above := i.above(i.e.Failed)
+	above, why := i.place(i.e)
 	if above == nil {
 		steps := slices.DeleteFunc(i.unstarted(), func(s Step) bool { return i.taken[s.At] != nil })
 		if len(steps) > 0 { // those that its own failover does not take
@@ -85,8 +86,8 @@ func (i *intermediateFailover) next() Work {
 			w.preempted(i.view)
 			return w
 		}
-		i.e.Blocked = fmt.Sprintf(
-			"no living server above %v can take its replicas: bring it back, or a server above it", i.e.Failed)
+		i.e.Blocked = cmp.Or(why, fmt.Sprintf(
+			"no living server above %v can take its replicas: bring it back, or a server above it", i.e.Failed))
 		return Work{Episode: &i.e, Refused: []string{i.e.Blocked}, Wait: i.e.Blocked}
 	}
 	w := Work{Episode: &i.e}
@@ -133,7 +134,7 @@ func (i *intermediateFailover) suspected() (w Work, undecided bool) {
 		return i.over(), true
 	}
 	var nobody []string
-	if why := i.unchosen(); why != "" {
+	if _, why := i.place(i.e); why != "" {
 		nobody = append(nobody, why)
 	}
 	if no := i.gate(i.e, nobody...); len(no) > 0 {
@@ -167,26 +168,6 @@ func (i *intermediateFailover) note(f *analysis.Finding) {
 	if i.stored(i.e) == nil || i.e.Code != f.Code {
 		i.e.Code, i.e.Evidence = f.Code, f.Evidence
 	}
-}
-
-// unchosen says why replicas of a former primary are not moved to the present one; "" where they may be. Which server
-// is the primary is a matter of counting replicas where no promotion is on record: somebody may have opened a server
-// for writes that nobody chose.
-func (i *intermediateFailover) unchosen() string {
-	if i.e.Code != analysis.DeadFormerPrimary || i.primary == nil ||
-		i.last != nil && i.last.Candidate == i.primary.Key || i.Snapshot.Promoted[i.Cluster] == i.primary.Key {
-		return ""
-	}
-	failed := Episode{Kind: PrimaryFailover, Failed: i.e.Failed, Opened: i.e.Opened}
-	why := fmt.Sprintf("it was no replica of %v when that fell silent", i.e.Failed)
-	if i.wasReplica(i.primary, failed) {
-		why = i.notTaken(i.primary, i.choice(failed), failed)
-	}
-	if why == "" {
-		return ""
-	}
-	return fmt.Sprintf("%v takes writes, and no promotion of it is on record; it is not taken for the new primary: "+
-		"%s. Move the replicas of %v by hand to the server that is to be the primary", i.primary.Key, why, i.e.Failed)
 }
 
 // undecided waits, or has the replicas find out, as long as the server is not known to be of no use to them.
@@ -308,26 +289,4 @@ func (i *intermediateFailover) stuck() Work {
 	}
 	i.e.Stage, i.e.Touched, i.e.Lost, i.e.Candidate, i.e.Why = Suspected, nil, nil, topology.Key{}, ""
 	return i.block(why...)
-}
-
-// above is the nearest server up the tree from k that is up and can serve replicas; otherwise the primary. It is nil
-// when the primary can't serve them either.
-func (v *view) above(k topology.Key) *topology.Server {
-	serves := func(s *topology.Server) bool {
-		return s != nil && s.Key != k && s.Up() && s.Instance.LogBin &&
-			(len(s.Instance.Channels) == 0 || s.Instance.LogReplicaUpdates)
-	}
-	at := v.servers[k]
-	for range v.Snapshot.Servers {
-		if at == nil || at.Instance == nil || len(at.Instance.Channels) == 0 {
-			break
-		}
-		if at = v.servers[at.Instance.Channels[0].Source]; serves(at) {
-			return at
-		}
-	}
-	if serves(v.primary) {
-		return v.primary
-	}
-	return nil
 }

@@ -30,6 +30,8 @@ func TestWorldsThatHurtOnce(t *testing.T) {
 		{"a lost fence of a read-only server whose events write was repeated after 30 s only", Run, 218641},
 		{"a candidate whose donor has no name that resolves was chosen again", RunReady, 233095},
 		{"a replica that was just moved had acknowledged, and died with the primary", RunDeaths, 30577},
+		{"an emptied intermediate died, and was replaced beside the primary, which was cut off", Run, 265294},
+		{"replicas were moved to a server that a person had opened, with must_not and filters", Run, 307207},
 	} {
 		if _, v := c.play(c.seed); v != nil {
 			t.Errorf("%s: %v", c.wrong, v)
