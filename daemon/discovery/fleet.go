@@ -80,6 +80,7 @@ type Fleet struct {
 	closeOf  map[string][]topology.Key     // what StayClose was last told, by cluster
 	found    int                           // servers found so far
 	strange  int                           // servers that are strangers
+	waiting  []*server                     // with registrations that there was no room for
 	queue    queue
 	alarm    time.Time // for when the timer of the loop is set
 	flights  uint64    // probes started so far

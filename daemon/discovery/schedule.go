@@ -240,6 +240,7 @@ func (f *Fleet) probe(ctx context.Context, jobs chan job, j job) (wait bool) {
 		f.greeted(time.Since(asked), failure == topology.OK)
 	}
 	f.finish(j.server, j.flight, asked, answer{i, failure, err})
+	f.introduceMore()
 	if wait = inTime && len(f.idle) < kept; wait {
 		f.idle = append(f.idle, jobs)
 	}

@@ -24,6 +24,7 @@ type acquaintance struct {
 	by       *server            // whose list of registrations brought it, while it is a stranger
 	brought  int                // strangers that the list of this server has brought
 	leftOut  int                // names on it that are not looked at
+	waits    bool               // for room for some of them
 	vetted   bool               // it was a stranger, and is confirmed
 	level    bool               // a stranger has what its source had, or has got more
 	looks    int                // how often its source was asked for its sake
@@ -127,24 +128,42 @@ func (f *Fleet) acquaint(s *server) {
 	f.meetReplicas(s)
 }
 
-// introduce adds those that have registered with a server, as far as there is room for strangers.
+// introduce adds those that have registered with a server, as far as there is room for strangers. Where it is the room
+// for all that is used up, the server waits for some: a fleet that is found by its registrations has many more than that.
 func (f *Fleet) introduce(s *server) {
-	left := 0
+	left, waits := 0, false
 	for _, k := range s.instance.Registered {
 		if f.at(k) != nil {
 			continue
 		}
 		if s.brought >= f.o.MaxRegistered || f.strange >= f.o.MaxStrangers {
 			left++
+			waits = waits || s.brought < f.o.MaxRegistered
 			continue
 		}
 		if t := f.add(k, s.key.String()); t != nil {
 			f.brings(t, s)
 		}
 	}
+	if waits && !s.waits {
+		s.waits = true
+		f.waiting = append(f.waiting, s)
+	}
 	if left != s.leftOut {
 		s.leftOut = left
 		f.tell(s, time.Now())
+	}
+}
+
+// introduceMore gives the room of strangers that were confirmed, or are gone, to those that wait for it. Nobody is asked
+// for that: what registered is known.
+func (f *Fleet) introduceMore() {
+	for len(f.waiting) > 0 && f.strange < f.o.MaxStrangers {
+		s := f.waiting[0]
+		f.waiting = f.waiting[1:]
+		if s.waits = false; f.servers[s.key] == s && s.up() && s.stranger == nil {
+			f.introduce(s)
+		}
 	}
 }
 

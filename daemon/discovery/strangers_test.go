@@ -223,6 +223,39 @@ func TestTooManyRegisteredNames(t *testing.T) {
 	})
 }
 
+// A fleet that is found by its registrations has far more servers than there is room for strangers. The room of one that
+// is confirmed is given to the next at once, not when the server that names the next is asked again.
+func TestTheRoomOfConfirmedStrangersIsUsedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, seeds := newFake(), []topology.Key(nil)
+		for c := range 20 {
+			primary := fmt.Sprintf("c%d", c)
+			p.server(primary, "")
+			seeds = append(seeds, key(primary))
+			for r := range 3 {
+				p.server(fmt.Sprintf("c%d-r%d", c, r), primary)
+			}
+		}
+		p.register()
+		o := Options{Seeds: seeds, MaxStrangers: 4, Poll: 5 * time.Second}
+		run(t, p, o, func(f *Fleet) {
+			pass(time.Second)
+			s := f.Snapshot()
+			if len(s.Servers) != 80 {
+				t.Errorf("%d servers are known, of 80", len(s.Servers))
+			}
+			for _, v := range s.Servers {
+				if v.Stranger != nil || v.LeftOut != 0 {
+					t.Errorf("%v: %v, %d left out", v.Key, v.Stranger, v.LeftOut)
+				}
+			}
+			if n := p.asks("c0"); n > 10 {
+				t.Errorf("a source was asked %d times in the first second", n)
+			}
+		})
+	})
+}
+
 // asks is how often a server was asked.
 func (p *fakeFleet) asks(name string) int {
 	p.mu.Lock()
