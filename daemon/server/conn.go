@@ -27,7 +27,8 @@ type Statement struct {
 // Conn is one connection, used by one goroutine at a time; only Break may be called beside another call. It asks with
 // Query or QueryAll, or is given to database/sql, whose driver's interfaces it has (sql.go).
 type Conn struct {
-	driver driverConn
+	driver driverConn    // has logged in, and serves database/sql; nil: the connection was dialled for questions alone
+	above  io.ReadWriter // the wire, or what deciphers it
 	wire   *wire
 	budget Budget
 
@@ -103,28 +104,25 @@ func (c *Conn) query(ctx context.Context, text string, most []int, args []any) (
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	defer guard(&err)
-	c.wire.ask(ctx)
-	defer c.wire.release()
-	var values []driver.NamedValue
-	for i, a := range args {
-		v, err := driver.DefaultParameterConverter.ConvertValue(a)
-		if err != nil {
+	if len(args) > 0 {
+		if text, err = c.wire.packets.fill(text, args); err != nil {
 			return nil, err
 		}
-		values = append(values, driver.NamedValue{Ordinal: i + 1, Value: v})
 	}
-	// Without the context, whose end the driver would await in a goroutine that each question wakes twice: the wire
-	// knows it.
-	r, err := c.driver.QueryContext(context.Background(), text, values)
-	if err != nil {
-		return nil, err
+	c.wire.ask(ctx)
+	defer c.wire.release()
+	a := c.wire.room.answering(c.above, &c.wire.packets)
+	defer c.wire.room.end(a)
+	if err = a.ask(text); err == nil {
+		answers, err = a.read(most, c.budget.Rows)
 	}
-	answers, err = readAnswers(r, most, c.budget.Rows, c.wire.packets.taken)
-	if isAny(err, ErrTooMuch, errIncomplete) {
+	switch {
+	case err != nil && Number(err) == 0:
 		c.Break() // what is left need not be read
+	case err == nil && len(answers) < len(most):
+		err = fmt.Errorf("%w: it returned %d answers to %d questions", ErrAlien, len(answers), len(most))
 	}
-	return answers, errors.Join(err, r.Close())
+	return answers, err
 }
 
 // One is Query for a statement that returns one row. Where it returns none, the row is empty.
@@ -178,13 +176,23 @@ func (c *Conn) AwaitEnd(ctx context.Context) error {
 	if err := c.wire.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
+	c.dismiss()
 	c.wire.muted.Store(true)
-	_ = c.driver.Close()
-	c.driver = nil
 	stop := context.AfterFunc(ctx, c.Break)
 	defer stop()
 	_, _ = c.wire.TCPConn.Read(make([]byte, 1))
 	return ctx.Err()
+}
+
+// dismiss lets the driver go, which has a buffer and a goroutine, and leaves the connection as it is.
+func (c *Conn) dismiss() {
+	if c.driver == nil {
+		return
+	}
+	c.wire.muted.Store(true)
+	_ = c.driver.Close()
+	c.driver = nil
+	c.wire.muted.Store(false)
 }
 
 // Cause puts what happened on the wire in place of the driver's "invalid connection".

@@ -13,6 +13,9 @@ type packets struct {
 	noEOF    bool // no packet stands between the columns and the rows, and an OK ends the rows
 	metadata bool // a byte behind the number of columns says whether they are described (MariaDB)
 
+	// From the last answer: a backslash in a text is one. Not known before the first.
+	literal, answered bool
+
 	next    expected
 	count   int   // of the answers so far
 	rows    int   // of the answer so far
@@ -47,7 +50,9 @@ const (
 	markFile    = 0xfb
 	markEnd     = 0xfe
 	markError   = 0xff
-	moreAnswers = 8 // in a status
+	markNull    = 0xfb
+	moreAnswers = 8   // in a status
+	noBackslash = 512 // in a status: the sql_mode NO_BACKSLASH_ESCAPES
 
 	canNoEOF     = 1 << 24 // CLIENT_DEPRECATE_EOF
 	isMySQL      = 1       // CLIENT_LONG_PASSWORD: without it the extended capabilities of MariaDB stand behind
@@ -199,23 +204,32 @@ func (f *packets) row(charge func(int) error) error {
 	case f.length < 5 || f.length > 8: // a row whose first cell claims more than 16 MB
 		return errSenseless
 	}
-	f.status(f.start[3:])
+	f.status(binary.LittleEndian.Uint16(f.start[3:]))
 	return nil
 }
 
 // over reads the rest of an OK packet: whether another answer follows.
 func (f *packets) over(ok []byte) error {
+	status, err := statusIn(ok)
+	if err == nil {
+		f.status(status)
+	}
+	return err
+}
+
+// statusIn is the status in an OK packet without its mark.
+func statusIn(ok []byte) (uint16, error) {
 	_, ok, first := readInteger(ok)
 	_, ok, second := readInteger(ok)
 	if !first || !second || len(ok) < 2 {
-		return errSenseless
+		return 0, errSenseless
 	}
-	f.status(ok)
-	return nil
+	return binary.LittleEndian.Uint16(ok), nil
 }
 
-func (f *packets) status(b []byte) {
-	if f.next = nothing; b[0]&moreAnswers != 0 {
+func (f *packets) status(status uint16) {
+	f.literal, f.answered = status&noBackslash != 0, true
+	if f.next = nothing; status&moreAnswers != 0 {
 		f.next = answers
 	}
 }

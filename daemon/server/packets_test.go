@@ -149,7 +149,7 @@ func TestAnswersShareARoom(t *testing.T) {
 	}
 }
 
-// Above TLS the packets are followed too.
+// Above TLS the packets are followed too, and the driver leaves what is ciphered as it is when it is let go.
 func TestColumnsAboveTLS(t *testing.T) {
 	certificate := selfSigned(t)
 	l, err := net.Listen("tcp", "127.0.43.1:0")
@@ -180,7 +180,8 @@ func TestColumnsAboveTLS(t *testing.T) {
 			p.send(answer)
 		}
 	}()
-	c := dial(t, l.Addr().String(), Options{Security: Security{TLS: &tls.Config{InsecureSkipVerify: true}}})
+	c := dial(t, l.Addr().String(), Options{Several: true,
+		Security: Security{TLS: &tls.Config{InsecureSkipVerify: true}}})
 	if _, err := c.Query(t.Context(), question); err != nil {
 		t.Fatal(err)
 	}

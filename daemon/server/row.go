@@ -1,10 +1,6 @@
 package server
 
 import (
-	"database/sql/driver"
-	"errors"
-	"fmt"
-	"io"
 	"iter"
 	"strconv"
 	"strings"
@@ -80,88 +76,4 @@ func Named(rows []Row) (all Row) {
 		all.cells = append(all.cells, r.Get("Value"))
 	}
 	return all
-}
-
-// readAnswers reads what each of several statements has returned: keep says how many rows of it, 0: all that the budget
-// allows. taken says whether these are all the rows of an answer.
-func readAnswers(r driver.Rows, keep []int, most int, taken func(rows int) bool) (answers [][]Row, err error) {
-	statements := len(keep)
-	answers = make([][]Row, 0, statements)
-	for {
-		rows, read, err := readAll(r, keep[len(answers)], most)
-		if err == nil && len(r.Columns()) > 0 && !taken(read) {
-			err = errIncomplete
-		}
-		if err != nil {
-			return answers, err
-		}
-		if answers = append(answers, rows); len(answers) == statements {
-			return answers, nil
-		}
-		next, ok := r.(driver.RowsNextResultSet)
-		if !ok || !next.HasNextResultSet() {
-			return answers, fmt.Errorf("%w: it returned %d answers to %d questions", ErrAlien, len(answers), statements)
-		}
-		if err := next.NextResultSet(); err != nil {
-			return answers, err
-		}
-	}
-}
-
-// readAll reads all rows, and keeps so many of them (0: all). Then there may be more than the budget allows.
-func readAll(r driver.Rows, keep, most int) (out []Row, read int, err error) {
-	names := r.Columns()
-	if len(names) == 0 {
-		return nil, 0, nil
-	}
-	if len(names) > maxColumns {
-		return nil, 0, fmt.Errorf("%w: %d columns", ErrTooMuch, len(names))
-	}
-	values := make([]driver.Value, len(names))
-	for ; ; read++ {
-		switch err := r.Next(values); {
-		case errors.Is(err, io.EOF):
-			return out, read, nil
-		case err != nil:
-			return nil, read, err
-		case keep > 0 && read >= keep:
-			continue
-		case read == most:
-			return nil, read, fmt.Errorf("%w: more than %d rows", ErrTooMuch, most)
-		}
-		out = append(out, Row{names, texts(values)})
-	}
-}
-
-// texts turns what the driver has made of the cells back into text: all of a row in one piece of memory.
-func texts(values []driver.Value) []string {
-	const longest = 20 // of a whole number
-	size := 0
-	for _, v := range values {
-		if text, is := v.([]byte); is {
-			size += len(text)
-		} else if v != nil {
-			size += longest
-		}
-	}
-	var all strings.Builder
-	all.Grow(size)
-	cells := make([]string, len(values))
-	var number [longest]byte
-	for i, v := range values {
-		start := all.Len()
-		switch v := v.(type) {
-		case nil:
-		case []byte:
-			all.Write(v)
-		case int64:
-			all.Write(strconv.AppendInt(number[:0], v, 10))
-		case uint64:
-			all.Write(strconv.AppendUint(number[:0], v, 10))
-		default:
-			fmt.Fprint(&all, v)
-		}
-		cells[i] = all.String()[start:]
-	}
-	return cells
 }

@@ -34,8 +34,8 @@ type Options struct {
 	// Silence is how long to wait for the next bytes of an answer, whatever time a question has in all. 0: as long as
 	// that.
 	Silence time.Duration
-	// Several lets QueryAll send several statements at once. Not for connections that act: there a value that was not
-	// quoted should be no more than an error.
+	// Several is for connections that only ask: QueryAll may send several statements at once. Not for those that act:
+	// there a value that was not quoted should be no more than an error. Nor are they for database/sql.
 	Several bool
 	Budget  Budget
 	Room    *Room // that the answers of all connections share; nil: each has its own budget only
@@ -103,6 +103,9 @@ func attempt(ctx context.Context, address string, o Options) (*Conn, error) {
 	}
 	if err != nil {
 		return c, fmt.Errorf("connect: %w", err)
+	}
+	if o.Several {
+		c.dismiss()
 	}
 	return c, nil
 }
@@ -172,7 +175,8 @@ func (c *Conn) login(ctx context.Context, connector driver.Connector) (err error
 	c.wire.release()
 	c.wire.login = nil
 	c.driver = opened.(driverConn)
-	return c.wire.decipher(opened)
+	c.above, err = c.wire.decipher(opened)
+	return err
 }
 
 // loginFailure says at which point nobody answered, and puts in place of the driver's "invalid connection" what
