@@ -128,8 +128,8 @@ func (f *Fleet) acquaint(s *server) {
 	f.meetReplicas(s)
 }
 
-// introduce adds those that have registered with a server, as far as there is room for strangers. Where it is the room
-// for all that is used up, the server waits for some: a fleet that is found by its registrations has many more than that.
+// introduce adds those that have registered with a server, as far as there is room for strangers. Where the room for all
+// is used up, the server waits for some: a fleet that is found by its registrations has many more than that.
 func (f *Fleet) introduce(s *server) {
 	left, waits := 0, false
 	for _, k := range s.instance.Registered {
@@ -155,8 +155,8 @@ func (f *Fleet) introduce(s *server) {
 	}
 }
 
-// introduceMore gives the room of strangers that were confirmed, or are gone, to those that wait for it. Nobody is asked
-// for that: what registered is known.
+// introduceMore gives the room of strangers that were confirmed, or are gone, to those that wait for it. No source is
+// asked for that: what registered is known.
 func (f *Fleet) introduceMore() {
 	for len(f.waiting) > 0 && f.strange < f.o.MaxStrangers {
 		s := f.waiting[0]

@@ -223,8 +223,8 @@ func TestTooManyRegisteredNames(t *testing.T) {
 	})
 }
 
-// A fleet that is found by its registrations has far more servers than there is room for strangers. The room of one that
-// is confirmed is given to the next at once, not when the server that names the next is asked again.
+// A fleet that is found by its registrations has far more servers than there is room for strangers. The room of one
+// that is confirmed is given to the next at once, not when the server that names the next is asked again.
 func TestTheRoomOfConfirmedStrangersIsUsedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, seeds := newFake(), []topology.Key(nil)

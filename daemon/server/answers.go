@@ -38,8 +38,8 @@ func (a *answering) ask(text string) error {
 	return err
 }
 
-// read reads what each of several statements has returned: keep says how many rows of it, 0: all, and more than most are
-// an error. Where a statement fails, it returns the answers of those before.
+// read reads what each of several statements has returned: keep says how many rows of it, 0: all, and more than most
+// are an error. Where a statement fails, it returns the answers of those before.
 func (a *answering) read(keep []int, most int) (answers [][]Row, err error) {
 	answers = make([][]Row, 0, len(keep))
 	for more := true; more; {
