@@ -128,8 +128,8 @@ func (f *Fleet) acquaint(s *server) {
 	f.meetReplicas(s)
 }
 
-// introduce adds those that have registered with a server, as far as there is room for strangers. Where the room for all
-// is used up, the server waits for some: a fleet that is found by its registrations has many more than that.
+// introduce adds those that have registered with a server, as far as there is room for strangers. Where the room for
+// all is used up, the server waits for some: a fleet that is found by its registrations has many more than that.
 func (f *Fleet) introduce(s *server) {
 	left, waits := 0, false
 	for _, k := range s.instance.Registered {

@@ -25,8 +25,8 @@ func (d *deciphered) Write(p []byte) (int, error) {
 }
 
 // decipher follows the packets above TLS, and returns what questions are sent to and answered by. The driver begins
-// TLS itself, in the middle of the login, and has no place for anything between that and its buffer: so the connection
-// that it reads from is replaced, by the name of its field.
+// TLS itself, in the middle of the login, and has no place for anything between that and its buffer: so the
+// connection that it reads from is replaced, by the name of its field.
 func (w *wire) decipher(opened driver.Conn) (io.ReadWriter, error) {
 	if !w.secured {
 		return w, nil
