@@ -41,6 +41,6 @@ func (w *wire) decipher(opened driver.Conn) (io.ReadWriter, error) {
 			return above, nil
 		}
 	}
-	return nil, errors.New("the driver keeps its connection in another place than this program knows: answers have no " +
-		"bound")
+	return nil, errors.New("the driver keeps its connection in another place than this program knows: answers have " +
+		"no bound")
 }
