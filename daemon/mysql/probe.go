@@ -27,7 +27,9 @@ type known struct {
 	channels  bool              // it had a source at the last probe
 	stallsAt  time.Time
 	dumps     []int // binary log dump threads, at the last looks, the latest first
-	noServers int   // of those that registered, at readAt
+	noServers int   // of those that registered, at listedAt
+	listedAt  time.Time
+	endless   bool // more have registered than are read
 	memo      gtid.Memo
 	locks     server.Row // the answer to askHolder, until strangers were looked for
 }

@@ -16,6 +16,24 @@ import (
 // mostRegistered is how many of those that have registered are read: a server tells of anybody who registers.
 const mostRegistered = 10_000
 
+// registered asks for those that have registered. A server takes a while to list more than are read, and a recovery
+// asks after each of its steps: then what it has listed stays, until it would be asked without one.
+func (p *poll) registered(ctx context.Context) []question {
+	n, i := p.known, &p.known.instance
+	if n.endless && p.now.Sub(n.listedAt) < readAllEvery {
+		return nil
+	}
+	if i.Registered, i.Registrations = nil, nil; !i.LogBin || p.crowded {
+		return nil
+	}
+	replicas := p.conn.Dialect.Say(server.Replicas)
+	replicas.Most = mostRegistered
+	return []question{{Statement: replicas, read: func(rows []server.Row) error {
+		n.endless, n.listedAt = len(rows) == mostRegistered, p.now
+		return n.readRegistered(ctx, p.conn, rows)
+	}}}
+}
+
 // readRegistered lists the replicas at the addresses that they report, and counts who reads the binary log. A replica
 // that reports only its port is looked for where the binary log dump threads' clients come from, where that leaves no
 // doubt.

@@ -78,14 +78,8 @@ func (p *poll) surroundings(ctx context.Context) (all []question) {
 	if n.questions.purged.Text != "" {
 		all = append(all, question{Statement: n.questions.purged, read: n.readPurged})
 	}
-	i.BinlogFile, i.BinlogPos, i.Registered, i.Registrations = "", 0, nil, nil
-	if i.LogBin && !p.crowded {
-		replicas := p.conn.Dialect.Say(server.Replicas)
-		replicas.Most = mostRegistered
-		all = append(all, question{Statement: replicas, read: func(rows []server.Row) error {
-			return n.readRegistered(ctx, p.conn, rows)
-		}})
-	}
+	i.BinlogFile, i.BinlogPos = "", 0
+	all = append(all, p.registered(ctx)...)
 	// Only where nothing else tells how far the server is: while its disk is full, this one question hangs, and a
 	// primary that answers all others would look dead.
 	if i.LogBin && !i.GTID {

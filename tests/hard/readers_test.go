@@ -1,26 +1,15 @@
 package hard
 
 import (
-	"context"
-	wire "encoding/binary"
 	"fmt"
-	"io"
-	"net"
 	"testing"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
-
 	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/topology"
+	"orchestrator/tests/hostile"
 	"orchestrator/tests/lab"
 	"orchestrator/tests/watched"
-)
-
-// The commands of the protocol by which a replica registers, and asks for the binary log.
-const (
-	registers = 0x15
-	dumps     = 0x12
 )
 
 // reader is a change-data reader: it registers as a replica would, and reads the binary log.
@@ -30,85 +19,31 @@ type reader struct {
 	port uint16
 }
 
-// reads has the reader log in, register and read, until the test ends. The driver logs in, and after that has the
-// connection no more.
+// reads has the reader log in, register and read, until the test ends.
 func (r reader) reads(f *watched.Fleet, s *lab.Server) {
 	f.Helper()
-	conn := r.logsIn(f, s)
+	c := logsIn(f, s)
 	file, err := s.Row(f.Ctx, say(s.Flavor, "SHOW MASTER STATUS", "SHOW BINARY LOG STATUS"))
 	f.Must(err)
-	f.Must(r.command(conn, "\x03SET @master_binlog_checksum = 'NONE'"))
-	f.Must(r.command(conn, r.registration()))
-	dump := wire.LittleEndian.AppendUint32([]byte{dumps}, 4)
-	dump = wire.LittleEndian.AppendUint16(dump, 0)
-	dump = append(wire.LittleEndian.AppendUint32(dump, r.id), file["File"]...)
-	f.Must(send(conn, string(dump)))
-	go func() { _, _ = io.Copy(io.Discard, conn) }()
+	f.Must(c.Command("\x03SET @master_binlog_checksum = 'NONE'"))
+	f.Must(c.Register(r.id, r.host, r.port))
+	f.Must(c.Dump(r.id, file["File"]))
 }
 
 // registers has the reader log in and register as a server with a UUID, until the test ends.
 func (r reader) registers(f *watched.Fleet, s *lab.Server, uuid string) {
 	f.Helper()
-	conn := r.logsIn(f, s)
-	f.Must(r.command(conn, fmt.Sprintf("\x03SET @slave_uuid = '%s', @replica_uuid = '%s'", uuid, uuid)))
-	f.Must(r.command(conn, r.registration()))
+	c := logsIn(f, s)
+	f.Must(c.Command(fmt.Sprintf("\x03SET @slave_uuid = '%s', @replica_uuid = '%s'", uuid, uuid)))
+	f.Must(c.Register(r.id, r.host, r.port))
 }
 
-func (r reader) logsIn(f *watched.Fleet, s *lab.Server) net.Conn {
+func logsIn(f *watched.Fleet, s *lab.Server) *hostile.Reader {
 	f.Helper()
-	c := mysql.NewConfig()
-	c.User, c.Passwd, c.Addr = lab.ReplicationUser, lab.ReplicationPassword, s.Key.String()
-	conns := make(chan net.Conn, 1)
-	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		if err == nil {
-			conns <- conn
-		}
-		return conn, err
-	}
-	connector, err := mysql.NewConnector(c)
+	r, err := hostile.LogIn(f.Ctx, s)
 	f.Must(err)
-	logged, err := connector.Connect(f.Ctx)
-	f.Must(err)
-	conn := <-conns
-	f.Cleanup(func() {
-		conn.Close()
-		logged.Close()
-	})
-	return conn
-}
-
-func (r reader) registration() string {
-	b := wire.LittleEndian.AppendUint32([]byte{registers}, r.id)
-	b = append(append(b, byte(len(r.host))), r.host...)
-	b = append(b, 0, 0) // no user, no password
-	b = wire.LittleEndian.AppendUint16(b, r.port)
-	return string(wire.LittleEndian.AppendUint64(b, 0))
-}
-
-func send(conn net.Conn, command string) error {
-	n := len(command)
-	_, err := conn.Write(append([]byte{byte(n), byte(n >> 8), byte(n >> 16), 0}, command...))
-	return err
-}
-
-// command is answered by OK, or is an error.
-func (r reader) command(conn net.Conn, command string) error {
-	if err := send(conn, command); err != nil {
-		return err
-	}
-	head := make([]byte, 4)
-	if _, err := io.ReadFull(conn, head); err != nil {
-		return err
-	}
-	answer := make([]byte, int(head[0])|int(head[1])<<8)
-	if _, err := io.ReadFull(conn, answer); err != nil {
-		return err
-	}
-	if len(answer) == 0 || answer[0] != 0 {
-		return fmt.Errorf("the server answers %q", answer)
-	}
-	return nil
+	f.Cleanup(r.Close)
+	return r
 }
 
 // What registers without the UUID of a server is a reader of changes: no cluster, no death, nothing to warn of, and no

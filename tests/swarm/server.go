@@ -35,6 +35,7 @@ type Server struct {
 	followers               map[*channel]struct{} // receivers that are connected here
 	locks                   map[string]*session
 	released                chan struct{} // closed when a lock is released; nil while nobody waits
+	registered              func() []topology.Key
 
 	polled  time.Time // when the daemon asked last for its state
 	longest time.Duration
@@ -111,6 +112,13 @@ func (v *Server) Kill() {
 	for _, c := range v.channels {
 		c.cut()
 	}
+}
+
+// Register has a server list further replicas at the names that are given whenever it is asked.
+func (v *Server) Register(names func() []topology.Key) {
+	v.swarm.mu.Lock()
+	defer v.swarm.mu.Unlock()
+	v.registered = names
 }
 
 // Silence stops a server as SIGSTOP or a network that drops its packets does: connections stay open, and nobody

@@ -126,17 +126,24 @@ var (
 		{"Replica_UUID", false}})
 )
 
-// replicas are those that are connected.
+// replicas are those that are connected, and what else has registered.
 func replicas(s *session) (table, error) {
 	v := s.server
 	t := table{head: hostsHead}
 	if v.Flavor == topology.MySQL {
 		t.head = replicasHead
 	}
-	for c := range v.followers {
-		row := []string{strconv.Itoa(int(c.at.id)), c.at.Key.Host, strconv.Itoa(c.at.Key.Port), strconv.Itoa(int(v.id)),
-			c.at.uuid}
+	list := func(id uint32, k topology.Key, uuid string) {
+		row := []string{strconv.Itoa(int(id)), k.Host, strconv.Itoa(k.Port), strconv.Itoa(int(v.id)), uuid}
 		t.rows = append(t.rows, row[:len(t.head)])
+	}
+	for c := range v.followers {
+		list(c.at.id, c.at.Key, c.at.uuid)
+	}
+	if v.registered != nil {
+		for n, k := range v.registered() {
+			list(uint32(n), k, fmt.Sprintf("5a4a0001-0000-11f1-9253-%012x", n))
+		}
 	}
 	return t, nil
 }
