@@ -17,8 +17,9 @@ import (
 // ahead while the program runs. Otherwise one wrong version would carry all daemons to the end of all numbers, where no
 // write can win any more.
 type Clock struct {
-	now   func() time.Time
-	began time.Time // of the program; durations since then are right, however the wall clock is set
+	now    func() time.Time
+	began  time.Time            // of the program
+	passed func() time.Duration // since then; right, however the wall clock is set
 
 	mu      sync.Mutex
 	ahead   time.Duration
@@ -35,7 +36,9 @@ const mostRunaway = 100
 
 // NewClock returns a clock that follows now, which is time.Now outside tests.
 func NewClock(now func() time.Time) *Clock {
-	return &Clock{now: now, began: now(), ahead: MaxAhead, runaway: map[name]Record{}}
+	began := now()
+	return &Clock{now: now, began: began, passed: func() time.Duration { return now().Sub(began) }, ahead: MaxAhead,
+		runaway: map[name]Record{}}
 }
 
 // Bound replaces MaxAhead.
@@ -50,9 +53,8 @@ func (c *Clock) Bound(ahead time.Duration) *Clock {
 
 // wall is the time in microseconds; mu is held. A clock that is set far ahead while the program runs is not followed.
 func (c *Clock) wall() int64 {
-	now := c.now()
-	passed := c.began.Add(now.Sub(c.began)).UnixMicro() // by the monotonic clock
-	if w := now.UnixMicro(); w <= passed+c.ahead.Microseconds() {
+	passed := c.began.Add(c.passed()).UnixMicro()
+	if w := c.now().UnixMicro(); w <= passed+c.ahead.Microseconds() {
 		return w
 	}
 	return passed
@@ -61,7 +63,7 @@ func (c *Clock) wall() int64 {
 // limit is the highest version that is not too far ahead; mu is held. A wall clock that is behind, by a step or from
 // the start, does not make what others have written wrong.
 func (c *Clock) limit() int64 {
-	passed := c.began.Add(c.now().Sub(c.began)).UnixMicro()
+	passed := c.began.Add(c.passed()).UnixMicro()
 	return max(c.wall(), passed, c.floor) + c.ahead.Microseconds()
 }
 
@@ -81,6 +83,26 @@ func (c *Clock) Resume(version int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last, c.floor = max(c.last, version), max(c.floor, version)
+}
+
+// Now is the time, by the wall clock as long as that is followed.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.UnixMicro(c.wall())
+}
+
+// Before is the version of what is older than kept, and may be removed for it. A wall clock that is set ahead makes
+// nothing older. The same if it was ahead when the program began: age is counted from the latest version that this
+// daemon has kept, so what was written before it stopped is kept longer by as long as it was stopped.
+func (c *Clock) Before(kept time.Duration) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.wall()
+	if c.floor > 0 {
+		now = min(now, c.floor+c.passed().Microseconds())
+	}
+	return now - kept.Microseconds()
 }
 
 // Latest is the highest version given or observed.

@@ -36,6 +36,42 @@ func TestClockRises(t *testing.T) {
 	})
 }
 
+// What is kept for a while is not removed earlier because a wall clock is wrong or set.
+func TestWhatAClockFindsOld(t *testing.T) {
+	const years, kept, runs = 10 * 365 * 24 * time.Hour, 90 * 24 * time.Hour, 24 * time.Hour
+	right := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) // when the daemon starts
+	for _, c := range []struct {
+		name   string
+		latest time.Duration // the latest version, how long before the start; -1: there is none
+		start  time.Duration // how far ahead the wall clock is then
+		later  time.Duration // and when what is old is removed
+		want   time.Duration // what is older than that, when that happens, is removed
+	}{
+		{"a clock that is right", time.Minute, 0, 0, kept + time.Minute},
+		{"the first start", -1, 0, 0, kept},
+		{"the daemon was stopped for a month", 30 * 24 * time.Hour, 0, 0, kept + 30*24*time.Hour},
+		{"set ahead", 0, 0, years, kept},
+		{"set ahead after the first start", -1, 0, years, kept},
+		{"set back", 0, 0, -years, kept + years},
+		{"ahead at the start", 0, years, years, kept},
+		{"back at the start", 0, -years, -years, kept + years},
+		{"ahead at the start, and set right", 0, years, 0, kept},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ahead, passed := c.start, time.Duration(0)
+			clock := NewClock(func() time.Time { return right.Add(passed + ahead) })
+			clock.passed = func() time.Duration { return passed }
+			if c.latest >= 0 {
+				clock.Resume(right.Add(-c.latest).UnixMicro())
+			}
+			ahead, passed = c.later, runs
+			if got := right.Add(runs).Sub(time.UnixMicro(clock.Before(kept))); got != c.want {
+				t.Errorf("what is older than %v is removed, want %v", got, c.want)
+			}
+		})
+	}
+}
+
 func TestClockNeverWraps(t *testing.T) {
 	c := NewClock(time.Now)
 	c.Resume(math.MaxInt64)

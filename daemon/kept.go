@@ -42,7 +42,7 @@ func (d *Daemon) purge(ctx context.Context) {
 		recovery.StepKind: stepsKept, recovery.HookKind: stepsKept, comparisonKind: comparisonKept,
 		declared.RequestKind: stepsKept,
 	} {
-		if err := d.store.Purge(ctx, kind, time.Now().Add(-kept).UnixMicro(), true); err != nil && ctx.Err() == nil {
+		if err := d.store.Purge(ctx, kind, d.clock.Before(kept), true); err != nil && ctx.Err() == nil {
 			d.unstored.WithLabelValues(purging).Inc()
 			d.options.Logger.Error("old records could not be removed", "kind", kind, "err", err)
 		}

@@ -34,7 +34,7 @@ func (d *Daemon) pruneTrail(ctx context.Context) {
 		case <-tick.C:
 		}
 		short, cancel := context.WithTimeout(ctx, pruneTime)
-		if err := d.trail.Prune(short, time.Now().Add(-d.config.Load().Backend.AuditKeep)); err != nil &&
+		if err := d.trail.Prune(short, d.clock.Before(d.config.Load().Backend.AuditKeep)); err != nil &&
 			ctx.Err() == nil {
 			d.unstored.WithLabelValues(purging).Inc()
 			d.options.Logger.Error("old audit records could not be removed", "err", err)

@@ -58,7 +58,7 @@ type Journal struct {
 	// until this long after began, reads don't ask the backend; 0: they do. Not wall time: clocks are set
 	down    atomic.Int64
 	contact atomic.Int64 // unix time of the last contact that was recorded
-	purged  atomic.Int64 // unix time
+	purged  atomic.Int64 // the last time, as long after began
 
 	mu        sync.Mutex
 	delivery  *delivery // under way
@@ -126,10 +126,10 @@ func OpenJournal(ctx context.Context, remote, local *Store, o JournalOptions) (*
 
 // age drops old facts, and, after a long absence, declarations.
 func (j *Journal) age(ctx context.Context) error {
-	now := time.Now()
-	j.purged.Store(now.Unix())
+	now := j.o.Clock.Now()
+	j.purged.Store(int64(time.Since(j.began)))
 	for _, kind := range j.o.Facts {
-		if err := j.local.Purge(ctx, kind, now.Add(-j.o.Keep).UnixMicro(), true); err != nil {
+		if err := j.local.Purge(ctx, kind, j.o.Clock.Before(j.o.Keep), true); err != nil {
 			return err
 		}
 	}
@@ -306,10 +306,10 @@ func (j *Journal) reached(ctx context.Context, err error) {
 		if j.down.Swap(0) != 0 {
 			j.o.Logger.Info("backend available again")
 		}
-		const often = 60
-		if now := time.Now().Unix(); now-j.contact.Load() >= often {
-			j.contact.Store(now)
-			j.note(rowContact, now)
+		const often = time.Minute
+		if now := j.o.Clock.Now(); now.Sub(time.Unix(j.contact.Load(), 0)).Abs() >= often {
+			j.contact.Store(now.Unix())
+			j.note(rowContact, now.Unix())
 		}
 	}
 }
@@ -332,7 +332,7 @@ func (j *Journal) Put(ctx context.Context, records ...backend.Record) error {
 			return fmt.Errorf("put into %s: %w", j.remote.name, err)
 		}
 	}
-	if now := time.Now(); now.Sub(time.Unix(j.purged.Load(), 0)) > time.Hour {
+	if time.Since(j.began)-time.Duration(j.purged.Load()) > time.Hour {
 		if err := j.age(ctx); err != nil {
 			j.failures.Add(1)
 			j.o.Logger.Error("the journal can't be purged", "error", err)
@@ -477,7 +477,7 @@ func (j *Journal) Identity(ctx context.Context) (string, error) { return j.remot
 func (j *Journal) Newest() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.newest < time.Now().Add(-j.o.Keep).UnixMicro() {
+	if j.newest < j.o.Clock.Now().Add(-j.o.Keep).UnixMicro() {
 		return 0
 	}
 	return j.newest

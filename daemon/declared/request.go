@@ -49,6 +49,15 @@ func (ds *Declarations) WithdrawRequest(ctx context.Context, id string) error {
 	return about("withdraw request %s", id, err)
 }
 
+// farAhead is more than the clocks of daemons may differ by (backend.clock_ahead).
+const farAhead = 25 * time.Hour
+
+// stands says that a request has not ended. One that ends later than any daemon would have it was made before this
+// clock was set back, or by one that was wrong: it must not be carried out years after somebody has asked.
+func (r Request) stands(now time.Time) bool {
+	return r.Until.After(now) && r.Until.Sub(now) < RequestTime+farAhead
+}
+
 // Requests returns the requests that stand in a cluster, or with "" in all, oldest first.
 func (ds *Declarations) Requests(cluster string) []Request {
 	now := time.Now()
@@ -56,7 +65,7 @@ func (ds *Declarations) Requests(cluster string) []Request {
 	defer ds.mu.RUnlock()
 	var out []Request
 	for _, r := range ds.content.requests {
-		if (cluster == "" || r.Cluster == cluster) && r.Until.After(now) {
+		if (cluster == "" || r.Cluster == cluster) && r.stands(now) {
 			out = append(out, r)
 		}
 	}

@@ -52,6 +52,30 @@ func TestARequestIsKnownToAllUntilItIsWithdrawnOrOld(t *testing.T) {
 	})
 }
 
+// A request of a clock that was set back since is not carried out years later. One of a daemon whose clock is ahead is.
+func TestARequestOfAClockThatWasAhead(t *testing.T) {
+	for ahead, stands := range map[time.Duration]bool{-2 * time.Hour: false, 0: true, 24 * time.Hour: true,
+		10 * 365 * 24 * time.Hour: false} {
+		store := &storetest.Memory{}
+		r, err := backend.Encode(RequestKind, "r1", Request{Request: plan.Request{ID: "r1"}, Cluster: "db1:3306",
+			Until: time.Now().Add(ahead + RequestTime)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Version, r.Writer = time.Now().UnixMicro(), "d1"
+		if err := store.Put(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		ds, err := Open(t.Context(), store, backend.NewClock(time.Now), "d2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := ds.Planned("db1:3306"); (len(got) == 1) != stands {
+			t.Errorf("%v ahead: %+v", ahead, got)
+		}
+	}
+}
+
 func TestARequestIsSigned(t *testing.T) {
 	ds, err := Open(t.Context(), &storetest.Memory{}, backend.NewClock(time.Now), "d1")
 	if err != nil {

@@ -121,6 +121,9 @@ func Pending(c Case) []Task {
 	for _, h := range c.Hooks {
 		for _, m := range concerning(c, h, moments) {
 			if t, due := next(h, m, c.Runs[Key(c.Episode.ID, m.moment, h.Name)]); due {
+				if t.At.Sub(c.Now) > longest { // by a clock that was ahead: nobody waits until that time has come
+					t.At = c.Now
+				}
 				out = append(out, t)
 				break
 			}
@@ -149,7 +152,11 @@ func concerning(c Case, h Hook, moments []reach) []reach {
 func outdated(c Case, m Moment) bool {
 	e := c.Episode
 	return (m == Promoted || m == Recovered) && slices.ContainsFunc(c.Others, func(o plan.Episode) bool {
-		return o.Kind.Promotes() && o.Failed == e.Candidate && !o.Promoted.IsZero() && o.Opened.After(e.Opened)
+		later := o.Promoted.After(e.Promoted) // the times of promotions rise, however clocks are set
+		if e.Promoted.IsZero() {
+			later = o.Opened.After(e.Opened)
+		}
+		return o.Kind.Promotes() && o.Failed == e.Candidate && !o.Promoted.IsZero() && later
 	})
 }
 

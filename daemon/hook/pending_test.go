@@ -158,6 +158,29 @@ func TestNobodyIsToldOfAPrimaryThatHasBeenReplaced(t *testing.T) {
 	}
 }
 
+// What a clock has noted that was ahead is due.
+func TestNoHookWaitsForAClockThatWasAhead(t *testing.T) {
+	e, _ := events("promoted@2")
+	h := Hook{Name: "h", On: []Moment{Promoted}, Attempts: 3}
+	x := Case{Episode: e, Hooks: []Hook{h}, Now: at(-99999), Tenures: tenures(at(-999999), h)}
+	for name, run := range map[string]Run{
+		"notified the first time": {},
+		"notified again":          {Attempt: 1, Outcome: Failed, Ended: at(4)},
+		"its daemon died":         {Attempt: 1, Started: at(4)},
+	} {
+		x.Runs = map[string]Run{Key(e.ID, Promoted, "h"): run}
+		if got := Pending(x); len(got) != 1 || got[0].At.After(x.Now) {
+			t.Errorf("%s: pending %v", name, got)
+		}
+	}
+	second := e
+	second.ID, second.Failed, second.Candidate = "second", e.Candidate, e.Failed
+	second.Opened, second.Promoted = at(-99999), e.Promoted.Add(time.Millisecond)
+	if x.Others = []plan.Episode{second}; len(Pending(x)) != 0 {
+		t.Errorf("the new primary was replaced, by a clock that was set back: pending %v", Pending(x))
+	}
+}
+
 func TestAMomentThatAHookWasGivenLaterIsNoneOfWhatBeganBefore(t *testing.T) {
 	e, _ := events("promoted@2")
 	h := Hook{Name: "h", On: []Moment{Opened, Promoted}, Attempts: 1}

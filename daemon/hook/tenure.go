@@ -14,8 +14,13 @@ type Tenure struct {
 // notified of what happened in between.
 const Rollout = time.Hour
 
-// Has is the tenure after a leader had the moment of the hook in its configuration.
+// Has is the tenure after a leader had the moment of the hook in its configuration. A tenure that is yet to begin was
+// noted by a clock that was ahead, or this one was set back since: what happens now would be before it. What is under
+// way is not left out.
 func (t Tenure) Has(now time.Time) Tenure {
+	if t.Since.After(now) {
+		return Tenure{Since: now.Add(-Rollout)}
+	}
 	if t.Since.IsZero() || !t.Gone.IsZero() && now.Sub(t.Gone) > Rollout {
 		return Tenure{Since: now}
 	}

@@ -20,6 +20,9 @@ func TestTenure(t *testing.T) {
 		{"it is added, and the lead passes to one that was not reloaded yet", "+0 -1 +5", 0},
 		{"it is removed, and the lead passes to one that was not reloaded yet, and back", "+0 -9 +20 -30 +40", 0},
 		{"each change has its own time to be rolled out", "+0 -50 +100 -110 +160", 0},
+		{"the clock is set back", "+999999 +100", 40},
+		{"the clock is set back, and the lead passes on", "+999999 +100 +200 +300", 40},
+		{"the clock is set back, and set right", "+999999 +100 +1000000", 40},
 	} {
 		var got Tenure
 		for _, word := range strings.Fields(c.seen) {

@@ -20,7 +20,7 @@ const (
 func (v *view) fence(s *topology.Server, e *Episode, why string) Step {
 	if s.Instance.Scheduler {
 		off := EventsOff{s.Key, v.Snapshot.At, v.Snapshot.At}
-		if last := e.eventsOff(s.Key); last != nil && v.Snapshot.At.Sub(last.At) < 2*fenceAgain {
+		if last := e.eventsOff(s.Key); last != nil && v.recent(last.At, 2*fenceAgain) {
 			off.Since = last.Since
 		}
 		e.EventsOff = slices.DeleteFunc(slices.Clone(e.EventsOff), func(o EventsOff) bool { return o.Key == s.Key })
@@ -61,7 +61,7 @@ func (v *view) unfenced(s *topology.Server, e Episode) bool {
 		return false
 	}
 	last := e.eventsOff(s.Key)
-	return last == nil || v.Snapshot.At.Sub(last.At) >= last.pause()
+	return last == nil || !v.recent(last.At, last.pause())
 }
 
 // schedulerOff says that the event scheduler of the server at k is off because a fence turned it off, since when the

@@ -40,7 +40,7 @@ func (v *view) forgetSource(primary *topology.Server, e Episode) (step *Step, wa
 		return nil, ""
 	}
 	applies := func(c topology.Channel) bool { return c.SQL != topology.Stopped }
-	if slices.ContainsFunc(primary.Instance.Channels, applies) && v.Snapshot.At.Sub(e.Promoted) < applierEndsWithin {
+	if slices.ContainsFunc(primary.Instance.Channels, applies) && v.recent(e.Promoted, applierEndsWithin) {
 		return nil, fmt.Sprintf("%v takes writes; its applier waits for the rest of a transaction that %v did not "+
 			"finish, and gives up within a minute", primary.Key, e.Failed)
 	}

@@ -61,6 +61,11 @@ db1 down of=c
 		!strings.Contains(w.Wait, "gives up within a minute") {
 		t.Errorf("its applier waits: %s; %s", got, w.Wait)
 	}
+	e.Promoted = time.Now().Add(tenYears)
+	if w := next(drawn); strings.Contains(w.Wait, "gives up within a minute") {
+		t.Errorf("it was promoted by a clock that was ahead: %s", w.Wait)
+	}
+	e.Promoted = time.Time{}
 	w = next(strings.Replace(drawn, "rw io=no", "rw io=no sql=no", 1))
 	if got := told(plan.Previewed{Steps: w.Steps}); !strings.Contains(got, "promote db2") {
 		t.Errorf("its applier has ended: %s", got)

@@ -193,7 +193,7 @@ func (v *view) stopWaiting(primary *topology.Server, e *Episode) (step *Step, wa
 	}
 	why := fmt.Sprintf("its commits wait for %s, and %s that acknowledges follows it",
 		count(waitsFor(primary), "acknowledgement"), numbered(n, "replica"))
-	if v.Snapshot.At.Sub(e.Promoted) < acknowledgersComeWithin {
+	if v.recent(e.Promoted, acknowledgersComeWithin) {
 		return nil, fmt.Sprintf("%v: %s yet", primary.Key, why)
 	}
 	e.Unacknowledged = true

@@ -152,7 +152,8 @@ func TestTheSourceSideAfterAPromotion(t *testing.T) {
 		Stage: plan.Ended, Promoted: at.Add(-time.Hour), Closed: at, Outcome: "db1 replaces db9", Unacknowledged: true}
 	open := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db9"), Candidate: key("db1"),
 		Stage: plan.Promoted, Promoted: at.Add(-time.Second), Touched: []topology.Key{key("db2")}}
-	late, before := open, ended
+	late, before, ahead := open, ended, open
+	ahead.Promoted = at.Add(tenYears) // by a clock that was ahead
 	late.Promoted, before.Unacknowledged = at.Add(-3*time.Second), false
 	for _, c := range []struct {
 		name, drawing string
@@ -177,6 +178,9 @@ db1 semisync=source,active
 		{"the acknowledger does not come", `
 db1 semisync=source,active
   db2 semisync=replica io=connecting`, late, "semi_sync_off db1"},
+		{"the acknowledger does not come, and the promotion is yet to come by this clock", `
+db1 semisync=source,active
+  db2 semisync=replica io=connecting`, ahead, "semi_sync_off db1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := plan.Next(under(c.drawing, c.episode))

@@ -127,6 +127,12 @@ func (v *view) silence(k topology.Key) time.Duration {
 	return v.Snapshot.At.Sub(s.Probe.FailingSince)
 }
 
+// recent says that a moment on record is less than that away. One that is further ahead was noted by a clock that was
+// ahead, or this one was set back since: nothing waits until that moment has come.
+func (v *view) recent(at time.Time, within time.Duration) bool {
+	return v.Snapshot.At.Sub(at).Abs() < within
+}
+
 // downtime says that people declared a downtime of the server, and that it has not ended.
 func (v *view) downtime(s *topology.Server) bool {
 	return s.Downtime != nil && s.Downtime.Until.After(v.Snapshot.At)

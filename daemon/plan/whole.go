@@ -41,7 +41,11 @@ func (v *view) arrived(r, source *topology.Server, e Episode) moved {
 	if c == nil || !e.touched(r.Key) {
 		return moved{}
 	}
-	switch since := r.Probe.Answered.Sub(e.movedAt(c)); {
+	since := r.Probe.Answered.Sub(e.movedAt(c))
+	if since < 0 { // it was moved by a clock that was ahead, or this one was set back since
+		since = r.Probe.Answered.Sub(c.IOSince)
+	}
+	switch {
 	case c.SQL == topology.Stopped && c.SQLErrno != 0:
 		return moved{lost: "its applier stopped with " + failed(c.SQLErrno, c.SQLError)}
 	case c.IO == topology.Running:

@@ -9,6 +9,9 @@ import (
 	"orchestrator/daemon/topology"
 )
 
+// tenYears is what a clock may be set by.
+const tenYears = 10 * 365 * 24 * time.Hour
+
 // A failover ends when every replica that it moved receives, or is named with the reason and with what to do.
 func TestAFailoverEndsWhenTheClusterIsWhole(t *testing.T) {
 	at := situation("db1").Snapshot.At
@@ -32,6 +35,11 @@ func TestAFailoverEndsWhenTheClusterIsWhole(t *testing.T) {
 		{"equal server ids (MySQL)", "io=no ioerr=13117", time.Second, "give it another"},
 		{"row events below a statement replica", "sqlerr=1666", time.Second, "set its binlog_format to ROW"},
 		{"an applier that fails", "sqlerr=1062", time.Second, "its applier stopped with error 1062"},
+		{"moved by a clock that was ahead, it has just begun to connect", "io=connecting io_since=1s", -tenYears,
+			"waits"},
+		{"moved by a clock that was ahead, it connects for long", "io=connecting io_since=1m", -tenYears,
+			"it has not connected to db1:3306 within 10s"},
+		{"moved by a clock that was ahead, it receives", "io_since=1m", -tenYears, "whole"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := plan.Next(under("db1\n  db2 "+c.db2, plan.Episode{ID: "e", Kind: plan.PrimaryFailover,

@@ -36,8 +36,8 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 		_ = r.Clock.See(rec)
 		if e, err := backend.Decode[plan.Episode](rec); err == nil {
 			if rec.Writer != r.Writer {
-				// measured by the clock of another daemon; too long a wait loses nothing, too short a one may
-				e.DrainSince = time.Time{}
+				// measured by another clock; too long a wait loses nothing, too short a one may
+				e.DrainSince, e.FenceSince = time.Time{}, time.Time{}
 			}
 			r.remember(e)
 		} else {

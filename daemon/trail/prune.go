@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"orchestrator/backend"
 	"orchestrator/daemon/audit"
@@ -14,19 +13,18 @@ import (
 // Most is how many records are kept of all daemons together, however young they are.
 const Most = 50_000
 
-// Prune removes the records that are older than before, and the oldest of more than Most. Of each chain, the last one
-// that is removed stays known by its hash, so that the rest can still be verified.
+// Prune removes the records below a version, which is a time, and the oldest of more than Most. Of each chain, the last
+// one that is removed stays known by its hash, so that the rest can still be verified.
 //
 // Every daemon may do so at any time. The version of a cut is that of the record where it was made: so the one that
 // goes further wins, in whatever order they are written.
-func (t *Trail) Prune(ctx context.Context, before time.Time) error { return t.prune(ctx, before, Most) }
+func (t *Trail) Prune(ctx context.Context, version int64) error { return t.prune(ctx, version, Most) }
 
-func (t *Trail) prune(ctx context.Context, before time.Time, most int) error {
+func (t *Trail) prune(ctx context.Context, version int64, most int) error {
 	records, err := t.records(ctx)
 	if err != nil {
 		return err
 	}
-	version := before.UnixMicro()
 	if len(records) > most {
 		version = max(version, records[len(records)-most].Version)
 	}
