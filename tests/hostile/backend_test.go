@@ -108,18 +108,20 @@ secret_file = %q`, v.Key, secret, secret)})
 				}
 				return a.StatusCode, a.Body.Close()
 			}
-			for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			// It connects again after each answer that makes no sense, so two were read to their end then.
+			code, err := ready()
+			for end := time.Now().Add(time.Minute); v.Met() < 3 || err != nil; code, err = ready() {
 				if d.Pid() == 0 {
 					t.Fatalf("the daemon has ended; its log: %s", d.Log())
 				}
+				if time.Now().After(end) {
+					t.Fatalf("the backend was asked %d times; ready: %d, %v", v.Met(), code, err)
+				}
+				time.Sleep(20 * time.Millisecond)
 			}
-			if code, err := ready(); err != nil || code == http.StatusOK {
-				t.Errorf("ready: %d, %v", code, err)
+			if code == http.StatusOK {
+				t.Error("the daemon says that it is ready")
 			}
-			if v.Met() < 2 {
-				t.Errorf("the backend was asked %d times", v.Met())
-			}
-			t.Logf("memory %d MB, met %d", peakOf(t, d)>>20, v.Met())
 			if used := peakOf(t, d); used > 350<<20 { // an answer may have 128 MB
 				t.Errorf("the daemon needed %d MB", used>>20)
 			}
