@@ -43,6 +43,9 @@ func (f *Fleet) finish(s *server, flight uint64, asked time.Time, a answer) {
 	if s == nil || f.servers[s.key] != s {
 		return
 	}
+	if s.stranger != nil {
+		f.seekConfirmation(s)
+	}
 	f.note(s, before, asked, now)
 	s.settle(flight) // after the subscribers were told: who looked finds it there
 	if s.flight == 0 {

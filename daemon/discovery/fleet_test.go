@@ -423,7 +423,7 @@ func TestWhoseSilenceMattersIsAskedMoreOften(t *testing.T) {
 			pass(20 * time.Second)
 			since := time.Now()
 			pass(50 * time.Second)
-			if source, leaf := len(p.probes("db1", since)), len(p.probes("db3", since)); source != 20 || leaf != 10 {
+			if source, leaf := len(p.probes("db1", since)), len(p.probes("db3", since)); source != 25 || leaf != 10 {
 				t.Errorf("in 50 s db1 was asked %d times, and db3, which has no replicas, %d times", source, leaf)
 			}
 		})

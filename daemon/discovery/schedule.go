@@ -92,12 +92,13 @@ func (f *Fleet) next(s *server, asked, now time.Time) time.Time {
 }
 
 // beat is how often a server is asked. Only asking shows that one has fallen silent, and that counts once it has lasted
-// for Silence: where the poll is longer than that, a server that has replicas is asked up to twice as often.
+// for Silence: where the poll is longer than that, a server that has replicas is asked up to two and a half times as
+// often.
 func (f *Fleet) beat(s *server) time.Duration {
-	if poll := f.o.Poll; len(f.replicas[s.key]) == 0 || f.o.Silence <= 0 || poll <= f.o.Silence {
-		return poll
+	if f.o.Silence <= 0 || len(f.replicas[s.key]) == 0 {
+		return f.o.Poll
 	}
-	return max(f.o.Poll/2, f.o.Silence)
+	return min(f.o.Poll, max(f.o.Poll*2/5, f.o.Silence*4/5))
 }
 
 // onBeat is the server's next own moment in the rhythm of polls: the moments of a fleet are spread over the whole

@@ -28,6 +28,7 @@ type acquaintance struct {
 	vetted   bool               // it was a stranger, and is confirmed
 	level    bool               // a stranger has what its source had, or has got more
 	looks    int                // how often its source was asked for its sake
+	wanted   bool               // it is to be asked for the sake of a stranger that has registered with it
 	over     gtid.Set           // what it has, and its source, asked later, has not
 	overAt   time.Time          // since when
 }
@@ -267,10 +268,31 @@ func (f *Fleet) measure(s *server, before *topology.Instance) {
 			s.level = s.level || !o.readAt.After(s.probe.Asked) && have.Contains(o.instance.Executed)
 			if s.looks < hasty {
 				s.looks++
+				o.wanted = true
+			}
+		}
+	}
+}
+
+// seekConfirmation has the sources of a stranger that was asked looked at, once the other strangers there that are
+// being asked have answered too: one look serves all. Whoever takes long delays the others until the next poll at most.
+func (f *Fleet) seekConfirmation(s *server) {
+	for _, k := range append([]topology.Key{s.key}, s.names...) {
+		for _, o := range f.names.enrolled[k] {
+			if o.wanted && !f.awaits(o) {
+				o.wanted = false
 				f.want(o)
 			}
 		}
 	}
+}
+
+// awaits says that a stranger that has registered with a server is being asked.
+func (f *Fleet) awaits(o *server) bool {
+	return slices.ContainsFunc(f.names.lists[o], func(k topology.Key) bool {
+		t := f.at(k)
+		return t != nil && t.flight != 0 && t.is(topology.Unconfirmed)
+	})
 }
 
 // audit finds out that a replica whom nobody has named has more than its living source, asked later.

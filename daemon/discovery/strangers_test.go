@@ -256,6 +256,35 @@ func TestTheRoomOfConfirmedStrangersIsUsedAtOnce(t *testing.T) {
 	})
 }
 
+// The replicas of one source answer within moments of each other: one look at it confirms them all. One that does not
+// answer keeps the others waiting until its time is over.
+func TestOneLookConfirmsAllStrangersOfASource(t *testing.T) {
+	for _, hangs := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newFake()
+			p.server("db1", "")
+			for n := range 20 {
+				p.server(fmt.Sprintf("r%d", n), "db1").hang = time.Duration(n+1) * 10 * time.Millisecond
+			}
+			p.register()
+			if s := p.servers[key("r7")]; hangs {
+				s.fails, s.hang = topology.Timeout, time.Second
+			}
+			run(t, p, Options{Seeds: keys("db1"), Poll: 10 * time.Second}, func(f *Fleet) {
+				pass(1500 * time.Millisecond)
+				for n := range 20 {
+					if got := strange(f, fmt.Sprintf("r%d", n)); got != "" && !(hangs && n == 7) {
+						t.Errorf("r%d is %q; one hangs: %v", n, got, hangs)
+					}
+				}
+				if n := p.asks("db1"); n > 4 {
+					t.Errorf("the source was asked %d times; one hangs: %v", n, hangs)
+				}
+			})
+		})
+	}
+}
+
 // asks is how often a server was asked.
 func (p *fakeFleet) asks(name string) int {
 	p.mu.Lock()
