@@ -43,15 +43,33 @@ func (r *Runner) remember(e plan.Episode) {
 	default:
 		es[at] = e
 	}
-	if len(es) > kept {
-		for _, old := range es[kept:] {
-			delete(r.runs, old.ID)
-			delete(r.steps, old.ID)
-		}
-		es = es[:kept]
+	es, old := sift(es)
+	for _, o := range old {
+		delete(r.runs, o.ID)
+		delete(r.steps, o.ID)
 	}
 	r.edition++
 	r.episodes[e.Cluster], r.editions[e.Cluster] = es, r.edition
+}
+
+// sift parts the oldest episodes from those that are kept. What is open and the latest promotion are kept whatever the
+// clock said when they began: after it was set back they look older than all others.
+func sift(es []plan.Episode) (keep, old []plan.Episode) {
+	if len(es) <= kept {
+		return es, nil
+	}
+	latest := slices.MaxFunc(es, func(a, b plan.Episode) int { return a.Promoted.Compare(b.Promoted) }).ID
+	more := len(es) - kept
+	for _, e := range slices.Backward(es) {
+		if more > 0 && !e.Closed.IsZero() && e.ID != latest {
+			old = append(old, e)
+			more--
+		} else {
+			keep = append(keep, e)
+		}
+	}
+	slices.Reverse(keep)
+	return keep, old
 }
 
 // known are the ids of the episodes that are kept; mu is held.

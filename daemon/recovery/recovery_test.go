@@ -279,3 +279,29 @@ func TestAFollowerReadsOnlyWhatHasChanged(t *testing.T) {
 		}
 	})
 }
+
+// What begins after a clock was set back looks older than all that is on record. It is not forgotten for that.
+func TestWhatIsUnderWayIsKept(t *testing.T) {
+	r := runner(t, draw(dead), open(t))
+	now := time.Now()
+	ahead := now.Add(10 * 365 * 24 * time.Hour)
+	r.mu.Lock()
+	for n := range kept {
+		at := ahead.Add(time.Duration(n) * time.Second)
+		r.remember(plan.Episode{ID: fmt.Sprint(n), Cluster: "db1:3306", Kind: plan.PrimaryFailover, Opened: at,
+			Promoted: at, Closed: at})
+	}
+	e := plan.Episode{ID: "now", Cluster: "db1:3306", Kind: plan.PrimaryFailover, Opened: now}
+	r.remember(e)
+	e.Promoted, e.Closed = ahead.Add(time.Hour), now
+	r.remember(e)
+	r.remember(plan.Episode{ID: "other", Cluster: "db1:3306", Kind: plan.PrimaryFailover, Opened: now.Add(1)})
+	r.mu.Unlock()
+	var ids []string
+	for _, e := range r.Episodes("") {
+		ids = append(ids, e.ID)
+	}
+	if len(ids) != kept || !slices.Contains(ids, "now") || !slices.Contains(ids, "other") {
+		t.Errorf("kept: %q", ids)
+	}
+}
