@@ -28,36 +28,46 @@ func (d *deployment) inTurn(name string) {
 	}
 }
 
-// The clocks of daemons are set by an hour, forward and back. Leading is no matter of clocks, what was written last
-// wins, no matter who wrote it, and of two failovers that follow each other, the first one led by a daemon whose clock
-// is an hour ahead, the second one by one whose clock is an hour behind, the second one counts.
+// jumps are by how much clocks are set: by as much as those of daemons may differ, and with ORCHESTRATOR_CHAOS by ten
+// years, too.
+func jumps() []time.Duration {
+	if whole() {
+		return []time.Duration{time.Hour, 10 * 365 * 24 * time.Hour}
+	}
+	return []time.Duration{time.Hour}
+}
+
+// The clocks of daemons are set by an hour or by years, forward and back. Leading is no matter of clocks, what was
+// written last wins, no matter who wrote it, and of two failovers that follow each other, the first one led by a daemon
+// whose clock is ahead, the second one by one whose clock is behind, the second one counts.
 func TestClocksAreSet(t *testing.T) {
 	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
 		shifted, err := lab.BuildToShift(t.Context(), t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range runs() {
+		for n := range max(runs(), len(jumps())) {
+			jump := jumps()[n%len(jumps())]
 			d := deployWith(t, l, flavor, 3, lab.DaemonSpec{Binary: shifted, Clock: true})
 			d.settled()
 			leader := d.leaders()[0]
 			followers := slices.DeleteFunc(slices.Clone(d.daemons), func(o *lab.Daemon) bool { return o == leader })
 			terms := d.watchLeaders()
-			d.must(leader.SetClock(d.ctx, time.Hour))
-			d.must(followers[0].SetClock(d.ctx, -time.Hour))
+			d.must(leader.SetClock(d.ctx, jump))
+			d.must(followers[0].SetClock(d.ctx, -jump))
 			d.inTurn("apart")
 
 			// It is set back while the backend is away: what others declare then is read as soon as the backend is
 			// back.
-			d.must(followers[0].SetClock(d.ctx, time.Hour))
+			d.must(followers[0].SetClock(d.ctx, jump))
 			for _, m := range d.members {
 				d.must(m.Hang())
 			}
 			if err := followers[0].SetTag(d.ctx, d.primary.Key.String(), "meanwhile", "no"); err == nil {
 				t.Error("a write was acknowledged without a backend")
 			}
-			d.must(followers[0].SetClock(d.ctx, -time.Hour))
-			d.must(leader.SetClock(d.ctx, -time.Hour))
+			d.must(followers[0].SetClock(d.ctx, -jump))
+			d.must(leader.SetClock(d.ctx, -jump))
 			for _, m := range d.members {
 				d.must(m.Continue())
 			}
@@ -69,7 +79,7 @@ func TestClocksAreSet(t *testing.T) {
 					return err == nil && v.Tags["back"] == "yes"
 				})
 			}
-			d.must(leader.SetClock(d.ctx, time.Hour))
+			d.must(leader.SetClock(d.ctx, jump))
 
 			opened := d.watchOpened()
 			d.must(d.primary.Kill())
@@ -81,7 +91,7 @@ func TestClocksAreSet(t *testing.T) {
 			// The next leader knows of the first failover what the backend says. Its clock says that it is yet to
 			// come.
 			for _, o := range followers {
-				d.must(o.SetClock(d.ctx, -time.Hour))
+				d.must(o.SetClock(d.ctx, -jump))
 			}
 			d.must(leader.Kill())
 			d.await("another leads", func() bool { return len(d.leaders()) == 1 })
