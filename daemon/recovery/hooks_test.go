@@ -69,7 +69,7 @@ func unless(well func(m hook.Message) bool) func(context.Context, hook.Message) 
 
 // soon is the drawing at a moment that is not over when the leadership begins: hooks go by the clock.
 func soon() string {
-	return "at=" + time.Now().Add(300*time.Millisecond).UTC().Format(time.RFC3339Nano) + dead
+	return "at=" + time.Now().Add(time.Second).UTC().Format(time.RFC3339Nano) + dead
 }
 
 // leadUntil lets the runner work until done says so.
@@ -238,11 +238,12 @@ func away(t *testing.T) *sqlstore.Store {
 // What hooks were told while the backend was away must get there: else the next leader, another daemon, tells all of
 // it once more.
 func TestWhatHooksWereToldWithoutABackendIsKnownToTheSuccessor(t *testing.T) {
-	dir, p := t.TempDir(), draw(soon())
+	dir := t.TempDir()
 	file := filepath.Join(dir, "journal.db")
 	h, told := scribe(nil)
 	hooks := func() []hook.Hook { return []hook.Hook{h} }
 	without := journal(t, away(t), openAt(t, file))
+	p := draw(soon())
 	first := runner(t, p, without)
 	first.Hooks = hooks
 	leadUntil(t, first, func() bool {
