@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/topology"
 )
 
@@ -89,17 +90,55 @@ func (v *view) halted(k topology.Key) bool {
 	return s != nil && s.Channel() != nil && s.Channel().Halted()
 }
 
-// sameReason says that two reasons differ in numbers and times only. What is on record then stays as it is: it is no
-// news that a replica lags by a second more.
+// SameReasons says that reasons differ in what only counts. Nobody is told them again then: it is no news that a replica
+// lags by a second more.
+func SameReasons(a, b []string) bool { return slices.EqualFunc(a, b, sameReason) }
+
 func sameReason(a, b string) bool {
 	return slices.Equal(wordsOf(a), wordsOf(b))
 }
 
-// wordsOf are the words of a text, without numbers and durations. The name of a server is no number.
+// wordsOf are the words of a text without what only counts, and without the grammar of numbers: "1 transaction is" and
+// "2 transactions are" have the same.
 func wordsOf(text string) []string {
-	return slices.DeleteFunc(strings.Fields(text), func(word string) bool {
-		return word[0] >= '0' && word[0] <= '9' && strings.Trim(word, "0123456789.,;hmsµn") == ""
-	})
+	var out []string
+	for _, word := range strings.Fields(text) {
+		if word = strings.Trim(word, ".,;:()"); !counts(word) {
+			out = append(out, singular(word))
+		}
+	}
+	return out
+}
+
+// counts says that a word is a number, a duration, a set of GTIDs or a place in a binary log. The name of a server is
+// none.
+func counts(word string) bool {
+	if word == "" || word[0] >= '0' && word[0] <= '9' && strings.Trim(word, "0123456789.hmsµn") == "" {
+		return true
+	}
+	set, err := gtid.Parse(word)
+	return err == nil && !set.Empty() || placed(word)
+}
+
+// placed says that a word is a place in a binary log, such as binlog.000012:4711.
+func placed(word string) bool {
+	_, after, _ := strings.Cut(word, ".")
+	file, at, found := strings.Cut(after, ":")
+	return found && len(file) >= 6 && at != "" && strings.Trim(file+at, "0123456789") == ""
+}
+
+func singular(word string) string {
+	switch word {
+	case "are":
+		word = "is"
+	case "were":
+		word = "was"
+	case "have":
+		word = "has"
+	case "them":
+		word = "it"
+	}
+	return strings.TrimSuffix(word, "s")
 }
 
 // settle leaves the reason that is on record where nothing but numbers has changed.

@@ -120,6 +120,31 @@ func TestABlockedEpisodeGoesOnByItself(t *testing.T) {
 	}
 }
 
+// A number that changes is no news; a name, an identity or another word is.
+func TestReasonsThatDifferInNumbersOnly(t *testing.T) {
+	const a, b = "3e11fa47-71ca-11e1-9e33-c80aa9429562", "00000000-0000-0000-0000-000000000001"
+	for _, c := range []struct {
+		before, now string
+		same        bool
+	}{
+		{"2 transactions are lost", "1 transaction is lost", true},
+		{"db2:3306 has 1 transaction (it has it)", "db2:3306 has 30 transactions (it has them)", true},
+		{"silent for 9.5s, until 1m0s", "silent for 10s, until 1m0s", true},
+		{"purged (" + b + ":31-48)", "purged (" + b + ":47-48)", true},
+		{"purged " + a + ":31-48 from", "purged " + a + ":47-48," + b + ":1 from", true},
+		{"only here: 0-3-111..115", "only here: 0-3-111..116,1-3-7", true},
+		{"received up to binlog.000012:4711 of db1:3306", "received up to binlog.000013:4 of db1:3306", true},
+		{"db2:3306 has 1 transaction", "db3:3306 has 1 transaction", false},
+		{"10.0.0.2:3306 takes writes", "10.0.0.3:3306 takes writes", false},
+		{"another stands there (" + a + ")", "another stands there (" + b + ")", false},
+		{"it stopped with error 1236", "it was stopped", false},
+	} {
+		if plan.SameReasons([]string{c.before}, []string{c.now}) != c.same {
+			t.Errorf("%q and %q: want %v", c.before, c.now, c.same)
+		}
+	}
+}
+
 // A replica that reconnects shows that the primary lives, and only we can't reach it. That is one episode, not one
 // every second.
 func TestASuspicionThatIsRefutedIsNotOpenedAgain(t *testing.T) {

@@ -198,14 +198,14 @@ type noted struct {
 	wait    string
 }
 
-// note logs why nothing is done, and why it is waited, when that has changed.
+// note logs why nothing is done, and why it is waited, when that has changed, and not only its numbers.
 func (r *Runner) note(cluster string, d plan.Decision) {
 	now := noted{d.Refused(), d.Wait()}
 	r.mu.Lock()
 	before := r.noted[cluster]
 	r.noted[cluster] = now
 	r.mu.Unlock()
-	if !slices.Equal(before.refused, now.refused) && len(now.refused) > 0 {
+	if !plan.SameReasons(before.refused, now.refused) && len(now.refused) > 0 {
 		r.Logger.Warn("not acting", "cluster", cluster, "why", strings.Join(now.refused, "; "))
 	}
 	if now.wait != "" && before.wait == "" {

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"slices"
 	"strings"
 
 	"orchestrator/daemon/analysis"
@@ -84,11 +83,15 @@ func (r *run) turns(before, e plan.Episode) {
 	}
 }
 
-// words are the reason without its numbers and times, which may count up.
+// words are the reason without its numbers, times and GTIDs, which may count up, and without their grammar.
 func words(reason string) string {
-	return strings.Join(slices.DeleteFunc(strings.Fields(reason), func(word string) bool {
-		return word[0] >= '0' && word[0] <= '9'
-	}), " ")
+	var out []string
+	for word := range strings.FieldsSeq(reason) {
+		if word = strings.Trim(word, "(.,;)"); word != "" && (word[0] < '0' || word[0] > '9') {
+			out = append(out, strings.TrimSuffix(strings.Replace(word, "are", "is", 1), "s"))
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 // state is what the world is like, time and positions apart.
