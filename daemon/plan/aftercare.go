@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"orchestrator/daemon/topology"
 )
@@ -82,7 +83,7 @@ func (a *aftercare) due() Work {
 // same compares what aftercare changes.
 func same(a, b Episode) bool {
 	return a.Fenced.Equal(b.Fenced) && a.Unfinished == b.Unfinished && len(a.Left) == len(b.Left) &&
-		len(a.Lost) == len(b.Lost) && len(a.Touched) == len(b.Touched) &&
+		slices.Equal(a.Lost, b.Lost) && len(a.Touched) == len(b.Touched) &&
 		a.Unacknowledged == b.Unacknowledged && slices.Equal(a.EventsOff, b.EventsOff) &&
 		a.CandidateStart.Equal(b.CandidateStart) && a.Had == b.Had && a.Committed.Equal(b.Committed)
 }
@@ -97,7 +98,11 @@ func (a *aftercare) acknowledgeAgain(w *Work) {
 	}
 }
 
-// startLeft starts the receivers that an undone failover left stopped, of replicas that are back.
+// goesOn is how long a statement may go on at a server after the session that waited for it has ended.
+const goesOn = time.Minute
+
+// startLeft starts the receivers that an episode left stopped, of replicas that are back. One that still follows the
+// server which was replaced is moved instead.
 func (a *aftercare) startLeft(w *Work) {
 	left := a.e.Left
 	a.e.Left = nil
@@ -105,15 +110,21 @@ func (a *aftercare) startLeft(w *Work) {
 		s := a.servers[k]
 		switch {
 		case s == nil:
-		case !s.Up():
+		case !s.Up(), !a.halted(k) && a.e.failing(k) != nil && a.Snapshot.At.Sub(a.e.Closed) < goesOn:
 			a.e.Left = append(a.e.Left, k)
 		case s.Channel() != nil && s.Channel().Halted() && !s.Channel().Source.Detached():
-			a.e.Left = append(a.e.Left, k)
-			w.Steps = append(w.Steps, a.start(s, s.Channel().Source,
-				fmt.Sprintf("it was stopped when %v seemed dead, and out of reach when the others were started again",
+			if a.e.Left = append(a.e.Left, k); !a.replacedSource(s.Channel().Source) {
+				w.Steps = append(w.Steps, a.start(s, s.Channel().Source, fmt.Sprintf(
+					"it was stopped when %v seemed dead, and out of reach when the others were started",
 					a.e.Failed)))
+			}
 		}
 	}
+}
+
+// replacedSource says that the episode has replaced the server at k, and that nobody has promoted that since.
+func (a *aftercare) replacedSource(k topology.Key) bool {
+	return !a.e.Promoted.IsZero() && k == a.e.Failed && PromotedLast(a.Episodes) != k
 }
 
 // fenceFormer makes read-only whatever is not the rightful primary any more, whoever it follows: one that comes back in

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +28,8 @@ func (v *view) challenge(e *Episode, failed *topology.Server, finding string) (w
 	if silent < patience || failed.Probe.Failures < failures {
 		return v.waits(*e, "%v has been out of reach for only %s", e.Failed, silent.Round(time.Millisecond)), ""
 	}
-	if halfway := v.halfway(*e); len(halfway) > 0 {
-		return Work{Episode: e, Steps: halfway}, ""
+	if steps := v.restarts(*e); len(steps) > 0 {
+		return Work{Episode: e, Steps: steps}, ""
 	}
 	asked, waiting := v.askable(e.Failed)
 	since := v.Snapshot.At.Sub(e.Challenged)
@@ -73,6 +74,28 @@ func (v *view) halfway(e Episode) (steps []Step) {
 		}
 	}
 	return steps
+}
+
+// restarts are those that lose nothing: MariaDB throws away what a receiver has brought when it starts, and a source
+// that is silent may not send it again.
+func (v *view) restarts(e Episode) []Step {
+	return slices.DeleteFunc(v.halfway(e), func(s Step) bool {
+		i := v.servers[s.At].Instance
+		return i.Flavor == topology.MariaDB && !i.Channels[0].Drained(i.Executed)
+	})
+}
+
+// restarted adds the starts of receivers that were stopped for a restart and not started again to a work that does
+// nothing else: whatever else keeps it from going on, they must not stand still because of us.
+func (v *view) restarted(w Work, e Episode) Work {
+	if e.Stage != Suspected || len(w.Steps) > 0 || v.Off != "" || v.stored(e) == nil ||
+		w.Episode != nil && !w.Episode.Closed.IsZero() {
+		return w
+	}
+	if w.Steps = v.restarts(e); len(w.Steps) > 0 && w.Episode == nil {
+		w.Episode = &e
+	}
+	return w
 }
 
 // askable are the replicas of a silent server whose receivers can be restarted, so that they find out whether it lives:

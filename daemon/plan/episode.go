@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"orchestrator/daemon/analysis"
@@ -27,7 +28,8 @@ type Episode struct {
 	Stage Stage `json:"stage"`
 	// Touched are the servers whose replication this work has changed, or may have changed. If the receiver of one of
 	// them stands still, we stopped it, and we start it again. Each server is in here before its first step is done.
-	// The list only grows, except when the work is committed: then it is set to the replicas that can be reached.
+	// The list only grows, except when the work is committed: then it is set to the replicas that can be reached, and
+	// those in it that can't: nobody knows whether they were left half done.
 	Touched []topology.Key `json:"witnesses,omitempty"`
 	// Candidate is the server that we are committed to promote, so it is set from Chosen on. For an
 	// IntermediateFailover it is the server that takes the replicas. It is on record before it is touched.
@@ -77,8 +79,8 @@ type Episode struct {
 	Failing []Failing `json:"failing,omitempty"`
 	// Abandoned were candidates once, and fell silent; should one come back writable after a promotion, it is fenced.
 	Abandoned []topology.Key `json:"abandoned,omitempty"`
-	// Left are replicas whose receivers could not be started again, because they were out of reach. They are started
-	// when they are back. Only for an episode that closed without a promotion.
+	// Left are replicas whose receivers we may have stopped and could not start again: they were out of reach when the
+	// episode closed, or a step failed there and may go on at the server. They are started when they are back.
 	Left []topology.Key `json:"left,omitempty"`
 	// Unfinished says that the new primary became silent before all replicas were moved, or that a replica is being
 	// moved after the end. A half-done move is then known as ours. Only after Promoted.
@@ -163,8 +165,7 @@ func (e Episode) Check() error {
 		broken(closed && e.Blocked != "", "it is closed and blocked"),
 		broken(!promoted && (!e.Fenced.IsZero() || e.Unfinished || !e.Committed.IsZero()),
 			"nothing was promoted, and it tells what came after that"),
-		broken(len(e.Left) > 0 && (promoted || !closed),
-			"receivers are left stopped only by an episode that closed without a promotion"),
+		broken(len(e.Left) > 0 && !closed, "receivers are left stopped only by an episode that is closed"),
 	} {
 		if err != nil {
 			return err
@@ -239,11 +240,21 @@ func (e Episode) lost(k topology.Key) bool {
 	return slices.ContainsFunc(e.Lost, func(l Lost) bool { return l.Key == k })
 }
 
+// lose notes that the server at k could not be kept, and why. One that was only out of reach may turn out to be lost for
+// good when it is back.
 func (e *Episode) lose(k topology.Key, why string) {
-	if !e.lost(k) {
+	at := slices.IndexFunc(e.Lost, func(l Lost) bool { return l.Key == k })
+	switch {
+	case at < 0:
 		e.Lost = append(slices.Clip(e.Lost), Lost{k, why})
+	case strings.HasPrefix(e.Lost[at].Why, outOfReach) && !strings.HasPrefix(why, outOfReach):
+		e.Lost = slices.Clone(e.Lost)
+		e.Lost[at].Why = why
 	}
 }
+
+// outOfReach is how the reason of a loss begins that ends when the server is back.
+const outOfReach = "out of reach ("
 
 // opening notes that k is told to take writes.
 func (e *Episode) opening(k topology.Key) {

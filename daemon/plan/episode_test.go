@@ -322,7 +322,7 @@ db1 down
 		{"a replica of an intermediate is out of reach", `
 db1
   db2 down
-    db3 down`, higher, "outcome: the replicas of db2:3306 follow db1:3306; 1 replica left behind"},
+    db3 down`, higher, "outcome: the replicas of db2:3306 follow db1:3306; 1 replica left behind; left: db3"},
 		{"a replica that was left is still out of reach", `
 db1
   db2 down io=no

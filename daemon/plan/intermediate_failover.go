@@ -61,7 +61,7 @@ func (i *intermediateFailover) claims() []topology.Key {
 func (i *intermediateFailover) next() Work {
 	if i.e.Stage == Suspected {
 		if w, undecided := i.suspected(); undecided {
-			return w
+			return i.restarted(w, i.e)
 		}
 	}
 	if s := i.servers[i.e.Failed]; s == nil || s.Up() && !i.deaf() {
@@ -143,10 +143,7 @@ func (i *intermediateFailover) suspected() (w Work, undecided bool) {
 	if w, undecided := i.undecided(); undecided {
 		return w, true
 	}
-	i.e.Touched = nil
-	for _, r := range i.followers[i.e.Failed] {
-		i.e.touch(r.Key)
-	}
+	i.touchAll(&i.e)
 	i.e.Stage = Committed
 	return Work{}, false
 }
@@ -251,7 +248,7 @@ func (i *intermediateFailover) over() Work {
 	}
 	for _, r := range i.replicas[i.e.Failed] {
 		if !r.Up() {
-			i.e.lose(r.Key, fmt.Sprintf("out of reach (%s)", r.Probe.Failure))
+			i.e.lose(r.Key, fmt.Sprintf(outOfReach+"%s)", r.Probe.Failure))
 		}
 	}
 	var follow []string
@@ -264,6 +261,7 @@ func (i *intermediateFailover) over() Work {
 		follow = append(follow, i.e.Candidate.String())
 	}
 	slices.Sort(follow)
+	i.leave(&i.e)
 	outcome := fmt.Sprintf("no replica follows %v any more", i.e.Failed)
 	if len(follow) > 0 {
 		outcome = fmt.Sprintf("the replicas of %v follow %s", i.e.Failed, strings.Join(slices.Compact(follow), ", "))
@@ -288,5 +286,10 @@ func (i *intermediateFailover) stuck() Work {
 		return Work{Episode: i.stored(i.e)}
 	}
 	i.e.Stage, i.e.Touched, i.e.Lost, i.e.Candidate, i.e.Why = Suspected, nil, nil, topology.Key{}, ""
+	for _, o := range i.Episodes {
+		if o.ID == i.e.ID {
+			i.e.Touched = o.Touched // some may have been stopped to be asked
+		}
+	}
 	return i.block(why...)
 }

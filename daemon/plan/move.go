@@ -44,6 +44,7 @@ func (p *primaryFailover) regroup() Work {
 		return w
 	}
 	p.loseRest(e, primary)
+	p.leave(e)
 	return p.close(*e, withLost(fmt.Sprintf("%v replaces %v", e.Candidate, e.Failed), *e))
 }
 
@@ -76,13 +77,13 @@ func (p *primaryFailover) moveAll(w *Work, primary *topology.Server) {
 func (p *primaryFailover) loseRest(e *Episode, primary *topology.Server) {
 	for _, r := range p.replicas[e.Failed] {
 		if !r.Up() {
-			e.lose(r.Key, fmt.Sprintf("out of reach (%s); it is moved under %v when it comes back",
+			e.lose(r.Key, fmt.Sprintf(outOfReach+"%s); it is moved under %v when it comes back",
 				r.Probe.Failure, primary.Key))
 		}
 	}
 	for _, k := range e.Abandoned { // also one that followed another replica
 		if s := p.servers[k]; p.down(k) && s.Channel() != nil {
-			e.lose(k, fmt.Sprintf("out of reach (%s); it is moved under %v when it comes back", s.Probe.Failure,
+			e.lose(k, fmt.Sprintf(outOfReach+"%s); it is moved under %v when it comes back", s.Probe.Failure,
 				primary.Key))
 		}
 	}

@@ -60,7 +60,7 @@ func (p *primaryFailover) next() Work {
 	case p.verdict != "":
 		return p.commit()
 	}
-	return p.suspected()
+	return p.restarted(p.suspected(), p.e)
 }
 
 func (p *primaryFailover) failed() topology.Key { return p.e.Failed }
@@ -141,10 +141,8 @@ func (p *primaryFailover) commit() Work {
 		w.Candidates = c.ranking
 		return w
 	}
-	p.e.Stage, p.e.Blocked, p.e.Touched = Committed, "", nil
-	for _, r := range p.followers[p.e.Failed] {
-		p.e.touch(r.Key)
-	}
+	p.touchAll(&p.e)
+	p.e.Stage, p.e.Blocked = Committed, ""
 	return p.goOn()
 }
 

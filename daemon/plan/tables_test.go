@@ -90,7 +90,7 @@ func TestEpisodesAreChecked(t *testing.T) {
 			e.Promoted, e.Stage = time.Time{}, plan.Chosen
 		},
 		"receivers are left stopped only": func(e *plan.Episode) {
-			e.Left = []topology.Key{key("db3")}
+			e.Left, e.Stage, e.Closed, e.Outcome = []topology.Key{key("db3")}, plan.Promoted, time.Time{}, ""
 		},
 	} {
 		e := good

@@ -46,10 +46,19 @@ func (p *primaryFailover) withdraw(why, outcome string) Work {
 	return p.close(*e, outcome)
 }
 
-// leave notes the servers that are out of reach, and whose receivers the episode may have stopped.
+// touchAll notes, when the work is committed, the replicas whose replication it changes from now on.
+func (v *view) touchAll(e *Episode) {
+	e.Touched = slices.DeleteFunc(slices.Clone(e.Touched), func(k topology.Key) bool { return !v.down(k) })
+	for _, r := range v.followers[e.Failed] {
+		e.touch(r.Key)
+	}
+}
+
+// leave notes the servers whose receivers the episode may have stopped: those that are out of reach, and those where a
+// step has failed. A session that timed out may go on there, and stop the receiver only now.
 func (v *view) leave(e *Episode) {
 	for _, k := range e.Touched {
-		if v.down(k) {
+		if v.down(k) || e.failing(k) != nil {
 			e.Left = append(slices.Clip(e.Left), k)
 		}
 	}

@@ -225,7 +225,7 @@ func (r *run) finally() {
 	if writable != 1 && len(r.byHand) == 0 {
 		r.hurt("in the end one server is writable", "%d are; refused: %v", writable, plan.Next(r.situation()).Refused())
 	}
-	lost := r.lost()
+	lost := r.lostForGood()
 	for _, v := range r.Servers {
 		if v.Source >= 0 && !v.Detached && !v.IO && v.IOErrno != world.Purged && !lost[v.Key] &&
 			!r.stopped[v.N] {

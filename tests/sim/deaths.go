@@ -212,3 +212,14 @@ func (r *run) lost() map[topology.Key]bool {
 	}
 	return out
 }
+
+// lostForGood are those that a person has to repair: who was only out of reach is cared for when it is back.
+func (r *run) lostForGood() map[topology.Key]bool {
+	out := map[topology.Key]bool{}
+	for _, e := range r.episodes {
+		for _, l := range e.Lost {
+			out[l.Key] = out[l.Key] || !strings.HasPrefix(l.Why, "out of reach")
+		}
+	}
+	return out
+}
