@@ -175,7 +175,7 @@ func (v *view) replacing() bool {
 func (a *aftercare) bringHome(w *Work) {
 	primary := a.up(a.last.Candidate)
 	if primary == nil || len(primary.Instance.Channels) > 0 || a.e.Failed == primary.Key ||
-		a.last.Acknowledged != nil ||
+		a.last.Acknowledged != nil || primary.Instance.ReadOnly && a.exchanged(primary, *a.last) ||
 		!a.Policy.RecoverPrimary && a.e.Request == nil || a.replacing() {
 		return
 	}

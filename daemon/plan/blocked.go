@@ -48,8 +48,16 @@ func (p *primaryFailover) allAsked() bool {
 	})
 }
 
-// answering is the work on a primary that answers, and has an episode: it is over, unless writers hang there.
+// answering is the work on a primary that answers, and has an episode: it is over, unless writers hang there, or it was
+// promoted, has restarted read-only and must not be opened.
 func (p *primaryFailover) answering(s *topology.Server) Work {
+	if why := p.shut(s.Key); why != "" {
+		return p.block(why)
+	}
+	if p.e.Code == analysis.PrimaryNotWritable {
+		over := fmt.Sprintf("%v takes writes, or somebody has decided that it should not", s.Key)
+		return p.withdraw(over, over)
+	}
 	if p.finding(s.Key, analysis.PrimaryStalled) == nil || slices.ContainsFunc(p.e.Touched, p.halted) {
 		return p.undo()
 	}
@@ -90,8 +98,8 @@ func (v *view) halted(k topology.Key) bool {
 	return s != nil && s.Channel() != nil && s.Channel().Halted()
 }
 
-// SameReasons says that reasons differ in what only counts. Nobody is told them again then: it is no news that a replica
-// lags by a second more.
+// SameReasons says that reasons differ in what only counts. Nobody is told them again then: it is no news that a
+// replica lags by a second more.
 func SameReasons(a, b []string) bool { return slices.EqualFunc(a, b, sameReason) }
 
 func sameReason(a, b string) bool {

@@ -240,8 +240,8 @@ func (e Episode) lost(k topology.Key) bool {
 	return slices.ContainsFunc(e.Lost, func(l Lost) bool { return l.Key == k })
 }
 
-// lose notes that the server at k could not be kept, and why. One that was only out of reach may turn out to be lost for
-// good when it is back.
+// lose notes that the server at k could not be kept, and why. One that was only out of reach may turn out to be lost
+// for good when it is back.
 func (e *Episode) lose(k topology.Key, why string) {
 	at := slices.IndexFunc(e.Lost, func(l Lost) bool { return l.Key == k })
 	switch {

@@ -57,7 +57,8 @@ func TestWhatWasLeftHalfDoneIsFinished(t *testing.T) {
 			func() plan.Episode { e := below; e.Closed, e.Outcome, e.Left = at, "over", e.Touched; return e }(), nil,
 			"committed: start_receiver db3;"},
 		{"it was moved under the new primary by half, and is out of reach at the end",
-			"db2 of=c\n  db3 io=no down\ndb1 of=c down", moving, nil, "ended: touched [db2:3306 db3:3306] left [db3:3306]"},
+			"db2 of=c\n  db3 io=no down\ndb1 of=c down", moving, nil,
+			"ended: touched [db2:3306 db3:3306] left [db3:3306]"},
 		{"and it is back under the new primary", "db2 of=c\n  db3 io=no\ndb1 of=c down", over, nil,
 			"ended: start_receiver db3;"},
 		{"under the one that was replaced it is moved", "db2 of=c\ndb1 of=c ro\n  db3 io=no", over, nil,
@@ -96,8 +97,9 @@ func TestWhatWasLeftHalfDoneIsFinished(t *testing.T) {
 func TestWhoIsLostForGoodSaysSo(t *testing.T) {
 	at := situation("db1").Snapshot.At
 	s := under("db2 of=c\ndb1 of=c ro\n  db3 nogtid io=no", plan.Episode{ID: "e", Kind: plan.PrimaryFailover,
-		Failed: key("db1"), Candidate: key("db2"), Stage: plan.Ended, Opened: at, Promoted: at, Closed: at, Outcome: "over",
-		Fenced: at, Lost: []plan.Lost{{Key: key("db3"), Why: "out of reach (timeout); it is moved when it comes back"}}})
+		Failed: key("db1"), Candidate: key("db2"), Stage: plan.Ended, Opened: at, Promoted: at, Closed: at, Fenced: at,
+		Outcome: "over",
+		Lost:    []plan.Lost{{Key: key("db3"), Why: "out of reach (timeout); it is moved when it comes back"}}})
 	for range 2 { // the second time nothing is new
 		for _, e := range plan.Next(s).Episodes() {
 			s.Episodes = []plan.Episode{e}

@@ -41,6 +41,8 @@ func primaryFailovers(v *view) []work {
 			p.e, p.verdict = v.beginOrphaned(f), f.Code
 		case slices.Contains(lonely, f.Code) && v.forlorn(f.At) != "":
 			p.e, p.refused = v.begin(PrimaryFailover, f), []string{v.forlorn(f.At)}
+		case f.Code == analysis.PrimaryNotWritable && v.shut(f.At) != "":
+			p.e = v.begin(PrimaryFailover, f)
 		case f.Code == analysis.PrimaryStalled && v.servers[f.At].Instance.Stalled.Seconds >= stalledFor:
 			p.e = v.begin(PrimaryFailover, f)
 		default:

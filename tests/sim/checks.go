@@ -222,7 +222,7 @@ func (r *run) finally() {
 			writable++
 		}
 	}
-	if writable != 1 && len(r.byHand) == 0 {
+	if writable != 1 && len(r.byHand) == 0 && !(writable == 0 && r.doubted() != nil) {
 		r.hurt("in the end one server is writable", "%d are; refused: %v", writable, plan.Next(r.situation()).Refused())
 	}
 	lost := r.lostForGood()
@@ -233,7 +233,8 @@ func (r *run) finally() {
 		}
 	}
 	for _, e := range r.episodes {
-		if e.Closed.IsZero() && !r.Hangs(r.Find(e.Failed)) { // that is told for as long as it is so
+		told := r.doubted() != nil && r.doubted().ID == e.ID || r.Hangs(r.Find(e.Failed)) // for as long as it is so
+		if e.Closed.IsZero() && !told {
 			r.hurt("every recovery completes", "episode %s of %v is still open at stage %s: %s",
 				e.ID, e.Failed, e.Stage, e.Blocked)
 		}

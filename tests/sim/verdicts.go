@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"orchestrator/daemon/analysis"
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
 	"orchestrator/tests/world"
@@ -168,4 +169,31 @@ func (r *run) replaced(v *world.Server) bool {
 		}
 	}
 	return false
+}
+
+// doubted is the episode that tells why the server which was promoted last stays read-only although nobody else takes
+// writes: another stands at its address, or a replica of it has more. Only a person knows whether it has all that was
+// committed there. nil where there is none, or no reason for one.
+func (r *run) doubted() *plan.Episode {
+	for i, e := range r.episodes {
+		if !e.Closed.IsZero() || e.Code != analysis.PrimaryNotWritable || e.Blocked == "" ||
+			e.Failed != plan.PromotedLast(r.episodes) {
+			continue
+		}
+		v := r.Find(e.Failed)
+		for _, o := range r.Servers {
+			if o.Source == v.N && !v.Executed.Has(o.Received) {
+				return &r.episodes[i]
+			}
+		}
+		for _, o := range r.episodes { // the latest is first
+			if !o.Promoted.IsZero() && o.Candidate == v.Key {
+				if o.CandidateUUID != r.Heard(v).Instance.UUID {
+					return &r.episodes[i]
+				}
+				break
+			}
+		}
+	}
+	return nil
 }
