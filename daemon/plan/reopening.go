@@ -46,8 +46,8 @@ func (a *aftercare) reopen(w *Work) {
 			a.e.Failed)})
 }
 
-// restartedShut says that s, which the episode promoted, was started since it was last seen to take writes, is read-only
-// and should be opened again if that is safe.
+// restartedShut says that s, which the episode promoted, was started since it was last seen to take writes, is
+// read-only, and should be opened again if that is safe.
 func (v *view) restartedShut(s *topology.Server, e Episode) bool {
 	return s.Instance.ReadOnly && !e.CandidateStart.IsZero() &&
 		s.Instance.StartedAt.Sub(e.CandidateStart) >= startsDiffer &&
@@ -78,8 +78,9 @@ func (v *view) shut(k topology.Key) string {
 		return ""
 	}
 	return fmt.Sprintf("%v was promoted in place of %v, has restarted and is read-only, so nobody can write to the "+
-		"cluster; it is not opened again: %s. If it should be the primary all the same, set its read_only to 0; if another "+
-		"server should be, acknowledge episode %s first, so that it is not made read-only, and set read_only to 0 there",
+		"cluster; it is not opened again: %s. If it should be the primary all the same, set its read_only to 0; if "+
+		"another server should be, acknowledge episode %s first, so that it is not made read-only, and set read_only "+
+		"to 0 there",
 		k, e.Failed, why, e.ID)
 }
 

@@ -60,8 +60,8 @@ func TestAPromotedPrimaryIsOpenedAgain(t *testing.T) {
 func TestAPromotedPrimaryThatStaysShutIsAnEpisode(t *testing.T) {
 	at := situation("db1").Snapshot.At
 	ended := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Candidate: key("db2"),
-		CandidateUUID: uuidOf("db2"), CandidateStart: at.Add(-time.Hour), Stage: plan.Ended, Promoted: at.Add(-time.Minute),
-		Closed: at.Add(-time.Minute), Outcome: "db2 replaces db1"}
+		CandidateUUID: uuidOf("db2"), CandidateStart: at.Add(-time.Hour), Stage: plan.Ended,
+		Promoted: at.Add(-time.Minute), Closed: at.Add(-time.Minute), Outcome: "db2 replaces db1"}
 	const another = "db2 of=c ro started=5s uuid=new exec=db1:1-100\n  db4\ndb1 of=c ro\n  db3"
 	s := under(another, ended)
 	for _, e := range plan.Next(s).Episodes() {
