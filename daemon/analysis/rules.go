@@ -78,7 +78,9 @@ var rules = []rule{
 		"The primary of a cluster of several servers answers and is read-only, so no client can write, or another " +
 			"server of the cluster takes the writes. Not reported for a primary that itself replicates from outside " +
 			"the fleet. One that a failover promoted and that restarts read-only is opened again, once, where the " +
-			"policy recovers primaries and no other server takes writes."},
+			"policy recovers primaries and no other server takes writes. It is not where another server, or another " +
+			"data directory, stands at its address, or a replica of it has more: a blocked episode says so, and what " +
+			"to do."},
 	{TwoWritable, intermediate | former | leaf, false, twoWritableSays,
 		"A server of the cluster takes writes beside the primary, without following it, or in a circle with it. What " +
 			"is written to one is missing on the other. Make the wrong one read-only at once. Also one that takes " +
