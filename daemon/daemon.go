@@ -432,6 +432,7 @@ func (d *Daemon) Reload(next config.Config) []string {
 	d.mode.reload(c)
 	d.date(peersUse, string(c.Peers.Certificate))
 	d.date(peersCAUse, c.Peers.Authorities)
+	d.date(clientsUse, c.HTTP.Authorities)
 	d.gate.Only(c.Discovery.Only)
 	for _, k := range c.Discovery.Seeds {
 		d.gate.Name(k)

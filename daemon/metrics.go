@@ -39,8 +39,8 @@ func (d *Daemon) measure(c config.Config, r prometheus.Registerer) error {
 			return 0
 		})
 	d.expiry = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orchestrator_certificate_expiry_timestamp_seconds",
-		Help: "When the first certificate ends of each file that this daemon uses, by use (http, servers, backend, " +
-			"peers, peers_cert), and of HAProxy's where this daemon may read it (haproxy)."}, []string{"use"})
+		Help: "When the first certificate ends of each file that this daemon uses, by use (http, clients, servers, " +
+			"backend, peers, peers_cert), and of HAProxy's where this daemon may read it (haproxy)."}, []string{"use"})
 	r.MustRegister(d.unstored, info, members, off, expiries{d.expiry, c.HAProxy.HTTPCert})
 	if file := c.HAProxy.HTTPCert; file != "" {
 		// with its key in it, it may well be none of this account's business
@@ -62,16 +62,21 @@ func (d *Daemon) measure(c config.Config, r prometheus.Registerer) error {
 // Certificates by their use, as the metrics have it; config.Certificates has them all.
 const (
 	httpUse    = "http"       // the daemon's own
+	clientsUse = "clients"    // the authorities of users
 	peersUse   = "peers_cert" // the one that it shows other daemons
 	peersCAUse = "peers"      // the authorities of those
 	haproxyUse = "haproxy"    // the one by which HAProxy serves the API
 )
 
-// date shows when the first certificate of a PEM text ends, if there is one.
+// date shows when the first certificate of a PEM text ends, if there is one. The end of one that is no longer used
+// would raise an alert for ever.
 func (d *Daemon) date(use, text string) {
-	if ends := config.FirstEnd([]byte(text)); !ends.IsZero() {
-		d.expiry.WithLabelValues(use).Set(float64(ends.Unix()))
+	ends := config.FirstEnd([]byte(text))
+	if ends.IsZero() {
+		d.expiry.DeleteLabelValues(use)
+		return
 	}
+	d.expiry.WithLabelValues(use).Set(float64(ends.Unix()))
 }
 
 // expiries are the ends of certificates. What this daemon has read stays as it is until it reads that again; HAProxy's

@@ -37,7 +37,8 @@ func TestTheFirstEndOfACertificateIsShown(t *testing.T) {
 	c.HTTP.TLSCert = file(certificate(t, late))
 	c.Peers.CA = file(certificate(t, late), "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n",
 		certificate(t, soon))
-	c.Servers.TLS = "verify"
+	c.Peers.Cert, c.HTTP.ClientCA = file(certificate(t, late)), file(certificate(t, soon), certificate(t, late))
+	c.Servers.TLS, c.Backend.TLS = "verify", file(certificate(t, soon))
 	reg := prometheus.NewRegistry()
 	store, err := sqlstore.OpenSQLite(filepath.Join(t.TempDir(), "test.db"))
 	if err != nil {
@@ -52,8 +53,17 @@ func TestTheFirstEndOfACertificateIsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := expiry(t, reg)
-	if want := map[string]float64{"http": float64(late.Unix()), "peers": float64(soon.Unix())}; !maps.Equal(got, want) {
+	first, second := float64(soon.Unix()), float64(late.Unix())
+	want := map[string]float64{"http": second, "peers": first, "peers_cert": second, "clients": first, "backend": first}
+	if !maps.Equal(got, want) {
 		t.Errorf("shown are %v, want %v", got, want)
+	}
+	d.date(clientsUse, certificate(t, late)) // as a reload does
+	d.date(peersUse, "")
+	want["clients"] = second
+	delete(want, "peers_cert")
+	if got := expiry(t, reg); !maps.Equal(got, want) {
+		t.Errorf("after a reload, shown are %v, want %v", got, want)
 	}
 	c.HTTP.TLSCert = file("nothing")
 	if err := d.measure(c, prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), c.HTTP.TLSCert) {

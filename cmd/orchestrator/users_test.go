@@ -24,7 +24,7 @@ import (
 )
 
 // forClient is a certificate of a client with this name, which is its own authority.
-func forClient(t *testing.T, name string) (c tls.Certificate, text string) {
+func forClient(t *testing.T, name string, ends time.Time) (c tls.Certificate, text string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -33,7 +33,7 @@ func forClient(t *testing.T, name string) (c tls.Certificate, text string) {
 	its := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true,
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+		NotBefore:   time.Now().Add(-time.Hour), NotAfter: ends}
 	der, err := x509.CreateCertificate(rand.Reader, its, its, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -168,8 +168,9 @@ const (
 // On the wire, with TLS: a token, a proxy at its address, and a certificate each prove a user, who may do what the role
 // allows. A reload takes over other users, tokens, networks and authorities.
 func TestUsersProveWhoTheyAre(t *testing.T) {
-	deploy, authority := forClient(t, "deploy")
-	stranger, strangers := forClient(t, "deploy")
+	soon, later := time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
+	deploy, authority := forClient(t, "deploy", soon)
+	stranger, strangers := forClient(t, "deploy", later)
 	s := newStaffed(t, authority)
 
 	s.expect(request{what: toRead}, 401, "needs a token")
@@ -188,6 +189,8 @@ func TestUsersProveWhoTheyAre(t *testing.T) {
 	s.expect(request{what: toAdminister, cert: &deploy}, 400, "")
 	s.expect(request{what: toAdminister, cert: &stranger}, 403, "an authority in http.client_ca")
 	s.expect(request{what: "GET /health/live", cert: &stranger}, 200, "")
+	ends := request{what: "GET /metrics", token: "ann-has-this-token"}
+	s.expect(ends, 200, fmt.Sprintf("_expiry_timestamp_seconds{use=\"clients\"} %v\n", float64(soon.Unix())))
 
 	s.write("bob", "bob-has-another-token\n")
 	s.write("clients.pem", strangers)
@@ -206,6 +209,7 @@ func TestUsersProveWhoTheyAre(t *testing.T) {
 	s.expect(request{what: toOperate, header: "bob", from: "127.0.79.10"}, 404, "")
 	s.expect(request{what: toAdminister, cert: &deploy}, 403, "an authority in http.client_ca")
 	s.expect(request{what: toAdminister, cert: &stranger}, 400, "")
+	s.expect(ends, 200, fmt.Sprintf("_expiry_timestamp_seconds{use=\"clients\"} %v\n", float64(later.Unix())))
 
 	s.write("o.toml", strings.Split(string(text), "client_ca")[0]+"[backend]\npath = \"orchestrator.db\"\n")
 	s.reload()

@@ -3,7 +3,6 @@ package analysis
 import (
 	"fmt"
 
-	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
@@ -70,7 +69,7 @@ func (v *view) leftSays(s *topology.Server) string {
 // more says what a has that b lacks.
 func (v *view) more(a, b *topology.Server) string {
 	have, lacks := a.Instance.Executed, b.Instance.Executed
-	if a.Instance.Flavor == topology.MariaDB && !sameWriters(have, lacks) {
+	if a.Instance.Flavor == topology.MariaDB && !have.SameWriters(lacks) {
 		return fmt.Sprintf("%v: is at %s; what of that %v lacks can't be counted, because MariaDB names only the last "+
 			"writer: read its binary log", a.Key, have, b.Key)
 	}
@@ -80,15 +79,4 @@ func (v *view) more(a, b *topology.Server) string {
 	}
 	return fmt.Sprintf("%v: has %s that %v lacks: %s", a.Key, many(int(left.Count()), "transaction"), b.Key,
 		left.Text())
-}
-
-// sameWriters says that the last transaction of each domain was written by the same server in both positions.
-func sameWriters(a, b gtid.Set) bool {
-	of, other := a.LastWriters(), b.LastWriters()
-	for domain, writer := range of {
-		if w, ok := other[domain]; ok && w != writer {
-			return false
-		}
-	}
-	return true
 }

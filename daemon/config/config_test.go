@@ -700,7 +700,7 @@ func TestAHookWithoutItsProgramStopsNoDaemon(t *testing.T) {
 // An authority that is replaced in its file is no less a change than another path: a daemon that says nothing of it is
 // believed to have taken it over.
 func TestNewAuthoritiesInTheSameFileWaitForARestart(t *testing.T) {
-	authorities := write(t, "ca.pem", certificate(t, time.Hour), 0o644)
+	authorities := write(t, "ca.pem", selfSigned(t, time.Hour), 0o644)
 	secret := write(t, "secret", strings.Repeat("s", 32), 0o600)
 	read := func() Config {
 		return parsed(t, fmt.Sprintf("[servers]\ntls = %q\n[backend]\nkind = \"mysql\"\naddress = "+
@@ -711,7 +711,7 @@ func TestNewAuthoritiesInTheSameFileWaitForARestart(t *testing.T) {
 	if re, no := before.Changes(read()); len(re)+len(no) > 0 {
 		t.Errorf("nothing changed, and %v %v did", re, no)
 	}
-	if err := os.WriteFile(authorities, []byte(certificate(t, 2*time.Hour)), 0o600); err != nil {
+	if err := os.WriteFile(authorities, []byte(selfSigned(t, 2*time.Hour)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	next := read()

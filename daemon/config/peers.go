@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"orchestrator/daemon/certificate"
 	"orchestrator/daemon/secret"
 )
 
@@ -56,8 +57,6 @@ func (r *reader) peers(c *Config) {
 		var err error
 		if pool, p.Authorities, err = authorities(p.CA); err != nil {
 			r.add("peers.ca", "%v", err)
-		} else if !whole(p.Authorities) {
-			r.add("peers.ca", "%s ends in the middle of a PEM block: it is perhaps being written now", p.CA)
 		}
 	}
 	if r.both("peers.cert", p.Cert, "peers.key", p.KeyFile) {
@@ -92,10 +91,10 @@ func (r *reader) mutual(c *Config, pool *x509.CertPool) {
 // signedBy says why a certificate is not good for both sides of a connection. Whether it has expired is another matter:
 // a daemon without it still looks at servers, and acts where it gets the locks of a majority.
 func signedBy(pair *tls.Certificate, pool *x509.CertPool) error {
-	leaf, between := pair.Leaf, x509.NewCertPool()
+	leaf, shown := pair.Leaf, []*x509.Certificate{pair.Leaf}
 	for _, der := range pair.Certificate[1:] {
 		if c, err := x509.ParseCertificate(der); err == nil {
-			between.AddCert(c)
+			shown = append(shown, c)
 		}
 	}
 	if len(leaf.DNSNames)+len(leaf.IPAddresses) == 0 {
@@ -104,8 +103,7 @@ func signedBy(pair *tls.Certificate, pool *x509.CertPool) error {
 	}
 	for usage, name := range map[x509.ExtKeyUsage]string{x509.ExtKeyUsageServerAuth: "serverAuth",
 		x509.ExtKeyUsageClientAuth: "clientAuth"} {
-		_, err := leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: between,
-			KeyUsages: []x509.ExtKeyUsage{usage}, CurrentTime: leaf.NotBefore})
+		err := certificate.Verify(shown, pool, usage, leaf.NotBefore)
 		if invalid := (x509.CertificateInvalidError{}); errors.As(err, &invalid) {
 			switch invalid.Reason {
 			case x509.Expired: // an authority that is younger

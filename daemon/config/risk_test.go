@@ -14,7 +14,7 @@ import (
 
 func TestWhatIsNotEncryptedIsSaidOnce(t *testing.T) {
 	authority := write(t, "ca.pem", "", 0o600)
-	if err := os.WriteFile(authority, []byte(certificate(t, 1000*time.Hour)), 0o600); err != nil {
+	if err := os.WriteFile(authority, []byte(selfSigned(t, 1000*time.Hour)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	const pair = "[backend]\nkind = \"mysql\"\naddress = \"127.0.0.1:3307\"\n"

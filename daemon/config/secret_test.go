@@ -10,7 +10,7 @@ import (
 	"orchestrator/tests/lab"
 )
 
-func certificate(t *testing.T, endsIn time.Duration) string {
+func selfSigned(t *testing.T, endsIn time.Duration) string {
 	t.Helper()
 	cert, _ := lab.SelfSigned(t, time.Now().Add(endsIn))
 	return cert

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -30,6 +31,9 @@ func authorities(file string) (*x509.CertPool, string, error) {
 		return nil, "", fmt.Errorf("read authorities: %w", err)
 	}
 	pool := x509.NewCertPool()
+	if !whole(string(pem)) {
+		return nil, "", fmt.Errorf("read authorities: %s", halfWritten(file))
+	}
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, "", fmt.Errorf("read authorities: %s contains no certificate in PEM format", file)
 	}
@@ -72,7 +76,7 @@ func (h HTTPConfig) KeyPair() (*tls.Certificate, error) {
 func keyPair(certFile, keyFile string, cert, key Secret) (*tls.Certificate, error) {
 	for file, text := range map[string]Secret{certFile: cert, keyFile: key} {
 		if !whole(string(text)) {
-			return nil, fmt.Errorf("%s ends in the middle of a PEM block: it is perhaps being written now", file)
+			return nil, errors.New(halfWritten(file))
 		}
 	}
 	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
@@ -91,12 +95,16 @@ func whole(text string) bool {
 	return begun == 0 && (last == "" || !strings.HasPrefix(begin, last))
 }
 
+func halfWritten(file string) string {
+	return file + " ends in the middle of a PEM block: it is perhaps being written now"
+}
+
 // Certificates are the files with certificates, by what they are used for.
 func (c Config) Certificates() map[string]string {
 	out := map[string]string{}
 	for use, file := range map[string]string{
 		"http": c.HTTP.TLSCert, "servers": c.Servers.TLS, "backend": c.Backend.TLS, "peers": c.Peers.CA,
-		"peers_cert": c.Peers.Cert,
+		"peers_cert": c.Peers.Cert, "clients": c.HTTP.ClientCA,
 	} {
 		if file != "" && file != "off" && file != "verify" {
 			out[use] = file

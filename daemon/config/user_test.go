@@ -16,7 +16,7 @@ func userFiles(t *testing.T) (dir string) {
 	for name, text := range map[string]string{
 		"ann": "a s3cret token of ann's\nan old s3cret token of ann's\n", "bob": "a s3cret token of bob's\n",
 		"same": "another s3cret token\nan old s3cret token of ann's\n", "short": "s3cret\n",
-		"all": "a s3cret token for all\n", "ca.pem": certificate(t, 1e12)} {
+		"all": "a s3cret token for all\n", "ca.pem": selfSigned(t, 1e12)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -496,6 +496,17 @@ func (s Set) LastWriters() map[uint32]uint32 {
 	return out
 }
 
+// SameWriters says that the last transaction was written by the same server in each domain of MariaDB that both have.
+func (s Set) SameWriters(o Set) bool {
+	writers := s.LastWriters()
+	for domain, writer := range o.LastWriters() {
+		if w, ok := writers[domain]; ok && w != writer {
+			return false
+		}
+	}
+	return true
+}
+
 // LastBy is what a MariaDB set has of the domains in which the server with that id wrote last.
 func (s Set) LastBy(server uint32) Set {
 	return s.ofDomains(func(p position) bool { return p.server == server })

@@ -187,6 +187,12 @@ func TestWriters(t *testing.T) {
 	if got := set("0-1-100,3-7-9").LastWriters(); !reflect.DeepEqual(got, map[uint32]uint32{0: 1, 3: 7}) {
 		t.Errorf("LastWriters = %v", got)
 	}
+	for o, want := range map[string]bool{"0-1-90,3-7-2": true, "0-1-90": true, "0-1-90,5-9-9": true, "": true,
+		"0-2-90,3-7-9": false, "3-8-9": false} {
+		if got := set("0-1-100,3-7-9").SameWriters(set(o)); got != want || set(o).SameWriters(set("0-1-100,3-7-9")) != want {
+			t.Errorf("SameWriters(%s) = %v", o, got)
+		}
+	}
 }
 
 func TestJSON(t *testing.T) {

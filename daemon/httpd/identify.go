@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"orchestrator/daemon/certificate"
 	"orchestrator/daemon/crowd"
 )
 
@@ -93,16 +94,12 @@ func (k *register) certified(r *http.Request, now time.Time) (Identity, *Problem
 	if k.Authorities == nil || r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return Identity{}, nil
 	}
-	leaf, between := r.TLS.PeerCertificates[0], x509.NewCertPool()
-	for _, c := range r.TLS.PeerCertificates[1:] {
-		between.AddCert(c)
-	}
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: k.Authorities, Intermediates: between, CurrentTime: now,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+	shown := r.TLS.PeerCertificates
+	if err := certificate.Verify(shown, k.Authorities, x509.ExtKeyUsageClientAuth, now); err != nil {
 		return Identity{}, forbidden("the client's certificate proves nobody's name: %v; use one for clients that an "+
 			"authority in http.client_ca has signed", err)
 	}
-	names := certificateNames(leaf)
+	names := certificateNames(shown[0])
 	var users []string
 	for _, name := range names {
 		if _, ok := k.users[name]; ok && !slices.Contains(users, name) {

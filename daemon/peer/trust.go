@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"orchestrator/daemon/certificate"
 	"orchestrator/daemon/printable"
 	"orchestrator/daemon/secret"
 )
@@ -97,12 +98,8 @@ func (t *trust) doubt(c *tls.ConnectionState, usage x509.ExtKeyUsage, hosts ...s
 	case len(c.PeerCertificates) == 0:
 		return "no certificate was shown; set peers.cert, peers.key and peers.ca on all daemons"
 	}
-	shown, between := c.PeerCertificates[0], x509.NewCertPool()
-	for _, other := range c.PeerCertificates[1:] {
-		between.AddCert(other)
-	}
-	_, err := shown.Verify(x509.VerifyOptions{Roots: t.Authorities, Intermediates: between,
-		KeyUsages: []x509.ExtKeyUsage{usage}})
+	shown := c.PeerCertificates[0]
+	err := certificate.Verify(c.PeerCertificates, t.Authorities, usage, time.Time{})
 	if err != nil {
 		return untrusted(shown, err)
 	}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/topology"
 )
 
@@ -107,24 +106,13 @@ func (v *view) notTaken(s *topology.Server, all choice, e Episode) string {
 		why = append(why, fmt.Sprintf("it lacks %s that others of its cluster have", count(n, "transaction")))
 	case need.Empty():
 		why = append(why, "what it must have is not known, because no other replica answers")
-	case !sameWriters(have, need) && !(s.Instance.LogReplicaUpdates && s.Instance.BinlogState.Has(need)):
+	case !have.SameWriters(need) && !(s.Instance.LogReplicaUpdates && s.Instance.BinlogState.Has(need)):
 		// A position is a number and the last writer: a higher number of another writer says nothing of the first.
 		// The state of its binary log may.
 		why = append(why, "whether it has what others of its cluster have is not known, because MariaDB names only "+
 			"the last writer, and it has written since")
 	}
 	return strings.Join(why, "; ")
-}
-
-// sameWriters says that the last transaction of each domain of MariaDB was written by the same server in both sets.
-func sameWriters(a, b gtid.Set) bool {
-	of := a.LastWriters()
-	for domain, writer := range b.LastWriters() {
-		if of[domain] != writer {
-			return false
-		}
-	}
-	return true
 }
 
 // openedBeside says which replica of the failed server takes writes, although we did not open it, and can't be adopted.
