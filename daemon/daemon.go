@@ -341,7 +341,7 @@ func (d *Daemon) restore(ctx context.Context) error {
 	}
 	d.fleet.Restore(servers)
 	d.discover()
-	return nil
+	return d.recall(ctx)
 }
 
 // Address is where the API answers.
@@ -408,6 +408,7 @@ func (d *Daemon) act(leading context.Context, loops []loop) {
 	for _, run := range loops {
 		others.Go(func() { _ = run(leading) })
 	}
+	others.Go(func() { d.recallDoubtful(leading) })
 	if err := d.recovery.Run(leading); err != nil {
 		d.options.Logger.Error("recovery ended", "err", err)
 	}

@@ -84,6 +84,7 @@ func (d *Daemon) remember(ctx context.Context) {
 		r.Version, r.Writer = d.clock.Next(), d.id
 		records = append(records, r)
 	}
+	records = append(records, d.confirmations()...)
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	var err error

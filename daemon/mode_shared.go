@@ -87,7 +87,7 @@ func (m *sharedMode) open(ctx context.Context, accept func(sqlstore.Identity) er
 	m.opened.add("the backend "+c.Address, remote.Close)
 	m.journal, err = sqlstore.OpenJournal(ctx, remote, local, sqlstore.JournalOptions{
 		Facts: []string{instanceKind, recovery.StepKind},
-		Owed:  append(append(recovery.Owed(), peer.LeaveKind, comparisonKind), trail.Kinds()...),
+		Owed:  append(append(recovery.Owed(), peer.LeaveKind, comparisonKind, confirmedKind), trail.Kinds()...),
 		Clock: m.clock, Logger: m.log,
 	})
 	if err != nil {

@@ -178,6 +178,7 @@ func (f *Fleet) answered(s *server, asked time.Time, said topology.Instance) *se
 	if s.is(topology.NotAdmitted) {
 		f.unbar(s)
 	}
+	f.recognize(s)
 	if s.stranger == nil {
 		f.seek(s, old)
 	}

@@ -111,7 +111,8 @@ type Fleet struct {
 	news          map[string]struct{}  // clusters that are to be entered on the lists of subscribers
 	subscriptions map[*Subscription]struct{}
 
-	touched map[*server]struct{} // something storable may have changed
+	touched   map[*server]struct{} // something storable may have changed
+	confirmed []topology.Confirmation
 }
 
 // server is what the fleet keeps of one server; everything in it belongs to Fleet.mu.

@@ -21,7 +21,12 @@ import (
 // run has a fleet run for the length of a test, in a bubble of its own time.
 func run(t *testing.T, p *fakeFleet, o Options, test func(f *Fleet)) {
 	t.Helper()
-	f := New(p, o)
+	goOn(t, p, New(p, o), test)
+}
+
+// goOn runs a fleet that knows something already.
+func goOn(t *testing.T, p *fakeFleet, f *Fleet, test func(f *Fleet)) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()

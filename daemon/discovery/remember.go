@@ -39,7 +39,11 @@ func (f *Fleet) Restore(servers []topology.Server) {
 			continue // a name of another one by now
 		}
 		s.restored = true
-		if v.Stranger != nil && v.Stranger.Kind != topology.NotAdmitted && !s.seed {
+		switch {
+		case v.Stranger == nil || s.seed:
+		case v.Stranger.Kind == topology.NotAdmitted: // the gate says whether it still is none
+			s.unproved = true
+		default:
 			f.estrange(s, v.Stranger.Kind, v.Stranger.Why)
 		}
 		for _, n := range v.Doubtful {

@@ -31,6 +31,9 @@ type acquaintance struct {
 	wanted   bool               // it is to be asked for the sake of a stranger that has registered with it
 	over     gtid.Set           // what it has, and its source, asked later, has not
 	overAt   time.Time          // since when
+
+	recalled *topology.Confirmation // as whom it was confirmed, until it has answered
+	unproved bool                   // it is not admitted, and nobody has confirmed it
 }
 
 const (
@@ -82,7 +85,7 @@ func (f *Fleet) bar(s *server, why string) {
 
 // unbar has a server be what it was before, now that it may be asked.
 func (f *Fleet) unbar(s *server) {
-	if s.by != nil {
+	if s.by != nil || s.unproved {
 		f.estrange(s, topology.Unconfirmed, "")
 		return
 	}
@@ -201,7 +204,7 @@ func (f *Fleet) introduced(t, source *server) {
 	case t.is(topology.Unconfirmed):
 		why := f.doubt(t, source)
 		if why == "" {
-			t.vetted = true
+			f.vet(t)
 			f.trust(t, fmt.Sprintf("it and its source %v have confirmed each other", source.key))
 			return
 		}

@@ -302,3 +302,94 @@ func TestAStrangerStaysOneAfterARestart(t *testing.T) {
 		}
 	}
 }
+
+// A confirmation outlives the daemon that made it, for the server that was confirmed. Its source may be dead by then.
+func TestAConfirmationOutlivesTheDaemon(t *testing.T) {
+	another := func(p *fakeFleet) { p.servers[key("db9")].instance.ServerID = 77 }
+	for _, c := range []struct {
+		name     string
+		was      topology.StrangerKind // as another daemon has stored it
+		recalled bool
+		change   func(p *fakeFleet)
+		want     topology.StrangerKind
+	}{
+		{"confirmed and stored", "", true, nil, ""},
+		{"confirmed, and stored as a stranger after that", topology.Unconfirmed, true, nil, ""},
+		{"never confirmed", topology.Unconfirmed, false, nil, topology.Unconfirmed},
+		{"another server answers there", "", true, another, topology.Unconfirmed},
+		{"another server answers there, and is stored as a stranger", topology.Unconfirmed, true, another,
+			topology.Unconfirmed},
+		{"another server that follows nobody", "", true, func(p *fakeFleet) {
+			another(p)
+			p.servers[key("db9")].instance.Channels = nil
+		}, ""},
+		{"not admitted by then", topology.NotAdmitted, true, nil, ""},
+		{"not admitted, and never confirmed", topology.NotAdmitted, false, nil, topology.Unconfirmed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := registered(topology.MySQL)
+				var stored []topology.Server
+				var confirmed []topology.Confirmation
+				run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
+					pass(5 * time.Second)
+					stored, confirmed = f.Dirty(), f.Confirmed()
+					if more := f.Confirmed(); len(confirmed) != 2 || len(more) != 0 {
+						t.Fatalf("confirmed are %v, then %v", confirmed, more)
+					}
+				})
+				for n := range stored {
+					if stored[n].Key == key("db9") && c.was != "" {
+						stored[n].Stranger = &topology.Stranger{Kind: c.was}
+					}
+				}
+				p.do(func() {
+					p.servers[key("db1")].fails = topology.Refused
+					if c.change != nil {
+						c.change(p)
+					}
+				})
+				f := New(p, Options{Seeds: keys("db1")})
+				f.Restore(stored)
+				if c.was == topology.NotAdmitted {
+					f.bar(f.at(key("db9")), "it is not in discovery.only")
+				}
+				if c.recalled {
+					f.Recall(confirmed)
+				}
+				goOn(t, p, f, func(*Fleet) {
+					pass(5 * time.Second)
+					if got := strange(f, "db9"); got != c.want {
+						t.Errorf("db9 is %q, want %q", got, c.want)
+					}
+				})
+			})
+		})
+	}
+}
+
+// A daemon that begins to lead hears what the one before has confirmed, when the source is dead already.
+func TestAConfirmationReachesARunningDaemon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := registered(topology.MySQL)
+		p.moves("db9", 50) // nothing has been seen to arrive there
+		run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
+			pass(2 * time.Second)
+			i := f.Snapshot().Server(key("db9")).Instance
+			p.do(func() { p.servers[key("db1")].fails = topology.Refused })
+			pass(2 * time.Second)
+			if got := strange(f, "db9"); got != topology.Unconfirmed || !f.Doubts() {
+				t.Fatalf("db9 is %q", got)
+			}
+			f.Recall([]topology.Confirmation{{Key: key("db9"), ServerID: i.ServerID, UUID: "another"},
+				{Key: key("unknown"), ServerID: 1}})
+			if got := strange(f, "db9"); got != topology.Unconfirmed {
+				t.Errorf("another server was confirmed, and db9 is %q", got)
+			}
+			f.Recall([]topology.Confirmation{{Key: key("db9"), ServerID: i.ServerID, UUID: i.UUID}})
+			if got := strange(f, "db9"); got != "" || f.Doubts() {
+				t.Errorf("db9 is %q", got)
+			}
+		})
+	})
+}

@@ -189,7 +189,8 @@ func TestWriters(t *testing.T) {
 	}
 	for o, want := range map[string]bool{"0-1-90,3-7-2": true, "0-1-90": true, "0-1-90,5-9-9": true, "": true,
 		"0-2-90,3-7-9": false, "3-8-9": false} {
-		if got := set("0-1-100,3-7-9").SameWriters(set(o)); got != want || set(o).SameWriters(set("0-1-100,3-7-9")) != want {
+		s := set("0-1-100,3-7-9")
+		if got := s.SameWriters(set(o)); got != want || set(o).SameWriters(s) != want {
 			t.Errorf("SameWriters(%s) = %v", o, got)
 		}
 	}

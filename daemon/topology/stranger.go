@@ -51,6 +51,17 @@ type Registration struct {
 	UUID     string // MySQL
 }
 
+// Confirmation is as whom a server was confirmed that was found by its registration. Once its source is dead, nobody
+// can confirm it again: so it is stored, and holds for the same server at the same address.
+type Confirmation struct {
+	Key      Key    `json:"server"`
+	ServerID uint32 `json:"server_id"`
+	UUID     string `json:"uuid,omitempty"`
+}
+
+// Confirms says that it is the same server.
+func (c Confirmation) Confirms(i *Instance) bool { return i.ServerID == c.ServerID && i.UUID == c.UUID }
+
 // Admitted is the part of the snapshot that decisions may rest on: without strangers. Whoever decides anything reads
 // this.
 func (s Snapshot) Admitted() Snapshot {
