@@ -23,7 +23,7 @@ func (f *Fleet) discover(k topology.Key) (s *server, added bool) {
 			s.trial = false
 			f.stale(s)
 		}
-		if s.vetted = false; s.is(topology.Unconfirmed, topology.Ahead) {
+		if s.vetted, s.recalled = false, nil; s.is(topology.Unconfirmed, topology.Ahead) {
 			f.trust(s, "a person named it")
 		}
 		return s, false
