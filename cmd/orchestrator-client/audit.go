@@ -81,8 +81,8 @@ func proved(r audit.Record) string {
 	if name == "" {
 		name = "nobody proved"
 	}
-	if r.By != "" && r.By != r.Who.Name {
-		name += " (signed " + r.By + ")"
+	if signed := r.Signed(); signed != "" && signed != r.Who.Name {
+		name += " (signed " + signed + ")"
 	}
 	return name
 }

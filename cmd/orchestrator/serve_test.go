@@ -329,7 +329,7 @@ func TestTheTokenIsChangedWithoutAGap(t *testing.T) {
 	reload(second+"\n", 0o600)
 	alone := map[string]int{first: 401, second: 200, "": 401}
 	open("with the new one alone", alone)
-	p.saysTimes(t, 3, "changed=[http.token] needs_restart=[]") // each of the reloads, the last one too
+	p.saysTimes(t, 3, "changed=[http.token_file] needs_restart=[]") // each of the reloads, the last one too
 
 	for _, bad := range []struct {
 		text string
@@ -421,7 +421,7 @@ func TestTheCertificateIsRenewedByAReload(t *testing.T) {
 	p.says(t, "ends in the middle of a PEM block")
 	shown("with half of a chain", first, second)
 	reload(second, secondKey)
-	p.says(t, `changed="[http.certificate http.key]" needs_restart=[]`)
+	p.says(t, `changed="[http.tls_cert http.tls_key]" needs_restart=[]`)
 	if after := shown("renewed", second, first); after == before {
 		t.Errorf("it says of both that they end at %s", after)
 	}

@@ -213,7 +213,7 @@ func TestUsersProveWhoTheyAre(t *testing.T) {
 
 	s.write("o.toml", strings.Split(string(text), "client_ca")[0]+"[backend]\npath = \"orchestrator.db\"\n")
 	s.reload()
-	s.says(t, `needs_restart="[http.token_for_reads http.client_ca http.authorities user]"`)
+	s.says(t, `needs_restart="[http.token_for_reads http.client_ca user]"`)
 	s.expect(request{what: toOperate}, 401, "needs a token") // the last user does not leave the door open
 
 	s.signal(t, syscall.SIGTERM)

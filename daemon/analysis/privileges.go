@@ -13,7 +13,7 @@ func strangersSays(v *view) (string, []string) {
 	for _, text := range v.Instance.Strangers {
 		out = append(out, fmt.Sprintf("%v: %s", v.Key, text))
 	}
-	return fmt.Sprintf("Somebody interferes with the daemons' locks on %s: %s.", v.is(),
+	return fmt.Sprintf("On %s somebody interferes with the daemons' locks: %s.", v.is(),
 		strings.Join(v.Instance.Strangers, "; ")), out
 }
 

@@ -49,6 +49,9 @@ const sentBy = " (sent by "
 // SentBy is the signature of a request that one person has signed, and another one was proved to send.
 func SentBy(signed, proved string) string { return signed + sentBy + proved + ")" }
 
+// Signed is the name that a request is signed with, without the one that was proved.
+func (e Entry) Signed() string { return strings.TrimSuffix(e.By, SentBy("", e.Who.Name)) }
+
 // Names says whether somebody of this name has made the request: proved, or in its signature.
 func (e Entry) Names(who string) bool {
 	if who == e.Who.Name || who == e.By {

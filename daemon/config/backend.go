@@ -30,10 +30,10 @@ type BackendConfig struct {
 	AdminUser         string `toml:"admin_user"`
 	AdminPasswordFile string `toml:"admin_password_file"`
 
-	Password      Secret `toml:"-"` // from PasswordFile, or else from the environment
-	AdminPassword Secret `toml:"-"`
-	Authorities   string `toml:"-"` // as ServersConfig.Authorities
-	PublicKeys    string `toml:"-"` // as ServersConfig.PublicKeys
+	Password      Secret `toml:"-" file:"password_file"` // from PasswordFile, or else from the environment
+	AdminPassword Secret `toml:"-" file:"admin_password_file"`
+	Authorities   string `toml:"-" file:"tls"`             // as ServersConfig.Authorities
+	PublicKeys    string `toml:"-" file:"public_key_file"` // as ServersConfig.PublicKeys
 }
 
 // backend checks the backend. One in a file needs only its path.

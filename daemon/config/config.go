@@ -10,21 +10,21 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
-	"regexp"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/BurntSushi/toml"
 
 	"orchestrator/backend"
 	"orchestrator/daemon/analysis"
-	"orchestrator/daemon/topology"
 )
 
 // Config is the whole configuration. One that Load returned is checked. orchestrator.toml documents the keys.
 //
 // The tags of a field describe its key: its name (toml), its bounds (min, max), the values that it allows (oneof), and
 // whether a running daemon takes over a new value (reload): "yes"; or "replace", which takes over another value, but
-// neither the first one nor none.
+// neither the first one nor none. A field that holds the content of a file has the key of that file (file).
 type Config struct {
 	HTTP      HTTPConfig      `toml:"http"`
 	Servers   ServersConfig   `toml:"servers"`
@@ -125,21 +125,11 @@ func load(file string, which func(Problems) Problems) (Config, error) {
 
 // String is the configuration in force as TOML, without secrets.
 func (c Config) String() string {
-	if c.Discovery.Seeds == nil { // the encoder leaves out what is nil
-		c.Discovery.Seeds = []topology.Key{}
-	}
-	if c.Discovery.Only == nil {
-		c.Discovery.Only = []topology.Pattern{}
-	}
-	if c.Discovery.Ignore == nil {
-		c.Discovery.Ignore = []*regexp.Regexp{}
-	}
-	if c.Backend.Members == nil {
-		c.Backend.Members = []topology.Key{}
-	}
-	if c.Peers.Daemons == nil {
-		c.Peers.Daemons = []string{}
-	}
+	c.eachLeaf(func(key string, _ reflect.StructField, v reflect.Value) {
+		if v.Kind() == reflect.Slice && v.IsNil() && strings.Contains(key, ".") { // the encoder leaves out what is nil
+			v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+		}
+	})
 	var b bytes.Buffer
 	e := toml.NewEncoder(&b)
 	e.Indent = ""

@@ -539,8 +539,8 @@ func TestReload(t *testing.T) {
 		"^dump-", "[[policy]]\nclusters = [\"test-*\"]", "").Replace(full))
 	next.Servers.Password, next.Log.Level = "new", "debug"
 	re, no := old.Changes(next)
-	if want := []string{"servers.user", "servers.password", "discovery.seeds", "log.level", "policy"}; !slices.Equal(re,
-		want) {
+	want := []string{"servers.user", "servers.password_file", "discovery.seeds", "log.level", "policy"}
+	if !slices.Equal(re, want) {
 		t.Errorf("taken over: %v, want %v", re, want)
 	}
 	if want := []string{"http.listen", "discovery.ignore"}; !slices.Equal(no, want) {
@@ -570,9 +570,9 @@ func TestAReloadNeverOpensTheAPI(t *testing.T) {
 		re, no   []string
 		token    Secret
 	}{
-		{"another", one, two, []string{"http.token_file", "http.token"}, nil, "one\ntwo"},
-		{"no more", one, none, nil, []string{"http.listen", "http.token_file", "http.token"}, "one"},
-		{"the first", none, one, nil, []string{"http.listen", "http.token_file", "http.token"}, ""},
+		{"another", one, two, []string{"http.token_file"}, nil, "one\ntwo"},
+		{"no more", one, none, nil, []string{"http.listen", "http.token_file"}, "one"},
+		{"the first", none, one, nil, []string{"http.listen", "http.token_file"}, ""},
 	} {
 		re, no := c.old.Changes(c.new)
 		if !slices.Equal(re, c.re) || !slices.Equal(no, c.no) {
@@ -715,7 +715,7 @@ func TestNewAuthoritiesInTheSameFileWaitForARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := read()
-	taken := []string{"peers.authorities"}
+	taken := []string{"peers.ca"}
 	for range 2 { // it is said until the restart
 		re, no := before.Changes(next)
 		if want := []string{"servers.authorities", "backend.authorities"}; !slices.Equal(no, want) ||
@@ -758,4 +758,13 @@ func TestWhatAnEditorLeavesInTheFilesOfAHook(t *testing.T) {
 func problemsOf(file, text string) Problems {
 	_, problems := parse(file, []byte(text))
 	return problems
+}
+
+func TestWhatIsInForceIsShownWhole(t *testing.T) {
+	shown := Default().String()
+	for _, m := range regexp.MustCompile(`(?m)^[a-z_]+ = `).FindAllString(DefaultFile(), -1) {
+		if !strings.Contains(shown, "\n"+m) {
+			t.Errorf("%q is not in:\n%s", m, shown)
+		}
+	}
 }

@@ -27,11 +27,11 @@ type HTTPConfig struct {
 	// not asked for certificates before.
 	ClientCA string `toml:"client_ca" reload:"replace"`
 
-	Token       Secret `toml:"-" reload:"replace"` // the content of TokenFile, one token a line; "" for none
-	Certificate Secret `toml:"-" reload:"replace"` // the content of TLSCert, PEM; "" when HTTP is served
-	Key         Secret `toml:"-" reload:"replace"` // the content of TLSKey, PEM
+	Token       Secret `toml:"-" file:"token_file" reload:"replace"` // content of TokenFile: one token a line
+	Certificate Secret `toml:"-" file:"tls_cert" reload:"replace"`   // PEM; "" when HTTP is served
+	Key         Secret `toml:"-" file:"tls_key" reload:"replace"`    // the content of TLSKey, PEM
 
-	Authorities string `toml:"-" reload:"replace"` // the content of ClientCA, PEM
+	Authorities string `toml:"-" file:"client_ca" reload:"replace"` // the content of ClientCA, PEM
 }
 
 func (r *reader) http(c *Config) {

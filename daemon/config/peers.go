@@ -22,10 +22,10 @@ type PeersConfig struct {
 	KeyFile string `toml:"key" reload:"yes"`
 	CA      string `toml:"ca" reload:"yes"`
 
-	Secret      Secret `toml:"-" reload:"yes"` // the content of SecretFile: a secret a line, of which the first is sent
-	Certificate Secret `toml:"-" reload:"yes"` // the content of Cert, PEM; "" when none is used
-	PrivateKey  Secret `toml:"-" reload:"yes"` // the content of KeyFile, PEM
-	Authorities string `toml:"-" reload:"yes"` // the content of CA
+	Secret      Secret `toml:"-" file:"secret_file" reload:"yes"` // a secret a line; the first is sent
+	Certificate Secret `toml:"-" file:"cert" reload:"yes"`        // the content of Cert, PEM; "" when none is used
+	PrivateKey  Secret `toml:"-" file:"key" reload:"yes"`         // the content of KeyFile, PEM
+	Authorities string `toml:"-" file:"ca" reload:"yes"`          // the content of CA
 }
 
 func (r *reader) peers(c *Config) {

@@ -110,7 +110,7 @@ func TestCertificatesOfDaemonsAreTakenOverByAReload(t *testing.T) {
 		}
 	}
 	re, no := before.Changes(read())
-	want := []string{"http.certificate", "http.key", "peers.certificate", "peers.privatekey", "peers.authorities"}
+	want := []string{"http.tls_cert", "http.tls_key", "peers.cert", "peers.key", "peers.ca"}
 	if !slices.Equal(re, want) || len(no) > 0 {
 		t.Errorf("taken over %v, waiting for a restart %v", re, no)
 	}

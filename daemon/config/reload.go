@@ -3,20 +3,27 @@ package config
 import (
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 )
 
 // Changes names the keys that differ in next: those that a running daemon takes over, and those that wait for a
-// restart. A secret that changed in its file is named too, and never shown.
+// restart. A file with another content is named by its key; no secret is ever shown.
 func (c Config) Changes(next Config) (reloadable, needRestart []string) {
 	c.eachLeaf(func(key string, f reflect.StructField, old reflect.Value) {
 		if reflect.DeepEqual(text(old), text(next.leaf(key))) {
 			return
 		}
+		list := &needRestart
 		if takesOver(f, old, next.leaf(key)) {
-			reloadable = append(reloadable, key)
-		} else {
-			needRestart = append(needRestart, key)
+			list = &reloadable
+		}
+		if file := f.Tag.Get("file"); file != "" {
+			section, _, _ := strings.Cut(key, ".")
+			key = section + "." + file
+		}
+		if !slices.Contains(*list, key) {
+			*list = append(*list, key)
 		}
 	})
 	return reloadable, needRestart

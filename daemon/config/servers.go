@@ -17,9 +17,9 @@ type ServersConfig struct {
 	ConnectTimeout time.Duration `toml:"connect_timeout" min:"10ms" max:"1m"`
 	ProbeTimeout   time.Duration `toml:"probe_timeout" min:"10ms" max:"1m"`
 
-	Password    Secret `toml:"-" reload:"yes"` // from PasswordFile, or else from the environment
-	Authorities string `toml:"-"`              // the content of the file that TLS names, to notice a change
-	PublicKeys  string `toml:"-" reload:"yes"` // the content of PublicKeyFile, PEM
+	Password    Secret `toml:"-" file:"password_file" reload:"yes"`   // from PasswordFile, or else from the environment
+	Authorities string `toml:"-" file:"tls"`                          // content of the file that TLS names
+	PublicKeys  string `toml:"-" file:"public_key_file" reload:"yes"` // the content of PublicKeyFile, PEM
 }
 
 func (r *reader) servers(s *ServersConfig) {

@@ -96,13 +96,16 @@ func (p *Peers) report(ctx context.Context, answers []plan.Peer) {
 	confirmed := make([]bool, len(open))
 	var all sync.WaitGroup
 	for i, base := range open {
-		if at := slices.Index(p.o.Daemons, base); !answers[at].Answered {
+		at := slices.Index(p.o.Daemons, base)
+		if !answers[at].Answered {
 			continue
 		}
 		all.Go(func() {
 			if err := p.notify(ctx, base, pathReturn, p.o.Clock.Next()); err != nil {
-				p.o.Logger.Warn("another daemon does not take note that this one is back", "daemon", short(base), "err",
-					err)
+				if p.unsaid[at].news(err.Error()) {
+					p.o.Logger.Warn("another daemon does not take note that this one is back", "daemon", short(base),
+						"err", err)
+				}
 				return
 			}
 			confirmed[i] = true

@@ -66,6 +66,7 @@ type Peers struct {
 	trust  atomic.Pointer[trust]
 	// refused are questions without a right certificate.
 	refused refusals
+	unsaid  []refusals // of the return of this daemon, as Options.Daemons
 
 	mu        sync.Mutex
 	left      map[string]leave  // on record here, by the name of the daemon that left
@@ -110,7 +111,7 @@ func Open(ctx context.Context, o Options) *Peers {
 	for _, d := range o.Daemons {
 		p.o.Daemons = append(p.o.Daemons, strings.TrimRight(d, "/"))
 	}
-	p.unnoticed = slices.Clone(p.o.Daemons)
+	p.unnoticed, p.unsaid = slices.Clone(p.o.Daemons), make([]refusals, len(p.o.Daemons))
 	records, err := o.Store.List(ctx, LeaveKind)
 	if err != nil {
 		o.Logger.Warn("it cannot be read which daemons have left: none is excused, and this daemon counts as "+

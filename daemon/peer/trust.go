@@ -175,20 +175,27 @@ func (p *Peers) hosts() (out []string) {
 	return out
 }
 
-// refusals keeps who is refused again and again from filling the log.
+// refusals keeps what fails again and again from filling the log.
 type refusals struct {
 	mu   sync.Mutex
 	last string
 	at   time.Time
 }
 
-// log logs why a question is refused: another reason at most once a second, the same at most once a minute.
+// log logs why a question is refused.
 func (r *refusals) log(to *slog.Logger, from, why string) {
+	if r.news(why) {
+		to.Warn("a question that is said to come from another daemon is refused", "from", from, "why", why)
+	}
+}
+
+// news says that a reason is to be logged: another one at most once a second, the same at most once a minute.
+func (r *refusals) news(why string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if ago := time.Since(r.at); ago < time.Second || ago < time.Minute && why == r.last {
-		return
+		return false
 	}
 	r.last, r.at = why, time.Now()
-	to.Warn("a question that is said to come from another daemon is refused", "from", from, "why", why)
+	return true
 }

@@ -105,7 +105,7 @@ func TestADaemonWithACertificateOfAStranger(t *testing.T) {
 	before := make([]int, len(ds))
 	for i, d := range ds {
 		await("it has the new certificate", func() bool {
-			return strings.Contains(d.Log(), "peers.certificate")
+			return strings.Contains(d.Log(), "[peers.cert")
 		})
 		before[i] = strings.Count(d.Log(), "does not answer")
 	}
