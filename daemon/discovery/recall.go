@@ -43,8 +43,11 @@ func (f *Fleet) Recall(all []topology.Confirmation) {
 		if s == nil || s.seed || s.vetted {
 			continue
 		}
-		s.recalled = &c
-		if s.up() {
+		switch {
+		case s.probe.Answered.IsZero():
+			s.recalled = &c
+		case c.Confirms(s.instance): // else this daemon has known another server there all the time
+			s.recalled = &c
 			f.recognize(s)
 		}
 	}
@@ -52,9 +55,15 @@ func (f *Fleet) Recall(all []topology.Confirmation) {
 
 // vet notes that a stranger and its source have confirmed each other.
 func (f *Fleet) vet(s *server) {
-	s.vetted = true
-	f.confirmed = append(f.confirmed,
-		topology.Confirmation{Key: s.key, ServerID: s.instance.ServerID, UUID: s.instance.UUID})
+	s.vetted, s.as = true, topology.Confirmation{Key: s.key, ServerID: s.instance.ServerID, UUID: s.instance.UUID}
+	f.confirmed = append(f.confirmed, s.as)
+}
+
+// vetAgain notes who a replica is now that was confirmed as another server, such as one that was set up anew.
+func (f *Fleet) vetAgain(r, source *server) {
+	if !r.as.Confirms(r.instance) && f.doubt(r, source) == "" {
+		f.vet(r)
+	}
 }
 
 // recognize compares a server that has answered with the one that was confirmed at its address. A primary that is
@@ -67,7 +76,7 @@ func (f *Fleet) recognize(s *server) {
 	s.recalled = nil
 	switch same := c.Confirms(s.instance); {
 	case same:
-		if s.vetted = true; s.is(topology.Unconfirmed) {
+		if s.vetted, s.as, s.level = true, *c, true; s.is(topology.Unconfirmed) {
 			f.trust(s, "it and its source have confirmed each other earlier, as is on record")
 		}
 	case s.stranger == nil && len(s.instance.Channels) > 0:

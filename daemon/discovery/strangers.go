@@ -32,6 +32,7 @@ type acquaintance struct {
 	over     gtid.Set           // what it has, and its source, asked later, has not
 	overAt   time.Time          // since when
 
+	as       topology.Confirmation  // as whom it is vetted
 	recalled *topology.Confirmation // as whom it was confirmed, until it has answered
 	unproved bool                   // it is not admitted, and nobody has confirmed it
 }
@@ -194,6 +195,7 @@ func (f *Fleet) meetReplicas(s *server) {
 	for _, r := range f.replicas[s.key] {
 		if r.vetted && r.up() {
 			f.audit(r, s)
+			f.vetAgain(r, s)
 		}
 	}
 }

@@ -393,3 +393,30 @@ func TestAConfirmationReachesARunningDaemon(t *testing.T) {
 		})
 	})
 }
+
+// A replica that is set up anew at its address is on record as who it is now, once its source has confirmed that.
+func TestAReplicaThatIsAnotherServerIsConfirmedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := registered(topology.MySQL)
+		run(t, p, Options{Seeds: keys("db1")}, func(f *Fleet) {
+			pass(2 * time.Second)
+			f.Confirmed()
+			p.do(func() { p.servers[key("db9")].instance.UUID = "new" })
+			pass(5 * time.Second)
+			if got := f.Confirmed(); len(got) > 0 {
+				t.Errorf("its source lists another one, and confirmed are %v", got)
+			}
+			p.do(func() {
+				for n := range p.servers[key("db1")].instance.Registrations {
+					if r := &p.servers[key("db1")].instance.Registrations[n]; r.Key == key("db9") {
+						r.UUID = "new"
+					}
+				}
+			})
+			pass(5 * time.Second)
+			if got := f.Confirmed(); len(got) != 1 || got[0].Key != key("db9") || got[0].UUID != "new" {
+				t.Errorf("confirmed are %v", got)
+			}
+		})
+	})
+}
