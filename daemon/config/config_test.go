@@ -718,7 +718,7 @@ func TestNewAuthoritiesInTheSameFileWaitForARestart(t *testing.T) {
 	taken := []string{"peers.ca"}
 	for range 2 { // it is said until the restart
 		re, no := before.Changes(next)
-		if want := []string{"servers.authorities", "backend.authorities"}; !slices.Equal(no, want) ||
+		if want := []string{"servers.tls", "backend.tls"}; !slices.Equal(no, want) ||
 			!slices.Equal(re, taken) {
 			t.Errorf("taken over %v, waiting for a restart %v; want %v and %v", re, no, taken, want)
 		}
