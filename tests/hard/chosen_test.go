@@ -69,6 +69,36 @@ func caughtUpWith(f *watched.Fleet, r, source *lab.Server) {
 	})
 }
 
+// An intermediate lost its source to a person's mistake, and stood at the top of a tree. When it died, its replica was
+// promoted beside the primary, which took writes all the time.
+func TestAnIntermediateWithoutItsSourceIsNoPrimary(t *testing.T) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+		f := shop(t, l, lab.Spec{Flavor: flavor}, 2)
+		middle, below := f.Replicas[0], f.Replicas[1]
+		f.Must(l.ReplicateFrom(f.Ctx, below, middle))
+		sell(f, 1, 20)
+		for _, r := range f.Replicas {
+			caughtUp(f, r)
+		}
+		f.Watch(lab.DaemonSpec{Binary: binary, Config: watched.Policy})
+		_, err := f.API.AwaitServers(f.Ctx, 3)
+		f.Must(err)
+		forget(f, middle)
+		f.Within(10*time.Second, "the daemon sees it without a source", func() bool {
+			s, err := f.API.Snapshot(f.Ctx, "")
+			v := s.Snapshot.Server(middle.Key)
+			return err == nil && v != nil && v.Up() && len(v.Instance.Channels) == 0
+		})
+		f.Must(middle.Kill())
+		f.Replicas = []*lab.Server{below}
+		const why = "it is the primary, and %v was between the two"
+		f.Within(30*time.Second, "the daemon says why nobody is promoted", func() bool {
+			return strings.Contains(fmt.Sprint(f.Refused()), fmt.Sprintf(why, middle.Key))
+		})
+		f.During(2*time.Second, "nobody is promoted", func() bool { return f.NoFailover() != "" })
+	})
+}
+
 // A refusal is an event: hooks hear that the primary died and that nothing is done, once, and it goes on by itself when
 // a person lifts the reason.
 func TestARefusalReachesHooks(t *testing.T) {
