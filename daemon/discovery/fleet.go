@@ -4,61 +4,22 @@
 // nothing (see Dirty and Restore). The one idea: one queue of servers ordered by when they are due; a poll, a
 // suspicion, a look on request and a socket that closed differ only in what they write into that queue, so that one
 // bound on probes holds for all of them.
+//
+// Where to look: members (which servers there are, under which keys), schedule, greeting and watchdog (when one is
+// asked, and what if that does not end), answer and change (what an answer changes), identity, names and links (who is
+// who, and replicates from whom), strangers, confirm and gate (who is believed, and asked at all), cluster, snapshot and
+// subscribe (what readers see, and when), remember (what is stored), request (what people and the recovery ask for).
 package discovery
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
-	"regexp"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"orchestrator/daemon/topology"
 )
-
-// Prober asks servers. Probe returns within a deadline of its own; what it returns is the fleet's from then on. Watch
-// blocks until an idle connection to the server is closed by the other side, and returns nil then; an error when it
-// can't connect or ctx ends.
-type Prober interface {
-	Probe(ctx context.Context, k topology.Key) (topology.Instance, topology.Failure, error)
-	Watch(ctx context.Context, k topology.Key) error
-	Forget(k topology.Key)
-}
-
-// Options of a Fleet. The functions must not call the Fleet.
-type Options struct {
-	Seeds       []topology.Key
-	Poll        time.Duration    // how often a server is asked, see Fleet.beat; 0 is 1 s
-	MaxBackoff  time.Duration    // a dead server is asked at least this often; 0 is 30 s
-	Concurrency int              // scheduled probes at a time; 0 is 300. Urgent ones may take as many again.
-	Ignore      []*regexp.Regexp // matched against host:port: never looked at
-	// MaxRegistered and MaxStrangers bound how many servers are looked at that were found by a registration and are
-	// not confirmed: of one source, and in all. 0 is 100, and 1000.
-	MaxRegistered, MaxStrangers int
-	// ProbeTimeout is how long a probe lasts at most; 0 is 1 s. See watchdog.go for one that does not keep to it.
-	ProbeTimeout time.Duration
-	// Silence is how long a server must time out before it can be called dead: within it, it is asked at least twice.
-	Silence time.Duration
-	// Resolve says which of its names a server goes by: "given" (also ""; the one seen first, seeds before others),
-	// "hostname" (@@hostname) or "report_host"; the last two only where the server answers under that name too.
-	Resolve   string
-	Declared  func(*topology.Server)  // fills what people declared; nil: nothing
-	Edition   func() uint64           // changes whenever Declared would fill in something else; nil: it never would
-	Forgotten func(topology.Key) bool // never added, and dropped at the next turn; nil: none
-	// called at each turn of Run, and by that proves that it doesn't hang; nil: nobody asks
-	Turned     func()
-	Logger     *slog.Logger
-	Registerer prometheus.Registerer
-}
-
-// ErrRefused is returned by DiscoverNow for a server that is ignored or forgotten.
-var ErrRefused = errors.New("not looked at")
 
 // Fleet is all that is known of the servers.
 type Fleet struct {
@@ -166,39 +127,7 @@ func (s *server) up() bool { return !s.failing() && !s.probe.Answered.IsZero() &
 
 // New makes a Fleet that knows the seeds; nothing is asked before Run.
 func New(p Prober, o Options) *Fleet {
-	if o.Poll <= 0 {
-		o.Poll = time.Second
-	}
-	if o.MaxBackoff <= 0 {
-		o.MaxBackoff = 30 * time.Second
-	}
-	if o.Concurrency <= 0 {
-		o.Concurrency = 300
-	}
-	if o.MaxRegistered <= 0 {
-		o.MaxRegistered = 100
-	}
-	if o.MaxStrangers <= 0 {
-		o.MaxStrangers = 1000
-	}
-	if o.ProbeTimeout <= 0 {
-		o.ProbeTimeout = time.Second
-	}
-	if o.Forgotten == nil {
-		o.Forgotten = func(topology.Key) bool { return false }
-	}
-	if o.Turned == nil {
-		o.Turned = func() {}
-	}
-	if o.Declared == nil {
-		o.Declared = func(*topology.Server) {}
-	}
-	if o.Edition == nil {
-		o.Edition = func() uint64 { return 0 }
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o = o.withDefaults()
 	f := &Fleet{
 		prober: p, o: o, greetings: greetings{room: fewest, most: max(fewest, 2*o.Concurrency)},
 		wake: make(chan struct{}, 1), over: make(chan struct{}),
@@ -286,132 +215,4 @@ func (f *Fleet) turn() time.Duration {
 		f.alarm = f.queue[0].due
 	}
 	return f.alarm.Sub(now)
-}
-
-// at finds a server under any of its names; nil when nobody has it.
-func (f *Fleet) at(k topology.Key) *server { return f.servers[f.canon(k)] }
-
-// canon is the key under which a server is kept. A name that was spoilt on purpose stays spoilt.
-func (f *Fleet) canon(k topology.Key) topology.Key {
-	if k.Detached() {
-		return f.canon(k.Attached()).Detach()
-	}
-	if c, ok := f.aliases[k]; ok {
-		return c
-	}
-	return k
-}
-
-// alias makes a name another one of a server; unalias takes it away.
-func (f *Fleet) alias(name, canonical topology.Key) {
-	f.aliases[name] = canonical
-	f.aliasEdition++
-}
-
-func (f *Fleet) unalias(name topology.Key) {
-	delete(f.aliases, name)
-	f.aliasEdition++
-}
-
-// welcome says whether a server may be looked at.
-func (f *Fleet) welcome(k topology.Key) bool {
-	// "//" marks a source that was detached on purpose
-	if k.Host == "" || k.Port == 0 || strings.HasPrefix(k.Host, "//") {
-		return false
-	}
-	if f.forgotten(k) {
-		return false
-	}
-	text := k.String()
-	return !slices.ContainsFunc(f.o.Ignore, func(r *regexp.Regexp) bool { return r.MatchString(text) })
-}
-
-func (f *Fleet) forgotten(k topology.Key) bool {
-	if f.o.Forgotten(k) {
-		return true
-	}
-	under, ok := f.buried[k]
-	return ok && under != k && f.o.Forgotten(under)
-}
-
-// add puts a server that nobody has into the fleet, due at once; nil where it is not welcome. from is for the log.
-func (f *Fleet) add(k topology.Key, from string) *server {
-	if s := f.at(k); s != nil {
-		return s
-	}
-	if !f.welcome(k) {
-		return nil
-	}
-	f.found++
-	s := &server{key: k, hash: hash(k), order: f.found, index: -1, revived: make(chan struct{}, 1)}
-	f.servers[k] = s
-	f.queue.put(s)
-	f.stale(s)
-	f.touch(s)
-	if from != "" {
-		f.log(slog.LevelInfo, "server found", "server", k, "from", from)
-	}
-	f.poke()
-	f.rouse()
-	return s
-}
-
-// remove takes a server out of the fleet; a probe of it that is under way comes to nothing.
-func (f *Fleet) remove(s *server) {
-	for _, r := range f.replicas[s.key] {
-		f.stale(r)
-	}
-	if c := s.cluster; c != nil {
-		for _, mate := range c.members {
-			if mate != s {
-				f.stale(mate) // one of them stands for all
-				break
-			}
-		}
-	}
-	f.part(s)
-	s.stranger = nil
-	for _, t := range f.servers {
-		if s.brought > 0 && t.by == s {
-			t.by = nil
-			s.brought--
-		}
-	}
-	f.leave(s)
-	f.queue.drop(s)
-	delete(f.touched, s)
-	delete(f.servers, s.key)
-	for _, n := range s.names {
-		f.unalias(n)
-	}
-	f.unlearn(s)
-	f.unlink(s)
-	f.enroll(s, nil)
-	delete(f.names.sightings, s)
-	f.watch(s)
-	for _, w := range s.waiters {
-		close(w.done)
-	}
-	s.waiters = nil
-	f.relink(ref{key: s.key})
-	for _, n := range s.names {
-		f.relink(ref{key: n})
-	}
-	k := s.key
-	f.after = append(f.after, func() { f.prober.Forget(k) })
-}
-
-func insert(keys []topology.Key, k topology.Key) []topology.Key {
-	if slices.Contains(keys, k) {
-		return keys
-	}
-	keys = append(slices.Clone(keys), k)
-	slices.SortFunc(keys, topology.Key.Compare)
-	return keys
-}
-
-func sortedServers(all []*server) []*server {
-	return slices.SortedFunc(slices.Values(all), func(a, b *server) int {
-		return cmp.Or(a.key.Compare(b.key), cmp.Compare(a.order, b.order))
-	})
 }

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -9,6 +10,9 @@ import (
 
 	"orchestrator/daemon/topology"
 )
+
+// ErrRefused is returned by DiscoverNow for a server that is ignored or forgotten.
+var ErrRefused = errors.New("not looked at")
 
 // Discover adds a server, to be probed at once; it is refused silently where it is ignored or forgotten.
 func (f *Fleet) Discover(k topology.Key) {
