@@ -5,10 +5,10 @@
 // suspicion, a look on request and a socket that closed differ only in what they write into that queue, so that one
 // bound on probes holds for all of them.
 //
-// Where to look: members (which servers there are, under which keys), schedule, greeting and watchdog (when one is
-// asked, and what if that does not end), answer and change (what an answer changes), identity, names and links (who is
-// who, and replicates from whom), strangers, confirm and gate (who is believed, and asked at all), cluster, snapshot and
-// subscribe (what readers see, and when), remember (what is stored), request (what people and the recovery ask for).
+// Where to look: members (which servers there are, under which keys); schedule, greeting and watchdog (when one is
+// asked, and what if that does not end); answer and change (what an answer changes); identity, names and links (who
+// is who, and replicates from whom); strangers, confirm and gate (who is believed, and asked at all); cluster, snapshot
+// and subscribe (what readers see, and when); remember (what is stored); request (what people and recoveries ask for).
 package discovery
 
 import (
