@@ -8,7 +8,7 @@
 // Where to look: members (which servers there are, under which keys); schedule, greeting and watchdog (when one is
 // asked, and what if that does not end); answer and change (what an answer changes); identity, names and links (who
 // is who, and replicates from whom); strangers, confirm and gate (who is believed, and asked at all); cluster, snapshot
-// and subscribe (what readers see, and when); remember (what is stored); request (what people and recoveries ask for).
+// and subscribe (what readers see, and when); remember and recall (what is stored); request (what others ask for).
 package discovery
 
 import (
