@@ -112,11 +112,14 @@ func (a *aftercare) startLeft(w *Work) {
 		case s == nil:
 		case !s.Up(), !a.halted(k) && a.e.failing(k) != nil && a.Snapshot.At.Sub(a.e.Closed) < goesOn:
 			a.e.Left = append(a.e.Left, k)
-		case s.Channel() != nil && s.Channel().Halted() && !s.Channel().Source.Detached():
-			if a.e.Left = append(a.e.Left, k); !a.replacedSource(s.Channel().Source) {
-				w.Steps = append(w.Steps, a.start(s, s.Channel().Source, fmt.Sprintf(
-					"it was stopped when %v seemed dead, and out of reach when the others were started",
-					a.e.Failed)))
+		default:
+			step := a.resume(s, a.e, fmt.Sprintf("it was stopped when %v seemed dead, and out of reach when the others "+
+				"were started", a.e.Failed))
+			if step == nil {
+				continue
+			}
+			if a.e.Left = append(a.e.Left, k); !a.replacedSource(step.From) {
+				w.Steps = append(w.Steps, *step)
 			}
 		}
 	}

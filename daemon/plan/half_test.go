@@ -67,6 +67,17 @@ func TestWhatWasLeftHalfDoneIsFinished(t *testing.T) {
 			"committed: touched [db2:3306 db3:3306] left [db3:3306]"},
 		{"it has not stopped yet", "db1\n  db2\n  db3", left, nil, ""},
 		{"it has stopped now", "db1\n  db2\n  db3 io=no", left, nil, "committed: start_receiver db3;"},
+		{"a move on MariaDB stops both threads: an intermediate answers again, and the receiver is first",
+			"db1 mariadb=10.11.6\n  db2\n    db3 io=no sql=no", below, nil, "committed: start_receiver db3;"},
+		{"then the applier", "db1 mariadb=10.11.6\n  db2\n    db3 sql=no", below, nil,
+			"committed: start_applier db3;"},
+		{"with an error it is left as it is", "db1 mariadb=10.11.6\n  db2\n    db3 sql=no sqlerr=1062", below, nil,
+			"committed: touched [db3:3306]"},
+		{"a restart has stopped no applier", "db1 mariadb=10.11.6\n  db2\n    db3 sql=no", suspected, nil,
+			"suspected: touched [db3:3306]"},
+		{"nor has a move on MySQL", "db1\n  db2\n    db3 sql=no", below, nil, "committed: touched [db3:3306]"},
+		{"it is back under the new primary, and only receives", "db2 of=c mariadb=10.11.6\n  db3 sql=no\ndb1 of=c down",
+			over, nil, "ended: start_applier db3;"},
 		{"it will not any more", "db1\n  db2\n  db3", late, nil, "committed: touched [db2:3306 db3:3306] left []"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -223,11 +223,24 @@ func (i *intermediateFailover) take(w *Work, m moved, r *topology.Server) {
 
 // answers ends the work on a server that can be reached again: what was moved and not started yet is started.
 func (i *intermediateFailover) answers() Work {
-	if steps := append(i.halfway(i.e), i.unstarted()...); len(steps) > 0 {
+	if steps := i.unresumed(); len(steps) > 0 {
 		return Work{Episode: &i.e, Steps: steps}
 	}
 	i.leave(&i.e)
 	return i.close(i.e, fmt.Sprintf("%v answers again", i.e.Failed))
+}
+
+// unresumed are the starts of what was stopped for a restart, or for a move that was not finished.
+func (i *intermediateFailover) unresumed() (steps []Step) {
+	for _, source := range []topology.Key{i.e.Failed, i.e.Candidate} {
+		for _, r := range i.followers[source] {
+			if step := i.resume(r, i.e, "it was stopped for a restart or a move, which was not finished"); step != nil &&
+				i.e.touched(r.Key) {
+				steps = append(steps, *step)
+			}
+		}
+	}
+	return steps
 }
 
 // unstarted are the starts of receivers that were moved and not started: the daemon was killed between the two.

@@ -35,8 +35,8 @@ func (p *primaryFailover) withdraw(why, outcome string) Work {
 	w := Work{Episode: e, Wait: why}
 	for i := range p.Snapshot.Servers { // also a candidate that fetches from another what it lacks
 		r := &p.Snapshot.Servers[i]
-		if c := r.Channel(); r.Up() && c != nil && c.Halted() && e.touched(r.Key) {
-			w.Steps = append(w.Steps, p.start(r, c.Source, why))
+		if step := p.resume(r, *e, why); step != nil && e.touched(r.Key) {
+			w.Steps = append(w.Steps, *step)
 		}
 	}
 	if len(w.Steps) > 0 {
@@ -62,6 +62,30 @@ func (v *view) leave(e *Episode) {
 			e.Left = append(slices.Clip(e.Left), k)
 		}
 	}
+}
+
+// resume is the step that starts again what the episode may have stopped at r, which it has touched: the receiver, then
+// the applier. nil when there is nothing to start.
+func (v *view) resume(r *topology.Server, e Episode, why string) *Step {
+	c := r.Channel()
+	switch {
+	case !r.Up() || c == nil || c.Source.Detached():
+		return nil
+	case c.Halted():
+		step := v.start(r, c.Source, why)
+		return &step
+	case e.stoppedWhole(r) && c.IO != topology.Stopped && c.SQL == topology.Stopped && c.SQLErrno == 0:
+		return &Step{Kind: StartApplier, At: r.Key, From: c.Source, Why: why,
+			Expect: Expect{UUID: r.Instance.UUID, Source: c.Source}}
+	}
+	return nil
+}
+
+// stoppedWhole says that the episode may have stopped both threads of r: a promotion does, and on MariaDB a move.
+func (e Episode) stoppedWhole(r *topology.Server) bool {
+	moves := !e.Promoted.IsZero() || !e.Kind.Promotes() && e.Stage != Suspected ||
+		!e.Donor.IsZero() && (e.Candidate == r.Key || slices.Contains(e.Abandoned, r.Key))
+	return slices.Contains(e.Opening, r.Key) || moves && r.Instance.Flavor == topology.MariaDB
 }
 
 // start makes the step that starts the receiver of r again.

@@ -231,6 +231,9 @@ func (r *run) finally() {
 			!r.stopped[v.N] {
 			r.hurt("in the end every replica receives, or is reported as lost", "%v does not", v.Key)
 		}
+		if v.Source >= 0 && !v.Detached && !v.SQL && !lost[v.Key] {
+			r.hurt("in the end every replica applies, or is reported as lost", "%v does not", v.Key)
+		}
 	}
 	for _, e := range r.episodes {
 		told := r.doubted() != nil && r.doubted().ID == e.ID || r.Hangs(r.Find(e.Failed)) // for as long as it is so

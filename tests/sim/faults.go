@@ -148,7 +148,7 @@ func (r *run) purge(v *world.Server) {
 
 func (r *run) stopApplier(v *world.Server) {
 	if v.Source >= 0 && r.Rand.IntN(2) == 0 {
-		v.SQL = false
+		v.SQL, r.halted[v.N] = false, true
 		if r.Rand.IntN(2) == 0 {
 			v.SQLErrno = 1062
 		}
@@ -283,7 +283,7 @@ func (r *run) heal() {
 		}
 		v.Health, v.LagTicks, v.SQLErrno, v.Locked, v.Delayed = world.Alive, 0, 0, 0, false
 		if v.Source >= 0 {
-			v.SQL = true
+			v.SQL = v.SQL || r.halted[v.N]
 			v.IO = v.IO || r.stopped[v.N] && v.IOErrno != world.Purged
 		}
 	}

@@ -49,6 +49,7 @@ type run struct {
 	faults   []fault        // what can go wrong at random
 	byHand   map[int]bool   // those whom a person has opened for writes
 	stopped  map[int]bool   // those whose receiver a person has stopped
+	halted   map[int]bool   // those whose applier has stopped by itself, or by a person
 	later    map[int][]func()
 	onCommit func()      // happens when a failover is committed; may be nil
 	well     bool        // everything has come back
@@ -110,7 +111,7 @@ func newRun(w *world.World, seed uint64, tell bool) *run {
 		w.Tell()
 	}
 	r := &run{World: w, seed: seed, policy: permissive, direct: map[int]bool{}, byHand: map[int]bool{},
-		stopped: map[int]bool{}, later: map[int][]func(){},
+		stopped: map[int]bool{}, halted: map[int]bool{}, later: map[int][]func(){},
 		writes: map[int]int{}}
 	for _, v := range w.Servers {
 		r.direct[v.N] = v.Source == 0

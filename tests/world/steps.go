@@ -104,7 +104,11 @@ func (w *World) parts(v *Server, step plan.Step) []func() {
 			func() { w.open(v, step) },
 		}
 	case plan.Repoint:
-		return []func(){stop, func() { w.repoint(v, step.Source) }, start}
+		return []func(){
+			func() { stop(); v.SQL = v.SQL && !v.Maria }, // which changes its source only while both stand still
+			func() { w.repoint(v, step.Source) },
+			func() { start(); v.SQL = true },
+		}
 	case plan.Fence:
 		return []func(){func() { v.Scheduler = false }, func() { v.ReadOnly, v.Opened = true, false }}
 	case plan.Detach:
