@@ -188,7 +188,7 @@ db1 down of=c
 		{"the new primary falls silent before the others were moved", `
 db1 down of=c
   db3 io=no
-db2 of=c down`, moving, "outcome: db2:3306 was promoted, and fell silent before the other replicas were moved"},
+db2 of=c down`, moving, "outcome: db2:3306 was promoted, and fell silent before the other replicas were moved; left: db3"},
 		{"a replica that has more is detached, reversibly", `
 db1 down of=c
   db3 io=no recv=1-105 exec=1-105

@@ -120,3 +120,33 @@ func TestWhoIsLostForGoodSaysSo(t *testing.T) {
 		t.Errorf("lost: %v", lost)
 	}
 }
+
+// Where another server stands than the one that was promoted, before all replicas were moved, nothing is done, and the
+// reason is true.
+func TestAnotherStandsWhereOneWasPromoted(t *testing.T) {
+	at := situation("db1").Snapshot.At
+	moving := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Promoted, Opened: at,
+		Candidate: key("db2"), CandidateUUID: "another", Promoted: at, Opening: []topology.Key{key("db2")},
+		Touched: []topology.Key{key("db2"), key("db3")}}
+	for mode, want := range map[string]string{
+		"rw": "stands there now and takes writes; whether it has all that was committed there is not known",
+		"ro": "stands there now and takes none; whether it has all that was committed there is not known",
+	} {
+		d := plan.Next(under("db1 down of=c\n  db3 io=no\ndb2 of=c "+mode+"\n  db4", moving))
+		if said := strings.Join(d.Refused(), "; "); len(d.Steps()) > 0 || !strings.Contains(said, want) ||
+			strings.Contains(said, "read_only") != (mode == "ro") {
+			t.Errorf("%s: steps %v, refused: %s", mode, d.Steps(), said)
+		}
+	}
+	moving.Acknowledged = &plan.Acknowledgement{By: "ann"}
+	s := under("db1 down of=c\ndb2 of=c rw\n  db3 io=no\n  db4", moving)
+	es := plan.Next(s).Episodes()
+	if len(es) == 0 || es[0].Closed.IsZero() || !strings.Contains(es[0].Outcome, "acknowledged by ann") {
+		t.Fatalf("acknowledged: %+v", es)
+	}
+	s.Episodes = es
+	if steps := plan.Next(plan.Situate(s.Facts)).Steps(); len(steps) != 1 || steps[0].Kind != plan.StartReceiver ||
+		steps[0].At != key("db3") {
+		t.Errorf("acknowledged: %v, want the start of the one that was moved by half", steps)
+	}
+}

@@ -166,6 +166,7 @@ func (p *primaryFailover) goOn() Work {
 		// The candidate was opened for writes once and is silent now. To promote a second server beside it would split
 		// the cluster. If it is found dead itself, that is the next episode.
 		p.e.Unfinished = true
+		p.leaveHalf(&p.e)
 		return p.close(p.e, fmt.Sprintf(
 			"%v was promoted, and fell silent before the other replicas were moved", p.e.Candidate))
 	}
@@ -192,6 +193,9 @@ func (p *primaryFailover) goOn() Work {
 	// What is left are receivers that do not stop although they were told to, again and again. They are no reason to
 	// keep writers waiting: they can't reach the failed server.
 	if no, none := p.notChosen(c); none {
+		if p.e.Stage == Promoted && p.e.Acknowledged != nil {
+			return p.givenUp()
+		}
 		p.e.Blocked = strings.Join(no, "; ")
 		w.Refused, w.Wait = no, p.e.Blocked
 		return w
@@ -230,12 +234,35 @@ func (p *primaryFailover) notChosen(c choice) (why []string, none bool) {
 		return c.refused, true
 	}
 	if p.e.Stage == Promoted && p.e.Candidate != c.chosen.Key {
-		return []string{fmt.Sprintf(
-			"%v was promoted, and takes no writes now; another server must not be promoted beside it: "+
-				"if it should be the primary, set its read_only to 0; if not, acknowledge this episode",
-			p.e.Candidate)}, true
+		return []string{p.notBeside()}, true
 	}
 	return nil, false
+}
+
+// givenUp ends the work after a promotion: a person who knows that it can't go on has acknowledged it. Replicas that were
+// moved, and not started yet, are started.
+func (p *primaryFailover) givenUp() Work {
+	p.leaveHalf(&p.e)
+	return p.close(p.e, fmt.Sprintf("%v was promoted in place of %v; what was left to do is not done: acknowledged by %s",
+		p.e.Candidate, p.e.Failed, p.e.Acknowledged.By))
+}
+
+// notBeside says why nobody is promoted beside the server that was promoted, and is not taken for that any more.
+func (p *primaryFailover) notBeside() string {
+	const shut = "set its read_only to 0"
+	s := p.up(p.e.Candidate)
+	if s == nil || !p.exchanged(s, p.e) {
+		return fmt.Sprintf("%v was promoted, and takes no writes now; another server must not be promoted beside it: "+
+			"if it should be the primary, %s; if not, acknowledge this episode", p.e.Candidate, shut)
+	}
+	now, then := "takes writes", ""
+	if !writable(s) {
+		now, then = "takes none", shut+" and "
+	}
+	return fmt.Sprintf("%v was promoted, and another server, or one without its data, stands there now and %s; whether "+
+		"it has all that was committed there is not known, so nothing is moved under it, and no other server is "+
+		"promoted beside it: if it should be the primary, %sacknowledge this episode; if not, stop it and "+
+		"acknowledge this episode", p.e.Candidate, now, then)
 }
 
 // commitTo commits the episode to the candidate that was chosen.

@@ -72,16 +72,22 @@ func (v *view) acknowledged(e Episode, pool []*topology.Server) (a acknowledgeme
 }
 
 // waitedAgain says that a failed primary whose commits did not wait when it last answered may have waited since: more
-// replicas that acknowledge were seen to receive from it later than it had counted. A replica may just have been moved.
+// replicas that acknowledge were seen to receive from it later than it had counted, for one may just have been moved; or
+// enough of them followed it that it was told to wait again.
 func (v *view) waitedAgain(failed *topology.Server) bool {
-	came := 0
+	came, follow := 0, 0
 	for _, s := range v.replicas[failed.Key] {
-		if s.Instance.SemiSync.ReplicaEnabled && s.ChannelFrom(failed.Key).IO == topology.Running &&
-			!s.Probe.Answered.Before(failed.Probe.Answered) {
+		if !s.Instance.SemiSync.ReplicaEnabled || s.ChannelFrom(failed.Key).IO != topology.Running {
+			continue
+		}
+		if follow++; !s.Probe.Answered.Before(failed.Probe.Answered) {
 			came++
 		}
 	}
-	return failed.Instance.SemiSync.SourceEnabled && came > failed.Instance.SemiSync.Clients
+	if failed.Instance.SemiSync.SourceEnabled {
+		return came > failed.Instance.SemiSync.Clients
+	}
+	return follow >= waitsFor(failed) && v.last != nil && v.last.Candidate == failed.Key && v.last.Unacknowledged
 }
 
 // mayBeElsewhere says that something may have been acknowledged by servers out of reach only.

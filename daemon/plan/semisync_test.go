@@ -229,3 +229,17 @@ db1 semisync=replica
 		})
 	}
 }
+
+// A promoted server that did not wait, and was told to wait again, died before it was asked.
+func TestItWasToldToWaitAgain(t *testing.T) {
+	at := situation("db1").Snapshot.At
+	last := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db9"), Candidate: key("db1"), Opened: at,
+		Stage: plan.Ended, Promoted: at.Add(-time.Hour), Closed: at, Outcome: "db1 replaces db9"}
+	for _, told := range []bool{true, false} {
+		last.Unacknowledged = told
+		s := under("db1 down semisync=replica,wait=1\n  db2 ioerr=2003\n  db3 down=timeout since=5s semisync=replica", last)
+		if w := plan.Preview(s).Main(); (len(w.Refused) > 0) != told {
+			t.Errorf("told: %v; refused: %v", told, w.Refused)
+		}
+	}
+}

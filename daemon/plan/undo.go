@@ -54,6 +54,15 @@ func (v *view) touchAll(e *Episode) {
 	}
 }
 
+// leaveHalf is leave after a promotion, where replicas may have been moved by half, and nothing more is done now.
+func (v *view) leaveHalf(e *Episode) {
+	for _, k := range e.Touched {
+		if k != e.Candidate && (v.down(k) || v.halted(k) || e.failing(k) != nil) {
+			e.Left = append(slices.Clip(e.Left), k)
+		}
+	}
+}
+
 // leave notes the servers whose receivers the episode may have stopped: those that are out of reach, and those where a
 // step has failed. A session that timed out may go on there, and stop the receiver only now.
 func (v *view) leave(e *Episode) {

@@ -214,6 +214,14 @@ func (r *run) watch() {
 	}
 }
 
+// held says that v was moved by half under a server that a person has to judge first: nothing is moved under that
+// meanwhile, and it is said.
+func (r *run) held(v *world.Server) bool {
+	e := r.doubted()
+	source := r.Servers[v.Source].Key
+	return e != nil && (e.Failed == source || e.Candidate == source)
+}
+
 // finally holds what must be true once everything has come back.
 func (r *run) finally() {
 	writable := 0
@@ -228,10 +236,10 @@ func (r *run) finally() {
 	lost := r.lostForGood()
 	for _, v := range r.Servers {
 		if v.Source >= 0 && !v.Detached && !v.IO && v.IOErrno != world.Purged && !lost[v.Key] &&
-			!r.stopped[v.N] {
+			!r.stopped[v.N] && !r.held(v) {
 			r.hurt("in the end every replica receives, or is reported as lost", "%v does not", v.Key)
 		}
-		if v.Source >= 0 && !v.Detached && !v.SQL && !lost[v.Key] {
+		if v.Source >= 0 && !v.Detached && !v.SQL && !lost[v.Key] && !r.held(v) {
 			r.hurt("in the end every replica applies, or is reported as lost", "%v does not", v.Key)
 		}
 	}

@@ -172,10 +172,14 @@ func (r *run) replaced(v *world.Server) bool {
 }
 
 // doubted is the episode that tells why the server which was promoted last stays read-only although nobody else takes
-// writes: another stands at its address, or a replica of it has more. Only a person knows whether it has all that was
-// committed there. nil where there is none, or no reason for one.
+// writes, or why nothing is moved under it: another stands at its address, or a replica of it has more. Only a person
+// knows whether it has all that was committed there. nil where there is none, or no reason for one.
 func (r *run) doubted() *plan.Episode {
 	for i, e := range r.episodes {
+		if v := r.Find(e.Candidate); v != nil && e.Stage == plan.Promoted && e.Closed.IsZero() && e.Blocked != "" &&
+			e.CandidateUUID != r.Heard(v).Instance.UUID {
+			return &r.episodes[i]
+		}
 		if !e.Closed.IsZero() || e.Code != analysis.PrimaryNotWritable || e.Blocked == "" ||
 			e.Failed != plan.PromotedLast(r.episodes) {
 			continue
