@@ -49,7 +49,7 @@ func (v *view) acknowledged(e Episode, pool []*topology.Server) (a acknowledgeme
 	for _, s := range pool {
 		began := s.Probe.FailingSince
 		switch {
-		case s.Instance == nil || !s.Instance.SemiSync.ReplicaEnabled:
+		case s.Instance == nil || !s.Instance.SemiSync.ReplicaEnabled || between(s, e):
 		case s.Up() && len(s.Instance.Channels) == 0 && s.Instance.Executed.Missing(failed.Instance.Executed) > 0:
 			a.silent = append(a.silent, s.Key) // it came back, and without the data
 		case s.Up() && v.partial(s, e.Failed) == "":
@@ -69,6 +69,14 @@ func (v *view) acknowledged(e Episode, pool []*topology.Server) (a acknowledgeme
 	}
 	a.unknown = max(0, semi.Clients-a.heard-len(a.silent)-len(a.partial))
 	return a
+}
+
+// between says that another server is between the failed one and s, which then has acknowledged nothing to the failed
+// one. One that this episode has moved is none.
+func between(s *topology.Server, e Episode) bool {
+	c := s.Channel()
+	return c != nil && c.Source != e.Failed && c.Source != e.Candidate && c.Source != e.Donor &&
+		!slices.Contains(e.Abandoned, c.Source) && !c.Source.Detached()
 }
 
 // waitedAgain says that a failed primary whose commits did not wait when it last answered may have waited since: more

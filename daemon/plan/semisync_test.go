@@ -76,6 +76,11 @@ db1 down semisync=source,wait=1,clients=1
 db1 down semisync=source,active,wait=1,clients=1
   db2 ioerr=2003 semisync=replica started=1s
   db3 down=timeout since=5s semisync=replica`, false, "db2", "what only db3:3306 acknowledged is lost"},
+		{"the primary counted two, and a candidate below another replica is none of them", `
+db1 down semisync=source,active,wait=1,clients=2
+  db2 ioerr=2003 semisync=replica must_not
+    db3 semisync=replica
+  db4 down=timeout since=5s semisync=replica`, false, "db3", "what only db4:3306 acknowledged is lost"},
 		{"it had, and a replica that acknowledges was moved under it since it last answered", `
 db1 down semisync=source,wait=1,clients=0
   db2 ioerr=2003
