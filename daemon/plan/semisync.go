@@ -49,7 +49,7 @@ func (v *view) acknowledged(e Episode, pool []*topology.Server) (a acknowledgeme
 	for _, s := range pool {
 		began := s.Probe.FailingSince
 		switch {
-		case s.Instance == nil || !s.Instance.SemiSync.ReplicaEnabled || between(s, e):
+		case s.Instance == nil || !s.Instance.SemiSync.ReplicaEnabled || v.followsAnother(s, e):
 		case s.Up() && len(s.Instance.Channels) == 0 && s.Instance.Executed.Missing(failed.Instance.Executed) > 0:
 			a.silent = append(a.silent, s.Key) // it came back, and without the data
 		case s.Up() && v.partial(s, e.Failed) == "":
@@ -71,17 +71,17 @@ func (v *view) acknowledged(e Episode, pool []*topology.Server) (a acknowledgeme
 	return a
 }
 
-// between says that another server is between the failed one and s, which then has acknowledged nothing to the failed
-// one. One that this episode has moved is none.
-func between(s *topology.Server, e Episode) bool {
+// followsAnother says that another server is between the failed one and s, which then has acknowledged nothing to the
+// failed one. One that this episode has moved, or an earlier one, is none.
+func (v *view) followsAnother(s *topology.Server, e Episode) bool {
 	c := s.Channel()
 	return c != nil && c.Source != e.Failed && c.Source != e.Candidate && c.Source != e.Donor &&
-		!slices.Contains(e.Abandoned, c.Source) && !c.Source.Detached()
+		!slices.Contains(e.Abandoned, c.Source) && !c.Source.Detached() && !v.unmoved(s, e.Failed)
 }
 
 // waitedAgain says that a failed primary whose commits did not wait when it last answered may have waited since: more
-// replicas that acknowledge were seen to receive from it later than it had counted, for one may just have been moved; or
-// enough of them followed it that it was told to wait again.
+// replicas that acknowledge were seen to receive from it later than it had counted (one may just have been moved), or
+// it was promoted, or told to wait again, after that.
 func (v *view) waitedAgain(failed *topology.Server) bool {
 	came, follow := 0, 0
 	for _, s := range v.replicas[failed.Key] {
@@ -92,10 +92,17 @@ func (v *view) waitedAgain(failed *topology.Server) bool {
 			came++
 		}
 	}
-	if failed.Instance.SemiSync.SourceEnabled {
-		return came > failed.Instance.SemiSync.Clients
+	semi := failed.Instance.SemiSync
+	if semi.SourceEnabled {
+		return came > semi.Clients
 	}
-	return follow >= waitsFor(failed) && v.last != nil && v.last.Candidate == failed.Key && v.last.Unacknowledged
+	if v.last == nil || v.last.Candidate != failed.Key {
+		return false
+	}
+	if v.last.Unacknowledged {
+		return follow >= waitsFor(failed)
+	}
+	return semi.ReplicaEnabled && !failed.Probe.Answered.After(v.last.Promoted)
 }
 
 // mayBeElsewhere says that something may have been acknowledged by servers out of reach only.

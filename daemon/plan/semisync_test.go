@@ -235,16 +235,26 @@ db1 semisync=replica
 	}
 }
 
-// A promoted server that did not wait, and was told to wait again, died before it was asked.
-func TestItWasToldToWaitAgain(t *testing.T) {
+// A promoted server died before it was asked whether its commits wait, since it was promoted, or told to wait again.
+func TestItMayHaveWaitedSinceItWasAsked(t *testing.T) {
 	at := situation("db1").Snapshot.At
 	last := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db9"), Candidate: key("db1"), Opened: at,
 		Stage: plan.Ended, Promoted: at.Add(-time.Hour), Closed: at, Outcome: "db1 replaces db9"}
-	for _, told := range []bool{true, false} {
-		last.Unacknowledged = told
-		s := under("db1 down semisync=replica,wait=1\n  db2 ioerr=2003\n  db3 down=timeout since=5s semisync=replica", last)
-		if w := plan.Preview(s).Main(); (len(w.Refused) > 0) != told {
-			t.Errorf("told: %v; refused: %v", told, w.Refused)
+	again, just := last, last
+	again.Unacknowledged, just.Promoted = true, at
+	for name, c := range map[string]struct {
+		last    plan.Episode
+		refused bool
+	}{
+		"it was asked since":          {last, false},
+		"it was told to wait again":   {again, true},
+		"it was promoted just now":    {just, true},
+		"nobody knows of a promotion": {plan.Episode{ID: "n", Kind: plan.Aftercare}, false},
+	} {
+		s := under("db1 down semisync=replica,wait=1\n  db2 ioerr=2003\n  db3 down=timeout since=5s semisync=replica",
+			c.last)
+		if w := plan.Preview(s).Main(); (len(w.Refused) > 0) != c.refused {
+			t.Errorf("%s: refused: %v", name, w.Refused)
 		}
 	}
 }
