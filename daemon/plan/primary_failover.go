@@ -239,12 +239,13 @@ func (p *primaryFailover) notChosen(c choice) (why []string, none bool) {
 	return nil, false
 }
 
-// givenUp ends the work after a promotion: a person who knows that it can't go on has acknowledged it. Replicas that were
-// moved, and not started yet, are started.
+// givenUp ends the work after a promotion: a person who knows that it can't go on has acknowledged it. Replicas that
+// were moved, and not started yet, are started.
 func (p *primaryFailover) givenUp() Work {
 	p.leaveHalf(&p.e)
-	return p.close(p.e, fmt.Sprintf("%v was promoted in place of %v; what was left to do is not done: acknowledged by %s",
-		p.e.Candidate, p.e.Failed, p.e.Acknowledged.By))
+	return p.close(p.e, fmt.Sprintf(
+		"%v was promoted in place of %v; what was left to do is not done: acknowledged by %s", p.e.Candidate,
+		p.e.Failed, p.e.Acknowledged.By))
 }
 
 // notBeside says why nobody is promoted beside the server that was promoted, and is not taken for that any more.
