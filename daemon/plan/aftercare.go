@@ -113,8 +113,8 @@ func (a *aftercare) startLeft(w *Work) {
 		case !s.Up(), !a.halted(k) && a.e.failing(k) != nil && a.Snapshot.At.Sub(a.e.Closed) < goesOn:
 			a.e.Left = append(a.e.Left, k)
 		default:
-			step := a.resume(s, a.e, fmt.Sprintf("it was stopped when %v seemed dead, and out of reach when the others "+
-				"were started", a.e.Failed))
+			step := a.resume(s, a.e, fmt.Sprintf("it was stopped when %v seemed dead, and out of reach when the "+
+				"others were started", a.e.Failed))
 			if step == nil {
 				continue
 			}

@@ -232,10 +232,10 @@ func (i *intermediateFailover) answers() Work {
 
 // unresumed are the starts of what was stopped for a restart, or for a move that was not finished.
 func (i *intermediateFailover) unresumed() (steps []Step) {
+	const why = "it was stopped for a restart or a move, which was not finished"
 	for _, source := range []topology.Key{i.e.Failed, i.e.Candidate} {
 		for _, r := range i.followers[source] {
-			if step := i.resume(r, i.e, "it was stopped for a restart or a move, which was not finished"); step != nil &&
-				i.e.touched(r.Key) {
+			if step := i.resume(r, i.e, why); step != nil && i.e.touched(r.Key) {
 				steps = append(steps, *step)
 			}
 		}
