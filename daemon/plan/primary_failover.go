@@ -261,8 +261,8 @@ func (p *primaryFailover) notBeside() string {
 		now, then = "takes none", shut+" and "
 	}
 	return fmt.Sprintf("%v was promoted, and another server, or one without its data, stands there now and %s; "+
-		"whether it has all that was committed there is not known, so nothing is moved under it, and no other server is "+
-		"promoted beside it: if it should be the primary, %sacknowledge this episode; if not, stop it and "+
+		"whether it has all that was committed there is not known, so nothing is moved under it, and no other server "+
+		"is promoted beside it: if it should be the primary, %sacknowledge this episode; if not, stop it and "+
 		"acknowledge this episode", p.e.Candidate, now, then)
 }
 
