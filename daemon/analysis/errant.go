@@ -48,10 +48,21 @@ func (v *view) errant() (none gtid.Set) {
 			left = left.Subtract(left.From(s.Instance.UUID))
 		}
 	}
+	left = left.Subtract(v.f.wroteByRecord(v.Server, left))
 	if outside {
 		left = left.From(v.Instance.UUID)
 	}
 	return left
+}
+
+// wroteByRecord is what of a set the server wrote that was promoted last: those above s may have been moved under it
+// after they answered last.
+func (f *fleet) wroteByRecord(s *topology.Server, set gtid.Set) (none gtid.Set) {
+	k := f.promoted[s.Cluster]
+	if p := f.servers[k]; k != s.Key && p != nil && p.Instance != nil {
+		return set.From(p.Instance.UUID)
+	}
+	return none
 }
 
 // askedFirst says that a source was asked before this server and was receiving then: it may have got since what it

@@ -23,6 +23,7 @@ func TestWorldsThatHurtOnce(t *testing.T) {
 		{"somebody opened the candidate, which had not applied what it received", Run, 71901},
 		{"the only acknowledger had come back emptied", Run, 166423},
 		{"the primary had counted another acknowledger than the one in reach", Run, 169586},
+		{"what the promoted server wrote was errant below one that had been moved under it", RunDeaths, 399459},
 		{"a replica without GTID below a dead intermediate had more, and the bound was silent", RunDeaths, 70937},
 		{"what a dead server had shown of a replica without GTID did not count", RunDeaths, 65519},
 		{"a replica that was stopped to be asked hung when its source answered again", Run, 704530},
