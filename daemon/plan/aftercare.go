@@ -108,19 +108,18 @@ func (a *aftercare) startLeft(w *Work) {
 	a.e.Left = nil
 	for _, k := range left {
 		s := a.servers[k]
+		if s == nil {
+			continue
+		}
+		step := a.resume(s, a.e, fmt.Sprintf("it was stopped when %v seemed dead, and out of reach when the others "+
+			"were started", a.e.Failed))
 		switch {
-		case s == nil:
-		case !s.Up(), !a.halted(k) && a.e.failing(k) != nil && a.Snapshot.At.Sub(a.e.Closed) < goesOn:
-			a.e.Left = append(a.e.Left, k)
-		default:
-			step := a.resume(s, a.e, fmt.Sprintf("it was stopped when %v seemed dead, and out of reach when the "+
-				"others were started", a.e.Failed))
-			if step == nil {
-				continue
-			}
+		case step != nil:
 			if a.e.Left = append(a.e.Left, k); !a.replacedSource(step.From) {
 				w.Steps = append(w.Steps, *step)
 			}
+		case !s.Up(), a.e.failing(k) != nil && a.Snapshot.At.Sub(a.e.Closed) < goesOn:
+			a.e.Left = append(a.e.Left, k)
 		}
 	}
 }

@@ -83,7 +83,7 @@ func (v *view) resume(r *topology.Server, e Episode, why string) *Step {
 	case c.Halted():
 		step := v.start(r, c.Source, why)
 		return &step
-	case e.stoppedWhole(r) && c.IO != topology.Stopped && c.SQL == topology.Stopped && c.SQLErrno == 0:
+	case e.stoppedWhole(r) && c.SQL == topology.Stopped && c.SQLErrno == 0:
 		return &Step{Kind: StartApplier, At: r.Key, From: c.Source, Why: why,
 			Expect: Expect{UUID: r.Instance.UUID, Source: c.Source}}
 	}
@@ -94,7 +94,8 @@ func (v *view) resume(r *topology.Server, e Episode, why string) *Step {
 func (e Episode) stoppedWhole(r *topology.Server) bool {
 	moves := !e.Promoted.IsZero() || !e.Kind.Promotes() && e.Stage != Suspected ||
 		!e.Donor.IsZero() && (e.Candidate == r.Key || slices.Contains(e.Abandoned, r.Key))
-	return slices.Contains(e.Opening, r.Key) || moves && r.Instance.Flavor == topology.MariaDB
+	opens := e.Candidate == r.Key || slices.Contains(e.Opening, r.Key) || slices.Contains(e.Abandoned, r.Key)
+	return opens || moves && r.Instance.Flavor == topology.MariaDB
 }
 
 // start makes the step that starts the receiver of r again.
