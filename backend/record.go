@@ -57,6 +57,15 @@ func Encode(kind, key string, v any) (Record, error) {
 	return Record{Kind: kind, Key: key, Document: doc}, nil
 }
 
+// Encode is Encode for a record that this writer puts now.
+func (c *Clock) Encode(writer, kind, key string, v any) (Record, error) {
+	r, err := Encode(kind, key, v)
+	if err == nil {
+		r.Version, r.Writer = c.Next(), writer
+	}
+	return r, err
+}
+
 // Decode reads the document of a record.
 func Decode[T any](r Record) (T, error) {
 	var v T

@@ -16,12 +16,11 @@ const confirmedKind = "confirmed"
 // confirmations are records of the servers that this daemon has confirmed since the last call.
 func (d *Daemon) confirmations() (records []backend.Record) {
 	for _, c := range d.fleet.Confirmed() {
-		r, err := backend.Encode(confirmedKind, c.Key.String(), c)
+		r, err := d.clock.Encode(d.id, confirmedKind, c.Key.String(), c)
 		if err != nil {
 			d.options.Logger.Error("a confirmation could not be written down", "key", c.Key, "err", err)
 			continue
 		}
-		r.Version, r.Writer = d.clock.Next(), d.id
 		records = append(records, r)
 	}
 	return records

@@ -76,12 +76,11 @@ func (d *Daemon) discover() {
 func (d *Daemon) remember(ctx context.Context) {
 	var records []backend.Record
 	for _, v := range d.fleet.Dirty() {
-		r, err := backend.Encode(instanceKind, v.Key.String(), v)
+		r, err := d.clock.Encode(d.id, instanceKind, v.Key.String(), v)
 		if err != nil {
 			d.options.Logger.Error("a server could not be written down", "key", v.Key, "err", err)
 			continue
 		}
-		r.Version, r.Writer = d.clock.Next(), d.id
 		records = append(records, r)
 	}
 	records = append(records, d.confirmations()...)

@@ -231,11 +231,10 @@ func (m *sharedMode) keepComparison(ctx context.Context, at time.Time, why strin
 	}
 	var records []backend.Record
 	for _, key := range keys {
-		r, err := backend.Encode(comparisonKind, key, p)
+		r, err := m.clock.Encode(m.id, comparisonKind, key, p)
 		if err != nil {
 			return err
 		}
-		r.Version, r.Writer = m.clock.Next(), m.id
 		records = append(records, r)
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTime)

@@ -23,11 +23,11 @@ func (n *known) readThreads(ctx context.Context, c *server.Conn, rows []server.R
 }
 
 // stall picks the worst of the hanging commits, and counts the binary log dump threads.
-func stall(threads []thread) (worst *topology.Stall, dumps int) {
+func stall(threads []thread) (worst *topology.Stall, readers int) {
 	count := 0
 	for _, t := range threads {
-		if strings.HasPrefix(t.command, "Binlog Dump") {
-			dumps++
+		if dumps(t.command) {
+			readers++
 			continue
 		}
 		one := topology.Stall{State: t.state, Seconds: t.seconds, Cause: "commit"}
@@ -49,7 +49,7 @@ func stall(threads []thread) (worst *topology.Stall, dumps int) {
 	if worst != nil {
 		worst.Count = count
 	}
-	return worst, dumps
+	return worst, readers
 }
 
 func worse(a, b topology.Stall) bool {

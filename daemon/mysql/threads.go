@@ -70,7 +70,10 @@ var (
 	hangAtCommit = []string{"starting", "query end", "end"}
 )
 
-func isDump(r server.Row) bool { return strings.HasPrefix(r.Get("command"), "Binlog Dump") }
+func isDump(r server.Row) bool { return dumps(r.Get("command")) }
+
+// dumps says that a thread of this command sends the binary log to somebody.
+func dumps(command string) bool { return strings.HasPrefix(command, "Binlog Dump") }
 
 func isClient(r server.Row) bool {
 	return !isDump(r) && !slices.Contains([]string{"system user", "event_scheduler", ""}, r.Get("user")) &&

@@ -117,9 +117,9 @@ func (i *intermediateFailover) next() Work {
 
 // replaced is the failover of a primary that goes on now; nil when there is none.
 func (v *view) replaced() *Episode {
-	for i := range v.Episodes {
-		if e := &v.Episodes[i]; e.Kind == PrimaryFailover && e.Closed.IsZero() && e.Blocked == "" {
-			return e
+	for _, e := range v.open(PrimaryFailover) {
+		if e.Blocked == "" {
+			return &e
 		}
 	}
 	return nil

@@ -92,8 +92,7 @@ func (v *view) resume(r *topology.Server, e Episode, why string) *Step {
 
 // stoppedWhole says that the episode may have stopped both threads of r: a promotion does, and on MariaDB a move.
 func (e Episode) stoppedWhole(r *topology.Server) bool {
-	moves := !e.Promoted.IsZero() || !e.Kind.Promotes() && e.Stage != Suspected ||
-		!e.Donor.IsZero() && (e.Candidate == r.Key || slices.Contains(e.Abandoned, r.Key))
+	moves := !e.Promoted.IsZero() || !e.Kind.Promotes() && e.Stage != Suspected
 	opens := e.Candidate == r.Key || slices.Contains(e.Opening, r.Key) || slices.Contains(e.Abandoned, r.Key)
 	return opens || moves && r.Instance.Flavor == topology.MariaDB
 }
