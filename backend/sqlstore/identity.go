@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"orchestrator/backend"
 	"orchestrator/daemon/server"
@@ -126,4 +127,22 @@ func (s *Store) Create(ctx context.Context) error {
 		return fmt.Errorf("create the tables in %s: %w", s.name, err)
 	}
 	return nil
+}
+
+// Stale says what a server lacks that was seen in the backend before, or "": the highest term, and the newest version.
+func Stale(offered Identity, term, newest int64) string {
+	switch {
+	case offered.Hold.Term < term:
+		return fmt.Sprintf("it is stale: its lease has term %d, but the backend already had term %d", offered.Hold.Term,
+			term)
+	case offered.Newest < newest:
+		return fmt.Sprintf("it is stale: it lacks the last %v of writes (its newest record is from %s, but the "+
+			"backend already had one from %s)",
+			time.Duration(newest-offered.Newest)*time.Microsecond, at(offered.Newest), at(newest))
+	}
+	return ""
+}
+
+func at(version int64) string {
+	return time.UnixMicro(version).UTC().Format("2006-01-02 15:04:05.000000")
 }

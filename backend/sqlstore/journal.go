@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -74,19 +73,6 @@ var _ backend.Store = (*Journal)(nil)
 // name identifies a record.
 type name struct{ kind, key string }
 
-type delivery struct {
-	done chan struct{}
-	err  error
-}
-
-// Rows of the local lease table with one number each: there, the higher one wins, as it should.
-const (
-	rowHighest = "highest term"
-	rowNewest  = "newest version"
-	rowContact = "last contact"
-	rowServed  = "served" // and a name
-)
-
 // OpenJournal makes one store of two: the backend, and a file. It does not ask the backend. It owns both from then on.
 func OpenJournal(ctx context.Context, remote, local *Store, o JournalOptions) (*Journal, error) {
 	if o.Keep <= 0 {
@@ -152,177 +138,6 @@ func (j *Journal) age(ctx context.Context) error {
 	return nil
 }
 
-// lend is remote's, but first delivers the journal to the server.
-func (j *Journal) lend(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dialect) error) error {
-	for range 4 {
-		behind := false
-		err := j.remote.lend(ctx, pool, func(c *sql.Conn, d dialect) error {
-			epoch, err := epochOf(c)
-			if err != nil {
-				return err
-			}
-			if behind = j.behind(epoch); behind {
-				return nil // waiting here would block the connection for the delivery
-			}
-			return do(c, d)
-		})
-		if err == nil && behind {
-			if err = j.deliver(ctx); err == nil {
-				continue
-			}
-		}
-		j.reached(ctx, err)
-		return err
-	}
-	return fmt.Errorf("%w: its identity keeps changing", backend.ErrUnavailable)
-}
-
-func epochOf(c *sql.Conn) (epoch int64, err error) {
-	err = c.Raw(func(raw any) error {
-		epoch = 1 // a file stays what it is
-		if s, ok := raw.(*session); ok {
-			epoch = s.epoch
-		}
-		return nil
-	})
-	return epoch, err
-}
-
-func (j *Journal) behind(epoch int64) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.delivered != epoch || len(j.owed) > 0
-}
-
-// deliver waits until the server has everything, or ctx ends. The delivery itself continues: its next user may find it
-// done.
-func (j *Journal) deliver(ctx context.Context) error {
-	j.mu.Lock()
-	d := j.delivery
-	if d == nil && j.ctx.Err() == nil {
-		d = &delivery{done: make(chan struct{})}
-		j.delivery = d
-		j.work.Go(func() {
-			if d.err = j.replay(); d.err != nil && j.ctx.Err() == nil {
-				j.undelivered.Add(1)
-			}
-			j.mu.Lock()
-			j.delivery = nil
-			j.mu.Unlock()
-			close(d.done)
-		})
-	}
-	j.mu.Unlock()
-	if d == nil {
-		return sql.ErrConnDone
-	}
-	select {
-	case <-d.done:
-		return d.err
-	case <-ctx.Done():
-		return fmt.Errorf("%w: the journal is being delivered to it: %w", backend.ErrUnavailable, ctx.Err())
-	}
-}
-
-// replay merges the whole journal into the server, or, if that has had it already, what it is owed. It works in parts,
-// which are independent.
-func (j *Journal) replay() error {
-	started := time.Now()
-	var epoch int64
-	var records []backend.Record
-	var refused backend.Refusals
-	pool := j.remote.read // not the pool of one connection, for which all that wait for this queue
-	if j.remote.mysql == nil {
-		pool = j.remote.write
-	}
-	err := j.remote.lend(j.ctx, pool, func(c *sql.Conn, d dialect) (err error) {
-		if epoch, err = epochOf(c); err != nil {
-			return err
-		}
-		if records, err = j.missing(epoch); err != nil {
-			return fmt.Errorf("read the journal: %w", err)
-		}
-		refused, err = d.each(j.ctx, c, records)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("deliver the journal to %s: %w", j.remote.name, err)
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.delivered = epoch
-	for _, r := range records {
-		if o := j.owed[name{r.Kind, r.Key}]; !o.Wins(r) {
-			delete(j.owed, name{r.Kind, r.Key})
-		}
-	}
-	if len(refused) > 0 { // they stay in the file, and are offered to the next server
-		j.undelivered.Add(1)
-		j.o.Logger.Error("records of the journal are refused; the others are delivered", "into", j.remote.name,
-			"refused", len(refused), "error", refused)
-	}
-	j.replayed.Add(1)
-	j.o.Logger.Info("journal replayed", "into", j.remote.name, "records", len(records)-len(refused), "took",
-		time.Since(started))
-	return nil
-}
-
-// missing returns what the server of that epoch may not have.
-func (j *Journal) missing(epoch int64) ([]backend.Record, error) {
-	j.mu.Lock()
-	owed := winners(slices.Collect(maps.Values(j.owed)))
-	same := j.delivered == epoch
-	j.mu.Unlock()
-	if same {
-		return owed, nil
-	}
-	all, err := j.local.Everything(j.ctx)
-	return winners(append(all, owed...)), err
-}
-
-func (j *Journal) owe(records []backend.Record) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, r := range records {
-		if n := (name{r.Kind, r.Key}); !j.owed[n].Wins(r) {
-			j.owed[n] = r
-		}
-	}
-}
-
-// reached records how the last use of the backend ended. A caller whose time was over says nothing about it.
-func (j *Journal) reached(ctx context.Context, err error) {
-	switch {
-	case errors.Is(err, backend.ErrUnavailable) && ctx.Err() == nil:
-		// Reads are then answered from the journal, instead of each waiting for a server that hangs.
-		pause := time.Second
-		if j.remote.mysql != nil {
-			pause = 2 * j.remote.mysql.options.Timeout
-		}
-		if j.down.Swap(int64(time.Since(j.began)+pause)) == 0 {
-			j.o.Logger.Warn("backend unavailable: reads are answered from the journal", "error", err)
-		}
-	case err == nil:
-		if j.down.Swap(0) != 0 {
-			j.o.Logger.Info("backend available again")
-		}
-		const often = time.Minute
-		if now := j.o.Clock.Now(); now.Sub(time.Unix(j.contact.Load(), 0)).Abs() >= often {
-			j.contact.Store(now.Unix())
-			j.note(rowContact, now.Unix())
-		}
-	}
-}
-
-func (j *Journal) note(row string, value int64) { j.noteHold(row, backend.Hold{Term: value}) }
-
-func (j *Journal) noteHold(row string, h backend.Hold) {
-	if _, err := j.local.Lease(row).Beat(j.ctx, h); err != nil && j.ctx.Err() == nil {
-		j.failures.Add(1)
-		j.o.Logger.Error("the journal can't be written", "what", row, "error", err)
-	}
-}
-
 // Put writes to the journal, then to the backend, and returns when both have it. If the backend can't be reached from
 // the start, no declaration is written anywhere. If it fails later, it is not known whether the backend has it: it gets
 // it when it is back.
@@ -370,27 +185,6 @@ func (j *Journal) Put(ctx context.Context, records ...backend.Record) error {
 	}
 	return nil
 }
-
-// saw remembers the newest version that the backend has had. One that is too far ahead does not count: every other
-// server would look stale for ever.
-func (j *Journal) saw(records ...backend.Record) {
-	newest := int64(0)
-	for _, r := range records {
-		if j.o.Clock.See(r) == nil {
-			newest = max(newest, r.Version)
-		}
-	}
-	j.mu.Lock()
-	rises := newest > j.newest
-	j.newest = max(newest, j.newest)
-	j.mu.Unlock()
-	if rises {
-		j.note(rowNewest, newest)
-	}
-}
-
-// away says whether reads are answered from the journal for now.
-func (j *Journal) away() bool { return int64(time.Since(j.began)) < j.down.Load() }
 
 // Get returns the live record, or backend.ErrNotFound.
 func (j *Journal) Get(ctx context.Context, kind, key string) (backend.Record, error) {
@@ -472,75 +266,10 @@ func (j *Journal) Lease(name string) backend.Lease { return j.remote.Lease(name)
 // Identity identifies the server of the backend.
 func (j *Journal) Identity(ctx context.Context) (string, error) { return j.remote.Identity(ctx) }
 
-// Newest is the highest version that the backend is known to have had when it was last used. 0 if that was so long ago
-// that it may have been purged since.
-func (j *Journal) Newest() int64 {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.newest < j.o.Clock.Now().Add(-j.o.Keep).UnixMicro() {
-		return 0
-	}
-	return j.newest
-}
-
-// Highest is the highest term ever remembered.
-func (j *Journal) Highest() int64 {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.highest
-}
-
-// Remember keeps a term for ever, if it is the highest: terms rise although a backend may go back in time.
-func (j *Journal) Remember(term int64) {
-	j.mu.Lock()
-	rises := term > j.highest
-	j.highest = max(term, j.highest)
-	j.mu.Unlock()
-	if rises {
-		j.note(rowHighest, term)
-	}
-}
-
-// Served is the last name given to Serve, even in a previous run.
-func (j *Journal) Served() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.served
-}
-
-// Serve keeps the name of the server in use: a daemon that restarts must know which one it used.
-func (j *Journal) Serve(name string) {
-	j.mu.Lock()
-	changes := name != j.served
-	j.served = name
-	j.mu.Unlock()
-	if changes {
-		j.noteHold(rowServed, backend.Hold{Holder: name, Term: time.Now().UnixMicro()})
-	}
-}
-
 // Close stops everything, and closes both stores.
 func (j *Journal) Close() error {
 	j.cancel()
 	err := j.remote.Close()
 	j.work.Wait()
 	return errors.Join(err, j.local.Close())
-}
-
-// Stale says what a server lacks that was seen in the backend before, or "": the highest term, and the newest version.
-func Stale(offered Identity, term, newest int64) string {
-	switch {
-	case offered.Hold.Term < term:
-		return fmt.Sprintf("it is stale: its lease has term %d, but the backend already had term %d", offered.Hold.Term,
-			term)
-	case offered.Newest < newest:
-		return fmt.Sprintf("it is stale: it lacks the last %v of writes (its newest record is from %s, but the "+
-			"backend already had one from %s)",
-			time.Duration(newest-offered.Newest)*time.Microsecond, at(offered.Newest), at(newest))
-	}
-	return ""
-}
-
-func at(version int64) string {
-	return time.UnixMicro(version).UTC().Format("2006-01-02 15:04:05.000000")
 }
