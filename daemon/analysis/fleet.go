@@ -23,7 +23,7 @@ type fleet struct {
 	members   map[string][]topology.Server        // by cluster, sorted by key
 	promoted  map[string]topology.Key             // by cluster
 	followed  map[topology.Key]bool               // some channel names it, used or not
-	marked    map[mark][]topology.Key             // who has the same
+	marked    map[mark]int                        // how many have the same
 	strangers map[topology.Key]*topology.Server
 	registrar map[topology.Key]bool // has registered as a replica of some server
 }
@@ -34,7 +34,7 @@ func newFleet(s topology.Snapshot, t Thresholds) *fleet {
 		following: map[topology.Key][]*topology.Server{},
 		members:   map[string][]topology.Server{},
 		followed:  map[topology.Key]bool{},
-		marked:    map[mark][]topology.Key{},
+		marked:    make(map[mark]int, 2*len(s.Servers)),
 		strangers: map[topology.Key]*topology.Server{},
 		registrar: map[topology.Key]bool{},
 	}

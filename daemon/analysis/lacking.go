@@ -45,8 +45,11 @@ func (f *fleet) lacked(source *topology.Server) (none gtid.Set) {
 }
 
 func sourceLacksSays(v *view) (string, []string) {
+	if !v.Up() {
+		return "", nil
+	}
 	left := v.f.lacked(v.Server)
-	if !v.Up() || left.Empty() {
+	if left.Empty() {
 		return "", nil
 	}
 	out := []string{fmt.Sprintf("%v: has %s", v.Key, orNothing(v.Received()))}

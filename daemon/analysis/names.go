@@ -54,40 +54,44 @@ func (f *fleet) mark(v *topology.Server) {
 	if v.Instance == nil {
 		return
 	}
-	for _, m := range []mark{{v.Cluster, v.Instance.ServerID, ""}, {v.Cluster, 0, v.Instance.UUID}} {
+	for _, m := range marks(v) {
 		if m.id != 0 || m.uuid != "" {
-			f.marked[m] = append(f.marked[m], v.Key)
+			f.marked[m]++
 		}
 	}
 }
 
+func marks(v *topology.Server) [2]mark {
+	return [2]mark{{v.Cluster, v.Instance.ServerID, ""}, {v.Cluster, 0, v.Instance.UUID}}
+}
+
 func duplicateIDSays(v *view) (string, []string) {
-	if v.Instance == nil {
+	if v.Instance == nil || v.f.marked[marks(v.Server)[0]] < 2 {
 		return "", nil
 	}
-	return v.duplicate("server_id", fmt.Sprint(v.Instance.ServerID), mark{v.Cluster, v.Instance.ServerID, ""},
+	return v.duplicate("server_id", fmt.Sprint(v.Instance.ServerID), 0,
 		"Set another server_id at one of them, also in its configuration, and restart its replication")
 }
 
 func duplicateUUIDSays(v *view) (string, []string) {
-	if v.Instance == nil {
+	if v.Instance == nil || v.f.marked[marks(v.Server)[1]] < 2 {
 		return "", nil
 	}
-	return v.duplicate("server UUID", v.Instance.UUID, mark{v.Cluster, 0, v.Instance.UUID},
+	return v.duplicate("server UUID", v.Instance.UUID, 1,
 		"Stop one of them, remove auto.cnf from its data directory, and start it")
 }
 
-// duplicate says that other servers of the cluster have the same of what must be a server's own, and then what to do.
-func (v *view) duplicate(what, value string, m mark, then string) (string, []string) {
-	same := v.f.marked[m]
-	if len(same) < 2 {
-		return "", nil
-	}
+// duplicate says that other servers of the cluster have the same of what must be a server's own, which is one of its
+// two marks, and then what to do.
+func (v *view) duplicate(what, value string, which int, then string) (string, []string) {
 	var others, out []string
-	for _, k := range same {
-		out = append(out, fmt.Sprintf("%v: %s %s", k, what, value))
-		if k != v.Key {
-			others = append(others, k.String())
+	for _, s := range v.f.members[v.Cluster] {
+		if s.Instance == nil || marks(&s)[which] != marks(v.Server)[which] {
+			continue
+		}
+		out = append(out, fmt.Sprintf("%v: %s %s", s.Key, what, value))
+		if s.Key != v.Key {
+			others = append(others, s.Key.String())
 		}
 	}
 	return fmt.Sprintf("%s has %s %s, and so has %s: neither can follow the other. %s.", v.is(), what, value,
@@ -120,14 +124,15 @@ func readerSays(v *view) (string, []string) {
 	}
 	channels := 0
 	var never, out []string
-	heard := func(r *topology.Server, reason string) {
+	heard := func(r *topology.Server) {
 		if r.Instance == nil && r.Probe.Failure == topology.OK {
 			channels++ // not asked yet
 			return
 		}
 		if r.Instance == nil {
 			never = append(never, r.Key.String())
-			out = append(out, fmt.Sprintf("%v: registered as a replica, and never answered (%s)", r.Key, reason))
+			out = append(out, fmt.Sprintf("%v: registered as a replica, and never answered (%s)", r.Key,
+				howFailed(r, v.f.at)))
 			return
 		}
 		for _, c := range r.Instance.Channels {
@@ -137,7 +142,7 @@ func readerSays(v *view) (string, []string) {
 		}
 	}
 	for _, r := range v.replicas {
-		heard(r.Server, howFailed(r.Server, v.f.at))
+		heard(r.Server)
 	}
 	for _, k := range v.Instance.Registered {
 		switch s := v.f.strangers[k]; {
@@ -145,7 +150,7 @@ func readerSays(v *view) (string, []string) {
 		case s.Stranger.Kind == topology.NotAdmitted:
 			channels++ // it is known that nothing is known of it
 		default:
-			heard(s, howFailed(s, v.f.at))
+			heard(s)
 		}
 	}
 	more := v.Instance.Readers - channels

@@ -24,7 +24,7 @@ const (
 type replica struct {
 	*topology.Server
 	stand stand
-	says  string // the stand, as a line of evidence
+	says  string // the stand, as a line of evidence; "" of a source that answers: nobody asks for testimony then
 	// replicating is both threads running; failing is a receiver that can't reach its source. Both only of replicas
 	// that answer.
 	replicating, failing bool
@@ -40,10 +40,12 @@ func (v *view) judge(r *topology.Server) replica {
 		return out
 	default:
 		// Also one that lives and refuses us: it may well receive, but it cannot tell us.
-		out.stand, out.says = gone, fmt.Sprintf("%v: does not answer either (%s)", r.Key, howFailed(r, v.f.at))
+		if out.stand = gone; !v.Up() {
+			out.says = fmt.Sprintf("%v: does not answer either (%s)", r.Key, howFailed(r, v.f.at))
+		}
 		return out
 	}
-	weight := map[stand]int{cannotTell: 1, witnesses: 2, pending: 3, receives: 4}
+	weight := [...]int{cannotTell: 1, witnesses: 2, pending: 3, receives: 4}
 	best := 0
 	for _, c := range r.Instance.Channels {
 		if c.Source != v.Key {
@@ -90,9 +92,12 @@ func (v *view) channelSays(r *topology.Server, c topology.Channel) (stand, strin
 		return pending, fmt.Sprintf("%v: not asked since %v fell silent (last answered %s before)", r.Key, v.Key,
 			span(since.Sub(r.Probe.Answered)))
 	}
-	asked := fmt.Sprintf("asked %s after %v fell silent", span(r.Probe.Answered.Sub(since)), v.Key)
 	say := func(s stand, format string, args ...any) (stand, string) {
-		return s, fmt.Sprintf("%v: IO thread is %s, %s", r.Key, fmt.Sprintf(format, args...), asked)
+		if v.Up() { // as nearly always: the words cost more than all the rest
+			return s, ""
+		}
+		return s, fmt.Sprintf("%v: IO thread is %s, asked %s after %v fell silent", r.Key,
+			fmt.Sprintf(format, args...), span(r.Probe.Answered.Sub(since)), v.Key)
 	}
 	seen := r.Probe.Answered.Sub(c.IOSince)
 	switch c.IO {

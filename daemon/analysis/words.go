@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 func span(d time.Duration) string {
 	switch d = max(0, d); {
 	case d < 10*time.Second:
-		text := fmt.Sprintf("%.2f", d.Seconds())
+		text := strconv.FormatFloat(d.Seconds(), 'f', 2, 64)
 		return strings.TrimSuffix(strings.TrimRight(text, "0"), ".") + " s"
 	case d < 2*time.Minute:
 		return fmt.Sprintf("%d s", int(d.Seconds()))
@@ -78,7 +79,7 @@ func (v *view) is() string {
 	place := ""
 	switch v.role {
 	case primary:
-		place = fmt.Sprintf("the primary of cluster %s", v.Cluster)
+		place = "the primary of cluster " + v.Cluster
 	case intermediate:
 		place = fmt.Sprintf("the source of %s in cluster %s", many(len(v.replicas), "replica"), v.Cluster)
 	case former:
@@ -88,12 +89,12 @@ func (v *view) is() string {
 			place += "s"
 		}
 	default:
-		place = fmt.Sprintf("a replica in cluster %s", v.Cluster)
+		place = "a replica in cluster " + v.Cluster
 		if len(v.sources) == 0 {
 			place = fmt.Sprintf("a server of cluster %s that neither follows nor is followed", v.Cluster)
 		}
 	}
-	return fmt.Sprintf("%v, %s,", v.Key, place)
+	return v.Key.String() + ", " + place + ","
 }
 
 // testimonies are the lines of evidence about a server that does not answer: first ours, then one for each replica.

@@ -199,11 +199,10 @@ func (s Set) Union(o Set) Set {
 	}
 	out := Set{}
 	if len(s.mysql)+len(o.mysql) > 0 {
-		out.mysql = map[string][]interval{}
-		for _, m := range []map[string][]interval{s.mysql, o.mysql} {
-			for id, is := range m {
-				out.mysql[id] = normal(slices.Concat(out.mysql[id], is))
-			}
+		out.mysql = make(map[string][]interval, len(s.mysql)+len(o.mysql))
+		maps.Copy(out.mysql, s.mysql)
+		for id, is := range o.mysql {
+			out.mysql[id] = join(out.mysql[id], is)
 		}
 	}
 	if len(s.maria)+len(o.maria) > 0 {
@@ -223,6 +222,17 @@ func (s Set) Union(o Set) Set {
 		}
 	}
 	return out
+}
+
+// join returns the intervals of both; they are normal.
+func join(a, b []interval) []interval {
+	switch { // the usual cases are shared: nobody changes them
+	case within(b, a):
+		return a
+	case within(a, b):
+		return b
+	}
+	return normal(slices.Concat(a, b))
 }
 
 // Intersect returns what is in both. Of a MariaDB domain the nearer position is kept.

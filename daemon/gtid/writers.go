@@ -7,9 +7,12 @@ import (
 
 // From returns the part of a MySQL set that the server with this UUID wrote, under any tag.
 func (s Set) From(uuid string) Set {
-	out := Set{mysql: map[string][]interval{}}
+	var out Set
 	for id, is := range s.mysql {
 		if u, _, _ := strings.Cut(id, ":"); strings.EqualFold(u, uuid) {
+			if out.mysql == nil {
+				out.mysql = map[string][]interval{}
+			}
 			out.mysql[id] = is
 		}
 	}

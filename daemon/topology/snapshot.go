@@ -158,16 +158,18 @@ type links struct {
 func (s Snapshot) links() links {
 	l := links{s.Servers, make([][]int, len(s.Servers)), make([][]int, len(s.Servers))}
 	at := make(map[Key]int, len(s.Servers))
-	for i, v := range s.Servers {
-		at[v.Key] = i
+	for i := range s.Servers {
+		at[s.Servers[i].Key] = i
 	}
 	followed := make([]bool, len(s.Servers))
-	ties := func(use func(i, j int, c Channel)) {
-		for i, v := range s.Servers {
+	ties := func(use func(i, j int, c *Channel)) {
+		for i := range s.Servers {
+			v := &s.Servers[i]
 			if v.Instance == nil {
 				continue
 			}
-			for _, c := range v.Instance.Channels {
+			for n := range v.Instance.Channels {
+				c := &v.Instance.Channels[n]
 				// a server that names itself is no source of itself
 				if j, ok := at[c.Source]; ok && j != i {
 					use(i, j, c)
@@ -175,14 +177,15 @@ func (s Snapshot) links() links {
 			}
 		}
 	}
-	ties(func(_, j int, _ Channel) { followed[j] = true })
-	ties(func(i, j int, c Channel) {
-		if leftover := followed[i] && s.Servers[i].Unused(c); !leftover && !slices.Contains(l.sources[i], j) {
+	ties(func(_, j int, _ *Channel) { followed[j] = true })
+	ties(func(i, j int, c *Channel) {
+		if leftover := followed[i] && s.Servers[i].Unused(*c); !leftover && !slices.Contains(l.sources[i], j) {
 			l.sources[i] = append(l.sources[i], j)
 			l.below[j] = append(l.below[j], i)
 		}
 	})
-	for i, v := range s.Servers {
+	for i := range s.Servers {
+		v := &s.Servers[i]
 		if v.Instance == nil {
 			continue
 		}
@@ -272,9 +275,9 @@ func (s Snapshot) Primary() *Server {
 	best, most := -1, -1<<31
 	for _, top := range l.tops() {
 		for _, i := range top {
-			v := s.Servers[i]
+			v := &s.Servers[i]
 			if k, ok := s.Promoted[v.Cluster]; ok && k == v.Key {
-				return &s.Servers[i]
+				return v
 			}
 			weight := 4 * l.followers(i)
 			if v.Stranger != nil {

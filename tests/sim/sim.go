@@ -186,8 +186,9 @@ func (r *run) situation() plan.Situation {
 // turn is that of recovery.Runner: act, look again, ask again.
 func (r *run) turn() {
 	for range 30 {
-		d := plan.Next(r.situation())
-		r.unmoved(d)
+		s := r.situation()
+		d := plan.Next(s)
+		r.unmoved(s, d)
 		if promotes(d) {
 			r.ProbeAll()
 			d = plan.Next(r.situation())

@@ -6,6 +6,7 @@ import (
 
 	"orchestrator/daemon/plan"
 	"orchestrator/daemon/topology"
+	"orchestrator/tests/world"
 )
 
 // impostor is the key of the stranger in the worlds that have one. It says what suits it: that it follows the primary
@@ -32,13 +33,15 @@ func (r *run) snapshot() topology.Snapshot {
 	i := *of.Instance
 	i.UUID, i.ServerID, i.ReadOnly = "99999999-9999-9999-9999-999999999999", 99, pick(2) == 0
 	i.LogBin, i.LogReplicaUpdates, i.Registered, i.SemiSync = true, true, nil, topology.SemiSync{}
+	var all world.Set
 	for _, v := range r.Servers {
 		more := v.Executed
 		for n := range more {
 			more[n] += pick(1000)
 		}
-		i.Executed = i.Executed.Union(r.GTIDs(more))
+		all = all.With(more)
 	}
+	i.Executed = i.Executed.Union(r.GTIDs(all))
 	c := topology.Channel{Source: of.Key, SourceUUID: of.Instance.UUID, SourceID: of.Instance.ServerID,
 		AutoPosition: true, Received: i.Executed, SQL: topology.Running,
 		IO: []topology.ThreadState{topology.Running, topology.Stopped, topology.Connecting}[pick(3)]}
@@ -57,11 +60,10 @@ func (r *run) snapshot() topology.Snapshot {
 }
 
 // unmoved says that a stranger changes nothing of what is done, and who it is done at.
-func (r *run) unmoved(d plan.Decision) {
+func (r *run) unmoved(s plan.Situation, d plan.Decision) {
 	if !r.hasStranger() || r.Tick%4 != 0 {
 		return
 	}
-	s := r.situation()
 	f := s.Facts
 	f.Snapshot = f.Snapshot.Admitted()
 	without := plan.Next(plan.Situate(f))

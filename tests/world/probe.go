@@ -3,7 +3,7 @@ package world
 import (
 	"fmt"
 	"slices"
-	"strings"
+	"strconv"
 	"time"
 
 	"orchestrator/daemon/gtid"
@@ -70,17 +70,19 @@ func (w *World) GTIDs(s Set) gtid.Set {
 	if known, ok := w.sets[s]; ok {
 		return known
 	}
-	var parts []string
+	var text []byte
 	for i, n := range s {
 		if n > 0 {
-			parts = append(parts, fmt.Sprintf("%s:1-%d", uuid(i), n))
+			text = strconv.AppendInt(append(append(text, uuid(i)...), ":1-"...), int64(n), 10)
+			text = append(text, ',')
 		}
 	}
 	if len(w.sets) > 100 {
 		clear(w.sets)
 	}
-	w.sets[s] = gtid.MustParse(strings.Join(parts, ","))
-	return w.sets[s]
+	known := gtid.MustParse(string(text))
+	w.sets[s] = known
+	return known
 }
 
 func (w *World) instance(v *Server) *topology.Instance {

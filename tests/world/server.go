@@ -143,7 +143,14 @@ func (v *Server) doubtful() bool { return !v.Alias.IsZero() && v.N%3 == 2 }
 // Unsure says that a name of the server leads to another one as well.
 func (v *Server) Unsure(name topology.Key) bool { return v.doubtful() && name == v.Key }
 
-func uuid(writer int) string { return fmt.Sprintf("00000000-0000-0000-0000-%012d", writer+1) }
+func uuid(writer int) string { return uuids[writer] }
+
+var uuids = func() (out [writers]string) {
+	for i := range out {
+		out[i] = fmt.Sprintf("00000000-0000-0000-0000-%012d", i+1)
+	}
+	return out
+}()
 
 // Return is how a server that was dead comes back.
 type Return int
