@@ -44,6 +44,22 @@ func TestAFormerPrimaryIsFenced(t *testing.T) {
 	}
 }
 
+// The failover ended half done, with a replica out of reach that still followed the failed one: when that comes back as
+// another server it is the former primary all the same, not one of another cluster.
+func TestAFormerPrimaryOfAHalfDoneFailoverIsFenced(t *testing.T) {
+	at := situation("db1").Snapshot.At
+	half := under("db1 down of=c\n  db3 io=no\n  db4 down=timeout\ndb2 of=c down", plan.Episode{ID: "e",
+		Kind: plan.PrimaryFailover, Failed: key("db1"), FailedUUID: uuidOf("db1"), Candidate: key("db2"),
+		Stage: plan.Promoted, Opened: at, Promoted: at, Touched: []topology.Key{key("db2"), key("db3")}})
+	e := *plan.Next(half).Works[0].Episode
+	s := under("db1 of=c uuid=new exec=none rw\n  db4 down=timeout\ndb2 of=c down\n  db3", e)
+	if !slices.ContainsFunc(plan.Next(s).Steps(), func(step plan.Step) bool {
+		return step.Kind == plan.Fence && step.At == key("db1")
+	}) {
+		t.Errorf("lost %v, then steps %v", e.Lost, plan.Next(s).Steps())
+	}
+}
+
 func uuidOf(host string) string {
 	return situation(host).Snapshot.Servers[0].Instance.UUID
 }

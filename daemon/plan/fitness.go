@@ -97,7 +97,7 @@ func (v *view) unserved(s *topology.Server, all choice, e Episode) (n int, why s
 		if o.Key == s.Key || o.stays && o.below != s.Key {
 			continue
 		}
-		if text := unfollowing(o, s); text != "" {
+		if text := unfollowing(o, s, all.need); text != "" {
 			n++
 			why = cmp.Or(why, text)
 		}
@@ -112,8 +112,8 @@ func (v *view) unserved(s *topology.Server, all choice, e Episode) (n int, why s
 }
 
 // unfollowing says why o could not follow s once s is promoted; "" when it could. What may have arrived at o since it
-// was asked is not known to have.
-func unfollowing(o movable, s *topology.Server) string {
+// was asked is not known to have. Before it is promoted, s fetches what it lacks of need.
+func unfollowing(o movable, s *topology.Server, need gtid.Set) string {
 	if s.Address().IsZero() {
 		return unaddressed(s)
 	}
@@ -121,7 +121,7 @@ func unfollowing(o movable, s *topology.Server) string {
 		return fmt.Sprintf("%v could not follow it: %s", o.Key, why)
 	}
 	if !s.Instance.LogReplicaUpdates {
-		if n := o.received.Missing(s.Received()); n > 0 {
+		if n := o.received.Missing(s.Received().Union(need)); n > 0 {
 			return fmt.Sprintf("it does not log what it replicates (log_replica_updates is off), and %v, which lacks "+
 				"%s of that, can't follow it", o.Key, count(n, "transaction"))
 		}

@@ -150,3 +150,26 @@ func TestAnotherStandsWhereOneWasPromoted(t *testing.T) {
 		t.Errorf("acknowledged: %v, want the start of the one that was moved by half", steps)
 	}
 }
+
+// A replica that a failover detached before its candidate fell silent has what it received from the failed server all
+// the same: who is promoted next must have it, too.
+func TestADetachedReplicaOfAHalfDoneFailoverCounts(t *testing.T) {
+	at := situation("db1").Snapshot.At
+	half := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Ended, Unfinished: true,
+		Opened: at.Add(-time.Minute), Closed: at.Add(-time.Second), Outcome: "db2 fell silent",
+		Candidate: key("db2"), Touched: []topology.Key{key("db2"), key("db3"), key("db4")}}
+	const drawing = `
+db1 down of=c exec=1-100
+  db4 ioerr=2003 recv=db1:1-100 exec=db1:1-100
+db2 down of=c
+db3 of=c detached=db1 io=no recv=db1:1-105 exec=db1:1-105 purged=db1:1-%s`
+	for _, c := range []struct{ name, purged, want, not string }{
+		{"it can give it", "50", "promote db3", "promote db4"},
+		{"it has purged it", "105", "promote db3", "promote db4"},
+	} {
+		if got := told(plan.Preview(under(fmt.Sprintf(drawing, c.purged), half))); !strings.Contains(got, c.want) ||
+			strings.Contains(got, c.not) {
+			t.Errorf("%s: got\n%s", c.name, got)
+		}
+	}
+}

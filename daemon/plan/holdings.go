@@ -306,9 +306,13 @@ func (v *view) incomparable(e Episode, need gtid.Set) (why []string) {
 
 // unshown says why a replica without GTID may have received what no other has; "" when its coordinates show that one
 // that replicates by GTID from the same source has received as much. One that has fallen silent since shows it where
-// all that it had is needed.
+// all that it had is needed. Nothing is shown where the source was emptied since: its binary log is another one now.
 func (v *view) unshown(r *topology.Server, e Episode, need gtid.Set) string {
 	c := r.ChannelFrom(e.Failed)
+	if i := v.servers[e.Failed].Instance; i != nil && i.Executed.Empty() && !need.Empty() {
+		return fmt.Sprintf("%v does not replicate by GTID, and %v was emptied since: its binary log is another one now, "+
+			"so what %v has received can't be compared", r.Key, e.Failed, r.Key)
+	}
 	for _, o := range v.replicas[e.Failed] {
 		with := o.ChannelFrom(e.Failed)
 		if !with.AutoPosition || v.partial(o, e.Failed) != "" || !o.Up() && !need.Contains(o.Received()) {

@@ -243,6 +243,23 @@ db1 down
   db2 ioerr=2003 read=binlog.000009:400
   db3 ioerr=2003 nogtid read=binlog.000010:4`, `
 refused: db3:3306 does not replicate by GTID, and has received up to binlog.000010:4 of db1:3306: no replica with GTID is shown to have as much; allow_received_loss is false, else it would be left behind`},
+		{"its source was emptied since: places in two binary logs can't be compared", `
+db1 mariadb=10.11.6 down exec=none
+  db2 mariadb=10.11.6 ioerr=2003 exec=0-1-100 read=binlog.000010:4
+  db3 mariadb=10.11.6 ioerr=2003 nogtid exec=0-1-100 read=binlog.000009:400`, `
+refused: db3:3306 does not replicate by GTID, and db1:3306 was emptied since: its binary log is another one now, so what db3:3306 has received can't be compared; allow_received_loss is false, else it would be left behind`},
+		{"one that logs goes before one that must fetch first, and does not log what it fetches", `
+db1 down
+  db2 nologupdates ioerr=2003 recv=1-108 exec=1-108
+  db3 ioerr=2003 recv=1-110 exec=1-110 purged=1-105
+    db6 ioerr=1236 io=no recv=1-90 exec=1-90
+  db4 must_not ioerr=2003 recv=1-109 exec=1-109`, `
+stop_receiver db2
+stop_receiver db3
+stop_receiver db4
+promote db3
+repoint db2 db3
+repoint db4 db3`},
 		{"a wish does not outweigh hours of applying where another has applied all", `
 db1 down
   db2 prefer ioerr=2003 recv=1-500000 exec=1-100

@@ -75,12 +75,7 @@ func (p *primaryFailover) moveAll(w *Work, primary *topology.Server) {
 
 // loseRest names the servers that could not be kept, each with the reason.
 func (p *primaryFailover) loseRest(e *Episode, primary *topology.Server) {
-	for _, r := range p.replicas[e.Failed] {
-		if !r.Up() {
-			e.lose(r.Key, fmt.Sprintf(outOfReach+"%s); it is moved under %v when it comes back",
-				r.Probe.Failure, primary.Key))
-		}
-	}
+	p.loseSilent(e)
 	for _, k := range e.Abandoned { // also one that followed another replica
 		if s := p.servers[k]; p.down(k) && s.Channel() != nil {
 			e.lose(k, fmt.Sprintf(outOfReach+"%s); it is moved under %v when it comes back", s.Probe.Failure,
@@ -111,6 +106,16 @@ func (p *primaryFailover) loseRest(e *Episode, primary *topology.Server) {
 		}
 		e.lose(k, fmt.Sprintf("it registered as a replica and is not confirmed: if it is yours, make it follow %v by "+
 			"hand", e.Candidate))
+	}
+}
+
+// loseSilent names the replicas that were out of reach, and so still follow the failed server.
+func (v *view) loseSilent(e *Episode) {
+	for _, r := range v.replicas[e.Failed] {
+		if !r.Up() {
+			e.lose(r.Key, fmt.Sprintf(outOfReach+"%s); it is moved under %v when it comes back",
+				r.Probe.Failure, e.Candidate))
+		}
 	}
 }
 

@@ -167,6 +167,7 @@ func (p *primaryFailover) goOn() Work {
 		// the cluster. If it is found dead itself, that is the next episode.
 		p.e.Unfinished = true
 		p.leaveHalf(&p.e)
+		p.loseSilent(&p.e)
 		return p.close(p.e, fmt.Sprintf(
 			"%v was promoted, and fell silent before the other replicas were moved", p.e.Candidate))
 	}

@@ -51,13 +51,14 @@ func Rank(s Situation, failed topology.Key) []Candidate {
 }
 
 // pool are the servers that could replace the failed one. They are its direct replicas, reachable or not, those that
-// this episode has already moved away from it, and those that an earlier failover still had to move under it.
+// this episode has already moved away from it, and those that an earlier failover still had to move under it, or had
+// detached from it.
 func (v *view) pool(e Episode) []*topology.Server {
 	var out []*topology.Server
 	for i := range v.Snapshot.Servers {
 		s := &v.Snapshot.Servers[i]
 		if s.Key != e.Failed && (s.ChannelFrom(e.Failed) != nil || s.Key == e.Candidate || e.touched(s.Key) ||
-			v.unmoved(s, e.Failed)) {
+			v.unmoved(s, e.Failed) || v.strayed(s, e.Failed)) {
 			out = append(out, s)
 		}
 	}
@@ -68,6 +69,14 @@ func (v *view) pool(e Episode) []*topology.Server {
 func (v *view) unmoved(s *topology.Server, k topology.Key) bool {
 	return slices.ContainsFunc(v.Episodes, func(o Episode) bool {
 		return o.counts() && o.Candidate == k && s.ChannelFrom(o.Failed) != nil
+	})
+}
+
+// strayed says that s was detached from the server at k by a failover that was left half done: what it has received is
+// all the same from there.
+func (v *view) strayed(s *topology.Server, k topology.Key) bool {
+	return s.ChannelFrom(k.Detach()) != nil && slices.ContainsFunc(v.Episodes, func(o Episode) bool {
+		return o.Failed == k && o.Unfinished && o.touched(s.Key)
 	})
 }
 

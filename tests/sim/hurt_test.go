@@ -42,6 +42,11 @@ func TestWorldsThatHurtOnce(t *testing.T) {
 		{"another stood where one was promoted, and a replica was moved by half", Run, 354414},
 		{"a replica was moved by half, its new source fell silent, and only its receiver was started", Run, 368180},
 		{"the applier of a replica that was moved by half stood still for ever", Run, 704745},
+		{"what a replica had that a half-done failover had detached did not count", Run, 562849},
+		{"its source was emptied, and its place in the old binary log was compared with the new one", Run, 564861},
+		{"the same, and the source was out of sight", Run, 578703},
+		{"a former primary with another UUID was not fenced: a silent replica of a half-done failover", Run, 643048},
+		{"one that logs nothing was to fetch what others lacked, and they could not follow it then", Run, 673892},
 	} {
 		if _, v := c.play(c.seed); v != nil {
 			t.Errorf("%s: %v", c.wrong, v)

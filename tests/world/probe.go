@@ -107,9 +107,9 @@ func (w *World) channel(v *Server) topology.Channel {
 	s := w.Servers[v.Source]
 	c := topology.Channel{Source: s.Key, Spelt: v.Spelt, SourceUUID: uuid(s.Writer), AutoPosition: !v.Coordinates,
 		SQLErrno: v.SQLErrno, Filters: v.Filters, IO: topology.Stopped, SQL: topology.Stopped, IOErrno: v.IOErrno}
-	file := fmt.Sprintf("binlog.%06d", v.Read)
-	c.ReadFile, c.ReadPos = file, uint64(v.Received.common(s.Executed).count())
-	c.ExecFile, c.ExecPos = file, uint64(v.Executed.common(s.Executed).count())
+	file := fmt.Sprintf("binlog.%06d", min(v.Read, 1)) // a new data directory begins with that again
+	c.ReadFile, c.ReadPos = file, uint64(v.ReadPos)
+	c.ExecFile, c.ExecPos = file, uint64(max(0, v.ReadPos-v.Received.count()+v.Executed.count()))
 	if !v.Coordinates {
 		c.Received = w.GTIDs(v.Received)
 	}

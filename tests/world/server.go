@@ -98,6 +98,7 @@ type Server struct {
 	// the number Read.
 	Coordinates bool
 	Read        int
+	ReadPos     int // how many transactions of them it has received, of those that its source then had
 	// Spelt is the name by which it knows its source; zero: the source's key. It does nothing for a step that calls its
 	// source otherwise.
 	Spelt topology.Key

@@ -136,7 +136,7 @@ func (w *World) open(v *Server, step plan.Step) {
 
 func (w *World) repoint(v *Server, name topology.Key) {
 	s := w.Find(name)
-	v.Source, v.Read, v.Detached, v.Spelt = s.N, 0, false, topology.Key{}
+	v.Source, v.Read, v.ReadPos, v.Detached, v.Spelt = s.N, 0, 0, false, topology.Key{}
 	if name != s.Key {
 		v.Spelt = name
 	}

@@ -152,6 +152,7 @@ func (w *World) receive(v *Server) {
 		have[s.Writer] = max(v.Received[s.Writer], have[s.Writer]-w.Rand.IntN(3))
 	}
 	v.Received = v.Received.With(have)
+	v.ReadPos = v.Received.common(s.Executed).count()
 }
 
 // Purge has a server delete all its binary logs but the one that it begins now.
