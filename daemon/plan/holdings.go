@@ -310,8 +310,8 @@ func (v *view) incomparable(e Episode, need gtid.Set) (why []string) {
 func (v *view) unshown(r *topology.Server, e Episode, need gtid.Set) string {
 	c := r.ChannelFrom(e.Failed)
 	if i := v.servers[e.Failed].Instance; i != nil && i.Executed.Empty() && !need.Empty() {
-		return fmt.Sprintf("%v does not replicate by GTID, and %v was emptied since: its binary log is another one now, "+
-			"so what %v has received can't be compared", r.Key, e.Failed, r.Key)
+		return fmt.Sprintf("%v does not replicate by GTID, and %v was emptied since: its binary log is another one "+
+			"now, so what %v has received can't be compared", r.Key, e.Failed, r.Key)
 	}
 	for _, o := range v.replicas[e.Failed] {
 		with := o.ChannelFrom(e.Failed)
