@@ -256,7 +256,7 @@ func (m *sharedMode) comparisons(ctx context.Context) (last *api.BackendComparis
 		p, err := backend.Decode[api.BackendComparison](r)
 		switch {
 		case err != nil:
-			return nil, nil, err
+			m.log.Error("skip an unreadable comparison on record", "key", r.Key, "err", err)
 		case r.Key == "last":
 			last = &p
 		default:

@@ -123,6 +123,7 @@ func (d *Daemon) troubles() (says []string) {
 	for _, one := range d.outbox.Refused() {
 		says = append(says, "refused: "+one)
 	}
+	says = append(says, d.sound.file.Unreadable()...)
 	for _, one := range d.clock.Runaway() {
 		says = append(says, fmt.Sprintf("too far ahead: %s", one))
 	}

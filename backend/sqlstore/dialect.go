@@ -34,6 +34,8 @@ func (m multirow) of(rows int) string {
 // which may rely on what this one would not preserve.
 const schema = 1
 
+// sqliteTables are strict: what has another type than its column is not taken. Older files have the same tables
+// without that.
 var sqliteTables = []string{`
 CREATE TABLE record (
 	kind     TEXT    NOT NULL,
@@ -43,16 +45,18 @@ CREATE TABLE record (
 	deleted  INTEGER NOT NULL,
 	document TEXT    NOT NULL,
 	PRIMARY KEY (kind, key)
-) WITHOUT ROWID`, `
+) STRICT, WITHOUT ROWID`, `
 CREATE TABLE lease (
 	name   TEXT    NOT NULL,
 	holder TEXT    NOT NULL,
 	term   INTEGER NOT NULL,
 	beat   INTEGER NOT NULL,
 	PRIMARY KEY (name)
-) WITHOUT ROWID`,
+) STRICT, WITHOUT ROWID`,
 }
 
+// What has the wrong type, in a file of an older program, is unreadable, and gives way to what is written: it compares
+// as higher than all numbers.
 var sqlite = dialect{
 	merge: multirow{
 		head: `
@@ -70,7 +74,9 @@ ON CONFLICT (kind, key) DO UPDATE SET
 	writer   = excluded.writer,
 	deleted  = excluded.deleted,
 	document = excluded.document
-WHERE (excluded.version, excluded.writer) > (record.version, record.writer)`,
+WHERE (excluded.version, excluded.writer) > (record.version, record.writer)
+OR typeof(record.version) <> 'integer'
+OR typeof(record.deleted) <> 'integer'`,
 	},
 	get: `
 SELECT
@@ -83,7 +89,7 @@ SELECT
 FROM record
 WHERE kind = ?
 AND key = ?
-AND deleted = 0`,
+AND (deleted = 0 OR typeof(deleted) <> 'integer')`,
 	list: `
 SELECT
 	kind,
@@ -94,7 +100,7 @@ SELECT
 	document
 FROM record
 WHERE kind = ?
-AND (deleted = 0 OR ?)
+AND (deleted = 0 OR typeof(deleted) <> 'integer' OR ?)
 ORDER BY key`,
 	everything: `
 SELECT
@@ -135,7 +141,13 @@ INSERT INTO lease (
 	beat
 ) VALUES
 	(?, ?, ?, ?)
-ON CONFLICT (name) DO NOTHING`,
+ON CONFLICT (name) DO UPDATE SET
+	holder = excluded.holder,
+	term   = excluded.term,
+	beat   = excluded.beat
+WHERE typeof(lease.term) <> 'integer'
+OR typeof(lease.beat) <> 'integer'
+OR typeof(lease.holder) <> 'text'`,
 	leaseBeat: `
 INSERT INTO lease (
 	name,
@@ -148,7 +160,10 @@ ON CONFLICT (name) DO UPDATE SET
 	holder = excluded.holder,
 	term   = excluded.term,
 	beat   = excluded.beat
-WHERE (excluded.term, excluded.beat, excluded.holder) > (lease.term, lease.beat, lease.holder)`,
+WHERE (excluded.term, excluded.beat, excluded.holder) > (lease.term, lease.beat, lease.holder)
+OR typeof(lease.term) <> 'integer'
+OR typeof(lease.beat) <> 'integer'
+OR typeof(lease.holder) <> 'text'`,
 }
 
 // mysqlTables are for MySQL and MariaDB. Names are VARBINARY: keys that differ only in case, accents or trailing

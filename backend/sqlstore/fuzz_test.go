@@ -28,6 +28,7 @@ func FuzzJournal(f *testing.F) {
 		if err := s.Close(); err != nil {
 			f.Fatal(err)
 		}
+		loosen(f, path)
 	}
 	f.Fuzz(func(t *testing.T, kind, key, text string, version int64, writer string, deleted int64, document []byte,
 		types byte) {

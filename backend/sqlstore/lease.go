@@ -36,13 +36,65 @@ func (l lease) run(ctx context.Context, pool *sql.DB, change func(*sql.Conn, dia
 			return err
 		}
 		h = backend.Hold{}
-		err := c.QueryRowContext(ctx, d.leaseRead, l.name).Scan(&h.Holder, &h.Term, &h.Beat)
+		var r holdRow
+		err := c.QueryRowContext(ctx, d.leaseRead, l.name).Scan(&r.holder, &r.term, &r.beat)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
+		}
+		if err == nil {
+			h, err = l.hold(r)
 		}
 		return err
 	})
 	return h, err
+}
+
+// holdRow is a row of leases as it is read.
+type holdRow struct {
+	holder     any
+	term, beat number
+}
+
+// wrong says why the row of a file is no lease; "" if it is one. A holder of bytes is never found by its text.
+func (r holdRow) wrong() string {
+	if _, ok := r.holder.(string); !ok {
+		return fmt.Sprintf("holder is %s, not a text", shown(r.holder))
+	}
+	return r.numbers()
+}
+
+func (r holdRow) numbers() string {
+	switch {
+	case r.term.wrong != "":
+		return "term is " + r.term.wrong + ", not a number"
+	case r.beat.wrong != "":
+		return "beat is " + r.beat.wrong + ", not a number"
+	}
+	return ""
+}
+
+func (r holdRow) hold() backend.Hold {
+	var holder text
+	_ = holder.Scan(r.holder) // never fails
+	return backend.Hold{Holder: string(holder), Term: r.term.value, Beat: r.beat.value}
+}
+
+// hold is what the row says. One that can't be read is one that nobody has written, in a file: it can be taken.
+func (l lease) hold(r holdRow) (backend.Hold, error) {
+	if l.store.mysql != nil {
+		if wrong := r.numbers(); wrong != "" {
+			return backend.Hold{}, fmt.Errorf("%w: what it has is no lease: %s", backend.ErrUnavailable, wrong)
+		}
+		return r.hold(), nil
+	}
+	n := name{leaseTable, l.name}
+	found := func(rows map[name]string) { l.store.unreadable.found(rows, func(o name) bool { return o == n }) }
+	if wrong := r.wrong(); wrong != "" {
+		found(map[name]string{n: wrong})
+		return backend.Hold{}, nil
+	}
+	found(nil)
+	return r.hold(), nil
 }
 
 // Take replaces the row by next if it still is what was seen.

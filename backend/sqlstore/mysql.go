@@ -66,7 +66,8 @@ func OpenMySQL(o MySQLOptions) (*Store, error) {
 		db.SetConnMaxLifetime(time.Minute)
 		return db
 	}
-	return &Store{name: name, read: pool(4), write: pool(1), hold: pool(1), lend: m.lend, mysql: m}, nil
+	return &Store{name: name, read: pool(4), write: pool(1), hold: pool(1), lend: m.lend, mysql: m,
+		unreadable: newUnreadable()}, nil
 }
 
 // mysqlServer opens connections, and ensures that all of them are to one server.

@@ -162,11 +162,12 @@ func (f *file) row(how url.Values, name string) (h backend.Hold, err error) {
 		return h, err
 	}
 	defer db.Close()
-	err = db.QueryRow(sqlite.leaseRead, name).Scan(&h.Holder, &h.Term, &h.Beat)
+	var r holdRow
+	err = db.QueryRow(sqlite.leaseRead, name).Scan(&r.holder, &r.term, &r.beat)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
 	}
-	return h, err
+	return r.hold(), err
 }
 
 func moment(info os.FileInfo) string {

@@ -210,7 +210,7 @@ func openSQLite(path string) (*Store, error) {
 	}
 	hasLog := logged(path)
 	f := &file{path: path, opened: opened}
-	s := &Store{name: path, file: f}
+	s := &Store{name: path, file: f, unreadable: newUnreadable()}
 	s.lend = func(ctx context.Context, pool *sql.DB, do func(*sql.Conn, dialect) error) error {
 		if err := f.whole(); err != nil {
 			return err

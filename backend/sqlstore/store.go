@@ -11,6 +11,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -28,6 +29,8 @@ type Store struct {
 	lend  lender
 	mysql *mysqlServer // nil for SQLite
 	file  *file        // nil for a server
+
+	unreadable *unreadable
 }
 
 // lender runs do with a connection of the pool, and the dialect of its server. do may run more than once.
@@ -223,31 +226,41 @@ func (s *Store) Everything(ctx context.Context) ([]backend.Record, error) {
 func (s *Store) query(ctx context.Context, statement func(dialect) string, values ...any) (out []backend.Record,
 	err error) {
 	err = s.lend(ctx, s.read, func(c *sql.Conn, d dialect) error {
-		out, err = query(ctx, c, statement(d), values...)
-		return err
+		var bad map[name]string
+		if out, bad, err = query(ctx, c, statement(d), values...); err != nil {
+			return err
+		}
+		if len(bad) > 0 && s.mysql != nil { // its columns have types: this is another table, or no server of ours
+			return fmt.Errorf("%w: what it has is no record: %v", backend.ErrUnavailable, slices.Collect(maps.Values(bad)))
+		}
+		s.unreadable.found(bad, within(values))
+		return nil
 	})
 	return out, err
 }
 
-func query(ctx context.Context, c *sql.Conn, statement string, values ...any) ([]backend.Record, error) {
+func query(ctx context.Context, c *sql.Conn, statement string, values ...any) (out []backend.Record,
+	bad map[name]string, err error) {
 	rows, err := c.QueryContext(ctx, statement, values...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer rows.Close()
-	var out []backend.Record
 	for rows.Next() {
-		var r backend.Record
-		var document []byte
-		if err := rows.Scan(&r.Kind, &r.Key, &r.Version, &r.Writer, &r.Deleted, &document); err != nil {
-			return nil, fmt.Errorf("%w: what it has is no record: %w", backend.ErrUnavailable, err)
+		var r row
+		if err := rows.Scan(&r.kind, &r.key, &r.version, &r.writer, &r.deleted, &r.document); err != nil {
+			return nil, nil, fmt.Errorf("%w: what it has is no record: %w", backend.ErrUnavailable, err)
 		}
-		if len(document) > 0 {
-			r.Document = document
+		one := r.record()
+		if why := r.wrong(); why != "" {
+			if bad == nil {
+				bad = map[name]string{}
+			}
+			bad[name{one.Kind, one.Key}] = why
 		}
-		out = append(out, r)
+		out = append(out, one)
 	}
-	return out, rows.Err()
+	return out, bad, rows.Err()
 }
 
 // Purge removes records for good. On a pair of which one member purges later, a purged record may come back from the

@@ -175,6 +175,22 @@ func TestManyFaultsAreCounted(t *testing.T) {
 	}
 }
 
+// What somebody has spoilt in the store does not keep the rest from being exported and verified.
+func TestADocumentThatIsNotJSONIsNamed(t *testing.T) {
+	for _, spoilt := range []string{"", "{", "no JSON\n\xff", "null", `"text"`} {
+		a := trail(t, 3, "d1")
+		a.Documents[1] = []byte(spoilt)
+		text, err := a.Export()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, unreadable := audit.Import(text)
+		if len(unreadable) != 1 || len(b.Documents) != 2 || len(broken(b)) != 1 {
+			t.Errorf("%q: unreadable %q, %d documents, broken %q", spoilt, unreadable, len(b.Documents), broken(b))
+		}
+	}
+}
+
 func TestAnExportIsImported(t *testing.T) {
 	a := trail(t, 3, "d1", "d2")
 	a.Cuts = []audit.Mark{{Daemon: "d3", Number: 7, Hash: "x", At: at}}

@@ -24,7 +24,8 @@ type marking struct {
 	Head *Mark `json:"head,omitempty"`
 }
 
-// Export writes a trail down, one JSON object a line: marks first, then the records exactly as they are kept.
+// Export writes a trail down, one JSON object a line: marks first, then the records exactly as they are kept. One that
+// is not JSON is a string there.
 func (t Trail) Export() ([]byte, error) {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
@@ -40,10 +41,11 @@ func (t Trail) Export() ([]byte, error) {
 		}
 	}
 	for _, d := range t.Documents {
-		if err := json.Compact(&out, d); err != nil {
+		if json.Compact(&out, d) == nil {
+			out.WriteByte('\n')
+		} else if err := e.Encode(string(d)); err != nil { // spoilt in the store: a line that Import names
 			return nil, fmt.Errorf("export the audit trail: %w", err)
 		}
-		out.WriteByte('\n')
 	}
 	return out.Bytes(), nil
 }

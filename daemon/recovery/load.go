@@ -47,15 +47,20 @@ func (r *Runner) load(ctx context.Context, wanted func() bool) error {
 	known := r.known()
 	for _, rec := range hs {
 		_ = r.Clock.See(rec)
-		if run, err := backend.Decode[hook.Run](rec); err == nil && known[run.Episode] &&
-			run.Newer(r.runs[run.Episode][rec.Key]) {
+		run, err := backend.Decode[hook.Run](rec)
+		if err != nil {
+			r.Logger.Error("skip an unreadable record of a hook", "key", rec.Key, "err", err)
+		} else if known[run.Episode] && run.Newer(r.runs[run.Episode][rec.Key]) {
 			r.keep(rec.Key, run)
 		}
 	}
 	r.steps = map[string][]plan.Done{}
 	for _, rec := range ss {
 		_ = r.Clock.See(rec)
-		if d, err := backend.Decode[plan.Done](rec); err == nil && known[d.Episode] {
+		d, err := backend.Decode[plan.Done](rec)
+		if err != nil {
+			r.Logger.Error("skip an unreadable step on record", "key", rec.Key, "err", err)
+		} else if known[d.Episode] {
 			r.steps[d.Episode] = append(r.steps[d.Episode], d)
 		}
 	}

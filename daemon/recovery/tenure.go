@@ -88,9 +88,12 @@ func (t *teller) readTenures(ctx context.Context) error {
 	}
 	t.tenures = map[string]hook.Tenure{}
 	for key, rec := range newest {
-		if tenure, err := backend.Decode[hook.Tenure](rec); err == nil {
-			t.tenures[key] = tenure
+		tenure, err := backend.Decode[hook.Tenure](rec)
+		if err != nil {
+			t.Logger.Error("skip an unreadable record of when a hook was set up", "key", key, "err", err)
+			continue
 		}
+		t.tenures[key] = tenure
 	}
 	return nil
 }
