@@ -25,6 +25,7 @@ type Clock struct {
 	ahead   time.Duration
 	last    int64
 	floor   int64 // see Resume
+	age     int64 // see ResumeAge; 0: not known
 	runaway map[name]Record
 }
 
@@ -92,18 +93,32 @@ func (c *Clock) Now() time.Time {
 	return time.UnixMicro(c.wall())
 }
 
-// Before is the version of what is older than kept, and may be removed for it. A wall clock that is set ahead makes
-// nothing older. The same if it was ahead when the program began: age is counted from the latest version that this
-// daemon has kept, so what was written before it stopped is kept longer by as long as it was stopped.
-func (c *Clock) Before(kept time.Duration) int64 {
+// ResumeAge goes on from what Age was when this daemon kept it last. Unlike a version, it never was ahead because a
+// wall clock was: not even if that is ahead at every start.
+func (c *Clock) ResumeAge(age int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.wall()
-	if c.floor > 0 {
-		now = min(now, c.floor+c.passed().Microseconds())
-	}
-	return now - kept.Microseconds()
+	c.age = max(c.age, age)
 }
+
+// Age is the time from which age is counted, as a version. A wall clock that is set ahead makes nothing older. The same
+// if it was ahead when the program began: the time goes on from where this daemon has kept it, so what was written
+// before it stopped is kept longer by as long as it was stopped.
+func (c *Clock) Age() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, since := c.wall(), c.floor
+	if c.age > 0 {
+		since = c.age
+	}
+	if since > 0 {
+		now = min(now, since+c.passed().Microseconds())
+	}
+	return now
+}
+
+// Before is the version of what is older than kept, and may be removed for it.
+func (c *Clock) Before(kept time.Duration) int64 { return c.Age() - kept.Microseconds() }
 
 // Latest is the highest version given or observed.
 func (c *Clock) Latest() int64 {

@@ -72,6 +72,31 @@ func TestWhatAClockFindsOld(t *testing.T) {
 	}
 }
 
+// A wall clock that is years ahead at several starts in a row, and is set right then, makes nothing older than it is:
+// the versions of a life with such a clock say nothing of the time.
+func TestStartsWithAClockThatIsAhead(t *testing.T) {
+	const years, life, kept = 10 * 365 * 24 * time.Hour, time.Hour, 30 * 24 * time.Hour
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	written := now.UnixMicro()
+	version, age := written, written
+	for n, ahead := range []time.Duration{0, years, years, 2 * years, 0, years, 0} {
+		began := now
+		clock := NewClock(func() time.Time { return now.Add(ahead) })
+		clock.passed = func() time.Duration { return now.Sub(began) }
+		clock.Resume(version)
+		clock.ResumeAge(age)
+		now = now.Add(life)
+		if before := clock.Before(kept); before > written {
+			t.Errorf("life %d: what was written %v ago is removed as older than %v", n+1,
+				now.Sub(time.UnixMicro(written)), kept)
+		}
+		version, age = clock.Next(), clock.Age()
+		if got := now.Sub(time.UnixMicro(age)); got != 0 {
+			t.Errorf("life %d: age is counted from %v ago", n+1, got)
+		}
+	}
+}
+
 func TestClockNeverWraps(t *testing.T) {
 	c := NewClock(time.Now)
 	c.Resume(math.MaxInt64)

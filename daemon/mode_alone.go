@@ -25,6 +25,9 @@ type aloneMode struct {
 // wrong at the next start takes nothing back.
 const versionRow = "latest version"
 
+// ageRow is the lease row in which this daemon keeps the time from which age is counted. See backend.Clock.
+const ageRow = "age"
+
 // versionEvery is how often; far less than backend.clock_ahead.
 const versionEvery = 30 * time.Second
 
@@ -39,6 +42,10 @@ func openAlone(ctx context.Context, h host) (mode, error) {
 		return nil, err
 	}
 	h.clock.Resume(row.Term)
+	if row, err = file.Lease(ageRow).Read(ctx); err != nil {
+		return nil, err
+	}
+	h.clock.ResumeAge(row.Term)
 	return m, nil
 }
 
@@ -70,6 +77,9 @@ func (m *aloneMode) keepVersion(ctx context.Context) error {
 	for {
 		short, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 		_, err := m.file.Lease(versionRow).Beat(short, backend.Hold{Term: m.clock.Latest()})
+		if err == nil {
+			_, err = m.file.Lease(ageRow).Beat(short, backend.Hold{Term: m.clock.Age()})
+		}
 		cancel()
 		if err != nil {
 			m.log.Warn("the latest version of a record could not be kept; it is tried again", "err", err)

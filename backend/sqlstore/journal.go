@@ -90,7 +90,8 @@ func OpenJournal(ctx context.Context, remote, local *Store, o JournalOptions) (*
 	j := &Journal{began: time.Now(), remote: remote, there: *remote, local: local, o: o,
 		owed: map[name]backend.Record{}}
 	j.there.lend = j.lend
-	for name, into := range map[string]*int64{rowHighest: &j.highest, rowNewest: &j.newest} {
+	var age int64
+	for name, into := range map[string]*int64{rowHighest: &j.highest, rowNewest: &j.newest, rowAge: &age} {
 		row, err := local.Lease(name).Read(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("open the journal: %w", err)
@@ -103,6 +104,7 @@ func OpenJournal(ctx context.Context, remote, local *Store, o JournalOptions) (*
 	}
 	j.served = row.Holder
 	o.Clock.Resume(j.newest)
+	o.Clock.ResumeAge(age)
 	if err := j.age(ctx); err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}

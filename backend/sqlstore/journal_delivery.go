@@ -175,6 +175,7 @@ func (j *Journal) reached(ctx context.Context, err error) {
 		if now := j.o.Clock.Now(); now.Sub(time.Unix(j.contact.Load(), 0)).Abs() >= often {
 			j.contact.Store(now.Unix())
 			j.note(rowContact, now.Unix())
+			j.note(rowAge, j.o.Clock.Age())
 		}
 	}
 }

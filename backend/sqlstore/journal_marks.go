@@ -12,6 +12,7 @@ const (
 	rowNewest  = "newest version"
 	rowContact = "last contact"
 	rowServed  = "served" // and a name
+	rowAge     = "age"    // see backend.Clock
 )
 
 // Newest is the highest version that the backend is known to have had when it was last used. 0 if that was so long ago
