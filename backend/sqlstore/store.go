@@ -231,7 +231,8 @@ func (s *Store) query(ctx context.Context, statement func(dialect) string, value
 			return err
 		}
 		if len(bad) > 0 && s.mysql != nil { // its columns have types: this is another table, or no server of ours
-			return fmt.Errorf("%w: what it has is no record: %v", backend.ErrUnavailable, slices.Collect(maps.Values(bad)))
+			return fmt.Errorf("%w: what it has is no record: %v", backend.ErrUnavailable,
+				slices.Collect(maps.Values(bad)))
 		}
 		s.unreadable.found(bad, within(values))
 		return nil

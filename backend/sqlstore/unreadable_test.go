@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"database/sql"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -130,6 +131,35 @@ func TestTheColumnsOfAFileHaveTypes(t *testing.T) {
 	for _, change := range []string{"record SET version = 'x'", "record SET deleted = x'00'", "lease SET term = 'x'"} {
 		if _, err := s.write.Exec("UPDATE " + change); err == nil {
 			t.Errorf("%s: taken", change)
+		}
+	}
+}
+
+// A daemon whose journal is lost has all that was acknowledged in the backend, and its next writes win there.
+func TestAJournalThatIsLost(t *testing.T) {
+	dir := t.TempDir()
+	remote, local := filepath.Join(dir, "remote"), filepath.Join(dir, "local")
+	for life := range 2 {
+		there, err := OpenSQLite(remote)
+		must(t, err)
+		here, err := OpenSQLite(local)
+		must(t, err)
+		j, err := OpenJournal(t.Context(), there, here, JournalOptions{Facts: []string{"fact"}})
+		must(t, err)
+		if life > 0 {
+			wantKeys(t, j, "tag", "a", "b")
+		}
+		for _, key := range []string{"a", "b"} {
+			r, err := j.o.Clock.Encode("w", "tag", key, life)
+			must(t, err)
+			must(t, j.Put(t.Context(), r))
+			if got, err := j.Get(t.Context(), "tag", key); err != nil || got.Version != r.Version {
+				t.Errorf("life %d: %+v, %v", life, got, err)
+			}
+		}
+		must(t, j.Close())
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			_ = os.Remove(local + suffix)
 		}
 	}
 }
