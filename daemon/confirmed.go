@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"orchestrator/backend"
 	"orchestrator/daemon/topology"
@@ -34,6 +35,9 @@ func (d *Daemon) recall(ctx context.Context) error {
 	}
 	var all []topology.Confirmation
 	for _, r := range records {
+		if d.forgotten(r) {
+			continue
+		}
 		c, err := backend.Decode[topology.Confirmation](r)
 		if err != nil {
 			d.options.Logger.Error("skip an unreadable confirmation on record", "key", r.Key, "err", err)
@@ -43,6 +47,38 @@ func (d *Daemon) recall(ctx context.Context) error {
 	}
 	d.fleet.Recall(all)
 	return nil
+}
+
+// unconfirm removes from record that these servers, which are being forgotten, were confirmed, and the same of those
+// that were forgotten before. Whoever answers at such an address one day is confirmed by its source again, or is not.
+func (d *Daemon) unconfirm(ctx context.Context, names ...topology.Key) {
+	records, err := d.store.List(ctx, confirmedKind)
+	if err != nil { // what is not there may be removed
+		records = nil
+		for _, k := range names {
+			records = append(records, backend.Record{Kind: confirmedKind, Key: k.String()})
+		}
+	}
+	var gone []backend.Record
+	for _, r := range records {
+		_ = d.clock.See(r)
+		if d.forgotten(r) || slices.ContainsFunc(names, func(k topology.Key) bool { return k.String() == r.Key }) {
+			gone = append(gone, backend.Record{Kind: r.Kind, Key: r.Key, Version: d.clock.Next(), Writer: d.id,
+				Deleted: true})
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	if err := d.outbox.Keep(gone...); err != nil {
+		d.options.Logger.Error("confirmations of forgotten servers could not be removed", "err", err)
+	}
+}
+
+// forgotten says that a confirmation is of a server that people had forgotten.
+func (d *Daemon) forgotten(r backend.Record) bool {
+	k, err := topology.ParseKey(r.Key)
+	return err == nil && d.declarations.Forgotten(k)
 }
 
 // recallDoubtful reads what the daemon that led before may have confirmed, and this one has not. Nobody waits for it.

@@ -34,7 +34,8 @@ func (d *Daemon) keep(ctx context.Context) {
 	}
 }
 
-// purge removes what is old: steps, what hooks were told, comparisons. It may fail: it is tried again.
+// purge removes what is old: steps, what hooks were told, comparisons, and that confirmations were removed. It may
+// fail: it is tried again.
 func (d *Daemon) purge(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
@@ -46,6 +47,10 @@ func (d *Daemon) purge(ctx context.Context) {
 			d.unstored.WithLabelValues(purging).Inc()
 			d.options.Logger.Error("old records could not be removed", "kind", kind, "err", err)
 		}
+	}
+	if err := d.store.Purge(ctx, confirmedKind, d.clock.Before(comparisonKept), false); err != nil && ctx.Err() == nil {
+		d.unstored.WithLabelValues(purging).Inc()
+		d.options.Logger.Error("old records could not be removed", "kind", confirmedKind, "err", err)
 	}
 }
 

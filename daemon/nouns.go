@@ -101,7 +101,8 @@ func (d discoverer) Discover(ctx context.Context, k topology.Key) (topology.Serv
 
 func (d discoverer) Forget(ctx context.Context, k topology.Key) error {
 	var names []topology.Key
-	if canonical, cluster, ok := d.fleet.Find(k); ok {
+	canonical, cluster, ok := d.fleet.Find(k)
+	if ok {
 		if v := d.fleet.Cluster(cluster).Server(canonical); v != nil {
 			names = v.Names
 		}
@@ -110,6 +111,11 @@ func (d discoverer) Forget(ctx context.Context, k topology.Key) error {
 		return err
 	}
 	d.fleet.Forget(k)
+	gone := append([]topology.Key{k}, names...)
+	if ok {
+		gone = append(gone, canonical)
+	}
+	d.unconfirm(ctx, gone...)
 	return nil
 }
 

@@ -97,6 +97,7 @@ func (f *Fleet) forget(s *server) {
 	for _, n := range append([]topology.Key{s.key}, s.names...) {
 		f.buried[n] = s.key
 	}
+	f.confirmed = slices.DeleteFunc(f.confirmed, func(c topology.Confirmation) bool { return c.Key == s.key })
 	f.log(slog.LevelInfo, "server forgotten", "server", s.key)
 	f.remove(s)
 }
