@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -23,7 +22,11 @@ func (p *program) backendCommands() []*cobra.Command {
 // signed adds the flag by which a change is signed.
 func (p *program) signed(cmd *cobra.Command, by *string) *cobra.Command {
 	cmd.Flags().StringVar(by, "by", "", "`WHO` asks for it (default: you)")
-	cmd.PreRun = func(*cobra.Command, []string) { *by = cmp.Or(*by, p.who()) }
+	cmd.PreRun = func(*cobra.Command, []string) {
+		if *by == "" {
+			*by = p.who()
+		}
+	}
 	return cmd
 }
 

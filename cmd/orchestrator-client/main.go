@@ -183,7 +183,7 @@ func (p *program) connect() error {
 	token := p.env.get("ORCHESTRATOR_TOKEN")
 	if file := cmp.Or(p.tokenFile, p.env.get("ORCHESTRATOR_TOKEN_FILE")); file != "" {
 		var err error
-		if token, err = secret.First(file); err != nil {
+		if token, err = secret.Own(file); err != nil {
 			return misuse("read the token: %v", err)
 		}
 	}
@@ -218,8 +218,14 @@ func (p *program) web() (*http.Client, error) {
 	return &http.Client{Transport: transport}, nil
 }
 
-// who is the name that a declared thing is signed with.
+// who is the name that a change is signed with where nobody gives one, and nothing proves one.
 func (p *program) who() string {
+	name := p.account()
+	p.client.SignedAs(name)
+	return name
+}
+
+func (p *program) account() string {
 	if name := cmp.Or(p.env.get("SUDO_USER"), p.env.get("USER")); name != "" {
 		return name
 	}

@@ -293,7 +293,10 @@ func TestTheTokenComesFromAFileOrTheEnvironment(t *testing.T) {
 		}
 		return file
 	}
-	file := write("token", "sesame\n")
+	file, open := write("token", "sesame\n"), write("open", "sesame\n")
+	if err := os.Chmod(open, 0o644); err != nil { // every account can read it
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name, value string
 		args        []string
@@ -305,6 +308,7 @@ func TestTheTokenComesFromAFileOrTheEnvironment(t *testing.T) {
 		{"ORCHESTRATOR_TOKEN_FILE", file, nil, 0},
 		{"ORCHESTRATOR_TOKEN", "wrong", []string{"--token-file", file}, 0},
 		{"ORCHESTRATOR_TOKEN_FILE", os.DevNull, nil, 2},
+		{"ORCHESTRATOR_TOKEN_FILE", open, nil, 2},
 		{"ORCHESTRATOR_TOKEN_FILE", write("blank", "\n \n"), nil, 2},
 		// the first is sent, and what else is valid is not
 		{"ORCHESTRATOR_TOKEN_FILE", write("new", "\nsesame\nabracadabra\n"), nil, 0},

@@ -51,6 +51,16 @@ func TestTheTokenOfAUser(t *testing.T) {
 			t.Errorf("%s: %s: %d %s%s", c.user, c.args, code, out, errs)
 		}
 	}
+	// The account signs only where no user is known: root with bob's token is bob.
+	rooted := as("bob")
+	rooted.env["USER"] = "root"
+	rooted.must(t, 0, "acknowledge", "db1-3306-2", "--comment", "again")
+	if out := rooted.must(t, 0, "episode", "db1-3306-2"); !strings.Contains(out, "bob: again") {
+		t.Errorf("signed as root: %s", out)
+	}
+	if out := rooted.must(t, 0, "audit", "--since", "0"); strings.Contains(out, "root") {
+		t.Errorf("signed as root: %s", out)
+	}
 	for _, who := range []string{"bob", "cid", "cid (sent by bob)"} {
 		out := as("bob").must(t, 0, "audit", "--since", "0", "--who", who)
 		if strings.Count(out, "bob (signed cid)") != 1 {

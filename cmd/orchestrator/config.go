@@ -23,24 +23,7 @@ func newConfig() *cobra.Command {
 	}
 	cmd.AddCommand(
 		newKey(),
-		&cobra.Command{
-			Use: "check FILE",
-			Short: "List everything that is wrong with a configuration file; if nothing is wrong, print the " +
-				"effective settings",
-			Example: `  orchestrator config check /etc/orchestrator/orchestrator.toml`,
-			Args:    oneArg("the configuration file"),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				c, err := config.Vet(args[0])
-				if err != nil {
-					return coded(exitConfig, err)
-				}
-				for _, risk := range c.Risks() {
-					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", risk)
-				}
-				_, err = fmt.Fprint(cmd.OutOrStdout(), c)
-				return err
-			},
-		},
+		newConfigCheck(),
 		&cobra.Command{
 			Use:     "defaults",
 			Short:   "Print every key with its default, and when to change it",
@@ -53,6 +36,41 @@ func newConfig() *cobra.Command {
 		},
 	)
 	return cmd
+}
+
+func newConfigCheck() *cobra.Command {
+	var file string
+	check := &cobra.Command{
+		Use: "check [FILE]",
+		Short: "List everything that is wrong with a configuration file; if nothing is wrong, print the " +
+			"effective settings",
+		Example: `  orchestrator config check
+  orchestrator config check my.toml
+  orchestrator config check --config my.toml`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch named := cmd.Flags().Changed("config"); {
+			case len(args) > 1 || named && len(args) > 0:
+				return coded(exitUsage, fmt.Errorf("%s needs one configuration file, as an argument or with --config",
+					cmd.CommandPath()))
+			case len(args) == 1:
+				file = args[0]
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Vet(file)
+			if err != nil {
+				return coded(exitConfig, err)
+			}
+			for _, risk := range c.Risks() {
+				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", risk)
+			}
+			_, err = fmt.Fprint(cmd.OutOrStdout(), c)
+			return err
+		},
+	}
+	check.Flags().StringVar(&file, "config", defaultConfig, "the configuration `FILE` of a daemon")
+	return check
 }
 
 // load reads the configuration of the daemon. If no file was named and the default file does not exist, the error says

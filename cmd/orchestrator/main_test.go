@@ -67,8 +67,11 @@ func TestBadInput(t *testing.T) {
 		{"the key of a number", "config key db1:x", "", exitUsage, `"db1:x": port must be a number`},
 		{"nobody has a key there", "config key 127.0.79.1:1", "", exitUnreachable,
 			"ask 127.0.79.1:1 for its public key: connect: dial tcp 127.0.79.1:1: connect: connection refused"},
-		{"check nothing", "config check", "", exitUsage, "needs one argument, the configuration file; got 0"},
-		{"check two", "config check a b", "", exitUsage, "needs one argument, the configuration file; got 2"},
+		{"check two", "config check a b", "", exitUsage,
+			"needs one configuration file, as an argument or with --config"},
+		{"check both", "config check a --config b", "", exitUsage, "needs one configuration file"},
+		{"check what is wrong, with the flag", "config check --config " + bad, "", exitConfig,
+			bad + ":2: discovery.pol"},
 		{"check what isn't there", "config check /no/such.toml", "", exitConfig,
 			"read configuration: stat /no/such.toml: no such file or directory; to start with the defaults: " +
 				"orchestrator config defaults > /no/such.toml"},
@@ -105,7 +108,7 @@ func TestBadInput(t *testing.T) {
 			"/api/v1/snapshot is not a snapshot: "},
 		{"not a snapshot", "snapshot --api " + daemons.URL + "/junk", "", exitSnapshot,
 			"/api/v1/snapshot is not a snapshot: "},
-		{"no token", "snapshot --token-file /no/such", "", exitUsage, "read token: open /no/such"},
+		{"no token", "snapshot --token-file /no/such", "", exitUsage, "read token: stat /no/such"},
 		{"an empty token", "snapshot --token-file /dev/null", "", exitUsage,
 			"read token: file /dev/null is empty, or has blank lines only"},
 	} {

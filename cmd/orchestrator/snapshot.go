@@ -57,7 +57,7 @@ func readToken(file string) (string, error) {
 	if file == "" {
 		return os.Getenv("ORCHESTRATOR_TOKEN"), nil
 	}
-	token, err := secret.First(file)
+	token, err := secret.Own(file)
 	if err != nil {
 		return "", fmt.Errorf("read token: %w", err)
 	}

@@ -55,6 +55,7 @@ type Options struct {
 	Metrics    http.Handler     // answers /metrics; nil: there is no such route
 	Logger     *slog.Logger     // gets the changes; nil: nobody does
 	Now        func() time.Time // nil: time.Now
+	Ending     func() bool      // says that this daemon ends; nil: it never does
 }
 
 // API is the table of routes.
@@ -76,6 +77,9 @@ type API struct {
 func New(n Nouns, o Options) (*API, error) {
 	if o.NeedsToken == nil {
 		o.NeedsToken = func(httpd.Access) bool { return false }
+	}
+	if o.Ending == nil {
+		o.Ending = func() bool { return false }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -241,16 +245,22 @@ type signed interface{ signature() *string }
 // sign has a body say who was proved to send it. A user may act for somebody else, and then both are kept: no record
 // has the name of a person who has nothing to do with it, and none hides who it was. Whoever has the shared token, or
 // an account of the host, signs as they like: these are no names of people.
-func sign(body any, who httpd.Identity) {
+//
+// A client that sends the account it runs in, because nobody gave a name, says so (AccountHeader): a proved name comes
+// before that.
+func sign(body any, who httpd.Identity, account bool) {
 	s, ok := body.(signed)
 	if !ok || !who.Named() {
 		return
 	}
-	switch by := s.signature(); *by {
-	case who.Name:
-	case "":
+	switch by := s.signature(); {
+	case *by == "" || account:
 		*by = who.Name
-	default:
+	case *by != who.Name:
 		*by = audit.SentBy(*by, who.Name)
 	}
 }
+
+// AccountHeader is in requests that are signed with the name of an account of the client's host, which nobody gave. Its
+// value is that name.
+const AccountHeader = "Orchestrator-Account"

@@ -164,7 +164,7 @@ func (rt *route) body(w http.ResponseWriter, r *http.Request) (any, *httpd.Probl
 	if p := decode(data, into); p != nil {
 		return nil, p
 	}
-	sign(into, httpd.Who(r.Context()))
+	sign(into, httpd.Who(r.Context()), r.Header.Get(AccountHeader) != "")
 	return into, nil
 }
 

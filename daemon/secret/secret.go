@@ -33,3 +33,17 @@ func First(file string) (string, error) {
 	}
 	return lines[0], nil
 }
+
+// Own is First of a file that other accounts of this host can't read or change: such a secret is none. What is no file,
+// such as a pipe, has no other readers.
+func Own(file string) (string, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", err
+	}
+	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o007 != 0 {
+		return "", fmt.Errorf("file %s is open to every account of this host (mode %04o): chmod o= %s, and replace "+
+			"the secret if others may have read it", file, mode.Perm(), file)
+	}
+	return First(file)
+}

@@ -40,3 +40,27 @@ func TestTheFirstLineIsUsedAndAllAreValid(t *testing.T) {
 		t.Errorf("no file: %v", err)
 	}
 }
+
+func TestASecretThatOthersCanReadIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("new\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mode, refused := range map[os.FileMode]bool{0o600: false, 0o400: false, 0o640: false, 0o660: false,
+		0o644: true, 0o604: true, 0o602: true, 0o777: true} {
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Own(file)
+		if refused && (err == nil || got != "" || !strings.Contains(err.Error(), "chmod o= "+file)) ||
+			!refused && (err != nil || got != "new") {
+			t.Errorf("%04o: %q, %v", mode, got, err)
+		}
+	}
+	if _, err := Own(file + ".gone"); !os.IsNotExist(err) {
+		t.Errorf("no file: %v", err)
+	}
+	if _, err := Own(os.DevNull); err == nil || !strings.Contains(err.Error(), "is empty") {
+		t.Errorf("no regular file: %v", err)
+	}
+}

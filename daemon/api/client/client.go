@@ -33,6 +33,7 @@ type Options struct {
 type Client struct {
 	endpoints []string
 	token     string
+	account   string // see SignedAs
 	timeout   time.Duration
 	http      *http.Client
 
@@ -63,6 +64,10 @@ func New(o Options) (*Client, error) {
 	}
 	return c, nil
 }
+
+// SignedAs says that what follows is signed with the name of an account of this host, because nobody gave a name. Where
+// the token, or the like, proves whose it is, that name is used instead.
+func (c *Client) SignedAs(account string) { c.account = account }
 
 // Split reads a list of endpoints that are separated by commas or blanks.
 func Split(list string) []string {

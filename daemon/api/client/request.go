@@ -203,6 +203,9 @@ func (c *Client) fetch(ctx context.Context, endpoint, method, path string, body 
 	if c.token != "" {
 		headers = append(headers, "Authorization", "Bearer "+c.token)
 	}
+	if method != http.MethodGet {
+		headers = append(headers, api.AccountHeader, c.account)
+	}
 	for i := 0; i < len(headers); i += 2 {
 		if headers[i+1] != "" {
 			req.Header.Set(headers[i], headers[i+1])
