@@ -47,6 +47,7 @@ type Daemon struct {
 	options      Options
 	config       atomic.Pointer[config.Config]
 	reloads      atomic.Uint64            // how often config was replaced
+	ending       atomic.Bool              // Run was told to end
 	waits        atomic.Pointer[[]string] // the keys that the last reload could not take over
 	id           string                   // of this process
 	started      time.Time
@@ -135,6 +136,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var failed error
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	context.AfterFunc(ctx, func() { d.ending.Store(true) })
 	others.Go(func() { _ = d.fleet.Run(looking) })
 	others.Go(func() { d.keep(looking) })
 	others.Go(func() { d.watchFile(looking) })

@@ -109,7 +109,8 @@ func (d *Daemon) newLease(c config.Config, registry prometheus.Registerer) *lead
 func (d *Daemon) newRecovery(registry prometheus.Registerer) *recovery.Runner {
 	guard := d.mode.guard()
 	return recovery.New(recovery.Options{
-		Fleet: d.fleet, Subscribe: func() recovery.Subscription { return d.fleet.Subscribe() }, Operator: d.servers,
+		Ending: d.ending.Load,
+		Fleet:  d.fleet, Subscribe: func() recovery.Subscription { return d.fleet.Subscribe() }, Operator: d.servers,
 		Store: d.store, Outbox: d.outbox, Clock: d.clock, Writer: d.id,
 		Policy: d.Policy, Requests: d.declarations.Planned, Off: d.declarations.RecoveriesOff,
 		OffUnknown: func() bool { return d.declarations.Unknown() != "" },
@@ -160,8 +161,8 @@ func (d *Daemon) mount(c config.Config, registry *prometheus.Registry) (*httpd.R
 	o := httpd.Options{Credentials: credentials(c), TokenForReads: c.HTTP.TokenForReads, Hosts: c.HTTP.Names(),
 		Local: httpd.OwnOrRoot, Logger: d.options.Logger, Registerer: registry}
 	v1, err := api.New(d.nouns(), api.Options{
-		NeedsToken: o.NeedsToken, Logger: d.options.Logger, Metrics: promhttp.HandlerFor(registry,
-			promhttp.HandlerOpts{}),
+		NeedsToken: o.NeedsToken, Logger: d.options.Logger, Ending: d.ending.Load,
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	})
 	if err != nil {
 		return nil, err

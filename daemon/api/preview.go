@@ -13,7 +13,7 @@ import (
 // in a cluster, and only one is played out for requests at a time: the processor is needed to act.
 const playFor = 10 * time.Second
 
-// preview plays out what a request asks for, as long as its client is there.
+// preview plays out what a request asks for, as long as its client is there and the daemon does not end.
 func (a *API) preview(ctx context.Context, play func(plan.While) plan.Previewed) (plan.Previewed, error) {
 	wait := time.NewTimer(playFor)
 	defer wait.Stop()
@@ -26,9 +26,13 @@ func (a *API) preview(ctx context.Context, play func(plan.While) plan.Previewed)
 		return plan.Previewed{}, fmt.Errorf("wait for the preview of another request: %w", ctx.Err())
 	}
 	defer func() { <-a.playing }()
-	p := play(func() bool { return ctx.Err() == nil })
+	p := play(func() bool { return ctx.Err() == nil && !a.options.Ending() })
 	if err := ctx.Err(); err != nil {
 		return plan.Previewed{}, fmt.Errorf("preview a failover: %w", err)
+	}
+	if a.options.Ending() {
+		return plan.Previewed{}, refuse(http.StatusServiceUnavailable, "this daemon is ending: ask another one, or "+
+			"again later")
 	}
 	return p, nil
 }

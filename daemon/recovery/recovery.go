@@ -68,6 +68,8 @@ type Options struct {
 	// Hooks are told about episodes, as the configuration has them now; nil: there are none.
 	Hooks func() []hook.Hook
 	// Turned is called at every turn of Run, and by that proves that it doesn't hang; nil: nobody asks.
+	// Ending says that this daemon ends: nobody waits for what takes seconds. nil: it never does.
+	Ending func() bool
 	Turned func()
 	// Tick is how often a cluster is judged though nothing changed, while time alone may change the verdict; 0 is a
 	// second.
@@ -130,6 +132,9 @@ func New(o Options) *Runner {
 	}
 	if o.Turned == nil {
 		o.Turned = func() {}
+	}
+	if o.Ending == nil {
+		o.Ending = func() bool { return false }
 	}
 	if o.Outbox == nil {
 		o.Outbox = backend.NewOutbox(o.Store, time.Now)

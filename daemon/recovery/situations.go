@@ -57,6 +57,10 @@ func (r *Runner) switched() switched {
 // momentary is how long a verdict is shared in which time matters.
 const momentary = 50 * time.Millisecond
 
+// unhurried is how long a preview takes at least before it is broken off because the daemon ends: those of large
+// clusters only.
+const unhurried = 200 * time.Millisecond
+
 // Judged is a cluster as it is known now; without servers when there is none of that name.
 func (r *Runner) Judged(cluster string) Judged {
 	// They are read before what they are the edition of: a change in between is seen next time.
@@ -68,7 +72,7 @@ func (r *Runner) Judged(cluster string) Judged {
 	snapshot := r.Fleet.Cluster(cluster)
 	b.revision = snapshot.Revision
 	if v == nil || v.basis != b || v.outdated() {
-		v = newVerdict(b, r.situate(cluster, snapshot, episodes, claims, off))
+		v = newVerdict(b, r.situate(cluster, snapshot, episodes, claims, off), r.Ending)
 		r.mu.Lock()
 		r.edition++
 		v.edition = r.edition
@@ -136,7 +140,7 @@ func (r *Runner) requests(cluster string, episodes []plan.Episode) []plan.Reques
 	})
 }
 
-func newVerdict(b basis, s plan.Situation) *verdict {
+func newVerdict(b basis, s plan.Situation, ending func() bool) *verdict {
 	v := &verdict{basis: b, at: time.Now(), restless: restless(s), until: flapping(s), Situation: s}
 	if p := s.Snapshot.Primary(); p != nil {
 		v.primary = p.Key
@@ -144,7 +148,9 @@ func newVerdict(b basis, s plan.Situation) *verdict {
 	v.decision = sync.OnceValue(func() plan.Decision { return plan.Next(s) })
 	v.permitted = sync.OnceValue(func() plan.Decision { return v.decision().Withhold(plan.Refusals(s.Claims)) })
 	v.readiness = sync.OnceValue(func() plan.Previewed {
-		p := plan.IfDies(s, v.primary)
+		began := time.Now()
+		wanted := func() bool { return !ending() || time.Since(began) < unhurried }
+		p := plan.While(wanted).IfDies(s, v.primary)
 		p.After = topology.Snapshot{} // nobody asks for it, and it is kept as long as the verdict
 		return p
 	})
