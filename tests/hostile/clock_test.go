@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -218,4 +220,43 @@ func (w *wrongTimes) check(f *watched.Fleet) {
 		f.Errorf("%s rows, and the last is %s", row["n"], row["last"])
 	}
 	f.Logf("%d rows were acknowledged, the last that is there is %s", w.last.Load(), row["last"])
+}
+
+// No two daemons lead at one time, whatever the clocks of their machines say: the lease is measured by what steps of a
+// clock leave alone. The tests of the lease are played while the wall clock is set to and fro by up to ten years, some
+// hundred times a second.
+func TestTheLeaseWhileClocksStep(t *testing.T) {
+	t.Parallel()
+	if !whole {
+		t.Skip("it compiles the library of Go: make hostile plays it")
+	}
+	program, err := lab.BuildTestToShift(t.Context(), t.TempDir(), "orchestrator/daemon/lead")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "clock")
+	cmd := exec.CommandContext(t.Context(), program, "-test.v", "-test.run", "^Test(NeverTwo|TheNext.*|Terms.*)$")
+	cmd.Env = append(os.Environ(), "ORCHESTRATOR_CLOCK="+file)
+	ended := make(chan struct{})
+	var out []byte
+	go func() {
+		defer close(ended)
+		out, err = cmd.CombinedOutput()
+	}()
+	steps := 0
+	for stepping := true; stepping; steps++ {
+		ahead := rand.Int64N(2*int64(decade/time.Second)) - int64(decade/time.Second)
+		if err := os.WriteFile(file, fmt.Append(nil, ahead), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ended:
+			stepping = false
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	t.Logf("the clock was set %d times", steps)
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestNeverTwo") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }

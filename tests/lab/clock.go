@@ -18,6 +18,31 @@ var shift []byte
 // BuildToShift makes one whose wall clock can be set, see Daemon.SetClock: it is compiled with a time.Now that adds a
 // number of seconds to the wall clock, and leaves the monotonic one alone, as the kernel does when the clock is set.
 func BuildToShift(ctx context.Context, dir string) (string, error) {
+	overlay, err := shiftable(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	return build(ctx, dir, overlay)
+}
+
+// BuildTestToShift makes the program of a package's tests so. The environment variable ORCHESTRATOR_CLOCK names the
+// file with the number of seconds, which may change all the time.
+func BuildTestToShift(ctx context.Context, dir, pkg string) (string, error) {
+	overlay, err := shiftable(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	to := filepath.Join(dir, "test")
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-trimpath", overlay, "-o", to, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the tests of %s: %w: %s", pkg, err, tail(string(out)))
+	}
+	return to, nil
+}
+
+// shiftable makes, in dir, the library whose clock can be set, and returns the flag by which the compiler takes it.
+func shiftable(ctx context.Context, dir string) (flag string, err error) {
 	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
 		return "", fmt.Errorf("ask for GOROOT: %w", err)
@@ -44,7 +69,7 @@ func BuildToShift(ctx context.Context, dir string) (string, error) {
 			return "", err
 		}
 	}
-	return build(ctx, dir, "-overlay="+overlay)
+	return "-overlay=" + overlay, nil
 }
 
 // SetClock sets the daemon's wall clock: by that much it is ahead of the machine's from now on, also in its next lives.
