@@ -8,6 +8,10 @@ PURE        := ./daemon/gtid ./daemon/topology ./daemon/analysis ./daemon/plan .
 
 # Where our code runs in the test's own process: there the race detector sees it. The other tests start the programs.
 RACED       := ./backend/... ./cmd/... ./daemon/... ./haproxy/... ./tests/sim ./tests/swarm/...
+# What of it is also run without, because the race detector slows it down: elections, and most of the random worlds.
+ALSO        := ./daemon/lead
+# The other tests, the longest first: at the end none runs alone.
+FIRST       := ./tests/e2e ./tests/runbook ./tests/chaos ./tests/hostile ./tests/hard ./tests/monitoring
 
 # Arguments for the demo and the benchmarks, as in: make demo ARGS=--once
 ARGS :=
@@ -28,7 +32,8 @@ WORLDS := 1000000
 FROM := 1
 EDGES := 1
 
-.PHONY: help build package install-deps demo test test-package test-deb test-fleet lint lint-ansible bench \
+.PHONY: help build package install-deps demo test test-raced test-servers test-worlds \
+	test-package test-deb test-fleet lint lint-ansible bench \
 	bench-failover bench-backend bench-scale sweep e2e hard hostile soak converge chaos fuzz cover clean
 
 help:
@@ -70,8 +75,19 @@ demo: install-deps build
 
 test: install-deps
 	go vet ./...
+	@$(MAKE) --no-print-directory -j 3 test-raced test-servers test-worlds
+
+# The parts of make test run at the same time: they mostly wait for servers.
+test-raced:
 	go test -count=1 -race -p 2 -timeout 20m $(RACED)
-	go test -count=1 -p 3 -timeout 20m ./daemon/lead ./tests/...
+
+test-servers:
+	go test -count=1 -p 3 -timeout 20m $(ALSO) $(FIRST) \
+		$$(go list ./tests/... | grep -vE '/tests/(sim|swarm)$$')
+
+# It computes only, and nothing in it is timed: it gets what the others leave of the processors.
+test-worlds:
+	nice -n 19 go test -count=1 -timeout 40m ./tests/sim
 
 lint:
 	@files=$$(gofmt -l $$(git ls-files '*.go')); \
