@@ -73,7 +73,8 @@ install-deps:
 demo: install-deps build
 	@go run ./tests/demo $(ARGS)
 
-test: install-deps
+# The build is for its cache: else each package that starts the programs would compile them, all at the same time.
+test: install-deps build
 	go vet ./...
 	@$(MAKE) --no-print-directory -j 3 test-raced test-servers test-worlds
 

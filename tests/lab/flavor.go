@@ -57,7 +57,9 @@ func options(f topology.Flavor, semisync bool) []string {
 	if f == MariaDB {
 		common = append(common,
 			"--log-slave-updates=1", "--gtid-strict-mode=1", "--slave-net-timeout=4",
-			"--innodb-log-file-size=16M", "--aria-pagecache-buffer-size=4M", "--key-buffer-size=1M")
+			"--innodb-log-file-size=16M", "--aria-pagecache-buffer-size=4M", "--key-buffer-size=1M",
+			// written full at each start; it grows where that is needed
+			"--innodb-temp-data-file-path=ibtmp1:1M:autoextend")
 		if semisync {
 			common = append(common, "--rpl-semi-sync-slave-enabled=1",
 				"--rpl-semi-sync-master-timeout=3600000", "--rpl-semi-sync-master-wait-point=AFTER_SYNC")
