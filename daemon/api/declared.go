@@ -102,58 +102,54 @@ func (a *API) declare(r *http.Request, in Declared) (DeclareResult, error) {
 		return out, err
 	}
 	now, has := a.options.Now(), index(stands)
-	put := func(what any, set func(ctx context.Context) error) error {
-		if has[what] {
+	still := slices.DeleteFunc(slices.Clone(in.Downtimes), func(d DeclaredDowntime) bool { return !d.Until.After(now) })
+	out.Over, in.Downtimes = len(in.Downtimes)-len(still), still
+	for _, d := range a.declarations(in) {
+		if has[d.what] {
 			out.Same++
-			return nil
-		}
-		out.Changed++
-		return set(r.Context())
-	}
-	for _, d := range in.Downtimes {
-		if !d.Until.After(now) {
-			out.Over++
 			continue
 		}
-		d.Until = d.Until.UTC()
-		if err := put(d, func(ctx context.Context) error {
-			return a.Declarations.SetDowntime(ctx, d.Server,
-				topology.Downtime{Owner: d.Owner, Reason: d.Reason, Until: d.Until})
-		}); err != nil {
-			return out, err
-		}
-	}
-	for _, d := range in.Rules {
-		err := put(d, func(ctx context.Context) error { return a.Declarations.SetRule(ctx, d.Server, d.Rule) })
-		if err != nil {
-			return out, err
-		}
-	}
-	for _, d := range in.Tags {
-		err := put(d, func(ctx context.Context) error { return a.Declarations.SetTag(ctx, d.Server, d.Name, d.Value) })
-		if err != nil {
-			return out, err
-		}
-	}
-	for _, d := range in.Aliases {
-		err := put(d, func(ctx context.Context) error { return a.Declarations.SetAlias(ctx, d.Cluster, d.Alias) })
-		if err != nil {
-			return out, err
-		}
-	}
-	for _, k := range in.Forgotten {
-		if err := put(k, func(ctx context.Context) error { return a.Discovery.Forget(ctx, k) }); err != nil {
-			return out, err
-		}
-	}
-	if in.Recoveries != nil {
-		if err := put(*in.Recoveries, func(ctx context.Context) error {
-			return a.Recoveries.SwitchRecoveries(ctx, false, in.Recoveries.By, in.Recoveries.Reason)
-		}); err != nil {
+		out.Changed++
+		if err := d.set(r.Context()); err != nil {
 			return out, err
 		}
 	}
 	return out, nil
+}
+
+// declaration is one thing that is declared, and how it is stored.
+type declaration struct {
+	what any // as index has it
+	set  func(context.Context) error
+}
+
+// declarations are the single things that are declared, in the order in which they are stored.
+func (a *API) declarations(in Declared) (out []declaration) {
+	add := func(what any, set func(context.Context) error) { out = append(out, declaration{what, set}) }
+	to := a.Declarations
+	for _, d := range in.Downtimes {
+		d.Until = d.Until.UTC()
+		downtime := topology.Downtime{Owner: d.Owner, Reason: d.Reason, Until: d.Until}
+		add(d, func(ctx context.Context) error { return to.SetDowntime(ctx, d.Server, downtime) })
+	}
+	for _, d := range in.Rules {
+		add(d, func(ctx context.Context) error { return to.SetRule(ctx, d.Server, d.Rule) })
+	}
+	for _, d := range in.Tags {
+		add(d, func(ctx context.Context) error { return to.SetTag(ctx, d.Server, d.Name, d.Value) })
+	}
+	for _, d := range in.Aliases {
+		add(d, func(ctx context.Context) error { return to.SetAlias(ctx, d.Cluster, d.Alias) })
+	}
+	for _, k := range in.Forgotten {
+		add(k, func(ctx context.Context) error { return a.Discovery.Forget(ctx, k) })
+	}
+	if off := in.Recoveries; off != nil {
+		add(*off, func(ctx context.Context) error {
+			return a.Recoveries.SwitchRecoveries(ctx, false, off.By, off.Reason)
+		})
+	}
+	return out
 }
 
 // check refuses the whole before anything of it is stored.

@@ -14,7 +14,6 @@ import (
 func (f *Fleet) Restore(servers []topology.Server) {
 	f.mu.Lock()
 	defer f.unlock()
-	known := map[*server]string{}
 	servers = slices.Clone(servers)
 	slices.SortFunc(servers, func(a, b topology.Server) int { return a.Key.Compare(b.Key) })
 	owner := map[topology.Key]topology.Server{}
@@ -23,56 +22,70 @@ func (f *Fleet) Restore(servers []topology.Server) {
 			owner[n] = v
 		}
 	}
+	known := map[*server]string{}
 	for _, v := range servers {
 		if o, ok := owner[v.Key]; ok && !slices.Contains(v.Names, o.Key) { // from before it was found to be that one
 			continue
 		}
-		s := f.at(v.Key)
-		if s == nil {
-			if s = f.add(v.Key, ""); s == nil {
-				continue
-			}
-			s.due = time.Now().Add(s.phase(min(f.o.Poll, time.Second)))
-			f.queue.put(s)
+		if s := f.remembered(v.Key); s != nil {
+			f.recall(s, v)
+			known[s] = v.Cluster
 		}
-		if s.key != v.Key || s.instance != nil {
-			continue // a name of another one by now
-		}
-		s.restored = true
-		switch {
-		case v.Stranger == nil || s.seed:
-		case v.Stranger.Kind == topology.NotAdmitted: // the gate says whether it still is none
-			s.unproved = true
-		default:
-			f.estrange(s, v.Stranger.Kind, v.Stranger.Why)
-		}
-		for _, n := range v.Doubtful {
-			f.names.doubtful[n] = true
-		}
-		s.name = v.Cluster
-		if v.Instance != nil {
-			i := *v.Instance // nobody else changes what it points to: it was read for this
-			for n := range i.Channels {
-				c := &i.Channels[n]
-				c.Source, c.Spelt = c.Written(), topology.Key{} // as the server says it
-			}
-			s.instance = &i
-			f.learn(s, "")
-			f.link(s)
-		}
-		for _, n := range v.Names {
-			if f.at(n) == nil {
-				s.names = insert(s.names, n)
-				f.alias(n, s.key)
-				f.relink(ref{key: n})
-			}
-		}
-		known[s] = v.Cluster
 	}
 	for s, cluster := range known {
 		stored := storable(f.export(s))
 		stored.Cluster = cluster
 		s.stored = &stored
+	}
+}
+
+// remembered is the server of a record, which is added where it is not known; nil where the key is a name of another
+// one by now, or there is no room.
+func (f *Fleet) remembered(k topology.Key) *server {
+	s := f.at(k)
+	if s == nil {
+		if s = f.add(k, ""); s == nil {
+			return nil
+		}
+		s.due = time.Now().Add(s.phase(min(f.o.Poll, time.Second)))
+		f.queue.put(s)
+	}
+	if s.key != k || s.instance != nil {
+		return nil
+	}
+	return s
+}
+
+// recall gives a server what is on record of it.
+func (f *Fleet) recall(s *server, v topology.Server) {
+	s.restored = true
+	switch {
+	case v.Stranger == nil || s.seed:
+	case v.Stranger.Kind == topology.NotAdmitted: // the gate says whether it still is none
+		s.unproved = true
+	default:
+		f.estrange(s, v.Stranger.Kind, v.Stranger.Why)
+	}
+	for _, n := range v.Doubtful {
+		f.names.doubtful[n] = true
+	}
+	s.name = v.Cluster
+	if v.Instance != nil {
+		i := *v.Instance // nobody else changes what it points to: it was read for this
+		for n := range i.Channels {
+			c := &i.Channels[n]
+			c.Source, c.Spelt = c.Written(), topology.Key{} // as the server says it
+		}
+		s.instance = &i
+		f.learn(s, "")
+		f.link(s)
+	}
+	for _, n := range v.Names {
+		if f.at(n) == nil {
+			s.names = insert(s.names, n)
+			f.alias(n, s.key)
+			f.relink(ref{key: n})
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/plural"
 	"orchestrator/daemon/topology"
 )
@@ -76,29 +77,7 @@ func remarks(v topology.Server, at time.Time) []string {
 		say("sources %s", strings.Join(sources, " and "))
 	}
 	for _, c := range v.Instance.Channels {
-		switch {
-		case c.Source.Detached():
-			say("detached from %s", strings.TrimPrefix(c.Source.String(), "//"))
-		case c.Source.IsZero():
-			say("source unknown")
-		case c.IO == topology.Running && c.SQL == topology.Running:
-			say("replicating")
-		}
-		if c.IO != topology.Running && !c.Source.Detached() {
-			say("receiver %s", threadWord(c.IO, c.IOErrno))
-		}
-		if c.SQL != topology.Running && !c.Source.Detached() {
-			say("applier %s", threadWord(c.SQL, c.SQLErrno))
-		}
-		if n := v.Instance.Executed.Missing(c.Received); n > 0 {
-			say("%s to apply", plural.Count(n, "transaction"))
-		}
-		if c.Lag != nil && *c.Lag > 0 {
-			say("%s behind", time.Duration(*c.Lag)*time.Second)
-		}
-		if c.Delay > 0 {
-			say("delayed by %s", time.Duration(c.Delay)*time.Second)
-		}
+		out = append(out, channelRemarks(c, v.Instance.Executed)...)
 	}
 	if !v.Instance.LogBin {
 		say("no binary log")
@@ -116,6 +95,36 @@ func remarks(v topology.Server, at time.Time) []string {
 	}
 	if d := v.Downtime; d != nil && d.Until.After(at) {
 		say("in downtime")
+	}
+	return out
+}
+
+// channelRemarks are those about one replication of a server that has executed so much.
+func channelRemarks(c topology.Channel, executed gtid.Set) []string {
+	var out []string
+	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	switch {
+	case c.Source.Detached():
+		say("detached from %s", strings.TrimPrefix(c.Source.String(), "//"))
+	case c.Source.IsZero():
+		say("source unknown")
+	case c.IO == topology.Running && c.SQL == topology.Running:
+		say("replicating")
+	}
+	if c.IO != topology.Running && !c.Source.Detached() {
+		say("receiver %s", threadWord(c.IO, c.IOErrno))
+	}
+	if c.SQL != topology.Running && !c.Source.Detached() {
+		say("applier %s", threadWord(c.SQL, c.SQLErrno))
+	}
+	if n := executed.Missing(c.Received); n > 0 {
+		say("%s to apply", plural.Count(n, "transaction"))
+	}
+	if c.Lag != nil && *c.Lag > 0 {
+		say("%s behind", time.Duration(*c.Lag)*time.Second)
+	}
+	if c.Delay > 0 {
+		say("delayed by %s", time.Duration(c.Delay)*time.Second)
 	}
 	return out
 }

@@ -118,16 +118,11 @@ func (p *Peers) send(ctx context.Context, t *trust, method, base, target string,
 	}
 	var random [16]byte
 	rand.Read(random[:]) // never fails
-	key := t.secrets[0]
 	q := question{method: method, target: target, nonce: hex.EncodeToString(random[:]), to: p.clocks.to(base),
 		length: int64(len(body)), digest: digestOf(body)}
-	r, err := http.NewRequestWithContext(ctx, method, base+target, bytes.NewReader(body))
+	r, err := q.request(ctx, base, body, t.secrets[0])
 	if err != nil {
 		return nil, err
-	}
-	for name, value := range map[string]string{headerNonce: q.nonce, headerTo: q.to, headerDigest: q.digest,
-		headerMAC: sign(key, q.parts()...)} {
-		r.Header.Set(name, value)
 	}
 	asked := time.Now()
 	w, err := t.client.Do(r)
@@ -136,26 +131,13 @@ func (p *Peers) send(ctx context.Context, t *trust, method, base, target string,
 	}
 	defer w.Body.Close()
 	got, err := io.ReadAll(io.LimitReader(w.Body, longest+1))
-	from, doubt := w.Header.Get(headerFrom), t.doubt(w.TLS, x509.ExtKeyUsageServerAuth, hostOf(base))
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case len(got) > longest:
-		return nil, fmt.Errorf("its answer is longer than %d bytes", longest)
-	case doubt != "": // it may have expired since TLS began
-		return nil, errors.New(doubt)
-	case w.StatusCode == http.StatusForbidden && reasonOf(got) != "":
-		return nil, fmt.Errorf("it refuses the question: %s", reasonOf(got))
-	case w.StatusCode == http.StatusUnauthorized:
-		return nil, errors.New("it refuses our signature: the secret (peers.secret_file) must be the same on all " +
-			"daemons, and so must the version of the program")
-	case w.Header.Get(headerMAC) == "":
-		return nil, fmt.Errorf("what answers there (status %d) is not a daemon that has our secret", w.StatusCode)
-	case !signed(w.Header.Get(headerMAC), key, answerParts(q, w.StatusCode, from, got)...):
-		return nil, errors.New("its answer is not signed with our secret: it (peers.secret_file) must be the same " +
-			"on all daemons")
 	}
-	p.clocks.learn(base, from, asked)
+	if err := t.believe(q, base, w, got); err != nil {
+		return nil, err
+	}
+	p.clocks.learn(base, w.Header.Get(headerFrom), asked)
 	if w.StatusCode != http.StatusOK {
 		var says refusal
 		if err := json.Unmarshal(got, &says); err != nil {
@@ -164,6 +146,42 @@ func (p *Peers) send(ctx context.Context, t *trust, method, base, target string,
 		return nil, &errRefused{w.StatusCode, says.Version, says.Detail, says.Again}
 	}
 	return got, nil
+}
+
+// request is the question as it is sent: signed with the key.
+func (q question) request(ctx context.Context, base string, body []byte, key string) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, q.method, base+q.target, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range map[string]string{headerNonce: q.nonce, headerTo: q.to, headerDigest: q.digest,
+		headerMAC: sign(key, q.parts()...)} {
+		r.Header.Set(name, value)
+	}
+	return r, nil
+}
+
+// believe says why an answer does not count: only that of a daemon with our secret, or the right certificate, does.
+func (t *trust) believe(q question, base string, w *http.Response, got []byte) error {
+	doubt := t.doubt(w.TLS, x509.ExtKeyUsageServerAuth, hostOf(base))
+	parts := answerParts(q, w.StatusCode, w.Header.Get(headerFrom), got)
+	switch {
+	case len(got) > longest:
+		return fmt.Errorf("its answer is longer than %d bytes", longest)
+	case doubt != "": // it may have expired since TLS began
+		return errors.New(doubt)
+	case w.StatusCode == http.StatusForbidden && reasonOf(got) != "":
+		return fmt.Errorf("it refuses the question: %s", reasonOf(got))
+	case w.StatusCode == http.StatusUnauthorized:
+		return errors.New("it refuses our signature: the secret (peers.secret_file) must be the same on all " +
+			"daemons, and so must the version of the program")
+	case w.Header.Get(headerMAC) == "":
+		return fmt.Errorf("what answers there (status %d) is not a daemon that has our secret", w.StatusCode)
+	case !signed(w.Header.Get(headerMAC), t.secrets[0], parts...):
+		return errors.New("its answer is not signed with our secret: it (peers.secret_file) must be the same " +
+			"on all daemons")
+	}
+	return nil
 }
 
 // words are the same for the same failure, so that it is logged and stored once: without local ports and times.
