@@ -3,6 +3,10 @@
 //
 // Nothing is decided here. The one idea: what leads runs within the context that the lease hands out, what looks and
 // answers runs always, and the two meet in memory only.
+//
+// Where to look: wire and listen (the parts, and the port); mode and mode_… (what depends on the kind of backend);
+// opened (what is closed, in which order); kept and confirmed (servers on record); nouns and views (what the API asks);
+// pair_… (the members of the backend, on request and by the clock); pulse and sound (is this daemon well).
 package daemon
 
 import (

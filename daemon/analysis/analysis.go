@@ -3,7 +3,12 @@
 //
 // It never says what to do about it: that is package plan. The one idea: a primary is dead only on the word of
 // witnesses other than ourselves, and a witness is a replica that was asked after the primary fell silent and that
-// tried, itself, to reach it. What proves what is told where it is decided: verdict and stand, in view.go.
+// tried, itself, to reach it.
+//
+// Where to look: rules (the table: which finding, where, on what condition); view and fleet (what rules ask about a
+// server, and about all); witness and verdict (what each replica proves, and what follows for its source); silent,
+// split and writer (primaries); replication, lacking, errant, data and semisync (replicas); names, stranger, unfit,
+// privileges and events (servers of any kind); deployment (the daemons and their backend); words.
 package analysis
 
 import (

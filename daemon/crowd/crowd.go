@@ -1,4 +1,7 @@
 // Package crowd bounds how many connections a listener holds at the same time, in all and of each client.
+//
+// It knows no protocol, and nobody's identity. The one idea: who is turned away is not the one that comes, but the one
+// that uses most and does least, so a crowd of idle connections keeps nobody out.
 package crowd
 
 import (

@@ -6,6 +6,9 @@
 // not, what is missing?". A MariaDB position stands for everything up to its sequence number in its domain.
 //
 // It does no I/O, and knows nothing of servers or topologies.
+//
+// Where to look: gtid (the set and its algebra); text (parsed and printed); writers (who wrote what); state (MariaDB's
+// gtid_binlog_state); memo (sets that are parsed again with each poll).
 package gtid
 
 import (

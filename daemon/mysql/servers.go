@@ -4,6 +4,11 @@
 // It decides nothing: what a finding means is analysis, what to do is plan. The one idea: a server is recognised once a
 // connection. From then on what it is asked is a table of whole statements, and the server package reads the answers by
 // name.
+//
+// Where to look: servers (connections); probe (one look at a server), with questions, seldom, registered, threads,
+// stall and binlog (what it is asked); watch (its socket); operate and steps (one step), with half, fence, heartbeat
+// and trial; lock, held and stranger (its advisory lock, and who else holds it); grants and explain (what the account
+// lacks).
 package mysql
 
 import (

@@ -1,4 +1,7 @@
 // Package printable keeps what servers and people wrote from acting on the terminal that shows it.
+//
+// It changes nothing that is stored or sent to programs. The one idea: there is one writer around the output of a
+// program, so that no message has to think of it.
 package printable
 
 import (

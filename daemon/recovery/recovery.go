@@ -3,6 +3,10 @@
 // It decides nothing, and keeps nothing that a successor would need: what is known comes from the fleet, what we are
 // committed to from the episodes on record. The one idea: a turn does all that can be done now; whoever takes the
 // next turn, this daemon or another one, asks the same question of the same fleet.
+//
+// Where to look: worker and turn (who acts in a cluster, and one round of it); situations (what is known of a cluster,
+// judged once per change); permit and transfer (may this daemon act now); load, record and store (episodes and steps on
+// record); hooks and tenure (who is notified, and since when); clusters (what readers are shown).
 package recovery
 
 import (

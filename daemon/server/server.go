@@ -6,6 +6,10 @@
 // packages above it (mysql, sqlstore, pair). The one idea: everything that a server says crosses this boundary, where
 // it is bounded in time and size on the socket below the driver, and read by name, so that nothing behind it depends on
 // what a server likes to send.
+//
+// Where to look: server and login (a connection); conn, answers, row and sql (questions, and rows by name); wire,
+// packets, room and deciphered (how much, and for how long, is read); words and quote (statements by flavour and
+// version); replication, grants, identity, key and errors (what is made of answers).
 package server
 
 import (

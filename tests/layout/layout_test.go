@@ -32,7 +32,7 @@ var ranks = map[string]int{
 	"daemon/drawing": 4, "backend": 4, "daemon/mysql": 4, "daemon/hook": 4,
 	"backend/report": 5, "backend/sqlstore": 5, "backend/storetest": 5, "daemon/discovery": 5, "daemon/lead": 5,
 	"daemon/declared": 5, "daemon/trail": 5,
-	"daemon/recovery": 5, "daemon/peer": 5, "daemon/httpd": 5, "daemon/janitor": 5,
+	"daemon/recovery": 5, "daemon/peer": 5, "daemon/httpd": 5,
 	"daemon/api": 6, "daemon/api/client": 6, "daemon/api/classic": 6, "daemon/web": 6,
 	"backend/raftstore": 6, "backend/pair": 6,
 	"daemon/config":    7,
@@ -152,6 +152,33 @@ func TestAPackageImportsOnlyLowerRanks(t *testing.T) {
 }
 
 // What a test imports is its own affair, but the program must not contain a test's tools.
+// What CONTRIBUTING.md tells newcomers is what is checked.
+func TestTheRanksAreInTheGuide(t *testing.T) {
+	guide, err := os.ReadFile(root + "/CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]int{}
+	for _, row := range regexp.MustCompile("(?m)^\\| (\\d) \\| ([^|:]*)").FindAllStringSubmatch(string(guide), -1) {
+		rank, _ := strconv.Atoi(row[1]) // digits
+		for _, pkg := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[2], -1) {
+			told[pkg[1]] = rank
+		}
+	}
+	for pkg, rank := range ranks {
+		if _, err := os.Stat(path.Join(root, pkg)); err != nil {
+			continue // it comes later
+		}
+		if got, ok := told[pkg]; !ok || got != rank {
+			t.Errorf("%s has rank %d; CONTRIBUTING.md says %d (%v)", pkg, rank, got, ok)
+		}
+		delete(told, pkg)
+	}
+	if len(told) > 0 {
+		t.Errorf("CONTRIBUTING.md has packages that do not exist: %v", told)
+	}
+}
+
 func TestTheProgramImportsNoTests(t *testing.T) {
 	for _, s := range sources(t) {
 		if s.test || strings.HasPrefix(s.pkg, "tests/") {
