@@ -8,7 +8,7 @@ var (
 	undeliveredDesc = prometheus.NewDesc("orchestrator_journal_undelivered_total",
 		"Attempts to write the journal into the backend that failed; they are made again.", nil, nil)
 	replayedDesc = prometheus.NewDesc("orchestrator_journal_replays_total",
-		"How often the journal, or what was owed of it, was written into a server of the backend.", nil, nil)
+		"How often the journal, or what was pending of it, was written into a server of the backend.", nil, nil)
 	owedDesc = prometheus.NewDesc("orchestrator_journal_owed_records",
 		"Records that the backend has not got yet.", nil, nil)
 	newestDesc = prometheus.NewDesc("orchestrator_journal_newest_timestamp_seconds",

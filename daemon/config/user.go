@@ -74,7 +74,7 @@ func (r *reader) userName(key, name string, others []string) {
 	switch {
 	case r.bad[key+".name"]:
 	case name == "http.token_file":
-		r.add(key+".name", "%q names whoever has a token of that file; choose another name", name)
+		r.add(key+".name", "%q stands for anyone who has a token of that file; choose another name", name)
 	case !userName.MatchString(name):
 		r.add(key+".name", "%q is not a valid name: use up to 128 letters, digits and _ . @ : / + -, beginning with "+
 			"a letter or digit; the audit and logs use it", name)

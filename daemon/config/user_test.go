@@ -43,7 +43,7 @@ func TestWhatIsWrongWithUsers(t *testing.T) {
 			`name: use up ` +
 			"to 128 letters, digits and _ . @ : / + -, beginning with a letter or digit; the audit and logs use it"},
 		{"the name of the file", userBlock("http.token_file", "admin", `token_file = "ann"`), `user[0].name: ` +
-			`"http.token_file" names whoever has a token of that file; choose another name`},
+			`"http.token_file" stands for anyone who has a token of that file; choose another name`},
 		{"a role that is none", ann + userBlock("bob", "root", `token_file = "bob"`), `user[1].role: "root" is not ` +
 			`allowed; it must be "read", "operate" or "admin"`},
 		{"a role of nearly that name", ann + userBlock("bob", "operator", `token_file = "bob"`), `user[1].role: ` +

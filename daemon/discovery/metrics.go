@@ -51,7 +51,7 @@ func newMetrics(reg prometheus.Registerer, f *Fleet) *metrics {
 	reg.MustRegister(m.probes, m.seconds, m.lateness, m.closed, m.stuck)
 	reg.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_discovery_poll_interval_seconds",
-			Help: "How often each server is to be asked (discovery.poll)."},
+			Help: "How often each server should be polled (discovery.poll)."},
 			func() float64 { return f.o.Poll.Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orchestrator_discovery_overdue_seconds",
 			Help: "How long the server that has waited longest for its poll has waited for it; 0 when none waits."},
