@@ -150,7 +150,7 @@ var enumerated = map[reflect.Type][]any{
 	reflect.TypeFor[topology.Rule]():        {topology.Prefer, topology.Neutral, topology.PreferNot, topology.MustNot},
 	reflect.TypeFor[topology.Flavor]():      {topology.MySQL, topology.MariaDB},
 	reflect.TypeFor[topology.ThreadState](): {topology.Running, topology.Stopped, topology.Connecting},
-	reflect.TypeFor[plan.Kind]():            {plan.PrimaryFailover, plan.IntermediateFailover, plan.Aftercare},
+	reflect.TypeFor[plan.Kind]():            values(plan.Kinds()),
 	reflect.TypeFor[plan.RequestKind]():     values(plan.RequestKinds()),
 	reflect.TypeFor[hook.Moment]():          values(hook.Moments()),
 	reflect.TypeFor[hook.Outcome]():         values(hook.Outcomes()),
