@@ -89,6 +89,9 @@ func (l *handshake) understand() error {
 	case len(l.packet) == 2:
 		l.asked = l.asked || l.packet[1] == fullAuth
 	case len(l.packet) > 2:
+		if l.sent != nil { // the driver takes one: it must be the one that is known here
+			return fmt.Errorf("%w: it sent another public key", ErrAlien)
+		}
 		keys, err := ParseKeys(l.packet[1:])
 		if err != nil || len(keys) > 1 {
 			return fmt.Errorf("%w: in place of its public key it sent %d bytes of something else", ErrAlien,

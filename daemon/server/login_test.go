@@ -149,6 +149,71 @@ func TestAServerWhoseKeyIsPinnedGetsThePassword(t *testing.T) {
 	}
 }
 
+// Anyone can ask a server for its public key. If a stranger sends its own key and, in the same piece, one that is
+// pinned, what is known of the second says nothing about the first, for which the driver encrypts the password.
+func TestAPinnedKeyVouchesForNoOther(t *testing.T) {
+	k, sent := key(t)
+	pinned, known := key(t)
+	for plugin, asks := range map[string][][]byte{"caching_sha2_password": {{moreData, fullAuth}}, "sha256_password": nil} {
+		for name, keys := range map[string][2][]byte{"its own first": {sent, known}, "its own last": {known, sent}} {
+			hasty := func(p *peer) (packet []byte) {
+				p.greet(plugin)
+				p.receive()
+				for _, a := range asks {
+					p.send(a)
+					p.receive()
+				}
+				both := &bytes.Buffer{}
+				for _, one := range keys {
+					(&peer{Conn: writes{p, both}, seq: p.seq}).send(append([]byte{moreData}, one...))
+				}
+				_, _ = p.Write(both.Bytes())
+				return p.receive()
+			}
+			address, came := serveOnce(t, hasty)
+			conn, err := Dial(t.Context(), address, Options{Account: Account{User: "u", Password: hidden},
+				Security: Security{Keys: Keys{&pinned.PublicKey}}})
+			if err == nil {
+				conn.Close()
+			}
+			if Failure(err) != topology.Alien {
+				t.Errorf("%s, %s: %v", plugin, name, err)
+			}
+			if isPassword(k, <-came) {
+				t.Errorf("%s, %s: the server has got the password", plugin, name)
+			}
+		}
+	}
+}
+
+// serveOnce returns the address of a server for one client, and what it returns.
+func serveOnce(t *testing.T, serve func(p *peer) []byte) (string, <-chan []byte) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.43.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	came := make(chan []byte, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		came <- serve(&peer{Conn: c})
+	}()
+	return l.Addr().String(), came
+}
+
+// writes is a connection whose writes are kept.
+type writes struct {
+	net.Conn
+	to *bytes.Buffer
+}
+
+func (w writes) Write(b []byte) (int, error) { return w.to.Write(b) }
+
 // A person who reads it knows what to do, and with which key. The server has seen a wrong password, not a client that
 // hung up: it would block the host in the end.
 func TestTheRefusalSaysWhatToDo(t *testing.T) {
