@@ -66,7 +66,7 @@ func (s *site) examine(ctx context.Context, e *Exam) error {
 	}
 	e.Vars = map[string]string{}
 	for _, r := range rows {
-		e.Vars[strings.ToLower(r.Get("variable_name"))] = r.Get("value")
+		e.Vars[strings.ToLower(r.Get("variable_name"))] = r.Long("value")
 	}
 	began := time.Now()
 	r, err := s.one(ctx, askClock)

@@ -130,7 +130,7 @@ func (s *site) ask(ctx context.Context) (Member, error) {
 		return m, err
 	}
 	m.Executed, m.Purged = positions.Executed, positions.Purged
-	if state := r.Get("binlog_state"); state != "" {
+	if state := r.Long("binlog_state"); state != "" {
 		m.written = strings.Split(state, ",")
 	}
 	if err := s.askRecords(ctx, &m); err != nil {

@@ -78,10 +78,10 @@ AND CRC32(record.key) %% %d = ?`, s.o.database(), buckets)}, b.kind, b.number)
 			return err
 		}
 		for _, r := range rows {
-			one := backend.Record{Kind: b.kind, Key: r.Get("name"), Version: r.Int("version"), Writer: r.Get("writer"),
+			one := backend.Record{Kind: b.kind, Key: r.Long("name"), Version: r.Int("version"), Writer: r.Get("writer"),
 				Deleted: r.On("deleted")}
-			if r.Get("document") != "" {
-				one.Document = json.RawMessage(r.Get("document"))
+			if r.Long("document") != "" {
+				one.Document = json.RawMessage(r.Long("document"))
 			}
 			out[one.Key] = one
 		}

@@ -34,6 +34,16 @@ type position struct {
 	from, seq uint64
 }
 
+// Size is about how many bytes of memory a set takes.
+func (s Set) Size() int {
+	const source, span = 160, 24 // a map's entry with its key; an interval
+	n := source * (len(s.mysql) + len(s.maria))
+	for _, is := range s.mysql {
+		n += span * len(is)
+	}
+	return n
+}
+
 // normal sorts and joins intervals that touch or overlap.
 func normal(is []interval) []interval {
 	slices.SortFunc(is, func(a, b interval) int { return cmp.Compare(a.from, b.from) })

@@ -396,3 +396,27 @@ func TestWhatEachPollAsksAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// What is kept of servers is bounded by its size, and so are errors that show what they said.
+func TestSize(t *testing.T) {
+	for text, want := range map[string][2]int{
+		"":            {0, 0},
+		"0-1-5":       {100, 300},
+		"0-1-5,1-1-5": {200, 600},
+		"11111111-1111-1111-1111-111111111111:1-5":     {100, 300},
+		"11111111-1111-1111-1111-111111111111:1-5:7:9": {150, 400},
+	} {
+		if n := MustParse(text).Size(); n < want[0] || n > want[1] {
+			t.Errorf("%q takes %d bytes, want %v", text, n, want)
+		}
+	}
+	s, err := ParseState("0-1-5,0-2-5,1-1-1")
+	if n := s.Size(); err != nil || n < 500 || n > 2000 || (State{}).Size() != 0 {
+		t.Errorf("a state takes %d bytes, %v", n, err)
+	}
+	for _, text := range []string{strings.Repeat("x", 10_000), "11111111-1111-1111-1111-111111111111:" + strings.Repeat("9", 10_000) + ":"} {
+		if _, err := Parse(text); err == nil || len(err.Error()) > 1000 {
+			t.Errorf("the error has %d bytes", len(err.Error()))
+		}
+	}
+}

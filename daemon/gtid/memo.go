@@ -12,6 +12,9 @@ type Memo struct {
 	said  string // what the state was read from
 }
 
+// longest is how long a text may be to be remembered: what is remembered takes several times as much memory.
+const longest = 64 << 10
+
 // remembered is how many sets: what a server has executed, has purged and has received, and one besides.
 const remembered = 4
 
@@ -22,7 +25,7 @@ type parsed struct {
 
 // Parse is the function Parse.
 func (m *Memo) Parse(text string) (Set, error) {
-	if m == nil || text == "" {
+	if m == nil || text == "" || len(text) > longest {
 		return Parse(text)
 	}
 	for i := range m.sets {
@@ -40,7 +43,7 @@ func (m *Memo) Parse(text string) (Set, error) {
 
 // ParseState is the function ParseState.
 func (m *Memo) ParseState(text string) (State, error) {
-	if m == nil || text == "" {
+	if m == nil || text == "" || len(text) > longest {
 		return ParseState(text)
 	}
 	if m.said == text {

@@ -39,6 +39,16 @@ func ParseState(text string) (State, error) {
 	return s, nil
 }
 
+// Size is about how many bytes of memory a state takes.
+func (s State) Size() int {
+	const domain, writer = 400, 50 // a map in a map's entry; an entry
+	n := domain * len(s.last)
+	for _, w := range s.last {
+		n += writer * len(w)
+	}
+	return n
+}
+
 // Lacks is what of a set a server at a position is shown not to have, although that may have a higher number:
 // transactions of another writer, of which it has logged fewer. Where it has logged none of a writer, nothing is shown.
 func (s State) Lacks(set, at Set) Set {

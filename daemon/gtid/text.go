@@ -33,6 +33,15 @@ func MustParse(text string) Set {
 	return s
 }
 
+// cut is what an error shows of a text.
+func cut(text string) string {
+	const most = 200
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
+}
+
 func parseMySQL(text string) (Set, error) {
 	s := Set{mysql: map[string][]interval{}}
 	for part := range strings.SplitSeq(text, ",") {
@@ -43,7 +52,7 @@ func parseMySQL(text string) (Set, error) {
 		uuid, rest, ok := strings.Cut(part, ":")
 		uuid = strings.ToLower(strings.TrimSpace(uuid))
 		if !ok || !isUUID(uuid) {
-			return Set{}, fmt.Errorf("parse GTID set: %q has no server UUID", part)
+			return Set{}, fmt.Errorf("parse GTID set: %q has no server UUID", cut(part))
 		}
 		id, tagged := uuid, false
 		for field := range strings.SplitSeq(rest, ":") {
@@ -58,12 +67,12 @@ func parseMySQL(text string) (Set, error) {
 			tagged = false
 			i, err := parseInterval(field)
 			if err != nil {
-				return Set{}, fmt.Errorf("parse GTID set: %q: %w", part, err)
+				return Set{}, fmt.Errorf("parse GTID set: %q: %w", cut(part), err)
 			}
 			s.mysql[id] = append(s.mysql[id], i)
 		}
 		if tagged {
-			return Set{}, fmt.Errorf("parse GTID set: %q has a tag without an interval", part)
+			return Set{}, fmt.Errorf("parse GTID set: %q has a tag without an interval", cut(part))
 		}
 	}
 	for id, is := range s.mysql {
@@ -85,7 +94,7 @@ func parseInterval(field string) (interval, error) {
 		}
 	}
 	if to < from {
-		return interval{}, fmt.Errorf("interval %q ends before it begins", field)
+		return interval{}, fmt.Errorf("interval %q ends before it begins", cut(field))
 	}
 	return interval{from, to}, nil
 }
@@ -93,7 +102,7 @@ func parseInterval(field string) (interval, error) {
 func parseSequence(text string) (uint64, error) {
 	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
 	if err != nil || n == 0 || n > maxSequence {
-		return 0, fmt.Errorf("%q is no transaction number (1 to %d)", text, uint64(maxSequence))
+		return 0, fmt.Errorf("%q is no transaction number (1 to %d)", cut(text), uint64(maxSequence))
 	}
 	return n, nil
 }
@@ -104,7 +113,7 @@ func parseMaria(text string) (Set, error) {
 		part = strings.TrimSpace(part)
 		f := strings.Split(part, "-")
 		if len(f) != 3 {
-			return Set{}, fmt.Errorf("parse GTID position: %q is not domain-server-sequence", part)
+			return Set{}, fmt.Errorf("parse GTID position: %q is not domain-server-sequence", cut(part))
 		}
 		domain, err1 := strconv.ParseUint(f[0], 10, 32)
 		server, err2 := strconv.ParseUint(f[1], 10, 32)
@@ -115,7 +124,7 @@ func parseMaria(text string) (Set, error) {
 		from, err4 := strconv.ParseUint(first, 10, 64)
 		seq, err3 := strconv.ParseUint(last, 10, 64)
 		if err1 != nil || err2 != nil || err3 != nil || err4 != nil || ranged && (from == 0 || from > seq) {
-			return Set{}, fmt.Errorf("parse GTID position: %q is not domain-server-sequence", part)
+			return Set{}, fmt.Errorf("parse GTID position: %q is not domain-server-sequence", cut(part))
 		}
 		if seq == 0 { // nothing yet
 			continue

@@ -65,7 +65,7 @@ func (l *logs) ask(ctx context.Context, c *server.Conn) error {
 	if err != nil {
 		return err
 	}
-	if l.purged, err = gtid.Parse(r.Get("position")); err == nil {
+	if l.purged, err = gtid.Parse(r.Long("position")); err == nil {
 		l.first = first
 	}
 	return err

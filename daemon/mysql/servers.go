@@ -61,6 +61,7 @@ type Servers struct {
 	others  map[topology.Key]sighting // who was seen to hold a lock, and since when
 	users   []string                  // that daemons log in as: the one of account, and those before it
 	lost    map[topology.Key][]string // ids of connections that broke while they may have held the lock
+	heavy   int                       // what is kept of all servers beyond what each may have
 }
 
 // kept is what is kept of a server between probes. Only the goroutine whose element is in turn may use the rest.
@@ -77,6 +78,7 @@ type kept struct {
 	// strangers is what they have done here. Servers.mu protects it: steps, which have connections of their own, note
 	// it as well.
 	strangers interference
+	heavy     int // its share of Servers.heavy, which the same lock protects
 }
 
 // longAnswers is the memory that answers may take at a time: hardly one in a fleet is longer than a few kilobytes.
@@ -167,6 +169,9 @@ func (s *Servers) Forget(k topology.Key) {
 	s.mu.Lock()
 	v := s.servers[k]
 	delete(s.servers, k)
+	if v != nil {
+		s.heavy -= v.heavy
+	}
 	s.mu.Unlock()
 	if v != nil {
 		v.drop()
@@ -287,6 +292,9 @@ func (s *Servers) ask(ctx context.Context, k topology.Key, v *kept) (topology.In
 		v.conn, v.known = c, known{}
 	}
 	i, err := v.ask(ctx)
+	if err == nil {
+		err = s.weigh(k, v, i)
+	}
 	if err == nil {
 		err = s.lookForStrangers(ctx, k, v, &i)
 	}

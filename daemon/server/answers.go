@@ -7,6 +7,8 @@ import (
 	"io"
 
 	mysqldriver "github.com/go-sql-driver/mysql"
+
+	"orchestrator/daemon/printable"
 )
 
 // answering reads what a server answers to one question. The driver does that as well, and better for database/sql: but
@@ -138,9 +140,16 @@ func (a *answering) names(count int) ([]string, error) {
 	return a.shared.columns(a.naming, count), nil
 }
 
-// cells are the columns of a row, all in one piece of memory.
+// longRow is how long a row may be to be kept in one piece of memory. Of a longer one, whoever keeps a cell would keep
+// all.
+const longRow = 16 << 10
+
+// cells are the columns of a row.
 func cells(p []byte, columns int) ([]string, error) {
-	all, out := string(p), make([]string, columns)
+	all, out := "", make([]string, columns)
+	if len(p) <= longRow {
+		all = string(p)
+	}
 	for i := range out {
 		if len(p) == 0 {
 			return nil, errIncomplete
@@ -153,8 +162,12 @@ func cells(p []byte, columns int) ([]string, error) {
 		if !known {
 			return nil, errIncomplete
 		}
-		end := len(all) - len(rest)
-		out[i], p = all[end-len(cell):end], rest
+		if end := len(all) - len(rest); all != "" {
+			out[i] = all[end-len(cell) : end]
+		} else {
+			out[i] = string(cell)
+		}
+		p = rest
 	}
 	if len(p) > 0 {
 		return nil, errSenseless
@@ -198,7 +211,7 @@ func errorIn(p []byte) error {
 		copy(e.SQLState[:], p[1:6])
 		p = p[6:]
 	}
-	e.Message = string(p)
+	e.Message = printable.Clip(string(p), longestText)
 	return e
 }
 

@@ -51,7 +51,7 @@ func TestALongAnswer(t *testing.T) {
 	}), Options{Room: NewRoom(1 << 30)})
 	for range 2 {
 		rows, err := c.Query(t.Context(), question)
-		if err != nil || len(rows) != 20 || rows[19].Get("a") != cell || rows[19].Get("b") != "end" {
+		if err != nil || len(rows) != 20 || rows[19].Long("a") != cell || rows[19].Get("b") != "end" {
 			t.Fatalf("%d rows, %v", len(rows), err)
 		}
 	}

@@ -26,7 +26,10 @@ func ReadPositions(r Row, memo *gtid.Memo) (p Positions, err error) {
 		name string
 		into *gtid.Set
 	}{{"executed", &p.Executed}, {"purged", &p.Purged}, {"slave_pos", &p.Replayed}, {"binlog_pos", &p.Written}} {
-		text := r.Get(f.name)
+		text, err := positionIn(r, f.name)
+		if err != nil {
+			return p, err
+		}
 		if text == "" {
 			continue
 		}
@@ -34,7 +37,11 @@ func ReadPositions(r Row, memo *gtid.Memo) (p Positions, err error) {
 			return p, fmt.Errorf("read %s: %w", f.name, err)
 		}
 	}
-	if p.State, err = memo.ParseState(r.Get("binlog_state")); err != nil {
+	state, err := positionIn(r, "binlog_state")
+	if err != nil {
+		return p, err
+	}
+	if p.State, err = memo.ParseState(state); err != nil {
 		return p, fmt.Errorf("read binlog_state: %w", err)
 	}
 	if p.Executed.Empty() {
@@ -43,9 +50,27 @@ func ReadPositions(r Row, memo *gtid.Memo) (p Positions, err error) {
 	return p, nil
 }
 
+// longestPosition is how long the text of a position may be: each byte of it takes up to ten when it is read. It is
+// that of 25,000 servers.
+const longestPosition = 1 << 20
+
+func positionIn(r Row, column string) (string, error) {
+	text := r.Long(column)
+	if len(text) > longestPosition {
+		return "", fmt.Errorf("read %s: %w: %d bytes, more than %d", column, ErrTooMuch, len(text), longestPosition)
+	}
+	return text, nil
+}
+
+// mostChannels is how many sources a server has at most: MySQL allows 256.
+const mostChannels = 256
+
 // ReadChannels reads what ReplicaStatus has returned, in either vocabulary, sorted by name. The rows of channels that
 // come from no server, such as those of group replication, are left out.
 func ReadChannels(rows []Row, d Dialect, p Positions, memo *gtid.Memo) ([]topology.Channel, error) {
+	if len(rows) > mostChannels {
+		return nil, fmt.Errorf("%w: it replicates from %d sources, more than %d", ErrTooMuch, len(rows), mostChannels)
+	}
 	var out []topology.Channel
 	for _, r := range rows {
 		if c, err := ReadChannel(r, d, p, memo); err != nil {
@@ -124,7 +149,11 @@ func received(c *topology.Channel, r Row, d Dialect, p Positions, memo *gtid.Mem
 			return nil
 		}
 	}
-	set, err := memo.Parse(r.Get(column))
+	text, err := positionIn(r, column)
+	if err != nil {
+		return err
+	}
+	set, err := memo.Parse(text)
 	if err != nil {
 		return fmt.Errorf("read %s of channel %q: %w", column, c.Name, err)
 	}

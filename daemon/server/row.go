@@ -4,6 +4,8 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+
+	"orchestrator/daemon/printable"
 )
 
 // Row is one row, read by column name; case does not matter. A column that is NULL, or not there, is "".
@@ -12,8 +14,16 @@ type Row struct {
 	cells []string
 }
 
-// Get returns the first of the columns that the row has: servers name the same thing in two vocabularies.
-func (r Row) Get(names ...string) string {
+// longestText is how much is read of a text. The longest that servers say of themselves are messages, of 1,024
+// characters. What a server says is kept, shown, logged and stored, so without a bound one that lies fills all of these.
+const longestText = 4 << 10
+
+// Get returns the first of the columns that the row has: servers name the same thing in two vocabularies. A text that is
+// longer than any that servers have is cut.
+func (r Row) Get(names ...string) string { return printable.Clip(r.Long(names...), longestText) }
+
+// Long is Get for what may have any length: positions, and what was stored.
+func (r Row) Long(names ...string) string {
 	for _, name := range names {
 		for i, n := range r.names {
 			if len(n) == len(name) && strings.EqualFold(n, name) {

@@ -15,6 +15,7 @@ package server
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -23,6 +24,7 @@ import (
 
 	mysqldriver "github.com/go-sql-driver/mysql"
 
+	"orchestrator/daemon/printable"
 	"orchestrator/daemon/topology"
 )
 
@@ -189,7 +191,7 @@ func (c *Conn) loginFailure(ctx context.Context, err error) error {
 	late := c.late(ctx)
 	switch {
 	case Number(err) != 0:
-		return err
+		return short(err)
 	case c.wire == nil && late != nil:
 		return fmt.Errorf("no answer to connecting: %w", late)
 	case c.wire == nil:
@@ -201,6 +203,14 @@ func (c *Conn) loginFailure(ctx context.Context, err error) error {
 			c.Cause(ctx, err))
 	}
 	return c.Cause(ctx, err)
+}
+
+// short cuts the message of an error that a server reported to a length that servers have.
+func short(err error) error {
+	if reported, ok := errors.AsType[*mysqldriver.MySQLError](err); ok {
+		reported.Message = printable.Clip(reported.Message, longestText)
+	}
+	return err
 }
 
 // guard turns a panic of the driver about what a server sent into an error.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -87,6 +88,38 @@ func (p *peer) receive() []byte {
 	}
 	p.seq = h[3] + 1
 	return data
+}
+
+// What a server says is kept, shown and stored: a text has the length of what servers say, and a position, or a list of
+// sources, that is longer than any is refused.
+func TestHowMuchAServerSaysOfItself(t *testing.T) {
+	long := strings.Repeat("x", longRow)
+	r := Row{names: []string{"a"}, cells: []string{long}}
+	if got := r.Get("a"); len(got) > longestText+len("…") || r.Long("a") != long {
+		t.Errorf("a text of %d bytes is one of %d, or %d", len(long), len(got), len(r.Long("a")))
+	}
+	if e := errorIn([]byte("\xff\x28\x04#HY000" + long)).Error(); len(e) > longestText+100 {
+		t.Errorf("an error has %d bytes", len(e))
+	}
+	out, err := cells(append([]byte{0xfc, 0, 0x40}, long+"\x01y\xfb"...), 3)
+	if err != nil || !slices.Equal(out, []string{long, "y", ""}) {
+		t.Errorf("a long row: %v", err)
+	}
+	for _, column := range []string{"executed", "binlog_state"} {
+		set := strings.Repeat("0-1-2,", longestPosition/6+1)
+		_, err := ReadPositions(Row{names: []string{column}, cells: []string{set}}, nil)
+		if !errors.Is(err, ErrTooMuch) {
+			t.Errorf("%s of %d bytes: %v", column, len(set), err)
+		}
+	}
+	set := Row{names: []string{"source_host", "source_port", "retrieved_gtid_set"}, cells: []string{"db1", "1",
+		strings.Repeat(" ", longestPosition+1)}}
+	if _, err := ReadChannels([]Row{set}, Dialect{Flavor: topology.MySQL}, Positions{}, nil); !errors.Is(err, ErrTooMuch) {
+		t.Errorf("what it has received: %v", err)
+	}
+	if _, err := ReadChannels(make([]Row, mostChannels+1), Dialect{}, Positions{}, nil); !errors.Is(err, ErrTooMuch) {
+		t.Errorf("%d sources: %v", mostChannels+1, err)
+	}
 }
 
 // text is a string of less than 251 bytes as the protocol has it.

@@ -27,6 +27,28 @@ func TestManyServersThatNeverEnd(t *testing.T) {
 	r.failsOver(nil)
 }
 
+// What is within the budget of an answer is kept as long as the server is watched: so each text has a length, whatever
+// the server says.
+func TestServersThatSayMuchOfThemselves(t *testing.T) {
+	r := begin(t)
+	r.serve(20, nil, hostile.Wordy(400_000))
+	f := r.failsOver(nil)
+	longest := 0
+	f.Await("one of them has answered", func() bool {
+		all, err := f.API.Instances(f.Ctx, "")
+		f.Must(err)
+		for _, v := range all {
+			if v.Instance != nil && len(v.Instance.Channels) > 0 {
+				longest = max(longest, len(v.Instance.Channels[0].IOError))
+			}
+		}
+		return longest > 1_000
+	})
+	if longest > 10_000 {
+		t.Errorf("a message of %d bytes is kept", longest)
+	}
+}
+
 // Hundreds of probes that all last until their deadline blind nobody.
 func TestHundredsOfSilentServers(t *testing.T) {
 	r := begin(t)
