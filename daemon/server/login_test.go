@@ -154,7 +154,8 @@ func TestAServerWhoseKeyIsPinnedGetsThePassword(t *testing.T) {
 func TestAPinnedKeyVouchesForNoOther(t *testing.T) {
 	k, sent := key(t)
 	pinned, known := key(t)
-	for plugin, asks := range map[string][][]byte{"caching_sha2_password": {{moreData, fullAuth}}, "sha256_password": nil} {
+	for plugin, asks := range map[string][][]byte{"caching_sha2_password": {{moreData, fullAuth}},
+		"sha256_password": nil} {
 		for name, keys := range map[string][2][]byte{"its own first": {sent, known}, "its own last": {known, sent}} {
 			hasty := func(p *peer) (packet []byte) {
 				p.greet(plugin)

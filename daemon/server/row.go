@@ -15,11 +15,11 @@ type Row struct {
 }
 
 // longestText is how much is read of a text. The longest that servers say of themselves are messages, of 1,024
-// characters. What a server says is kept, shown, logged and stored, so without a bound one that lies fills all of these.
+// characters. What a server says is kept, shown, logged and stored: without a bound one that lies fills all of these.
 const longestText = 4 << 10
 
-// Get returns the first of the columns that the row has: servers name the same thing in two vocabularies. A text that is
-// longer than any that servers have is cut.
+// Get returns the first of the columns that the row has: servers name the same thing in two vocabularies. A text that
+// is longer than any that servers have is cut.
 func (r Row) Get(names ...string) string { return printable.Clip(r.Long(names...), longestText) }
 
 // Long is Get for what may have any length: positions, and what was stored.

@@ -114,7 +114,8 @@ func TestHowMuchAServerSaysOfItself(t *testing.T) {
 	}
 	set := Row{names: []string{"source_host", "source_port", "retrieved_gtid_set"}, cells: []string{"db1", "1",
 		strings.Repeat(" ", longestPosition+1)}}
-	if _, err := ReadChannels([]Row{set}, Dialect{Flavor: topology.MySQL}, Positions{}, nil); !errors.Is(err, ErrTooMuch) {
+	_, err = ReadChannels([]Row{set}, Dialect{Flavor: topology.MySQL}, Positions{}, nil)
+	if !errors.Is(err, ErrTooMuch) {
 		t.Errorf("what it has received: %v", err)
 	}
 	if _, err := ReadChannels(make([]Row, mostChannels+1), Dialect{}, Positions{}, nil); !errors.Is(err, ErrTooMuch) {

@@ -20,9 +20,9 @@ func Wordy(length int) Act {
 		case strings.HasPrefix(question, "SHOW GLOBAL STATUS"):
 			return []string{"Variable_name", "Value"}, [][]string{{"Uptime", "100"}}
 		case strings.HasPrefix(question, "SHOW REPLICA STATUS"):
-			return []string{"Source_Host", "Source_Port", "Channel_Name", "Last_IO_Errno", "Last_IO_Error",
-					"Last_SQL_Error", "Source_User", "Source_UUID"}, [][]string{{"127.0.0.9", "1", long, "2003", long, long,
-					long, long}}
+			names = []string{"Source_Host", "Source_Port", "Channel_Name", "Last_IO_Errno", "Last_IO_Error",
+				"Last_SQL_Error", "Source_User", "Source_UUID"}
+			return names, [][]string{{"127.0.0.9", "1", long, "2003", long, long, long, long}}
 		case strings.HasPrefix(question, "SHOW REPLICAS"):
 			return []string{"Server_Id", "Host", "Port", "Replica_UUID"}, [][]string{{"8", long, "3306", long}}
 		}
