@@ -87,6 +87,36 @@ func TestWhatHasNotChangedIsNotSentAgain(t *testing.T) {
 	}
 }
 
+// No read is left out, also none that is added later.
+func TestEveryReadHasATagAndIsCompressed(t *testing.T) {
+	g := newRig(t, paper.Drawn)
+	expect(t, g.ask(t, `POST /api/v1/backend/verify {"by":"ann"}`), 200) // else there is no work to be read
+	reads, zipped := 0, 0
+	for _, rt := range g.api.Routes() {
+		if rt.Method != "GET" || !strings.HasPrefix(rt.Path, "/api/v1/") {
+			continue
+		}
+		reads++
+		path := strings.NewReplacer("{cluster}", "db1", "{key}", "db2", "{id}", "db1-3306-2").Replace(rt.Path)
+		tag, whole := etag(t, g, path)
+		if whole.Code != 200 || tag == "" {
+			t.Errorf("%s: %d, tag %q: %s", path, whole.Code, tag, whole.Body)
+		}
+		if _, w := etag(t, g, path, "If-None-Match: "+tag); w.Code != 304 || w.Body.Len() > 0 {
+			t.Errorf("%s: asked again: %d", path, w.Code)
+		}
+		w := g.ask(t, "GET "+path, "Accept-Encoding: gzip")
+		if got := w.Header().Get("Content-Encoding") == "gzip"; got != (whole.Body.Len() >= 1<<10) {
+			t.Errorf("%s: %d bytes, compressed: %v", path, whole.Body.Len(), got)
+		} else if got {
+			zipped++
+		}
+	}
+	if reads < 15 || zipped < 3 {
+		t.Errorf("%d reads, %d of them large", reads, zipped)
+	}
+}
+
 // Editions of another process mean nothing: its clusters may be at the same edition, and differ.
 func TestATagIsGoodForOneProcess(t *testing.T) {
 	tag, _ := etag(t, newRig(t, paper.Drawn), "/api/v1/clusters/db1")
