@@ -120,7 +120,7 @@ func TestExpensiveReads(t *testing.T) {
 	time.Sleep(500 * time.Millisecond)
 	at := time.Now()
 	f.Must(syscall.Kill(f.API.Pid(), syscall.SIGTERM))
-	f.Within(10*time.Second, "the daemon ends", func() bool { return f.API.Pid() == 0 })
+	f.Within(20*time.Second, "the daemon ends", func() bool { return f.API.Pid() == 0 })
 	t.Logf("ended %v after SIGTERM", time.Since(at))
 	end()
 	wait()
