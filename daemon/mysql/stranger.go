@@ -91,7 +91,7 @@ func (s *Servers) strangers(ctx context.Context, c *server.Conn, held server.Row
 	}
 	rows, err := askThreads(ctx, c, askOwners(len(ids)), func(r server.Row) bool {
 		_, holds := locks[r.Int("id")]
-		return holds || r.Get("state") == "User lock" && strings.Contains(r.Get("info"), "orchestrator")
+		return holds || waitsForLock(r)
 	}, ids...)
 	if err != nil {
 		return nil, err

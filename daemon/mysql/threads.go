@@ -50,13 +50,11 @@ func (n *known) noTable(err error) bool {
 // The conditions of questions.go, for the list.
 
 func isOfInterest(r server.Row) bool {
-	command, state, seconds := r.Get("command"), strings.ToLower(r.Get("state")), r.Int("time")
+	state, seconds := strings.ToLower(r.Get("state")), r.Int("time")
 	commits := strings.HasPrefix(strings.ToUpper(r.Get("info")), "COMMIT")
 	switch {
 	case isDump(r), strings.Contains(state, "free space"):
 		return true
-	case command == "Sleep":
-		return false
 	case strings.Contains(state, "semi-sync ack"):
 		return seconds >= 2
 	case strings.Contains(state, "commit"):
@@ -78,6 +76,11 @@ func dumps(command string) bool { return strings.HasPrefix(command, "Binlog Dump
 func isClient(r server.Row) bool {
 	return !isDump(r) && !slices.Contains([]string{"system user", "event_scheduler", ""}, r.Get("user")) &&
 		!slices.Contains([]string{"Daemon", "Slave_IO", "Slave_SQL", "Slave_worker"}, r.Get("command"))
+}
+
+// waitsForLock says that a thread waits for one of our locks.
+func waitsForLock(r server.Row) bool {
+	return r.Get("state") == "User lock" && strings.Contains(r.Get("info"), "orchestrator")
 }
 
 func filter(rows []server.Row, keep func(server.Row) bool) (out []server.Row) {
