@@ -2,6 +2,7 @@ package hard
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -124,5 +125,28 @@ func TestSemiSyncIsPartOfReadiness(t *testing.T) {
 			r := ready()
 			return !r.Ready && strings.Contains(strings.Join(r.Because, "; "), "semi-sync: ")
 		})
+	})
+}
+
+// A session holds a lock of the whole server at the primary, and all writers wait. "Nothing is wrong" was said. It is
+// named, nobody is promoted beside a primary that lives, and it is over when the lock is.
+func TestALockOfTheWholeServerOnThePrimaryIsNamed(t *testing.T) {
+	flavors(t, func(t *testing.T, l *lab.Lab, flavor topology.Flavor) {
+		f := start(t, l, lab.Spec{Flavor: flavor}, 2)
+		held := lock(f, f.Primary, "FLUSH TABLES WITH READ LOCK")
+		var waiting sync.WaitGroup
+		for i := range 8 {
+			waiting.Go(func() {
+				if err := f.Primary.Exec(f.Ctx, fmt.Sprintf("CREATE DATABASE waits%d", i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		f.Within(40*time.Second, "it is named", func() bool { return f.Found(analysis.PrimaryStalled, "lock") })
+		f.During(3*time.Second, "nobody is promoted", func() bool { f.NoFailover(); return true })
+		_, err := held.ExecContext(f.Ctx, "UNLOCK TABLES")
+		f.Must(err)
+		waiting.Wait()
+		f.Within(30*time.Second, "it is over", func() bool { return !f.Found(analysis.PrimaryStalled, "") })
 	})
 }
