@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -94,11 +95,12 @@ func (a *API) recover(r *http.Request, in RecoverRequest) (Requested, error) {
 	} else {
 		facts.Requests = append(slices.Clone(facts.Requests), q)
 	}
-	out.Plan, err = a.preview(r.Context(), func(w plan.While) plan.Previewed { return w.Preview(plan.Situate(facts)) })
+	situation := plan.Situate(facts)
+	out.Plan, err = a.preview(r.Context(), func(w plan.While) plan.Previewed { return w.Preview(situation) })
 	if err != nil {
 		return Requested{}, err
 	}
-	if why := refusal(out.Plan, server); why != "" {
+	if why := cmp.Or(refusal(out.Plan, server), plan.Misnamed(situation, server)); why != "" {
 		return Requested{}, refuse(http.StatusConflict, "the failover of %v is refused: %s", server, why)
 	}
 	if in.DryRun || stands >= 0 {

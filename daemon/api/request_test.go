@@ -43,6 +43,10 @@ func TestARequestIsRefusedBeforeItIsStored(t *testing.T) {
 			t.Errorf("%s: did %v", c.request, g.Changes)
 		}
 	}
+	silent := newRig(t, "db1 down=timeout\n  db2\n  db3 must_not")
+	silent.Episodes.All = nil
+	expect(t, silent.ask(t, `POST /api/v1/clusters/db1/recover {"by":"ann","reason":"x","candidate":"db3"}`), 409,
+		"ann named db3:3306 to be promoted, and it can't be: its promotion rule is must_not")
 	busy := newRig(t, paper.Drawn)
 	expect(t, busy.ask(t, "POST /api/v1/clusters/db1/recover"+please), 409, "is under way: see episode db1-3306-2")
 	g := unrecovered(t)

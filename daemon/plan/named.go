@@ -38,6 +38,29 @@ func (v *view) refuseUnnamed(c *choice, e Episode) {
 	}
 }
 
+// Misnamed says why the server that an operator named can't be promoted in the place of the failed one, as far as is
+// known now; "" when it can, or when none is named. It is asked when the request comes, which may be before the failed
+// one is found dead: until then no plan weighs a candidate.
+func Misnamed(s Situation, failed topology.Key) string {
+	v := newView(s)
+	e := Episode{Kind: PrimaryFailover, Failed: failed}
+	for _, o := range v.Episodes {
+		if o.Failed == failed && o.Closed.IsZero() {
+			e = o
+		}
+	}
+	if v.primary != nil && v.primary.Key != failed && v.stored(e) == nil {
+		e.Kind = IntermediateFailover
+	}
+	if !e.Kind.Promotes() {
+		return v.misnamed(e)
+	}
+	if c := v.choice(e); slices.Contains(c.refused, c.unnamed) {
+		return c.unnamed
+	}
+	return ""
+}
+
 // misnamed says why a request can't name a candidate for a work of this kind; "" when it does not, or can.
 func (v *view) misnamed(e Episode) string {
 	if r := v.request(e.Failed); r != nil && !r.Candidate.IsZero() && !e.Kind.Promotes() {

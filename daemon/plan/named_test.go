@@ -53,3 +53,34 @@ db1
 		})
 	}
 }
+
+// A request may come before the server is found dead, when no plan weighs candidates yet. What stands against the named
+// one is said then, and not when the failover is refused for it.
+func TestANamedCandidateOfASilentServer(t *testing.T) {
+	const silent = "db1 down=timeout\n  db2\n  db3 "
+	for _, c := range []struct{ name, drawing, failed, candidate, want string }{
+		{"nothing stands against it", silent, "db1", "db3", ""},
+		{"must_not", silent + "must_not", "db1", "db3", "its promotion rule is must_not; to lift that"},
+		{"downtime", silent + "downtime=1h", "db1", "db3", "it is in downtime"},
+		{"it writes no binary log", silent + "log_bin=no", "db1", "db3", "it has no binary log"},
+		{"it is silent, too", silent + "down=timeout", "db1", "db3", "out of reach"},
+		{"another is barred", silent + "must_not", "db1", "db2", ""},
+		{"no replica", silent + "\ndb9 of=db1 ro", "db1", "db9", "which is no replica of db1:3306"},
+		{"an intermediate source", "db1\n  db2 down=timeout\n    db3\n    db4", "db2", "db3",
+			"request the failover without a candidate"},
+		{"none is named", silent + "must_not", "db1", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := situation(c.drawing)
+			r := plan.Request{ID: "r", Kind: plan.Recover, Server: key(c.failed), By: "ann", At: s.Snapshot.At}
+			if c.candidate != "" {
+				r.Candidate = key(c.candidate)
+			}
+			s.Requests = []plan.Request{r}
+			got := plan.Misnamed(plan.Situate(s.Facts), key(c.failed))
+			if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
