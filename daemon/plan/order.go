@@ -38,6 +38,7 @@ func (v *view) order(a, b Candidate, all choice, e Episode) int {
 		cmp.Compare(first(v.near(a.Key, e)), first(v.near(b.Key, e))),
 		cmp.Compare(a.Behind, b.Behind),
 		cmp.Compare(a.Unapplied, b.Unapplied),
+		cmp.Compare(first(refusedBy(v.servers[a.Key]) == ""), first(refusedBy(v.servers[b.Key]) == "")),
 	)
 }
 

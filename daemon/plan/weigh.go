@@ -134,6 +134,20 @@ func broken(s *topology.Server) string {
 	return ""
 }
 
+// refusedBy says with which error the receiver of s can't go on, so that it would not follow its source even if that
+// lived; "" when it has only lost it. What it has received may be all that is needed: this is no veto.
+func refusedBy(s *topology.Server) string {
+	if s.Instance == nil {
+		return ""
+	}
+	for _, c := range s.Instance.Channels {
+		if c.IO != topology.Running && c.IOErrno != 0 && !topology.ConnectionError(c.IOErrno) && !passing[c.IOErrno] {
+			return fmt.Sprintf("its receiver fails with error %d", c.IOErrno)
+		}
+	}
+	return ""
+}
+
 func reasons(s *topology.Server, c Candidate) []string {
 	var out []string
 	if s.Rule == topology.Prefer || s.Rule == topology.PreferNot {
@@ -150,6 +164,9 @@ func reasons(s *topology.Server, c Candidate) []string {
 		out = append(out, "all of it applied")
 	} else {
 		out = append(out, fmt.Sprintf("%d of it not applied yet", c.Unapplied))
+	}
+	if why := refusedBy(s); why != "" {
+		out = append(out, why+", so one that is as good goes first")
 	}
 	return append(out, fmt.Sprintf("version %v", s.Instance.Version))
 }
