@@ -226,7 +226,7 @@ func (i *intermediateFailover) answers() Work {
 	if steps := i.unresumed(); len(steps) > 0 {
 		return Work{Episode: &i.e, Steps: steps}
 	}
-	i.leave(&i.e)
+	i.leave(&i.e, false)
 	return i.close(i.e, fmt.Sprintf("%v answers again", i.e.Failed))
 }
 
@@ -274,7 +274,7 @@ func (i *intermediateFailover) over() Work {
 		follow = append(follow, i.e.Candidate.String())
 	}
 	slices.Sort(follow)
-	i.leave(&i.e)
+	i.leave(&i.e, false)
 	outcome := fmt.Sprintf("no replica follows %v any more", i.e.Failed)
 	if len(follow) > 0 {
 		outcome = fmt.Sprintf("the replicas of %v follow %s", i.e.Failed, strings.Join(slices.Compact(follow), ", "))

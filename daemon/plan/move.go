@@ -44,7 +44,7 @@ func (p *primaryFailover) regroup() Work {
 		return w
 	}
 	p.loseRest(e, primary)
-	p.leave(e)
+	p.leave(e, false)
 	return p.close(*e, withLost(fmt.Sprintf("%v replaces %v", e.Candidate, e.Failed), *e))
 }
 

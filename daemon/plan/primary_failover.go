@@ -166,7 +166,7 @@ func (p *primaryFailover) goOn() Work {
 		// The candidate was opened for writes once and is silent now. To promote a second server beside it would split
 		// the cluster. If it is found dead itself, that is the next episode.
 		p.e.Unfinished = true
-		p.leaveHalf(&p.e)
+		p.leave(&p.e, true)
 		p.loseSilent(&p.e)
 		return p.close(p.e, fmt.Sprintf(
 			"%v was promoted, and fell silent before the other replicas were moved", p.e.Candidate))
@@ -243,7 +243,7 @@ func (p *primaryFailover) notChosen(c choice) (why []string, none bool) {
 // givenUp ends the work after a promotion: a person who knows that it can't go on has acknowledged it. Replicas that
 // were moved, and not started yet, are started.
 func (p *primaryFailover) givenUp() Work {
-	p.leaveHalf(&p.e)
+	p.leave(&p.e, true)
 	return p.close(p.e, fmt.Sprintf(
 		"%v was promoted in place of %v; what was left to do is not done: acknowledged by %s", p.e.Candidate,
 		p.e.Failed, p.e.Acknowledged.By))

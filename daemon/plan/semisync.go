@@ -74,9 +74,8 @@ func (v *view) acknowledged(e Episode, pool []*topology.Server) (a acknowledgeme
 // followsAnother says that another server is between the failed one and s, which then has acknowledged nothing to the
 // failed one. One that this episode has moved, or an earlier one, is none.
 func (v *view) followsAnother(s *topology.Server, e Episode) bool {
-	c := s.Channel()
-	return c != nil && c.Source != e.Failed && c.Source != e.Candidate && c.Source != e.Donor &&
-		!slices.Contains(e.Abandoned, c.Source) && !c.Source.Detached() && !v.unmoved(s, e.Failed)
+	k := v.between(s, e)
+	return !k.IsZero() && k != e.Candidate && !slices.Contains(e.Abandoned, k)
 }
 
 // waitedAgain says that a failed primary whose commits did not wait when it last answered may have waited since: more

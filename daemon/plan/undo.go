@@ -42,7 +42,7 @@ func (p *primaryFailover) withdraw(why, outcome string) Work {
 	if len(w.Steps) > 0 {
 		return w
 	}
-	p.leave(e)
+	p.leave(e, false)
 	return p.close(*e, outcome)
 }
 
@@ -54,20 +54,13 @@ func (v *view) touchAll(e *Episode) {
 	}
 }
 
-// leaveHalf is leave after a promotion, where replicas may have been moved by half, and nothing more is done now.
-func (v *view) leaveHalf(e *Episode) {
-	for _, k := range e.Touched {
-		if k != e.Candidate && (v.down(k) || v.halted(k) || e.failing(k) != nil) {
-			e.Left = append(slices.Clip(e.Left), k)
-		}
-	}
-}
-
 // leave notes the servers whose receivers the episode may have stopped: those that are out of reach, and those where a
-// step has failed. A session that timed out may go on there, and stop the receiver only now.
-func (v *view) leave(e *Episode) {
+// step has failed. A session that timed out may go on there, and stop the receiver only now. Where the work ends by
+// half, those too that stand still now: they may have been moved, and not started.
+func (v *view) leave(e *Episode, half bool) {
 	for _, k := range e.Touched {
-		if v.down(k) || e.failing(k) != nil {
+		promoted := k == e.Candidate && !e.Promoted.IsZero()
+		if !promoted && (v.down(k) || e.failing(k) != nil || half && v.halted(k)) {
 			e.Left = append(slices.Clip(e.Left), k)
 		}
 	}
