@@ -58,8 +58,12 @@ func sourceLacksSays(v *view) (string, []string) {
 			out = append(out, fmt.Sprintf("%v: has %s", r.Key, orNothing(r.Received())))
 		}
 	}
-	return fmt.Sprintf("%s lacks %s that all its replicas have: it was emptied, or restored from an old copy. "+
-		"Do not clone from it.", v.is(), many(int(left.Count()), "transaction")), out
+	text := fmt.Sprintf("%s lacks %s that all its replicas have: it was emptied, or restored from an old copy. "+
+		"Do not clone from it.", v.is(), many(int(left.Count()), "transaction"))
+	if why := v.byRight(); why != "" && v.role == primary {
+		text += " " + why
+	}
+	return text, out
 }
 
 func orNothing(s gtid.Set) string {

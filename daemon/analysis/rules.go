@@ -83,10 +83,11 @@ var rules = []rule{
 			"to do."},
 	{TwoWritable, intermediate | former | leaf, false, twoWritableSays,
 		"A server of the cluster takes writes beside the primary, without following it, or in a circle with it. What " +
-			"is written to one is missing on the other. Make the wrong one read-only at once. Also one that takes " +
-			"writes while the primary does not answer, and was no replica of it when it fell silent; and several " +
-			"that were its replicas and take writes since: none of them is taken for the new primary, because " +
-			"nothing tells which one should be. The evidence has what each has that the other lacks."},
+			"is written to one is missing on the other. Make the wrong one read-only at once; where the data tell " +
+			"which one that is, the finding does. Also one that takes writes while the primary does not answer, and " +
+			"was no replica of it when it fell silent; and several that were its replicas and take writes since: " +
+			"none of them is taken for the new primary, because nothing tells which one should be. The evidence has " +
+			"what each has that the other lacks."},
 	{EventsNotRun, primary, false, eventsNotRunSays,
 		"The primary has scheduled events that came by replication from another server, which ran them as long as it " +
 			"was the primary. Here they are disabled, so nobody runs them. Enable those that should run. Not seen " +

@@ -16,6 +16,9 @@ func twoWritableSays(v *view) (string, []string) {
 	out := []string{fmt.Sprintf("%v: read_only is off, it has %s and %s", v.Key, many(len(v.replicas), "replica"),
 		many(len(v.Instance.Channels), "source"))}
 	switch {
+	case writes(v.primary) && v.isWriter():
+		return fmt.Sprintf("%v takes writes beside %v, which more servers follow. %s", v.Key, v.primary.Key,
+			v.byRight()), append(out, fmt.Sprintf("%v: read_only is off", v.primary.Key))
 	case writes(v.primary):
 		return fmt.Sprintf("%v takes writes beside %v, the primary of cluster %s. Make the wrong one read-only at "+
 			"once.", v.Key, v.primary.Key, v.Cluster), append(out, fmt.Sprintf("%v: read_only is off", v.primary.Key))

@@ -80,6 +80,9 @@ func (v *view) is() string {
 	switch v.role {
 	case primary:
 		place = "the primary of cluster " + v.Cluster
+		if v.writer() != nil {
+			place = "the server of cluster " + v.Cluster + " that most others follow"
+		}
 	case intermediate:
 		place = fmt.Sprintf("the source of %s in cluster %s", many(len(v.replicas), "replica"), v.Cluster)
 	case former:
@@ -95,6 +98,30 @@ func (v *view) is() string {
 		}
 	}
 	return v.Key.String() + ", " + place + ","
+}
+
+// writer is the server that wrote what the replicas of the primary have, where that only passed it on; else nil.
+func (v *view) writer() *topology.Server {
+	return topology.Snapshot{Servers: v.f.members[v.Cluster], Promoted: v.f.promoted}.Writer(v.primary)
+}
+
+func (v *view) isWriter() bool {
+	w := v.writer()
+	return w != nil && w.Key == v.Key
+}
+
+// byRight says which server is the primary, and what to do, where most replicas follow another one; "" elsewhere.
+func (v *view) byRight() string {
+	w := v.writer()
+	if w == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%v wrote what the replicas of %v have, so %v is the primary, and %v was between the two",
+		w.Key, v.primary.Key, w.Key, v.primary.Key)
+	if !w.Up() {
+		return fmt.Sprintf("%s. Bring %v back.", text, w.Key)
+	}
+	return fmt.Sprintf("%s. Make %v read-only, and move its replicas under %v.", text, v.primary.Key, w.Key)
 }
 
 // testimonies are the lines of evidence about a server that does not answer: first ours, then one for each replica.

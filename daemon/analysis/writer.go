@@ -23,6 +23,9 @@ func notWritableSays(v *view) (string, []string) {
 			writers = append(writers, o.Key.String())
 		}
 	}
+	if why := v.byRight(); why != "" {
+		return fmt.Sprintf("%s is read-only. %s", v.is(), why), out
+	}
 	if len(writers) > 0 {
 		them := strings.Join(writers, " and ")
 		return fmt.Sprintf("%s is read-only, and %s, which is not the primary, takes writes. Decide which one should "+

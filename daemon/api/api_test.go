@@ -110,6 +110,13 @@ func expect(t *testing.T, w *httptest.ResponseRecorder, status int, want ...stri
 	}
 }
 
+// An emptied intermediate is not shown as the primary, although more servers follow it.
+func TestThePrimaryByRightIsShown(t *testing.T) {
+	g := newRig(t, "db1 of=c exec=db1:1-100\ndb2 of=c exec=none\n  db3 exec=db1:1-90\n  db4 exec=db1:1-90")
+	expect(t, g.ask(t, "GET /api/v1/clusters/c"), 200, `"primary":"db1:3306"`, "it is the primary, and db2:3306 was")
+	expect(t, g.ask(t, "GET /api/v1/clusters"), 200, `"primary":"db1:3306"`)
+}
+
 func TestChanges(t *testing.T) {
 	for _, c := range []struct {
 		request string

@@ -74,8 +74,9 @@ func (v View) server(k topology.Key) *topology.Server {
 
 // ClusterSummary is a cluster in brief.
 type ClusterSummary struct {
-	Name    string       `json:"name"`
-	Alias   string       `json:"alias,omitempty"`
+	Name  string `json:"name"`
+	Alias string `json:"alias,omitempty"`
+	// Primary is the one that wrote what the replicas have, where most replicas follow a server that only passed it on.
 	Primary topology.Key `json:"primary,omitzero"`
 	Servers int          `json:"servers" doc:"how many belong to it, without those that are registered and not confirmed or not admitted"`
 	Up      int          `json:"up" doc:"how many of them answered the last probe"`
@@ -152,7 +153,7 @@ func (a *API) clusters(*http.Request) (reply, error) {
 func (v View) summary() ClusterSummary {
 	of := v.Situation.Snapshot.Admitted()
 	s := ClusterSummary{Name: v.name(), Alias: v.Alias, Servers: len(of.Servers), Codes: []string{}}
-	if p := of.Primary(); p != nil {
+	if p := of.Rightful(); p != nil {
 		s.Primary = p.Key
 	}
 	for i := range of.Servers {

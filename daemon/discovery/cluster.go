@@ -128,7 +128,8 @@ func (f *Fleet) nameGroup(group []*server) {
 		}
 		v := topology.Server{Key: s.key, Probe: s.probe, Stranger: s.stranger}
 		if s.instance != nil {
-			v.Instance = &topology.Instance{ReadOnly: s.instance.ReadOnly}
+			v.Instance = &topology.Instance{ReadOnly: s.instance.ReadOnly, UUID: s.instance.UUID,
+				ServerID: s.instance.ServerID, Executed: s.instance.Executed}
 			for _, source := range s.sources {
 				v.Instance.Channels = append(v.Instance.Channels, topology.Channel{Source: source})
 			}

@@ -2,14 +2,15 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/topology"
 )
 
 // What this file knows: which server is the primary is a matter of counting replicas where no promotion is on record.
-// That is good enough to show it. Before anything rests on it, the data must agree: who wrote what the replicas have,
-// and who chose it.
+// Before anything rests on it, the data must agree: who wrote what the replicas have (topology.PassedThrough), and who
+// chose it.
 
 // stillPrimary names another server that is the primary of the failed one's replicas, although they follow the failed
 // one: that was between the two, and has lost its source, or all its data. A promotion in its place would open a second
@@ -23,11 +24,11 @@ func (v *view) stillPrimary(e Episode) string {
 	}
 	for i := range v.Snapshot.Servers {
 		s := &v.Snapshot.Servers[i]
-		if s.Key == e.Failed || !v.tookWrites(s) || s.Instance.ServerID == failed.Instance.ServerID {
-			continue // a copy may have the id of the failed one
+		if s.Key == e.Failed || !v.tookWrites(s) {
+			continue
 		}
 		for _, r := range v.followers[e.Failed] {
-			if r.MultiSource() || !v.passedThrough(s, failed, r) {
+			if r.MultiSource() || !topology.PassedThrough(s, failed, r, v.receivedBy) {
 				continue
 			}
 			if s.Up() {
@@ -47,6 +48,8 @@ func (v *view) stillPrimary(e Episode) string {
 	return ""
 }
 
+func (v *view) receivedBy(s topology.Server) gtid.Set { return v.received(&s) }
+
 // onRecord says that the server at k was promoted last.
 func (v *view) onRecord(k topology.Key) bool {
 	return v.last != nil && v.last.Candidate == k || v.Snapshot.Promoted[v.Cluster] == k
@@ -54,43 +57,9 @@ func (v *view) onRecord(k topology.Key) bool {
 
 // tookWrites says that a server follows nobody and takes writes, as far as is known, and was not replaced.
 func (v *view) tookWrites(s *topology.Server) bool {
-	if s.Up() {
-		return writable(s)
-	}
-	if s.Instance == nil || len(s.Instance.Channels) > 0 || s.Instance.ReadOnly {
-		return false
-	}
-	for _, o := range v.Episodes {
-		if o.Failed == s.Key && o.Kind.Promotes() && !o.Promoted.IsZero() {
-			return false
-		}
-	}
-	return true
-}
-
-// passedThrough says that what r has was written by s and came through the failed server, which is no primary itself:
-// it lacks that now, or it has written nothing. One that people opened when s was found dead is the primary from then
-// on.
-func (v *view) passedThrough(s, failed, r *topology.Server) bool {
-	have := r.Received()
-	if wrote(s, have.Subtract(failed.Instance.Executed)) {
-		return !s.Up() || v.received(s).Contains(have)
-	}
-	opened := !failed.Instance.ReadOnly && s.Probe.Failure.Dead()
-	return wrote(s, have) && !opened && (failed.Instance.ReadOnly || !wrote(failed, have))
-}
-
-// wrote says that some transactions of the set were written at s; of MariaDB's only the last one of each domain tells.
-func wrote(s *topology.Server, set gtid.Set) bool {
-	if !set.From(s.Instance.UUID).Empty() {
-		return true
-	}
-	for _, writer := range set.LastWriters() {
-		if writer == s.Instance.ServerID {
-			return true
-		}
-	}
-	return false
+	return s.TookWrites() && (s.Up() || !slices.ContainsFunc(v.Episodes, func(o Episode) bool {
+		return o.Failed == s.Key && o.Kind.Promotes() && !o.Promoted.IsZero()
+	}))
 }
 
 // place is where the replicas of a dead source are moved: the nearest server above it that can serve them, else the

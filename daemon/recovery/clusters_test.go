@@ -93,6 +93,18 @@ db1
 	})
 }
 
+// An emptied intermediate is not shown as the primary, although its replicas are more.
+func TestThePrimaryByRightIsShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := runner(t, draw(`
+db1 of=c exec=db1:1-100
+db2 of=c exec=none
+  db3 exec=db1:1-90
+  db4 exec=db1:1-90`), open(t))
+		lead(t, r, func() { await(t, r, "orchestrator_cluster_", "info  c db1:3306 = 1", "failover_ready c = 0") })
+	})
+}
+
 func TestAFailoverIsShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := draw(dead)

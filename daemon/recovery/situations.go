@@ -30,7 +30,8 @@ type verdict struct {
 	restless bool
 	until    time.Time // when time alone changes the verdict although the cluster is at rest; zero: never
 	plan.Situation
-	primary   topology.Key         // zero: the cluster has none
+	primary   topology.Key         // the one that is shown; zero: the cluster has none
+	top       topology.Key         // the one that would be failed over: most replicas follow it
 	decision  func() plan.Decision // whatever the claims permit
 	permitted func() plan.Decision // less what they don't permit
 	readiness func() plan.Previewed
@@ -143,14 +144,17 @@ func (r *Runner) requests(cluster string, episodes []plan.Episode) []plan.Reques
 func newVerdict(b basis, s plan.Situation, ending func() bool) *verdict {
 	v := &verdict{basis: b, at: time.Now(), restless: restless(s), until: flapping(s), Situation: s}
 	if p := s.Snapshot.Primary(); p != nil {
-		v.primary = p.Key
+		v.top, v.primary = p.Key, p.Key
+		if writer := s.Snapshot.Writer(p); writer != nil {
+			v.primary = writer.Key
+		}
 	}
 	v.decision = sync.OnceValue(func() plan.Decision { return plan.Next(s) })
 	v.permitted = sync.OnceValue(func() plan.Decision { return v.decision().Withhold(plan.Refusals(s.Claims)) })
 	v.readiness = sync.OnceValue(func() plan.Previewed {
 		began := time.Now()
 		wanted := func() bool { return !ending() || time.Since(began) < unhurried }
-		p := plan.While(wanted).IfDies(s, v.primary)
+		p := plan.While(wanted).IfDies(s, v.top)
 		p.After = topology.Snapshot{} // nobody asks for it, and it is kept as long as the verdict
 		return p
 	})

@@ -302,7 +302,8 @@ func (s Snapshot) Primary() *Server {
 
 // Name gives every server its cluster: that of its source, up to the root. A root keeps the name that it had; one that
 // never had any is named by its key; a live root that has replicas of its own does not keep a name that a better
-// primary holds. A circle of sources is one cluster. before may be nil.
+// primary holds, unless one of the two only passed on what the other wrote: then the tree of one is a part of the
+// other's, that has come off. A circle of sources is one cluster. before may be nil.
 func (s Snapshot) Name(before map[Key]string) map[Key]string {
 	l := s.links()
 	names := map[Key]string{}
@@ -323,7 +324,8 @@ func (s Snapshot) Name(before map[Key]string) map[Key]string {
 	}
 	for _, i := range tops {
 		v := s.Servers[i]
-		if h := holder[names[v.Key]]; h != i && v.Up() && s.Servers[h].Up() && l.followers(i) > 0 {
+		h := holder[names[v.Key]]
+		if h != i && v.Up() && s.Servers[h].Up() && l.followers(i) > 0 && !s.cameOff(&s.Servers[i], &s.Servers[h]) {
 			names[v.Key] = v.Key.String()
 		}
 	}

@@ -163,6 +163,14 @@ func TestName(t *testing.T) {
 			"db1=shop db2=shop db3=shop db4=shop db5=shop"},
 		{"a live root with replicas of its own goes its own way", "db2\n  db3\n  db4\ndb1\n  db5", "db1=shop db2=shop",
 			"db1=db1 db2=shop db3=shop db4=shop db5=db1"},
+		{"unless it only passed on what the other wrote: it has lost its data",
+			"db1 exec=db1:1-100\n  db5\ndb2 exec=none\n  db3 exec=db1:1-90\n  db4 exec=db1:1-90", "db1=shop db2=shop",
+			"db1=shop db2=shop db3=shop db4=shop db5=shop"},
+		{"or its source", "db1 exec=db1:1-100\n  db5\n  db6\ndb2 ro exec=db1:1-100\n  db3 exec=db1:1-90",
+			"db1=shop db2=shop", "db1=shop db2=shop db3=shop db5=shop db6=shop"},
+		{"one that was opened goes its own way",
+			"db1 exec=db1:1-100\n  db5\n  db6\ndb2 rw exec=db1:1-100\n  db3 exec=db1:1-90", "db1=shop db2=shop",
+			"db1=shop db2=db2 db3=db2 db5=shop db6=shop"},
 		{"a live root without replicas stays", "db2\n  db3\ndb1", "db1=shop db2=shop", "db1=shop db2=shop db3=shop"},
 		{"who was moved is named after its new root", "db1\n  db3\ndb2", "db1=a db2=b db3=b", "db1=a db2=b db3=a"},
 		{"a circle is one cluster", "a rw source=b\n  b rw\n    c\nz", "", "a=a b=a c=a z=z"},
@@ -332,5 +340,69 @@ func TestMakeKey(t *testing.T) {
 func TestTheZeroKeyIsUnknown(t *testing.T) {
 	if got := (topology.Key{}).String(); got != "unknown" {
 		t.Errorf("printed as %q", got)
+	}
+}
+
+// Who is shown as the primary, and whether a root keeps the name of its cluster, is told by who wrote what the replicas
+// have.
+func TestRightful(t *testing.T) {
+	for _, c := range []struct{ name, drawing, want string }{
+		{"an emptied intermediate", `
+db1 of=c exec=db1:1-100
+db2 of=c exec=none
+  db3 exec=db1:1-90
+  db4 exec=db1:1-90`, "db1"},
+		{"the same on MariaDB", `
+db1 mariadb=10.11.6 of=c exec=0-1-100
+db2 mariadb=10.11.6 of=c exec=none
+  db3 exec=0-1-90`, "db1"},
+		{"the primary is silent", `
+db1 of=c down=timeout exec=db1:1-100
+db2 of=c exec=none
+  db3 exec=db1:1-90`, "db1"},
+		{"an intermediate whose source somebody removed", `
+db1 of=c exec=db1:1-100
+db2 of=c ro exec=db1:1-100
+  db3 exec=db1:1-100`, "db1"},
+		{"people opened it when the primary was dead", `
+db1 of=c down exec=db1:1-100
+db2 of=c rw exec=db1:1-100
+  db3 exec=db1:1-100`, "db2"},
+		{"people opened it, and it has written since", `
+db1 of=c exec=db1:1-100
+db2 of=c rw exec=db1:1-100+db2:1-5
+  db3 exec=db1:1-100+db2:1-5`, "db2"},
+		{"a promotion on record tells more", `
+db1 of=c exec=db1:1-100
+db2 of=c rw promoted exec=db1:1-100
+  db3 exec=db1:1-100`, "db2"},
+		{"a former primary that people have made read-only", `
+db1 of=c ro exec=db1:1-100
+db2 of=c rw exec=db1:1-100
+  db3 exec=db1:1-100`, "db2"},
+		{"a copy that was written to", `
+db1 of=c exec=db1:1-100
+  db3 exec=db1:1-100
+db2 of=c rw exec=db1:1-100+db2:1-10`, "db1"},
+		{"a copy with the server id of the primary", `
+db1 of=c exec=db1:1-100
+  db3 exec=db1:1-100
+db2 of=c id=1 rw exec=db1:1-90`, "db1"},
+		{"a replica of several sources tells nothing", `
+db1 of=c exec=db1:1-100
+db2 of=c exec=none
+  db3 also=db9 exec=db1:1-90
+db9 of=c ro exec=none`, "db2"},
+		{"nobody", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := ""
+			if p := drawing.MustParse(c.drawing).Rightful(); p != nil {
+				got = p.Key.Host
+			}
+			if got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
 	}
 }
