@@ -43,7 +43,7 @@ func TestARequestIsRefusedBeforeItIsStored(t *testing.T) {
 			t.Errorf("%s: did %v", c.request, g.Changes)
 		}
 	}
-	silent := newRig(t, "db1 down=timeout\n  db2\n  db3 must_not")
+	silent := newRig(t, "db1 down\n  db2\n  db3 must_not")
 	silent.Episodes.All = nil
 	expect(t, silent.ask(t, `POST /api/v1/clusters/db1/recover {"by":"ann","reason":"x","candidate":"db3"}`), 409,
 		"ann named db3:3306 to be promoted, and it can't be: its promotion rule is must_not")
