@@ -260,6 +260,27 @@ stop_receiver db4
 promote db3
 repoint db2 db3
 repoint db4 db3`},
+		{"only the newest version has everything: the older one is left behind", `
+db1 mysql=9.7.4 down
+  db2 mysql=9.7.4 ioerr=2003 recv=1-120 exec=1-120
+  db3 mysql=8.4.0 ioerr=2003 recv=1-100`, `
+stop_receiver db2
+stop_receiver db3
+promote db2
+detach db3
+lost: db3 it runs 8.4.0 and can't follow a server that runs 9.7.4`},
+		{"the older one can get it from a third: it goes first", `
+db1 mysql=8.4.0 down
+  db2 mysql=9.7.4 ioerr=2003 recv=1-120 exec=1-120
+  db3 mysql=8.4.0 ioerr=2003 recv=1-100
+  db4 mysql=8.4.0 must_not ioerr=2003 recv=1-120 exec=1-120`, `
+stop_receiver db2
+stop_receiver db3
+stop_receiver db4
+repoint db3 db4
+promote db3
+repoint db2 db3
+repoint db4 db3`},
 		{"a wish does not outweigh hours of applying where another has applied all", `
 db1 down
   db2 prefer ioerr=2003 recv=1-500000 exec=1-100

@@ -100,7 +100,7 @@ func (v *view) choice(e Episode) choice {
 		}
 		c.ranking = append(c.ranking, one)
 	}
-	v.refuseUnfollowed(c.ranking)
+	v.refuseUnfollowed(c, e)
 	v.refuseUnnamed(&c, e)
 	c.slow = v.slow(c.ranking, e)
 	slices.SortStableFunc(c.ranking, func(a, b Candidate) int {

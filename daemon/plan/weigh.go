@@ -172,17 +172,19 @@ func reasons(s *topology.Server, c Candidate) []string {
 }
 
 // refuseUnfollowed vetoes candidates that another eligible one could not follow: it runs an older version, or logs in
-// another format.
-func (v *view) refuseUnfollowed(ranking []Candidate) {
-	for i := range ranking {
-		if !ranking[i].Eligible {
+// another format. One that lacks something, and that nobody can give it, could not be promoted in its place.
+func (v *view) refuseUnfollowed(all choice, e Episode) {
+	for i := range all.ranking {
+		if !all.ranking[i].Eligible {
 			continue
 		}
-		for _, o := range ranking {
-			a, b := v.servers[ranking[i].Key], v.servers[o.Key]
-			if why := analysis.CantFollow(b.Instance, a.Instance); o.Eligible && why != "" {
-				ranking[i].Eligible = false
-				ranking[i].Vetoes = append(ranking[i].Vetoes, fmt.Sprintf("%v could not follow it: %s", o.Key, why))
+		for _, o := range all.ranking {
+			a, b := v.servers[all.ranking[i].Key], v.servers[o.Key]
+			why := analysis.CantFollow(b.Instance, a.Instance)
+			if why != "" && o.Eligible && (v.received(b).Contains(all.need) || v.donor(all, b, e) != nil) {
+				all.ranking[i].Eligible = false
+				all.ranking[i].Vetoes = append(all.ranking[i].Vetoes,
+					fmt.Sprintf("%v could not follow it: %s", o.Key, why))
 				break
 			}
 		}
