@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"bytes"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"io"
@@ -19,8 +18,6 @@ import (
 
 	"orchestrator/backend/sqlstore"
 	"orchestrator/daemon/config"
-	"orchestrator/daemon/declared"
-	"orchestrator/daemon/recovery"
 	"orchestrator/daemon/topology"
 )
 
@@ -104,14 +101,6 @@ func TestNothingStaysOpenWhenNewFails(t *testing.T) {
 			nil},
 		{"the file cannot be opened", alone, func(c *config.Config) { c.Backend.Path = "/nowhere/o.db" }, ErrBackend,
 			nil},
-		{"the declarations on record can't be read", alone, unreadable(t, declared.RequestKind), ErrBackend,
-			[]string{file}},
-		{"the servers on record can't be read", alone, unreadable(t, instanceKind), ErrBackend,
-			[]string{servers, file}},
-		{"the confirmed servers on record can't be read", alone, unreadable(t, confirmedKind), ErrBackend,
-			[]string{servers, file}},
-		{"the episodes on record can't be read", alone, unreadable(t, recovery.EpisodeKind), ErrBackend,
-			[]string{servers, file}},
 		{"the file of one of several cannot be opened", pair,
 			func(c *config.Config) { c.Backend.Path = "/nowhere/o.db" }, ErrBackend,
 			[]string{members, admin}},
@@ -182,28 +171,6 @@ func TestNothingStaysOpenWhenNewFails(t *testing.T) {
 				t.Error(err)
 			}
 		})
-	}
-}
-
-// unreadable puts a row into the file that no program of ours would write: to read that kind fails.
-func unreadable(t *testing.T, kind string) func(*config.Config) {
-	return func(c *config.Config) {
-		s, err := sqlstore.OpenSQLite(c.Backend.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		db, err := sql.Open("sqlite", c.Backend.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		if _, err := db.Exec("INSERT INTO record (kind, key, version, writer, deleted, document) "+
-			"VALUES (?, 'x', 'no number', 'x', 0, '{}')", kind); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 
