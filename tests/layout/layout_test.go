@@ -159,7 +159,7 @@ func TestTheRanksAreInTheGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := map[string]int{}
-	for _, row := range regexp.MustCompile("(?m)^\\| (\\d) \\| ([^|:]*)").FindAllStringSubmatch(string(guide), -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| (\d) \| ([^|:]*)`).FindAllStringSubmatch(string(guide), -1) {
 		rank, _ := strconv.Atoi(row[1]) // digits
 		for _, pkg := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[2], -1) {
 			told[pkg[1]] = rank
