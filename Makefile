@@ -76,13 +76,13 @@ demo: install-deps build
 # The build is for its cache: else each package that starts the programs would compile them, all at the same time.
 test: install-deps build
 	go vet ./...
-	@$(MAKE) --no-print-directory -j 3 test-raced test-servers test-worlds
+	@$(MAKE) --no-print-directory -j 2 test-servers test-worlds
 
-# The parts of make test run at the same time: they mostly wait for servers.
+# What is timed runs with little beside it: first our own code, then the servers.
 test-raced:
 	go test -count=1 -race -p 2 -timeout 20m $(RACED)
 
-test-servers:
+test-servers: test-raced
 	go test -count=1 -p 3 -timeout 20m $(ALSO) $(FIRST) \
 		$$(go list ./tests/... | grep -vE '/tests/(sim|swarm)$$')
 
