@@ -73,22 +73,23 @@ install-deps:
 demo: install-deps build
 	@go run ./tests/demo $(ARGS)
 
-# The build is for its cache: else each package that starts the programs would compile them, all at the same time.
+# The build is for its cache: else each package that starts the programs would compile them, all at the same time. All
+# is vetted once, before.
 test: install-deps build
 	go vet ./...
 	@$(MAKE) --no-print-directory -j 2 test-servers test-worlds
 
 # What is timed runs with little beside it: first our own code, then the servers.
 test-raced:
-	go test -count=1 -race -p 2 -timeout 20m $(RACED)
+	go test -vet=off -count=1 -race -p 2 -timeout 20m $(RACED)
 
 test-servers: test-raced
-	go test -count=1 -p 3 -timeout 20m $(ALSO) $(FIRST) \
+	go test -vet=off -count=1 -p 3 -timeout 20m $(ALSO) $(FIRST) \
 		$$(go list ./tests/... | grep -vE '/tests/(sim|swarm)$$')
 
 # It computes only, and nothing in it is timed: it gets what the others leave of the processors.
 test-worlds:
-	nice -n 19 go test -count=1 -timeout 40m ./tests/sim
+	nice -n 19 go test -vet=off -count=1 -timeout 40m ./tests/sim
 
 lint:
 	@files=$$(gofmt -l $$(git ls-files '*.go')); \
