@@ -190,7 +190,10 @@ func (a *aftercare) bringHome(w *Work) {
 		}
 		m := a.move(r, primary, a.e)
 		if m.step != nil && m.step.Kind == Repoint {
-			a.e.touch(r.Key) // should it be done by half only, it is known as ours
+			a.e.touch(r.Key) // should it be done by half only, it is known as ours, and both its threads are started
+			if !slices.Contains(a.e.Left, r.Key) {
+				a.e.Left = append(a.e.Left, r.Key)
+			}
 			a.e.Unfinished = true
 			w.Steps = append(w.Steps, *m.step)
 		} else if m.step != nil && m.step.Kind != Detach {

@@ -270,8 +270,9 @@ func (p *primaryFailover) notBeside() string {
 // commitTo commits the episode to the candidate that was chosen.
 func (p *primaryFailover) commitTo(c choice) {
 	if p.e.Candidate != c.chosen.Key {
-		if s := p.up(p.e.Candidate); s == nil || p.e.fails(s.Key) || p.exchanged(s, p.e) {
-			p.e.abandon(p.e.Candidate)
+		s := p.up(p.e.Candidate)
+		if s == nil || p.e.fails(s.Key) || p.exchanged(s, p.e) || !p.between(s, p.e).IsZero() {
+			p.e.abandon(p.e.Candidate) // one below another replica, too: its receiver was stopped, and must be started
 		}
 		p.e.Candidate, p.e.Why = c.chosen.Key, strings.Join(c.ranking[0].Reasons, "; ")
 		p.e.DrainSince = time.Time{}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"orchestrator/daemon/analysis"
+	"orchestrator/daemon/gtid"
 	"orchestrator/daemon/topology"
 )
 
@@ -28,12 +29,13 @@ const justNow = 10 * time.Second
 
 // acknowledgement is what semi-synchronous replication tells of the last commits of a failed primary.
 type acknowledgement struct {
-	waited  int            // how many acknowledgements a commit waited for; 0: commits did not wait
-	heard   int            // replicas that acknowledge and can be reached
-	silent  []topology.Key // replicas that acknowledge, were there until the end, and can't be reached now
-	partial []topology.Key // replicas that acknowledge, can be reached, and have only a part of the data
-	unknown int            // acknowledgers that the primary counted, and that are none of these
-	long    []topology.Key // silent to this daemon for longer: they may be the unknown ones
+	waited   int            // how many acknowledgements a commit waited for; 0: commits did not wait
+	heard    int            // replicas that acknowledge and can be reached
+	silent   []topology.Key // replicas that acknowledge, were there until the end, and can't be reached now
+	departed []topology.Key // servers that were replicas until shortly before, and have more than any of them
+	partial  []topology.Key // replicas that acknowledge, can be reached, and have only a part of the data
+	unknown  int            // acknowledgers that the primary counted, and that are none of these
+	long     []topology.Key // silent to this daemon for longer: they may be the unknown ones
 }
 
 // acknowledged reads what is known of it. Everything that was acknowledged is on one of the servers heard, unless as
@@ -68,7 +70,28 @@ func (v *view) acknowledged(e Episode, pool []*topology.Server) (a acknowledgeme
 		a.silent, a.partial = nil, nil // the primary counted those that we reach, and no others
 	}
 	a.unknown = max(0, semi.Clients-a.heard-len(a.silent)-len(a.partial))
+	a.departed = v.departed(failed, pool)
 	return a
+}
+
+// departed are the servers that acknowledged and were taken away from the failed one just before it fell silent, with
+// something that no replica in reach has: a test server may have been made of one. Nobody gets that from them.
+func (v *view) departed(failed *topology.Server, pool []*topology.Server) (out []topology.Key) {
+	var have gtid.Set
+	for _, s := range pool {
+		if s.Up() {
+			have = have.Union(s.Received())
+		}
+	}
+	for i := range v.Snapshot.Servers {
+		s := &v.Snapshot.Servers[i]
+		if s.Instance != nil && s.Left != nil && s.Left.From == failed.Key && s.Instance.SemiSync.ReplicaEnabled &&
+			!slices.Contains(pool, s) && s.Left.Seen.After(failed.Probe.FailingSince.Add(-justNow)) &&
+			!have.Contains(s.Instance.Executed) {
+			out = append(out, s.Key)
+		}
+	}
+	return out
 }
 
 // followsAnother says that another server is between the failed one and s, which then has acknowledged nothing to the
@@ -106,7 +129,7 @@ func (v *view) waitedAgain(failed *topology.Server) bool {
 
 // mayBeElsewhere says that something may have been acknowledged by servers out of reach only.
 func (a acknowledgement) mayBeElsewhere() bool {
-	return a.waited > 0 && len(a.silent)+len(a.partial)+a.unknown >= a.waited
+	return a.waited > 0 && len(a.silent)+len(a.departed)+len(a.partial)+a.unknown >= a.waited
 }
 
 // unheard says that nobody who acknowledged can be reached: what was committed last is then on no server in reach.
@@ -117,6 +140,9 @@ func (a acknowledgement) elsewhere() string {
 	var out []string
 	for _, k := range a.silent {
 		out = append(out, k.String())
+	}
+	for _, k := range a.departed {
+		out = append(out, fmt.Sprintf("%v, which follows nobody now,", k))
 	}
 	for _, k := range a.partial {
 		out = append(out, fmt.Sprintf("%v, which filters what it replicates,", k))
@@ -136,7 +162,10 @@ func (a acknowledgement) refusal(failed topology.Key) string {
 		return ""
 	}
 	where := "that is out of reach"
-	if len(a.partial) > 0 {
+	switch {
+	case len(a.departed) > 0:
+		where = "no replica in reach has it"
+	case len(a.partial) > 0:
 		where = "no server in reach has it whole"
 	}
 	return fmt.Sprintf("semi-sync: what %v committed last was acknowledged only by %s, and %s: "+

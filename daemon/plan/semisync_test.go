@@ -26,6 +26,14 @@ db1 down semisync=source,active,wait=1,clients=1
 db1 down semisync=source,active,wait=1,clients=1
   db2 ioerr=2003
   db3 down=timeout since=5s semisync=replica`, true, "db2", "what only db3:3306 acknowledged is lost"},
+		{"the only acknowledger was taken away, with what it had acknowledged", `
+db1 down of=c semisync=source,active,wait=1
+  db2 ioerr=2003 exec=db1:1-99 recv=db1:1-99
+db3 of=c ro left=db1,1s semisync=replica exec=db1:1-100`, false, "refused", ""},
+		{"the only acknowledger was taken away, and has nothing more", `
+db1 down of=c semisync=source,active,wait=1
+  db2 ioerr=2003 exec=db1:1-100
+db3 of=c ro left=db1,1s semisync=replica exec=db1:1-100`, false, "db2", ""},
 		{"both acknowledgers are silent", `
 db1 down semisync=source,active,wait=1,clients=2
   db2 ioerr=2003

@@ -47,6 +47,9 @@ func TestWorldsThatHurtOnce(t *testing.T) {
 		{"the same, and the source was out of sight", Run, 578703},
 		{"a former primary with another UUID was not fenced: a silent replica of a half-done failover", Run, 643048},
 		{"one that logs nothing was to fetch what others lacked, and they could not follow it then", Run, 673892},
+		{"what the only acknowledger had, which was taken away for tests just before, did not count", Run, 758945},
+		{"a candidate below another replica, whose receiver was stopped, was passed over and forgotten", Run, 784389},
+		{"the applier of a replica that came home by half stood still for ever", Run, 793041},
 	} {
 		if _, v := c.play(c.seed); v != nil {
 			t.Errorf("%s: %v", c.wrong, v)
