@@ -79,7 +79,8 @@ func TestWhatWasLeftHalfDoneIsFinished(t *testing.T) {
 		{"nor has a move on MySQL", "db1\n  db2\n    db3 sql=no", below, nil, "committed: touched [db3:3306]"},
 		{"it is moved when it comes home: it is noted first, so that both its threads are started",
 			"db2 of=c mariadb=10.11.6\ndb1 of=c mariadb=10.11.6 ro\n  db3 mariadb=10.11.6",
-			func() plan.Episode { e := over; e.Left = nil; return e }(), nil, "ended: repoint db3; touched [db2:3306 db3:3306] left [db3:3306]"},
+			func() plan.Episode { e := over; e.Left = nil; return e }(), nil,
+			"ended: repoint db3; touched [db2:3306 db3:3306] left [db3:3306]"},
 		{"it is back under the new primary, and only receives", "db2 of=c mariadb=10.11.6\n  db3 sql=no\ndb1 of=c down",
 			over, nil, "ended: start_applier db3;"},
 		{"it will not any more", "db1\n  db2\n  db3", late, nil, "committed: touched [db2:3306 db3:3306] left []"},
@@ -183,7 +184,8 @@ func TestACandidateThatIsPassedOverIsStarted(t *testing.T) {
 	at := situation("db1").Snapshot.At
 	e := plan.Episode{ID: "e", Kind: plan.PrimaryFailover, Failed: key("db1"), Stage: plan.Chosen, Opened: at,
 		Candidate: key("db4"), Touched: []topology.Key{key("db2"), key("db3"), key("db4")}}
-	d := plan.Next(under("db1 down of=c\n  db2 io=no\n  db3 io=no must_not\n    db4 io=no nologupdates\n  db5 io=no must_not recv=1-90", e))
+	d := plan.Next(under("db1 down of=c\n  db2 io=no\n  db3 io=no must_not\n"+
+		"    db4 io=no nologupdates\n  db5 io=no must_not recv=1-90", e))
 	if got := d.Works[0].Episode; got.Candidate != key("db2") || !slices.Contains(got.Abandoned, key("db4")) {
 		t.Fatalf("candidate %v, abandoned %v", got.Candidate, got.Abandoned)
 	}
