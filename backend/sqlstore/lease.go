@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -64,13 +65,7 @@ func (r holdRow) wrong() string {
 }
 
 func (r holdRow) numbers() string {
-	switch {
-	case r.term.wrong != "":
-		return "term is " + r.term.wrong + ", not a number"
-	case r.beat.wrong != "":
-		return "beat is " + r.beat.wrong + ", not a number"
-	}
-	return ""
+	return cmp.Or(r.term.not("term"), r.beat.not("beat"))
 }
 
 func (r holdRow) hold() backend.Hold {

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -102,6 +103,14 @@ func (n *number) Scan(v any) error {
 	return nil
 }
 
+// not says what the column of this name is instead of a number; "" if it is one.
+func (n number) not(column string) string {
+	if n.wrong == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s is %s, not a number", column, n.wrong)
+}
+
 func shown(v any) string {
 	if b, ok := v.([]byte); ok {
 		v = string(b)
@@ -134,13 +143,7 @@ type row struct {
 
 // wrong says why the row is no record; "" if it is one.
 func (r row) wrong() string {
-	switch {
-	case r.version.wrong != "":
-		return "version is " + r.version.wrong + ", not a number"
-	case r.deleted.wrong != "":
-		return "deleted is " + r.deleted.wrong + ", not a number"
-	}
-	return ""
+	return cmp.Or(r.version.not("version"), r.deleted.not("deleted"))
 }
 
 // record is what the readers get.
